@@ -1,0 +1,358 @@
+"""Typed parameters: one frozen class per section of ``conf/<env>/parameters_*.yml``.
+
+Kedro builds these classes from the section that a node asks for and refuses unknown keys, wrong types and values out
+of bounds before any node runs. Fractions are fractions of one (0.08 is 8 %), costs are basis points (1 bps = 0.0001 of
+traded notional), lengths are bars unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+T = TypeVar("T")
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def parameters(cls: type[T]) -> type[T]:
+    """Make ``cls`` a frozen pydantic dataclass that refuses unknown keys."""
+    make: Callable[[type[Any]], type[Any]] = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+    return make(cls)
+
+
+@parameters
+class IngestionParameters:
+    """How bars are read.
+
+    Attributes:
+        bar_label: Whether a feed's ``timestamp`` names the start or the end of its bar. The project uses the end.
+        bar_minutes: Length of a bar in minutes, needed to turn starts into ends; null takes the most common gap.
+        timezone: Zone of naive timestamps (for example ``America/New_York``); null refuses naive timestamps.
+        missing: ``halt`` keeps a bar that some asset lacks and makes that asset untradable there; ``drop_bar`` drops
+            the bar for all assets.
+        sessions_per_year: Trading days a year: 365 for crypto, 252 for US equities. Bars per session are counted.
+        universe: ``survivorship_biased`` if the symbols were chosen with hindsight (the report says so), ``dated`` if
+            the bars hold what was investable at each date.
+    """
+
+    bar_label: Literal["start", "end"] = "end"
+    bar_minutes: Positive | None = None
+    timezone: str | None = None
+    missing: Literal["drop_bar", "halt"] = "halt"
+    sessions_per_year: Positive = 365.0
+    universe: Literal["survivorship_biased", "dated"] = "survivorship_biased"
+
+
+IndicatorName = Literal[
+    "log_return",
+    "volatility",
+    "range_volatility",
+    "volume_surprise",
+    "relative_strength",
+    "trend_strength",
+    "moving_average_gap",
+    "convergence_divergence",
+    "band_position",
+    "return_rank",
+    "time_of_day_sine",
+    "time_of_day_cosine",
+    "day_of_week_sine",
+    "day_of_week_cosine",
+]
+
+
+@parameters
+class FeatureColumn:
+    """One feature column.
+
+    Attributes:
+        name: Column name, unique in the list.
+        indicator: The formula, one of ``sentio_kedro.market.indicators.INDICATORS``.
+        bars: Horizon of the formula in bars; calendar features ignore it.
+        lookback: Bars that reproduce the column to 1e-6; null takes the indicator's own figure, a larger number is
+            allowed, a smaller one refused.
+    """
+
+    name: str
+    indicator: IndicatorName
+    bars: Count = 1
+    lookback: Count | None = None
+
+
+@parameters
+class FeatureParameters:
+    """The feature columns, in the order in which the network sees them."""
+
+    columns: list[FeatureColumn]
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> FeatureParameters:
+        names = [column.name for column in self.columns]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if not names:
+            raise ValueError("`features.columns` must hold at least one column, was empty.")
+        if repeated:
+            raise ValueError(f"`features.columns` must have unique names; rename one of each: {repeated}.")
+        return self
+
+
+@parameters
+class RegimeParameters:
+    """Hidden Markov model of the market's volatility regimes.
+
+    Attributes:
+        states: Number of states K, ordered from calm to volatile; 1 switches regimes off.
+        memory: Bars that the forward filter looks back; the posterior is a function of these bars alone.
+        restarts: Random starts of the fit; the best likelihood wins.
+        iterations: Most EM iterations of one start.
+        least_occupancy: A state holding less than this share of the train rows is merged away, with a warning.
+    """
+
+    states: Annotated[int, Field(ge=1, le=8)] = 3
+    memory: Count = 512
+    restarts: Count = 3
+    iterations: Count = 50
+    least_occupancy: Fraction = 0.02
+
+
+@parameters
+class CrossValidationParameters:
+    """How rows are split into folds.
+
+    Attributes:
+        scheme: ``walk_forward`` (train on the past alone) or ``combinatorial`` (purged combinatorial folds: a
+            distribution of outcomes, since they also train on later data).
+        folds: Walk-forward folds, each with its own test block.
+        first_test: Share of the usable rows before the first walk-forward test block.
+        validation: Share of the rows before a walk-forward test block that become validation rows.
+        window: ``expanding`` trains on all rows before validation, ``rolling`` on as many as the first fold has.
+        groups: Combinatorial folds cut the rows into this many groups.
+        test_groups: Groups tested at once in a combinatorial fold.
+    """
+
+    scheme: Literal["walk_forward", "combinatorial"] = "walk_forward"
+    folds: Count = 4
+    first_test: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    validation: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.15
+    window: Literal["expanding", "rolling"] = "expanding"
+    groups: Annotated[int, Field(ge=3)] = 6
+    test_groups: Count = 2
+
+    @model_validator(mode="after")
+    def _groups_left(self) -> CrossValidationParameters:
+        if self.test_groups > self.groups - 2:
+            raise ValueError(
+                f"`cross_validation.test_groups` must be at most groups - 2 = {self.groups - 2}, so that one group is "
+                f"left for training and one for validation; was {self.test_groups}."
+            )
+        return self
+
+
+@parameters
+class CostParameters:
+    """Costs of a trade.
+
+    Attributes:
+        commission_bps: Commission, bps of traded notional.
+        half_spread_bps: Half of the quoted spread, bps of traded notional, paid on every fill.
+    """
+
+    commission_bps: NonNegative = 1.0
+    half_spread_bps: NonNegative = 1.0
+
+
+@parameters
+class TradingParameters:
+    """What an account may do and what it pays.
+
+    Attributes:
+        levels: Target levels of one asset, in units of its allocation; -1 is fully short, 0 flat, 1 fully long.
+        gross_limit: Most gross exposure, fraction of equity. An asset's allocation is this divided by the number of
+            assets, so that level 1 in one asset of one is the whole limit, and all assets at level 1 together as well.
+        max_position: Most exposure in one asset, fraction of equity.
+        max_drawdown: Drawdown from the peak at which the account must be flat; 1.0 switches the limit off.
+        drawdown_rung: Share of ``max_drawdown`` after which exposure is capped in proportion to what is left
+            (Grossman and Zhou 1993), so that an account can always re-enter small.
+        costs: Costs of a trade.
+    """
+
+    levels: list[float] = Field(default_factory=lambda: [-1.0, 0.0, 1.0])
+    gross_limit: Positive = 1.0
+    max_position: Positive = 1.0
+    max_drawdown: PositiveFraction = 1.0
+    drawdown_rung: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
+    costs: CostParameters = Field(default_factory=CostParameters)
+
+    @model_validator(mode="after")
+    def _levels_make_sense(self) -> TradingParameters:
+        problems = []
+        if 0.0 not in self.levels:
+            problems.append(f"must contain 0 (flat), so that an account can always leave; was {self.levels}")
+        if len(set(self.levels)) != len(self.levels):
+            problems.append(f"must not repeat a level; was {self.levels}")
+        if len(self.levels) < 2:  # noqa: PLR2004 - flat and one more
+            problems.append(f"must hold at least two levels; was {self.levels}")
+        if any(abs(level) > 1.0 for level in self.levels):
+            problems.append(f"must lie in [-1, 1] (raise `trading.gross_limit` for leverage); was {self.levels}")
+        if problems:
+            raise ValueError("`trading.levels` " + "; ".join(problems) + ".")
+        return self
+
+
+@parameters
+class NetworkParameters:
+    """Size of the policy network.
+
+    Attributes:
+        width: Width D of the market embedding.
+        layers: Attention layers L.
+        heads: Attention heads; must divide ``width`` into even parts (rotary positions turn pairs).
+        window: Bars W that one attention layer sees, the current one included.
+        convolution: Taps k of the causal convolution before the attention.
+        hidden: Width of the account head.
+        quantiles: Quantiles of the critic.
+    """
+
+    width: Annotated[int, Field(ge=4)] = 16
+    layers: Count = 1
+    heads: Count = 2
+    window: Annotated[int, Field(ge=2)] = 32
+    convolution: Count = 4
+    hidden: Annotated[int, Field(ge=4)] = 32
+    quantiles: Annotated[int, Field(ge=3)] = 51
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> NetworkParameters:
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"`network.width` must be a multiple of 2 x `network.heads` = {2 * self.heads}, was {self.width}; "
+                f"try {2 * self.heads * max(1, round(self.width / (2 * self.heads)))}."
+            )
+        return self
+
+
+@parameters
+class ResamplingParameters:
+    """Synthetic train paths, drawn anew for every update so that one price history cannot be learnt by heart.
+
+    Attributes:
+        block_bars: Mean length of the blocks of consecutive train bars that a path is made of; 0 replays the history.
+        random_signs: Mirror each block in log price with probability one half. Forgets drift and even signals.
+    """
+
+    block_bars: Annotated[int, Field(ge=0)] = 128
+    random_signs: bool = False
+
+
+@parameters
+class TrainingParameters:
+    """Proximal policy optimisation.
+
+    Attributes:
+        seeds: Independent agents per fold; headline figures are the median over them.
+        members: Networks whose legal probabilities one agent averages; each misses another part of the train rows.
+        total_steps: Environment steps per member (account-bars, all replicas counted).
+        windows: Windows of the market path per rollout.
+        replicas: Accounts that trade each window, differing only in their actions.
+        episode_bars: Decisions of one window and episode.
+        gamma: Discount per bar.
+        gae_lambda: Lambda of generalised advantage estimation.
+        path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019).
+        learning_rate: Peak of the cosine schedule.
+        epochs: Passes over a rollout.
+        minibatches: Minibatches per pass; each holds whole windows.
+        clip: Clip range of the probability ratio.
+        entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility).
+        value: Coefficient of the critic's loss.
+        gradient_norm: Largest norm of the gradient.
+        resampling: Synthetic train paths.
+        validations: Times that the policy is judged on validation rows; the best is kept.
+        checkpoint_updates: Updates between two checkpoints.
+        device: ``auto`` takes a GPU if there is one.
+        threads: CPU threads of torch; null leaves torch's own choice.
+        seed: Root of all random generators.
+    """
+
+    seeds: Count = 2
+    members: Count = 2
+    total_steps: Count = 200_000
+    windows: Count = 16
+    replicas: Annotated[int, Field(ge=1)] = 8
+    episode_bars: Annotated[int, Field(ge=2)] = 64
+    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
+    gae_lambda: Fraction = 0.9
+    path_baseline: bool = True
+    learning_rate: Positive = 4e-3
+    epochs: Count = 2
+    minibatches: Count = 4
+    clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    entropy: NonNegative = 0.3
+    value: NonNegative = 0.5
+    gradient_norm: Positive = 1.0
+    resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
+    validations: Count = 5
+    checkpoint_updates: Count = 20
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _minibatches_hold_whole_windows(self) -> TrainingParameters:
+        problems = []
+        if self.windows % self.minibatches:
+            problems.append(
+                f"`training.minibatches` must divide `training.windows` = {self.windows} (a minibatch holds whole "
+                f"windows), was {self.minibatches}."
+            )
+        if self.path_baseline and self.replicas < 2:  # noqa: PLR2004 - leave-one-out needs another one
+            problems.append(
+                "`training.path_baseline` needs `training.replicas` of at least 2 (the others are the baseline), was "
+                f"{self.replicas}; raise it or set `training.path_baseline: false`."
+            )
+        if problems:
+            raise ValueError(" ".join(problems))
+        return self
+
+
+@parameters
+class BacktestParameters:
+    """The out-of-sample test.
+
+    Attributes:
+        agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
+        initial_cash: Starting equity in quote currency.
+        momentum_bars: Look-back of the momentum baseline.
+        volatility_target: Annual volatility that the momentum baseline aims at.
+        rebalance_days: Days between two rebalances of the equal-weight baseline.
+    """
+
+    agent: str | None = None
+    initial_cash: Positive = 1_000_000.0
+    momentum_bars: Count = 480
+    volatility_target: Positive = 0.15
+    rebalance_days: Positive = 7.0
+
+
+@parameters
+class ReportingParameters:
+    """The report.
+
+    Attributes:
+        bootstrap_samples: Resamples of the stationary block bootstrap.
+        bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
+        confidence: Coverage of the intervals.
+        seed: Seed of the bootstrap.
+    """
+
+    bootstrap_samples: Count = 1_000
+    bootstrap_block: Positive | None = None
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    seed: int = 0
