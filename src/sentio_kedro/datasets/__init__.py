@@ -1,0 +1,16 @@
+"""Kedro datasets of this project: files and folders that appear whole or not at all."""
+
+from sentio_kedro.datasets.agents import AgentBundles
+from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
+from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
+
+__all__ = [
+    "AgentBundles",
+    "CSVDataset",
+    "CheckpointStore",
+    "CheckpointStoreDataset",
+    "JSONDataset",
+    "ParquetDataset",
+    "PlotlyDataset",
+    "TextDataset",
+]
