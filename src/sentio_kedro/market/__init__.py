@@ -1,0 +1,1 @@
+"""Facts about the market: bars, indicators, regimes, folds and resampled paths."""

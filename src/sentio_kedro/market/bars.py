@@ -1,0 +1,261 @@
+"""Bars of several assets on one time grid."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sentio_kedro.config import IngestionParameters
+from sentio_kedro.market.bar_checks import (
+    COLUMNS,
+    OPTIONAL_COLUMNS,
+    VALUE_COLUMNS,
+    BarsError,
+    check_bars,
+    localize_timestamps,
+    parse_timestamps,
+)
+
+__all__ = [
+    "AlignedBars",
+    "BarsError",
+    "Floats",
+    "Stamps",
+    "align_bars",
+    "aligned_from_frame",
+    "aligned_to_frame",
+    "bars_hash",
+    "check_bars",
+    "data_quality",
+    "days_since_previous",
+    "most_common_gap",
+    "periods_per_year",
+]
+
+Floats = NDArray[np.float64]
+Stamps = NDArray[np.datetime64]
+_MINUTE = 60_000_000_000  # nanoseconds
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedBars:
+    """Bars on one time grid.
+
+    Attributes:
+        timestamps: Bar ends [T], datetime64[ns] in UTC, strictly increasing.
+        symbols: Names of the assets, A of them, sorted.
+        open: First price of the bar [T, A], NaN where the asset has no bar.
+        high: Highest price of the bar [T, A].
+        low: Lowest price of the bar [T, A].
+        close: Last price of the bar [T, A].
+        volume: Traded shares or coins [T, A].
+    """
+
+    timestamps: Stamps
+    symbols: tuple[str, ...]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Where an asset has a bar [T, A]."""
+        return np.isfinite(self.close)
+
+    def held_close(self) -> Floats:
+        """Return the last known close [T, A]: forward only, NaN before an asset's first bar."""
+        present = self.present
+        rows = np.where(present, np.arange(len(self.timestamps))[:, None], -1)
+        last = np.maximum.accumulate(rows, axis=0)  # [T, A] row of the last bar, -1 if none
+        held = np.take_along_axis(self.close, np.maximum(last, 0), axis=0)
+        return np.where(last >= 0, held, np.nan)
+
+
+def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedBars:
+    """Put long bars on one grid of bar ends.
+
+    Args:
+        frame: Long bars as a feed delivers them.
+        parameters: Label, zone and what to do with missing bars.
+
+    Returns:
+        Bars on the union of all stamps (``missing: halt``) or on the stamps that all symbols have (``drop_bar``).
+        Nothing is filled in: a missing bar is NaN.
+
+    Raises:
+        BarsError: If the bars cannot be used, or no stamp is left.
+    """
+    check_bars(frame, parameters)
+    frame = frame.reset_index(drop=True)
+    stamps = localize_timestamps(parse_timestamps(frame["timestamp"]), parameters.timezone)
+    ends = stamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    if parameters.bar_label == "start":
+        ends = ends + _bar_length(ends, frame["symbol"].to_numpy(dtype=object), parameters)
+    bars = _pivot(ends, frame)
+    if parameters.missing == "halt":
+        return bars
+    whole = bars.present.all(axis=1)
+    if not whole.any():
+        raise ValueError(
+            "`ingestion.missing: drop_bar` leaves no bar: no timestamp has bars of all symbols "
+            f"{list(bars.symbols)}; set `ingestion.missing: halt`, or drop a symbol."
+        )
+    values = {name: getattr(bars, name)[whole] for name in VALUE_COLUMNS}
+    return AlignedBars(bars.timestamps[whole], bars.symbols, **values)
+
+
+def _pivot(ends: Stamps, frame: pd.DataFrame) -> AlignedBars:
+    grid, row = np.unique(ends, return_inverse=True)
+    symbols, column = np.unique(frame["symbol"].astype(str).to_numpy(dtype=object), return_inverse=True)
+    values = {}
+    for name in VALUE_COLUMNS:
+        values[name] = np.full((len(grid), len(symbols)), np.nan)
+        values[name][row, column] = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64)
+    return AlignedBars(grid, tuple(str(symbol) for symbol in symbols), **values)
+
+
+def _bar_length(ends: Stamps, symbol: NDArray[np.object_], parameters: IngestionParameters) -> np.timedelta64:
+    if parameters.bar_minutes is not None:
+        return np.timedelta64(round(parameters.bar_minutes * _MINUTE), "ns")
+    gaps = [np.diff(ends[symbol == name]) for name in dict.fromkeys(symbol.tolist())]
+    return _mode(np.concatenate(gaps))
+
+
+def _mode(gaps: NDArray[np.timedelta64]) -> np.timedelta64:
+    if not gaps.size:
+        raise ValueError(
+            "The length of a bar cannot be told from one bar per symbol; set `ingestion.bar_minutes` to its minutes."
+        )
+    lengths, counts = np.unique(gaps.astype("timedelta64[ns]"), return_counts=True)
+    return np.timedelta64(lengths[np.argmax(counts)], "ns")
+
+
+def most_common_gap(timestamps: Stamps) -> np.timedelta64:
+    """Return the most common distance of neighbouring stamps [T]; the shortest one if several are.
+
+    Raises:
+        ValueError: If there are fewer than two stamps.
+    """
+    return _mode(np.diff(timestamps))
+
+
+def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
+    """Return the present bars as a long frame, sorted by ``timestamp`` (UTC) and ``symbol``."""
+    row, column = np.nonzero(bars.present)
+    values = {name: getattr(bars, name)[row, column] for name in VALUE_COLUMNS}
+    stamps = pd.DatetimeIndex(bars.timestamps[row]).tz_localize("UTC")
+    symbols = np.asarray(bars.symbols, dtype=object)[column]
+    return pd.DataFrame({"timestamp": stamps, "symbol": pd.Series(symbols, dtype="str"), **values})
+
+
+def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
+    """Read what ``aligned_to_frame`` wrote: stamps are bar ends and name their zone.
+
+    Raises:
+        BarsError: If the frame is not such a frame.
+    """
+    return align_bars(frame, IngestionParameters())
+
+
+def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionParameters) -> dict[str, Any]:
+    """Describe what was read, gaps included.
+
+    Args:
+        frame: The bars as delivered.
+        bars: The same bars aligned.
+        parameters: How they were read.
+
+    Returns:
+        JSON-able figures for the whole grid and per symbol. A gap is a run of grid bars that a symbol lacks between
+        its first and its last bar; ``longest_gap_bars`` is the longest such run.
+    """
+    minutes = most_common_gap(bars.timestamps) / np.timedelta64(1, "m") if len(bars.timestamps) > 1 else None
+    return {
+        "rows": len(frame),
+        "grid_bars": len(bars.timestamps),
+        "symbols": len(bars.symbols),
+        "bar_minutes": None if minutes is None else float(minutes),
+        "first": _iso(bars.timestamps[0]),
+        "last": _iso(bars.timestamps[-1]),
+        "bar_label": parameters.bar_label,
+        "missing": parameters.missing,
+        "universe": parameters.universe,
+        "per_symbol": {symbol: _symbol_quality(bars, asset) for asset, symbol in enumerate(bars.symbols)},
+    }
+
+
+def _symbol_quality(bars: AlignedBars, asset: int) -> dict[str, Any]:
+    rows = np.flatnonzero(bars.present[:, asset])
+    if not rows.size:
+        return {"bars": 0}
+    gaps = np.diff(rows) - 1  # grid bars missing between two bars
+    moves = np.abs(np.diff(np.log(bars.close[rows, asset])))
+    return {
+        "bars": int(rows.size),
+        "first": _iso(bars.timestamps[rows[0]]),
+        "last": _iso(bars.timestamps[rows[-1]]),
+        "missing_bars": int(gaps.sum()),
+        "gaps": int((gaps > 0).sum()),
+        "longest_gap_bars": int(gaps.max(initial=0)),
+        "zero_volume_bars": int((bars.volume[rows, asset] == 0.0).sum()),
+        "biggest_log_return": float(moves.max(initial=0.0)),
+    }
+
+
+def _iso(stamp: np.datetime64) -> str:
+    return f"{pd.Timestamp(stamp).isoformat()}Z"
+
+
+def bars_hash(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of the bars, the same for any order of rows and columns.
+
+    Args:
+        frame: Long bars; columns that the project does not know are left out.
+    """
+    known = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns]
+    stamps = parse_timestamps(frame["timestamp"].reset_index(drop=True))
+    zone = "UTC" if isinstance(stamps.dtype, pd.DatetimeTZDtype) else "naive"
+    values = (
+        frame[known]
+        .reset_index(drop=True)
+        .assign(
+            timestamp=stamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").astype(np.int64),
+            symbol=frame["symbol"].astype(str).to_numpy(dtype=object),
+        )
+    )
+    values = values.sort_values(["timestamp", "symbol"], kind="stable")
+    digest = hashlib.sha256(zone.encode())
+    for name in known:
+        digest.update(f"\n{name}:{len(values)}\n".encode())
+        if name == "symbol":
+            digest.update("\0".join(values[name]).encode())
+        else:
+            kind = np.int64 if name == "timestamp" else np.float64
+            digest.update(np.ascontiguousarray(pd.to_numeric(values[name]).to_numpy(dtype=kind)).tobytes())
+    return digest.hexdigest()
+
+
+def periods_per_year(timestamps: Stamps, sessions_per_year: float) -> float:
+    """Return the bars of a year: trading days a year times the median bars of a UTC day that has bars.
+
+    Args:
+        timestamps: Bar ends [T]; a bar that ends at midnight belongs to the day that it closes.
+        sessions_per_year: Trading days a year (365 for crypto, 252 for US equities).
+    """
+    days = (timestamps - np.timedelta64(1, "ns")).astype("datetime64[D]")
+    _, counts = np.unique(days, return_counts=True)
+    return float(sessions_per_year * np.median(counts))
+
+
+def days_since_previous(timestamps: Stamps) -> Floats:
+    """Return the days since the previous bar [T]; 0 for the first."""
+    elapsed = np.zeros(len(timestamps))
+    elapsed[1:] = np.diff(timestamps) / np.timedelta64(1, "D")
+    return elapsed

@@ -1,0 +1,155 @@
+"""Folds: purged against every reward span, exact answers, refusal with arithmetic."""
+
+import json
+from math import comb
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentio_kedro.config import CrossValidationParameters
+from sentio_kedro.market.splits import (
+    Fold,
+    Segment,
+    Spans,
+    combinatorial_paths,
+    folds_from_dict,
+    folds_to_dict,
+    make_folds,
+)
+
+
+def rows_of(segments):
+    return [row for segment in segments for row in range(segment.start, segment.stop)]
+
+
+def meets(row, judged, spans):
+    """Whether the raw bars of ``row`` meet a reward bar of a judged row, bar by bar."""
+    raw = set(range(row - spans.input + 1, row + spans.reward + 1))
+    return any(raw & set(range(judge + 1, judge + spans.reward + 1)) for judge in judged)
+
+
+spans_of = st.builds(Spans, input=st.integers(1, 9), reward=st.integers(1, 4), episode=st.integers(1, 3))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    bars=st.integers(150, 260),
+    spans=spans_of,
+    folds=st.integers(1, 4),
+    validation=st.floats(0.15, 0.5),
+    window=st.sampled_from(["expanding", "rolling"]),
+)
+def test_no_walk_forward_train_row_meets_a_reward_of_validation_or_test(bars, spans, folds, validation, window):
+    parameters = CrossValidationParameters(folds=folds, validation=validation, window=window)
+    made = make_folds(bars, spans, parameters)
+    for fold in made:
+        train, choice, test = rows_of(fold.train), rows_of(fold.validation), rows_of(fold.test)
+        assert max(train) < min(choice)
+        assert max(choice) < min(test)
+        assert min(train) >= spans.input - 1
+        assert max(test) + spans.reward <= bars - 1
+        # The bars up to a row are read before its own reward, so in walk-forward the rewards alone can meet.
+        assert max(train) + spans.reward <= min(choice)
+        assert max(choice) + spans.reward <= min(test)
+        assert not any(meets(row, choice + test, spans) for row in train)
+        assert not any(meets(row, test, spans) for row in choice)
+        assert meets(max(train) + 1, choice + test, spans)  # no row is wasted
+    tests = [row for fold in made for row in rows_of(fold.test)]
+    assert tests == list(range(tests[0], bars - spans.reward))
+    if window == "rolling":
+        assert len({len(rows_of(fold.train)) for fold in made}) == 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(bars=st.integers(260, 320), spans=spans_of, groups=st.integers(3, 6), data=st.data())
+def test_no_combinatorial_train_row_meets_a_reward_of_validation_or_test(bars, spans, groups, data):
+    tested = data.draw(st.integers(1, groups - 2))
+    parameters = CrossValidationParameters(scheme="combinatorial", groups=groups, test_groups=tested)
+    made = make_folds(bars, spans, parameters)
+    assert len(made) == comb(groups, tested)
+    edges = [spans.input - 1 + (bars - spans.reward - spans.input + 1) * g // groups for g in range(groups + 1)]
+    for fold in made:
+        train, choice, test = rows_of(fold.train), rows_of(fold.validation), rows_of(fold.test)
+        assert not any(meets(row, choice + test, spans) for row in train)
+        assert not any(meets(row, test, spans) for row in choice)
+        in_test = set(test)
+        free = [g for g in range(groups) if edges[g] not in in_test]
+        assert set(choice) <= set(range(edges[free[-1]], edges[free[-1] + 1]))
+        candidates = [row for g in free[:-1] for row in range(edges[g], edges[g + 1])]
+        assert train == [row for row in candidates if not meets(row, choice + test, spans)]
+
+
+def test_walk_forward_rows_exactly():
+    spans = Spans(input=11, reward=1, episode=4)
+    parameters = CrossValidationParameters(folds=2, first_test=0.5, validation=0.2)
+    assert make_folds(111, spans, parameters) == [
+        Fold(0, (Segment(10, 50),), (Segment(50, 60),), (Segment(60, 85),)),
+        Fold(1, (Segment(10, 70),), (Segment(70, 85),), (Segment(85, 110),)),
+    ]
+
+
+def test_longer_rewards_cut_the_end_of_train_and_validation():
+    parameters = CrossValidationParameters(folds=1, first_test=0.5, validation=0.2)
+    (fold,) = make_folds(113, Spans(input=11, reward=3, episode=4), parameters)
+    assert fold == Fold(0, (Segment(10, 48),), (Segment(50, 58),), (Segment(60, 110),))
+
+
+def test_embargo_after_a_test_block_covers_the_input_span():
+    spans = Spans(input=6, reward=2, episode=2)
+    parameters = CrossValidationParameters(scheme="combinatorial", groups=4, test_groups=1)
+    folds = make_folds(5 + 80 + 2, spans, parameters)
+    first = folds[0]  # group 0 is tested
+    assert first.test == (Segment(5, 25),)
+    assert first.train[0].start == 25 - 1 + spans.reward + spans.input
+    second = folds[1]  # group 1 is tested: both neighbours are cut
+    assert second.train == (Segment(5, 24), Segment(52, 64))
+    assert second.validation == (Segment(65, 85),)
+
+
+def test_too_few_bars_are_refused_with_the_arithmetic():
+    spans = Spans(input=100, reward=1, episode=20)
+    parameters = CrossValidationParameters(folds=2, validation=0.2)
+    with pytest.raises(ValueError, match=r"Give at least (\d+) bars") as caught:
+        make_folds(150, spans, parameters)
+    message = str(caught.value)
+    for part in ("150 bars", "50 rows are usable", "input span 100", "episode of 20", "`training.episode_bars`"):
+        assert part in message
+    least = int(message.split("Give at least ")[1].split(maxsplit=1)[0])
+    make_folds(least, spans, parameters)
+    with pytest.raises(ValueError, match=f"Give at least {least} bars"):
+        make_folds(least - 1, spans, parameters)
+
+
+def test_bars_shorter_than_the_input_span_are_refused():
+    with pytest.raises(ValueError, match="0 rows are usable"):
+        make_folds(30, Spans(100, 1, 8), CrossValidationParameters(scheme="combinatorial"))
+
+
+@pytest.mark.parametrize(("groups", "tested"), [(6, 2), (5, 3), (4, 1)])
+def test_combinatorial_paths_use_each_fold_once_and_hold_each_group(groups, tested):
+    paths = combinatorial_paths(groups, tested)
+    count = comb(groups, tested) * tested // groups
+    assert len(paths) == comb(groups, tested) * tested
+    assert set(paths.values()) == set(range(count))
+    for path in range(count):
+        assert sorted(group for (_, group), number in paths.items() if number == path) == list(range(groups))
+
+
+def test_combinatorial_paths_match_the_tested_groups_of_the_folds():
+    spans = Spans(3, 1, 2)
+    parameters = CrossValidationParameters(scheme="combinatorial", groups=5, test_groups=2)
+    folds = make_folds(203, spans, parameters)
+    edges = [2 + 200 * group // 5 for group in range(6)]
+    used = {(fold.number, group) for fold in folds for group in range(5) if edges[group] in set(rows_of(fold.test))}
+    assert used == set(combinatorial_paths(5, 2))
+
+
+def test_folds_survive_json():
+    spans = Spans(input=11, reward=1, episode=4)
+    folds = make_folds(111, spans, CrossValidationParameters(folds=2))
+    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(111) * np.timedelta64(30, "m")
+    text = json.dumps(folds_to_dict(folds, stamps, spans))
+    assert folds_from_dict(json.loads(text)) == folds
+    assert json.loads(text)["folds"][0]["train"][0]["first"] == "2020-01-01T05:30:00Z"
