@@ -1,0 +1,237 @@
+"""What each stage of the project was made from, and whether that still holds.
+
+A manifest names the bars, the parameters and the earlier stages that shaped a stage's artifacts. It follows from these
+alone, so that the manifest that a run needs can be computed and compared with the one that is found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from sentio_kedro.config import (
+    BacktestParameters,
+    CrossValidationParameters,
+    FeatureParameters,
+    IngestionParameters,
+    NetworkParameters,
+    RegimeParameters,
+    ReportingParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+
+STAGES = ("ingestion", "features", "cross_validation", "regimes", "training", "backtest", "reporting")
+"""The pipelines that leave a manifest, in the order in which they run."""
+
+SECTIONS: dict[str, Any] = {
+    "ingestion": IngestionParameters,
+    "features": FeatureParameters,
+    "cross_validation": CrossValidationParameters,
+    "regimes": RegimeParameters,
+    "trading": TradingParameters,
+    "network": NetworkParameters,
+    "training": TrainingParameters,
+    "backtest": BacktestParameters,
+    "reporting": ReportingParameters,
+}
+"""The parameter sections and their types."""
+
+_SHAPED_BY: dict[str, tuple[str, ...]] = {
+    "ingestion": ("ingestion",),
+    "features": ("features",),
+    # The spans of a row depend on the network, the filter's memory and the episode's length.
+    "cross_validation": (
+        "cross_validation",
+        "network.layers",
+        "network.window",
+        "network.convolution",
+        "regimes.memory",
+        "training.episode_bars",
+    ),
+    "regimes": ("regimes",),
+    "training": ("trading", "network", "training"),
+    "backtest": ("trading", "backtest"),
+    "reporting": ("reporting",),
+}
+_UPSTREAM: dict[str, tuple[str, ...]] = {
+    "ingestion": (),
+    "features": ("ingestion",),
+    "cross_validation": ("ingestion", "features"),
+    "regimes": ("ingestion", "cross_validation"),
+    "training": ("ingestion", "features", "cross_validation", "regimes"),
+    "backtest": ("ingestion", "features", "cross_validation", "regimes", "training"),
+    "reporting": ("backtest",),
+}
+# How a result is computed, not what it is: changing these keeps the artifacts.
+_WITHOUT_EFFECT = frozenset({"training.device", "training.threads", "training.checkpoint_updates"})
+
+
+class StaleArtifactsError(ValueError):
+    """Artifacts of an earlier stage are missing, or were made from other bars or parameters."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stage's artifacts were made from.
+
+    Attributes:
+        stage: Name of the pipeline.
+        bars_hash: Hash of the raw bars.
+        parameters: Parameters that shaped the stage, flattened: ``{"network.width": 16}``.
+        upstream: Digest of each stage whose artifacts it read.
+    """
+
+    stage: str
+    bars_hash: str
+    parameters: Mapping[str, Any]
+    upstream: Mapping[str, str]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content: equal manifests, and no others, have equal digests."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content as plain data."""
+        return {
+            "stage": self.stage,
+            "bars_hash": self.bars_hash,
+            "parameters": dict(self.parameters),
+            "upstream": dict(self.upstream),
+        }
+
+
+def flatten_parameters(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the project's parameters by dotted name, defaults filled in.
+
+    Args:
+        sections: Parameters by section, as plain values or as the typed classes; unknown sections are ignored.
+
+    Returns:
+        Plain values by name, such as ``{"trading.costs.commission_bps": 10.0}``. A list stays one value.
+
+    Raises:
+        pydantic.ValidationError: If a section has an unknown key or a wrong value.
+    """
+    flat: dict[str, Any] = {}
+    for name, kind in SECTIONS.items():
+        if name in sections:
+            adapter = TypeAdapter(kind)
+            section = adapter.dump_python(adapter.validate_python(sections[name]), mode="json")
+            flat.update(_dotted(name, section))
+    return flat
+
+
+def _dotted(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {key: leaf for field, item in value.items() for key, leaf in _dotted(f"{name}.{field}", item).items()}
+
+
+def upstream_stages(stage: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the stages, in order, whose artifacts ``stage`` reads directly or through another one.
+
+    Args:
+        stage: One of ``STAGES``.
+        parameters: Flattened parameters. An agent from elsewhere (``backtest.agent``) needs no training here.
+    """
+    direct = _UPSTREAM[stage]
+    if stage == "backtest" and parameters.get("backtest.agent") is not None:
+        direct = ("ingestion",)
+    indirect = {far for near in direct for far in upstream_stages(near, parameters)}
+    return tuple(name for name in STAGES if name in indirect or name in direct)
+
+
+def expected_manifest(stage: str, bars_hash: str, parameters: Mapping[str, Any]) -> Manifest:
+    """Return the manifest of ``stage`` for these bars and parameters.
+
+    Args:
+        stage: One of ``STAGES``.
+        bars_hash: Hash of the raw bars.
+        parameters: Flattened parameters of all sections.
+    """
+    shaping = {
+        name: value
+        for name, value in parameters.items()
+        if name not in _WITHOUT_EFFECT and any(_within(name, section) for section in _SHAPED_BY[stage])
+    }
+    upstream = {
+        name: expected_manifest(name, bars_hash, parameters).digest for name in upstream_stages(stage, parameters)
+    }
+    return Manifest(stage, bars_hash, shaping, upstream)
+
+
+def _within(name: str, section: str) -> bool:
+    return name == section or name.startswith(f"{section}.")
+
+
+def agents_identity(bars_hash: str, parameters: Mapping[str, Any]) -> str:
+    """Return the digest that names the agents under test: the training's, or the test's for an agent from elsewhere."""
+    stage = "training" if parameters.get("backtest.agent") is None else "backtest"
+    return expected_manifest(stage, bars_hash, parameters).digest
+
+
+def explain_difference(found: Mapping[str, Any] | None, expected: Manifest) -> str | None:
+    """Say in one clause why a stage must run again, or return None if its artifacts fit.
+
+    Args:
+        found: The manifest as it was read, or None if there is none.
+        expected: The manifest that the run needs.
+    """
+    name = f"`{expected.stage}`"
+    if found is None:
+        return f"{name} has not been run to its end"
+    if found.get("bars_hash") != expected.bars_hash:
+        return f"{name} was made from other bars"
+    before, now = dict(found.get("parameters", {})), expected.parameters
+    changed = [
+        f"`{key}` was {_shown(before, key)}, is now {_shown(now, key)}"
+        for key in sorted(before.keys() | now.keys())
+        if _shown(before, key) != _shown(now, key)
+    ]
+    if changed:
+        return f"{name} was made with other parameters: " + "; ".join(changed)
+    earlier = dict(found.get("upstream", {}))
+    stale = [key for key, digest in expected.upstream.items() if earlier.get(key) != digest]
+    if stale or earlier.keys() != expected.upstream.keys():
+        listed = ", ".join(f"`{key}`" for key in stale) or "other stages"
+        return f"{name} was made from an earlier result of {listed}"
+    return None
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return json.dumps(values[key]) if key in values else "not set"
+
+
+def require_manifests(
+    found: Mapping[str, Mapping[str, Any] | None],
+    expected: Mapping[str, Manifest],
+    *,
+    present: Collection[str] = (),
+    options: Sequence[str] = (),
+) -> None:
+    """Stop if a stage that a run builds on is missing or was made from something else.
+
+    Args:
+        found: Manifests as they were read, by stage.
+        expected: Manifests that must be found.
+        present: Stages of which any manifest will do.
+        options: Options of the command line to repeat in the remedy, such as ``--env=equities``.
+
+    Raises:
+        StaleArtifactsError: With every problem and the pipelines to rerun.
+    """
+    problems = {stage: explain_difference(found.get(stage), manifest) for stage, manifest in expected.items()}
+    problems |= {stage: f"`{stage}` has not been run to its end" for stage in present if found.get(stage) is None}
+    stale = [stage for stage in STAGES if problems.get(stage)]
+    if stale:
+        option = f"--pipeline={stale[0]}" if len(stale) == 1 else f"--pipelines={','.join(stale)}"
+        command = " ".join(["kedro run", option, *options])
+        lines = "\n".join(f"- {problems[stage]}" for stage in stale)
+        raise StaleArtifactsError(f"This run builds on artifacts that are missing or stale:\n{lines}\nRun `{command}`.")

@@ -1,0 +1,44 @@
+"""Features are computed: causal columns, none of them fitted."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from sentio_kedro.config import FeatureParameters
+from sentio_kedro.market.bars import aligned_from_frame
+from sentio_kedro.market.feature_frames import features_to_frame
+from sentio_kedro.market.indicators import compute_features as compute
+from sentio_kedro.market.indicators import longest_lookback, lookback
+
+
+def compute_features(aligned_bars: pd.DataFrame, parameters: FeatureParameters) -> pd.DataFrame:
+    """Compute every feature column on every bar of the grid.
+
+    Args:
+        aligned_bars: Long bars on one grid.
+        parameters: The columns.
+
+    Returns:
+        One row per bar and symbol, NaN in warm-up.
+    """
+    bars = aligned_from_frame(aligned_bars)
+    features = compute(bars, parameters.columns)
+    return features_to_frame(bars, features, [column.name for column in parameters.columns])
+
+
+def describe_features(parameters: FeatureParameters) -> pd.DataFrame:
+    """List the columns with the bars that each looks back.
+
+    Args:
+        parameters: The columns.
+
+    Returns:
+        ``name``, ``indicator``, ``bars`` and ``lookback`` (bars that reproduce the column to 1e-6).
+    """
+    longest_lookback(parameters.columns)  # refuses every column that claims too few bars at once
+    return pd.DataFrame(
+        [
+            {"name": column.name, "indicator": column.indicator, "bars": column.bars, "lookback": lookback(column)}
+            for column in parameters.columns
+        ]
+    )

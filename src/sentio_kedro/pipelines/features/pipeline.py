@@ -1,0 +1,16 @@
+"""The features pipeline."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from sentio_kedro.pipelines.features.nodes import compute_features, describe_features
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline that turns bars into features."""
+    return pipeline(
+        [
+            node(compute_features, ["aligned_bars", "params:features"], "features", name="compute_features"),
+            node(describe_features, "params:features", "feature_table", name="describe_features"),
+        ],
+        tags="features",
+    )

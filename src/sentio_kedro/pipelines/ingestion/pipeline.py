@@ -1,0 +1,21 @@
+"""The ingestion pipeline."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from sentio_kedro.pipelines.ingestion.nodes import align_bars, describe_data_quality
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline that reads, checks and aligns bars."""
+    return pipeline(
+        [
+            node(align_bars, ["bars", "params:ingestion"], "aligned_bars", name="align_bars"),
+            node(
+                describe_data_quality,
+                ["bars", "aligned_bars", "params:ingestion"],
+                "data_quality",
+                name="describe_data_quality",
+            ),
+        ],
+        tags="ingestion",
+    )

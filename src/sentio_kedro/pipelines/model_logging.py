@@ -1,0 +1,70 @@
+"""The agents as an MLflow model: code, safetensors and JSON, nothing pickled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from importlib.metadata import requires, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import pandas as pd
+from mlflow.models import infer_signature
+from packaging.requirements import Requirement
+
+import sentio_kedro
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.config import SignalParameters
+from sentio_kedro.market.bars import aligned_from_frame
+from sentio_kedro.pipelines.tracking import optional_tracking
+from sentio_kedro.serving.decisions import newest_signals
+
+PACKAGE = Path(sentio_kedro.__file__).parent
+MODEL_NAME = "agents"
+SERVING_NEEDS = ("hmmlearn", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "TA-Lib", "torch")
+
+logger = logging.getLogger(__name__)
+
+
+def log_model(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> str | None:
+    """Log agents of one fold as a pyfunc model of the active run.
+
+    Args:
+        agents: Agents by name.
+        aligned_bars: Long bars on one grid; the newest that the agents need become the model's signature.
+
+    Returns:
+        The model's URI, or None when nothing is tracked.
+    """
+    if mlflow.active_run() is None:
+        return None
+    uri: str | None = None
+    with optional_tracking(), TemporaryDirectory() as folder:
+        for name, agent in agents.items():
+            agent.save(Path(folder) / name)
+        example = newest_bars(agents, aligned_bars)
+        signals = newest_signals(list(agents.values()), aligned_from_frame(example), SignalParameters(replay_bars=1))
+        info = mlflow.pyfunc.log_model(
+            name=MODEL_NAME,
+            python_model=str(PACKAGE / "serving" / "model.py"),
+            artifacts={"agents": folder},
+            code_paths=[str(PACKAGE)],
+            signature=infer_signature(example, signals, params={"equity": SignalParameters().equity}),
+            pip_requirements=pinned_requirements(),
+        )
+        uri = str(info.model_uri)
+    return uri
+
+
+def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:
+    """Return the newest bars that the agents need to decide, two more for the replay."""
+    needed = max(agent.spec.required_bars for agent in agents.values()) + 2
+    stamps = aligned_bars["timestamp"].drop_duplicates().sort_values().iloc[-needed:]
+    return aligned_bars[aligned_bars["timestamp"] >= stamps.iloc[0]].reset_index(drop=True)
+
+
+def pinned_requirements() -> list[str]:
+    """Return the installed versions of what serving imports, without local build labels such as ``+cpu``."""
+    declared = {Requirement(text).name.lower() for text in requires("sentio_kedro") or []}
+    return [f"{name}=={version(name).partition('+')[0]}" for name in SERVING_NEEDS if name.lower() in declared]

@@ -1,0 +1,5 @@
+"""Pipeline ``signals``."""
+
+from sentio_kedro.pipelines.signals.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

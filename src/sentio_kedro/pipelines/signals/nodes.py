@@ -1,0 +1,27 @@
+"""Chosen agents decide at the newest bar."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.config import IngestionParameters, SignalParameters
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.serving.decisions import choose_agents, newest_signals
+
+
+def decide(
+    bars: pd.DataFrame, agents: dict[str, AgentBundle], ingestion: IngestionParameters, parameters: SignalParameters
+) -> pd.DataFrame:
+    """Return what the chosen agents want to hold from the next open on.
+
+    Args:
+        bars: Long bars as the feed delivers them, the newest included.
+        agents: Agents by name.
+        ingestion: How the bars are read.
+        parameters: Which agents, for how much equity.
+
+    Returns:
+        ``timestamp``, ``symbol``, ``target``, ``shares``, ``regime``, ``tail_risk`` and ``agents``.
+    """
+    return newest_signals(choose_agents(agents, parameters.fold), align_bars(bars, ingestion), parameters)

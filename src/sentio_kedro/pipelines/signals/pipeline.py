@@ -1,0 +1,11 @@
+"""The signals pipeline."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from sentio_kedro.pipelines.signals.nodes import decide
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline that turns the newest bars into signals."""
+    known = ["bars", "agents", "params:ingestion", "params:signals"]
+    return pipeline([node(decide, known, "signals", name="decide")], tags="signals")

@@ -1,0 +1,151 @@
+"""Agents are trained, fold by fold and seed by seed, each followed by a nested MLflow run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import torch
+from pydantic import TypeAdapter
+
+import sentio_kedro
+from sentio_kedro.agent.bundle import AgentBundle, code_hash
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.population import train_agent, visible_bars
+from sentio_kedro.agent.trainer import AgentParameters, CheckpointStore, choose_device, count_updates
+from sentio_kedro.config import (
+    FeatureParameters,
+    IngestionParameters,
+    NetworkParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
+from sentio_kedro.market.feature_frames import features_from_frame
+from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.splits import Spans, folds_from_dict
+from sentio_kedro.pipelines import tracking
+from sentio_kedro.pipelines.model_logging import log_model
+from sentio_kedro.pipelines.training.progress import TrainingProgress
+
+
+def prepare_studies(
+    aligned_bars: pd.DataFrame,
+    features: pd.DataFrame,
+    folds: dict[str, Any],
+    regime_models: dict[str, Any],
+    columns: FeatureParameters,
+    ingestion: IngestionParameters,
+) -> list[TrainingSet]:
+    """Cut out what the training of each fold may see; test rows are left behind.
+
+    Args:
+        aligned_bars: Long bars on one grid.
+        features: Features on that grid.
+        folds: Spans and folds.
+        regime_models: The regime model of each fold.
+        columns: How the features are made.
+        ingestion: Sessions per year.
+
+    Returns:
+        One training set per fold.
+    """
+    bars = aligned_from_frame(aligned_bars)
+    values, spans = features_from_frame(features, bars), Spans(**folds["spans"])
+    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
+    studies = []
+    for fold in folds_from_dict(folds):
+        seen, known = visible_bars(bars, values, fold, spans)
+        model = RegimeModel.from_dict(regime_models[str(fold.number)])
+        studies.append(TrainingSet(fold, seen, known, columns.columns, model, per_year))
+    return studies
+
+
+def train_agents(
+    studies: list[TrainingSet],
+    folds: dict[str, Any],
+    data_quality: dict[str, Any],
+    checkpoints: CheckpointStore,
+    network: NetworkParameters,
+    training: TrainingParameters,
+    trading: TradingParameters,
+) -> tuple[dict[str, AgentBundle], pd.DataFrame, pd.DataFrame]:
+    """Train ``training.seeds`` agents per fold, continuing from checkpoints.
+
+    Args:
+        studies: What training may see.
+        folds: Spans and folds.
+        data_quality: For the hash of the bars.
+        checkpoints: Where a killed run left off.
+        network: Size of the networks.
+        training: How they learn.
+        trading: What they may do and pay.
+
+    Returns:
+        Agents by name, a row per member and update, a row per agent.
+    """
+    parameters = AgentParameters(network, training, trading)
+    hashes = describe_origin(parameters, data_quality["bars_hash"])
+    if training.threads is not None:
+        torch.set_num_threads(training.threads)
+    choose_device(training.device)
+    agents, curves, table = {}, [], []
+    updates = training.seeds * training.members * count_updates(training)
+    with TrainingProgress(len(studies), updates) as progress:
+        for study, seed in _every(studies, training.seeds):
+            number = study.fold.number
+            with tracking.nested_run(f"fold {number} seed {seed}", {"fold": str(number), "seed": str(seed)}):
+                agent, curve, about = train_agent(
+                    study, seed, Spans(**folds["spans"]), parameters, checkpoints, progress, hashes
+                )
+                _log_agent(curve, about)
+            agents[agent.name] = agent
+            curves += curve
+            table.append(about)
+    return agents, pd.DataFrame(curves).astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
+
+
+def _every(studies: list[TrainingSet], seeds: int) -> Iterator[tuple[TrainingSet, int]]:
+    return ((study, seed) for study in studies for seed in range(seeds))
+
+
+def _log_agent(curve: list[dict[str, float]], about: dict[str, float]) -> None:
+    if mlflow.active_run() is None:
+        return
+    frame = pd.DataFrame(curve).astype({"update": int})
+    for member, rows in frame.groupby("member"):
+        renamed = rows.drop(columns=["fold", "seed", "member", "selected"])
+        tracking.log_curves(
+            renamed.add_prefix(f"member_{member}.").rename(columns={f"member_{member}.update": "update"}), "update"
+        )
+    tracking.log_metrics({name: value for name, value in about.items() if name not in ("fold", "seed")})
+
+
+def describe_origin(parameters: AgentParameters, bars: str) -> dict[str, str]:
+    """Hash what made the agents: bars, parameters and the package's code."""
+    sections = TypeAdapter(AgentParameters).dump_python(parameters, mode="json")
+    return {
+        "bars": bars,
+        "parameters": hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest(),
+        "code": code_hash(Path(sentio_kedro.__file__).parent),
+    }
+
+
+def log_agents(agents: dict[str, AgentBundle], aligned_bars: pd.DataFrame) -> dict[str, Any]:
+    """Log the latest fold's agents to MLflow as one model, rebuilt from code and safetensors.
+
+    Args:
+        agents: Agents by name.
+        aligned_bars: Bars, for the input example.
+
+    Returns:
+        Which agents the model holds and where it is, if anywhere.
+    """
+    latest = max(agent.spec.fold for agent in agents.values())
+    chosen = {name: agent for name, agent in agents.items() if agent.spec.fold == latest}
+    return {"agents": sorted(chosen), "model_uri": log_model(chosen, aligned_bars)}

@@ -1,0 +1,20 @@
+"""Kedro's settings of this project."""
+
+from kedro.config import OmegaConfigLoader
+
+from sentio_kedro.hooks import StageManifests
+from sentio_kedro.pipelines.tracking_hook import MlflowTracking
+
+_MANIFESTS = StageManifests()
+HOOKS = (_MANIFESTS, MlflowTracking(_MANIFESTS))
+# MlflowTracking does the plugin's work.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")
+
+CONFIG_LOADER_CLASS = OmegaConfigLoader
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]},
+    # An environment changes single keys of a section; the rest stays as in base.
+    "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
+}

@@ -1,0 +1,90 @@
+"""A small project of its own for each test that runs pipelines."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.framework.project import configure_project
+from kedro.framework.session import KedroSession
+from kedro.runner import AbstractRunner
+
+ROOT = Path(__file__).parents[1]
+
+
+def synthetic_bars(bars: int = 900, symbols: tuple[str, ...] = ("AAA", "BBB"), seed: int = 0) -> pd.DataFrame:
+    """Daily bars of random walks that alternate between calm and wild quarters."""
+    rng = np.random.default_rng(seed)
+    stamps = pd.date_range("2015-01-01", periods=bars, freq="D", tz="UTC")
+    scale = np.where(np.arange(bars) // 60 % 2, 0.02, 0.005)
+    frames = []
+    for symbol in symbols:
+        close = 100 * np.exp(np.cumsum(scale * rng.standard_normal(bars)))
+        open_ = np.concatenate([[100.0], close[:-1]])
+        spread = 1 + 0.002 * rng.random(bars)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "timestamp": stamps,
+                    "symbol": symbol,
+                    "open": open_,
+                    "high": np.maximum(open_, close) * spread,
+                    "low": np.minimum(open_, close) / spread,
+                    "close": close,
+                    "volume": 1e6 * (1 + rng.random(bars)),
+                }
+            )
+        )
+    return pd.concat(frames).sort_values(["timestamp", "symbol"], ignore_index=True)
+
+
+@dataclass
+class Project:
+    """A copy of the configuration whose environment `tiny` reads synthetic bars and keeps artifacts to itself."""
+
+    path: Path
+    env: str = "tiny"
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def session(self, **params: Any) -> KedroSession:
+        configure_project("sentio_kedro")
+        given = {**self.params, **params}
+        return KedroSession.create(project_path=self.path, env=self.env, runtime_params=given or None)
+
+    def run(self, *pipelines: str, runner: AbstractRunner | None = None, **options: Any) -> dict[str, Any]:
+        params = options.pop("params", {})
+        with self.session(**params) as session:
+            return session.run(pipeline_names=list(pipelines) or None, runner=runner, **options)
+
+    def catalog(self) -> Any:
+        with self.session() as session:
+            return session.load_context().catalog
+
+    def artifact(self, name: str) -> Path:
+        return self.path / "data" / "tiny" / name
+
+    def write_bars(self, frame: pd.DataFrame) -> None:
+        target = self.path / "data" / "01_raw" / "bars.parquet"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        frame.to_parquet(target)
+
+
+@pytest.fixture
+def bars() -> pd.DataFrame:
+    return synthetic_bars()
+
+
+@pytest.fixture
+def project(tmp_path: Path, bars: pd.DataFrame) -> Project:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("credentials*"))
+    shutil.copytree(ROOT / "conf" / "smoke", tmp_path / "conf" / "tiny")
+    (tmp_path / "conf" / "tiny" / "globals.yml").write_text("artifacts: data/tiny\nexperiment: tiny\n")
+    (tmp_path / "conf" / "tiny" / "catalog.yml").write_text(
+        "bars:\n  type: pandas.ParquetDataset\n  filepath: data/01_raw/bars.parquet\n"
+    )
+    made = Project(tmp_path)
+    made.write_bars(bars)
+    return made
