@@ -1,0 +1,165 @@
+"""Causal feature columns, computed on each asset's own bars.
+
+A column at bar t is a function of the bars up to t, and the last ``lookback`` of them alone give the same value to
+1e-6. Nothing here is fitted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentio_kedro.config import FeatureColumn, IndicatorName
+from sentio_kedro.market import formulas
+from sentio_kedro.market.bars import AlignedBars, Floats, Stamps
+from sentio_kedro.market.formulas import AssetBars
+
+
+@dataclass(frozen=True)
+class Indicator:
+    """One formula.
+
+    Attributes:
+        function: From an asset's bars and a horizon to one value per bar; null for a calendar column.
+        lookback: Bars that reproduce the value to 1e-6, by horizon.
+        cross_asset: The value is then ranked among the assets present at the same stamp.
+        calendar: From stamps [T] to values [T]; null for a column made of prices.
+    """
+
+    function: Callable[[AssetBars, int], Floats] | None
+    lookback: Callable[[int], int]
+    cross_asset: bool = False
+    calendar: Callable[[Stamps], Floats] | None = None
+
+
+def _circle(share: Callable[[Stamps], Floats], wave: Callable[[Floats], Floats]) -> Indicator:
+    return Indicator(None, lambda _: 1, calendar=lambda stamps: wave(2.0 * math.pi * share(stamps)))
+
+
+INDICATORS: dict[IndicatorName, Indicator] = {
+    "log_return": Indicator(formulas.log_return, lambda bars: bars + 1),
+    "volatility": Indicator(formulas.volatility, lambda bars: bars + 1),
+    "range_volatility": Indicator(formulas.range_volatility, lambda bars: bars),
+    "volume_surprise": Indicator(formulas.volume_surprise, lambda bars: bars),
+    "relative_strength": Indicator(formulas.relative_strength, formulas.wilder_lookback),
+    "trend_strength": Indicator(formulas.trend_strength, formulas.smoothed_wilder_lookback),
+    "moving_average_gap": Indicator(formulas.moving_average_gap, lambda bars: bars + 1),
+    "convergence_divergence": Indicator(formulas.convergence_divergence, formulas.macd_lookback),
+    "band_position": Indicator(formulas.band_position, lambda bars: bars),
+    "return_rank": Indicator(formulas.log_return, lambda bars: bars + 1, cross_asset=True),
+    "time_of_day_sine": _circle(formulas.time_of_day, np.sin),
+    "time_of_day_cosine": _circle(formulas.time_of_day, np.cos),
+    "day_of_week_sine": _circle(formulas.day_of_week, np.sin),
+    "day_of_week_cosine": _circle(formulas.day_of_week, np.cos),
+}
+
+
+def lookback(column: FeatureColumn) -> int:
+    """Return the bars that reproduce ``column`` to 1e-6: its own figure, or the indicator's.
+
+    Raises:
+        ValueError: If the column claims fewer bars than its indicator needs.
+    """
+    needed = INDICATORS[column.indicator].lookback(column.bars)
+    if column.lookback is None:
+        return needed
+    if column.lookback < needed:
+        raise ValueError(
+            f"`features.columns` `{column.name}`: `lookback` must be at least {needed}, what `{column.indicator}` of "
+            f"{column.bars} bars needs, was {column.lookback}; leave it out or raise it."
+        )
+    return column.lookback
+
+
+def longest_lookback(columns: Sequence[FeatureColumn]) -> int:
+    """Return the longest lookback of ``columns``.
+
+    Raises:
+        ValueError: With every column that claims too few bars.
+    """
+    problems, longest = [], 1
+    for column in columns:
+        try:
+            longest = max(longest, lookback(column))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    return longest
+
+
+def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calendar: Stamps | None = None) -> Floats:
+    """Compute all feature columns.
+
+    Args:
+        bars: Aligned bars, T stamps and A assets.
+        columns: The columns, F of them, in order.
+        calendar: Stamps [T] that calendar columns read, for resampled paths whose rows come from elsewhere; null
+            reads the bars' own.
+
+    Returns:
+        [T, A, F]. NaN until an asset has ``lookback`` bars of its own; at a missing bar the asset's last value is
+        held; calendar columns are known at every stamp.
+    """
+    stamps = bars.timestamps if calendar is None else calendar
+    longest_lookback(columns)
+    features = np.full((len(bars.timestamps), len(bars.symbols), len(columns)), np.nan)
+    present = bars.present
+    for asset in range(len(bars.symbols)):
+        rows = np.flatnonzero(present[:, asset])
+        if rows.size:
+            features[:, asset, :] = _asset_columns(bars, asset, rows, columns)
+    for number, column in enumerate(columns):
+        indicator = INDICATORS[column.indicator]
+        if indicator.calendar is not None:
+            features[:, :, number] = indicator.calendar(stamps)[:, None]
+        elif indicator.cross_asset:
+            features[:, :, number] = _ranked(features[:, :, number], present)
+    return features
+
+
+def _asset_columns(bars: AlignedBars, asset: int, rows: NDArray[np.int64], columns: Sequence[FeatureColumn]) -> Floats:
+    """Return one asset's columns on the grid [T, F], its last values held where it has no bar."""
+    total = len(bars.timestamps)
+    own = _own_bars(bars, asset, rows)
+    values = np.full((rows.size, len(columns)), np.nan)
+    for number, column in enumerate(columns):
+        indicator = INDICATORS[column.indicator]
+        warm = lookback(column) - 1
+        if indicator.function is not None and warm < rows.size:
+            values[warm:, number] = indicator.function(own, column.bars)[warm:]
+    if rows.size == total:
+        return values
+    seen = np.zeros(total, dtype=np.int64)
+    seen[rows] = 1
+    latest = np.cumsum(seen) - 1  # [T] index of the asset's last bar, -1 before its first
+    return np.where(latest[:, None] >= 0, values[np.maximum(latest, 0)], np.nan)
+
+
+def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64]) -> AssetBars:
+    """Return the bars that an asset has, prices in units of its first close so that no formula sees their scale."""
+
+    def column(values: Floats, unit: float = 1.0) -> Floats:
+        return np.ascontiguousarray(values[rows, asset] / unit)
+
+    first = float(bars.close[rows[0], asset])
+    return AssetBars(
+        open=column(bars.open, first),
+        high=column(bars.high, first),
+        low=column(bars.low, first),
+        close=column(bars.close, first),
+        volume=column(bars.volume),
+    )
+
+
+def _ranked(values: Floats, present: NDArray[np.bool_]) -> Floats:
+    """Rank the present assets at each stamp and hold an asset's last rank where it has no bar [T, A]."""
+    ranked = formulas.ranks(np.where(present, values, np.nan))
+    rows = np.where(present, np.arange(len(values))[:, None], -1)
+    last = np.maximum.accumulate(rows, axis=0)
+    held = np.take_along_axis(ranked, np.maximum(last, 0), axis=0)
+    return np.where(last >= 0, held, np.nan)

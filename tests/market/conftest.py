@@ -1,0 +1,35 @@
+"""Synthetic bars for the tests of the market package."""
+
+import numpy as np
+import pytest
+
+from sentio_kedro.market.bars import AlignedBars
+
+
+def random_walk(rows, assets=1, seed=0, volatility=0.005, missing=0.0):
+    """Random walks whose open is the previous close and whose range is the body; asset by asset from its own seed."""
+    start = np.datetime64("2020-01-01T00:30", "ns")
+    columns = {name: np.full((rows, assets), np.nan) for name in ("open", "high", "low", "close", "volume")}
+    for asset in range(assets):
+        rng = np.random.default_rng([seed, asset])
+        close = 100.0 * np.exp(np.cumsum(volatility * rng.standard_normal(rows)))
+        opened = np.concatenate([[100.0], close[:-1]])
+        wick = np.abs(volatility * rng.standard_normal((2, rows)))
+        values = {
+            "open": opened,
+            "high": np.maximum(opened, close) * (1.0 + wick[0]),
+            "low": np.minimum(opened, close) * (1.0 - wick[1]),
+            "close": close,
+            "volume": rng.lognormal(size=rows),
+        }
+        here = rng.random(rows) >= missing
+        for name, value in values.items():
+            columns[name][:, asset] = np.where(here, value, np.nan)
+    stamps = start + np.arange(rows) * np.timedelta64(30, "m")
+    return AlignedBars(stamps, tuple("ABCDEFGH"[:assets]), **columns)
+
+
+@pytest.fixture(name="walk", scope="session")
+def walk_fixture():
+    """The function that makes random walks."""
+    return random_walk
