@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 LEAST_BARS = 2
-STILL = 1e-12  # a deviation below this share of the largest return is rounding, not variation
+STILL = 1e-12  # a deviation below this share of the mean is rounding, not variation
 DUST = 1e-9  # a position below this share of the asset's largest one is rounding, not a position
 
 
@@ -58,9 +58,9 @@ def sharpe_ratio(returns: Tensor, periods_per_year: float) -> Tensor:
         ValueError: If there are fewer than two bars.
     """
     values = _checked(returns, LEAST_BARS)
-    deviation = values.std(dim=0, correction=1)
-    varies = deviation > STILL * values.abs().amax(dim=0)
-    ratio = values.mean(dim=0) / torch.where(varies, deviation, 1.0) * math.sqrt(periods_per_year)
+    deviation, mean = torch.std_mean(values, dim=0, correction=1)
+    varies = deviation > STILL * mean.abs()
+    ratio = mean / torch.where(varies, deviation, 1.0) * math.sqrt(periods_per_year)
     return torch.where(varies, ratio, 0.0)
 
 

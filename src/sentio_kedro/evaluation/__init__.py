@@ -1,0 +1,1 @@
+"""What the agents were worth: backtest, baselines, metrics, intervals, figures and the report."""

@@ -1,0 +1,135 @@
+"""Plain sentences made from the figures: the verdict, and what should make a reader suspicious."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from sentio_kedro.evaluation.frames import BASELINES, RunFrames
+
+IDENTITY_TOLERANCE = 1e-9
+SUSPICIOUS_SHARPE = 5.0
+LOST = 0.99
+TITLES = {
+    "agent": "Agent (median of seeds)",
+    "buy_and_hold": "Buy and hold",
+    "equal_weight": "Equal weight",
+    "momentum": "Momentum",
+    "random": "Random actions",
+}
+
+
+def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
+    """Name what should make a reader distrust the figures.
+
+    Args:
+        frames: Frames of the run.
+        agent: The agent's figures.
+
+    Returns:
+        One sentence per alarm, none if all is well.
+    """
+    found = []
+    for name in frames.seeds:
+        account = frames.accounts[frames.accounts["account"] == name]
+        taken = _actions_taken(frames.actions, name)
+        if not (account["turnover"] > 0.0).any():
+            found.append(f"{name} never traded: its figures say nothing about skill.")
+        elif len(taken) == 1:
+            found.append(f"{name} always took the action {taken[0]!r}: it learnt a constant, not a strategy.")
+    ledger = frames.accounts["price_pnl"] - frames.accounts["commission"] - frames.accounts["spread"]
+    broken = (frames.accounts["return"] - ledger).abs() > IDENTITY_TOLERANCE * (1.0 + ledger.abs())
+    if broken.any():
+        names = sorted(set(frames.accounts.loc[broken, "account"]))
+        found.append(
+            f"Returns differ from price profit minus costs on {int(broken.sum()):,} rows of {', '.join(names)}: the "
+            "accounts do not add up."
+        )
+    if agent["sharpe"] is not None and agent["sharpe"] > SUSPICIOUS_SHARPE:
+        found.append(
+            f"A Sharpe ratio of {agent['sharpe']:.1f} net of costs is more often a leak of the future than skill: "
+            "check how the bars were made."
+        )
+    if agent["max_drawdown"] > LOST:
+        found.append("The median agent lost nearly everything.")
+    return found
+
+
+def _actions_taken(actions: pd.DataFrame, account: str) -> list[str]:
+    mine = actions[actions["account"] == account]
+    totals = mine.groupby("action")["count"].sum()
+    return sorted(str(action) for action in totals.index[totals > 0])
+
+
+def verdict(metrics: Mapping[str, Any]) -> list[str]:
+    """Say in plain words what the agent was worth.
+
+    Args:
+        metrics: What ``metrics.build_metrics`` returns.
+
+    Returns:
+        Sentences: what it earned, how sure that is, how it compares, how many targets were met.
+    """
+    agent = metrics["agent"]
+    percent = f"{metrics['confidence']:.0%}".replace("%", " %")
+    seeds = f"the median of {agent['seeds']} agents" if agent["seeds"] > 1 else "the agent"
+    earned = "earned" if agent["annual_return"] > 0.0 else "lost"
+    sentences = [
+        f"On {agent['bars']:,} unseen bars from {agent['first_timestamp'][:10]} to {agent['last_timestamp'][:10]}, "
+        f"{seeds} {earned} {_percent(abs(agent['annual_return']))} a year after all costs, with a worst drawdown of "
+        f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {agent['sharpe']:.2f} ({percent} interval "
+        f"{agent['sharpe_low']:.2f} to {agent['sharpe_high']:.2f}).",
+        _luck(agent),
+    ]
+    if agent["seeds"] > 1:
+        sentences.append(
+            f"From seed to seed the Sharpe ratio ranged from {agent['sharpe_seed_min']:.2f} to "
+            f"{agent['sharpe_seed_max']:.2f}; the interval holds the luck of the market, not that of the seed."
+        )
+    return [*sentences, _against_baselines(metrics), _targets_met(metrics["targets"])]
+
+
+def _percent(value: float) -> str:
+    return f"{100.0 * value:.2f} %"
+
+
+def _luck(agent: Mapping[str, Any]) -> str:
+    if agent["sharpe_low"] > 0.0:
+        return "The whole interval lies above zero, so luck alone is an unlikely explanation on these bars."
+    if agent["sharpe_high"] < 0.0:
+        return "The whole interval lies below zero: after costs this agent loses money on such bars."
+    return "The interval holds zero: on these bars the result cannot be told from luck."
+
+
+def _against_baselines(metrics: Mapping[str, Any]) -> str:
+    groups: dict[str, list[str]] = {"beat": [], "ahead": [], "behind": [], "lost": []}
+    for name in BASELINES:
+        compared = metrics["comparisons"][name]
+        if compared["low"] > 0.0:
+            group = "beat"
+        elif compared["high"] < 0.0:
+            group = "lost"
+        else:
+            group = "ahead" if compared["sharpe_difference"] > 0.0 else "behind"
+        groups[group].append(f"{TITLES[name].lower()} ({metrics[name]['sharpe']:.2f})")
+    words = {
+        "beat": "clearly beat {}",
+        "ahead": "came out ahead of {}, but within what luck explains",
+        "behind": "came out behind {}, within what luck explains",
+        "lost": "was clearly beaten by {}",
+    }
+    parts = [words[group].format(_listed(names)) for group, names in groups.items() if names]
+    return f"By Sharpe ratio on the same bars and at the same costs, it {'; it '.join(parts)}."
+
+
+def _targets_met(targets: list[Mapping[str, Any]]) -> str:
+    met = sum(target["met"] is True for target in targets)
+    unmeasured = sum(target["met"] is None for target in targets)
+    missing = f" and {unmeasured} could not be measured" if unmeasured else ""
+    return f"{met} of {len(targets)} targets were met{missing}."
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,138 @@
+"""A synthetic run: two agents, four baselines, four folds, 2,000 rows, three regimes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentio_kedro.evaluation.frames import BASELINES, RunFacts, RunFrames
+
+FOLDS, FOLD_ROWS, FIRST_ROW, SEEDS, SYMBOLS = 4, 500, 600, 2, ("BTC", "ETH")
+PERIODS_PER_YEAR = 365.0 * 48.0
+
+MakeRun = Callable[..., RunFrames]
+
+
+def _times(rows: np.ndarray) -> pd.DatetimeIndex:
+    return pd.Timestamp("2018-09-01", tz="UTC") + pd.to_timedelta(rows * 30, unit="min")
+
+
+def _accounts(rng: np.random.Generator, names: list[str], drift: dict[str, float]) -> pd.DataFrame:
+    count = FOLDS * FOLD_ROWS
+    rows = FIRST_ROW + np.arange(count)
+    market = rng.normal(0.0, 0.004, count)
+    frames = []
+    for name in names:
+        exposure = rng.choice([-1.0, 0.0, 1.0], count) if name.startswith("seed_") else np.ones(count)
+        turnover = np.abs(np.diff(exposure, prepend=0.0))
+        price_pnl = exposure * market + drift.get(name, 0.0)
+        commission, spread = 1e-4 * turnover, 5e-5 * turnover
+        frame = pd.DataFrame({"row": rows, "timestamp": _times(rows), "fold": (rows - FIRST_ROW) // FOLD_ROWS})
+        frame["account"] = name
+        frame["return"] = price_pnl - commission - spread
+        frame["equity"] = 1e6 * (1.0 + frame["return"]).cumprod()
+        frame["gross_exposure"], frame["net_exposure"] = np.abs(exposure), exposure
+        frame["turnover"], frame["price_pnl"] = turnover, price_pnl
+        frame["commission"], frame["spread"], frame["capped"] = commission, spread, 0.0
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _trades(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
+    count = 40
+    entry = np.sort(rng.integers(FIRST_ROW, FIRST_ROW + FOLDS * FOLD_ROWS - 20, count))
+    frames = []
+    for name in names:
+        pnl = rng.normal(100.0, 1_000.0, count)
+        leave = entry + rng.integers(1, 20, count)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "account": name,
+                    "symbol": rng.choice(SYMBOLS, count),
+                    "side": rng.choice([-1, 1], count),
+                    "entry_row": entry,
+                    "exit_row": leave,
+                    "entry_timestamp": _times(entry),
+                    "exit_timestamp": _times(leave),
+                    "bars": leave - entry,
+                    "pnl": pnl,
+                    "return": pnl / 1e6,
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    curves, agents = [], []
+    for fold in range(FOLDS):
+        for seed in range(seeds):
+            for member in range(2):
+                update = np.arange(1, 31)
+                frame = pd.DataFrame({"fold": fold, "seed": seed, "member": member, "update": update})
+                frame["steps"], frame["steps_per_second"] = update * 8_192, 40_000.0
+                frame["reward"] = 0.05 * (1 - np.exp(-update / 10)) + rng.normal(0.0, 0.005, 30)
+                frame["entropy"], frame["kl"] = 1.0 - update / 60, 0.01
+                frame["policy_loss"], frame["value_loss"], frame["gradient_norm"] = -0.01, 0.2, 0.5
+                judged = update % 6 == 0
+                frame["train_sharpe"] = np.where(judged, update / 6 + rng.normal(0.0, 0.3, 30), np.nan)
+                frame["validation_sharpe"] = np.where(judged, update / 12 + rng.normal(0.0, 0.5, 30), np.nan)
+                frame["selected"] = update == 24
+                curves.append(frame)
+            agents.append((fold, seed, 4.0 + 0.1 * fold, 1.5 - 0.1 * seed, 2, 12.0))
+    columns = ["fold", "seed", "train_sharpe", "validation_sharpe", "members", "train_seconds"]
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=columns)
+
+
+def _positions(accounts: pd.DataFrame) -> pd.DataFrame:
+    agents = accounts[accounts["account"].str.startswith("seed_")]
+    frames = []
+    for symbol in SYMBOLS:
+        frame = agents[["timestamp"]].assign(symbol=symbol, seed=agents["account"].str[5:].astype(int))
+        frames.append(frame.assign(position=agents["net_exposure"] / len(SYMBOLS)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _actions(seeds: int) -> pd.DataFrame:
+    rows = [
+        (f"seed_{seed}", fold, symbol, action, count, FOLD_ROWS)
+        for seed in range(seeds)
+        for fold in range(FOLDS)
+        for symbol in SYMBOLS
+        for action, count in (("hold", 200), ("-1", 100), ("0", 80), ("+1", 120))
+    ]
+    return pd.DataFrame(rows, columns=["account", "fold", "symbol", "action", "count", "legal"])
+
+
+def _posteriors(rng: np.random.Generator) -> pd.DataFrame:
+    rows = FIRST_ROW + np.arange(FOLDS * FOLD_ROWS)
+    state = (rows // 170) % 3
+    posterior = rng.dirichlet([0.3] * 3, len(rows)) * 0.4 + 0.6 * np.eye(3)[state]
+    frame = pd.DataFrame({"timestamp": _times(rows), "fold": (rows - FIRST_ROW) // FOLD_ROWS})
+    return frame.assign(**{f"state_{index}": posterior[:, index] for index in range(3)})
+
+
+@pytest.fixture
+def make_run() -> MakeRun:
+    """Return a function that makes the frames; ``drift`` adds a return per bar to accounts by name."""
+
+    def make(seeds: int = SEEDS, drift: dict[str, float] | None = None, seed: int = 0) -> RunFrames:
+        rng = np.random.default_rng(seed)
+        names = [*(f"seed_{number}" for number in range(seeds)), *BASELINES]
+        accounts = _accounts(rng, names, drift or {})
+        curves, agents = _training(rng, seeds)
+        return RunFrames(
+            accounts, _positions(accounts), _trades(rng, names), _actions(seeds), _posteriors(rng), curves, agents
+        )
+
+    return make
+
+
+@pytest.fixture
+def facts() -> RunFacts:
+    """Facts of the synthetic run."""
+    return RunFacts(PERIODS_PER_YEAR, "survivorship_biased", episode_bars=64, train_bars=9_000)

@@ -1,0 +1,162 @@
+"""The content of metrics.json has stable keys and exact figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.frames import BASELINES, RunFacts, RunFrames, account_table
+from sentio_kedro.evaluation.metrics import build_metrics, json_ready, round_trip_figures
+
+PARAMETERS = ReportingParameters(bootstrap_samples=60)
+KEYS = {
+    *("sharpe", "sharpe_low", "sharpe_high", "sharpe_seed_min", "sharpe_seed_max", "annual_return"),
+    *("annual_volatility", "total_return", "max_drawdown", "win_rate", "trades", "expectancy", "payoff"),
+    *("holding_bars", "turnover_per_bar", "gross_exposure", "cost_share", "seeds", "members", "folds", "bars"),
+    *("periods_per_year", "first_bar", "last_bar", "first_timestamp", "last_timestamp"),
+}
+MakeRun = Callable[..., RunFrames]
+
+
+def _changed(frames: RunFrames, account: str, **columns: object) -> RunFrames:
+    accounts = frames.accounts.copy()
+    for name, value in columns.items():
+        accounts.loc[accounts["account"] == account, name] = value
+    return dataclasses.replace(frames, accounts=accounts)
+
+
+def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: RunFacts) -> None:
+    metrics = build_metrics(make_run(), facts, PARAMETERS)
+    for name in ("agent", *BASELINES):
+        assert set(metrics[name]) == KEYS, name
+    others = {"comparisons", "seeds", "folds", "targets", "alarms", "universe", "scheme", "confidence"}
+    assert set(metrics) == {"agent", *BASELINES, *others, "periods_per_year", "bootstrap"}
+
+
+def test_first_and_last_bar_are_rows_of_the_aligned_grid(make_run: MakeRun, facts: RunFacts) -> None:
+    agent = build_metrics(make_run(), facts, PARAMETERS)["agent"]
+    assert (agent["first_bar"], agent["last_bar"], agent["bars"], agent["folds"]) == (600, 2_599, 2_000, 4)
+    assert (agent["first_timestamp"], agent["seeds"], agent["members"]) == ("2018-09-13T12:00:00+00:00", 2, 2)
+
+
+def test_figures_of_an_account_are_recomputed_by_hand(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    got = build_metrics(frames, facts, PARAMETERS)["momentum"]
+    account = frames.accounts[frames.accounts["account"] == "momentum"]
+    returns = account["return"].to_numpy()
+    trips = frames.trades[frames.trades["account"] == "momentum"]
+    equity = np.concatenate([[1.0], np.cumprod(1.0 + returns)])
+    costs = account["commission"].sum() + account["spread"].sum()
+    expected = {
+        "sharpe": returns.mean() / returns.std(ddof=1) * np.sqrt(facts.periods_per_year),
+        "annual_return": equity[-1] ** (facts.periods_per_year / 2_000) - 1.0,
+        "annual_volatility": returns.std(ddof=1) * np.sqrt(facts.periods_per_year),
+        "max_drawdown": (1.0 - equity / np.maximum.accumulate(equity)).max(),
+        "total_return": equity[-1] - 1.0,
+        "win_rate": (trips["pnl"] > 0).mean(),
+        "trades": 40,
+        "expectancy": trips["return"].mean(),
+        "turnover_per_bar": account["turnover"].mean(),
+        "cost_share": costs / abs(account["price_pnl"].sum()),
+    }
+    for name, value in expected.items():
+        assert got[name] == pytest.approx(value, rel=1e-9), name
+    assert got["sharpe_low"] < got["sharpe"] < got["sharpe_high"]
+
+
+def test_drawdown_counts_the_initial_capital_as_a_peak(make_run: MakeRun, facts: RunFacts) -> None:
+    returns = np.zeros(2_000)
+    returns[0] = -0.1
+    metrics = build_metrics(_changed(make_run(), "momentum", **{"return": returns}), facts, PARAMETERS)
+    assert metrics["momentum"]["max_drawdown"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [(1, 0), (3, 1)])
+def test_the_agent_is_the_median_seed_never_the_best(
+    make_run: MakeRun, facts: RunFacts, seeds: int, expected: int
+) -> None:
+    metrics = build_metrics(make_run(seeds=seeds, drift={"seed_0": 1e-3}), facts, PARAMETERS)
+    for name in ("sharpe", "annual_return", "max_drawdown"):
+        ordered = sorted(entry[name] for entry in metrics["seeds"])
+        assert metrics["agent"][name] == pytest.approx(ordered[expected])
+    assert metrics["agent"]["sharpe_seed_max"] == max(entry["sharpe"] for entry in metrics["seeds"])
+    if seeds > 1:
+        assert metrics["agent"]["sharpe_high"] < metrics["agent"]["sharpe_seed_max"]
+
+
+def test_two_seeds_are_averaged(make_run: MakeRun, facts: RunFacts) -> None:
+    metrics = build_metrics(make_run(), facts, PARAMETERS)
+    assert metrics["agent"]["sharpe"] == pytest.approx(np.mean([entry["sharpe"] for entry in metrics["seeds"]]))
+
+
+def test_no_figure_is_nan_even_when_nobody_trades(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    zero = dict.fromkeys(("return", "price_pnl", "commission", "spread", "turnover"), 0.0)
+    for name in ("seed_0", "seed_1", "random"):
+        frames = _changed(frames, name, **zero)
+    frames = dataclasses.replace(frames, trades=frames.trades.iloc[:0], agent_table=frames.agent_table.iloc[:0])
+    frames = dataclasses.replace(frames, training_curves=frames.training_curves.iloc[:0])
+    metrics = build_metrics(frames, facts, PARAMETERS)
+    json.dumps(metrics, allow_nan=False)
+    assert metrics["agent"]["win_rate"] is None
+    assert metrics["agent"]["cost_share"] is None
+    assert metrics["agent"]["sharpe"] == 0.0
+    assert "seed_0 never traded: its figures say nothing about skill." in metrics["alarms"]
+
+
+def test_comparisons_hold_the_market_in_common(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run(seeds=1)
+    hold = frames.accounts.loc[frames.accounts["account"] == "buy_and_hold", "return"].to_numpy()
+    metrics = build_metrics(_changed(frames, "seed_0", **{"return": hold + 1e-4}), facts, PARAMETERS)
+    difference, agent = metrics["comparisons"]["buy_and_hold"], metrics["agent"]
+    assert 0.0 < difference["low"] < difference["sharpe_difference"] < difference["high"]
+    assert difference["high"] - difference["low"] < 0.3 * (agent["sharpe_high"] - agent["sharpe_low"])
+
+
+def test_folds_hold_every_agent_beside_its_train_and_validation_figures(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    folds = build_metrics(frames, facts, PARAMETERS)["folds"]
+    assert [(entry["fold"], entry["seed"]) for entry in folds] == [(fold, seed) for fold in range(4) for seed in (0, 1)]
+    assert {entry["bars"] for entry in folds} == {500}
+    last = folds[-1]
+    assert (last["train_sharpe"], last["validation_sharpe"]) == (pytest.approx(4.3), pytest.approx(1.4))
+    assert sum(entry["trades"] for entry in folds if entry["seed"] == 0) == 40
+
+
+def test_baseline_rows_that_no_agent_traded_are_left_out(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    extra = frames.accounts[frames.accounts["account"] == "momentum"].iloc[[-1]].assign(row=2_600, fold=-1)
+    longer = dataclasses.replace(frames, accounts=pd.concat([frames.accounts, extra], ignore_index=True))
+    assert account_table(longer, "return").equals(account_table(frames, "return"))
+
+
+def test_rows_that_an_account_lacks_are_refused_by_name(make_run: MakeRun) -> None:
+    frames = make_run()
+    missing = (frames.accounts["account"] == "momentum") & (frames.accounts["row"] == 700)
+    with pytest.raises(ValueError, match=r"same rows.*\{'momentum': 1\}"):
+        account_table(dataclasses.replace(frames, accounts=frames.accounts[~missing]), "return")
+
+
+def test_missing_columns_and_accounts_are_refused_together(make_run: MakeRun) -> None:
+    frames = make_run()
+    agents = frames.accounts[frames.accounts["account"].str.startswith("seed_")]
+    with pytest.raises(ValueError, match=r"`trades` lacks.*'pnl'.*lacks the baselines \['buy_and_hold'"):
+        dataclasses.replace(frames, accounts=agents, trades=frames.trades.drop(columns="pnl"))
+
+
+def test_win_rate_counts_round_trips_and_payoff_stands_beside_it() -> None:
+    trips = pd.DataFrame({"pnl": [1.0, 1.0, -4.0, 0.0], "return": [0.01, 0.01, -0.04, 0.0], "bars": [1, 2, 3, 6]})
+    assert round_trip_figures(trips) == pytest.approx(
+        {"trades": 4, "win_rate": 0.5, "expectancy": -0.005, "payoff": 0.25, "holding_bars": 3.0}
+    )
+
+
+def test_json_ready_replaces_what_json_cannot_hold() -> None:
+    value = {"a": np.float64("nan"), "b": [np.int64(1), float("inf")], 3: pd.Timestamp("2020-01-01", tz="UTC")}
+    assert json_ready(value) == {"a": None, "b": [1, None], "3": "2020-01-01T00:00:00+00:00"}
