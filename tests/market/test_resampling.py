@@ -1,0 +1,147 @@
+"""Resampled paths: real bars in a new order, from train rows alone, chained without a seam."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentio_kedro.config import FeatureColumn
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.resampling import relative_bars, resample, resample_bars
+from sentio_kedro.market.splits import Segment
+
+PRICES = ("open", "high", "low", "close")
+
+
+def rng_of(seed):
+    return np.random.default_rng(seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    start=st.integers(0, 30),
+    length=st.integers(1, 200),
+    block=st.integers(1, 40),
+    signs=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, signs, seed):
+    bars = walk(120, 2, seed)
+    segments = [Segment(start, start + 20), Segment(60, 90)]
+    poisoned = replace(bars, **{name: getattr(bars, name).copy() for name in (*PRICES, "volume")})
+    allowed = np.r_[start : start + 20, 60:90]
+    for name in PRICES:
+        getattr(poisoned, name)[np.setdiff1d(np.arange(120), allowed)] *= 10.0
+    path, rows = resample_bars(poisoned, segments, length, block, signs, rng_of(seed))
+    drawn = {*range(start + 1, start + 20), *range(61, 90)}
+    assert len(rows) == length == len(path.timestamps)
+    assert set(rows.tolist()) <= drawn
+    assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12)).all()
+    assert (path.low <= np.minimum(path.open, path.close) * (1 + 1e-12)).all()
+    assert (np.diff(path.timestamps) > np.timedelta64(0)).all()
+    clean, same = resample_bars(bars, segments, length, block, signs, rng_of(seed))
+    np.testing.assert_array_equal(rows, same)
+    for name in PRICES:  # nothing outside the segments is read
+        np.testing.assert_allclose(getattr(path, name), getattr(clean, name), rtol=1e-12)
+
+
+def test_each_bar_keeps_its_ratios_to_the_previous_close(walk):
+    bars = walk(300, 3, seed=1)
+    path, rows = resample_bars(bars, [Segment(0, 300)], 500, 16, False, rng_of(0))
+    before = np.vstack([np.full((1, 3), 100.0), path.close[:-1]])
+    for name in PRICES:
+        np.testing.assert_allclose(getattr(path, name) / before, getattr(bars, name)[rows] / bars.close[rows - 1])
+    breaks = (np.diff(rows) != 1).sum() + 1
+    assert 500 / 16 / 2 < breaks < 500 / 16 * 2
+
+
+def test_mean_block_length_is_the_parameter(walk):
+    relative = relative_bars(walk(5_000))
+    _, rows = resample(relative, [Segment(0, 5_000)], 40_000, 20, False, rng_of(0))
+    assert 40_000 / ((np.diff(rows) != 1).sum() + 1) == pytest.approx(20, rel=0.08)
+    counts = np.bincount(rows, minlength=5_000)
+    assert counts[100:].std() / counts[100:].mean() < 1.0
+
+
+def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
+    bars = walk(200, 2, seed=2)
+    path, rows = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
+    before = np.vstack([np.full((1, 2), 100.0), path.close[:-1]])
+    moves, source = np.log(path.close / before), np.log(bars.close[rows] / bars.close[rows - 1])
+    signs = np.sign(moves / source)
+    np.testing.assert_allclose(moves, signs * source, atol=1e-12)
+    np.testing.assert_array_equal(signs[:, 0], signs[:, 1])
+    assert {-1.0, 1.0} == set(signs[:, 0].tolist())
+    changes = np.flatnonzero(np.diff(signs[:, 0]))
+    assert (np.diff(rows)[changes] != 1).mean() > 0.9  # a sign changes only between blocks
+    down = signs[:, 0] < 0
+    highs = np.log(path.high / before)[down]
+    np.testing.assert_allclose(highs, -np.log(bars.low[rows] / bars.close[rows - 1])[down], atol=1e-12)
+
+
+def test_replay_is_one_stretch_of_history(walk):
+    bars = walk(100, 2)
+    segments = [Segment(0, 10), Segment(20, 60), Segment(70, 95)]
+    starts = set()
+    for seed in range(200):
+        path, rows = resample_bars(bars, segments, 24, 0, False, rng_of(seed))
+        assert (np.diff(rows) == 1).all()
+        assert len(rows) == 24
+        starts.add(int(rows[0]))
+        np.testing.assert_allclose(path.close[-1] / 100.0, bars.close[rows[-1]] / bars.close[rows[0] - 1])
+    assert starts == {*range(21, 37), 71}
+    _, rows = resample_bars(bars, segments, 1_000, 0, False, rng_of(0))
+    np.testing.assert_array_equal(rows, np.arange(21, 60))
+
+
+def test_missing_bars_stay_missing_and_the_chain_goes_on(walk):
+    bars = walk(80, 2, missing=0.2, seed=4)
+    path, rows = resample_bars(bars, [Segment(0, 80)], 300, 8, False, rng_of(1))
+    had_close = np.isfinite(bars.held_close()[rows - 1])
+    np.testing.assert_array_equal(path.present, bars.present[rows] & had_close)
+    np.testing.assert_array_equal(np.isfinite(path.volume), path.present)
+    held = path.held_close()
+    for asset in range(2):
+        here = np.flatnonzero(path.present[:, asset])[1:]
+        source = rows[here]
+        got = path.close[here, asset] / held[here - 1, asset]
+        np.testing.assert_allclose(got, bars.close[source, asset] / bars.held_close()[source - 1, asset])
+
+
+def test_volume_has_one_level_and_is_free_of_its_unit(walk):
+    bars = walk(400)
+    grown = replace(bars, volume=bars.volume * np.linspace(1.0, 1e4, 400)[:, None])
+    relative = relative_bars(grown)
+    halves = relative.volume[100:250].mean(), relative.volume[250:].mean()
+    assert halves[0] == pytest.approx(halves[1], rel=0.5)
+    np.testing.assert_allclose(
+        relative_bars(replace(bars, volume=bars.volume * 7.0)).volume, relative_bars(bars).volume
+    )
+    silent = relative_bars(replace(bars, volume=bars.volume * 0.0))
+    assert (silent.volume[1:] == 0.0).all()
+
+
+def test_features_of_a_replayed_path_are_those_of_the_history(walk):
+    bars = walk(500, 2, seed=9)
+    columns = [
+        FeatureColumn(name=name, indicator=name, bars=6)
+        for name in ("log_return", "volatility", "moving_average_gap", "return_rank", "time_of_day_sine")
+    ]
+    relative = relative_bars(bars)
+    path, rows = resample(relative, [Segment(100, 400)], 120, 0, False, rng_of(2))
+    features = compute_features(path, columns, calendar=relative.timestamps[rows])
+    np.testing.assert_allclose(features[10:], compute_features(bars, columns)[rows][10:], atol=1e-9)
+
+
+def test_the_same_generator_draws_the_same_path(walk):
+    relative = relative_bars(walk(200, 2))
+    first, second = (resample(relative, [Segment(0, 200)], 300, 32, True, rng_of(7)) for _ in range(2))
+    np.testing.assert_array_equal(first[1], second[1])
+    np.testing.assert_array_equal(first[0].close, second[0].close)
+
+
+def test_segments_without_two_rows_are_refused(walk):
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        resample_bars(walk(20), [Segment(3, 4)], 10, 4, False, rng_of(0))
