@@ -1,6 +1,7 @@
 """A small project of its own for each test that runs pipelines."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ class Project:
         target = self.path / "data" / "01_raw" / "bars.parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(target)
+
+
+@pytest.fixture
+def make_bars() -> Callable[..., pd.DataFrame]:
+    return synthetic_bars
 
 
 @pytest.fixture

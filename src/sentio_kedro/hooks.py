@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
+import click
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog, SharedMemoryDataCatalog
 from kedro.pipeline import Pipeline
@@ -104,7 +106,11 @@ class StageManifests:
             ValueError: If the runner or an option cannot keep artifacts safe.
             sentio_kedro.manifests.StaleArtifactsError: If an earlier stage is missing or does not fit.
         """
-        refuse_unsafe_runs(run_params, catalog)
+        with readable_refusals():
+            refuse_unsafe_runs(run_params, catalog)
+            self._prepare(run_params, pipeline, catalog)
+
+    def _prepare(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         stages = registered_stages()
         chosen = {node.name: node for node in pipeline.nodes}
         running = {stage: names & chosen.keys() for stage, names in stages.items() if names & chosen.keys()}
@@ -201,6 +207,17 @@ class StageManifests:
             self.facts.manifest(stage).save(record)
             if stage == "training":
                 self.facts.checkpoints.remove()
+
+
+@contextmanager
+def readable_refusals() -> Iterator[None]:
+    """On the command line, show what is wrong without a traceback."""
+    try:
+        yield
+    except ValueError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(str(error)) from error
 
 
 def results(node: Node) -> set[str]:

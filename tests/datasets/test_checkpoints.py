@@ -20,7 +20,9 @@ def test_checkpoint_comes_back_bit_for_bit(tmp_path):
     store.save("fold_0/seed_1/member_0", tensors, state)
     loaded, loaded_state = store.load("fold_0/seed_1/member_0")
     assert loaded.keys() == tensors.keys()
-    assert all(torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in tensors.items())
+    assert all(
+        torch.equal(loaded[name], tensor) and loaded[name].dtype == tensor.dtype for name, tensor in tensors.items()
+    )
     assert loaded_state == state
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["member_0.safetensors"]
 

@@ -86,14 +86,20 @@ class MlflowTracking(MlflowHook):
         if facts is None or self._context is None:
             return
         identity = agents_identity(facts.bars_hash, facts.parameters)
+        opened = False
         with optional_tracking():
             super().after_context_created(self._context)
             self._continue_run(identity)
             super().before_pipeline_run(run_params, pipeline, catalog)
+            if self.run_id is None:  # switched off in mlflow.yml
+                return
             mlflow.set_tags({AGENTS_TAG: identity, **process_tags()})
             self._log_parameters(facts.parameters)
             atexit.unregister(self._close_killed)
             atexit.register(self._close_killed)
+            opened = True
+        if not opened:
+            self.run_id = None
 
     def _continue_run(self, identity: str) -> None:
         tracking = self.mlflow_config.tracking

@@ -1,0 +1,89 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.runner import ThreadRunner
+from kedro.validation.exceptions import ParameterValidationError
+
+STAGES = ("ingestion", "features", "cross_validation", "regimes")
+
+
+@pytest.fixture
+def finished(project):
+    project.run(*STAGES)
+    return project
+
+
+def test_each_stage_runs_alone_from_what_the_catalog_holds(project):
+    for stage in STAGES:
+        project.run(stage)
+    catalog = project.catalog()
+    assert {stage for stage in STAGES if catalog[f"{stage}_manifest"].exists()} == set(STAGES)
+
+
+def test_stages_run_on_threads(project):
+    project.run(*STAGES, runner=ThreadRunner())
+    assert project.artifact("06_models/regimes_manifest.json").exists()
+
+
+def test_bars_and_features_share_one_grid(finished):
+    catalog = finished.catalog()
+    bars, features, table = (catalog.load(name) for name in ("aligned_bars", "features", "feature_table"))
+    assert features[["timestamp", "symbol"]].equals(bars[["timestamp", "symbol"]])
+    assert list(features.columns[2:]) == list(table["name"])
+    warm = features.groupby("symbol").head(int(table["lookback"].max()) - 1)
+    assert features.drop(index=warm.index).notna().all(axis=None)
+
+
+def test_data_quality_counts_gaps_and_names_the_bars(project, bars):
+    project.write_bars(bars.drop(index=bars.index[bars["symbol"].eq("AAA")][10:13]))
+    project.run("ingestion")
+    catalog = project.catalog()
+    quality, manifest = catalog.load("data_quality"), catalog.load("ingestion_manifest")
+    assert quality["bars_hash"] == manifest["bars_hash"]
+    assert json.dumps(quality["per_symbol"]["AAA"]).count("3") >= 1
+    assert len(catalog.load("aligned_bars")) == len(bars) - 3
+
+
+def test_spans_add_up(finished):
+    catalog = finished.catalog()
+    # layers x (window - 1) + convolution + the longest look-back (the trailing volatility's 96 returns)
+    assert catalog.load("folds")["spans"] == {"input": 1 * 7 + 2 + 97, "reward": 1, "episode": 16}
+
+
+def test_posteriors_are_probabilities_on_every_bar_of_every_fold(finished):
+    catalog = finished.catalog()
+    posteriors, folds = catalog.load("regime_posteriors"), catalog.load("folds")
+    assert list(posteriors.columns[:2]) == ["timestamp", "fold"]
+    states = posteriors.filter(like="state_").to_numpy()
+    np.testing.assert_allclose(states.sum(axis=1), 1.0, atol=1e-12)
+    assert set(posteriors["fold"]) == {fold["number"] for fold in folds["folds"]}
+    assert (posteriors.groupby("fold").size() == catalog.load("aligned_bars")["timestamp"].nunique()).all()
+
+
+def test_rows_after_the_train_span_leave_every_fitted_artefact_as_it_is(project, bars):
+    """The future multiplied by 10: fold 0's regimes stay byte-equal, and would not if they had been fitted on it."""
+    project.run(*STAGES)
+    catalog = project.catalog()
+    before, fold = catalog.load("regime_models"), catalog.load("folds")["folds"][0]
+    end = pd.Timestamp(fold["train"][-1]["last"])
+    later = bars["timestamp"] > end
+    prices = ["open", "high", "low", "close"]
+    project.write_bars(bars.assign(**{name: bars[name].where(~later, bars[name] * 10) for name in prices}))
+    project.run(*STAGES)
+    after = project.catalog().load("regime_models")
+    assert json.dumps(after["0"]) == json.dumps(before["0"])
+    assert json.dumps(after["1"]) != json.dumps(before["1"])
+
+
+def test_wrong_parameters_stop_before_any_node(project):
+    with pytest.raises(ParameterValidationError, match="heads"):
+        project.run(*STAGES, params={"network": {"heads": 3}, "cross_validation": {"folds": 0}})
+    assert not project.artifact("02_intermediate").exists()
+
+
+def test_an_environment_overrides_single_keys(finished):
+    parameters = finished.catalog().load("ingestion_manifest")["parameters"]
+    assert parameters["ingestion.sessions_per_year"] == 252
+    assert parameters["ingestion.missing"] == "halt"
