@@ -8,7 +8,7 @@ traded notional), lengths are bars unless the name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -22,6 +22,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
+@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
 def parameters(cls: type[T]) -> type[T]:
     """Make ``cls`` a frozen pydantic dataclass that refuses unknown keys."""
     make: Callable[[type[Any]], type[Any]] = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -330,7 +331,7 @@ class BacktestParameters:
         agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
         initial_cash: Starting equity in quote currency.
         momentum_bars: Look-back of the momentum baseline.
-        volatility_target: Annual volatility that the momentum baseline aims at.
+        volatility_target: Annual volatility that the momentum baseline aims at, per asset.
         rebalance_days: Days between two rebalances of the equal-weight baseline.
     """
 
@@ -356,3 +357,18 @@ class ReportingParameters:
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0
+
+
+@parameters
+class SignalParameters:
+    """What the agents say about the newest bar.
+
+    Attributes:
+        fold: Fold whose agents decide; null takes the latest.
+        equity: Equity to size the shares for, quote currency.
+        replay_bars: Bars that each agent first trades from flat, so that its target continues a position.
+    """
+
+    fold: Annotated[int, Field(ge=0)] | None = None
+    equity: Positive = 1_000_000.0
+    replay_bars: Count = 256

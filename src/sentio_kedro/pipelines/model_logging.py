@@ -61,7 +61,8 @@ def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -
     """Return the newest bars that the agents need to decide, two more for the replay."""
     needed = max(agent.spec.required_bars for agent in agents.values()) + 2
     stamps = aligned_bars["timestamp"].drop_duplicates().sort_values().iloc[-needed:]
-    return aligned_bars[aligned_bars["timestamp"] >= stamps.iloc[0]].reset_index(drop=True)
+    newest: pd.DataFrame = aligned_bars[aligned_bars["timestamp"] >= stamps.iloc[0]].reset_index(drop=True)
+    return newest
 
 
 def pinned_requirements() -> list[str]:

@@ -119,10 +119,8 @@ def _log_agent(curve: list[dict[str, float]], about: dict[str, float]) -> None:
         return
     frame = pd.DataFrame(curve).astype({"update": int})
     for member, rows in frame.groupby("member"):
-        renamed = rows.drop(columns=["fold", "seed", "member", "selected"])
-        tracking.log_curves(
-            renamed.add_prefix(f"member_{member}.").rename(columns={f"member_{member}.update": "update"}), "update"
-        )
+        named = rows.drop(columns=["fold", "seed", "member", "selected"]).set_index("update")
+        tracking.log_curves(named.add_prefix(f"member_{member}.").reset_index(), "update")
     tracking.log_metrics({name: value for name, value in about.items() if name not in ("fold", "seed")})
 
 

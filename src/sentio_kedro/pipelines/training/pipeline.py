@@ -9,13 +9,12 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that trains agents from catalog artifacts."""
     known = ["aligned_bars", "features", "folds", "regime_models", "params:features", "params:ingestion"]
     sections = ["params:network", "params:training", "params:trading"]
+    kept = ["folds", "data_quality", "checkpoints"]
     made = ["agents", "training_curves", "agent_table"]
     return pipeline(
         [
             node(prepare_studies, known, "studies", name="prepare_studies"),
-            node(
-                train_agents, ["studies", "folds", "data_quality", "checkpoints", *sections], made, name="train_agents"
-            ),
+            node(train_agents, ["studies", *kept, *sections], made, name="train_agents"),
             node(log_agents, ["agents", "aligned_bars"], "logged_model", name="log_agents"),
         ],
         tags="training",

@@ -1,0 +1,191 @@
+"""An agent as a folder: weights as safetensors, everything else as JSON. Enough to trade from raw bars."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork
+from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
+from sentio_kedro.market.regimes import RegimeModel
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "weights.safetensors", "agent.json"
+
+
+@pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class AgentSpec:
+    """What an agent is, apart from its weights.
+
+    Attributes:
+        fold: Fold that it was trained on.
+        seed: Which of the fold's independent agents it is.
+        members: Networks in the ensemble.
+        symbols: Assets, in the order of the network.
+        periods_per_year: Bars a year of the bars that it was trained on.
+        gamma: Discount per bar of the critic's returns.
+        required_bars: Bars that reproduce its decision at the last of them (input span I).
+        train_start: First bar that its training could see, ISO 8601.
+        train_end: Last bar that its training or selection could see, ISO 8601.
+        features: Feature columns in the order of the network.
+        network: Sizes of the networks.
+        trading: Actions, limits and costs.
+        regimes: Regime model.
+        train_sharpe: Annualised net Sharpe ratio of the ensemble on its latest train rows.
+        validation_sharpe: The same on its validation rows.
+        hashes: Hashes of bars, parameters and code.
+        format: Version of this description.
+    """
+
+    fold: int
+    seed: int
+    members: int
+    symbols: list[str]
+    periods_per_year: float
+    gamma: float
+    required_bars: int
+    train_start: str
+    train_end: str
+    features: list[FeatureColumn]
+    network: NetworkParameters
+    trading: TradingParameters
+    regimes: dict[str, Any]
+    train_sharpe: float
+    validation_sharpe: float
+    hashes: dict[str, str]
+    format: int = FORMAT
+
+
+SPEC = TypeAdapter(AgentSpec)
+
+
+@dataclass(frozen=True)
+class AgentBundle:
+    """A trained agent.
+
+    Attributes:
+        spec: What it is.
+        weights: One state dict per member.
+    """
+
+    spec: AgentSpec
+    weights: tuple[dict[str, Tensor], ...]
+
+    @property
+    def name(self) -> str:
+        """Key of the agent in the catalog."""
+        return f"fold_{self.spec.fold}/seed_{self.spec.seed}"
+
+    def regime_model(self) -> RegimeModel:
+        """Rebuild the regime model."""
+        return RegimeModel.from_dict(self.spec.regimes)
+
+    def shape(self) -> NetworkShape:
+        """Sizes that the data fixed."""
+        return NetworkShape(
+            features=len(self.spec.features),
+            assets=len(self.spec.symbols),
+            regimes=self.regime_model().states,
+            actions=1 + len(self.spec.trading.levels),
+        )
+
+    def networks(self, dtype: torch.dtype) -> list[PolicyNetwork]:
+        """Rebuild the members, ready to decide."""
+        members = []
+        for weights in self.weights:
+            network = PolicyNetwork(self.spec.network, self.shape())
+            network.load_state_dict(weights)
+            members.append(network.to(dtype).eval().requires_grad_(requires_grad=False))
+        return members
+
+    def save(self, folder: Path) -> None:
+        """Write the bundle into ``folder``, which is made if needed."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {
+            f"member_{index}.{name}": value.detach().cpu().contiguous()
+            for index, weights in enumerate(self.weights)
+            for name, value in weights.items()
+        }
+        save_file(tensors, folder / WEIGHTS)
+        description = SPEC.dump_python(self.spec, mode="json")
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> AgentBundle:
+        """Read a bundle.
+
+        Raises:
+            FileNotFoundError: If ``folder`` is not an agent.
+            ValueError: If the agent was written in another format.
+        """
+        missing = [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"`{folder}` is not an agent: {' and '.join(missing)} missing; name a folder like "
+                "06_models/agents/fold_0/seed_0."
+            )
+        description = json.loads((folder / DESCRIPTION).read_text())
+        if description.get("format") != FORMAT:
+            raise ValueError(
+                f"`{folder / DESCRIPTION}` has format {description.get('format')}, this version reads {FORMAT}; train "
+                "the agent again."
+            )
+        spec = SPEC.validate_python(description)
+        tensors = load_file(folder / WEIGHTS)
+        weights: list[dict[str, Tensor]] = [{} for _ in range(spec.members)]
+        for name, value in tensors.items():
+            member, _, rest = name.partition(".")
+            weights[int(member.removeprefix("member_"))][rest] = value
+        return cls(spec, tuple(weights))
+
+
+def code_hash(folder: Path) -> str:
+    """SHA-256 of the package's source files, names included, so that an agent knows the code that made it."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def refuse_seen_bars(spec: AgentSpec, first: str, last: str) -> None:
+    """Refuse to test an agent on bars that its training could see.
+
+    Args:
+        spec: The agent.
+        first: First bar to be traded, ISO 8601 in UTC.
+        last: Last bar to be traded.
+
+    Raises:
+        ValueError: If [first, last] overlaps the agent's train span.
+    """
+    if first <= spec.train_end and last >= spec.train_start:
+        raise ValueError(
+            f"Agent fold_{spec.fold}/seed_{spec.seed} was trained on bars from {spec.train_start} to {spec.train_end}; "
+            f"the rows to test run from {first} to {last} and overlap them. Give bars that begin after "
+            f"{spec.train_end}, with {spec.required_bars} earlier bars for its features at most."
+        )
+
+
+def same_symbols(bundles: Sequence[AgentBundle], symbols: Sequence[str]) -> None:
+    """Refuse bars whose symbols are not the agents'.
+
+    Raises:
+        ValueError: If an agent trades other symbols.
+    """
+    for bundle in bundles:
+        if list(symbols) != bundle.spec.symbols:
+            raise ValueError(
+                f"Agent {bundle.name} trades {bundle.spec.symbols}, the bars hold {list(symbols)}; give bars of the "
+                "same symbols."
+            )

@@ -1,0 +1,144 @@
+"""Market paths to train on: the history of a fold's train rows, or paths resampled from it, new for every update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sentio_kedro.agent.rollout import Windows, cut_windows
+from sentio_kedro.config import FeatureColumn, TrainingParameters
+from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.regimes import RegimeModel, market_return
+from sentio_kedro.market.resampling import RelativeBars, relative_bars, resample
+from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.market.tensors import MarketTensors, market_tensors
+
+LEAST_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What the training of one fold may see: its train and validation rows and what they depend on, nothing later.
+
+    Attributes:
+        fold: The fold; its test rows are not in the arrays.
+        bars: Aligned bars up to the last bar that a train or validation row's reward needs.
+        features: ``[T, A, F]`` features of those bars.
+        columns: How the features are made.
+        regimes: Regime model of the fold's train rows.
+        periods_per_year: Bars per year.
+    """
+
+    fold: Fold
+    bars: AlignedBars
+    features: Floats
+    columns: Sequence[FeatureColumn]
+    regimes: RegimeModel
+    periods_per_year: float
+
+    def market(self) -> MarketTensors:
+        """Build the real market of this fold in float64 on the CPU."""
+        return market_tensors(self.bars, self.features, self.regimes.filter(market_return(self.bars)))
+
+    def scaler(self) -> tuple[Floats, Floats]:
+        """Fit mean and standard deviation ``[F]`` of the features on the train rows alone."""
+        rows = np.concatenate([self.features[part.start : part.stop] for part in self.fold.train])
+        flat = rows.reshape(-1, rows.shape[-1])
+        flat = flat[np.isfinite(flat).all(-1)]
+        deviation = flat.std(axis=0)
+        return flat.mean(axis=0), np.where(deviation > 1e-8, deviation, 1.0)  # noqa: PLR2004 - a constant column
+
+
+def member_segments(train: Sequence[Segment], member: int, members: int, least: int) -> list[Segment]:
+    """Take one part of the train rows away, another one for each member.
+
+    The rows are cut into ``max(members, 4)`` parts of equal length; a member misses one. A single member misses none,
+    and rests shorter than ``least`` rows are left out.
+
+    Args:
+        train: Train segments.
+        member: Index of the member.
+        members: Number of members.
+        least: Shortest segment worth keeping, rows.
+
+    Returns:
+        The member's segments, never empty.
+    """
+    if members == 1:
+        return list(train)
+    chunks = max(members, LEAST_CHUNKS)
+    total = sum(part.stop - part.start for part in train)
+    chunk = member * chunks // members
+    low, high = total * chunk // chunks, total * (chunk + 1) // chunks
+    kept: list[Segment] = []
+    passed = 0
+    for part in train:
+        length = part.stop - part.start
+        cuts = (min(max(low - passed, 0), length), min(max(high - passed, 0), length))
+        kept += [Segment(part.start, part.start + cuts[0]), Segment(part.start + cuts[1], part.stop)]
+        passed += length
+    long_enough = [part for part in kept if part.stop - part.start >= least]
+    return long_enough or list(train)
+
+
+class PathSampler:
+    """Draws the windows of one member's updates."""
+
+    def __init__(
+        self,
+        study: TrainingSet,
+        segments: Sequence[Segment],
+        parameters: TrainingParameters,
+        context: int,
+        device: torch.device,
+    ) -> None:
+        """Prepare the member's bars (relative form) or, for replay, the real market.
+
+        Args:
+            study: The fold.
+            segments: The member's train rows.
+            parameters: Windows, episode length and resampling.
+            context: Bars that an embedding needs before its own.
+            device: Where the windows go.
+        """
+        self.study, self.segments, self.parameters = study, segments, parameters
+        self.context, self.device = context, device
+        self.warm_up = longest_lookback(study.columns)
+        self.relative: RelativeBars | None = None
+        self.market: MarketTensors | None = None
+        if parameters.resampling.block_bars:
+            self.relative = relative_bars(study.bars)
+        else:
+            self.market = study.market().to(device, torch.float32)
+
+    def draw(self, rng: np.random.Generator) -> Windows:
+        """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
+        windows, steps = self.parameters.windows, self.parameters.episode_bars
+        if self.relative is None:
+            return self._replay(rng)
+        first = self.warm_up + self.context
+        market = self._resampled(first + windows * steps + 1, rng)
+        starts = first + steps * torch.arange(windows, device=self.device)
+        return cut_windows(market, starts, steps, self.context)
+
+    def _resampled(self, length: int, rng: np.random.Generator) -> MarketTensors:
+        if self.relative is None:
+            raise RuntimeError("`resampling.block_bars` is 0: there is no path to resample.")
+        how = self.parameters.resampling
+        path, source = resample(self.relative, self.segments, length, how.block_bars, how.random_signs, rng)
+        features = compute_features(path, self.study.columns, calendar=self.study.bars.timestamps[source])
+        posterior = self.study.regimes.filter(market_return(path))
+        return market_tensors(path, features, posterior).to(self.device, torch.float32)
+
+    def _replay(self, rng: np.random.Generator) -> Windows:
+        steps = self.parameters.episode_bars
+        long_enough = [part for part in self.segments if part.stop - part.start >= steps]
+        sizes = np.array([part.stop - part.start - steps + 1 for part in long_enough])
+        drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
+        starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
+        market = self.market if self.market is not None else self.study.market().to(self.device, torch.float32)
+        return cut_windows(market, torch.tensor(starts, device=self.device), steps, self.context)

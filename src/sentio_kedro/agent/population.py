@@ -1,0 +1,164 @@
+"""From members to agents: an ensemble per fold and seed, chosen and judged on rows that are not test rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.selection import score
+from sentio_kedro.agent.trainer import (
+    AgentParameters,
+    CheckpointStore,
+    Curve,
+    MemberKey,
+    Progress,
+    choose_device,
+    network_shape,
+    recent_train,
+    train_member,
+)
+from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.splits import Fold, Segment, Spans
+
+
+def visible_bars(bars: AlignedBars, features: Floats, fold: Fold, spans: Spans) -> tuple[AlignedBars, Floats]:
+    """Cut away every bar that training must not see.
+
+    Kept are the raw spans [t - I + 1, t + H] of train and validation rows. What lies after them is cut off; what lies
+    between them (test blocks of combinatorial folds) becomes missing bars without features.
+
+    Args:
+        bars: Aligned bars, T x A.
+        features: ``[T, A, F]``.
+        fold: The fold.
+        spans: What a decision touches.
+
+    Returns:
+        Bars and features up to the last visible bar.
+    """
+    parts = [*fold.train, *fold.validation]
+    end = max(part.stop for part in parts) + spans.reward
+    seen = np.zeros(len(bars.timestamps), dtype=bool)
+    for part in parts:
+        seen[max(0, part.start - spans.input + 1) : part.stop + spans.reward] = True
+    hidden = ~seen[:end, None]
+    prices = {
+        name: np.where(hidden, np.nan, getattr(bars, name)[:end]) for name in ("open", "high", "low", "close", "volume")
+    }
+    cut = AlignedBars(timestamps=bars.timestamps[:end], symbols=bars.symbols, **prices)
+    return cut, np.where(hidden[..., None], np.nan, features[:end])
+
+
+def train_agent(
+    study: TrainingSet,
+    seed: int,
+    spans: Spans,
+    parameters: AgentParameters,
+    store: CheckpointStore,
+    progress: Progress,
+    hashes: Mapping[str, str],
+) -> tuple[AgentBundle, Curve, dict[str, float]]:
+    """Train the members of one agent and put them together.
+
+    Args:
+        study: The fold.
+        seed: Which of the fold's agents.
+        spans: What a decision touches.
+        parameters: Network, training and trading.
+        store: Where checkpoints live.
+        progress: Who hears of it.
+        hashes: Hashes of bars, parameters and code, to travel with the agent.
+
+    Returns:
+        The agent, a row per member and update, and a row about the agent.
+    """
+    began = time.perf_counter()
+    device = choose_device(parameters.training.device)
+    market = study.market().to(device, torch.float32)
+    curve: Curve = []
+    weights = []
+    for member in range(parameters.training.members):
+        key = MemberKey(study.fold.number, seed, member)
+        trained = train_member(study, key, parameters, market, store, progress)
+        weights.append({name: value.cpu() for name, value in trained.best.items()})
+        chosen = max(row.get("validation_sharpe", -np.inf) for row in trained.curve)
+        curve += [
+            {
+                "fold": study.fold.number,
+                "seed": seed,
+                "member": member,
+                **row,
+                "selected": row.get("validation_sharpe") == chosen,
+            }
+            for row in trained.curve
+        ]
+    train, validation = _judge_ensemble(study, weights, parameters, device)
+    spec = _spec(study, seed, spans, parameters, (train, validation), hashes)
+    about = {
+        "fold": study.fold.number,
+        "seed": seed,
+        "train_sharpe": train,
+        "validation_sharpe": validation,
+        "members": len(weights),
+        "train_seconds": time.perf_counter() - began,
+        "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
+    }
+    return AgentBundle(spec, tuple(weights)), curve, about
+
+
+def _judge_ensemble(
+    study: TrainingSet, weights: list[dict[str, torch.Tensor]], parameters: AgentParameters, device: torch.device
+) -> tuple[float, float]:
+    shape = network_shape(study, parameters.trading)
+    networks = []
+    for state in weights:
+        network = PolicyNetwork(parameters.network, shape)
+        network.load_state_dict(state)
+        networks.append(network.to(device))
+    market = study.market().to(device, torch.float32)
+    context = receptive_field(parameters.network) - 1
+    train, validation = (
+        score(networks, market, rows, context, parameters.trading, study.periods_per_year)
+        for rows in (recent_train(study), list(study.fold.validation))
+    )
+    return train, validation
+
+
+def _spec(
+    study: TrainingSet,
+    seed: int,
+    spans: Spans,
+    parameters: AgentParameters,
+    sharpe: tuple[float, float],
+    hashes: Mapping[str, str],
+) -> AgentSpec:
+    first = min(part.start for part in _seen(study.fold)) - spans.input + 1
+    stamps = np.datetime_as_string(study.bars.timestamps[[max(0, first), -1]], unit="s")
+    return AgentSpec(
+        fold=study.fold.number,
+        seed=seed,
+        members=parameters.training.members,
+        symbols=list(study.bars.symbols),
+        periods_per_year=study.periods_per_year,
+        gamma=parameters.training.gamma,
+        required_bars=spans.input,
+        train_start=f"{stamps[0]}+00:00",
+        train_end=f"{stamps[1]}+00:00",
+        features=list(study.columns),
+        network=parameters.network,
+        trading=parameters.trading,
+        regimes=study.regimes.to_dict(),
+        train_sharpe=sharpe[0],
+        validation_sharpe=sharpe[1],
+        hashes=dict(hashes),
+    )
+
+
+def _seen(fold: Fold) -> tuple[Segment, ...]:
+    return (*fold.train, *fold.validation)

@@ -1,0 +1,183 @@
+"""Policies that walk the market: sampling accounts for training, greedy ensembles for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.distributions import gumbel_noise, masked_log_probabilities, sample_actions
+from sentio_kedro.agent.networks import Head, PolicyNetwork
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.action_masks import decode, level_tensor
+from sentio_kedro.trading.environment import account_features, asset_rewards, start_accounts
+from sentio_kedro.trading.execution import AccountState, Decision
+from sentio_kedro.trading.simulate import Prices, gather_prices, simulate
+
+
+class Windows(NamedTuple):
+    """Windows of a market path with the context that their embeddings need.
+
+    Attributes:
+        features: ``[W, C + S + 1, A, F]``: C context bars, S decisions, and the bar that the end bootstraps on.
+        posterior: ``[S + 1, W, 1, K]``.
+        volatility: ``[S, W, 1, A]``.
+        prices: Prices along the decisions ``[S, W, 1, A]``.
+        final_close: ``[W, 1, A]`` close of the bar after the last decision.
+        final_tradable: ``[W, 1, A]``.
+    """
+
+    features: Tensor
+    posterior: Tensor
+    volatility: Tensor
+    prices: Prices
+    final_close: Tensor
+    final_tradable: Tensor
+
+
+def cut_windows(market: MarketTensors, starts: Tensor, steps: int, context: int) -> Windows:
+    """Cut windows of ``steps`` decisions that start at rows ``starts`` ``[W]``, each with ``context`` bars before."""
+    span = torch.arange(-context, steps + 1, device=starts.device)
+    rows = starts[None, :, None] + torch.arange(steps, device=starts.device)[:, None, None]  # [S, W, 1]
+    after = rows[-1] + 1
+    return Windows(
+        features=market.features[starts[:, None] + span],
+        posterior=market.posterior[torch.cat([rows, after[None]])],
+        volatility=market.volatility[rows],
+        prices=gather_prices(market, rows),
+        final_close=market.close[after],
+        final_tradable=market.tradable[after],
+    )
+
+
+class Rollout(NamedTuple):
+    """What happened to W x R accounts over S steps. Layout ``[S, W, R, A, ...]``.
+
+    Attributes:
+        account: ``[..., G]`` account features at the decisions.
+        legal: ``[..., actions]``.
+        action: Actions taken.
+        log_probabilities: ``[..., actions]`` of the policy that acted.
+        values: Mean of the critic's quantiles, in units of reward.
+        bootstrap: ``[W, R, A]`` value of the state after the last step.
+        rewards: Rewards.
+        alive: 1 where the account lived at the decision.
+        survived: 1 where it still lived after the step.
+    """
+
+    account: Tensor
+    legal: Tensor
+    action: Tensor
+    log_probabilities: Tensor
+    values: Tensor
+    bootstrap: Tensor
+    rewards: Tensor
+    alive: Tensor
+    survived: Tensor
+
+
+class SamplingPolicy:
+    """Samples from one member and remembers what its update needs."""
+
+    def __init__(
+        self, head: Head, projected: Tensor, posterior: Tensor, noise: Tensor, parameters: TradingParameters
+    ) -> None:
+        """Take the head, its projected embeddings ``[S + 1, W, 1, A, hidden]``, posteriors and Gumbel noise."""
+        self.head, self.projected, self.posterior, self.noise = head, projected, posterior, noise
+        self.parameters = parameters
+        self.levels = level_tensor(parameters, projected)
+        self.memory: list[tuple[Tensor, ...]] = []
+
+    def __call__(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Decision:
+        """Sample one action per asset."""
+        seen = account_features(account, close, self.parameters)
+        hidden = self.head.hidden(self.projected[step], seen)
+        log_probabilities = masked_log_probabilities(self.head.logits(hidden, self.posterior[step]), legal)
+        action = sample_actions(log_probabilities, self.noise[step])
+        self.memory.append((seen, legal, action, log_probabilities, self.head.value(hidden), account.alive))
+        return decode(action, self.levels)
+
+
+@torch.no_grad()
+def collect(
+    network: PolicyNetwork,
+    windows: Windows,
+    replicas: int,
+    value_scale: float,
+    parameters: TradingParameters,
+    generator: torch.Generator,
+) -> Rollout:
+    """Let ``replicas`` accounts per window trade by sampling.
+
+    Args:
+        network: The member.
+        windows: W windows of S decisions.
+        replicas: R accounts per window, different in their start and their actions alone.
+        value_scale: Units of reward per unit of the critic's output.
+        parameters: Limits and costs.
+        generator: Source of start positions and actions.
+
+    Returns:
+        The rollout.
+    """
+    steps, count, _, assets = windows.prices.close.shape
+    embedding = network.encoder(windows.features, steps + 1).transpose(0, 1)[:, :, None]  # [S + 1, W, 1, A, D]
+    projected = network.head.project(embedding, windows.posterior)
+    shape = (count, replicas)
+    levels = level_tensor(parameters, projected)
+    noise = gumbel_noise((steps, *shape, assets, len(levels)), generator, projected)
+    policy = SamplingPolicy(network.head, projected, windows.posterior, noise, parameters)
+    start = start_accounts(shape, windows.prices.close[0], levels, parameters, generator)
+    end, fill = simulate(windows.prices, policy, start, parameters)
+
+    seen = account_features(end, windows.final_close, parameters)
+    bootstrap = network.head.value(network.head.hidden(projected[-1], seen)) * value_scale
+    account, legal, action, log_probabilities, values, alive = (
+        torch.stack(column) for column in zip(*policy.memory, strict=True)
+    )
+    survived = torch.cat([alive[1:], end.alive[None]])
+    dtype = projected.dtype
+    alive = alive[..., None].to(dtype).expand_as(values)
+    return Rollout(
+        account=account,
+        legal=legal,
+        action=action,
+        log_probabilities=log_probabilities,
+        values=values * value_scale,
+        bootstrap=bootstrap,
+        rewards=asset_rewards(fill, windows.volatility, parameters) * alive,
+        alive=alive,
+        survived=survived[..., None].to(dtype).expand_as(values),
+    )
+
+
+class EnsemblePolicy:
+    """Averages the members' legal probabilities and takes the likeliest action."""
+
+    def __init__(
+        self, heads: Sequence[Head], projected: Sequence[Tensor], posterior: Tensor, parameters: TradingParameters
+    ) -> None:
+        """Take each member's head and its projected embeddings ``[S, ..., A, hidden]``, posteriors ``[S, ..., K]``."""
+        self.heads, self.projected, self.posterior, self.parameters = heads, projected, posterior, parameters
+        self.levels = level_tensor(parameters, projected[0])
+        self.actions: list[Tensor] = []
+        self.legal: list[Tensor] = []
+
+    def probabilities(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Tensor:
+        """Average the members' legal probabilities ``[..., A, actions]``."""
+        seen = account_features(account, close, self.parameters)
+        total = torch.zeros((), dtype=seen.dtype, device=seen.device)
+        for head, projected in zip(self.heads, self.projected, strict=True):
+            logits = head.logits(head.hidden(projected[step], seen), self.posterior[step])
+            total = total + masked_log_probabilities(logits, legal).exp()
+        return total / len(self.heads)
+
+    def __call__(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Decision:
+        """Take the likeliest action of each asset."""
+        action = self.probabilities(step, account, close, legal).argmax(-1)
+        self.actions.append(action)
+        self.legal.append(legal)
+        return decode(action, self.levels)

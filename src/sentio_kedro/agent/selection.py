@@ -1,0 +1,72 @@
+"""Judging a policy on rows: many short accounts side by side, greedy, net of costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.rollout import EnsemblePolicy, cut_windows
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.execution import open_accounts
+from sentio_kedro.trading.performance import sharpe_ratio
+from sentio_kedro.trading.simulate import simulate
+
+CHUNK_BARS = 256  # decisions of one account; each starts flat
+
+
+def chunk_starts(segments: Sequence[Segment], length: int) -> list[int]:
+    """Cut segments into whole chunks of ``length`` rows; a rest shorter than a chunk at a segment's end is dropped."""
+    return [start for part in segments for start in range(part.start, part.stop - length + 1, length)]
+
+
+@torch.no_grad()
+def judge(
+    networks: Sequence[PolicyNetwork],
+    market: MarketTensors,
+    segments: Sequence[Segment],
+    context: int,
+    parameters: TradingParameters,
+) -> Tensor:
+    """Let an ensemble trade rows greedily.
+
+    Args:
+        networks: Members.
+        market: The market, on the members' device.
+        segments: Decision rows to judge, given by the caller: train or validation rows, never test rows.
+        context: Bars that an embedding needs before its own.
+        parameters: Limits and costs.
+
+    Returns:
+        Net simple returns per bar ``[bars]``, chunk after chunk.
+    """
+    longest = max(part.stop - part.start for part in segments)
+    length = longest // max(1, round(longest / CHUNK_BARS))
+    starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
+    windows = cut_windows(market, starts, length, context)
+    posterior = windows.posterior[:-1, :, 0]
+    prices = type(windows.prices)(*(x[:, :, 0] for x in windows.prices))
+    embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1) for network in networks]
+    projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
+    policy = EnsemblePolicy([network.head for network in networks], projected, posterior, parameters)
+    account = open_accounts(prices.close.new_ones(len(starts)), market.assets)
+    _, fill = simulate(prices, policy, account, parameters)
+    returns = fill.equity / fill.equity_before.clamp_min(1e-6) - 1.0
+    return returns.transpose(0, 1).flatten()
+
+
+def score(
+    networks: Sequence[PolicyNetwork],
+    market: MarketTensors,
+    segments: Sequence[Segment],
+    context: int,
+    parameters: TradingParameters,
+    periods_per_year: float,
+) -> float:
+    """Annualised net Sharpe ratio of ``judge``'s returns."""
+    returns = judge(networks, market, segments, context, parameters)
+    return float(sharpe_ratio(returns, periods_per_year))

@@ -1,0 +1,302 @@
+"""The out-of-sample test: agents and baselines on rows that no training saw, through the one execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
+from sentio_kedro.agent.ensemble import SideBySide, agent_policy
+from sentio_kedro.agent.rollout import EnsemblePolicy
+from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.evaluation import baselines
+from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.regimes import market_return
+from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.market.tensors import MarketTensors, market_tensors
+from sentio_kedro.trading.execution import AccountState, Fill, open_accounts
+from sentio_kedro.trading.performance import round_trips
+from sentio_kedro.trading.simulate import Prices, gather_prices, simulate
+
+Frames = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One contiguous walk of a batch of accounts.
+
+    Attributes:
+        fold: Fold of the rows; -1 for baselines, whose rows carry the fold of each row.
+        rows: Decision rows, contiguous.
+        names: One name per account.
+        prices: Prices along the rows ``[S, 1, A]``.
+        fill: Ledger ``[S, N, ...]``.
+        policies: Policy of each account.
+    """
+
+    fold: int
+    rows: Segment
+    names: tuple[str, ...]
+    prices: Prices
+    fill: Fill
+    policies: tuple[object, ...]
+
+
+def backtest_folds(
+    bars: AlignedBars,
+    features: Floats,
+    folds: Sequence[Fold],
+    agents: Mapping[str, AgentBundle],
+    trading: TradingParameters,
+    parameters: BacktestParameters,
+    periods_per_year: float,
+) -> Frames:
+    """Test every fold's agents on its test rows.
+
+    Accounts start each segment flat and leave their positions at its last decision, paying for it. In walk-forward
+    order, equity and its peak carry over from fold to fold, so that the joined path is one account's history; where
+    test rows come back (combinatorial folds), each fold starts afresh.
+
+    Args:
+        bars: Aligned bars, all of them.
+        features: ``[T, A, F]`` features of these bars, of the agents' columns.
+        folds: Folds with the rows to test.
+        agents: Agents by name ``fold_<f>/seed_<s>``.
+        trading: Limits and costs.
+        parameters: Baselines and capital.
+        periods_per_year: Bars per year.
+
+    Returns:
+        Frames ``accounts``, ``positions``, ``trades`` and ``actions``.
+
+    Raises:
+        ValueError: If an agent trades other symbols or has seen the rows.
+    """
+    by_fold = {fold.number: _agents_of(fold.number, agents) for fold in folds}
+    same_symbols(list(agents.values()), bars.symbols)
+    market = market_tensors(bars, features, np.ones((len(bars.timestamps), 1)))
+    joined = all(a.test[-1].stop <= b.test[0].start for a, b in pairwise(folds))
+    walks: list[Walk] = []
+    account: AccountState | None = None
+    for fold in folds:
+        for segment in fold.test:
+            _refuse_seen(by_fold[fold.number], bars, segment, walk_forward=joined)
+            fresh = account is None or not joined
+            cash = torch.full((len(by_fold[fold.number]) + 1,), parameters.initial_cash, dtype=torch.float64)
+            begin = open_accounts(cash, len(bars.symbols)) if fresh or account is None else account
+            walk, account = _walk_agents(fold.number, segment, by_fold[fold.number], market, bars, begin, trading)
+            walks.append(walk)
+    first, last = min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test)
+    walks.append(_walk_baselines(Segment(first, last), market, bars, trading, parameters, periods_per_year))
+    return _frames(walks, bars, folds)
+
+
+def backtest_agent(
+    bars: AlignedBars, features: Floats, agent: AgentBundle, parameters: BacktestParameters, periods_per_year: float
+) -> Frames:
+    """Test one agent, trained elsewhere, on all rows that its features allow.
+
+    Args:
+        bars: Aligned bars that the agent has not seen.
+        features: ``[T, A, F]`` of the agent's own columns.
+        agent: The agent.
+        parameters: Baselines and capital.
+        periods_per_year: Bars per year.
+
+    Returns:
+        Frames as from ``backtest_folds``.
+
+    Raises:
+        ValueError: If the agent has seen a row, trades other symbols, or there are too few bars.
+    """
+    first, stop = agent.spec.required_bars - 1, len(bars.timestamps) - 1
+    if stop - first < 2:  # noqa: PLR2004 - a return needs two rows
+        raise ValueError(
+            f"The agent needs {agent.spec.required_bars} bars before its first decision and two rows to trade, the "
+            f"bars are {len(bars.timestamps)}; give at least {agent.spec.required_bars + 2}."
+        )
+    fold = Fold(agent.spec.fold, (), (), (Segment(first, stop),))
+    return backtest_folds(bars, features, [fold], {agent.name: agent}, agent.spec.trading, parameters, periods_per_year)
+
+
+def _agents_of(fold: int, agents: Mapping[str, AgentBundle]) -> list[AgentBundle]:
+    found = sorted((agent for agent in agents.values() if agent.spec.fold == fold), key=lambda agent: agent.spec.seed)
+    if not found:
+        raise ValueError(f"No agent of fold {fold} among {sorted(agents)}; run `kedro run --pipeline training`.")
+    return found
+
+
+def _refuse_seen(agents: Sequence[AgentBundle], bars: AlignedBars, rows: Segment, *, walk_forward: bool) -> None:
+    if not walk_forward:  # combinatorial folds train on both sides of a test block; its rows were purged
+        return
+    for agent in agents:
+        refuse_seen_bars(agent.spec, stamp(bars, rows.start + 1), stamp(bars, rows.stop))
+
+
+def stamp(bars: AlignedBars, row: int) -> str:
+    """Return the stamp of a row as ISO 8601 in UTC."""
+    return str(pd.Timestamp(bars.timestamps[row]).tz_localize("UTC").isoformat())
+
+
+def _walk_agents(
+    fold: int,
+    rows: Segment,
+    agents: Sequence[AgentBundle],
+    market: MarketTensors,
+    bars: AlignedBars,
+    account: AccountState,
+    trading: TradingParameters,
+) -> tuple[Walk, AccountState]:
+    """Walk a fold's agents and the random policy side by side."""
+    start, stop = rows
+    policies: list[EnsemblePolicy | baselines.RandomPolicy] = []
+    for agent in agents:
+        posterior = torch.from_numpy(agent.regime_model().filter(market_return(bars)))
+        policies.append(agent_policy(agent, market, posterior, start, stop))
+    policies.append(baselines.RandomPolicy(stop - start, trading, market.close, seed=fold))
+    prices = gather_prices(market, torch.arange(start, stop)[:, None])
+    side_by_side = SideBySide(policies, last_step=stop - start - 1)
+    with torch.no_grad():
+        account, fill = simulate(prices, side_by_side, account, trading)
+    names = (*(f"seed_{agent.spec.seed}" for agent in agents), baselines.RANDOM)
+    return Walk(fold, rows, names, prices, fill, tuple(policies)), account
+
+
+def _walk_baselines(
+    rows: Segment,
+    market: MarketTensors,
+    bars: AlignedBars,
+    trading: TradingParameters,
+    parameters: BacktestParameters,
+    periods_per_year: float,
+) -> Walk:
+    """Walk the rules that know no drawdown limit, over all rows at once."""
+    start, stop = rows
+    policies = {
+        baselines.BUY_AND_HOLD: baselines.buy_and_hold(market, start, stop),
+        baselines.EQUAL_WEIGHT: baselines.equal_weight(market, bars.timestamps, start, stop, parameters),
+        baselines.MOMENTUM: baselines.momentum(market, bars.timestamps, start, stop, parameters, periods_per_year),
+    }
+    unlimited = TradingParameters(
+        levels=trading.levels, gross_limit=trading.gross_limit, max_position=trading.max_position, costs=trading.costs
+    )
+    prices = gather_prices(market, torch.arange(start, stop)[:, None])
+    cash = torch.full((len(policies),), parameters.initial_cash, dtype=torch.float64)
+    side_by_side = SideBySide(list(policies.values()), last_step=stop - start - 1)
+    _, fill = simulate(prices, side_by_side, open_accounts(cash, market.assets), unlimited)
+    return Walk(-1, rows, tuple(policies), prices, fill, tuple(policies.values()))
+
+
+def _frames(walks: Sequence[Walk], bars: AlignedBars, folds: Sequence[Fold]) -> Frames:
+    fold_of = {row: fold.number for fold in folds for part in fold.test for row in range(part.start, part.stop)}
+    accounts = [_account_frame(walk, bars, fold_of) for walk in walks]
+    return {
+        "accounts": pd.concat(accounts, ignore_index=True).sort_values(["account", "fold", "row"], ignore_index=True),
+        "positions": pd.concat([_position_frame(walk, bars) for walk in walks[:-1]], ignore_index=True),
+        "trades": pd.concat([_trade_frame(walk, bars) for walk in walks], ignore_index=True),
+        "actions": pd.concat([_action_frame(walk, bars) for walk in walks], ignore_index=True),
+    }
+
+
+def _stamps(bars: AlignedBars, rows: np.ndarray) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(bars.timestamps[rows]).tz_localize("UTC")
+
+
+def _account_frame(walk: Walk, bars: AlignedBars, fold_of: Mapping[int, int]) -> pd.DataFrame:
+    fill, rows = walk.fill, np.arange(*walk.rows)
+    before = fill.equity_before.clamp_min(1e-12)
+    whole: dict[str, Tensor] = {
+        "return": fill.equity / before - 1.0,
+        "equity": fill.equity,
+        "gross_exposure": fill.position.abs().sum(-1),
+        "net_exposure": fill.position.sum(-1),
+        "turnover": fill.traded.sum(-1) / before,
+        "price_pnl": fill.price_pnl.sum(-1) / before,
+        "commission": fill.commission.sum(-1) / before,
+        "spread": fill.spread.sum(-1) / before,
+        "capped": fill.cut.double().mean(-1),
+    }
+    frames = []
+    for index, name in enumerate(walk.names):
+        frame = pd.DataFrame({column: value[:, index].numpy() for column, value in whole.items()})
+        frame.insert(0, "row", rows)
+        frame.insert(1, "timestamp", _stamps(bars, rows))
+        frame.insert(2, "fold", walk.fold if walk.fold >= 0 else [fold_of.get(int(row), -1) for row in rows])
+        frame.insert(3, "account", name)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _position_frame(walk: Walk, bars: AlignedBars) -> pd.DataFrame:
+    rows = np.arange(*walk.rows)
+    count, assets = len(rows), len(bars.symbols)
+    frames = []
+    for index, name in enumerate(walk.names):
+        if name.startswith("seed_"):
+            frames.append(
+                pd.DataFrame(
+                    {
+                        "timestamp": np.repeat(_stamps(bars, rows), assets),
+                        "symbol": np.tile(np.array(bars.symbols), count),
+                        "seed": int(name.removeprefix("seed_")),
+                        "fold": walk.fold,
+                        "position": walk.fill.position[:, index].reshape(-1).numpy(),
+                    }
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _trade_frame(walk: Walk, bars: AlignedBars) -> pd.DataFrame:
+    fill = walk.fill
+    price = walk.prices.next_open[:, 0]
+    trips = round_trips(fill.shares, price, fill.commission + fill.spread, walk.prices.next_close[-1, 0])
+    entry, leave = (rows.numpy() + walk.rows.start for rows in (trips.entry_row, trips.exit_row))
+    equity = fill.equity_before[trips.entry_row, trips.account]
+    return pd.DataFrame(
+        {
+            "account": np.array(walk.names)[trips.account.numpy()],
+            "fold": walk.fold,
+            "symbol": np.array(bars.symbols)[trips.asset.numpy()],
+            "side": trips.side.numpy(),
+            "entry_row": entry,
+            "exit_row": leave,
+            "entry_timestamp": _stamps(bars, entry),
+            "exit_timestamp": _stamps(bars, leave),
+            "bars": leave - entry,
+            "pnl": trips.pnl.numpy(),
+            "return": (trips.pnl / equity.clamp_min(1e-12)).numpy(),
+        }
+    )
+
+
+def _action_frame(walk: Walk, bars: AlignedBars) -> pd.DataFrame:
+    frames = []
+    for name, policy in zip(walk.names, walk.policies, strict=True):
+        if isinstance(policy, EnsemblePolicy):
+            action, legal = (
+                torch.stack(policy.actions)[:, 0],
+                torch.stack(policy.legal)[:, 0],
+            )  # [S, A], [S, A, actions]
+            labels = ["hold", *(f"{level:+g}" if level else "0" for level in policy.parameters.levels)]
+            for index, label in enumerate(labels):
+                frames.append(
+                    pd.DataFrame(
+                        {
+                            "account": name,
+                            "fold": walk.fold,
+                            "symbol": list(bars.symbols),
+                            "action": label,
+                            "count": (action == index).sum(0).numpy(),
+                            "legal": legal[..., index].sum(0).numpy(),
+                        }
+                    )
+                )
+    columns = ["account", "fold", "symbol", "action", "count", "legal"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)

@@ -1,0 +1,1 @@
+"""The agent outside Kedro: decisions from raw bars, and the MLflow model."""

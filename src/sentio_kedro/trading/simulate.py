@@ -1,0 +1,74 @@
+"""The one loop that walks a policy over rows: rollout, validation, backtest, baselines and serving."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.execution import AccountState, BarPair, Decision, Fill, execute
+
+
+class Policy(Protocol):
+    """Decides for a batch of accounts."""
+
+    def __call__(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Decision:
+        """Decide at one step.
+
+        Args:
+            step: Index into the walk, 0 to S - 1.
+            account: Accounts ``[...]`` marked at the close of the decision bar.
+            close: ``[..., A]`` prices of the decision bar.
+            legal: ``[..., A, actions]`` legal actions.
+
+        Returns:
+            The decision ``[..., A]``.
+        """
+        ...
+
+
+class Prices(NamedTuple):
+    """Prices along a walk, each ``[S, ..., A]``, gathered once so that the loop only indexes."""
+
+    close: Tensor
+    tradable: Tensor
+    next_open: Tensor
+    next_close: Tensor
+    next_tradable: Tensor
+
+
+def gather_prices(market: MarketTensors, rows: Tensor) -> Prices:
+    """Look up the prices of decision rows ``[S, ...]`` and of the bar after each."""
+    after = rows + 1
+    return Prices(
+        market.close[rows], market.tradable[rows], market.open[after], market.close[after], market.tradable[after]
+    )
+
+
+def simulate(
+    prices: Prices, policy: Policy, account: AccountState, parameters: TradingParameters
+) -> tuple[AccountState, Fill]:
+    """Walk ``policy`` along ``prices``.
+
+    Args:
+        prices: Prices of S steps, broadcastable to the accounts' shape.
+        policy: Who decides.
+        account: Accounts at the close of the first decision row.
+        parameters: Limits and costs.
+
+    Returns:
+        Accounts after the last fill, and the ledger of all steps ``[S, ...]``.
+    """
+    fills: list[Fill] = []
+    for step in range(prices.close.shape[0]):
+        close = prices.close[step]
+        legal = legal_actions(account, close, prices.tradable[step], parameters)
+        decision = policy(step, account, close, legal)
+        bars = BarPair(close, prices.next_open[step], prices.next_close[step], prices.next_tradable[step])
+        account, fill = execute(account, decision, bars, parameters)
+        fills.append(fill)
+    return account, Fill(*(torch.stack(column) for column in zip(*fills, strict=True)))
