@@ -21,7 +21,6 @@ COLUMNS = ("timestamp", "symbol", *VALUE_COLUMNS)
 OPTIONAL_COLUMNS = ("dividend", "split", "spread", "funding")
 EXAMPLES = 10
 _OFFSET = r"(?:[zZ]|[+-]\d{2}:?\d{2}|UTC)$"
-_UTC_FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 Mask = NDArray[np.bool_]
 
@@ -131,9 +130,21 @@ def _problem(frame: pd.DataFrame, rule: str, wrong: Mask, value: Callable[[int],
 
 
 def _place(frame: pd.DataFrame, row: int) -> str:
-    stamp = frame["timestamp"].iloc[row]
-    text = f"{stamp:{_UTC_FORMAT}}" if isinstance(stamp, pd.Timestamp) else str(stamp)
-    return f"{frame['symbol'].iloc[row]} {text}"
+    """Return symbol and stamp of a row, short: the catalog cuts examples at 40 characters."""
+    raw = frame["timestamp"].iloc[row]
+    try:
+        stamp = pd.Timestamp(raw)
+    except (TypeError, ValueError):
+        stamp = pd.NaT
+    if pd.isna(stamp) or isinstance(raw, int | float):
+        return f"{frame['symbol'].iloc[row]} {raw}"
+    zone = "" if stamp.tzinfo is None else "Z"
+    text = (stamp if stamp.tzinfo is None else stamp.tz_convert("UTC")).tz_localize(None).isoformat()
+    return f"{frame['symbol'].iloc[row]} {text.removesuffix(':00')}{zone}"
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _stamp_problems(frame: pd.DataFrame, parameters: IngestionParameters | None) -> list[Problem]:
@@ -181,7 +192,7 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
 
     def listing(wrong: dict[str, Mask]) -> tuple[Mask, Callable[[int], str]]:
         return np.logical_or.reduce(list(wrong.values())), lambda row: ", ".join(
-            f"{name}={frame[name].iloc[row]}" for name, mask in wrong.items() if mask[row]
+            f"{name}={_short(frame[name].iloc[row])}" for name, mask in wrong.items() if mask[row]
         )
 
     below = {"high": sane & (number["high"] < number["low"])}
@@ -207,7 +218,7 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
         ),
         (
             "high must not be below low: check the column order of the feed",
-            (below["high"], lambda row: f"high={frame['high'].iloc[row]} low={frame['low'].iloc[row]}"),
+            (below["high"], lambda row: f"high={_short(number['high'][row])} low={_short(number['low'][row])}"),
         ),
         ("open and close must lie in [low, high]: correct or drop the bar", listing(ends)),
         (
@@ -227,7 +238,7 @@ def _constant_problems(frame: pd.DataFrame, number: dict[str, NDArray[np.float64
         return []
     first = frame.drop_duplicates("symbol").set_index("symbol").index
     cases = tuple(
-        f"{_place(frame, int(np.flatnonzero(frame['symbol'] == symbol)[0]))} price={low[symbol]}"
+        f"{_place(frame, int(np.flatnonzero(frame['symbol'] == symbol)[0]))} price={_short(low[symbol])}"
         for symbol in first
         if symbol in flat
     )

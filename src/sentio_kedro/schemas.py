@@ -1,0 +1,95 @@
+"""Schemas that the catalog names by its ``validator:`` keys."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from sentio_kedro.market.bar_checks import BarsError, check_bars, parse_timestamps
+
+
+class BarsRefused(SchemaErrors):
+    """What is wrong with the bars, in the form that the catalog prints and in full as text.
+
+    Attributes:
+        failure_cases: One row per occurrence: the rule as ``check``, symbol, timestamp and value as ``failure_case``.
+    """
+
+    def __init__(self, error: BarsError, data: pd.DataFrame) -> None:
+        """Take the problems of ``error`` over."""
+        Exception.__init__(self, str(error))
+        self.text = str(error)
+        self.data = data
+        self.schema_errors = []
+        self.error_counts = {problem.rule: len(problem.cases) for problem in error.problems}
+        self.failure_cases = pd.DataFrame(
+            [
+                {"column": None, "check": problem.rule, "failure_case": case}
+                for problem in error.problems
+                for case in problem.cases
+            ]
+        )
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Bars(pa.DataFrameModel):
+    """Price bars of several assets, long format, any feed.
+
+    Stamps are ISO 8601 texts or datetimes that increase within each symbol; symbols may be stacked or interleaved.
+    Naive stamps pass here, since ``ingestion.timezone`` may name their zone. Other columns are allowed and ignored.
+
+    Attributes:
+        timestamp: When the bar starts or ends (``ingestion.bar_label`` says which).
+        symbol: Name of the asset.
+        open: First price, quote currency.
+        high: Highest price.
+        low: Lowest price.
+        close: Last price.
+        volume: Shares or coins traded.
+        dividend: Cash per share.
+        split: Ratio of new to old shares.
+        spread: Fraction of the mid price.
+        funding: Funding rate of the bar.
+    """
+
+    timestamp: Any
+    symbol: Any
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    dividend: float | None
+    split: float | None
+    spread: float | None
+    funding: float | None
+
+    class Config:
+        """Numbers that arrive as text are read as numbers."""
+
+        coerce = True
+        strict = False
+
+    @classmethod
+    def validate(cls, check_obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Check all rules at once and return the bars with stamps and numbers read.
+
+        Args:
+            check_obj: Bars as a feed delivers them.
+            args: Passed on to pandera.
+            kwargs: Passed on to pandera.
+
+        Raises:
+            BarsRefused: With every problem, its symbol, timestamp, value and remedy.
+        """
+        frame = cast("pd.DataFrame", check_obj)
+        try:
+            check_bars(frame)
+        except BarsError as error:
+            raise BarsRefused(error, frame) from None
+        return super().validate(frame.assign(timestamp=parse_timestamps(frame["timestamp"])), *args, **kwargs)
