@@ -86,22 +86,17 @@ class MlflowTracking(MlflowHook):
         if facts is None or self._context is None:
             return
         identity = agents_identity(facts.bars_hash, facts.parameters)
-        opened = False
+        opened = None
         with optional_tracking():
             super().after_context_created(self._context)
-            self._continue_run(identity)
+            self._find_run(identity)
             super().before_pipeline_run(run_params, pipeline, catalog)
-            if self.run_id is None:  # switched off in mlflow.yml
-                return
-            mlflow.set_tags({AGENTS_TAG: identity, **process_tags()})
-            self._log_parameters(facts.parameters)
-            atexit.unregister(self._close_killed)
-            atexit.register(self._close_killed)
-            opened = True
-        if not opened:
-            self.run_id = None
+            if mlflow.active_run() is not None:  # none if mlflow.yml switches these pipelines off
+                self._describe_run(identity, facts.parameters)
+            opened = self.run_id
+        self.run_id = opened
 
-    def _continue_run(self, identity: str) -> None:
+    def _find_run(self, identity: str) -> None:
         tracking = self.mlflow_config.tracking
         tracking.run.name = f"agents {identity[:8]}"
         if self._already_active_mlflow:
@@ -111,6 +106,12 @@ class MlflowTracking(MlflowHook):
         close_killed_runs(client, experiment_id)
         found = find_run(client, experiment_id, {AGENTS_TAG: identity})
         tracking.run.id = found.info.run_id if found else None
+
+    def _describe_run(self, identity: str, parameters: Mapping[str, Any]) -> None:
+        mlflow.set_tags({AGENTS_TAG: identity, **process_tags()})
+        self._log_parameters(parameters)
+        atexit.unregister(self._close_killed)
+        atexit.register(self._close_killed)
 
     def _log_parameters(self, parameters: Mapping[str, Any]) -> None:
         client = self.mlflow_config.server._mlflow_client
