@@ -85,6 +85,12 @@ def test_an_extreme_return_is_not_nan_and_names_the_wildest_state():
     assert posterior[[100, 101, 200], 2] == pytest.approx(1.0)
 
 
+def test_a_return_that_no_reachable_state_explains_is_not_nan():
+    transition = np.array([[1.0, 0.0], [1.0, 0.0]])
+    model = RegimeModel(np.zeros(2), np.array([0.001, 0.01]), transition, np.array([1.0, 0.0]), 4)
+    np.testing.assert_allclose(model.filter(np.array([0.0, 50.0, 0.0])), [[1.0, 0.0]] * 3)
+
+
 def test_one_state_is_certain():
     model = fit_regimes([returns_of(50, 0)], RegimeParameters(states=1), 0)
     np.testing.assert_array_equal(model.filter(returns_of(7, 1)), np.ones((7, 1)))
