@@ -144,14 +144,14 @@ def test_all_problems_come_at_once_with_the_command_that_solves_them():
     expected = {stage: expected_manifest(stage, "bars", PARAMETERS) for stage in ("features", "regimes")}
     old = expected_manifest("features", "bars", changed(features__columns=[])).to_dict()
     with pytest.raises(StaleArtifactsError) as error:
-        require_manifests({"features": old}, expected, options=["--env=equities"])
+        require_manifests({"features": old}, expected, options=["--env equities"])
     message = str(error.value)
     assert "`features.columns` was []" in message
     assert "`regimes` has not been run" in message
-    assert "`kedro run --pipelines=features,regimes --env=equities`" in message
+    assert "`kedro run --pipelines features,regimes --env equities`" in message
 
 
 def test_any_manifest_will_do_where_only_presence_counts():
-    with pytest.raises(StaleArtifactsError, match="kedro run --pipeline=training"):
+    with pytest.raises(StaleArtifactsError, match="kedro run --pipeline training"):
         require_manifests({}, {}, present=["training"])
     require_manifests({"training": {"bars_hash": "other"}}, {}, present=["training"])

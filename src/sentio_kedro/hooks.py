@@ -260,10 +260,10 @@ def refuse_unsafe_runs(run_params: Mapping[str, Any], catalog: DataCatalog) -> N
 
 def repeated_options(run_params: Mapping[str, Any]) -> list[str]:
     """Return the options of a command line that its remedy must repeat: environment and parameters."""
-    options = [f"--env={run_params['env']}"] if run_params.get("env") else []
+    options = [f"--env {run_params['env']}"] if run_params.get("env") else []
     given = run_params.get("runtime_params") or {}
     if given:
-        options.append(f'--params="{",".join(_assignments("", given))}"')
+        options.append(f'--params "{",".join(_assignments("", given))}"')
     return options
 
 

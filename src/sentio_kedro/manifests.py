@@ -231,7 +231,7 @@ def require_manifests(
     problems |= {stage: f"`{stage}` has not been run to its end" for stage in present if found.get(stage) is None}
     stale = [stage for stage in STAGES if problems.get(stage)]
     if stale:
-        option = f"--pipeline={stale[0]}" if len(stale) == 1 else f"--pipelines={','.join(stale)}"
+        option = f"--pipeline {stale[0]}" if len(stale) == 1 else f"--pipelines {','.join(stale)}"
         command = " ".join(["kedro run", option, *options])
         lines = "\n".join(f"- {problems[stage]}" for stage in stale)
         raise StaleArtifactsError(f"This run builds on artifacts that are missing or stale:\n{lines}\nRun `{command}`.")

@@ -1,15 +1,14 @@
 """Kedro's settings of this project."""
 
-import warnings
+import logging
 
-# Kedro 1.7 and kedro-mlflow 2.0 cause these themselves at every start; nobody who runs the project can act on them.
-warnings.filterwarnings("ignore", message=r".*type hints to the `predict` method", category=UserWarning)
-warnings.filterwarnings("ignore", message=r"register_new_resolver\(\) is deprecated", category=UserWarning)
+from kedro.config import OmegaConfigLoader
 
-from kedro.config import OmegaConfigLoader  # noqa: E402 - the filters come first
+from sentio_kedro.hooks import StageManifests
+from sentio_kedro.pipelines.tracking_hook import MlflowTracking
 
-from sentio_kedro.hooks import StageManifests  # noqa: E402
-from sentio_kedro.pipelines.tracking_hook import MlflowTracking  # noqa: E402
+# kedro-mlflow sets its own level when it is imported, over what conf/logging.yml says.
+logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
 _MANIFESTS = StageManifests()
 HOOKS = (_MANIFESTS, MlflowTracking(_MANIFESTS))
