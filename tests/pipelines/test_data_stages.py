@@ -24,7 +24,7 @@ def test_each_stage_runs_alone_from_what_the_catalog_holds(project):
 
 def test_stages_run_on_threads(project):
     project.run(*STAGES, runner=ThreadRunner())
-    assert project.artifact("06_models/regimes_manifest.json").exists()
+    assert project.artifact("05_model_input/regimes_manifest.json").exists()
 
 
 def test_bars_and_features_share_one_grid(finished):
