@@ -83,7 +83,7 @@ def test_features_of_a_symbol_ignore_other_symbols(walk, order, kept, seed):
 @pytest.mark.parametrize("volatility", [1e-4, 0.05])
 def test_features_do_not_change_when_past_prices_are_multiplied(walk, name, volatility):
     bars = walk(420, 2, seed=3, volatility=volatility)
-    for factor in (0.5, 1e-13, 3e4):  # TA-Lib takes moves under 1e-14 for zero
+    for factor in (0.5, 1e-13, 3e4):
         scaled = replace(bars, **{price: getattr(bars, price) * factor for price in VALUES[:4]})
         columns = [column_ for column_ in COLUMNS if column_.indicator == name]
         np.testing.assert_allclose(compute_features(scaled, columns), compute_features(bars, columns), atol=1e-8)

@@ -68,7 +68,8 @@ def parse_timestamps(column: pd.Series) -> pd.Series:
         stamps, is NaT.
     """
     if isinstance(column.dtype, pd.DatetimeTZDtype):
-        return column.dt.tz_convert("UTC")
+        converted: pd.Series = column.dt.tz_convert("UTC")
+        return converted
     if pd.api.types.is_datetime64_dtype(column.dtype):
         return column
     if pd.api.types.is_numeric_dtype(column.dtype):  # an epoch does not say its unit
@@ -77,7 +78,8 @@ def parse_timestamps(column: pd.Series) -> pd.Series:
     zoned = text.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(dtype=bool)
     if zoned.any():
         stamps = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-        return stamps.where(pd.Series(zoned, index=column.index))
+        read: pd.Series = stamps.where(pd.Series(zoned, index=column.index))
+        return read
     naive: pd.Series = pd.to_datetime(text, format="ISO8601", errors="coerce")
     return naive
 
@@ -132,11 +134,8 @@ def _problem(frame: pd.DataFrame, rule: str, wrong: Mask, value: Callable[[int],
 def _place(frame: pd.DataFrame, row: int) -> str:
     """Return symbol and stamp of a row, short: the catalog cuts examples at 40 characters."""
     raw = frame["timestamp"].iloc[row]
-    try:
-        stamp = pd.Timestamp(raw)
-    except (TypeError, ValueError):
-        stamp = pd.NaT
-    if pd.isna(stamp) or isinstance(raw, int | float):
+    stamp = None if isinstance(raw, int | float) else pd.to_datetime(raw, errors="coerce")
+    if not isinstance(stamp, pd.Timestamp):  # NaT is none
         return f"{frame['symbol'].iloc[row]} {raw}"
     zone = "" if stamp.tzinfo is None else "Z"
     text = (stamp if stamp.tzinfo is None else stamp.tz_convert("UTC")).tz_localize(None).isoformat()

@@ -25,7 +25,7 @@ SHORTEST_WILDER = 2  # TA-Lib's least period of a recursive average
 
 @dataclass(frozen=True, eq=False)
 class AssetBars:
-    """The bars that one asset has, each [n]; prices are divided by the first close."""
+    """The bars that one asset has, each [n]."""
 
     open: Floats
     high: Floats
@@ -177,4 +177,4 @@ def _deviation(close: Floats, horizon: int) -> Floats:
     squares = np.full(len(close), np.nan)
     moves = np.log(close[1:] / close[:-1])
     squares[1:] = _mean(moves**2, horizon)
-    return np.maximum(np.sqrt(squares), LEAST_VOLATILITY)
+    return np.asarray(np.maximum(np.sqrt(squares), LEAST_VOLATILITY))

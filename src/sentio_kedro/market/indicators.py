@@ -141,17 +141,14 @@ def _asset_columns(bars: AlignedBars, asset: int, rows: NDArray[np.int64], colum
 
 
 def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64]) -> AssetBars:
-    """Return the bars that an asset has, prices in units of its first close so that no formula sees their scale."""
+    def column(values: Floats) -> Floats:
+        return np.ascontiguousarray(values[rows, asset])
 
-    def column(values: Floats, unit: float = 1.0) -> Floats:
-        return np.ascontiguousarray(values[rows, asset] / unit)
-
-    first = float(bars.close[rows[0], asset])
     return AssetBars(
-        open=column(bars.open, first),
-        high=column(bars.high, first),
-        low=column(bars.low, first),
-        close=column(bars.close, first),
+        open=column(bars.open),
+        high=column(bars.high),
+        low=column(bars.low),
+        close=column(bars.close),
         volume=column(bars.volume),
     )
 
