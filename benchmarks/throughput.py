@@ -15,16 +15,18 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from sentio_kedro.agent.networks import NetworkShape, build_network, receptive_field
-from sentio_kedro.agent.rollout import collect, cut_windows
-from sentio_kedro.agent.update import update, value_scale
+from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
+from sentio_kedro.agent.rollout import Rollout, Windows, collect, cut_windows
+from sentio_kedro.agent.update import Targets, UpdateReport, minibatch_loss, targets, update, value_scale
 from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -49,6 +51,12 @@ def random_market(device: torch.device) -> MarketTensors:
     return market.to(device, torch.float32)
 
 
+def _loss(
+    network: PolicyNetwork, windows: Windows, rollout: Rollout, learned: Targets, training: TrainingParameters
+) -> Callable[[Tensor], tuple[Tensor, UpdateReport]]:
+    return lambda index: minibatch_loss(network, windows, rollout, learned, index, training)
+
+
 def measure(replicas: int, rounds: int, device: torch.device) -> dict[str, float]:
     """Time ``rounds`` rollouts with their updates; the median counts."""
     training = TrainingParameters(
@@ -65,7 +73,8 @@ def measure(replicas: int, rounds: int, device: torch.device) -> dict[str, float
         starts = torch.randint(context, BARS - STEPS - 1, (WINDOWS,), generator=generator, device=device)
         windows = cut_windows(market, starts, STEPS, context)
         rollout = collect(network, windows, replicas, value_scale(training.gamma), TRADING, generator)
-        update(network, optimiser, windows, rollout, training, generator)
+        learned = targets(rollout, training)
+        update(network, optimiser, _loss(network, windows, rollout, learned, training), WINDOWS, training, generator)
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)

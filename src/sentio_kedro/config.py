@@ -262,11 +262,13 @@ class TrainingParameters:
         members: Networks whose legal probabilities one agent averages; each misses another part of the train rows.
         total_steps: Environment steps per member (account-bars, all replicas counted).
         windows: Windows of the market path per rollout.
-        replicas: Accounts that trade each window, differing only in their actions.
+        replicas: Accounts that trade each window when actions are sampled, differing only in their actions.
         episode_bars: Decisions of one window and episode.
+        advantages: ``all_action`` values every action of every position along the path; ``sampled`` lets R accounts
+            act and estimates with GAE.
         gamma: Discount per bar.
-        gae_lambda: Lambda of generalised advantage estimation.
-        path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019).
+        gae_lambda: Lambda of generalised advantage estimation (sampled).
+        path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
         learning_rate: Peak of the cosine schedule.
         epochs: Passes over a rollout.
         minibatches: Minibatches per pass; each holds whole windows.
@@ -288,6 +290,7 @@ class TrainingParameters:
     windows: Count = 16
     replicas: Annotated[int, Field(ge=1)] = 8
     episode_bars: Annotated[int, Field(ge=2)] = 64
+    advantages: Literal["all_action", "sampled"] = "all_action"
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
     gae_lambda: Fraction = 0.9
     path_baseline: bool = True

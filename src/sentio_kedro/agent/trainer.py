@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sentio_kedro.agent.all_action import evaluate_grid, grid_loss, position_grid
 from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
 from sentio_kedro.agent.paths import PathSampler, TrainingSet, member_segments
-from sentio_kedro.agent.rollout import collect
+from sentio_kedro.agent.rollout import Windows, collect
 from sentio_kedro.agent.selection import score
-from sentio_kedro.agent.update import update, value_scale
+from sentio_kedro.agent.update import UpdateReport, minibatch_loss, targets, update, value_scale
 from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -112,9 +113,16 @@ def network_shape(study: TrainingSet, trading: TradingParameters) -> NetworkShap
     return NetworkShape(study.features.shape[2], len(study.bars.symbols), study.regimes.states, 1 + len(trading.levels))
 
 
-def count_updates(training: TrainingParameters) -> int:
+def steps_per_update(parameters: AgentParameters) -> int:
+    """Account-bars of one update: windows x replicas x bars; all-action advantages have one replica per level."""
+    training = parameters.training
+    replicas = len(parameters.trading.levels) if training.advantages == "all_action" else training.replicas
+    return training.windows * replicas * training.episode_bars
+
+
+def count_updates(parameters: AgentParameters) -> int:
     """Updates that ``total_steps`` pays for, at least one."""
-    return max(1, round(training.total_steps / (training.windows * training.replicas * training.episode_bars)))
+    return max(1, round(parameters.training.total_steps / steps_per_update(parameters)))
 
 
 def learning_rate(training: TrainingParameters, update_index: int, updates: int) -> float:
@@ -162,7 +170,7 @@ def train_member(
     training, device = parameters.training, market.close.device
     member = new_member(study, key, parameters, device)
     restore(member, store.load(str(key)))
-    updates = count_updates(training)
+    updates = count_updates(parameters)
     if member.done >= updates:
         progress.update(key, updates, updates, member.curve[-1])
         return member
@@ -174,7 +182,7 @@ def train_member(
         began = time.perf_counter()
         row = _one_update(member, sampler, key, index, updates, parameters)
         member.done = index + 1
-        row["steps"] = float(member.done * training.windows * training.replicas * training.episode_bars)
+        row["steps"] = float(member.done * steps_per_update(parameters))
         row["steps_per_second"] = row["steps"] / member.done / (time.perf_counter() - began)
         if member.done in judged:
             row |= _validate(member, study, market, context, parameters)
@@ -193,12 +201,10 @@ def _one_update(
         group["lr"] = learning_rate(training, index, updates)
     generator = torch_generator(key.stream(training.seed, ACTION_STREAM, index), sampler.device)
     windows = sampler.draw(np.random.default_rng(key.stream(training.seed, PATH_STREAM, index)))
-    rollout = collect(
-        member.network, windows, training.replicas, value_scale(training.gamma), parameters.trading, generator
-    )
-    report = update(member.network, member.optimiser, windows, rollout, training, generator)
+    learn = learn_from_all_actions if training.advantages == "all_action" else learn_from_samples
+    report, reward = learn(member, windows, parameters, generator)
     row = {name: float(value) for name, value in report._asdict().items()}
-    row |= {"update": float(index + 1), "reward": float(rollout.rewards.mean())}
+    row |= {"update": float(index + 1), "reward": float(reward)}
     broken = sorted(name for name, value in row.items() if not math.isfinite(value))
     if broken:
         raise FloatingPointError(
@@ -206,6 +212,44 @@ def _one_update(
             f"`training.learning_rate` (now {training.learning_rate}) or look for wild values in the features."
         )
     return row
+
+
+def learn_from_samples(
+    member: Member, windows: Windows, parameters: AgentParameters, generator: torch.Generator
+) -> tuple[UpdateReport, Tensor]:
+    """Walk R sampling accounts along each window, then learn from their advantages.
+
+    Returns:
+        The report and the mean reward.
+    """
+    network, training = member.network, parameters.training
+    scale = value_scale(training.gamma)
+    rollout = collect(network, windows, training.replicas, scale, parameters.trading, generator)
+    learned = targets(rollout, training)
+
+    def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
+        return minibatch_loss(network, windows, rollout, learned, index, training)
+
+    return update(network, member.optimiser, loss, training.windows, training, generator), rollout.rewards.mean()
+
+
+def learn_from_all_actions(
+    member: Member, windows: Windows, parameters: AgentParameters, generator: torch.Generator
+) -> tuple[UpdateReport, Tensor]:
+    """Stand accounts on every position of each window, then learn from all their actions.
+
+    Returns:
+        The report and the mean reward under the policy.
+    """
+    network, training = member.network, parameters.training
+    grid = position_grid(windows, parameters.trading, generator)
+    learned = evaluate_grid(network, windows, grid, training.gamma)
+    reward = (learned.log_probabilities.exp() * grid.rewards).sum(-1).mean()
+
+    def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
+        return grid_loss(network, windows, grid, learned, index, training)
+
+    return update(network, member.optimiser, loss, training.windows, training, generator), reward
 
 
 def _validate(

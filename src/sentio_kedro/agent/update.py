@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -91,23 +92,29 @@ def minibatch_loss(
 def update(
     network: PolicyNetwork,
     optimiser: torch.optim.Optimizer,
-    windows: Windows,
-    rollout: Rollout,
+    loss_of: Callable[[Tensor], tuple[Tensor, UpdateReport]],
+    windows: int,
     parameters: TrainingParameters,
     generator: torch.Generator,
 ) -> UpdateReport:
-    """Improve ``network`` by ``epochs`` passes over the rollout in minibatches of whole windows.
+    """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
+
+    Args:
+        network: The member.
+        optimiser: Over its weights.
+        loss_of: Loss and its parts of the windows in an index ``[w]``.
+        windows: Number of windows W.
+        parameters: Passes, minibatches and largest gradient.
+        generator: Source of the order, on the network's device.
 
     Returns:
         Means over the last pass.
     """
-    learned = targets(rollout, parameters)
-    count = rollout.rewards.shape[1]
     reports: list[UpdateReport] = []
     for epoch in range(parameters.epochs):
-        order = torch.randperm(count, generator=generator, device=rollout.rewards.device)
+        order = torch.randperm(windows, generator=generator, device=generator.device)
         for index in order.chunk(parameters.minibatches):
-            loss, report = minibatch_loss(network, windows, rollout, learned, index, parameters)
+            loss, report = loss_of(index)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_norm)

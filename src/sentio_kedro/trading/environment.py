@@ -9,6 +9,8 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.execution import AccountState, Fill, allocation, headroom, open_accounts
 
 ACCOUNT_FEATURES = 4  # G
+LEAST_LEFT = 0.05  # positions are not measured in units smaller than this share of the full one
+FURTHEST = 2.0  # units at which a drifted position is clipped
 
 
 def account_features(account: AccountState, close: Tensor, parameters: TradingParameters) -> Tensor:
@@ -20,16 +22,16 @@ def account_features(account: AccountState, close: Tensor, parameters: TradingPa
         parameters: Limits.
 
     Returns:
-        ``[..., A, G]``: position in units of the allocation, gross exposure in units of its limit, log bars held,
-        share of exposure that the drawdown limit leaves.
+        ``[..., A, G]``: position and gross exposure in units of what the drawdown limit leaves of the allocation and
+        of the gross limit, log bars held, and the share that the drawdown limit leaves.
     """
     equity = account.equity.clamp_min(1e-12)[..., None]
-    position = account.shares * close / equity
-    gross = position.abs().sum(-1, keepdim=True) / parameters.gross_limit
     left = headroom(account, parameters)[..., None]
+    position = account.shares * close / equity / left.clamp_min(LEAST_LEFT)
+    gross = position.abs().sum(-1, keepdim=True) / parameters.gross_limit
     columns = (
-        position / allocation(parameters, close.shape[-1]),
-        gross.expand_as(position),
+        (position / allocation(parameters, close.shape[-1])).clamp(-FURTHEST, FURTHEST),
+        gross.clamp_max(FURTHEST).expand_as(position),
         torch.log1p(account.bars_held) * 0.2,
         left.expand_as(position),
     )

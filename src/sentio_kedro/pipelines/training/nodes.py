@@ -95,7 +95,7 @@ def train_agents(
         torch.set_num_threads(training.threads)
     choose_device(training.device)
     agents, curves, table = {}, [], []
-    updates = training.seeds * training.members * count_updates(training)
+    updates = training.seeds * training.members * count_updates(parameters)
     with TrainingProgress(len(studies), updates) as progress:
         for study, seed in _every(studies, training.seeds):
             number = study.fold.number

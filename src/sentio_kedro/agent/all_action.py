@@ -1,0 +1,185 @@
+"""All-action advantages: what every action would have earned, from every position, along the same market path.
+
+The market does not answer to an account, so the reward and the next position of each action are known, not only those
+of the action that a sampled account took. Accounts stand on a grid of positions (one replica per level) at every bar;
+the value of a position follows by exact expectation backwards along the path, and no action noise is left. The critic
+is needed only where a window ends.
+
+What the grid leaves out: a held position does not drift, and equity does not compound inside a window. Validation and
+backtest walk the real account.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.distributions import divergence, entropy, masked_log_probabilities
+from sentio_kedro.agent.losses import clipped_surrogate, quantile_huber
+from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.rollout import Windows
+from sentio_kedro.agent.update import KAPPA, UpdateReport, value_scale
+from sentio_kedro.config import TradingParameters, TrainingParameters
+from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
+from sentio_kedro.trading.environment import account_features, asset_rewards
+from sentio_kedro.trading.execution import AccountState, BarPair, allocation, execute, headroom, open_accounts
+from sentio_kedro.trading.simulate import Prices
+
+DEEPEST_DRAWDOWN = 0.9  # of the limit; what training accounts may have lost before
+LONGEST_HELD = 5.0  # log of the most bars that a training position may have been held
+
+
+class PositionGrid(NamedTuple):
+    """Accounts at every bar of W windows, one replica per level. B counts actions, P levels.
+
+    Attributes:
+        account: ``[S + 1, W, P, A, G]`` account features, the bar after the last decision included.
+        legal: ``[S, W, P, A, B]``.
+        rewards: ``[S, W, P, A, B]`` reward of each action, the other assets' positions held.
+        shift: ``[W, 1, A]`` replica p holds level ``(p + shift) mod P`` of asset a.
+        filled: ``[S, W, 1, A]`` whether an order can be filled at the next bar.
+    """
+
+    account: Tensor
+    legal: Tensor
+    rewards: Tensor
+    shift: Tensor
+    filled: Tensor
+
+
+class GridTargets(NamedTuple):
+    """What an update learns from.
+
+    Attributes:
+        log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
+        advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
+        returns: ``[S, W, P, A]`` values in units of the critic.
+    """
+
+    log_probabilities: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+def position_grid(windows: Windows, parameters: TradingParameters, generator: torch.Generator) -> PositionGrid:
+    """Stand accounts on every level at every bar and execute every action from there.
+
+    Each asset meets every level once per bar; which levels of the others it meets with, how much was lost before and
+    how long positions were held is random. Rewards come from the one execution step.
+
+    Args:
+        windows: W windows of S decisions.
+        parameters: Levels, limits and costs.
+        generator: Source of the draws.
+
+    Returns:
+        The grid.
+    """
+    close = torch.cat([windows.prices.close, windows.final_close[None]])  # [S + 1, W, 1, A]
+    _, count, _, assets = close.shape
+    levels = level_tensor(parameters, close)
+    size = len(parameters.levels)
+    device, dtype = close.device, close.dtype
+    shift = torch.randint(size, (count, 1, assets), generator=generator, device=device)
+    place = (torch.arange(size, device=device)[:, None] + shift) % size  # [W, P, A]
+    lost = torch.rand((count, size), generator=generator, device=device, dtype=dtype) * DEEPEST_DRAWDOWN
+    lost = lost * parameters.max_drawdown if parameters.max_drawdown < 1.0 else torch.zeros_like(lost)
+    held = torch.rand((count, size, assets), generator=generator, device=device, dtype=dtype) * LONGEST_HELD
+
+    account = open_accounts(torch.ones(close.shape[0], count, size, device=device, dtype=dtype), assets)
+    account = account._replace(peak_equity=account.equity / (1.0 - lost))
+    share = min(allocation(parameters, assets), parameters.max_position)
+    position = levels[1 + place] * share * headroom(account, parameters)[..., None]
+    shares = position / close
+    account = account._replace(
+        shares=shares,
+        cash=account.equity - position.sum(-1),
+        bars_held=torch.where(position != 0.0, held.exp().floor(), 0.0),
+    )
+    deciding = AccountState(*(part[:-1] for part in account))
+    prices = windows.prices
+    return PositionGrid(
+        account=account_features(account, close, parameters),
+        legal=legal_actions(deciding, prices.close, prices.tradable, parameters),
+        rewards=_action_rewards(deciding, prices, windows.volatility, levels, parameters),
+        shift=shift,
+        filled=prices.next_tradable,
+    )
+
+
+def _action_rewards(
+    account: AccountState, prices: Prices, volatility: Tensor, levels: Tensor, parameters: TradingParameters
+) -> Tensor:
+    """Execute each action in all assets at once: ``[S, W, P, A, B]``."""
+    rewards = []
+    bars = BarPair(prices.close, prices.next_open, prices.next_close, prices.next_tradable)
+    for action in range(len(levels)):
+        decision = decode(torch.full_like(account.shares, action, dtype=torch.long), levels)
+        _, fill = execute(account, decision, bars, parameters)
+        rewards.append(asset_rewards(fill, volatility, parameters))
+    return torch.stack(rewards, dim=-1)
+
+
+@torch.no_grad()
+def evaluate_grid(network: PolicyNetwork, windows: Windows, grid: PositionGrid, gamma: float) -> GridTargets:
+    """Value every position and action under the present policy, backwards along each window.
+
+    ``V_t(p) = sum over b of pi_t(b | p) Q_t(p, b)`` with ``Q_t(p, b) = r_t(p, b) + gamma V_{t+1}(p after b)``
+    (Sutton and Barto, Reinforcement Learning, 2018, equations 3.14 and 4.6); the critic stands for V behind the end.
+
+    Returns:
+        The targets of an update.
+    """
+    steps = grid.rewards.shape[0]
+    embedding = network.encoder(windows.features, steps + 1).transpose(0, 1)[:, :, None]
+    projected = network.head.project(embedding, windows.posterior)
+    hidden = network.head.hidden(projected, grid.account)
+    logits = network.head.logits(hidden[:-1], windows.posterior[:-1])
+    log_probabilities = masked_log_probabilities(logits, grid.legal)
+    probabilities = log_probabilities.exp()
+    value = network.head.value(hidden[-1]) * value_scale(gamma)  # [W, P, A]
+    size = value.shape[1]
+    replica_of_level = (torch.arange(size, device=value.device)[:, None] - grid.shift) % size  # [W, P, A]
+    advantages = torch.empty_like(grid.rewards)
+    values = torch.empty_like(grid.rewards[..., 0])
+    for step in range(steps - 1, -1, -1):
+        moved = value.gather(1, replica_of_level).transpose(1, 2)[:, None]  # [W, 1, A, levels]
+        stayed = value[..., None]
+        moved = torch.where(grid.filled[step][..., None], moved, stayed)  # a dropped order leaves the position
+        quality = grid.rewards[step] + gamma * torch.cat([stayed, moved.expand(*stayed.shape[:-1], -1)], dim=-1)
+        value = (probabilities[step] * quality).sum(-1)
+        values[step] = value
+        advantages[step] = quality - value[..., None]
+    return GridTargets(log_probabilities, advantages, values / value_scale(gamma))
+
+
+def grid_loss(
+    network: PolicyNetwork,
+    windows: Windows,
+    grid: PositionGrid,
+    learned: GridTargets,
+    index: Tensor,
+    parameters: TrainingParameters,
+) -> tuple[Tensor, UpdateReport]:
+    """Judge the windows ``index`` under the current weights.
+
+    The clipped surrogate of every action counts with the probability that the old policy gave it.
+
+    Returns:
+        The loss, and its parts.
+    """
+    steps = grid.rewards.shape[0]
+    embedding = network.encoder(windows.features[index, :-1], steps).transpose(0, 1)[:, :, None]
+    posterior = windows.posterior[:-1, index]
+    hidden = network.head.hidden(network.head.project(embedding, posterior), grid.account[:-1, index])
+    new = masked_log_probabilities(network.head.logits(hidden, posterior), grid.legal[:, index])
+    old = learned.log_probabilities[:, index]
+    surrogate = clipped_surrogate(new - old, learned.advantages[:, index], parameters.clip)
+    policy_loss = (old.exp() * surrogate).sum(-1).mean()
+    value_loss = quantile_huber(network.head.quantiles(hidden), learned.returns[:, index], KAPPA).mean()
+    bonus = entropy(new).mean()
+    loss = policy_loss + parameters.value * value_loss - parameters.entropy * bonus
+    kl = divergence(old, new.detach()).mean()
+    return loss, UpdateReport(policy_loss.detach(), value_loss.detach(), bonus.detach(), kl, kl)

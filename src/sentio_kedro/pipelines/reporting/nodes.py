@@ -1,0 +1,111 @@
+"""Figures, metrics and the report that a person reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from sentio_kedro.config import IngestionParameters, ReportingParameters, TrainingParameters
+from sentio_kedro.evaluation.figures import draw_figures
+from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames
+from sentio_kedro.evaluation.metrics import build_metrics
+from sentio_kedro.evaluation.report import render_report
+from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
+from sentio_kedro.pipelines import tracking
+
+SINGLE_FIGURES = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
+
+
+def collect_frames(
+    accounts: pd.DataFrame,
+    positions: pd.DataFrame,
+    trades: pd.DataFrame,
+    actions: pd.DataFrame,
+    regime_posteriors: pd.DataFrame | None,
+    training_curves: pd.DataFrame | None,
+    agent_table: pd.DataFrame | None,
+) -> RunFrames:
+    """Bring the frames of a run together; those of a training elsewhere are empty.
+
+    Returns:
+        The frames, checked.
+    """
+    made = {"accounts": accounts, "positions": positions, "trades": trades, "actions": actions}
+    maybe = {
+        "regime_posteriors": regime_posteriors,
+        "training_curves": training_curves,
+        "agent_table": agent_table,
+    }
+    empty = {name: pd.DataFrame(columns=list(COLUMNS[name])) for name, frame in maybe.items() if frame is None}
+    return RunFrames(**made, **{name: frame for name, frame in maybe.items() if frame is not None}, **empty)
+
+
+def state_facts(
+    aligned_bars: pd.DataFrame,
+    folds: dict[str, Any] | None,
+    frames: RunFrames,
+    ingestion: IngestionParameters,
+    training: TrainingParameters,
+    scheme: str,
+) -> RunFacts:
+    """State what the frames do not say.
+
+    Returns:
+        The facts.
+    """
+    lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
+    table = frames.agent_table
+    peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
+    return RunFacts(
+        periods_per_year=periods_per_year(aligned_from_frame(aligned_bars).timestamps, ingestion.sessions_per_year),
+        universe=ingestion.universe,
+        episode_bars=training.episode_bars,
+        train_bars=max(lengths, default=None),
+        accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
+        scheme="combinatorial" if scheme == "combinatorial" else "walk_forward",
+    )
+
+
+def measure(frames: RunFrames, facts: RunFacts, parameters: ReportingParameters) -> dict[str, Any]:
+    """Compute the figures of agents and baselines; the agent's go to MLflow as well.
+
+    Returns:
+        The content of ``metrics.json``.
+    """
+    metrics = build_metrics(frames, facts, parameters)
+    for name in SINGLE_FIGURES:
+        tracking.log_metrics(metrics[name], prefix=f"out_of_sample.{name}.")
+    return metrics
+
+
+def draw(
+    frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]
+) -> tuple[dict[str, go.Figure], go.Figure, go.Figure]:
+    """Draw all figures.
+
+    Returns:
+        Figures by name, and those of equity and drawdown for kedro-viz.
+    """
+    figures = draw_figures(frames, facts, metrics)
+    tracking.log_figures(figures)
+    return figures, figures["equity"], figures["drawdown"]
+
+
+def write_report(
+    metrics: dict[str, Any],
+    figures: dict[str, go.Figure],
+    data_quality: dict[str, Any],
+    logged_model: dict[str, Any] | None,
+    parameters: dict[str, Any],
+) -> str:
+    """Write the report; MLflow gets a copy.
+
+    Returns:
+        One HTML page.
+    """
+    context = {"parameters": parameters, "bars_hash": data_quality.get("bars_hash"), "model": logged_model or {}}
+    page = render_report(metrics, figures, data_quality=data_quality, context=context)
+    tracking.log_text(page, "report.html")
+    return page

@@ -1,0 +1,25 @@
+"""The reporting pipeline."""
+
+from kedro.pipeline import Pipeline, node, pipeline
+
+from sentio_kedro.pipelines.reporting.nodes import collect_frames, draw, measure, state_facts, write_report
+
+FRAMES = ("accounts", "positions", "trades", "actions", "regime_posteriors", "training_curves", "agent_table")
+
+
+def create_pipeline() -> Pipeline:
+    """Return the pipeline that turns a backtest into metrics, figures and the report."""
+    facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training"]
+    scheme = "params:cross_validation.scheme"
+    drawn = ["figures", "equity_figure", "drawdown_figure"]
+    told = ["metrics", "figures", "data_quality", "logged_model", "parameters"]
+    return pipeline(
+        [
+            node(collect_frames, list(FRAMES), "run_frames", name="collect_frames"),
+            node(state_facts, [*facts, scheme], "run_facts", name="state_facts"),
+            node(measure, ["run_frames", "run_facts", "params:reporting"], "metrics", name="measure"),
+            node(draw, ["run_frames", "run_facts", "metrics"], drawn, name="draw"),
+            node(write_report, told, "report", name="write_report"),
+        ],
+        tags="reporting",
+    )
