@@ -99,7 +99,7 @@ def _positions(accounts: pd.DataFrame) -> pd.DataFrame:
 
 def _actions(seeds: int) -> pd.DataFrame:
     rows = [
-        (f"seed_{seed}", fold, symbol, action, count, FOLD_ROWS)
+        (f"seed_{seed}", fold, symbol, action, count, 500)
         for seed in range(seeds)
         for fold in range(FOLDS)
         for symbol in SYMBOLS

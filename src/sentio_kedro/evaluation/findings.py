@@ -13,7 +13,7 @@ IDENTITY_TOLERANCE = 1e-9
 SUSPICIOUS_SHARPE = 5.0
 LOST = 0.99
 TITLES = {
-    "agent": "Agent (median of seeds)",
+    "agent": "Agent, median",
     "buy_and_hold": "Buy and hold",
     "equal_weight": "Equal weight",
     "momentum": "Momentum",
@@ -73,26 +73,30 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         Sentences: what it earned, how sure that is, how it compares, how many targets were met.
     """
     agent = metrics["agent"]
-    percent = f"{metrics['confidence']:.0%}".replace("%", " %")
+    percent = f"{metrics['confidence']:.0%}".replace("%", "\u00a0%")
     seeds = f"the median of {agent['seeds']} agents" if agent["seeds"] > 1 else "the agent"
     earned = "earned" if agent["annual_return"] > 0.0 else "lost"
     sentences = [
         f"On {agent['bars']:,} unseen bars from {agent['first_timestamp'][:10]} to {agent['last_timestamp'][:10]}, "
         f"{seeds} {earned} {_percent(abs(agent['annual_return']))} a year after all costs, with a worst drawdown of "
-        f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {agent['sharpe']:.2f} ({percent} interval "
-        f"{agent['sharpe_low']:.2f} to {agent['sharpe_high']:.2f}).",
+        f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {_number(agent['sharpe'])} ({percent} interval "
+        f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
         _luck(agent),
     ]
     if agent["seeds"] > 1:
         sentences.append(
-            f"From seed to seed the Sharpe ratio ranged from {agent['sharpe_seed_min']:.2f} to "
-            f"{agent['sharpe_seed_max']:.2f}; the interval holds the luck of the market, not that of the seed."
+            f"From seed to seed the Sharpe ratio ranged from {_number(agent['sharpe_seed_min'])} to "
+            f"{_number(agent['sharpe_seed_max'])}; the interval holds the luck of the market, not that of the seed."
         )
     return [*sentences, _against_baselines(metrics), _targets_met(metrics["targets"])]
 
 
 def _percent(value: float) -> str:
-    return f"{100.0 * value:.2f} %"
+    return f"{100.0 * value:,.2f}\u00a0%"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("-", "\u2212")  # a minus sign, which is as wide as a digit
 
 
 def _luck(agent: Mapping[str, Any]) -> str:
@@ -113,7 +117,7 @@ def _against_baselines(metrics: Mapping[str, Any]) -> str:
             group = "lost"
         else:
             group = "ahead" if compared["sharpe_difference"] > 0.0 else "behind"
-        groups[group].append(f"{TITLES[name].lower()} ({metrics[name]['sharpe']:.2f})")
+        groups[group].append(f"{TITLES[name].lower()} ({_number(metrics[name]['sharpe'])})")
     words = {
         "beat": "clearly beat {}",
         "ahead": "came out ahead of {}, but within what luck explains",
@@ -128,7 +132,7 @@ def _targets_met(targets: list[Mapping[str, Any]]) -> str:
     met = sum(target["met"] is True for target in targets)
     unmeasured = sum(target["met"] is None for target in targets)
     missing = f" and {unmeasured} could not be measured" if unmeasured else ""
-    return f"{met} of {len(targets)} targets were met{missing}."
+    return f"{met} of {len(targets)} targets {'was' if met == 1 else 'were'} met{missing}."
 
 
 def _listed(names: list[str]) -> str:

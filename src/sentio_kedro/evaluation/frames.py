@@ -83,7 +83,7 @@ class RunFrames:
             if (missing := [column for column in columns if column not in getattr(self, name).columns])
         ]
         if "account" in self.accounts.columns:
-            names = set(self.accounts["account"])
+            names = set(self.accounts["account"].unique())
             missing = [name for name in BASELINES if name not in names]
             if missing:
                 problems.append(f"`accounts` lacks the baselines {missing}; run `kedro run --pipeline backtest`")
@@ -95,8 +95,11 @@ class RunFrames:
     @property
     def seeds(self) -> list[str]:
         """Accounts of the agents, in the order of their seeds."""
-        names = {str(name) for name in self.accounts["account"] if str(name).startswith(SEED_PREFIX)}
-        return sorted(names, key=lambda name: int(name.removeprefix(SEED_PREFIX)))
+        names = map(str, self.accounts["account"].unique())
+        return sorted(
+            (name for name in names if name.startswith(SEED_PREFIX)),
+            key=lambda name: int(name.removeprefix(SEED_PREFIX)),
+        )
 
 
 def account_table(frames: RunFrames, column: str) -> pd.DataFrame:

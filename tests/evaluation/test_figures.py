@@ -1,0 +1,146 @@
+"""Figures show the median of the seeds, start from the initial capital, and stay small."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.figure_style import MOST_POINTS, bucket_means, drawn, regime_shade, thin_rows
+from sentio_kedro.evaluation.figures import (
+    CAPTIONS,
+    draw_figures,
+    drawdown_figure,
+    equity_figure,
+    monthly_figure,
+    rolling_sharpe_figure,
+)
+from sentio_kedro.evaluation.frames import RunFacts, RunFrames
+from sentio_kedro.evaluation.metrics import build_metrics
+from sentio_kedro.evaluation.trading_figures import action_figure, cost_figure, round_trip_figure
+from sentio_kedro.evaluation.training_figures import generalisation_figure, training_figure
+
+MakeRun = Callable[..., RunFrames]
+
+
+def _lines(figure: object) -> dict[str, list[float]]:
+    return {trace.name: list(trace.y) for trace in figure.data if trace.name and trace.y is not None}  # type: ignore[attr-defined]
+
+
+def test_every_figure_has_a_title_a_caption_and_few_points(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    figures = draw_figures(frames, facts, build_metrics(frames, facts, ReportingParameters(bootstrap_samples=20)))
+    assert set(figures) == set(CAPTIONS)
+    for name, figure in figures.items():
+        assert figure.layout.title.text, name
+        assert figure.data, name
+        assert max(len(trace.x) for trace in figure.data if trace.x is not None) <= MOST_POINTS + 10, name
+
+
+def test_equity_shows_the_median_seed_and_not_the_best(make_run: MakeRun) -> None:
+    frames = make_run(seeds=3, drift={"seed_2": 1e-3})
+    equity = {
+        name: (1.0 + account["return"]).prod() for name, account in frames.accounts.groupby("account", sort=False)
+    }
+    lines = _lines(equity_figure(frames))
+    assert lines["Agent, median"][-1] == pytest.approx(sorted(equity[f"seed_{n}"] for n in range(3))[1], rel=1e-5)
+    assert lines["Momentum"][-1] == pytest.approx(equity["momentum"], rel=1e-5)
+
+
+def test_equity_marks_fold_borders_and_volatile_regimes(make_run: MakeRun) -> None:
+    shapes = equity_figure(make_run()).layout.shapes
+    assert sum(shape.type == "line" for shape in shapes) == 3
+    colours = {shape.fillcolor for shape in shapes if shape.type == "rect"}
+    assert colours == {regime_shade(1, 3), regime_shade(2, 3)}
+
+
+def test_drawdown_counts_the_initial_capital_and_keeps_the_deepest_point(make_run: MakeRun) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    mine = accounts["account"] == "momentum"
+    accounts.loc[mine, "return"] = 0.0
+    first, dip = accounts.index[mine][0], accounts.index[mine][778]
+    accounts.loc[first, "return"] = -0.1
+    accounts.loc[[dip, dip + 1], "return"] = [-0.5, 1.0]  # one bar, which thinning must not lose
+    drawn_line = _lines(drawdown_figure(dataclasses.replace(frames, accounts=accounts)))["Momentum"]
+    assert drawn_line[0] == pytest.approx(-0.1)
+    assert min(drawn_line) == pytest.approx(-0.55)
+
+
+def test_rolling_sharpe_uses_only_the_bars_of_its_window(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    returns = frames.accounts.loc[frames.accounts["account"] == "momentum", "return"].to_numpy()
+    window = len(returns) // 3
+    last = returns[-window:]
+    expected = last.mean() / last.std(ddof=1) * np.sqrt(facts.periods_per_year)
+    assert _lines(rolling_sharpe_figure(frames, facts.periods_per_year))["Momentum"][-1] == pytest.approx(
+        expected, 1e-4
+    )
+
+
+def test_monthly_returns_compound_to_the_whole(make_run: MakeRun) -> None:
+    frames = make_run(seeds=1)
+    (trace,) = monthly_figure(frames).data
+    months = [value for row in trace.z for value in row if value is not None]
+    whole = (1.0 + frames.accounts.loc[frames.accounts["account"] == "seed_0", "return"]).prod()
+    assert np.prod([1.0 + value for value in months]) == pytest.approx(whole, abs=1e-4)
+
+
+def test_net_profit_is_price_profit_minus_the_cost_areas(make_run: MakeRun) -> None:
+    lines = _lines(cost_figure(make_run()))
+    left = lines["Price profit"][-1] - lines["Commission (stacked)"][-1] - lines["Spread (stacked)"][-1]
+    assert lines["Net profit"][-1] == pytest.approx(left, abs=1e-4)
+
+
+def test_actions_are_shares_of_all_decisions(make_run: MakeRun) -> None:
+    lines = _lines(action_figure(make_run()))
+    assert lines["Seed 0"] == pytest.approx([0.4, 0.2, 0.16, 0.24])
+    assert lines["Allowed (first seed)"] == pytest.approx([1.0] * 4)
+
+
+def test_round_trips_are_all_counted_the_tails_in_the_outermost_bars(make_run: MakeRun) -> None:
+    (trace,) = round_trip_figure(make_run()).data
+    assert sum(trace.y) == 80
+
+
+def test_generalisation_holds_every_fold_and_seed_and_bears_unknown_figures() -> None:
+    folds = [{"fold": 0, "seed": 0, "train_sharpe": None, "validation_sharpe": 1.0, "sharpe": 0.5}]
+    lines = {trace.name: list(trace.x) for trace in generalisation_figure(folds).data}
+    assert (lines["Train"], lines["Validation"], lines["Test (unseen)"]) == ([None], [1.0], [0.5])
+
+
+def test_figures_bear_frames_without_rows(make_run: MakeRun) -> None:
+    frames = make_run()
+    empty = dataclasses.replace(
+        frames,
+        trades=frames.trades.iloc[:0],
+        actions=frames.actions.iloc[:0],
+        regime_posteriors=frames.regime_posteriors.iloc[:0],
+        training_curves=frames.training_curves.iloc[:0],
+    )
+    assert training_figure(empty.training_curves).layout.title.text == "Learning curves"
+    assert not round_trip_figure(empty).data
+    assert all(shape.type == "line" for shape in equity_figure(empty).layout.shapes)
+    action_figure(empty)
+
+
+def test_thinning_keeps_both_ends_and_what_it_must() -> None:
+    rows = thin_rows(100_000, keep=np.array([77]))
+    assert (rows[0], rows[-1], 77 in rows) == (0, 99_999, True)
+    assert len(rows) <= MOST_POINTS + 1
+    assert thin_rows(3).tolist() == [0, 1, 2]
+
+
+def test_bucket_means_average_every_row_once() -> None:
+    table = pd.DataFrame({"a": np.arange(10.0)}, index=pd.date_range("2020", periods=10))
+    means = bucket_means(table, 4)
+    assert means["a"].tolist() == [1.0, 4.0, 7.0, 9.0]
+    assert means.index.tolist() == table.index[::3].tolist()
+
+
+def test_drawn_values_are_short_and_gaps_are_gaps() -> None:
+    assert drawn(np.array([1.23456789, np.nan, np.inf])) == [1.23457, None, None]

@@ -1,0 +1,108 @@
+"""The report is one file that says what it must."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from plotly.offline import get_plotlyjs
+
+from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.figures import CAPTIONS, draw_figures
+from sentio_kedro.evaluation.findings import verdict
+from sentio_kedro.evaluation.frames import RunFacts, RunFrames
+from sentio_kedro.evaluation.metrics import build_metrics
+from sentio_kedro.evaluation.report import formatted, render_report
+
+MakeRun = Callable[..., RunFrames]
+QUALITY: dict[str, Any] = {
+    **{"grid_bars": 35_000, "bar_minutes": 30.0, "first": "2017-10-01", "last": "2019-10-01", "missing": "halt"},
+    "per_symbol": {"BTC": {"bars": 34_950, "first": "2017-10-01T00:30:00Z", "gaps": 7, "biggest_log_return": 0.13}},
+}
+
+
+@pytest.fixture
+def metrics(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
+    """Metrics of the synthetic run."""
+    return build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=30))
+
+
+@pytest.fixture
+def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
+    """The whole report of the synthetic run."""
+    figures = draw_figures(make_run(), facts, metrics)
+    context = {"parameters": {"training": {"seeds": 2}}, "bars_sha256": "<abc>"}
+    return render_report(metrics, figures, data_quality=QUALITY, context=context)
+
+
+def test_the_report_is_one_small_file_without_outside_resources(page: str) -> None:
+    library = get_plotlyjs()
+    assert page.count(library) == 1
+    assert len(page) < 6_000_000
+    own = page.replace(library, "")
+    assert not re.search(r"""(src|href|action)\s*=\s*["']?(https?:)?//|@import|url\(|https?://""", own)
+    assert "<link" not in own.replace('<link rel="icon" href="data:,">', "")
+
+
+def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> None:
+    text = page.replace(get_plotlyjs(), "")
+    assert verdict(metrics)[1] in text
+    for part in (
+        *(
+            "Survivorship-biased universe",
+            "Five targets",
+            "extrapolated",
+            "not measured",
+            "not met",
+            "95\u00a0% interval",
+        ),
+        *("Buy and hold", "Equal weight", "Momentum", "Random actions", "Every fold and seed", "Data quality"),
+        *("Averaged over folds and seeds", "What the numbers mean", "parameters.training.seeds", "BTC", "34,950"),
+        formatted(metrics["agent"]["sharpe"], "number"),
+    ):
+        assert part in text, part
+    for name, caption in CAPTIONS.items():
+        assert f'id="plot-{name}"' in text
+        assert caption.replace("'", "&#39;") in text
+
+
+def test_values_are_escaped(page: str) -> None:
+    assert "&lt;abc&gt;" in page
+    assert "<abc>" not in page
+
+
+def test_every_figure_is_json_that_a_browser_reads(page: str) -> None:
+    found = re.findall(r'<script type="application/json" id="data-(\w+)">(.*?)</script>', page, re.S)
+    assert {name for name, _ in found} == set(CAPTIONS)
+    for _, text in found:
+        assert "NaN" not in text
+        assert "title" not in json.loads(text)["layout"]
+
+
+def test_a_dated_universe_and_walk_forward_folds_raise_no_banner(metrics: dict[str, Any]) -> None:
+    page = render_report(metrics | {"universe": "dated"}, {})
+    assert "Survivorship" not in page
+    assert "Combinatorial folds" not in page
+    assert "Combinatorial folds" in render_report(metrics | {"scheme": "combinatorial"}, {})
+
+
+def test_alarms_stand_above_the_figures(metrics: dict[str, Any]) -> None:
+    page = render_report(metrics | {"alarms": ["seed_0 never traded."]}, {})
+    assert page.index("seed_0 never traded.") < page.index("Five targets")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.12345, "percent", "12.35\u00a0%"),
+        (-0.5, "number", "\u22120.50"),
+        (None, "percent", "\u2013"),
+        (1234.0, "count", "1,234"),
+        (0.00012, "small_percent", "0.0120\u00a0%"),
+    ],
+)
+def test_numbers_are_written_for_people(value: float | None, kind: Any, text: str) -> None:
+    assert formatted(value, kind) == text
