@@ -19,7 +19,7 @@ from sentio_kedro.evaluation.figures import (
     monthly_figure,
     rolling_sharpe_figure,
 )
-from sentio_kedro.evaluation.frames import RunFacts, RunFrames
+from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.trading_figures import action_figure, cost_figure, round_trip_figure
 from sentio_kedro.evaluation.training_figures import generalisation_figure, training_figure
@@ -126,6 +126,20 @@ def test_figures_bear_frames_without_rows(make_run: MakeRun) -> None:
     assert not round_trip_figure(empty).data
     assert all(shape.type == "line" for shape in equity_figure(empty).layout.shapes)
     action_figure(empty)
+
+
+def test_an_agent_trained_elsewhere_leaves_no_training_frames_and_is_reported_all_the_same(
+    make_run: MakeRun, facts: RunFacts
+) -> None:
+    nothing = {
+        name: pd.DataFrame(columns=list(COLUMNS[name]))
+        for name in ("regime_posteriors", "training_curves", "agent_table")
+    }
+    frames = dataclasses.replace(make_run(seeds=1), **nothing)
+    facts = dataclasses.replace(facts, train_bars=None)
+    metrics = build_metrics(frames, facts, ReportingParameters(bootstrap_samples=20))
+    assert metrics["agent"]["members"] is None
+    assert set(draw_figures(frames, facts, metrics)) == set(CAPTIONS)
 
 
 def test_thinning_keeps_both_ends_and_what_it_must() -> None:
