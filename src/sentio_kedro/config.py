@@ -250,7 +250,7 @@ class ResamplingParameters:
     """
 
     block_bars: Annotated[int, Field(ge=0)] = 128
-    random_signs: bool = False
+    random_signs: bool = True
 
 
 @parameters
@@ -280,14 +280,15 @@ class TrainingParameters:
         validations: Times that the policy is judged on validation rows; the best is kept.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
-        threads: CPU threads of torch; null leaves torch's own choice.
+        workers: Agents trained at once; null takes one per core on a CPU and one on a GPU.
+        threads: CPU threads of torch per agent; null takes one if several agents train at once, else torch's choice.
         seed: Root of all random generators.
     """
 
     seeds: Count = 2
     members: Count = 2
     total_steps: Count = 200_000
-    windows: Count = 16
+    windows: Count = 32
     replicas: Annotated[int, Field(ge=1)] = 8
     episode_bars: Annotated[int, Field(ge=2)] = 64
     advantages: Literal["all_action", "sampled"] = "all_action"
@@ -295,7 +296,7 @@ class TrainingParameters:
     gae_lambda: Fraction = 0.9
     path_baseline: bool = True
     learning_rate: Positive = 4e-3
-    epochs: Count = 2
+    epochs: Count = 1
     minibatches: Count = 4
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     entropy: NonNegative = 0.3
@@ -305,6 +306,7 @@ class TrainingParameters:
     validations: Count = 5
     checkpoint_updates: Count = 20
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Count | None = None
     threads: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 

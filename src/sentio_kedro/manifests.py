@@ -69,7 +69,7 @@ _UPSTREAM: dict[str, tuple[str, ...]] = {
     "reporting": ("backtest",),
 }
 # How a result is computed, not what it is: changing these keeps the artifacts.
-_WITHOUT_EFFECT = frozenset({"training.device", "training.threads", "training.checkpoint_updates"})
+_WITHOUT_EFFECT = frozenset({"training.device", "training.workers", "training.threads", "training.checkpoint_updates"})
 
 
 class StaleArtifactsError(ValueError):

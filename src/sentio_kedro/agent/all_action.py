@@ -178,7 +178,9 @@ def grid_loss(
     old = learned.log_probabilities[:, index]
     surrogate = clipped_surrogate(new - old, learned.advantages[:, index], parameters.clip)
     policy_loss = (old.exp() * surrogate).sum(-1).mean()
-    value_loss = quantile_huber(network.head.quantiles(hidden), learned.returns[:, index], KAPPA).mean()
+    # one replica is enough for the critic: which level it holds was drawn for each window and asset
+    quantiles = network.head.quantiles(hidden[:, :, 0])
+    value_loss = quantile_huber(quantiles, learned.returns[:, index, 0], KAPPA).mean()
     bonus = entropy(new).mean()
     loss = policy_loss + parameters.value * value_loss - parameters.entropy * bonus
     kl = divergence(old, new.detach()).mean()

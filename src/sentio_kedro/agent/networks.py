@@ -6,6 +6,7 @@ Dimensions: B windows, T bars, A assets, F features, D width, K regimes, G accou
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from sentio_kedro.config import NetworkParameters
 from sentio_kedro.trading.environment import ACCOUNT_FEATURES
 
+_BUILDING = Lock()
 SCALED_LIMIT = 5.0  # scaled features are clipped here, so that one wild bar cannot dominate
 
 
@@ -278,6 +280,6 @@ class PolicyNetwork(nn.Module):
 def build_network(parameters: NetworkParameters, shape: NetworkShape, generator: torch.Generator) -> PolicyNetwork:
     """Build a network whose weights depend on ``generator`` alone."""
     seed = int(torch.randint(2**62, (), generator=generator))
-    with torch.random.fork_rng(devices=[]):
+    with _BUILDING, torch.random.fork_rng(devices=[]):  # the constructors draw from torch's one global generator
         torch.manual_seed(seed)
         return PolicyNetwork(parameters, shape)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -23,6 +25,7 @@ from sentio_kedro.agent.trainer import (
     recent_train,
     train_member,
 )
+from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.bars import AlignedBars, Floats
 from sentio_kedro.market.splits import Fold, Segment, Spans
 
@@ -110,6 +113,60 @@ def train_agent(
         "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
     }
     return AgentBundle(spec, tuple(weights)), curve, about
+
+
+def train_population(
+    studies: Sequence[TrainingSet],
+    spans: Spans,
+    parameters: AgentParameters,
+    store: CheckpointStore,
+    progress: Progress,
+    hashes: Mapping[str, str],
+) -> Iterator[tuple[AgentBundle, Curve, dict[str, float]]]:
+    """Train ``training.seeds`` agents per fold, several at a time on a CPU.
+
+    Agents share nothing, so threads that each use one core are faster than one agent that uses all: torch lets go of
+    the interpreter inside its operations. The result does not depend on how many train at once.
+
+    Args:
+        studies: One training set per fold.
+        spans: What a decision touches.
+        parameters: Network, training and trading.
+        store: Where checkpoints live.
+        progress: Who hears of it, from any thread.
+        hashes: Hashes to travel with the agents.
+
+    Yields:
+        What ``train_agent`` returns, by fold and seed.
+    """
+    training = parameters.training
+    workers = count_workers(training, len(studies) * training.seeds)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(training.threads or (1 if workers > 1 else threads))
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="training")
+    try:
+        futures = [
+            executor.submit(train_agent, study, seed, spans, parameters, store, progress, hashes)
+            for study in studies
+            for seed in range(training.seeds)
+        ]
+        for future in futures:
+            yield future.result()
+    except BaseException:
+        progress.stop()
+        raise
+    finally:
+        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
+
+
+def count_workers(training: TrainingParameters, agents: int) -> int:
+    """Agents to train at once: one on a GPU, else as many as there are cores for their threads."""
+    if training.workers is not None:
+        return min(training.workers, agents)
+    if choose_device(training.device).type == "cuda":
+        return 1
+    return max(1, min(len(os.sched_getaffinity(0)) // (training.threads or 1), agents))
 
 
 def _judge_ensemble(

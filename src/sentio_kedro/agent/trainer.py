@@ -34,7 +34,11 @@ class Progress(Protocol):
     """Hears how training goes."""
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Hear of one finished update of one member."""
+        """Hear of one finished update of one member; may raise to stop the training."""
+        ...
+
+    def stop(self) -> None:
+        """Make every later ``update`` raise, because another agent's training failed."""
         ...
 
 

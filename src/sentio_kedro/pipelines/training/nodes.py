@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
-import torch
 from pydantic import TypeAdapter
 
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle, code_hash
 from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.population import train_agent, visible_bars
-from sentio_kedro.agent.trainer import AgentParameters, CheckpointStore, choose_device, count_updates
+from sentio_kedro.agent.population import train_population, visible_bars
+from sentio_kedro.agent.trainer import AgentParameters, CheckpointStore, count_updates
 from sentio_kedro.config import (
     FeatureParameters,
     IngestionParameters,
@@ -91,27 +89,18 @@ def train_agents(
     """
     parameters = AgentParameters(network, training, trading)
     hashes = describe_origin(parameters, data_quality["bars_hash"])
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)
-    choose_device(training.device)
     agents, curves, table = {}, [], []
     updates = training.seeds * training.members * count_updates(parameters)
     with TrainingProgress(len(studies), updates) as progress:
-        for study, seed in _every(studies, training.seeds):
-            number = study.fold.number
-            with tracking.nested_run(f"fold {number} seed {seed}", {"fold": str(number), "seed": str(seed)}):
-                agent, curve, about = train_agent(
-                    study, seed, Spans(**folds["spans"]), parameters, checkpoints, progress, hashes
-                )
+        spans = Spans(**folds["spans"])
+        for agent, curve, about in train_population(studies, spans, parameters, checkpoints, progress, hashes):
+            tags = {"fold": str(agent.spec.fold), "seed": str(agent.spec.seed)}
+            with tracking.nested_run(f"fold {agent.spec.fold} seed {agent.spec.seed}", tags):
                 _log_agent(curve, about)
             agents[agent.name] = agent
             curves += curve
             table.append(about)
     return agents, pd.DataFrame(curves).astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
-
-
-def _every(studies: list[TrainingSet], seeds: int) -> Iterator[tuple[TrainingSet, int]]:
-    return ((study, seed) for study in studies for seed in range(seeds))
 
 
 def _log_agent(curve: list[dict[str, float]], about: dict[str, float]) -> None:

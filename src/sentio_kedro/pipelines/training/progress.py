@@ -35,6 +35,7 @@ class TrainingProgress:
         self.tasks: dict[int, TaskID] = {}
         self.done: dict[MemberKey, int] = {}
         self.began = 0.0
+        self.stopped = False
 
     def __enter__(self) -> TrainingProgress:
         """Start the display."""
@@ -49,7 +50,13 @@ class TrainingProgress:
         self.display.stop()
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Show one finished update."""
+        """Show one finished update.
+
+        Raises:
+            InterruptedError: After ``stop``.
+        """
+        if self.stopped:
+            raise InterruptedError(f"Training of {key} stopped: another agent's failed. Its last checkpoint is kept.")
         figures = (
             f"{metrics['steps_per_second']:>9,.0f} steps/s  reward {metrics['reward']:+.4f}  "
             f"entropy {metrics['entropy']:.3f}  KL {metrics['kl']:.4f}"
@@ -63,6 +70,10 @@ class TrainingProgress:
             logger.info(
                 "fold %d: update %d of %d, %s, %s left", key.fold, finished, self.updates, figures, self._left()
             )
+
+    def stop(self) -> None:
+        """Stop every member at its next update."""
+        self.stopped = True
 
     def _left(self) -> str:
         done = sum(self.done.values())
