@@ -225,7 +225,7 @@ class NetworkParameters:
     width: Annotated[int, Field(ge=4)] = 16
     layers: Count = 1
     heads: Count = 2
-    window: Annotated[int, Field(ge=2)] = 32
+    window: Annotated[int, Field(ge=2)] = 16
     convolution: Count = 4
     hidden: Annotated[int, Field(ge=4)] = 32
     quantiles: Annotated[int, Field(ge=3)] = 51
@@ -295,7 +295,7 @@ class TrainingParameters:
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
     gae_lambda: Fraction = 0.9
     path_baseline: bool = True
-    learning_rate: Positive = 4e-3
+    learning_rate: Positive = 8e-3
     epochs: Count = 1
     minibatches: Count = 4
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2

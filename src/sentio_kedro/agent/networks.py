@@ -68,9 +68,6 @@ class WindowAttention(nn.Module):
         self.output = nn.Linear(width, width)
         self.rotary = Rotary(width // heads)
 
-    def _split(self, x: Tensor) -> Tensor:
-        return split_heads(x, self.heads)
-
     def forward(self, x: Tensor, keep: int) -> Tensor:
         """Attend.
 
@@ -83,31 +80,35 @@ class WindowAttention(nn.Module):
         """
         window, length = self.window, x.shape[1]
         blocks = -(-keep // window)
-        span = 2 * window - 1  # keys that one block of queries can see
-        rows = (blocks + 1) * window - 1
+        rows = (blocks + 1) * window  # block i of the queries meets blocks i and i + 1 of the keys
         skip, pad = max(0, length - rows), max(0, rows - length)
         key, value = self.key_value(x[:, skip:]).chunk(2, dim=-1)
-        key = self.rotary(self._split(key), pad)
+        key = self.rotary(split_heads(key, self.heads), pad)
         queries = min(blocks * window, length)
-        query = self.rotary(self._split(self.query(x[:, length - queries :])), rows - queries)
-        query = F.pad(query, (0, 0, blocks * window - queries, 0))
+        query = self.rotary(split_heads(self.query(x[:, length - queries :]), self.heads), rows - queries)
+        query = F.pad(query * query.shape[-1] ** -0.5, (0, 0, blocks * window - queries, 0))
         query = query.view(*query.shape[:2], blocks, window, -1)
-        # [B, heads, blocks, span, d]: block i of the queries meets keys [i W, i W + 2 W - 1)
-        key = F.pad(key, (0, 0, pad, 0)).unfold(2, span, window).transpose(-1, -2)
-        value = F.pad(self._split(value), (0, 0, pad, 0)).unfold(2, span, window).transpose(-1, -2)
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + self._mask(blocks, span, pad, x)
+        key, value = self._pairs(key, pad), self._pairs(split_heads(value, self.heads), pad)
+        scores = query @ key.transpose(-1, -2) + self._mask(blocks, pad, x)
         mixed = (scores.softmax(-1) @ value).flatten(2, 3)[:, :, -keep:]
         return torch.as_tensor(self.output(mixed.transpose(1, 2).flatten(2)))
 
-    def _mask(self, blocks: int, span: int, pad: int, like: Tensor) -> Tensor:
+    def _pairs(self, x: Tensor, pad: int) -> Tensor:
+        """Lay each block beside the one before: ``[B, heads, blocks, 2 W, d]``."""
+        x = F.pad(x, (0, 0, pad, 0))
+        x = x.view(*x.shape[:2], -1, self.window, x.shape[-1])
+        return torch.cat([x[:, :, :-1], x[:, :, 1:]], dim=3)
+
+    def _mask(self, blocks: int, pad: int, like: Tensor) -> Tensor:
+        """Return what to add to the scores ``[blocks, W, 2 W]``: minus infinity where a key is too old or to come."""
         query = torch.arange(self.window, device=like.device)[:, None]
-        key = torch.arange(span, device=like.device)
-        seen = (key >= query) & (key - query < self.window)
-        if pad:
+        key = torch.arange(2 * self.window, device=like.device)
+        seen = (key > query) & (key - query <= self.window)
+        if pad > 1:  # the first key of the first block is too old for every query
             real = torch.arange(blocks, device=like.device)[:, None] * self.window + key >= pad
-            own = key == query + self.window - 1  # a padded query sees itself, so that no row is empty
+            own = key == query + self.window  # a padded query sees itself, so that no row is empty
             seen = (seen & real[:, None]) | own
-        return torch.zeros((), dtype=like.dtype, device=like.device).where(seen, float("-inf"))  # added to scores
+        return torch.zeros((), dtype=like.dtype, device=like.device).where(seen, float("-inf"))
 
 
 class AssetAttention(nn.Module):
@@ -186,8 +187,10 @@ class Encoder(nn.Module):
         x = self.input(scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT).transpose(1, 2))  # [B, A, T, D]
         taps, length = self.parameters_.convolution, x.shape[2]
         past = F.pad(x, (0, 0, taps - 1, 0))
-        mixed = sum(self.taps[lag] * past[:, :, taps - 1 - lag : taps - 1 - lag + length] for lag in range(taps))
-        x = x + F.silu(torch.as_tensor(mixed))
+        mixed = self.taps[0] * x
+        for lag in range(1, taps):
+            mixed = torch.addcmul(mixed, self.taps[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
+        x = x + F.silu(mixed)
         for left, layer in zip(range(len(self.layers) - 1, -1, -1), self.layers, strict=True):
             x = layer(x, min(keep + left * (self.parameters_.window - 1), x.shape[2]))
         return torch.as_tensor(self.norm(x).transpose(1, 2))

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
-from sentio_kedro.agent.ensemble import SideBySide, agent_policy
-from sentio_kedro.agent.rollout import EnsemblePolicy
+from sentio_kedro.agent.ensemble import AgentsPolicy, SideBySide, agents_policy
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation import baselines
 from sentio_kedro.market.bars import AlignedBars, Floats
@@ -22,7 +21,7 @@ from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.trading.execution import AccountState, Fill, open_accounts
 from sentio_kedro.trading.performance import round_trips
-from sentio_kedro.trading.simulate import Prices, gather_prices, simulate
+from sentio_kedro.trading.simulate import Prices, gather_prices, one_thread, simulate
 
 Frames = dict[str, pd.DataFrame]
 
@@ -37,7 +36,7 @@ class Walk:
         names: One name per account.
         prices: Prices along the rows ``[S, 1, A]``.
         fill: Ledger ``[S, N, ...]``.
-        policies: Policy of each account.
+        agents: Policy of the agents, whose accounts come first; None for baselines.
     """
 
     fold: int
@@ -45,7 +44,7 @@ class Walk:
     names: tuple[str, ...]
     prices: Prices
     fill: Fill
-    policies: tuple[object, ...]
+    agents: AgentsPolicy | None
 
 
 def backtest_folds(
@@ -82,6 +81,23 @@ def backtest_folds(
     same_symbols(list(agents.values()), bars.symbols)
     market = market_tensors(bars, features, np.ones((len(bars.timestamps), 1)))
     joined = all(a.test[-1].stop <= b.test[0].start for a, b in pairwise(folds))
+    with torch.no_grad(), one_thread():
+        walks = _walk_all(folds, by_fold, market, bars, trading, parameters, periods_per_year, joined=joined)
+    return _frames(walks, bars, folds)
+
+
+def _walk_all(
+    folds: Sequence[Fold],
+    by_fold: Mapping[int, Sequence[AgentBundle]],
+    market: MarketTensors,
+    bars: AlignedBars,
+    trading: TradingParameters,
+    parameters: BacktestParameters,
+    periods_per_year: float,
+    *,
+    joined: bool,
+) -> list[Walk]:
+    """Walk the agents of every fold, then the baselines."""
     walks: list[Walk] = []
     account: AccountState | None = None
     for fold in folds:
@@ -94,7 +110,7 @@ def backtest_folds(
             walks.append(walk)
     first, last = min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test)
     walks.append(_walk_baselines(Segment(first, last), market, bars, trading, parameters, periods_per_year))
-    return _frames(walks, bars, folds)
+    return walks
 
 
 def backtest_agent(
@@ -155,17 +171,15 @@ def _walk_agents(
 ) -> tuple[Walk, AccountState]:
     """Walk a fold's agents and the random policy side by side."""
     start, stop = rows
-    policies: list[EnsemblePolicy | baselines.RandomPolicy] = []
-    for agent in agents:
-        posterior = torch.from_numpy(agent.regime_model().filter(market_return(bars)))
-        policies.append(agent_policy(agent, market, posterior, start, stop))
-    policies.append(baselines.RandomPolicy(stop - start, trading, market.close, seed=fold))
+    moves = market_return(bars)
+    posteriors = [torch.from_numpy(agent.regime_model().filter(moves)) for agent in agents]
+    policy = agents_policy(agents, market, posteriors, start, stop)
+    chance = baselines.RandomPolicy(stop - start, trading, market.close, seed=fold)
     prices = gather_prices(market, torch.arange(start, stop)[:, None])
-    side_by_side = SideBySide(policies, last_step=stop - start - 1)
-    with torch.no_grad():
-        account, fill = simulate(prices, side_by_side, account, trading)
+    side_by_side = SideBySide([(policy, len(agents)), (chance, 1)], last_step=stop - start - 1)
+    account, fill = simulate(prices, side_by_side, account, trading)
     names = (*(f"seed_{agent.spec.seed}" for agent in agents), baselines.RANDOM)
-    return Walk(fold, rows, names, prices, fill, tuple(policies)), account
+    return Walk(fold, rows, names, prices, fill, policy), account
 
 
 def _walk_baselines(
@@ -188,9 +202,9 @@ def _walk_baselines(
     )
     prices = gather_prices(market, torch.arange(start, stop)[:, None])
     cash = torch.full((len(policies),), parameters.initial_cash, dtype=torch.float64)
-    side_by_side = SideBySide(list(policies.values()), last_step=stop - start - 1)
+    side_by_side = SideBySide([(policy, 1) for policy in policies.values()], last_step=stop - start - 1)
     _, fill = simulate(prices, side_by_side, open_accounts(cash, market.assets), unlimited)
-    return Walk(-1, rows, tuple(policies), prices, fill, tuple(policies.values()))
+    return Walk(-1, rows, tuple(policies), prices, fill, None)
 
 
 def _frames(walks: Sequence[Walk], bars: AlignedBars, folds: Sequence[Fold]) -> Frames:
@@ -200,7 +214,7 @@ def _frames(walks: Sequence[Walk], bars: AlignedBars, folds: Sequence[Fold]) -> 
         "accounts": pd.concat(accounts, ignore_index=True).sort_values(["account", "fold", "row"], ignore_index=True),
         "positions": pd.concat([_position_frame(walk, bars) for walk in walks[:-1]], ignore_index=True),
         "trades": pd.concat([_trade_frame(walk, bars) for walk in walks], ignore_index=True),
-        "actions": pd.concat([_action_frame(walk, bars) for walk in walks], ignore_index=True),
+        "actions": pd.concat([_action_frame(walk, bars) for walk in walks[:-1]], ignore_index=True),
     }
 
 
@@ -277,26 +291,23 @@ def _trade_frame(walk: Walk, bars: AlignedBars) -> pd.DataFrame:
 
 
 def _action_frame(walk: Walk, bars: AlignedBars) -> pd.DataFrame:
-    frames = []
-    for name, policy in zip(walk.names, walk.policies, strict=True):
-        if isinstance(policy, EnsemblePolicy):
-            action, legal = (
-                torch.stack(policy.actions)[:, 0],
-                torch.stack(policy.legal)[:, 0],
-            )  # [S, A], [S, A, actions]
-            labels = ["hold", *(f"{level:+g}" if level else "0" for level in policy.parameters.levels)]
-            for index, label in enumerate(labels):
-                frames.append(
-                    pd.DataFrame(
-                        {
-                            "account": name,
-                            "fold": walk.fold,
-                            "symbol": list(bars.symbols),
-                            "action": label,
-                            "count": (action == index).sum(0).numpy(),
-                            "legal": legal[..., index].sum(0).numpy(),
-                        }
-                    )
-                )
     columns = ["account", "fold", "symbol", "action", "count", "legal"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    if walk.agents is None or not walk.agents.actions:
+        return pd.DataFrame(columns=columns)
+    labels = ["hold", *(f"{level:+g}" if level else "0" for level in walk.agents.parameters.levels)]
+    taken, legal = torch.stack(walk.agents.actions), torch.stack(walk.agents.legal)  # [S, N, A], [S, N, A, actions]
+    frames = [
+        pd.DataFrame(
+            {
+                "account": walk.names[agent],
+                "fold": walk.fold,
+                "symbol": list(bars.symbols),
+                "action": label,
+                "count": (taken[:, agent] == action).sum(0).numpy(),
+                "legal": legal[:, agent, :, action].sum(0).numpy(),
+            }
+        )
+        for agent in range(taken.shape[1])
+        for action, label in enumerate(labels)
+    ]
+    return pd.concat(frames, ignore_index=True)

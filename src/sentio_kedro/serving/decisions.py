@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
-from sentio_kedro.agent.ensemble import agent_policy
+from sentio_kedro.agent.ensemble import agents_policy
 from sentio_kedro.agent.losses import lower_tail_mean
 from sentio_kedro.agent.update import value_scale
 from sentio_kedro.config import SignalParameters
@@ -91,7 +91,7 @@ def _verdict(agent: AgentBundle, bars: AlignedBars, replay: int) -> tuple[np.nda
     """Target ``[A]``, regime probabilities ``[K]`` and tail risk ``[A]`` at the newest bar."""
     market, trading = agent_market(agent, bars), agent.spec.trading
     last = market.bars - 1
-    policy = agent_policy(agent, market, market.posterior, last - replay, last + 1)
+    policy = agents_policy([agent], market, [market.posterior], last - replay, last + 1)
     account = open_accounts(torch.ones(1, dtype=torch.float64), market.assets)
     if replay:
         prices = gather_prices(market, torch.arange(last - replay, last)[:, None])
@@ -101,19 +101,16 @@ def _verdict(agent: AgentBundle, bars: AlignedBars, replay: int) -> tuple[np.nda
     decision = policy(replay, account, close, legal)
     orders, _ = order_shares(account, decision, close, trading)
     target = (account.shares + orders) * close / account.equity[:, None]
-    worst = _lower_tail(agent, policy.projected, replay, account, close)
+    worst = _lower_tail(agent, policy.projected[replay, 0], account, close)
     unit = market.volatility[last] * allocation(trading, market.assets) * value_scale(agent.spec.gamma)
     return target[0].numpy(), market.posterior[last].numpy(), (-worst * unit).clamp_min(0.0).numpy()
 
 
-def _lower_tail(
-    agent: AgentBundle, projected: Sequence[Tensor], step: int, account: AccountState, close: Tensor
-) -> Tensor:
-    """Mean of the members' worst quantiles ``[A]``, in units of the critic."""
-    seen = account_features(account, close, agent.spec.trading)
+def _lower_tail(agent: AgentBundle, projected: Tensor, account: AccountState, close: Tensor) -> Tensor:
+    """Mean of the members' worst quantiles ``[A]``, in units of the critic; projections are ``[M, A, hidden]``."""
+    seen = account_features(account, close, agent.spec.trading)[0]
     heads = [network.head for network in agent.networks(close.dtype)]
     tails = [
-        lower_tail_mean(head.quantiles(head.hidden(x[step], seen)), TAIL)
-        for head, x in zip(heads, projected, strict=True)
+        lower_tail_mean(head.quantiles(head.hidden(x, seen)), TAIL) for head, x in zip(heads, projected, strict=True)
     ]
-    return torch.stack(tails).mean(0)[0]
+    return torch.stack(tails).mean(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import torch
@@ -47,6 +49,17 @@ def gather_prices(market: MarketTensors, rows: Tensor) -> Prices:
     return Prices(
         market.close[rows], market.tradable[rows], market.open[after], market.close[after], market.tradable[after]
     )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread inside: a walk is a chain of operations too small to wake threads for."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def simulate(

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sentio_kedro.config import IngestionParameters, ReportingParameters, TrainingParameters
+from sentio_kedro.config import BacktestParameters, IngestionParameters, ReportingParameters, TrainingParameters
 from sentio_kedro.evaluation.figures import draw_figures
 from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
@@ -26,12 +26,17 @@ def collect_frames(
     regime_posteriors: pd.DataFrame | None,
     training_curves: pd.DataFrame | None,
     agent_table: pd.DataFrame | None,
+    backtest: BacktestParameters,
 ) -> RunFrames:
-    """Bring the frames of a run together; those of a training elsewhere are empty.
+    """Bring the frames of a run together.
+
+    What this project knows of its own training is left out for an agent from elsewhere (``backtest.agent``).
 
     Returns:
         The frames, checked.
     """
+    if backtest.agent is not None:
+        regime_posteriors = training_curves = agent_table = None
     made = {"accounts": accounts, "positions": positions, "trades": trades, "actions": actions}
     maybe = {
         "regime_posteriors": regime_posteriors,
@@ -49,12 +54,15 @@ def state_facts(
     ingestion: IngestionParameters,
     training: TrainingParameters,
     scheme: str,
+    backtest: BacktestParameters,
 ) -> RunFacts:
     """State what the frames do not say.
 
     Returns:
         The facts.
     """
+    if backtest.agent is not None:  # one walk over later bars
+        folds, scheme = None, "walk_forward"
     lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
     table = frames.agent_table
     peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
@@ -99,13 +107,15 @@ def write_report(
     data_quality: dict[str, Any],
     logged_model: dict[str, Any] | None,
     parameters: dict[str, Any],
+    backtest: BacktestParameters,
 ) -> str:
     """Write the report; MLflow gets a copy.
 
     Returns:
         One HTML page.
     """
-    context = {"parameters": parameters, "bars_hash": data_quality.get("bars_hash"), "model": logged_model or {}}
+    model = logged_model if backtest.agent is None and logged_model else {}
+    context = {"parameters": parameters, "bars_hash": data_quality.get("bars_hash"), "model": model}
     page = render_report(metrics, figures, data_quality=data_quality, context=context)
     tracking.log_text(page, "report.html")
     return page

@@ -10,13 +10,13 @@ FRAMES = ("accounts", "positions", "trades", "actions", "regime_posteriors", "tr
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training"]
-    scheme = "params:cross_validation.scheme"
+    scheme, backtest = "params:cross_validation.scheme", "params:backtest"
     drawn = ["figures", "equity_figure", "drawdown_figure"]
-    told = ["metrics", "figures", "data_quality", "logged_model", "parameters"]
+    told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]
     return pipeline(
         [
-            node(collect_frames, list(FRAMES), "run_frames", name="collect_frames"),
-            node(state_facts, [*facts, scheme], "run_facts", name="state_facts"),
+            node(collect_frames, [*FRAMES, backtest], "run_frames", name="collect_frames"),
+            node(state_facts, [*facts, scheme, backtest], "run_facts", name="state_facts"),
             node(measure, ["run_frames", "run_facts", "params:reporting"], "metrics", name="measure"),
             node(draw, ["run_frames", "run_facts", "metrics"], drawn, name="draw"),
             node(write_report, told, "report", name="write_report"),
