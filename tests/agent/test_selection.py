@@ -1,0 +1,103 @@
+"""Judging: chunks that never meet, walked like any other account."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentio_kedro.agent import selection
+from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.selection import chunk_starts, judge, score
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.environment import account_features
+from sentio_kedro.trading.execution import BarPair, Decision, execute, open_accounts
+from sentio_kedro.trading.performance import sharpe_ratio
+
+DOUBLE = torch.float64
+TRADING = TradingParameters(max_drawdown=0.3)
+CONTEXT = 8
+Build = Callable[..., PolicyNetwork]
+Markets = Callable[..., MarketTensors]
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), min_size=1, max_size=5), st.integers(1, 15))
+@settings(max_examples=60, deadline=None)
+def test_chunks_stay_in_their_segments_and_never_overlap(sizes: list[tuple[int, int]], length: int) -> None:
+    segments, row = [], 0
+    for size, gap in sizes:
+        segments.append(Segment(row + gap, row + gap + size))
+        row += gap + size
+    starts = chunk_starts(segments, length)
+    rows = [start + offset for start in starts for offset in range(length)]
+    assert len(set(rows)) == len(rows)
+    for start in starts:
+        assert any(part.start <= start and start + length <= part.stop for part in segments)
+    assert len(starts) == sum((part.stop - part.start) // length for part in segments)
+
+
+@torch.no_grad()
+def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, stop: int) -> torch.Tensor:
+    """Trade one account bar by bar, reading the history up to each bar and nothing later."""
+    account = open_accounts(torch.ones(1, dtype=DOUBLE), market.assets)
+    returns = []
+    for row in range(start, stop):
+        close = market.close[row][None]
+        legal = legal_actions(account, close, market.tradable[row][None], TRADING)
+        chances = torch.zeros(market.assets, 4, dtype=DOUBLE)
+        for network in networks:
+            embedding = network.encoder(market.features[None, : row + 1], 1)[0, 0]
+            projected = network.head.project(embedding, market.posterior[row])
+            hidden = network.head.hidden(projected, account_features(account, close, TRADING)[0])
+            logits = network.head.logits(hidden, market.posterior[row]).masked_fill(~legal[0], float("-inf"))
+            chances += logits.softmax(-1) / len(networks)
+        action = chances.argmax(-1)
+        level = torch.tensor([[[0.0, -1.0, 0.0, 1.0][index] for index in action.tolist()]], dtype=DOUBLE)
+        after = row + 1
+        bars = BarPair(close, market.open[after][None], market.close[after][None], market.tradable[after][None])
+        before = account.equity
+        account, _ = execute(account, Decision(level, (action == 0)[None]), bars, TRADING)
+        returns.append(account.equity / before - 1.0)
+    return torch.cat(returns)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_judging_one_chunk_equals_walking_it_bar_by_bar(lively: Build, market: Markets, members: int) -> None:
+    networks, whole = [lively(seed=7 + member) for member in range(members)], market()
+    whole.tradable[18:20, 0] = False
+    found = judge(networks, whole, [Segment(12, 30)], CONTEXT, TRADING)
+    assert found.std() > 1e-3
+    torch.testing.assert_close(found, walked(networks, whole, 12, 30), rtol=0, atol=1e-9)
+
+
+def test_each_chunk_starts_flat_and_chunks_follow_each_other(
+    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "CHUNK_BARS", 6)
+    networks, whole = [lively(seed=7)], market()
+    found = judge(networks, whole, [Segment(10, 22), Segment(25, 32)], CONTEXT, TRADING)
+    expected = [walked(networks, whole, start, start + 6) for start in (10, 16, 25)]
+    torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
+
+
+def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -> None:
+    whole, later = market(), market()
+    for part in later[:3]:
+        part[31:] = 7.0  # the last decision is taken at row 29 and marked at row 30
+    later.posterior[31:] = 0.5
+    segments = [Segment(12, 30)]
+    assert torch.equal(
+        judge([lively(seed=7)], whole, segments, 8, TRADING), judge([lively(seed=7)], later, segments, 8, TRADING)
+    )
+
+
+def test_the_score_is_the_sharpe_ratio_of_the_returns(lively: Build, market: Markets) -> None:
+    networks, whole, segments = [lively(seed=7)], market(), [Segment(12, 30)]
+    returns = judge(networks, whole, segments, CONTEXT, TRADING)
+    found = score(networks, whole, segments, CONTEXT, TRADING, 252.0)
+    assert found == float(sharpe_ratio(returns, 252.0))
+    assert found == pytest.approx(252.0**0.5 * (returns.mean() / returns.std()).item(), rel=0.05)
