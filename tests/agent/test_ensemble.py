@@ -1,0 +1,138 @@
+"""Agents side by side: each account gets its own agent's decision, however long the history is."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from sentio_kedro.agent import ensemble
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.ensemble import SideBySide, agents_policy, encode_rows
+from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
+from sentio_kedro.agent.selection import judge
+from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
+from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.execution import AccountState, Decision, open_accounts
+from sentio_kedro.trading.simulate import gather_prices, simulate
+
+DOUBLE = torch.float64
+TRADING = TradingParameters()
+SIZES = NetworkParameters(width=8, layers=2, heads=2, window=4, convolution=3, hidden=8, quantiles=5)
+Build = Callable[..., PolicyNetwork]
+Markets = Callable[..., MarketTensors]
+
+
+class Remembering:
+    """Always asks for one level, and remembers whose account it was shown."""
+
+    def __init__(self, level: float, hold: bool = False) -> None:
+        self.level, self.hold = level, hold
+        self.cash: list[float] = []
+
+    def __call__(self, step: int, account: AccountState, close: torch.Tensor, legal: torch.Tensor) -> Decision:
+        assert legal.shape == (*account.shares.shape, 4)
+        self.cash += account.cash.tolist()
+        return Decision(torch.full_like(account.shares, self.level), torch.full(account.shares.shape, self.hold))
+
+
+def test_each_account_gets_its_own_policys_decision() -> None:
+    policies = [Remembering(1.0), Remembering(-1.0), Remembering(0.0, hold=True)]
+    account = open_accounts(torch.tensor([10.0, 20.0, 30.0, 40.0], dtype=DOUBLE), 2)
+    close = torch.ones(1, 2, dtype=DOUBLE)
+    legal = legal_actions(account, close, torch.ones(1, 2, dtype=torch.bool), TRADING)
+    decision = SideBySide(list(zip(policies, (1, 2, 1), strict=True)))(0, account, close, legal)
+    assert decision.level.tolist() == [[1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0], [0.0, 0.0]]
+    assert decision.hold.tolist() == [[False, False], [False, False], [False, False], [True, True]]
+    assert [policy.cash for policy in policies] == [[10.0], [20.0, 30.0], [40.0]]
+
+
+def test_side_by_side_walks_like_each_agent_alone(market: Markets) -> None:
+    prices = gather_prices(market(), torch.arange(10, 16)[:, None])
+    together, _ = simulate(
+        prices,
+        SideBySide([(Remembering(1.0), 1), (Remembering(-1.0), 1)]),
+        open_accounts(torch.ones(2, dtype=DOUBLE), 2),
+        TRADING,
+    )
+    for index, level in enumerate((1.0, -1.0)):
+        alone, _ = simulate(prices, Remembering(level), open_accounts(torch.ones(1, dtype=DOUBLE), 2), TRADING)
+        assert together.equity[index].item() == alone.equity.item()
+
+
+def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) -> None:
+    prices = gather_prices(market(), torch.arange(10, 16)[:, None])
+    policies = [Remembering(1.0), Remembering(-1.0)]
+    account, fill = simulate(
+        prices,
+        SideBySide([(policy, 1) for policy in policies], last_step=5),
+        open_accounts(torch.ones(2, dtype=DOUBLE), 2),
+        TRADING,
+    )
+    assert (fill.shares[4] != 0.0).all()
+    assert (account.shares == 0.0).all()
+    assert len(policies[0].cash) == 5  # nobody is asked at the last step
+    account, _ = simulate(
+        prices, SideBySide([(policy, 1) for policy in policies]), open_accounts(torch.ones(2, dtype=DOUBLE), 2), TRADING
+    )
+    assert (account.shares != 0.0).all()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 40), (3, 30), (20, 27), (20, 28), (39, 40)])
+def test_embedding_in_pieces_equals_embedding_in_one_go(
+    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch, start: int, stop: int
+) -> None:
+    encoder, features = lively().encoder, market().features
+    whole = encoder(features[None], 40)[0, start:stop]
+    sizes: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, given: sizes.append(given[1]))
+    monkeypatch.setattr(ensemble, "ENCODED_BARS", 7)
+    found = encode_rows(encoder, features, start, stop, receptive_field(SIZES) - 1)
+    assert max(sizes) <= 7
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
+
+
+def bundle_of(networks: list[PolicyNetwork]) -> AgentBundle:
+    regimes = RegimeModel(
+        np.zeros(2), np.array([0.01, 0.02]), np.full((2, 2), 0.5), np.array([0.5, 0.5]), memory=4
+    ).to_dict()
+    spec = AgentSpec(
+        fold=0,
+        seed=0,
+        members=len(networks),
+        symbols=["A", "B"],
+        periods_per_year=252.0,
+        gamma=0.9,
+        required_bars=20,
+        train_start="2020-01-01",
+        train_end="2020-02-01",
+        features=[FeatureColumn(name=name, indicator="log_return") for name in "abc"],
+        network=SIZES,
+        trading=TRADING,
+        regimes=regimes,
+        train_sharpe=0.0,
+        validation_sharpe=0.0,
+        hashes={},
+    )
+    return AgentBundle(spec, tuple(network.state_dict() for network in networks))
+
+
+def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Markets) -> None:
+    """Each account follows its own members and reads its own agent's posterior, not the market's."""
+    whole = market()
+    agents = [[lively(seed=7), lively(seed=8)], [lively(seed=9), lively(seed=11)]]
+    posteriors = [whole.posterior, whole.posterior.flip(-1)]
+    policy = agents_policy([bundle_of(agent) for agent in agents], whole, posteriors, 12, 30)
+    account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
+    _, fill = simulate(gather_prices(whole, torch.arange(12, 30)[:, None]), policy, account, TRADING)
+    returns = fill.equity / fill.equity_before - 1.0
+    context = receptive_field(SIZES) - 1
+    for index, (agent, posterior) in enumerate(zip(agents, posteriors, strict=True)):
+        judged = judge(agent, whole._replace(posterior=posterior), [Segment(12, 30)], context, TRADING)
+        torch.testing.assert_close(returns[:, index], judged, rtol=0, atol=1e-9)
+        other = judge(agent, whole._replace(posterior=posteriors[1 - index]), [Segment(12, 30)], context, TRADING)
+        assert not torch.allclose(returns[:, index], other)
+    assert not torch.allclose(returns[:, 0], returns[:, 1])
