@@ -1,0 +1,90 @@
+"""Agents travel as safetensors and JSON, and refuse what they have seen."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec, code_hash, refuse_seen_bars, same_symbols
+from sentio_kedro.agent.networks import NetworkShape, build_network
+from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
+
+SMALL = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
+REGIMES = {"means": [0.0], "deviations": [0.01], "transition": [[1.0]], "stationary": [1.0], "memory": 4}
+
+
+def make_bundle(members: int = 2) -> AgentBundle:
+    spec = AgentSpec(
+        fold=1, seed=0, members=members, symbols=["AAA", "BBB"], periods_per_year=365.0, gamma=0.9, required_bars=20,
+        train_start="2020-01-01T00:00:00+00:00", train_end="2020-06-30T00:00:00+00:00",
+        features=[FeatureColumn(name="r", indicator="log_return")], network=SMALL, trading=TradingParameters(),
+        regimes=REGIMES, train_sharpe=1.5, validation_sharpe=float("nan"), hashes={"bars": "x"},
+    )  # fmt: skip
+    shape = NetworkShape(features=1, assets=2, regimes=1, actions=4)
+    networks = [build_network(SMALL, shape, torch.Generator().manual_seed(index)) for index in range(members)]
+    return AgentBundle(spec, tuple(network.state_dict() for network in networks))
+
+
+def test_a_bundle_comes_back_bit_for_bit_and_holds_no_pickle(tmp_path: Path) -> None:
+    bundle = make_bundle()
+    bundle.save(tmp_path / "agent")
+    again = AgentBundle.load(tmp_path / "agent")
+    assert {path.name for path in (tmp_path / "agent").iterdir()} == {"weights.safetensors", "agent.json"}
+    assert again.name == "fold_1/seed_0"
+    for before, after in zip(bundle.weights, again.weights, strict=True):
+        assert before.keys() == after.keys()
+        assert all(torch.equal(before[name], after[name]) for name in before)
+    assert again.spec.trading == bundle.spec.trading
+    assert again.spec.features == bundle.spec.features
+    features = torch.randn(1, 9, 2, 1, dtype=torch.float64)
+    outputs = [agent.networks(torch.float64)[1].encoder(features, 3) for agent in (bundle, again)]
+    assert torch.equal(*outputs)
+
+
+def test_a_folder_that_is_no_agent_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"is not an agent: agent.json and weights.safetensors missing"):
+        AgentBundle.load(tmp_path)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    make_bundle().save(tmp_path)
+    path = tmp_path / "agent.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(ValueError, match="has format 99, this version reads 1"):
+        AgentBundle.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "seen"),
+    [
+        ("2020-07-01T00:00:00+00:00", "2021-01-01T00:00:00+00:00", False),
+        ("2020-06-30T00:00:00+00:00", "2021-01-01T00:00:00+00:00", True),
+        ("2019-01-01T00:00:00+00:00", "2020-01-01T00:00:00+00:00", True),
+        ("2019-01-01T00:00:00+00:00", "2019-12-31T00:00:00+00:00", False),
+        ("2020-02-01T00:00:00+00:00", "2020-03-01T00:00:00+00:00", True),
+    ],
+)
+def test_rows_that_overlap_the_train_span_are_refused(first: str, last: str, seen: bool) -> None:
+    spec = make_bundle().spec
+    if seen:
+        with pytest.raises(ValueError, match="was trained on bars from 2020-01-01"):
+            refuse_seen_bars(spec, first, last)
+    else:
+        refuse_seen_bars(spec, first, last)
+
+
+def test_other_symbols_are_refused() -> None:
+    same_symbols([make_bundle()], ["AAA", "BBB"])
+    with pytest.raises(ValueError, match="trades"):
+        same_symbols([make_bundle()], ["BBB", "AAA"])
+
+
+def test_the_code_hash_sees_names_and_content(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = code_hash(tmp_path)
+    assert first == code_hash(tmp_path)
+    (tmp_path / "a.py").write_text("x = 2\n")
+    second = code_hash(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert len({first, second, code_hash(tmp_path)}) == 3

@@ -1,0 +1,229 @@
+"""Training: resumable to the bit, blind to what comes after, selected on validation rows alone."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.networks import receptive_field
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.population import count_workers, train_agent, train_population, visible_bars
+from sentio_kedro.agent.trainer import (
+    AgentParameters,
+    MemberKey,
+    choose_device,
+    count_updates,
+    learning_rate,
+    train_member,
+)
+from sentio_kedro.config import (
+    CrossValidationParameters,
+    FeatureColumn,
+    IngestionParameters,
+    NetworkParameters,
+    RegimeParameters,
+    ResamplingParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
+from sentio_kedro.market.bars import AlignedBars, align_bars
+from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.regimes import fit_regimes, market_return
+from sentio_kedro.market.splits import Fold, Spans, make_folds
+
+COLUMNS = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=8)]
+NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
+TRAINING = TrainingParameters(
+    seeds=2, members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
+    checkpoint_updates=2, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
+)  # fmt: skip
+PARAMETERS = AgentParameters(NETWORK, TRAINING, TradingParameters())
+REGIMES = RegimeParameters(states=2, memory=16, restarts=1, iterations=5)
+SPANS = Spans(input=receptive_field(NETWORK) + 97, reward=1, episode=10)
+BARS = 700
+
+
+class Memory:
+    """A checkpoint store in memory that also counts its saves."""
+
+    def __init__(self) -> None:
+        self.saved: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+
+    def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        return self.saved.get(key)
+
+    def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        copied = dict(state) | {"curve": [dict(row) for row in state["curve"]]}
+        self.saved[key] = ({name: value.clone() for name, value in tensors.items()}, copied)
+
+
+class Killer:
+    """Raises after a number of updates."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+    def stop(self) -> None:
+        self.left = 0
+
+
+PATIENT = 10**9
+
+
+def make_study(scale_after: int | None = None, number: int = 0) -> TrainingSet:
+    """One fold of a planted market; rows after ``scale_after`` are multiplied by 10."""
+    bars = align_bars(planted_bars(autoregressive_returns(BARS, 0.3, 0.01, seed=1)), IngestionParameters())
+    if scale_after is not None:
+        factor = np.where(np.arange(BARS) > scale_after, 10.0, 1.0)[:, None]
+        bars = replace(
+            bars, **{name: getattr(bars, name) * factor for name in ("open", "high", "low", "close", "volume")}
+        )
+    fold = make_folds(BARS, SPANS, CrossValidationParameters(folds=1, first_test=0.7))[0]
+    return study_of(bars, replace(fold, number=number))
+
+
+def study_of(bars: AlignedBars, fold: Fold) -> TrainingSet:
+    features = compute_features(bars, COLUMNS)
+    returns = market_return(bars)
+    model = fit_regimes([returns[part.start : part.stop] for part in fold.train], REGIMES, seed=0)
+    seen, known = visible_bars(bars, features, fold, SPANS)
+    return TrainingSet(fold, seen, known, COLUMNS, model, 365.0)
+
+
+def train(study: TrainingSet, parameters: AgentParameters = PARAMETERS, store: Memory | None = None) -> AgentBundle:
+    return train_agent(study, 0, SPANS, parameters, store or Memory(), Killer(PATIENT), {})[0]
+
+
+def equal_weights(first: AgentBundle, second: AgentBundle) -> bool:
+    return all(torch.equal(a[name], b[name]) for a, b in zip(first.weights, second.weights, strict=True) for name in a)
+
+
+def test_the_longest_lookback_fits_the_spans_of_these_tests() -> None:
+    assert longest_lookback(COLUMNS) <= 97
+
+
+@pytest.mark.parametrize("advantages", ["all_action", "sampled"])
+def test_a_killed_training_continues_to_the_same_bits(advantages: str) -> None:
+    parameters = replace(PARAMETERS, training=replace(TRAINING, advantages=advantages))
+    study = make_study()
+    whole = train(study, parameters)
+    for kill_after in (3, count_updates(parameters) + 1):
+        store = Memory()
+        with pytest.raises(KeyboardInterrupt):
+            train_agent(study, 0, SPANS, parameters, store, Killer(kill_after), {})
+        assert equal_weights(whole, train(study, parameters, store))
+
+
+def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
+    study = make_study()
+    end = study.fold.validation[-1].stop - 1 + SPANS.reward
+    assert equal_weights(train(study), train(make_study(scale_after=end)))
+
+
+def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted() -> None:
+    study = make_study()
+    changed = make_study(scale_after=study.fold.train[-1].stop - 1 + SPANS.reward)
+    assert changed.bars.close[-1] != study.bars.close[-1]
+    assert all(np.array_equal(a, b) for a, b in zip(study.scaler(), changed.scaler(), strict=True))
+    assert study.regimes.to_dict() == changed.regimes.to_dict()
+    last = []
+    for one in (study, changed):
+        market = one.market().to(torch.device("cpu"), torch.float32)
+        last.append(train_member(one, MemberKey(0, 0, 0), PARAMETERS, market, Memory(), Killer(PATIENT)))
+    states = [member.network.state_dict() for member in last]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_training_is_never_given_test_rows() -> None:
+    study = make_study()
+    assert len(study.bars.timestamps) == study.fold.validation[-1].stop + SPANS.reward
+    assert len(study.bars.timestamps) <= study.fold.test[0].start + 1
+    assert study.features.shape[0] == len(study.bars.timestamps)
+
+
+def test_test_blocks_between_train_rows_are_blanked() -> None:
+    bars = align_bars(planted_bars(autoregressive_returns(1500, 0.1, 0.01, seed=1)), IngestionParameters())
+    split = CrossValidationParameters(scheme="combinatorial", groups=5, test_groups=1)
+    fold = next(fold for fold in make_folds(1500, SPANS, split) if len(fold.train) > 1)
+    seen, known = visible_bars(bars, compute_features(bars, COLUMNS), fold, SPANS)
+    for part in fold.test:
+        inside = slice(part.start + SPANS.reward, part.stop)
+        assert not seen.present[inside].any()
+        assert np.isnan(known[inside]).all()
+    for part in (*fold.train, *fold.validation):
+        assert np.array_equal(seen.close[part.start : part.stop], bars.close[part.start : part.stop])
+
+
+def test_the_checkpoint_with_the_best_validation_score_is_kept() -> None:
+    study = make_study()
+    market = study.market().to(torch.device("cpu"), torch.float32)
+    member = train_member(study, MemberKey(0, 0, 0), PARAMETERS, market, Memory(), Killer(PATIENT))
+    scores = [row["validation_sharpe"] for row in member.curve if "validation_sharpe" in row]
+    assert len(scores) == TRAINING.validations
+    assert member.best_score == max(scores)
+
+
+def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
+    studies = [make_study(), make_study(number=1)]
+    together = replace(PARAMETERS, training=replace(TRAINING, workers=3))
+    one_by_one, at_once = (
+        list(train_population(studies, SPANS, parameters, Memory(), Killer(PATIENT), {}))
+        for parameters in (PARAMETERS, together)
+    )
+    assert [agent.name for agent, _, _ in at_once] == [
+        "fold_0/seed_0",
+        "fold_0/seed_1",
+        "fold_1/seed_0",
+        "fold_1/seed_1",
+    ]
+    assert all(equal_weights(a[0], b[0]) for a, b in zip(one_by_one, at_once, strict=True))
+    assert not equal_weights(at_once[0][0], at_once[1][0])  # seeds differ
+    assert not equal_weights(at_once[0][0], at_once[2][0])  # so do folds, of the same rows
+
+
+def test_a_failure_stops_the_other_agents() -> None:
+    together = replace(PARAMETERS, training=replace(TRAINING, workers=2))
+    progress = Killer(2)
+    with pytest.raises(KeyboardInterrupt):
+        list(train_population([make_study()], SPANS, together, Memory(), progress, {}))
+    assert progress.left <= 0
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
+    wild = replace(PARAMETERS, training=replace(TRAINING, learning_rate=1e30))
+    with pytest.raises(FloatingPointError, match=r"are not finite.*training.learning_rate"):
+        train(make_study(), wild)
+
+
+def test_the_schedule_falls_from_its_peak_to_a_twentieth() -> None:
+    assert learning_rate(TRAINING, 0, 100) == TRAINING.learning_rate
+    assert learning_rate(TRAINING, 100, 100) == pytest.approx(TRAINING.learning_rate / 20)
+
+
+def test_steps_pay_for_updates() -> None:
+    assert count_updates(PARAMETERS) == 480 // (4 * 3 * 10)  # three levels, one replica each
+    sampled = replace(PARAMETERS, training=replace(TRAINING, advantages="sampled"))
+    assert count_updates(sampled) == 480 // (4 * 2 * 10)
+
+
+def test_workers_are_bounded_by_agents() -> None:
+    assert count_workers(replace(TRAINING, workers=8), 3) == 3
+    assert count_workers(replace(TRAINING, workers=None), 1) == 1
+
+
+def test_a_missing_gpu_is_refused() -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"`training.device` is cuda"):
+            choose_device("cuda")
+    assert choose_device("cpu").type == "cpu"
