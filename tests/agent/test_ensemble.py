@@ -16,6 +16,7 @@ from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.environment import account_features
 from sentio_kedro.trading.execution import AccountState, Decision, open_accounts
 from sentio_kedro.trading.simulate import gather_prices, simulate
 
@@ -136,3 +137,20 @@ def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Mar
         other = judge(agent, whole._replace(posterior=posteriors[1 - index]), [Segment(12, 30)], context, TRADING)
         assert not torch.allclose(returns[:, index], other)
     assert not torch.allclose(returns[:, 0], returns[:, 1])
+
+
+@torch.no_grad()
+def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(lively: Build, market: Markets) -> None:
+    whole, members = market(), [lively(seed=seed) for seed in (7, 8, 9)]
+    policy = agents_policy([bundle_of(members)], whole, [whole.posterior], 20, 21)
+    account, close = open_accounts(torch.ones(1, dtype=DOUBLE), 2), whole.close[20][None]
+    legal = legal_actions(account, close, whole.tradable[20][None], TRADING)
+    legal[0, 1, 3] = False
+    expected = torch.zeros(2, 4, dtype=DOUBLE)
+    for network in members:
+        projected = network.head.project(network.encoder(whole.features[None, :21], 1)[0, 0], whole.posterior[20])
+        hidden = network.head.hidden(projected, account_features(account, close, TRADING)[0])
+        logits = network.head.logits(hidden, whole.posterior[20]).masked_fill(~legal[0], float("-inf"))
+        expected += logits.softmax(-1) / 3
+    found = policy.probabilities(0, account, close, legal)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
