@@ -1,0 +1,209 @@
+"""The out-of-sample test: one accounting, joined folds, nothing that was seen in training."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.networks import NetworkShape, build_network
+from sentio_kedro.config import (
+    BacktestParameters,
+    CostParameters,
+    FeatureColumn,
+    IngestionParameters,
+    NetworkParameters,
+    SignalParameters,
+    TradingParameters,
+)
+from sentio_kedro.evaluation.backtest import backtest_agent, backtest_folds
+from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
+from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.serving.decisions import choose_agents, newest_signals
+
+NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
+COLUMNS = [FeatureColumn(name="r1", indicator="log_return"), FeatureColumn(name="r3", indicator="log_return", bars=3)]
+REGIMES = {
+    "means": [0.0, 0.0], "deviations": [0.005, 0.02], "transition": [[0.9, 0.1], [0.2, 0.8]],
+    "stationary": [2 / 3, 1 / 3], "memory": 16,
+}  # fmt: skip
+BARS, FIRST = 300, 150
+FOLDS = [Fold(0, (), (), (Segment(FIRST, 220),)), Fold(1, (), (), (Segment(220, BARS - 1),))]
+LIMITS = TradingParameters(max_drawdown=0.08, costs=CostParameters(commission_bps=5, half_spread_bps=3))
+
+
+def make_bars(symbols: tuple[str, ...] = ("AAA", "BBB")) -> AlignedBars:
+    frames = [
+        planted_bars(autoregressive_returns(BARS, 0.2, 0.01, seed=seed), symbol) for seed, symbol in enumerate(symbols)
+    ]
+    return align_bars(pd.concat(frames), IngestionParameters())
+
+
+def make_agent(fold: int, seed: int, trading: TradingParameters = LIMITS, assets: int = 2) -> AgentBundle:
+    """An untrained agent whose opinion changes from bar to bar."""
+    shape = NetworkShape(features=2, assets=assets, regimes=2, actions=4)
+    networks = [build_network(NETWORK, shape, torch.Generator().manual_seed(10 * seed + fold + m)) for m in range(2)]
+    for network in networks:
+        with torch.no_grad():
+            network.head.policy.weight.mul_(500.0)
+            network.encoder.set_scaler(torch.zeros(2), torch.full((2,), 0.01))
+    spec = AgentSpec(
+        fold=fold, seed=seed, members=2, symbols=["AAA", "BBB", "CCC"][:assets], periods_per_year=17520.0, gamma=0.9,
+        required_bars=120, train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00",
+        features=COLUMNS, network=NETWORK, trading=trading, regimes=REGIMES, train_sharpe=0.0, validation_sharpe=0.0,
+        hashes={},
+    )  # fmt: skip
+    return AgentBundle(spec, tuple(network.state_dict() for network in networks))
+
+
+def agents_of(*agents: AgentBundle) -> dict[str, AgentBundle]:
+    return {agent.name: agent for agent in agents}
+
+
+AGENTS = agents_of(*(make_agent(fold, seed) for fold in (0, 1) for seed in (0, 1)))
+
+
+@pytest.fixture(scope="module", name="bars")
+def bars_fixture() -> AlignedBars:
+    return make_bars()
+
+
+@pytest.fixture(scope="module", name="features")
+def features_fixture(bars: AlignedBars) -> Floats:
+    return compute_features(bars, COLUMNS)
+
+
+@pytest.fixture(scope="module", name="frames")
+def frames_fixture(bars: AlignedBars, features: Floats) -> dict[str, pd.DataFrame]:
+    return backtest_folds(bars, features, FOLDS, AGENTS, LIMITS, BacktestParameters(), 17520.0)
+
+
+def test_every_account_walks_every_test_row_once(frames: dict[str, pd.DataFrame]) -> None:
+    accounts = frames["accounts"]
+    assert set(accounts["account"]) == {"seed_0", "seed_1", "random", "buy_and_hold", "equal_weight", "momentum"}
+    for _, rows in accounts.groupby("account"):
+        assert rows["row"].tolist() == list(range(FIRST, BARS - 1))
+        assert rows["fold"].tolist() == [0] * 70 + [1] * 79
+
+
+def test_returns_are_price_profits_less_costs_for_every_account(frames: dict[str, pd.DataFrame]) -> None:
+    accounts = frames["accounts"]
+    ledger = accounts["price_pnl"] - accounts["commission"] - accounts["spread"]
+    assert np.allclose(accounts["return"], ledger, rtol=0, atol=1e-12)
+    traded = accounts["turnover"] > 0
+    paid = (accounts["commission"] + accounts["spread"])[traded]
+    assert np.allclose(paid / accounts["turnover"][traded], 8e-4)  # every account, baselines included
+    assert traded.groupby(accounts["account"]).any().all()
+
+
+def test_equity_is_chained_over_folds(frames: dict[str, pd.DataFrame]) -> None:
+    for _, rows in frames["accounts"].groupby("account"):
+        assert np.allclose(rows["equity"], 1e6 * np.cumprod(1 + rows["return"]), rtol=1e-12)
+
+
+def test_positions_times_bar_returns_are_the_price_profit(frames: dict[str, pd.DataFrame], bars: AlignedBars) -> None:
+    own = frames["positions"].query("seed == 0")
+    table = own.pivot(index="timestamp", columns="symbol", values="position").to_numpy()
+    bar = bars.close[FIRST + 1 :] / bars.open[FIRST + 1 :] - 1  # opens are the previous closes: no gap to carry
+    profit = (table * bar).sum(axis=1)
+    account = frames["accounts"].query("account == 'seed_0'")
+    assert np.allclose(profit, account["price_pnl"], atol=1e-12)
+
+
+def test_agents_are_flat_after_the_last_row_of_a_fold(frames: dict[str, pd.DataFrame], bars: AlignedBars) -> None:
+    own = frames["positions"]
+    for row in (219, BARS - 2):
+        stamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
+        assert np.allclose(own[own["timestamp"] == stamp]["position"], 0.0)
+
+
+def test_round_trips_add_up_to_the_profit(frames: dict[str, pd.DataFrame]) -> None:
+    for name, rows in frames["accounts"].groupby("account"):
+        profit = rows["equity"].iloc[-1] - 1e6
+        trips = frames["trades"][frames["trades"]["account"] == name]
+        assert trips["pnl"].sum() == pytest.approx(profit, abs=1e-4)
+
+
+def test_actions_are_counted_and_legal(frames: dict[str, pd.DataFrame]) -> None:
+    actions = frames["actions"]
+    assert (actions["count"] <= actions["legal"]).all()
+    last = 2  # at the last row of each fold the position is left whatever the agent says
+    decided = actions.groupby(["account", "symbol"])["count"].sum()
+    assert (decided == BARS - 1 - FIRST - last).all()
+
+
+def test_costs_only_take(bars: AlignedBars, features: Floats) -> None:
+    free = replace(LIMITS, costs=CostParameters(commission_bps=0, half_spread_bps=0), max_drawdown=1.0)
+    paying = replace(free, costs=CostParameters(commission_bps=5, half_spread_bps=3))
+    final = {}
+    for name, trading in (("free", free), ("paying", paying)):
+        agents = agents_of(*(make_agent(fold, 0, trading) for fold in (0, 1)))
+        frames = backtest_folds(bars, features, FOLDS, agents, trading, BacktestParameters(), 17520.0)
+        final[name] = frames["accounts"].groupby("account")["equity"].last()
+    assert (final["paying"] < final["free"]).all()
+
+
+def test_prices_after_a_row_change_nothing_before_it(frames: dict[str, pd.DataFrame], bars: AlignedBars) -> None:
+    later = 230
+    factor = np.where(np.arange(BARS) > later, 3.0, 1.0)[:, None]
+    changed = replace(bars, **{name: getattr(bars, name) * factor for name in ("open", "high", "low", "close")})
+    again = backtest_folds(
+        changed, compute_features(changed, COLUMNS), FOLDS, AGENTS, LIMITS, BacktestParameters(), 17520.0
+    )
+    for name in ("accounts", "positions"):
+        first, second = frames[name], again[name]
+        stamp = pd.Timestamp(bars.timestamps[later]).tz_localize("UTC")
+        keep = first["timestamp"] < stamp
+        pd.testing.assert_frame_equal(first[keep], second[keep])
+
+
+def test_agents_that_saw_the_rows_are_refused(bars: AlignedBars, features: Floats) -> None:
+    seen = make_agent(0, 0)
+    seen = AgentBundle(replace(seen.spec, train_end="2020-01-04T03:30:00+00:00"), seen.weights)  # row 150 + 1
+    with pytest.raises(ValueError, match="was trained on bars from 2019-01-01"):
+        backtest_folds(bars, features, FOLDS[:1], agents_of(seen), LIMITS, BacktestParameters(), 17520.0)
+
+
+def test_an_agent_from_elsewhere_trades_all_rows_that_its_features_allow(bars: AlignedBars, features: Floats) -> None:
+    frames = backtest_agent(bars, features, make_agent(7, 3), BacktestParameters(), 17520.0)
+    own = frames["accounts"].query("account == 'seed_3'")
+    assert own["row"].tolist() == list(range(119, BARS - 1))
+    assert set(own["fold"]) == {7}
+
+
+def test_too_few_bars_for_an_agent_are_refused(bars: AlignedBars, features: Floats) -> None:
+    agent = make_agent(0, 0)
+    hungry = AgentBundle(replace(agent.spec, required_bars=299), agent.weights)
+    with pytest.raises(ValueError, match="give at least 301"):
+        backtest_agent(bars, features, hungry, BacktestParameters(), 17520.0)
+
+
+def test_a_missing_fold_is_named(bars: AlignedBars, features: Floats) -> None:
+    with pytest.raises(ValueError, match=r"No agent of fold 1"):
+        backtest_folds(bars, features, FOLDS, agents_of(make_agent(0, 0)), LIMITS, BacktestParameters(), 17520.0)
+
+
+def test_signals_repeat_the_decision_of_the_backtest(bars: AlignedBars, features: Floats) -> None:
+    agent = make_agent(0, 0)
+    frames = backtest_agent(bars, features, agent, BacktestParameters(initial_cash=1.0), 17520.0)
+    for row in (140, 151, 200):
+        part = {name: getattr(bars, name)[: row + 1] for name in ("open", "high", "low", "close", "volume")}
+        newest = AlignedBars(timestamps=bars.timestamps[: row + 1], symbols=bars.symbols, **part)
+        signals = newest_signals([agent], newest, SignalParameters(equity=1.0, replay_bars=10_000))
+        stamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
+        position = frames["positions"][frames["positions"]["timestamp"] == stamp]["position"].to_numpy()
+        assert np.allclose(signals["target"], position, atol=1e-6)  # these bars open at the previous close
+        assert np.allclose(signals["shares"], position / bars.close[row], atol=1e-6)
+    assert list(signals.columns) == ["timestamp", "symbol", "target", "shares", "regime", "tail_risk", "agents"]
+    assert (signals["tail_risk"] >= 0).all()
+
+
+def test_the_latest_fold_decides_unless_another_is_named() -> None:
+    assert [agent.name for agent in choose_agents(AGENTS, None)] == ["fold_1/seed_0", "fold_1/seed_1"]
+    assert [agent.name for agent in choose_agents(AGENTS, 0)] == ["fold_0/seed_0", "fold_0/seed_1"]
+    with pytest.raises(ValueError, match=r"`signals.fold` must be one of \[0, 1\], was 5"):
+        choose_agents(AGENTS, 5)
