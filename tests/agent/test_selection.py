@@ -7,9 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentio_kedro.agent import selection
 from sentio_kedro.agent.networks import PolicyNetwork
-from sentio_kedro.agent.selection import chunk_starts, judge, score
+from sentio_kedro.agent.selection import chunk_length, chunk_starts, judge, scores
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -69,17 +68,14 @@ def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, sto
 def test_judging_one_chunk_equals_walking_it_bar_by_bar(lively: Build, market: Markets, members: int) -> None:
     networks, whole = [lively(seed=7 + member) for member in range(members)], market()
     whole.tradable[18:20, 0] = False
-    found = judge(networks, whole, [Segment(12, 30)], CONTEXT, TRADING)
+    found = judge(networks, whole, [Segment(12, 30)], 18, CONTEXT, TRADING)
     assert found.std() > 1e-3
     torch.testing.assert_close(found, walked(networks, whole, 12, 30), rtol=0, atol=1e-9)
 
 
-def test_each_chunk_starts_flat_and_chunks_follow_each_other(
-    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(selection, "CHUNK_BARS", 6)
+def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, market: Markets) -> None:
     networks, whole = [lively(seed=7)], market()
-    found = judge(networks, whole, [Segment(10, 22), Segment(25, 32)], CONTEXT, TRADING)
+    found = judge(networks, whole, [Segment(10, 22), Segment(25, 32)], 6, CONTEXT, TRADING)
     expected = [walked(networks, whole, start, start + 6) for start in (10, 16, 25)]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
 
@@ -91,13 +87,20 @@ def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -
     later.posterior[31:] = 0.5
     segments = [Segment(12, 30)]
     assert torch.equal(
-        judge([lively(seed=7)], whole, segments, 8, TRADING), judge([lively(seed=7)], later, segments, 8, TRADING)
+        judge([lively(seed=7)], whole, segments, 18, 8, TRADING),
+        judge([lively(seed=7)], later, segments, 18, 8, TRADING),
     )
 
 
-def test_the_score_is_the_sharpe_ratio_of_the_returns(lively: Build, market: Markets) -> None:
-    networks, whole, segments = [lively(seed=7)], market(), [Segment(12, 30)]
-    returns = judge(networks, whole, segments, CONTEXT, TRADING)
-    found = score(networks, whole, segments, CONTEXT, TRADING, 252.0)
-    assert found == float(sharpe_ratio(returns, 252.0))
-    assert found == pytest.approx(252.0**0.5 * (returns.mean() / returns.std()).item(), rel=0.05)
+def test_the_scores_are_the_sharpe_ratios_of_each_parts_returns(lively: Build, market: Markets) -> None:
+    networks, whole, parts = [lively(seed=7)], market(), [[Segment(12, 20)], [Segment(22, 30)]]
+    found = scores(networks, whole, parts, CONTEXT, TRADING, 252.0)
+    for score, part in zip(found, parts, strict=True):
+        returns = judge(networks, whole, part, 8, CONTEXT, TRADING)
+        assert score == pytest.approx(float(sharpe_ratio(returns, 252.0)), rel=1e-9)
+        assert score == pytest.approx(252.0**0.5 * (returns.mean() / returns.std()).item(), rel=0.05)
+
+
+def test_chunks_fill_the_longest_segment() -> None:
+    assert chunk_length([Segment(0, 100), Segment(200, 500)]) == 150  # two chunks of about 128 rows
+    assert chunk_length([Segment(0, 40)]) == 40

@@ -13,7 +13,7 @@ import torch
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.selection import score
+from sentio_kedro.agent.selection import scores
 from sentio_kedro.agent.trainer import (
     AgentParameters,
     CheckpointStore,
@@ -180,10 +180,8 @@ def _judge_ensemble(
         networks.append(network.to(device))
     market = study.market().to(device, torch.float32)
     context = receptive_field(parameters.network) - 1
-    train, validation = (
-        score(networks, market, rows, context, parameters.trading, study.periods_per_year)
-        for rows in (recent_train(study), list(study.fold.validation))
-    )
+    rows = (recent_train(study), study.fold.validation)
+    train, validation = scores(networks, market, rows, context, parameters.trading, study.periods_per_year)
     return train, validation
 
 

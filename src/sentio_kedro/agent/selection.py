@@ -16,7 +16,7 @@ from sentio_kedro.trading.execution import open_accounts
 from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import simulate
 
-CHUNK_BARS = 256  # decisions of one account; each starts flat
+CHUNK_BARS = 128  # decisions of one account; each starts flat
 
 
 def chunk_starts(segments: Sequence[Segment], length: int) -> list[int]:
@@ -24,28 +24,34 @@ def chunk_starts(segments: Sequence[Segment], length: int) -> list[int]:
     return [start for part in segments for start in range(part.start, part.stop - length + 1, length)]
 
 
+def chunk_length(segments: Sequence[Segment]) -> int:
+    """Rows per chunk: about ``CHUNK_BARS``, so that whole chunks fill the longest segment."""
+    longest = max(part.stop - part.start for part in segments)
+    return longest // max(1, round(longest / CHUNK_BARS))
+
+
 @torch.no_grad()
 def judge(
     networks: Sequence[PolicyNetwork],
     market: MarketTensors,
     segments: Sequence[Segment],
+    length: int,
     context: int,
     parameters: TradingParameters,
 ) -> Tensor:
-    """Let an ensemble trade rows greedily.
+    """Let an ensemble trade rows greedily, in chunks of equal length.
 
     Args:
         networks: Members.
         market: The market, on the members' device.
         segments: Decision rows to judge, given by the caller: train or validation rows, never test rows.
+        length: Rows per chunk.
         context: Bars that an embedding needs before its own.
         parameters: Limits and costs.
 
     Returns:
         Net simple returns per bar ``[bars]``, chunk after chunk.
     """
-    longest = max(part.stop - part.start for part in segments)
-    length = longest // max(1, round(longest / CHUNK_BARS))
     starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
     windows = cut_windows(market, starts, length, context)
     posterior = windows.posterior[:-1, :, 0]
@@ -59,14 +65,26 @@ def judge(
     return returns.transpose(0, 1).flatten()
 
 
-def score(
+def scores(
     networks: Sequence[PolicyNetwork],
     market: MarketTensors,
-    segments: Sequence[Segment],
+    parts: Sequence[Sequence[Segment]],
     context: int,
     parameters: TradingParameters,
     periods_per_year: float,
-) -> float:
-    """Annualised net Sharpe ratio of ``judge``'s returns."""
-    returns = judge(networks, market, segments, context, parameters)
-    return float(sharpe_ratio(returns, periods_per_year))
+) -> list[float]:
+    """Annualised net Sharpe ratio of each part's rows, all walked in one batch.
+
+    Args:
+        networks: Members.
+        market: The market, on the members' device.
+        parts: Groups of segments, such as train rows and validation rows.
+        context: Bars that an embedding needs before its own.
+        parameters: Limits and costs.
+        periods_per_year: Bars per year.
+    """
+    length = min(chunk_length(part) for part in parts)
+    segments = [segment for part in parts for segment in part]
+    returns = judge(networks, market, segments, length, context, parameters)
+    counts = [len(chunk_starts(part, length)) * length for part in parts]
+    return [float(sharpe_ratio(part, periods_per_year)) for part in torch.split(returns, counts)]

@@ -18,7 +18,7 @@ from sentio_kedro.agent.all_action import evaluate_grid, grid_loss, position_gri
 from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
 from sentio_kedro.agent.paths import PathSampler, TrainingSet, member_segments
 from sentio_kedro.agent.rollout import Windows, collect
-from sentio_kedro.agent.selection import score
+from sentio_kedro.agent.selection import scores
 from sentio_kedro.agent.update import UpdateReport, minibatch_loss, targets, update, value_scale
 from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.splits import Segment
@@ -259,9 +259,8 @@ def learn_from_all_actions(
 def _validate(
     member: Member, study: TrainingSet, market: MarketTensors, context: int, parameters: AgentParameters
 ) -> dict[str, float]:
-    networks, trading, ppy = [member.network], parameters.trading, study.periods_per_year
-    validation = score(networks, market, study.fold.validation, context, trading, ppy)
-    train = score(networks, market, recent_train(study), context, trading, ppy)
+    rows = (recent_train(study), study.fold.validation)
+    train, validation = scores([member.network], market, rows, context, parameters.trading, study.periods_per_year)
     if validation > member.best_score:
         member.best_score = validation
         member.best = copy.deepcopy(member.network.state_dict())
