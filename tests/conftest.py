@@ -1,6 +1,9 @@
 """A small project of its own for each test that runs pipelines."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,8 @@ from kedro.framework.session import KedroSession
 from kedro.runner import AbstractRunner
 
 ROOT = Path(__file__).parents[1]
+
+os.environ["DO_NOT_TRACK"] = "1"  # Kedro's telemetry stays quiet in projects made by tests, too
 
 
 def synthetic_bars(bars: int = 900, symbols: tuple[str, ...] = ("AAA", "BBB"), seed: int = 0) -> pd.DataFrame:
@@ -65,12 +70,41 @@ class Project:
             return session.load_context().catalog
 
     def artifact(self, name: str) -> Path:
-        return self.path / "data" / "tiny" / name
+        return self.path / "data" / self.env / name
+
+    def kedro(self, *arguments: str, folder: str = ".") -> "subprocess.CompletedProcess[str]":
+        """Type a command in the project's folder, or in one below it."""
+        return subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "kedro", *arguments],
+            cwd=self.path / folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def copy(self, path: Path) -> "Project":
+        """Copy configuration, bars and artifacts; MLflow's artifacts stay where they are."""
+        shutil.copytree(self.path, path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("mlartifacts"))
+        return Project(path, self.env, dict(self.params))
 
     def write_bars(self, frame: pd.DataFrame) -> None:
         target = self.path / "data" / "01_raw" / "bars.parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(target)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The smoke run as users type it, in a folder of its own. Read only: change a copy of it."""
+    made = Project(tmp_path_factory.mktemp("finished"), env="smoke")
+    shutil.copytree(ROOT / "conf", made.path / "conf", ignore=shutil.ignore_patterns("credentials*"))
+    shutil.copy(ROOT / "pyproject.toml", made.path)
+    (made.path / "src").mkdir()  # the package is the installed one
+    (made.path / "data" / "01_raw").mkdir(parents=True)
+    shutil.copy(ROOT / "data" / "01_raw" / "equities_daily.parquet", made.path / "data" / "01_raw")
+    ran = made.kedro("run", "--env=smoke")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return made
 
 
 @pytest.fixture

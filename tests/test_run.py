@@ -1,0 +1,297 @@
+"""Runs the project end to end, as its users do, on copies that keep the repository's data as it is."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.runner import ParallelRunner, ThreadRunner
+from mlflow.tracking import MlflowClient
+
+from sentio_kedro.manifests import StaleArtifactsError
+
+KEYS = {
+    *("sharpe", "sharpe_low", "sharpe_high", "annual_return", "annual_volatility", "max_drawdown", "win_rate"),
+    *("trades", "turnover_per_bar", "cost_share", "seeds", "members", "folds", "bars", "periods_per_year"),
+    *("first_bar", "last_bar", "first_timestamp", "last_timestamp"),
+}
+ACCOUNTS = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
+NOT_LEFT_BEHIND = {"signals", "checkpoints"}  # another pipeline's result; deleted once the training is done
+PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"}
+AGENTS = "06_models/agents"
+QUICK = {"training": {"total_steps": 64, "seeds": 1, "validations": 1}, "cross_validation": {"folds": 1}}
+
+
+def store(project):
+    return MlflowClient(f"sqlite:///{project.path / 'mlflow.db'}")
+
+
+def runs(project, parent=None):
+    """Parent runs of the project's experiment, or the nested runs of one of them."""
+    client = store(project)
+    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    return [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent]
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def modified(project, *layers):
+    root = project.artifact("")
+    return {path: path.stat().st_mtime_ns for layer in layers for path in (root / layer).rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return finished.copy(tmp_path)
+
+
+class TestFinishedRun:
+    def test_every_artifact_of_the_catalog_is_there(self, finished):
+        catalog = finished.catalog()
+        kept = {
+            name
+            for name in catalog.keys()
+            if not name.startswith(("params:", "parameters")) and hasattr(catalog[name], "_filepath")
+        }
+        assert {"positions", "agents", "training_curves", "report", "reporting_manifest"} <= kept
+        assert [name for name in sorted(kept - NOT_LEFT_BEHIND) if not catalog.exists(name)] == []
+        assert not finished.artifact("06_models/checkpoints").exists()
+
+    def test_artifacts_lie_in_the_environments_own_folder(self, finished):
+        beside = {path.name for path in (finished.path / "data").iterdir()}
+        assert beside == {"01_raw", "smoke"}
+
+    def test_metrics_have_stable_keys_for_agent_and_baselines(self, finished):
+        metrics = json.loads(finished.artifact("08_reporting/metrics.json").read_text())
+        for account in ACCOUNTS:
+            assert set(metrics[account]) >= KEYS, account
+            assert metrics[account]["bars"] == metrics["agent"]["bars"]
+        agent = metrics["agent"]
+        assert (agent["seeds"], agent["members"], agent["folds"]) == (2, 1, 2)
+        assert agent["periods_per_year"] == 252
+
+    def test_first_and_last_bar_are_rows_of_the_aligned_grid(self, finished):
+        agent = json.loads(finished.artifact("08_reporting/metrics.json").read_text())["agent"]
+        grid = pd.read_parquet(finished.artifact("02_intermediate/aligned_bars.parquet"))["timestamp"].unique()
+        assert pd.Timestamp(agent["first_timestamp"]) == grid[agent["first_bar"]]
+        assert pd.Timestamp(agent["last_timestamp"]) == grid[agent["last_bar"]]
+
+    def test_positions_are_one_row_per_decision_symbol_and_seed(self, finished):
+        positions = pd.read_parquet(finished.artifact("07_model_output/positions.parquet"))
+        assert {"timestamp", "symbol", "seed", "position"} <= set(positions.columns)
+        assert not positions.duplicated(["timestamp", "symbol", "seed"]).any()
+        accounts = pd.read_parquet(finished.artifact("07_model_output/accounts.parquet"))
+        of_seed = accounts[accounts["account"] == "seed_0"].set_index("timestamp")["net_exposure"]
+        summed = positions[positions["seed"] == 0].groupby("timestamp")["position"].sum()
+        np.testing.assert_allclose(summed, of_seed.loc[summed.index], atol=1e-12)
+
+    def test_todays_universe_in_the_past_is_named_in_the_report(self, finished):
+        page = finished.artifact("08_reporting/report.html").read_text()
+        assert "survivorship-biased universe" in page.lower()
+        assert "http" not in page.partition("<script>")[0]
+
+    def test_every_stage_leaves_the_hash_of_the_bars(self, finished):
+        quality = json.loads(finished.artifact("02_intermediate/data_quality.json").read_text())
+        hashes = {json.loads(path.read_text())["bars_hash"] for path in finished.artifact("").rglob("*_manifest.json")}
+        assert hashes == {quality["bars_hash"]}
+
+    def test_one_parent_run_carries_everything(self, finished):
+        (parent,) = runs(finished)
+        assert parent.info.status == "FINISHED"
+        assert parent.data.params["trading.costs.commission_bps"] == "1.0"
+        assert parent.data.params["training.total_steps"] == "1024"
+        metrics = json.loads(finished.artifact("08_reporting/metrics.json").read_text())
+        assert parent.data.metrics["out_of_sample.agent.sharpe"] == pytest.approx(metrics["agent"]["sharpe"])
+        assert "out_of_sample.buy_and_hold.max_drawdown" in parent.data.metrics
+        artifacts = finished.path / "mlartifacts"
+        names = {path.name for path in artifacts.rglob("*")}
+        assert {"report.html", "equity.html", "drawdown.html", "MLmodel", "weights.safetensors"} <= names
+
+    def test_a_nested_run_per_fold_and_seed_has_curves(self, finished):
+        (parent,) = runs(finished)
+        nested = runs(finished, parent.info.run_id)
+        assert {(run.data.tags["fold"], run.data.tags["seed"]) for run in nested} == {
+            (fold, seed) for fold in "01" for seed in "01"
+        }
+        client = store(finished)
+        for run in nested:
+            assert run.info.status == "FINISHED"
+            assert len(client.get_metric_history(run.info.run_id, "member_0.reward")) > 1
+
+    def test_nothing_is_pickled(self, finished):
+        for folder in (finished.path / "mlartifacts", finished.artifact("")):
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            assert files
+            assert [path for path in files if path.suffix in PICKLES] == []
+            # Protocol 2 and later begin with PROTO; a zip may hold a pickle of torch.
+            assert [path for path in files if path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x04", b"\x80\x05")] == []
+            assert [path for path in files if path.read_bytes()[:4] == b"PK\x03\x04"] == []
+
+
+class TestOnePipelineAlone:
+    def test_training_runs_from_artifacts_and_a_parameter_of_the_command_line_reaches_it(self, copied):
+        others = ("02_intermediate", "04_feature", "05_model_input", "07_model_output")
+        before = modified(copied, *others)
+        ran = copied.kedro("run", "--env=smoke", "--pipeline=training", "--params=training.total_steps=192")
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert modified(copied, *others) == before
+        curves = pd.read_parquet(copied.artifact("06_models/training_curves.parquet"))
+        assert 192 <= curves["steps"].max() < 1024
+        manifest = json.loads(copied.artifact("06_models/training_manifest.json").read_text())
+        assert manifest["parameters"]["training.total_steps"] == 192
+        assert sorted(run.data.params["training.total_steps"] for run in runs(copied)) == ["1024", "192"]
+
+    def test_backtest_and_reporting_again_continue_the_same_parent_run_and_give_the_same_figures(self, copied):
+        (before,) = runs(copied)
+        metrics = copied.artifact("08_reporting/metrics.json").read_bytes()
+        copied.run("backtest", "reporting")
+        (after,) = runs(copied)
+        assert after.info.run_id == before.info.run_id
+        assert after.info.status == "FINISHED"
+        assert copied.artifact("08_reporting/metrics.json").read_bytes() == metrics
+
+    def test_backtest_after_another_parameter_names_the_pipeline_to_rerun(self, copied):
+        before = modified(copied, "")
+        with pytest.raises(StaleArtifactsError, match=r"kedro run --pipeline training --env smoke") as refused:
+            copied.run("backtest", params={"training": {"gamma": 0.9}})
+        assert "`training.gamma` was 0.95, is now 0.9" in str(refused.value)
+        assert modified(copied, "") == before
+
+    def test_signals_have_a_row_per_symbol(self, copied):
+        copied.run("signals")
+        signals = pd.read_parquet(copied.artifact("07_model_output/signals.parquet"))
+        columns = ["timestamp", "symbol", "target", "shares", "regime", "tail_risk", "agents"]
+        assert list(signals.columns) == columns
+        assert list(signals["symbol"]) == ["AAPL", "NFLX"]
+        bars = pd.read_parquet(copied.path / "data" / "01_raw" / "equities_daily.parquet")
+        newest = bars[bars["symbol"] == "AAPL"].iloc[-1]
+        aapl = signals.iloc[0]
+        assert aapl["shares"] * newest["close"] == pytest.approx(aapl["target"] * 1_000_000)
+        assert len(runs(copied)) == 1
+
+
+class TestKilledRun:
+    def test_the_same_command_continues_to_the_same_bytes(self, finished, copied):
+        shutil.rmtree(copied.artifact("06_models"))
+        command = ["run", "--env=smoke", "--pipeline=training", "--params=training.checkpoint_updates=1"]
+        kill_at_second_update(copied, command)
+        checkpoints = list(copied.artifact("06_models/checkpoints").rglob("*.safetensors"))
+        assert checkpoints
+        assert not copied.artifact(AGENTS).exists()
+        assert not copied.artifact("06_models/training_manifest.json").exists()
+        copied.run("training", params={"training": {"checkpoint_updates": 1}})
+        assert contents(copied.artifact(AGENTS)) == contents(finished.artifact(AGENTS))
+        assert not copied.artifact("06_models/checkpoints").exists()
+        (parent,) = runs(copied)
+        assert {run.info.status for run in [parent, *runs(copied, parent.info.run_id)]} == {"FINISHED"}
+
+
+def kill_at_second_update(project, command):
+    """Start a training and kill it, without warning, when it has told of its second update."""
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "kedro", *command],
+        cwd=project.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    said = []
+    with process:
+        for line in process.stdout:
+            said.append(line)
+            if "update 2 of" in line:
+                break
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "".join(said)
+
+
+class TestRunners:
+    def test_thread_runner_runs_everything(self, project):
+        project.run(runner=ThreadRunner(), params=QUICK)
+        assert project.artifact("08_reporting/report.html").exists()
+        assert project.artifact("08_reporting/reporting_manifest.json").exists()
+        assert len(runs(project)) == 1
+
+    def test_parallel_runner_is_refused_in_one_sentence(self, project):
+        with pytest.raises(ValueError, match=r"^ParallelRunner is not supported, .*ThreadRunner`\.$"):
+            project.run(runner=ParallelRunner())
+        assert not project.artifact("").exists()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("wrong", "named"),
+        [
+            ({"training": {"total_stepz": 5}}, "total_stepz"),
+            ({"training": {"total_steps": "many"}}, "total_steps"),
+            ({"network": {"heads": 3}}, "must be a multiple of 2 x `network.heads` = 6, was 8"),
+            ({"trading": {"levels": [1.0, 2.0]}}, r"must contain 0 \(flat\).*must lie in \[-1, 1\]"),
+        ],
+    )
+    def test_wrong_parameters_stop_before_any_work(self, project, wrong, named):
+        with pytest.raises(Exception, match=f"(?s){named}"):
+            project.run(params=wrong)
+        assert not project.artifact("").exists()
+
+
+class TestAgentFromElsewhere:
+    def test_bars_that_it_was_trained_on_are_refused_with_the_dates(self, finished, elsewhere):
+        seen = pd.read_parquet(finished.path / "data" / "01_raw" / "equities_daily.parquet")
+        elsewhere.write_bars(seen[seen["symbol"].isin(["AAPL", "NFLX"])])
+        elsewhere.run("ingestion")
+        spec = json.loads((finished.artifact(AGENTS) / "fold_0" / "seed_0" / "agent.json").read_text())
+        with pytest.raises(ValueError, match=f"trained on bars from {spec['train_start'][:10]}") as refused:
+            elsewhere.run("backtest")
+        assert spec["train_end"] in str(refused.value)
+        assert not elsewhere.artifact("07_model_output/positions.parquet").exists()
+
+    def test_later_bars_are_traded_and_reported(self, finished, elsewhere):
+        spec = json.loads((finished.artifact(AGENTS) / "fold_0" / "seed_0" / "agent.json").read_text())
+        bars = pd.read_parquet(finished.path / "data" / "01_raw" / "equities_daily.parquet")
+        later = bars[bars["symbol"].isin(["AAPL", "NFLX"]) & (bars["timestamp"] > pd.Timestamp(spec["train_end"]))]
+        elsewhere.write_bars(later)
+        elsewhere.run("ingestion", "backtest", "reporting")
+        metrics = json.loads(elsewhere.artifact("08_reporting/metrics.json").read_text())
+        assert metrics["agent"]["seeds"] == 1
+        assert metrics["agent"]["first_bar"] == spec["required_bars"] - 1
+        assert elsewhere.artifact("08_reporting/report.html").exists()
+
+    def test_the_report_tells_nothing_of_this_projects_own_training(self, finished, copied, tmp_path):
+        brought = tmp_path / "brought"
+        shutil.copytree(finished.artifact(AGENTS) / "fold_0" / "seed_1", brought)
+        spec = json.loads((brought / "agent.json").read_text())
+        raw = copied.path / "data" / "01_raw" / "equities_daily.parquet"
+        bars = pd.read_parquet(raw)
+        bars[bars["timestamp"] > pd.Timestamp(spec["train_end"])].to_parquet(raw)
+        copied.params = {"backtest": {"agent": str(brought)}}
+        copied.run("ingestion", "backtest", "reporting")
+        metrics = json.loads(copied.artifact("08_reporting/metrics.json").read_text())
+        assert metrics["agent"]["members"] is None
+        assert metrics["folds"][0]["train_sharpe"] is None
+        model = json.loads(copied.artifact("06_models/logged_model.json").read_text())["model_uri"]
+        assert model not in copied.artifact("08_reporting/report.html").read_text()
+
+
+@pytest.fixture
+def elsewhere(project, finished, tmp_path):
+    """A project without agents of its own that tests one of the finished run's."""
+    shutil.copytree(finished.artifact(AGENTS) / "fold_0" / "seed_0", tmp_path / "brought")
+    project.params = {"backtest": {"agent": str(tmp_path / "brought")}}
+    return project
+
+
+def test_combinatorial_folds_run_end_to_end(project):
+    scheme = {"scheme": "combinatorial", "groups": 4, "test_groups": 2}
+    project.run(params={**QUICK, "cross_validation": scheme})
+    metrics = json.loads(project.artifact("08_reporting/metrics.json").read_text())
+    assert metrics["agent"]["folds"] == 6
+    assert "combinatorial folds" in project.artifact("08_reporting/report.html").read_text().lower()
+    assert {path.name for path in project.artifact(AGENTS).iterdir()} == {f"fold_{fold}" for fold in range(6)}
