@@ -132,9 +132,9 @@ def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Mar
     returns = fill.equity / fill.equity_before - 1.0
     context = receptive_field(SIZES) - 1
     for index, (agent, posterior) in enumerate(zip(agents, posteriors, strict=True)):
-        judged = judge(agent, whole._replace(posterior=posterior), [Segment(12, 30)], context, TRADING)
+        judged = judge(agent, whole._replace(posterior=posterior), [Segment(12, 30)], 18, context, TRADING)
         torch.testing.assert_close(returns[:, index], judged, rtol=0, atol=1e-9)
-        other = judge(agent, whole._replace(posterior=posteriors[1 - index]), [Segment(12, 30)], context, TRADING)
+        other = judge(agent, whole._replace(posterior=posteriors[1 - index]), [Segment(12, 30)], 18, context, TRADING)
         assert not torch.allclose(returns[:, index], other)
     assert not torch.allclose(returns[:, 0], returns[:, 1])
 
@@ -153,4 +153,4 @@ def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(li
         logits = network.head.logits(hidden, whole.posterior[20]).masked_fill(~legal[0], float("-inf"))
         expected += logits.softmax(-1) / 3
     found = policy.probabilities(0, account, close, legal)[0]
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # a bundle keeps its weights in float32
