@@ -118,3 +118,10 @@ def test_moving_changes_the_precision_of_numbers_and_not_of_masks(walk):
     moved = market.to(torch.device("cpu"), torch.float32)
     assert {part.dtype for part in moved} == {torch.float32, torch.bool}
     assert (market.bars, market.assets) == (12, 2)
+
+
+def test_the_volatility_of_an_asset_that_begins_late_knows_nothing_of_before() -> None:
+    returns = np.random.default_rng(0).normal(0, 0.01, 60)
+    close = 100 * np.exp(np.cumsum(returns))
+    late = np.concatenate([np.full(40, np.nan), close])[:, None]
+    assert np.allclose(trailing_volatility(late, 16)[40:, 0], trailing_volatility(close[:, None], 16)[:, 0])

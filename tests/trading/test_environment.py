@@ -14,9 +14,7 @@ TRADING = TradingParameters(costs=CostParameters(commission_bps=10, half_spread_
 def test_a_start_depends_on_its_generator_alone() -> None:
     close = torch.full((8, 1, 2), 50.0)
     levels = level_tensor(TRADING, close)
-    first, second = (
-        start_accounts((8, 4), close, levels, TRADING, torch.Generator().manual_seed(3)) for _ in range(2)
-    )
+    first, second = (start_accounts((8, 4), close, levels, TRADING, torch.Generator().manual_seed(3)) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(first.equity, torch.ones(8, 4))
     positions = (first.shares * close).flatten()
@@ -52,7 +50,9 @@ def test_rewards_of_all_steps_add_up_to_the_change_of_equity() -> None:
     for factor in (1.01, 0.98, 1.03):
         pair = BarPair(price, price, price * factor, torch.ones(1, 1, dtype=torch.bool))
         before = state.equity
-        state, fill = execute(state, Decision(torch.ones_like(price), torch.zeros(1, 1, dtype=torch.bool)), pair, TRADING)
+        state, fill = execute(
+            state, Decision(torch.ones_like(price), torch.zeros(1, 1, dtype=torch.bool)), pair, TRADING
+        )
         unit = torch.full((1, 1), 0.005, dtype=torch.float64)
         total += (asset_rewards(fill, unit, TRADING).sum() * 0.005 * before).item()
         price = price * factor

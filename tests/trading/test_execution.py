@@ -13,10 +13,12 @@ from sentio_kedro.trading.execution import (
     Decision,
     execute,
     headroom,
+    level_exposure,
     open_accounts,
     order_shares,
     project,
 )
+from sentio_kedro.trading.simulate import net_returns
 
 DOUBLE = torch.float64
 
@@ -191,3 +193,20 @@ def test_a_random_policy_earns_nothing_on_independent_returns_but_pays_its_costs
         mean, error = gross.mean().item(), gross.std().item() / count**0.5
         assert abs(mean) < 2.58 * error  # a fill on the decision bar would earn about 0.8 % a bar
         assert costs.min().item() > 0.0
+
+
+def test_a_dead_account_returns_minus_one_and_then_nothing() -> None:
+    state, fills = account(), []
+    for prices in (bars(100.0, 100.0, 101.0), bars(101.0, 101.0, 350.0), bars(350.0, 350.0, 300.0)):
+        state, fill = execute(state, decide(-1.0), prices, parameters())
+        fills.append(fill)
+    walk = type(fills[0])(*(torch.stack(column) for column in zip(*fills, strict=True)))
+    assert net_returns(walk)[:, 0].tolist() == pytest.approx([-0.01, -1.0, 0.0])
+
+
+def test_a_level_stands_for_the_same_position_in_orders_and_in_training() -> None:
+    capped = parameters(levels=[-1, -0.5, 0, 0.5, 1], max_position=0.4)
+    levels = torch.tensor([[0.5]], dtype=DOUBLE)
+    orders, _ = order_shares(account(), Decision(levels, torch.zeros(1, 1, dtype=torch.bool)), 100 * levels, capped)
+    assert orders.item() * 50.0 / 1000.0 == pytest.approx(0.4)
+    assert level_exposure(levels, capped).item() == pytest.approx(0.4)

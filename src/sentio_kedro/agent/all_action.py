@@ -24,7 +24,7 @@ from sentio_kedro.agent.update import KAPPA, UpdateReport, value_scale
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
 from sentio_kedro.trading.environment import account_features, asset_rewards
-from sentio_kedro.trading.execution import AccountState, BarPair, allocation, execute, headroom, open_accounts
+from sentio_kedro.trading.execution import AccountState, BarPair, execute, headroom, level_exposure, open_accounts
 from sentio_kedro.trading.simulate import Prices
 
 DEEPEST_DRAWDOWN = 0.9  # of the limit; what training accounts may have lost before
@@ -90,8 +90,7 @@ def position_grid(windows: Windows, parameters: TradingParameters, generator: to
 
     account = open_accounts(torch.ones(close.shape[0], count, size, device=device, dtype=dtype), assets)
     account = account._replace(peak_equity=account.equity / (1.0 - lost))
-    share = min(allocation(parameters, assets), parameters.max_position)
-    position = levels[1 + place] * share * headroom(account, parameters)[..., None]
+    position = level_exposure(levels[1 + place], parameters) * headroom(account, parameters)[..., None]
     shares = position / close
     account = account._replace(
         shares=shares,

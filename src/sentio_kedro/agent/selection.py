@@ -14,7 +14,7 @@ from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.execution import open_accounts
 from sentio_kedro.trading.performance import sharpe_ratio
-from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.simulate import net_returns, simulate
 
 CHUNK_BARS = 128  # decisions of one account; each starts flat
 
@@ -61,8 +61,7 @@ def judge(
     policy = EnsemblePolicy([network.head for network in networks], projected, posterior, parameters)
     account = open_accounts(prices.close.new_ones(len(starts)), market.assets)
     _, fill = simulate(prices, policy, account, parameters)
-    returns = fill.equity / fill.equity_before.clamp_min(1e-6) - 1.0
-    return returns.transpose(0, 1).flatten()
+    return net_returns(fill).transpose(0, 1).flatten()
 
 
 def scores(

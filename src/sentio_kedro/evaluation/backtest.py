@@ -21,7 +21,7 @@ from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.trading.execution import AccountState, Fill, open_accounts
 from sentio_kedro.trading.performance import round_trips
-from sentio_kedro.trading.simulate import Prices, gather_prices, one_thread, simulate
+from sentio_kedro.trading.simulate import Prices, gather_prices, net_returns, one_thread, simulate
 
 Frames = dict[str, pd.DataFrame]
 
@@ -226,7 +226,7 @@ def _account_frame(walk: Walk, bars: AlignedBars, fold_of: Mapping[int, int]) ->
     fill, rows = walk.fill, np.arange(*walk.rows)
     before = fill.equity_before.clamp_min(1e-12)
     whole: dict[str, Tensor] = {
-        "return": fill.equity / before - 1.0,
+        "return": net_returns(fill),
         "equity": fill.equity,
         "gross_exposure": fill.position.abs().sum(-1),
         "net_exposure": fill.position.sum(-1),

@@ -52,19 +52,25 @@ def trailing_volatility(close: Floats, memory: int = VOLATILITY_MEMORY) -> Float
     """Root mean square of the last ``memory`` log returns.
 
     Args:
-        close: ``[T, A]`` prices, held where a bar is missing, so that a missing bar counts as a return of 0.
-        memory: Returns averaged; fewer at the start.
+        close: ``[T, A]`` prices, held where a bar is missing, so that a missing bar counts as a return of 0; NaN
+            before an asset begins, which does not count.
+        memory: Returns averaged; fewer after the beginning.
 
     Returns:
         ``[T, A]`` volatility per bar, at least ``LEAST_VOLATILITY``.
     """
-    squares = np.zeros_like(close)
-    squares[1:] = np.diff(np.log(close), axis=0) ** 2
-    padded = np.concatenate([np.zeros((memory - 1, close.shape[1])), squares])
-    sums = np.lib.stride_tricks.sliding_window_view(padded, memory, axis=0).sum(-1)
-    counts = np.minimum(np.maximum(np.arange(len(close)), 1), memory)[:, None]
+    returns = np.diff(np.log(close), axis=0, prepend=np.nan)
+    known = np.isfinite(returns)
+    sums = _trailing_sum(np.where(known, returns, 0.0) ** 2, memory)
+    counts = np.maximum(_trailing_sum(known.astype(np.float64), memory), 1.0)
     volatility: Floats = np.maximum(np.sqrt(sums / counts), LEAST_VOLATILITY)
     return volatility
+
+
+def _trailing_sum(values: Floats, length: int) -> Floats:
+    padded = np.concatenate([np.zeros((length - 1, values.shape[1])), values])
+    sums: Floats = np.lib.stride_tricks.sliding_window_view(padded, length, axis=0).sum(-1)
+    return sums
 
 
 def market_tensors(bars: AlignedBars, features: Floats, posterior: Floats) -> MarketTensors:
@@ -88,6 +94,6 @@ def market_tensors(bars: AlignedBars, features: Floats, posterior: Floats) -> Ma
         open=torch.from_numpy(np.ascontiguousarray(opening)),
         close=torch.from_numpy(close),
         tradable=torch.from_numpy(bars.present & complete),
-        volatility=torch.from_numpy(trailing_volatility(close)),
+        volatility=torch.from_numpy(trailing_volatility(held)),
         posterior=torch.from_numpy(np.ascontiguousarray(posterior)),
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.execution import AccountState, Fill, allocation, headroom, open_accounts
+from sentio_kedro.trading.execution import AccountState, Fill, allocation, headroom, level_exposure, open_accounts
 
 ACCOUNT_FEATURES = 4  # G
 LEAST_LEFT = 0.05  # positions are not measured in units smaller than this share of the full one
@@ -56,8 +56,7 @@ def start_accounts(
     assets = close.shape[-1]
     account = open_accounts(close.new_ones(shape), assets)
     drawn = torch.randint(len(levels), (*shape, assets), generator=generator, device=close.device)
-    share = min(allocation(parameters, assets), parameters.max_position)
-    shares = levels[drawn] * share / close
+    shares = level_exposure(levels[drawn], parameters) / close
     return account._replace(
         cash=account.equity - (shares * close).sum(-1), shares=shares, bars_held=(shares != 0.0).to(close.dtype)
     )

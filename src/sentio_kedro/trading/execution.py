@@ -98,6 +98,12 @@ def allocation(parameters: TradingParameters, assets: int) -> float:
     return parameters.gross_limit / assets
 
 
+def level_exposure(level: Tensor, parameters: TradingParameters) -> Tensor:
+    """Position that levels ``[..., A]`` stand for while there is no drawdown, fraction of equity."""
+    share = allocation(parameters, level.shape[-1])
+    return (level * share).clamp(-parameters.max_position, parameters.max_position)
+
+
 def headroom(account: AccountState, parameters: TradingParameters) -> Tensor:
     """Share of full exposure that the drawdown limit leaves.
 
@@ -150,7 +156,7 @@ def order_shares(
     equity = account.equity.clamp_min(1e-12)[..., None]
     current = account.shares * close / equity
     share = allocation(parameters, close.shape[-1])
-    wished = (decision.level * share).clamp(-parameters.max_position, parameters.max_position)
+    wished = level_exposure(decision.level, parameters)
     target = torch.where(decision.hold, current, wished * scale[..., None])
     position = project(current, target, parameters.gross_limit * scale)
     idle = decision.hold | ~account.alive[..., None]

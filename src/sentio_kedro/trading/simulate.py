@@ -14,6 +14,8 @@ from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.execution import AccountState, BarPair, Decision, Fill, execute
 
+RUIN = 1e-9  # of the first equity; what is below counts as nothing
+
 
 class Policy(Protocol):
     """Decides for a batch of accounts."""
@@ -60,6 +62,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def net_returns(fill: Fill) -> Tensor:
+    """Simple returns of equity per step ``[S, ...]``: -1 where an account dies, 0 afterwards.
+
+    Args:
+        fill: Ledger of a walk ``[S, ...]``.
+    """
+    floor = fill.equity_before[:1].clamp_min(1e-12) * RUIN
+    return torch.maximum(fill.equity, floor) / torch.maximum(fill.equity_before, floor) - 1.0
 
 
 def simulate(
