@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 LEAST_TRANSITION = 1e-6  # a transition never seen in train rows may still happen
 LEAST_VARIANCE = 1e-4  # of a state, in units of the train rows' variance
 LEAST_LOG_EMISSION = -200.0  # relative to the likeliest state: keeps products above underflow
-TOLERANCE = 1e-2  # gain of log likelihood at which EM stops
+TOLERANCE = 1e-5  # gain of an iteration, log likelihood per row, below which a fit has converged
 
 
 def market_return(bars: AlignedBars) -> Floats:
@@ -187,7 +187,7 @@ def _likeliest(
         logger.warning("No regime fit with %d states has a finite likelihood; trying fewer.", states)
         return None
     history = list(best[1].monitor_.history)
-    if len(history) < 2 or history[-1] - history[-2] >= TOLERANCE:  # noqa: PLR2004 - a gain needs two
+    if len(history) < 2 or history[-1] - history[-2] >= TOLERANCE * len(rows):  # noqa: PLR2004 - a gain needs two
         logger.warning(
             "The regime fit with %d states did not converge in `regimes.iterations` = %d; its last figures are used.",
             states,
@@ -213,7 +213,7 @@ def _start(rows: Floats, states: int, parameters: RegimeParameters, rng: np.rand
         covariance_type="diag",
         min_covar=LEAST_VARIANCE,
         n_iter=parameters.iterations,
-        tol=TOLERANCE,
+        tol=TOLERANCE * len(rows),
         init_params="",
     )
     sizes = np.array_split(np.sort(rows**2), states)
