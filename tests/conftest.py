@@ -72,11 +72,12 @@ class Project:
     def artifact(self, name: str) -> Path:
         return self.path / "data" / self.env / name
 
-    def kedro(self, *arguments: str, folder: str = ".") -> "subprocess.CompletedProcess[str]":
-        """Type a command in the project's folder, or in one below it."""
+    def kedro(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Type a command in the project's folder, with more environment variables if given."""
         return subprocess.run(  # noqa: S603 - our own command
             [sys.executable, "-m", "kedro", *arguments],
-            cwd=self.path / folder,
+            cwd=self.path,
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             check=False,

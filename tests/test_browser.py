@@ -1,0 +1,99 @@
+"""Looks at what a browser makes of the report and of the kedro-viz site."""
+
+import functools
+import json
+import shutil
+import subprocess
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1400,1000"),
+    *("--enable-logging=stderr", "--v=0"),
+)
+PATIENCE = 90  # seconds after which a browser that hangs is stopped
+NODES = ("align_bars", "compute_features", "make_folds", "fit_regimes", "train_agents", "run_backtest", "write_report")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="Needs Chromium: install the package `chromium` to run this test."),
+]
+
+
+def rendered(address, folder, milliseconds):
+    """Return the page as the browser has it after some virtual time, and what it printed to the console."""
+    looked = subprocess.run(  # noqa: S603 - our own command
+        [
+            CHROMIUM,
+            *FLAGS,
+            f"--user-data-dir={folder}",
+            f"--virtual-time-budget={milliseconds}",
+            "--dump-dom",
+            address,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    return looked.stdout, [line for line in looked.stderr.splitlines() if "CONSOLE" in line]
+
+
+@pytest.fixture(scope="module")
+def site(finished, tmp_path_factory):
+    """The site of `kedro viz build`, its address and its folder."""
+    project = finished.copy(tmp_path_factory.mktemp("site"))
+    built = project.kedro("viz", "build", "--include-previews", KEDRO_ENV="smoke")
+    assert built.returncode == 0, built.stdout + built.stderr
+    folder = project.path / "build"
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+        thread.join()
+
+
+def test_every_figure_of_the_report_is_drawn_without_an_error(finished, tmp_path):
+    page, console = rendered(finished.artifact("08_reporting/report.html").as_uri(), tmp_path, 15_000)
+    assert console == []
+    figures = page.count('id="data-')
+    assert figures >= 8
+    assert page.count('class="plot js-plotly-plot"') == figures  # Plotly's class comes with the drawing
+
+
+def test_the_site_shows_the_pipeline(site, tmp_path):
+    address, _ = site
+    page, _ = rendered(address, tmp_path, 8_000)
+    assert [name for name in NODES if name not in page] == []
+
+
+def test_the_site_shows_figures_and_metrics(site):
+    _, folder = site
+    nodes = [json.loads(path.read_text()) for path in (folder / "api" / "nodes").iterdir()]
+    shown = {(node.get("filepath") or "").rpartition("/")[2]: node for node in nodes}
+    equity = shown["equity.json"]
+    assert equity["preview_type"] == "PlotlyPreview"
+    assert {"data", "layout"} <= set(equity["preview"])
+    assert shown["drawdown.json"]["preview_type"] == "PlotlyPreview"
+    assert shown["metrics.json"]["preview_type"] == "JSONPreview"
+    assert "sharpe" in json.loads(shown["metrics.json"]["preview"])["agent"]
+    assert shown["positions.parquet"]["preview_type"] == "TablePreview"
+
+
+def test_the_site_previews_the_metrics_beside_the_graph(site, tmp_path):
+    address, folder = site
+    nodes = (folder / "api" / "nodes").iterdir()
+    (node,) = [path.name for path in nodes if "08_reporting/metrics.json" in path.read_text()]
+    page, _ = rendered(f"{address}/?pid=__default__&sid={node}", tmp_path, 8_000)
+    assert "metrics.json" in page
+    assert "max_drawdown" in page
