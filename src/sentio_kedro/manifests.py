@@ -68,8 +68,8 @@ _UPSTREAM: dict[str, tuple[str, ...]] = {
     "backtest": ("ingestion", "features", "cross_validation", "regimes", "training"),
     "reporting": ("backtest",),
 }
-# How a result is computed, not what it is: changing these keeps the artifacts.
-_WITHOUT_EFFECT = frozenset({"training.device", "training.workers", "training.threads", "training.checkpoint_updates"})
+WITHOUT_EFFECT = frozenset({"training.device", "training.workers", "training.threads", "training.checkpoint_updates"})
+"""Parameters that say how a result is computed, not what it is: changing them keeps the artifacts."""
 
 
 class StaleArtifactsError(ValueError):
@@ -159,7 +159,7 @@ def expected_manifest(stage: str, bars_hash: str, parameters: Mapping[str, Any])
     shaping = {
         name: value
         for name, value in parameters.items()
-        if name not in _WITHOUT_EFFECT and any(_within(name, section) for section in _SHAPED_BY[stage])
+        if name not in WITHOUT_EFFECT and any(_within(name, section) for section in _SHAPED_BY[stage])
     }
     upstream = {
         name: expected_manifest(name, bars_hash, parameters).digest for name in upstream_stages(stage, parameters)

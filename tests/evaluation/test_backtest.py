@@ -18,7 +18,7 @@ from sentio_kedro.config import (
     SignalParameters,
     TradingParameters,
 )
-from sentio_kedro.evaluation.backtest import backtest_agent, backtest_folds
+from sentio_kedro.evaluation.backtest import backtest_agent, backtest_folds, walk_forward
 from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
 from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
 from sentio_kedro.market.indicators import compute_features
@@ -207,3 +207,11 @@ def test_the_latest_fold_decides_unless_another_is_named() -> None:
     assert [agent.name for agent in choose_agents(AGENTS, 0)] == ["fold_0/seed_0", "fold_0/seed_1"]
     with pytest.raises(ValueError, match=r"`signals.fold` must be one of \[0, 1\], was 5"):
         choose_agents(AGENTS, 5)
+
+
+def test_only_folds_that_train_on_the_past_are_one_path() -> None:
+    past = [replace(fold, train=(Segment(0, fold.test[0].start - 1),)) for fold in FOLDS]
+    assert walk_forward(past)
+    assert not walk_forward(list(reversed(past)))
+    later = replace(FOLDS[0], train=(Segment(0, 100), Segment(250, 290)))  # combinatorial, one test group
+    assert not walk_forward([later, FOLDS[1]])

@@ -48,6 +48,17 @@ def test_an_agent_that_never_changes_its_action_raises_an_alarm(make_run: MakeRu
     ]
 
 
+def test_an_agent_that_stops_trading_half_way_raises_an_alarm(make_run: MakeRun) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    mine = accounts["account"] == "seed_1"
+    late = accounts["row"] > accounts["row"].quantile(0.25)
+    accounts.loc[mine & late, ["turnover", "commission", "spread"]] = 0.0
+    accounts.loc[mine & late, "return"] = accounts.loc[mine & late, "price_pnl"]
+    (alarm,) = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
+    assert alarm.startswith("seed_1 did not trade in the last 75% of the bars")
+
+
 def test_accounts_that_do_not_add_up_raise_an_alarm(make_run: MakeRun) -> None:
     frames = make_run()
     accounts = frames.accounts.copy()

@@ -80,7 +80,7 @@ def backtest_folds(
     by_fold = {fold.number: _agents_of(fold.number, agents) for fold in folds}
     same_symbols(list(agents.values()), bars.symbols)
     market = market_tensors(bars, features, np.ones((len(bars.timestamps), 1)))
-    joined = all(a.test[-1].stop <= b.test[0].start for a, b in pairwise(folds))
+    joined = walk_forward(folds)
     with torch.no_grad(), one_thread():
         walks = _walk_all(folds, by_fold, market, bars, trading, parameters, periods_per_year, joined=joined)
     return _frames(walks, bars, folds)
@@ -102,7 +102,7 @@ def _walk_all(
     account: AccountState | None = None
     for fold in folds:
         for segment in fold.test:
-            _refuse_seen(by_fold[fold.number], bars, segment, walk_forward=joined)
+            _refuse_seen(by_fold[fold.number], bars, segment, joined=joined)
             fresh = account is None or not joined
             cash = torch.full((len(by_fold[fold.number]) + 1,), parameters.initial_cash, dtype=torch.float64)
             begin = open_accounts(cash, len(bars.symbols)) if fresh or account is None else account
@@ -111,6 +111,12 @@ def _walk_all(
     first, last = min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test)
     walks.append(_walk_baselines(Segment(first, last), market, bars, trading, parameters, periods_per_year))
     return walks
+
+
+def walk_forward(folds: Sequence[Fold]) -> bool:
+    """Whether folds follow each other in time and train on the past alone, so that their tests join to one path."""
+    ordered = all(first.test[-1].stop <= second.test[0].start for first, second in pairwise(folds))
+    return ordered and all(part.stop <= fold.test[0].start for fold in folds for part in fold.train)
 
 
 def backtest_agent(
@@ -148,8 +154,8 @@ def _agents_of(fold: int, agents: Mapping[str, AgentBundle]) -> list[AgentBundle
     return found
 
 
-def _refuse_seen(agents: Sequence[AgentBundle], bars: AlignedBars, rows: Segment, *, walk_forward: bool) -> None:
-    if not walk_forward:  # combinatorial folds train on both sides of a test block; its rows were purged
+def _refuse_seen(agents: Sequence[AgentBundle], bars: AlignedBars, rows: Segment, *, joined: bool) -> None:
+    if not joined:  # combinatorial folds train on both sides of a test block; its rows were purged
         return
     for agent in agents:
         refuse_seen_bars(agent.spec, stamp(bars, rows.start + 1), stamp(bars, rows.stop))

@@ -12,6 +12,7 @@ from sentio_kedro.evaluation.frames import BASELINES, RunFrames
 IDENTITY_TOLERANCE = 1e-9
 SUSPICIOUS_SHARPE = 5.0
 LOST = 0.99
+IDLE_SHARE = 0.5
 TITLES = {
     "agent": "Agent, median",
     "buy_and_hold": "Buy and hold",
@@ -39,6 +40,10 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
             found.append(f"{name} never traded: its figures say nothing about skill.")
         elif len(taken) == 1:
             found.append(f"{name} always took the action {taken[0]!r}: it learnt a constant, not a strategy.")
+        elif (idle := _idle_share(account)) > IDLE_SHARE:
+            found.append(
+                f"{name} did not trade in the last {idle:.0%} of the bars: perhaps the drawdown limit left it nothing."
+            )
     ledger = frames.accounts["price_pnl"] - frames.accounts["commission"] - frames.accounts["spread"]
     broken = (frames.accounts["return"] - ledger).abs() > IDENTITY_TOLERANCE * (1.0 + ledger.abs())
     if broken.any():
@@ -55,6 +60,12 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
     if agent["max_drawdown"] > LOST:
         found.append("The median agent lost nearly everything.")
     return found
+
+
+def _idle_share(account: pd.DataFrame) -> float:
+    """Share of an account's rows after its last trade."""
+    traded = account["turnover"].to_numpy() > 0.0
+    return float(traded[::-1].argmax() / len(traded))
 
 
 def _actions_taken(actions: pd.DataFrame, account: str) -> list[str]:

@@ -40,15 +40,16 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> 
     if mlflow.active_run() is None:
         return None
     uri: str | None = None
-    with optional_tracking(), TemporaryDirectory() as folder:
+    with optional_tracking(), TemporaryDirectory() as scratch:
+        folder = Path(scratch) / MODEL_NAME
         for name, agent in agents.items():
-            agent.save(Path(folder) / name)
+            agent.save(folder / name)
         example = newest_bars(agents, aligned_bars)
         signals = newest_signals(list(agents.values()), aligned_from_frame(example), SignalParameters(replay_bars=1))
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(PACKAGE / "serving" / "model.py"),
-            artifacts={"agents": folder},
+            artifacts={"agents": str(folder)},
             code_paths=[str(PACKAGE)],
             signature=infer_signature(example, signals, params={"equity": SignalParameters().equity}),
             pip_requirements=pinned_requirements(),

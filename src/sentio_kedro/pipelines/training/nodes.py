@@ -9,7 +9,6 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-from pydantic import TypeAdapter
 
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle, code_hash
@@ -23,6 +22,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.manifests import WITHOUT_EFFECT, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.regimes import RegimeModel
@@ -115,10 +115,11 @@ def _log_agent(curve: list[dict[str, float]], about: dict[str, float]) -> None:
 
 def describe_origin(parameters: AgentParameters, bars: str) -> dict[str, str]:
     """Hash what made the agents: bars, parameters and the package's code."""
-    sections = TypeAdapter(AgentParameters).dump_python(parameters, mode="json")
+    sections = flatten_parameters(vars(parameters))
+    shaping = {name: value for name, value in sections.items() if name not in WITHOUT_EFFECT}
     return {
         "bars": bars,
-        "parameters": hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest(),
+        "parameters": hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest(),
         "code": code_hash(Path(sentio_kedro.__file__).parent),
     }
 
