@@ -24,6 +24,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from sentio_kedro.agent.memory import keep_freed_memory
 from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
 from sentio_kedro.agent.rollout import Rollout, Windows, collect, cut_windows
 from sentio_kedro.agent.update import Targets, UpdateReport, minibatch_loss, targets, update, value_scale
@@ -65,7 +66,7 @@ def measure(replicas: int, rounds: int, device: torch.device) -> dict[str, float
     generator = torch.Generator(device).manual_seed(1)
     market = random_market(device)
     network = build_network(NETWORK, SHAPE, torch.Generator().manual_seed(2)).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-5, foreach=True)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-5, fused=True)
     context = receptive_field(NETWORK) - 1
     seconds = []
     for _ in range(rounds + 1):
@@ -98,6 +99,7 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     device = torch.device(arguments.device)
+    keep_freed_memory()
     result: dict[str, Any] = dict(measure(16, arguments.rounds, device))
     result["replicas"] = {str(count): measure(count, arguments.rounds, device) for count in (1, 64)}
     if arguments.peer:

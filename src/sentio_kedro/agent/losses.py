@@ -39,9 +39,12 @@ def quantile_huber(predicted: Tensor, target: Tensor, kappa: float) -> Tensor:
     """
     error = target[..., None] - predicted
     size = error.abs()
-    huber = torch.where(size <= kappa, 0.5 * error * error / kappa, size - 0.5 * kappa)
+    near = size.clamp_max(kappa)
+    huber = near * (size - 0.5 * near)  # kappa times the loss: quadratic up to kappa, linear beyond
     tau = quantile_levels(predicted.shape[-1], predicted)
-    return ((tau - (error < 0).to(tau.dtype)).abs() * huber).mean(-1)
+    below = (error < 0).to(tau.dtype)
+    weight = torch.addcmul(tau, below, 1.0 - 2.0 * tau)  # tau above the quantile, 1 - tau below
+    return (weight * huber).mean(-1) / kappa
 
 
 def lower_tail_mean(quantiles: Tensor, alpha: float) -> Tensor:

@@ -265,9 +265,11 @@ def rising(raw: Tensor) -> Tensor:
     Returns:
         ``[..., Q]`` rising; their mean is ``raw``'s first entry.
     """
-    steps = F.softplus(raw[..., 1:]) * (4.0 / raw.shape[-1])
-    ladder = F.pad(steps.cumsum(-1), (1, 0))
-    return raw[..., :1] + ladder - ladder.mean(-1, keepdim=True)
+    count = raw.shape[-1]
+    # step i lifts the quantiles above it; less the mean over quantiles, so that the centre is their mean
+    above = torch.ones(count - 1, count, dtype=raw.dtype, device=raw.device).triu(1)
+    lift = (above - above.mean(-1, keepdim=True)) * (3.0 / count)
+    return raw[..., :1] + (F.elu(raw[..., 1:]) + 1.0) @ lift  # elu + 1 is positive, and cheaper than softplus
 
 
 class PolicyNetwork(nn.Module):

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.memory import keep_freed_memory
 from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.selection import scores
@@ -140,6 +141,7 @@ def train_population(
         What ``train_agent`` returns, by fold and seed.
     """
     training = parameters.training
+    keep_freed_memory()
     workers = count_workers(training, len(studies) * training.seeds)
     threads = torch.get_num_threads()
     torch.set_num_threads(training.threads or (1 if workers > 1 else threads))

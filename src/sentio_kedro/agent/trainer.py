@@ -146,7 +146,7 @@ def new_member(study: TrainingSet, key: MemberKey, parameters: AgentParameters, 
     mean, deviation = study.scaler()
     network.encoder.set_scaler(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
     network.to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=parameters.training.learning_rate, eps=1e-5, foreach=True)
+    optimiser = torch.optim.Adam(network.parameters(), lr=parameters.training.learning_rate, eps=1e-5, fused=True)
     return Member(network, optimiser)
 
 

@@ -34,7 +34,13 @@ def must_shrink(account: AccountState, close: Tensor, parameters: TradingParamet
     return exposure > DRIFT_TOLERANCE * cap[..., None]
 
 
-def legal_actions(account: AccountState, close: Tensor, tradable: Tensor, parameters: TradingParameters) -> Tensor:
+def legal_actions(
+    account: AccountState,
+    close: Tensor,
+    tradable: Tensor,
+    parameters: TradingParameters,
+    levels: Tensor | None = None,
+) -> Tensor:
     """Combine the layers.
 
     Args:
@@ -42,12 +48,13 @@ def legal_actions(account: AccountState, close: Tensor, tradable: Tensor, parame
         close: ``[..., A]`` prices of that bar.
         tradable: ``[..., A]`` whether the asset has that bar.
         parameters: Limits.
+        levels: What ``level_mask`` returns, from a caller that asks at every step.
 
     Returns:
         ``[..., A, actions]`` bool; each row has at least one legal action.
     """
     free = tradable & account.alive[..., None]
-    levels = level_mask(parameters, close.shape[-1], close)
+    levels = level_mask(parameters, close.shape[-1], close) if levels is None else levels
     stays = ~must_shrink(account, close, parameters) | ~free
     return torch.cat([stays[..., None], free[..., None] & levels], dim=-1)
 

@@ -135,9 +135,7 @@ def project(current: Tensor, target: Tensor, limit: Tensor) -> Tensor:
     Returns:
         ``[..., A]`` positions to order, between ``current`` and ``target``.
     """
-    same_side = current * target > 0
-    smaller = torch.minimum(current.abs(), target.abs()) * target.sign()
-    reduced = torch.where(same_side, smaller, torch.zeros_like(target))
+    reduced = target.clamp(current.clamp_max(0.0), current.clamp_min(0.0))  # between flat and what is held
     increase = target - reduced
     room = limit - reduced.abs().sum(-1)
     factor = (room / increase.abs().sum(-1).clamp_min(1e-12)).clamp(0.0, 1.0)

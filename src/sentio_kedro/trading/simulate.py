@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.action_masks import legal_actions, level_mask
 from sentio_kedro.trading.execution import AccountState, BarPair, Decision, Fill, execute
 
 RUIN = 1e-9  # of the first equity; what is below counts as nothing
@@ -89,9 +89,10 @@ def simulate(
         Accounts after the last fill, and the ledger of all steps ``[S, ...]``.
     """
     fills: list[Fill] = []
+    levels = level_mask(parameters, prices.close.shape[-1], prices.close)
     for step in range(prices.close.shape[0]):
         close = prices.close[step]
-        legal = legal_actions(account, close, prices.tradable[step], parameters)
+        legal = legal_actions(account, close, prices.tradable[step], parameters, levels)
         decision = policy(step, account, close, legal)
         bars = BarPair(close, prices.next_open[step], prices.next_close[step], prices.next_tradable[step])
         account, fill = execute(account, decision, bars, parameters)
