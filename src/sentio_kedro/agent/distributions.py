@@ -18,23 +18,32 @@ def masked_log_probabilities(logits: Tensor, legal: Tensor) -> Tensor:
     Returns:
         ``[..., actions]`` log probabilities; about ``ILLEGAL`` where illegal, with no gradient to those logits.
     """
+    return normalised(masked_logits(logits, legal))
+
+
+def masked_logits(logits: Tensor, legal: Tensor) -> Tensor:
+    """Put ``ILLEGAL`` where an action is not legal; float32 or wider."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    masked = torch.where(legal, wide, ILLEGAL)
-    shifted = masked - masked.amax(-1, keepdim=True).detach()
-    return shifted - shifted.exp().sum(-1, keepdim=True).log()  # log_softmax wakes all threads for a few numbers
+    return torch.where(legal, wide, ILLEGAL)
 
 
-def sample_actions(log_probabilities: Tensor, noise: Tensor) -> Tensor:
+def normalised(logits: Tensor) -> Tensor:
+    """Log probabilities of logits over the last dimension: log_softmax, which wakes all threads for a few numbers."""
+    shifted = logits - logits.amax(-1, keepdim=True).detach()
+    return shifted - shifted.exp().sum(-1, keepdim=True).log()
+
+
+def sample_actions(logits: Tensor, noise: Tensor) -> Tensor:
     """Sample by the Gumbel-max rule.
 
     Args:
-        log_probabilities: ``[..., actions]``.
+        logits: ``[..., actions]`` masked, normalised or not.
         noise: ``[..., actions]`` standard Gumbel draws.
 
     Returns:
         ``[...]`` action indices.
     """
-    return (log_probabilities + noise).argmax(-1)
+    return (logits + noise).argmax(-1)
 
 
 def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:

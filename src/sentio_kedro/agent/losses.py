@@ -42,8 +42,8 @@ def quantile_huber(predicted: Tensor, target: Tensor, kappa: float) -> Tensor:
     near = size.clamp_max(kappa)
     huber = near * (size - 0.5 * near)  # kappa times the loss: quadratic up to kappa, linear beyond
     tau = quantile_levels(predicted.shape[-1], predicted)
-    below = (error < 0).to(tau.dtype)
-    weight = torch.addcmul(tau, below, 1.0 - 2.0 * tau)  # tau above the quantile, 1 - tau below
+    half = tau.new_tensor(0.5)
+    weight = torch.addcmul(half, error.detach().sign(), tau - half)  # tau above the quantile, 1 - tau below
     return (weight * huber).mean(-1) / kappa
 
 

@@ -8,7 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.distributions import gumbel_noise, masked_log_probabilities, sample_actions
+from sentio_kedro.agent.distributions import (
+    gumbel_noise,
+    masked_log_probabilities,
+    masked_logits,
+    normalised,
+    sample_actions,
+)
 from sentio_kedro.agent.networks import Head, PolicyNetwork
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -95,9 +101,9 @@ class SamplingPolicy:
         """Sample one action per asset."""
         seen = account_features(account, close, self.parameters)
         hidden = self.head.hidden(self.projected[step], seen)
-        log_probabilities = masked_log_probabilities(self.head.logits(hidden, self.posterior[step]), legal)
-        action = sample_actions(log_probabilities, self.noise[step])
-        self.memory.append((seen, legal, action, log_probabilities, self.head.value(hidden), account.alive))
+        logits = masked_logits(self.head.logits(hidden, self.posterior[step]), legal)
+        action = sample_actions(logits, self.noise[step])
+        self.memory.append((seen, legal, action, logits, hidden, account.alive))
         return decode(action, self.levels)
 
 
@@ -135,9 +141,9 @@ def collect(
 
     seen = account_features(end, windows.final_close, parameters)
     bootstrap = network.head.value(network.head.hidden(projected[-1], seen)) * value_scale
-    account, legal, action, log_probabilities, values, alive = (
-        torch.stack(column) for column in zip(*policy.memory, strict=True)
-    )
+    account, legal, action, logits, hidden, alive = (torch.stack(column) for column in zip(*policy.memory, strict=True))
+    values = network.head.value(hidden)
+    log_probabilities = normalised(logits)
     survived = torch.cat([alive[1:], end.alive[None]])
     dtype = projected.dtype
     alive = alive[..., None].to(dtype).expand_as(values)
