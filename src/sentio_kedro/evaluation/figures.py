@@ -30,11 +30,13 @@ from sentio_kedro.evaluation.training_figures import generalisation_figure, trai
 from sentio_kedro.trading.performance import drawdown, sharpe_ratio
 
 LEAST_WINDOW = 2
+AXIS_MARGIN = 0.05  # of a decade
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 CAPTIONS = {
     "equity": "Value of 1 invested at the first unseen bar, net of costs, on a log axis: the agents' median at each "
-    "bar, the range of their seeds, and the baselines. Shaded where the market was not in its calmest regime.",
+    "bar, the range of their seeds, and the baselines. Shaded where the market was not in its calmest regime. "
+    "Random actions may fall below the axis.",
     "drawdown": "Loss from the highest value so far; the starting capital counts as a peak.",
     "rolling_sharpe": "Sharpe ratio of a trailing window, annualised: how steady the result is, not how sure.",
     "monthly_returns": "Return of each calendar month, net of costs, median of seeds; the first and last month may be "
@@ -90,7 +92,9 @@ def equity_figure(frames: RunFrames) -> go.Figure:
     add_regime_shading(figure, frames)
     add_agent_and_baselines(figure, equity, frames, ".3f")
     add_fold_borders(figure, frames)
-    figure.update_yaxes(type="log", tickformat=".3~g", minor={"showgrid": False}, dtick=None)
+    shown = np.log10(equity.drop(columns="random").to_numpy())  # random actions fall far below what else is to be seen
+    span = [float(shown.min()) - AXIS_MARGIN, float(shown.max()) + AXIS_MARGIN]
+    figure.update_yaxes(type="log", tickformat=".3~g", minor={"showgrid": False}, dtick=None, range=span)
     return figure
 
 
