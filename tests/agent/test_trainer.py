@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sentio_kedro.agent import trainer
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.networks import receptive_field
+from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import count_workers, train_agent, train_population, visible_bars
 from sentio_kedro.agent.trainer import (
@@ -165,13 +166,24 @@ def test_test_blocks_between_train_rows_are_blanked() -> None:
         assert np.array_equal(seen.close[part.start : part.stop], bars.close[part.start : part.stop])
 
 
-def test_the_checkpoint_with_the_best_validation_score_is_kept() -> None:
+@pytest.mark.parametrize(("validation", "chosen"), [((1.0, 2.0), 1), ((2.0, 1.0), 0)])
+def test_the_checkpoint_with_the_best_validation_score_is_kept(
+    monkeypatch: pytest.MonkeyPatch, validation: tuple[float, float], chosen: int
+) -> None:
+    weights: list[dict[str, Tensor]] = []
+
+    def judged(networks: list[PolicyNetwork], *_: object) -> list[float]:
+        weights.append({name: value.clone() for name, value in networks[0].state_dict().items()})
+        return [10.0 * validation[1 - (len(weights) - 1)], validation[len(weights) - 1]]  # train says the contrary
+
+    monkeypatch.setattr(trainer, "scores", judged)
     study = make_study()
     market = study.market().to(torch.device("cpu"), torch.float32)
     member = train_member(study, MemberKey(0, 0, 0), PARAMETERS, market, Memory(), Killer(PATIENT))
-    scores = [row["validation_sharpe"] for row in member.curve if "validation_sharpe" in row]
-    assert len(scores) == TRAINING.validations
-    assert member.best_score == max(scores)
+    assert member.best_score == 2.0
+    assert len(weights) == TRAINING.validations
+    assert all(torch.equal(member.best[name], weights[chosen][name]) for name in member.best)
+    assert not all(torch.equal(member.best[name], weights[1 - chosen][name]) for name in member.best)
 
 
 def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
