@@ -1,17 +1,16 @@
 """The allocator is told, where there is one to tell."""
 
+import platform
 import sys
 
 import pytest
-import torch
 
 from sentio_kedro.agent.memory import keep_freed_memory
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's allocator is Linux's")
-def test_glibc_takes_the_settings_and_tensors_keep_working() -> None:
-    assert keep_freed_memory() in {True, False}  # musl has no mallopt
-    assert torch.ones(2_000_000).sum().item() == 2_000_000
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+def test_glibc_takes_the_settings() -> None:
+    assert keep_freed_memory() is True
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,8 @@ KEPT = 512 << 20  # bytes that may stay with the process once freed
 def keep_freed_memory() -> bool:
     """Let glibc keep freed memory instead of handing it back, which costs a page fault per 4 KiB at the next use.
 
-    Tensors of a few megabytes come and go thousands of times in a training; without this, a sixth of it is spent on
-    zeroing fresh pages. Does nothing where the C library is not glibc.
+    Tensors of a few megabytes come and go thousands of times in a training. Does nothing where the C library is not
+    glibc.
 
     Returns:
         Whether the allocator was told.
