@@ -32,7 +32,7 @@ from sentio_kedro.config import (
 from sentio_kedro.evaluation.learning import Forgetful, LearningResult, PlantedMarket, measure_learning
 
 CONFIGURATION = Path(__file__).parents[1] / "conf" / "base"
-PLANTED_TRADING = {"levels": [-1, 0, 1], "max_drawdown": 1.0, "costs": {"commission_bps": 1, "half_spread_bps": 1}}
+PLANTED_TRADING = {"preset": "proportional", "levels": [-1, 0, 1], "costs": {"commission_bps": 1, "half_spread_bps": 1}}
 
 
 def read_parameters(changes: list[str]) -> tuple[FeatureParameters, RegimeParameters, AgentParameters]:
@@ -40,7 +40,7 @@ def read_parameters(changes: list[str]) -> tuple[FeatureParameters, RegimeParame
     raw: dict[str, Any] = {}
     for name in ("features", "regimes", "training"):
         raw |= yaml.safe_load((CONFIGURATION / f"parameters_{name}.yml").read_text())
-    raw["trading"] |= PLANTED_TRADING
+    raw["trading"] = PLANTED_TRADING
     for change in changes:
         path, _, value = change.partition("=")
         *sections, key = path.split(".")

@@ -72,7 +72,7 @@ def measure(replicas: int, rounds: int, device: torch.device) -> dict[str, float
     for _ in range(rounds + 1):
         began = time.perf_counter()
         starts = torch.randint(context, BARS - STEPS - 1, (WINDOWS,), generator=generator, device=device)
-        windows = cut_windows(market, starts, STEPS, context)
+        windows = cut_windows(market, starts, STEPS, context, TRADING)
         rollout = collect(network, windows, replicas, value_scale(training.gamma), TRADING, generator)
         learned = targets(rollout, training)
         update(network, optimiser, _loss(network, windows, rollout, learned, training), WINDOWS, training, generator)

@@ -45,7 +45,8 @@ SECTIONS: dict[str, Any] = {
 _SHAPED_BY: dict[str, tuple[str, ...]] = {
     "ingestion": ("ingestion",),
     "features": ("features",),
-    # The spans of a row depend on the network, the filter's memory and the episode's length.
+    # The spans of a row depend on the network, the filter's memory, the episode's length, the look-backs of masks and
+    # costs, and the latency of orders.
     "cross_validation": (
         "cross_validation",
         "network.layers",
@@ -53,6 +54,11 @@ _SHAPED_BY: dict[str, tuple[str, ...]] = {
         "network.convolution",
         "regimes.memory",
         "training.episode_bars",
+        "trading.costs.half_spread",
+        "trading.costs.spread_bars",
+        "trading.masks.kelly_bars",
+        "trading.masks.kelly_fraction",
+        "trading.orders.latency_bars",
     ),
     "regimes": ("regimes",),
     "training": ("trading", "network", "training"),

@@ -51,10 +51,10 @@ class Bars(pa.DataFrameModel):
         low: Lowest price.
         close: Last price.
         volume: Shares or coins traded.
-        dividend: Cash per share.
-        split: Ratio of new to old shares.
-        spread: Fraction of the mid price.
-        funding: Funding rate of the bar.
+        dividend: Cash per share, after the bar's split; empty counts as 0.
+        split: New shares per old share; empty counts as 1.
+        spread: Full quoted spread, fraction of the mid price; empty counts as 0.
+        funding: Funding rate of the bar, paid by longs to shorts; empty counts as 0.
     """
 
     timestamp: Any
@@ -64,10 +64,10 @@ class Bars(pa.DataFrameModel):
     low: float
     close: float
     volume: float
-    dividend: float | None
-    split: float | None
-    spread: float | None
-    funding: float | None
+    dividend: float | None = pa.Field(nullable=True)
+    split: float | None = pa.Field(nullable=True)
+    spread: float | None = pa.Field(nullable=True)
+    funding: float | None = pa.Field(nullable=True)
 
     class Config:
         """Numbers that arrive as text are read as numbers."""

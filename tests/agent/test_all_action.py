@@ -17,8 +17,12 @@ from sentio_kedro.agent.rollout import Windows, cut_windows
 from sentio_kedro.agent.update import update, value_scale
 from sentio_kedro.config import CostParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.accounts import Decision, open_accounts
 from sentio_kedro.trading.action_masks import HOLD
-from sentio_kedro.trading.execution import BarPair, Decision, execute, open_accounts
+from sentio_kedro.trading.environment import hold_positions
+from sentio_kedro.trading.execution import execute
+from sentio_kedro.trading.tape import FIXED, Tape
+from sentio_kedro.trading.view import look
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(
@@ -33,7 +37,7 @@ Markets = Callable[..., MarketTensors]
 
 
 def windows_of(market: MarketTensors, steps: int = STEPS) -> Windows:
-    return cut_windows(market, torch.tensor([10, 20, 25]), steps, CONTEXT)
+    return cut_windows(market, torch.tensor([10, 20, 25]), steps, CONTEXT, TRADING)
 
 
 def grid_of(windows: Windows, trading: TradingParameters = TRADING, seed: int = 0) -> PositionGrid:
@@ -55,13 +59,14 @@ def level_of(grid: PositionGrid, window: int, replica: int, asset: int) -> int:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_each_asset_meets_each_level_once_per_bar(market: Markets, seed: int) -> None:
     grid = grid_of(windows_of(market(assets=3)), seed=seed)
-    position = grid.account[..., 0]  # in units of what the drawdown limit leaves: [S + 1, W, P, A]
-    expected = torch.tensor(sorted(TRADING.levels), dtype=DOUBLE)[:, None].expand(STEPS + 1, 3, 4, 3)
-    torch.testing.assert_close(position.sort(dim=2).values, expected)
+    position, left = grid.account[..., 0], grid.account[..., 3]  # position in units of what is left: [S + 1, W, P, A]
     for window in range(3):
-        for replica in range(4):
-            for asset in range(3):
-                held = TRADING.levels[level_of(grid, window, replica, asset)]
+        for asset in range(3):
+            assert sorted(level_of(grid, window, replica, asset) for replica in range(4)) == [0, 1, 2, 3]
+            for replica in range(4):
+                level = TRADING.levels[level_of(grid, window, replica, asset)]
+                room = left[0, window, replica, asset].item()
+                held = max(-room, min(level, room)) / max(room, 0.05)  # a level beyond the cap stands for the cap
                 assert position[:, window, replica, asset].tolist() == pytest.approx([held] * (STEPS + 1))
 
 
@@ -90,33 +95,29 @@ def test_rewards_equal_executing_one_action_at_a_time(market: Markets) -> None:
     """Each asset's action by itself, the others held, from an account built again from its description."""
     windows = windows_of(closed_market(market))
     grid = grid_of(windows)
-    prices, share = windows.prices, TRADING.gross_limit / 2
+    share = TRADING.gross_limit / 2
     for step in range(STEPS):
         for window in range(3):
-            close = prices.close[step, window]  # [1, A]
-            bars = BarPair(close, *(x[step, window] for x in prices[2:]))
+            tape = windows.tape._asdict().items()
+            row = Tape(*(x if x is None or name in FIXED else x[step, window] for name, x in tape))
             for replica in range(4):
                 left = grid.account[step, window, replica, 0, 3].item()
                 drawdown = 0.3 - left * 0.3 * (1.0 - TRADING.drawdown_rung) if left < 1.0 else 0.0
-                position = torch.tensor(
-                    [[TRADING.levels[level_of(grid, window, replica, asset)] * share * left for asset in range(2)]],
-                    dtype=DOUBLE,
-                )
+                wanted = [TRADING.levels[level_of(grid, window, replica, asset)] * share for asset in range(2)]
+                position = torch.tensor([wanted], dtype=DOUBLE).clamp(-share * left, share * left)
                 account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-                account = account._replace(
-                    shares=position / close,
-                    cash=1.0 - position.sum(-1),
-                    peak_equity=account.equity / (1.0 - drawdown),
-                )
+                account = account._replace(peak_equity=account.equity / (1.0 - drawdown))
+                account = hold_positions(account, position, row.close)
+                view = look(account, row, TRADING)
                 for asset in range(2):
                     for action in range(5):
                         hold = torch.ones(1, 2, dtype=torch.bool)
                         hold[0, asset] = action == HOLD
                         level = torch.zeros(1, 2, dtype=DOUBLE)
                         level[0, asset] = [0.0, *TRADING.levels][action]
-                        _, fill = execute(account, Decision(level, hold), bars, TRADING)
+                        _, fill = execute(account, view, Decision(level, hold), row, TRADING)
                         net = (fill.price_pnl - fill.commission - fill.spread)[0, asset].item()
-                        reward = net / (windows.volatility[step, window, 0, asset].item() * share)
+                        reward = net / windows.unit[step, window, 0, asset].item()
                         assert grid.rewards[step, window, replica, asset, action].item() == pytest.approx(
                             reward, abs=1e-9
                         )
@@ -144,7 +145,7 @@ def slow_values(
                 for replica in range(replicas):
                     place = (step, window, replica, asset)
                     level = level_of(grid, window, replica, asset)
-                    fills = bool(windows.prices.next_tradable[step, window, 0, asset])
+                    fills = bool(windows.tape.fillable[step, window, 0, asset])
                     chances = learned.log_probabilities[place].exp().tolist()
                     quality = []
                     for action in range(actions):
@@ -226,8 +227,8 @@ def test_a_few_updates_find_a_planted_pattern(lively: Build, market: Markets) ->
         open=torch.cat([close[:1], close[:-1]]),
         volatility=torch.full_like(close, 0.01),
     )
-    windows = cut_windows(planted, torch.arange(10, 50, 4), 4, CONTEXT)
     trading = TradingParameters(costs=CostParameters(commission_bps=0, half_spread_bps=0))
+    windows = cut_windows(planted, torch.arange(10, 50, 4), 4, CONTEXT, trading)
     training = TrainingParameters(windows=10, minibatches=2, epochs=2, entropy=0.01, gamma=0.5)
     network = lively(assets=1, features=1, layers=1)
     with torch.no_grad():

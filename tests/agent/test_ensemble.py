@@ -15,10 +15,13 @@ from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParamet
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.environment import account_features
-from sentio_kedro.trading.execution import AccountState, Decision, open_accounts
-from sentio_kedro.trading.simulate import gather_prices, simulate
+from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.simulate import Record, simulate
+from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.view import View, look
 
 DOUBLE = torch.float64
 TRADING = TradingParameters()
@@ -30,54 +33,63 @@ Markets = Callable[..., MarketTensors]
 class Remembering:
     """Always asks for one level, and remembers whose account it was shown."""
 
+    inputs: Record = ()
+
     def __init__(self, level: float, hold: bool = False) -> None:
         self.level, self.hold = level, hold
         self.cash: list[float] = []
 
-    def __call__(self, step: int, account: AccountState, close: torch.Tensor, legal: torch.Tensor) -> Decision:
+    def decide(self, inputs: Record, account: AccountState, view: View, legal: torch.Tensor) -> tuple[Decision, Record]:
         assert legal.shape == (*account.shares.shape, 4)
+        assert view.position.shape == view.cap.shape == account.shares.shape
         self.cash += account.cash.tolist()
-        return Decision(torch.full_like(account.shares, self.level), torch.full(account.shares.shape, self.hold))
+        level = torch.full_like(account.shares, self.level)
+        return Decision(level, torch.full(account.shares.shape, self.hold)), ()
 
 
-def test_each_account_gets_its_own_policys_decision() -> None:
+def tape_of(whole: MarketTensors, start: int, stop: int) -> Tape:
+    return make_tape(whole, torch.arange(start, stop)[:, None], TRADING)
+
+
+def test_each_account_gets_its_own_policys_decision(market: Markets) -> None:
     policies = [Remembering(1.0), Remembering(-1.0), Remembering(0.0, hold=True)]
     account = open_accounts(torch.tensor([10.0, 20.0, 30.0, 40.0], dtype=DOUBLE), 2)
-    close = torch.ones(1, 2, dtype=DOUBLE)
-    legal = legal_actions(account, close, torch.ones(1, 2, dtype=torch.bool), TRADING)
-    decision = SideBySide(list(zip(policies, (1, 2, 1), strict=True)))(0, account, close, legal)
+    row = tape_of(market(), 10, 11).step(0)
+    view = look(account, row, TRADING)
+    legal = legal_actions(account, view, row, TRADING)
+    decision, _ = SideBySide(list(zip(policies, (1, 2, 1), strict=True))).decide((), account, view, legal)
     assert decision.level.tolist() == [[1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0], [0.0, 0.0]]
     assert decision.hold.tolist() == [[False, False], [False, False], [False, False], [True, True]]
     assert [policy.cash for policy in policies] == [[10.0], [20.0, 30.0], [40.0]]
 
 
 def test_side_by_side_walks_like_each_agent_alone(market: Markets) -> None:
-    prices = gather_prices(market(), torch.arange(10, 16)[:, None])
+    tape = tape_of(market(), 10, 16)
     together, _ = simulate(
-        prices,
+        tape,
         SideBySide([(Remembering(1.0), 1), (Remembering(-1.0), 1)]),
         open_accounts(torch.ones(2, dtype=DOUBLE), 2),
         TRADING,
     )
     for index, level in enumerate((1.0, -1.0)):
-        alone, _ = simulate(prices, Remembering(level), open_accounts(torch.ones(1, dtype=DOUBLE), 2), TRADING)
+        alone, _ = simulate(tape, Remembering(level), open_accounts(torch.ones(1, dtype=DOUBLE), 2), TRADING)
         assert together.equity[index].item() == alone.equity.item()
 
 
 def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) -> None:
-    prices = gather_prices(market(), torch.arange(10, 16)[:, None])
+    tape = tape_of(market(), 10, 16)
     policies = [Remembering(1.0), Remembering(-1.0)]
-    account, fill = simulate(
-        prices,
-        SideBySide([(policy, 1) for policy in policies], last_step=5),
+    leave = torch.tensor([[False, False]] * 5 + [[True, True]])
+    account, (fill, _) = simulate(
+        tape,
+        SideBySide([(policy, 1) for policy in policies], leave),
         open_accounts(torch.ones(2, dtype=DOUBLE), 2),
         TRADING,
     )
     assert (fill.shares[4] != 0.0).all()
     assert (account.shares == 0.0).all()
-    assert len(policies[0].cash) == 5  # nobody is asked at the last step
     account, _ = simulate(
-        prices, SideBySide([(policy, 1) for policy in policies]), open_accounts(torch.ones(2, dtype=DOUBLE), 2), TRADING
+        tape, SideBySide([(policy, 1) for policy in policies]), open_accounts(torch.ones(2, dtype=DOUBLE), 2), TRADING
     )
     assert (account.shares != 0.0).all()
 
@@ -128,7 +140,8 @@ def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Mar
     posteriors = [whole.posterior, whole.posterior.flip(-1)]
     policy = agents_policy([bundle_of(agent) for agent in agents], whole, posteriors, 12, 30)
     account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
-    _, fill = simulate(gather_prices(whole, torch.arange(12, 30)[:, None]), policy, account, TRADING)
+    _, (fill, record) = simulate(tape_of(whole, 12, 30), policy, account, TRADING)
+    assert record[0].shape == (18, 2, 2)  # actions
     returns = fill.equity / fill.equity_before - 1.0
     context = receptive_field(SIZES) - 1
     for index, (agent, posterior) in enumerate(zip(agents, posteriors, strict=True)):
@@ -143,14 +156,15 @@ def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Mar
 def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(lively: Build, market: Markets) -> None:
     whole, members = market(), [lively(seed=seed) for seed in (7, 8, 9)]
     policy = agents_policy([bundle_of(members)], whole, [whole.posterior], 20, 21)
-    account, close = open_accounts(torch.ones(1, dtype=DOUBLE), 2), whole.close[20][None]
-    legal = legal_actions(account, close, whole.tradable[20][None], TRADING)
+    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), tape_of(whole, 20, 21).step(0)
+    view = look(account, row, TRADING)
+    legal = legal_actions(account, view, row, TRADING)
     legal[0, 1, 3] = False
     expected = torch.zeros(2, 4, dtype=DOUBLE)
     for network in members:
         projected = network.head.project(network.encoder(whole.features[None, :21], 1)[0, 0], whole.posterior[20])
-        hidden = network.head.hidden(projected, account_features(account, close, TRADING)[0])
+        hidden = network.head.hidden(projected, account_features(account, view, TRADING)[0])
         logits = network.head.logits(hidden, whole.posterior[20]).masked_fill(~legal[0], float("-inf"))
         expected += logits.softmax(-1) / 3
-    found = policy.probabilities(0, account, close, legal)[0]
+    found = policy.probabilities(tuple(x[0] for x in policy.inputs), account, view, legal)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # a bundle keeps its weights in float32

@@ -1,6 +1,7 @@
 """Train paths: members miss different parts, and windows come from train rows and the generator alone."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,12 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.agent.paths import PathSampler, TrainingSet, member_segments
+from sentio_kedro.agent.population import visible_bars
 from sentio_kedro.agent.rollout import Windows
-from sentio_kedro.config import FeatureColumn, ResamplingParameters, TrainingParameters
-from sentio_kedro.market.bars import AlignedBars
+from sentio_kedro.config import FeatureColumn, ResamplingParameters, TradingParameters, TrainingParameters
+from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.market.resampling import resample
+from sentio_kedro.market.sessions import market_clock
+from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.market.tensors import MarketTensors
 
 ROWS, STEPS, CONTEXT = 120, 5, 6
 TRAIN = (Segment(30, 42), Segment(60, 67))
@@ -63,7 +68,8 @@ def sampler(block_bars: int, wild: bool = False, windows: int = 6) -> PathSample
 
 
 def flat(windows: Windows) -> list[torch.Tensor]:
-    return [x for part in windows for x in (part if isinstance(part, tuple) else (part,))]
+    parts = [x for part in windows for x in (part if isinstance(part, tuple) else (part,))]
+    return [x for part in parts if part is not None for x in (part if isinstance(part, tuple) else (part,))]
 
 
 def rows_of(segments: list[Segment] | tuple[Segment, ...]) -> set[int]:
@@ -124,7 +130,7 @@ def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
     other = one.draw(np.random.default_rng(6))
     assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(again), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(fresh), strict=True))
-    assert not torch.equal(first.prices.close, other.prices.close)
+    assert not torch.equal(first.tape.close, other.tape.close)
 
 
 def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> None:
@@ -135,16 +141,16 @@ def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> No
     for seed in range(25):
         drawn = one.draw(np.random.default_rng(seed))
         for window in range(6):
-            start = known[tuple(drawn.prices.close[:, window, 0].flatten().tolist())]
+            start = known[tuple(drawn.decisions.close[:, window, 0].flatten().tolist())]
             starts.add(start)
-            assert torch.equal(drawn.final_close[window, 0], close[start + STEPS])
+            assert torch.equal(drawn.tape.close[-1, window, 0], close[start + STEPS])
     assert starts == set(range(30, 42 - STEPS + 1)) | set(range(60, 67 - STEPS + 1))
 
 
 def test_replay_draws_each_start_equally_often() -> None:
     one = sampler(0, windows=400)
     close = study().market().close.float()
-    first = torch.cat([one.draw(np.random.default_rng(seed)).prices.close[0, :, 0, 0] for seed in range(3)])
+    first = torch.cat([one.draw(np.random.default_rng(seed)).decisions.close[0, :, 0, 0] for seed in range(3)])
     counts = torch.stack([(first == close[row, 0]).sum() for row in [*range(30, 38), *range(60, 63)]])
     assert counts.sum() == 1200
     expected = 1200 / 11
@@ -157,7 +163,7 @@ def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
     close = study().market().close.float()
     drawn = one.draw(np.random.default_rng(0))
     allowed = {close[row, 0].item() for row in range(30, 33)}
-    assert set(drawn.prices.close[0, :, 0, 0].tolist()) <= allowed
+    assert set(drawn.decisions.close[0, :, 0, 0].tolist()) <= allowed
 
 
 @pytest.mark.parametrize("block_bars", [0, 8])
@@ -166,25 +172,25 @@ def test_windows_have_their_decisions_and_their_context(block_bars: int) -> None
     assert drawn.features.shape == (6, CONTEXT + STEPS + 1, 2, 2)
     assert drawn.features.dtype == torch.float32
     assert drawn.posterior.shape == (STEPS + 1, 6, 1, 2)
-    assert drawn.prices.close.shape == (STEPS, 6, 1, 2)
+    assert drawn.decisions.close.shape == (STEPS, 6, 1, 2)
     torch.testing.assert_close(drawn.posterior.sum(-1), torch.ones(STEPS + 1, 6, 1))
 
 
 def test_resampled_windows_follow_each_other_on_one_path_behind_its_warm_up() -> None:
     drawn = sampler(8).draw(np.random.default_rng(1))
     assert longest_lookback(COLUMNS) > 1
-    assert drawn.prices.tradable.all()
-    assert drawn.final_tradable.all()
+    assert drawn.decisions.tradable.all()
+    assert drawn.tape.tradable[-1].all()
     assert (drawn.features[..., 1] != 0.0).all()  # no bar of the context is still warming up
-    assert torch.equal(drawn.prices.close[0, 1:], drawn.final_close[:-1])
+    assert torch.equal(drawn.decisions.close[0, 1:], drawn.tape.close[-1, :-1])
     told = drawn.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)[:, :, None]  # log return of each bar after a decision
-    direct = (drawn.prices.next_close / drawn.prices.close).log()
+    direct = (drawn.decisions.next_close / drawn.decisions.close).log()
     torch.testing.assert_close(told, direct, rtol=0, atol=1e-5)  # features belong to the path's own bars
 
 
 def test_resampled_paths_are_made_of_train_rows_alone() -> None:
     drawn = sampler(8, wild=True).draw(np.random.default_rng(2))
-    direct = (drawn.prices.next_close / drawn.prices.close).log()
+    direct = (drawn.decisions.next_close / drawn.decisions.close).log()
     assert direct.abs().max() < 0.021  # other rows move by 2
 
 
@@ -210,3 +216,86 @@ def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
     assert mean[0] == 3.0
     assert deviation[0] == 1.0
     assert np.isfinite(mean).all()
+
+
+def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors, np.ndarray]:
+    """A path of ``one`` and the source row of each of its bars."""
+    how = one.parameters.resampling
+    assert one.relative is not None
+    _, source = resample(
+        one.relative, one.segments, length, how.block_bars, how.random_signs, np.random.default_rng(seed), one.levels
+    )
+    return one._resampled(length, np.random.default_rng(seed)), source
+
+
+def sampler_of(some: TrainingSet) -> PathSampler:
+    how = TrainingParameters(
+        windows=4, minibatches=1, episode_bars=STEPS, resampling=ResamplingParameters(block_bars=8)
+    )
+    return PathSampler(some, TRAIN, how, CONTEXT, torch.device("cpu"))
+
+
+def test_the_clock_of_a_path_is_that_of_its_source_bars() -> None:
+    calm = study()
+    gaps = np.arange(ROWS) // 7 * np.timedelta64(3, "h")  # seven bars, then three hours more
+    bars = replace(calm.bars, timestamps=calm.bars.timestamps + gaps)
+    trading = TradingParameters(calendar="24/7")
+    market, source = drawn_path(sampler_of(replace(calm, bars=bars, trading=trading)), 200, 3)
+    clock = market_clock(bars.timestamps, "24/7")
+    assert len(set(clock.elapsed[1:].round(6))) == 2
+    np.testing.assert_allclose(market.elapsed, clock.elapsed[source], rtol=1e-6)
+    np.testing.assert_array_equal(market.minutes_since_open, clock.minutes_since_open[source])
+    np.testing.assert_array_equal(market.minutes_to_close, clock.minutes_to_close[source])
+    same = (np.diff(source) == 1) & (np.diff(clock.session[source]) == 0)
+    np.testing.assert_array_equal(np.diff(market.session) == 0, same)
+    assert (np.diff(market.session) >= 0).all()
+    np.testing.assert_allclose(market.daily_volatility, market.volatility * clock.bars_per_session**0.5, rtol=1e-6)
+    assert clock.bars_per_session != 48.0  # what the path's own stamps would say
+
+
+@pytest.mark.parametrize("resampled", [True, False])
+def test_a_path_and_the_history_are_told_what_trading_asks_for(resampled: bool) -> None:
+    calm = study()
+    spread = np.random.default_rng(0).random((ROWS, 2)) / 100.0
+    trading = TradingParameters(costs={"half_spread": "bars"}, masks={"no_short": ["B"]})
+    asking = replace(calm, bars=replace(calm.bars, spread=spread), trading=trading)
+    market, source = drawn_path(sampler_of(asking), 99, 1) if resampled else (asking.market(), np.arange(ROWS))
+    np.testing.assert_allclose(market.spread, spread[source], rtol=1e-6)
+    assert market.shortable is not None
+    assert market.shortable.tolist() == [True, False]
+    assert drawn_path(sampler_of(calm), 99, 1)[0].spread is None
+    assert calm.market().spread is None
+
+
+@pytest.mark.parametrize("end", [35, 64, 75])
+def test_an_asset_ends_on_a_path_where_its_end_was_drawn(end: int) -> None:
+    calm = study()
+    gone = (np.arange(ROWS) >= end)[:, None] & np.array([False, True])
+    bars = calm.bars.without(gone)
+    market, source = drawn_path(sampler_of(replace(calm, bars=bars)), 300, 2)
+    assert market.delisted is not None
+    expected = np.stack([np.zeros(300, dtype=bool), source == end], axis=1)
+    assert expected.any() == (end < 70)  # rows after the train rows are never drawn
+    np.testing.assert_array_equal(market.delisted, expected)
+    np.testing.assert_array_equal(market.present[:, 1], source < end)
+    assert drawn_path(sampler_of(calm), 300, 2)[0].delisted is None
+
+
+def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
+    calm = study()
+    split, dividend = np.ones((ROWS, 2)), np.zeros((ROWS, 2))
+    split[50, 0], split[95, 1], dividend[48, 1], split[116, 0] = 2.0, 3.0, 0.5, 7.0
+    bars = replace(calm.bars, split=split, dividend=dividend, spread=np.ones((ROWS, 2)), funding=np.ones((ROWS, 2)))
+    fold = Fold(0, (Segment(20, 40), Segment(60, 90)), (Segment(100, 110),), (Segment(44, 52),))
+    seen, features = visible_bars(bars, calm.features, fold, Spans(input=4, reward=1, episode=2))
+    hidden = np.r_[0:17, 41:57, 91:97]
+    assert len(seen.timestamps) == len(features) == 111
+    np.testing.assert_array_equal(seen.present.all(axis=1), ~np.isin(np.arange(111), hidden))
+    assert seen.split is not None
+    assert seen.dividend is not None
+    assert np.argwhere(np.nan_to_num(seen.split, nan=1.0) != 1.0).tolist() == [[57, 0], [97, 1]]
+    assert (seen.split[57, 0], seen.split[97, 1], seen.dividend[57, 1]) == (2.0, 3.0, 0.5)
+    assert set(seen.columns()) == set(bars.columns())
+    for name, column in seen.columns().items():
+        assert np.isnan(column[hidden]).all(), name
+    assert replace(calm, fold=fold, bars=seen, features=features).market().delisted is None

@@ -8,22 +8,24 @@ import torch
 from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
 from sentio_kedro.agent.rollout import EnsemblePolicy, Rollout, Windows, collect, cut_windows
 from sentio_kedro.agent.update import Targets, minibatch_loss, targets
-from sentio_kedro.config import CostParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config import CostParameters, MaskParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.action_masks import HOLD, decode, legal_actions, level_tensor
-from sentio_kedro.trading.environment import account_features
-from sentio_kedro.trading.execution import BarPair, execute, open_accounts
-from sentio_kedro.trading.simulate import gather_prices
+from sentio_kedro.trading.environment import account_features, hold_positions
+from sentio_kedro.trading.execution import execute
+from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.view import look
 
 DOUBLE = torch.float64
-TRADING = TradingParameters(max_drawdown=0.3)
+TRADING = TradingParameters(max_drawdown=0.3, initial_cash=1.0)
 STEPS, CONTEXT = 6, 8
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
 
 
 def windows_of(market: MarketTensors, starts: tuple[int, ...] = (10, 20, 25)) -> Windows:
-    return cut_windows(market, torch.tensor(starts), STEPS, CONTEXT)
+    return cut_windows(market, torch.tensor(starts), STEPS, CONTEXT, TRADING)
 
 
 def rolled(network: PolicyNetwork, windows: Windows, seed: int = 0, trading: TradingParameters = TRADING) -> Rollout:
@@ -39,11 +41,11 @@ def test_a_window_holds_its_context_its_decisions_and_the_bar_after(market: Mark
     cut = windows_of(whole)
     assert torch.equal(cut.features[1], whole.features[12:27])  # 8 before 20, 6 decisions, 1 after
     assert torch.equal(cut.posterior[:, 1, 0], whole.posterior[20:27])
-    assert torch.equal(cut.volatility[:, 1, 0], whole.volatility[20:26])
-    assert torch.equal(cut.prices.close[:, 1, 0], whole.close[20:26])
-    assert torch.equal(cut.prices.next_open[:, 1, 0], whole.open[21:27])
-    assert torch.equal(cut.prices.next_close[:, 1, 0], whole.close[21:27])
-    assert torch.equal(cut.final_close[1, 0], whole.close[26])
+    assert torch.equal(cut.unit[:, 1, 0], whole.volatility[20:26] * 0.5)  # two assets share the gross limit
+    assert torch.equal(cut.decisions.close[:, 1, 0], whole.close[20:26])
+    assert torch.equal(cut.decisions.open[:, 1, 0], whole.open[21:27])
+    assert torch.equal(cut.decisions.next_close[:, 1, 0], whole.close[21:27])
+    assert torch.equal(cut.tape.close[-1, 1, 0], whole.close[26])
 
 
 def test_the_first_minibatch_has_ratio_one_and_no_divergence(lively: Build, market: Markets) -> None:
@@ -102,38 +104,32 @@ def test_an_asset_that_cannot_be_traded_is_only_held(lively: Build, market: Mark
 
 
 def test_only_legal_actions_are_taken_and_remembered_with_their_probability(lively: Build, market: Markets) -> None:
-    trading = TradingParameters(levels=[-1.0, 0.0, 1.0], max_position=0.3, gross_limit=1.0)  # levels +-1 are too much
-    rollout = rolled(lively(), windows_of(market()), trading=trading)
+    trading = TradingParameters(masks=MaskParameters(no_short=["*"]))
+    whole = market()._replace(shortable=torch.zeros(2, dtype=torch.bool))
+    rollout = rolled(lively(), cut_windows(whole, torch.tensor([10, 20, 25]), STEPS, CONTEXT, trading), trading=trading)
     assert rollout.legal.gather(-1, rollout.action[..., None]).all()
-    assert not rollout.legal[..., [1, 3]].any()
+    assert not rollout.legal[1:, ..., 1][rollout.account[1:, ..., 0] >= 0.0].any()  # nobody goes short
     assert (rollout.log_probabilities.exp().sum(-1) - 1.0).abs().max() < 1e-9
 
 
 def test_rewards_and_account_features_are_those_of_the_actions_taken(lively: Build, market: Markets) -> None:
     """Walk one account again by hand from its remembered first position."""
-    network, windows = lively(), windows_of(market())
+    whole = market()
+    network, windows = lively(), windows_of(whole)
     rollout = rolled(network, windows)
-    levels = level_tensor(TRADING, windows.prices.close)
     window, replica = 1, 2
-    close = windows.prices.close[:, window, 0]
+    tape = make_tape(whole, torch.arange(20, 26)[:, None], TRADING)
+    levels = level_tensor(TRADING, tape.close)
     account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    shares = rollout.account[0, window, replica, :, 0] * 0.5 / close[0]
-    held = (torch.expm1(rollout.account[0, window, replica, :, 2] / 0.2)).round()
-    cash = account.cash - (shares * close[0]).sum()
-    account = account._replace(shares=shares[None], cash=cash, bars_held=held[None])
+    account = hold_positions(account, rollout.account[0, window, replica, :, 0][None] * 0.5, tape.close[0])
     for step in range(STEPS):
-        place = (step, window, replica)
-        torch.testing.assert_close(rollout.account[place], account_features(account, close[step][None], TRADING)[0])
-        bars = BarPair(
-            close[step][None],
-            windows.prices.next_open[step, window],
-            windows.prices.next_close[step, window],
-            windows.prices.next_tradable[step, window],
-        )
+        place, row = (step, window, replica), tape.step(step)
+        view = look(account, row, TRADING)
+        torch.testing.assert_close(rollout.account[place], account_features(account, view, TRADING)[0])
         equity = account.equity
-        account, fill = execute(account, decode(rollout.action[place][None], levels), bars, TRADING)
+        account, fill = execute(account, view, decode(rollout.action[place][None], levels), row, TRADING)
         net = (fill.price_pnl - fill.commission - fill.spread) / equity
-        torch.testing.assert_close(rollout.rewards[place], (net / (windows.volatility[step, window] * 0.5))[0])
+        torch.testing.assert_close(rollout.rewards[place], (net / windows.unit[step, window])[0])
 
 
 def test_an_account_that_dies_leaves_the_rollout_from_then_on(lively: Build, market: Markets) -> None:
@@ -141,7 +137,8 @@ def test_an_account_that_dies_leaves_the_rollout_from_then_on(lively: Build, mar
     whole.close[22:] *= 50.0  # whoever is short here is ruined, whoever holds nothing is not
     whole.open[22:] *= 50.0
     trading = TradingParameters(levels=[-1.0, 0.0], costs=CostParameters(commission_bps=0, half_spread_bps=0))
-    rollout = rolled(lively(actions=3), windows_of(whole), trading=trading)
+    windows = cut_windows(whole, torch.tensor([10, 20, 25]), STEPS, CONTEXT, trading)
+    rollout = rolled(lively(actions=3), windows, trading=trading)
     assert (rollout.alive[0] == 1.0).all()
     assert torch.equal(rollout.alive[1:], rollout.survived[:-1])
     assert 0.0 < rollout.survived[-1, 1].mean() < 1.0
@@ -162,32 +159,18 @@ def test_values_and_bootstrap_are_in_units_of_reward(lively: Build, market: Mark
 def test_the_bootstrap_is_the_value_of_the_state_after_the_last_step(lively: Build, market: Markets) -> None:
     """A window that is one step longer visits that state as a decision."""
     network, whole = lively(), market()
-    short = cut_windows(whole, torch.tensor([10, 20]), 1, CONTEXT)
-    whole_steps = cut_windows(whole, torch.tensor([10, 20]), 2, CONTEXT)
+    short = cut_windows(whole, torch.tensor([10, 20]), 1, CONTEXT, TRADING)
+    whole_steps = cut_windows(whole, torch.tensor([10, 20]), 2, CONTEXT, TRADING)
     rollout = collect(network, short, 3, 1.0, TRADING, torch.Generator().manual_seed(0))
 
-    class Replay:
-        """Repeats the first action, then looks."""
-
-        def __call__(self, step, account, close, legal):  # type: ignore[no-untyped-def]
-            self.seen = account_features(account, close, TRADING)
-            return decode(rollout.action[0], level_tensor(TRADING, close))
-
-    replay = Replay()
-    start_shares = rollout.account[0, ..., 0] * 0.5 / short.prices.close[0]
+    first, second = whole_steps.tape.step(0), whole_steps.tape.step(1)
     account = open_accounts(torch.ones(2, 3, dtype=DOUBLE), 2)
-    account = account._replace(
-        shares=start_shares,
-        cash=1.0 - (start_shares * short.prices.close[0]).sum(-1),
-        bars_held=(start_shares != 0.0).to(DOUBLE),
-    )
-    prices = whole_steps.prices
-    legal = legal_actions(account, prices.close[0], prices.tradable[0], TRADING)
-    bars = BarPair(prices.close[0], prices.next_open[0], prices.next_close[0], prices.next_tradable[0])
-    account, _ = execute(account, replay(0, account, prices.close[0], legal), bars, TRADING)
-    replay(1, account, prices.close[1], legal)
+    account = hold_positions(account, rollout.account[0, ..., 0] * 0.5, first.close)
+    decision = decode(rollout.action[0], level_tensor(TRADING, first.close))
+    account, _ = execute(account, look(account, first, TRADING), decision, first, TRADING)
+    seen = account_features(account, look(account, second, TRADING), TRADING)
     embedding = network.encoder(whole_steps.features, 3).detach()[:, 1][:, None]  # the bar after the first decision
-    hidden = network.head.hidden(network.head.project(embedding, whole_steps.posterior[1]), replay.seen)
+    hidden = network.head.hidden(network.head.project(embedding, whole_steps.posterior[1]), seen)
     torch.testing.assert_close(rollout.bootstrap, network.head.value(hidden).detach())
 
 
@@ -204,19 +187,21 @@ def test_an_ensemble_averages_probabilities_and_takes_the_likeliest(market: Mark
         def logits(self, hidden: torch.Tensor, posterior: torch.Tensor) -> torch.Tensor:
             return self.answer.expand(*hidden.shape[:-1], 4)
 
-    whole = market()
-    rows = torch.tensor([[10]])
-    prices = gather_prices(whole, rows)
+    row = make_tape(market(), torch.tensor([[10]]), TRADING).step(0)
     # Log probabilities would average to action 3, votes to action 0, probabilities to action 1.
     heads = [Fixed(0.5, 0.3, 1e-9, 0.2), Fixed(0.5, 0.3, 1e-9, 0.2), Fixed(1e-9, 0.58, 0.2, 0.22)]
     projected = [torch.zeros(1, 1, 2, 1, dtype=DOUBLE)] * 3
     policy = EnsemblePolicy(heads, projected, torch.ones(1, 1, 2, dtype=DOUBLE), TRADING)  # type: ignore[arg-type]
     account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    legal = legal_actions(account, prices.close[0], prices.tradable[0], TRADING)
-    mean = policy.probabilities(0, account, prices.close[0], legal)
+    view = look(account, row, TRADING)
+    legal = legal_actions(account, view, row, TRADING)
+    inputs = tuple(x[0] for x in policy.inputs)
+    mean = policy.probabilities(inputs, account, view, legal)
     assert mean[0, 0].tolist() == pytest.approx([1.0 / 3, 1.18 / 3, 0.2 / 3, 0.62 / 3], abs=1e-6)
-    decision = policy(0, account, prices.close[0], legal)
+    decision, (action, _) = policy.decide(inputs, account, view, legal)
     assert decision.level.tolist() == [[-1.0, -1.0]]
+    assert action.tolist() == [[1, 1]]
     legal[0, 1, 1] = False
-    assert policy(0, account, prices.close[0], legal).hold.tolist() == [[False, True]]
-    assert [action.tolist() for action in policy.actions] == [[[1, 1]], [[1, 0]]]
+    decision, (action, _) = policy.decide(inputs, account, view, legal)
+    assert decision.hold.tolist() == [[False, True]]
+    assert action.tolist() == [[1, 0]]

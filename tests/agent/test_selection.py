@@ -12,10 +12,13 @@ from sentio_kedro.agent.selection import chunk_length, chunk_starts, judge, scor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.accounts import Decision, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.environment import account_features
-from sentio_kedro.trading.execution import BarPair, Decision, execute, open_accounts
+from sentio_kedro.trading.execution import execute
+from sentio_kedro.trading.market_facts import make_tape
 from sentio_kedro.trading.performance import sharpe_ratio
+from sentio_kedro.trading.view import look
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(max_drawdown=0.3)
@@ -45,21 +48,20 @@ def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, sto
     account = open_accounts(torch.ones(1, dtype=DOUBLE), market.assets)
     returns = []
     for row in range(start, stop):
-        close = market.close[row][None]
-        legal = legal_actions(account, close, market.tradable[row][None], TRADING)
+        facts = make_tape(market, torch.tensor([[row]]), TRADING).step(0)
+        view = look(account, facts, TRADING)
+        legal = legal_actions(account, view, facts, TRADING)
         chances = torch.zeros(market.assets, 4, dtype=DOUBLE)
         for network in networks:
             embedding = network.encoder(market.features[None, : row + 1], 1)[0, 0]
             projected = network.head.project(embedding, market.posterior[row])
-            hidden = network.head.hidden(projected, account_features(account, close, TRADING)[0])
+            hidden = network.head.hidden(projected, account_features(account, view, TRADING)[0])
             logits = network.head.logits(hidden, market.posterior[row]).masked_fill(~legal[0], float("-inf"))
             chances += logits.softmax(-1) / len(networks)
         action = chances.argmax(-1)
         level = torch.tensor([[[0.0, -1.0, 0.0, 1.0][index] for index in action.tolist()]], dtype=DOUBLE)
-        after = row + 1
-        bars = BarPair(close, market.open[after][None], market.close[after][None], market.tradable[after][None])
         before = account.equity
-        account, _ = execute(account, Decision(level, (action == 0)[None]), bars, TRADING)
+        account, _ = execute(account, view, Decision(level, (action == 0)[None]), facts, TRADING)
         returns.append(account.equity / before - 1.0)
     return torch.cat(returns)
 

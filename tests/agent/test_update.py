@@ -22,7 +22,7 @@ def training(**changes: object) -> TrainingParameters:
 
 
 def experience(network: PolicyNetwork, market: MarketTensors) -> tuple[Windows, Rollout]:
-    windows = cut_windows(market, torch.tensor([10, 17, 25]), 5, 8)
+    windows = cut_windows(market, torch.tensor([10, 17, 25]), 5, 8, TRADING)
     return windows, collect(network, windows, 4, value_scale(0.9), TRADING, torch.Generator().manual_seed(0))
 
 

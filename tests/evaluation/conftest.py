@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentio_kedro.evaluation.frames import BASELINES, RunFacts, RunFrames
+from sentio_kedro.evaluation.attribution import ledger_net
+from sentio_kedro.evaluation.frames import BASELINES, COLUMNS, RunFacts, RunFrames
+from sentio_kedro.trading.action_masks import LAYERS
 
-FOLDS, FOLD_ROWS, FIRST_ROW, SEEDS, SYMBOLS = 4, 500, 600, 2, ("BTC", "ETH")
+FOLDS, FOLD_ROWS, FIRST_ROW, SEEDS, REGIMES, SYMBOLS = 4, 500, 600, 2, 3, ("BTC", "ETH")
 PERIODS_PER_YEAR = 365.0 * 48.0
 
 MakeRun = Callable[..., RunFrames]
@@ -29,14 +31,20 @@ def _accounts(rng: np.random.Generator, names: list[str], drift: dict[str, float
         exposure = rng.choice([-1.0, 0.0, 1.0], count) if name.startswith("seed_") else np.ones(count)
         turnover = np.abs(np.diff(exposure, prepend=0.0))
         price_pnl = exposure * market + drift.get(name, 0.0)
-        commission, spread = 1e-4 * turnover, 5e-5 * turnover
         frame = pd.DataFrame({"row": rows, "timestamp": _times(rows), "fold": (rows - FIRST_ROW) // FOLD_ROWS})
         frame["account"] = name
-        frame["return"] = price_pnl - commission - spread
-        frame["equity"] = 1e6 * (1.0 + frame["return"]).cumprod()
         frame["gross_exposure"], frame["net_exposure"] = np.abs(exposure), exposure
         frame["turnover"], frame["price_pnl"] = turnover, price_pnl
-        frame["commission"], frame["spread"], frame["capped"] = commission, spread, 0.0
+        frame["commission"], frame["spread"], frame["impact"] = 1e-4 * turnover, 5e-5 * turnover, 3e-5 * turnover
+        frame["borrow"] = 1e-6 * np.maximum(-exposure, 0.0)
+        frame["financing"], frame["funding"] = -2e-6 * (exposure == 0.0), 5e-7 * exposure  # interest earned when flat
+        frame["dividends"], frame["shortfall"] = np.where(rows % 400 == 0, 1e-3 * exposure, 0.0), 0.0
+        frame["return"] = ledger_net(frame)
+        frame["equity"] = 1e6 * (1.0 + frame["return"]).cumprod()
+        ordered = (turnover > 0.0).astype(float)
+        frame["ordered"], frame["capped"] = ordered, ordered * (rows % 4 == 0)
+        frame["projected"], frame["headroom"] = ordered * (rows % 20 == 0), 1.0
+        frame["called"], frame["regime"] = False, (rows // 170) % REGIMES
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -61,6 +69,7 @@ def _trades(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
                     "bars": leave - entry,
                     "pnl": pnl,
                     "return": pnl / 1e6,
+                    "cost": 3.6e-4,
                 }
             )
         )
@@ -110,13 +119,38 @@ def _actions(seeds: int) -> pd.DataFrame:
 
 def _posteriors(rng: np.random.Generator) -> pd.DataFrame:
     rows = FIRST_ROW + np.arange(FOLDS * FOLD_ROWS)
-    state = (rows // 170) % 3
-    posterior = rng.dirichlet([0.3] * 3, len(rows)) * 0.4 + 0.6 * np.eye(3)[state]
+    state = (rows // 170) % REGIMES
+    posterior = rng.dirichlet([0.3] * REGIMES, len(rows)) * 0.4 + 0.6 * np.eye(REGIMES)[state]
     frame = pd.DataFrame({"timestamp": _times(rows), "fold": (rows - FIRST_ROW) // FOLD_ROWS})
-    return frame.assign(**{f"state_{index}": posterior[:, index] for index in range(3)})
+    return frame.assign(**{f"state_{index}": posterior[:, index] for index in range(REGIMES)})
 
 
-@pytest.fixture
+def _masks(seeds: int) -> pd.DataFrame:
+    rows = [
+        (f"seed_{seed}", fold, regime, layer, 0.02 * place * (1 + regime) * (place % 3 > 0), 100 + 10 * regime)
+        for seed in range(seeds)
+        for fold in range(FOLDS)
+        for regime in range(REGIMES)
+        for place, layer in enumerate(LAYERS)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS["masks"]))
+
+
+def _robustness(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
+    rows = []
+    for seed in range(seeds):
+        values = {"cost": [0.5, 1.0, 1.5, 2.0, 3.0], "latency": range(4), "start": [0, 7, 29, 113], "path": range(20)}
+        for kind, settings in values.items():
+            for value in settings:
+                sharpe = {"cost": 3.0 - 2.0 * value, "latency": 1.0 - 0.3 * value, "start": 1.0}.get(kind, 0.5)
+                sharpe += rng.normal(0.0, 1.0 if kind == "path" else 0.05)
+                measures = (sharpe, 0.2 * sharpe, 0.1 * sharpe, 0.1, 0.3)
+                rows.append((kind, float(value), f"seed_{seed}", *measures, 1.8 * (value if kind == "cost" else 1.0)))
+        rows.append(("break_even", 1.4 + 0.1 * seed, f"seed_{seed}", 0.0, 0.0, 0.0, 0.1, 0.3, 1.8 * (1.4 + 0.1 * seed)))
+    return pd.DataFrame(rows, columns=list(COLUMNS["robustness"]))
+
+
+@pytest.fixture(scope="session")
 def make_run() -> MakeRun:
     """Return a function that makes the frames; ``drift`` adds a return per bar to accounts by name."""
 
@@ -126,13 +160,21 @@ def make_run() -> MakeRun:
         accounts = _accounts(rng, names, drift or {})
         curves, agents = _training(rng, seeds)
         return RunFrames(
-            accounts, _positions(accounts), _trades(rng, names), _actions(seeds), _posteriors(rng), curves, agents
+            accounts=accounts,
+            positions=_positions(accounts),
+            trades=_trades(rng, names),
+            actions=_actions(seeds),
+            regime_posteriors=_posteriors(rng),
+            training_curves=curves,
+            agent_table=agents,
+            masks=_masks(seeds),
+            robustness=_robustness(rng, seeds),
         )
 
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def facts() -> RunFacts:
     """Facts of the synthetic run."""
     return RunFacts(PERIODS_PER_YEAR, "survivorship_biased", episode_bars=64, train_bars=9_000)

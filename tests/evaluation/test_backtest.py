@@ -1,6 +1,8 @@
 """The out-of-sample test: one accounting, joined folds, nothing that was seen in training."""
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,15 +17,19 @@ from sentio_kedro.config import (
     FeatureColumn,
     IngestionParameters,
     NetworkParameters,
+    RobustnessParameters,
     SignalParameters,
     TradingParameters,
 )
+from sentio_kedro.evaluation import backtest
 from sentio_kedro.evaluation.backtest import backtest_agent, backtest_folds, walk_forward
 from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
+from sentio_kedro.evaluation.walks import walk_rows
 from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.serving.decisions import choose_agents, newest_signals
+from sentio_kedro.trading.action_masks import LAYERS
 
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
 COLUMNS = [FeatureColumn(name="r1", indicator="log_return"), FeatureColumn(name="r3", indicator="log_return", bars=3)]
@@ -32,6 +38,9 @@ REGIMES = {
     "stationary": [2 / 3, 1 / 3], "memory": 16,
 }  # fmt: skip
 BARS, FIRST = 300, 150
+QUICK = BacktestParameters(
+    robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+)
 FOLDS = [Fold(0, (), (), (Segment(FIRST, 220),)), Fold(1, (), (), (Segment(220, BARS - 1),))]
 LIMITS = TradingParameters(max_drawdown=0.08, costs=CostParameters(commission_bps=5, half_spread_bps=3))
 
@@ -79,7 +88,7 @@ def features_fixture(bars: AlignedBars) -> Floats:
 
 @pytest.fixture(scope="module", name="frames")
 def frames_fixture(bars: AlignedBars, features: Floats) -> dict[str, pd.DataFrame]:
-    return backtest_folds(bars, features, FOLDS, AGENTS, LIMITS, BacktestParameters(), 17520.0)
+    return backtest_folds(bars, features, FOLDS, AGENTS, LIMITS, QUICK, 17520.0)
 
 
 def test_every_account_walks_every_test_row_once(frames: dict[str, pd.DataFrame]) -> None:
@@ -94,6 +103,7 @@ def test_returns_are_price_profits_less_costs_for_every_account(frames: dict[str
     accounts = frames["accounts"]
     ledger = accounts["price_pnl"] - accounts["commission"] - accounts["spread"]
     assert np.allclose(accounts["return"], ledger, rtol=0, atol=1e-12)
+    assert (accounts[["impact", "borrow", "financing", "funding", "dividends", "shortfall"]] == 0.0).all(axis=None)
     traded = accounts["turnover"] > 0
     paid = (accounts["commission"] + accounts["spread"])[traded]
     assert np.allclose(paid / accounts["turnover"][traded], 8e-4)  # every account, baselines included
@@ -142,7 +152,7 @@ def test_costs_only_take(bars: AlignedBars, features: Floats) -> None:
     final = {}
     for name, trading in (("free", free), ("paying", paying)):
         agents = agents_of(*(make_agent(fold, 0, trading) for fold in (0, 1)))
-        frames = backtest_folds(bars, features, FOLDS, agents, trading, BacktestParameters(), 17520.0)
+        frames = backtest_folds(bars, features, FOLDS, agents, trading, QUICK, 17520.0)
         final[name] = frames["accounts"].groupby("account")["equity"].last()
     assert (final["paying"] < final["free"]).all()
 
@@ -151,9 +161,7 @@ def test_prices_after_a_row_change_nothing_before_it(frames: dict[str, pd.DataFr
     later = 230
     factor = np.where(np.arange(BARS) > later, 3.0, 1.0)[:, None]
     changed = replace(bars, **{name: getattr(bars, name) * factor for name in ("open", "high", "low", "close")})
-    again = backtest_folds(
-        changed, compute_features(changed, COLUMNS), FOLDS, AGENTS, LIMITS, BacktestParameters(), 17520.0
-    )
+    again = backtest_folds(changed, compute_features(changed, COLUMNS), FOLDS, AGENTS, LIMITS, QUICK, 17520.0)
     for name in ("accounts", "positions"):
         first, second = frames[name], again[name]
         stamp = pd.Timestamp(bars.timestamps[later]).tz_localize("UTC")
@@ -165,11 +173,11 @@ def test_agents_that_saw_the_rows_are_refused(bars: AlignedBars, features: Float
     seen = make_agent(0, 0)
     seen = AgentBundle(replace(seen.spec, train_end="2020-01-04T03:30:00+00:00"), seen.weights)  # row 150 + 1
     with pytest.raises(ValueError, match="was trained on bars from 2019-01-01"):
-        backtest_folds(bars, features, FOLDS[:1], agents_of(seen), LIMITS, BacktestParameters(), 17520.0)
+        backtest_folds(bars, features, FOLDS[:1], agents_of(seen), LIMITS, QUICK, 17520.0)
 
 
 def test_an_agent_from_elsewhere_trades_all_rows_that_its_features_allow(bars: AlignedBars, features: Floats) -> None:
-    frames = backtest_agent(bars, features, make_agent(7, 3), BacktestParameters(), 17520.0)
+    frames = backtest_agent(bars, features, make_agent(7, 3), QUICK, 17520.0)
     own = frames["accounts"].query("account == 'seed_3'")
     assert own["row"].tolist() == list(range(119, BARS - 1))
     assert set(own["fold"]) == {7}
@@ -179,17 +187,17 @@ def test_too_few_bars_for_an_agent_are_refused(bars: AlignedBars, features: Floa
     agent = make_agent(0, 0)
     hungry = AgentBundle(replace(agent.spec, required_bars=299), agent.weights)
     with pytest.raises(ValueError, match="give at least 301"):
-        backtest_agent(bars, features, hungry, BacktestParameters(), 17520.0)
+        backtest_agent(bars, features, hungry, QUICK, 17520.0)
 
 
 def test_a_missing_fold_is_named(bars: AlignedBars, features: Floats) -> None:
     with pytest.raises(ValueError, match=r"No agent of fold 1"):
-        backtest_folds(bars, features, FOLDS, agents_of(make_agent(0, 0)), LIMITS, BacktestParameters(), 17520.0)
+        backtest_folds(bars, features, FOLDS, agents_of(make_agent(0, 0)), LIMITS, QUICK, 17520.0)
 
 
 def test_signals_repeat_the_decision_of_the_backtest(bars: AlignedBars, features: Floats) -> None:
-    agent = make_agent(0, 0)
-    frames = backtest_agent(bars, features, agent, BacktestParameters(initial_cash=1.0), 17520.0)
+    agent = make_agent(0, 0, replace(LIMITS, initial_cash=1.0))
+    frames = backtest_agent(bars, features, agent, QUICK, 17520.0)
     for row in (140, 151, 200):
         part = {name: getattr(bars, name)[: row + 1] for name in ("open", "high", "low", "close", "volume")}
         newest = AlignedBars(timestamps=bars.timestamps[: row + 1], symbols=bars.symbols, **part)
@@ -215,3 +223,156 @@ def test_only_folds_that_train_on_the_past_are_one_path() -> None:
     assert not walk_forward(list(reversed(past)))
     later = replace(FOLDS[0], train=(Segment(0, 100), Segment(250, 290)))  # combinatorial, one test group
     assert not walk_forward([later, FOLDS[1]])
+
+
+EVERYTHING = TradingParameters(
+    max_drawdown=0.08,
+    net_limit=1.0,
+    var_limit=0.2,
+    orders={"stop_loss": 0.008, "take_profit": 0.03, "unfilled": "carry", "lot_size": 1.0, "participation": 0.2},
+    masks={"target_volatility": 0.2, "position_var": 0.2, "regime_exposure": [1.0, 0.5], "liquidity": 0.5},
+    costs={"commission_per_share": 0.001, "impact": 1.0},
+    carry={"borrow_rate": 0.03, "financing_rate": 0.06, "interest_rate": 0.02, "funding": True},
+    margin={"initial": 0.5, "maintenance": 0.25},
+)
+LINES = ["price_pnl", "dividends", "commission", "spread", "impact", "borrow", "funding", "financing", "shortfall"]
+
+
+def acting_bars() -> AlignedBars:
+    """Bars with a split of AAA, dividends of both, funding, a halt, and an end of BBB before the bars'."""
+    bars = make_bars()
+    prices, shares = np.ones((BARS, 2)), np.full((BARS, 2), 500.0)
+    prices[230:, 0], shares[230:, 0] = 0.5, 1_000.0
+    split, dividend, funding = np.ones((BARS, 2)), np.zeros((BARS, 2)), np.full((BARS, 2), 1e-5)
+    split[230, 0], dividend[170, 0], dividend[240, 1] = 2.0, 0.4, 0.7
+    columns = {name: getattr(bars, name) * prices for name in ("open", "high", "low", "close")}
+    hidden = np.zeros((BARS, 2), dtype=bool)
+    hidden[219:222, 0] = True  # the last row of a fold cannot be left
+    hidden[285:, 1] = True
+    acting = replace(bars, **columns, volume=bars.volume * shares, split=split, dividend=dividend, funding=funding)
+    return acting.without(hidden)
+
+
+@pytest.fixture(scope="module", name="acting")
+def acting_fixture() -> dict[str, pd.DataFrame]:
+    bars = acting_bars()
+    agents = agents_of(*(make_agent(fold, seed, EVERYTHING) for fold in (0, 1) for seed in (0, 1)))
+    return backtest_folds(bars, compute_features(bars, COLUMNS), FOLDS, agents, EVERYTHING, QUICK, 17520.0)
+
+
+def test_the_ledger_explains_every_return(acting: dict[str, pd.DataFrame]) -> None:
+    accounts = acting["accounts"]
+    signs = {"price_pnl": 1.0, "dividends": 1.0, "shortfall": 1.0}
+    explained = sum(accounts[line] * signs.get(line, -1.0) for line in LINES)
+    assert np.allclose(accounts["return"], explained, rtol=0, atol=1e-12)
+    used = (accounts[LINES[:-1]] != 0.0).any()
+    assert used.all(), used
+
+
+def test_round_trips_with_stops_splits_and_dividends_add_up(acting: dict[str, pd.DataFrame]) -> None:
+    for name, rows in acting["accounts"].groupby("account"):
+        before = rows["equity"].shift(1, fill_value=1e6)
+        profit = rows["equity"].iloc[-1] - 1e6 + (rows["financing"] * before).sum()  # interest belongs to no trip
+        trips = acting["trades"][acting["trades"]["account"] == name]
+        assert trips["pnl"].sum() == pytest.approx(profit, abs=1e-4)
+        paid = (rows[["commission", "spread", "impact", "borrow", "funding"]].sum(axis=1) * before).sum()
+        equity = (trips["pnl"] / trips["return"]).where(trips["return"] != 0.0, 0.0)
+        assert (trips["cost"] * equity).sum() == pytest.approx(paid, abs=1e-4)
+
+
+def test_a_stop_ends_a_trip_inside_its_bar(acting: dict[str, pd.DataFrame]) -> None:
+    own = acting["trades"].query("account == 'seed_0'")
+    assert (own["bars"] == 0).any()
+    assert (own["exit_row"] >= own["entry_row"]).all()
+
+
+def test_what_a_halt_keeps_is_carried_into_the_next_fold(acting: dict[str, pd.DataFrame]) -> None:
+    accounts = acting["accounts"]
+    last = accounts[accounts["row"] == 219].set_index("account")["gross_exposure"]
+    trips = acting["trades"].query("symbol == 'AAA' and entry_row < 219 and exit_row > 219 and fold == 0")
+    kept = set(trips["account"]) - {"buy_and_hold", "equal_weight", "momentum"}
+    assert kept
+    assert (last[list(kept)] > 0.0).all()
+
+
+def test_pieces_of_any_size_give_the_same_frames(
+    acting: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backtest, "walk_rows", partial(walk_rows, chunk=13))
+    bars = acting_bars()
+    agents = agents_of(*(make_agent(fold, seed, EVERYTHING) for fold in (0, 1) for seed in (0, 1)))
+    again = backtest_folds(bars, compute_features(bars, COLUMNS), FOLDS, agents, EVERYTHING, QUICK, 17520.0)
+    for name in ("accounts", "positions", "actions"):
+        pd.testing.assert_frame_equal(acting[name], again[name], check_exact=True)
+    for name in ("masks", "trades"):  # sums, whose order differs
+        pd.testing.assert_frame_equal(acting[name], again[name], check_exact=False, rtol=1e-9, atol=1e-7)
+
+
+def test_baselines_know_no_drawdown_limit_but_pay(bars: AlignedBars, features: Floats) -> None:
+    tight = replace(LIMITS, max_drawdown=0.001, drawdown_rung=0.0)
+    agents = agents_of(*(make_agent(fold, 0, tight) for fold in (0, 1)))
+    frames = backtest_folds(bars, features, FOLDS, agents, tight, QUICK, 17520.0)
+    free = backtest_folds(bars, features, FOLDS, agents, replace(tight, max_drawdown=1.0), QUICK, 17520.0)
+    rules = ["buy_and_hold", "equal_weight", "momentum"]
+    for frame in ("accounts", "trades"):
+        first, second = (found[frame][found[frame]["account"].isin(rules)] for found in (frames, free))
+        pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True))
+    accounts = frames["accounts"]
+    assert (accounts[accounts["account"].isin(rules)]["headroom"] == 1.0).all()
+    assert (accounts[~accounts["account"].isin(rules)].groupby("account")["headroom"].min() < 0.5).all()
+    assert (accounts.groupby("account")[["commission", "spread"]].sum() > 0.0).all(axis=None)
+
+
+def test_orders_that_are_late_are_filled_before_the_end_of_a_fold(bars: AlignedBars, features: Floats) -> None:
+    late = replace(LIMITS, max_drawdown=1.0, orders=replace(LIMITS.orders, latency_bars=2))
+    agents = agents_of(*(make_agent(fold, 0, late) for fold in (0, 1)))
+    frames = backtest_folds(bars, features, FOLDS, agents, late, QUICK, 17520.0)
+    accounts = frames["accounts"].set_index(["account", "row"])
+    for account, rows in (("seed_0", (219, BARS - 2)), ("buy_and_hold", (BARS - 2,))):
+        for row in rows:
+            assert accounts.loc[(account, row), "gross_exposure"] == 0.0
+            assert accounts.loc[(account, row - 1), "ordered"] == 0.0
+    assert accounts.loc[("buy_and_hold", 219), "gross_exposure"] > 0.5
+    decided = frames["actions"].groupby(["account", "fold", "symbol"])["count"].sum()
+    assert set(decided) == {70 - 3, 79 - 3}
+
+
+def test_masks_tell_what_each_layer_forbids_in_each_regime(acting: dict[str, pd.DataFrame]) -> None:
+    masks = acting["masks"]
+    assert set(masks["account"]) == {"seed_0", "seed_1"}
+    assert list(masks["layer"].unique()) == list(LAYERS)
+    own = masks.query("account == 'seed_0' and layer == 'validity'")
+    assert own.groupby("fold")["bars"].sum().tolist() == [70, 79]
+    accounts = acting["accounts"].query("account == 'seed_0' and fold == 0")
+    counted = own.query("fold == 0").set_index("regime")["bars"]
+    assert counted.to_dict() == accounts["regime"].value_counts().to_dict()
+    assert masks["forbidden"].between(0.0, 1.0).all()
+    assert masks.groupby("layer")["forbidden"].max()["drawdown"] > 0.0
+
+
+def test_combinatorial_folds_start_afresh_and_are_not_shaken(bars: AlignedBars, features: Floats) -> None:
+    folds = [replace(FOLDS[0], train=(Segment(230, 290),)), FOLDS[1]]
+    frames = backtest_folds(bars, features, folds, AGENTS, LIMITS, BacktestParameters(), 17520.0)
+    accounts = frames["accounts"]
+    first = accounts[(accounts["account"] == "seed_0") & (accounts["row"] == 220)].iloc[0]
+    assert first["equity"] == pytest.approx(1e6 * (1.0 + first["return"]))
+    assert accounts.query("account == 'momentum'")["row"].tolist() == list(range(FIRST, BARS - 1))
+    assert frames["robustness"].empty
+    assert list(frames["robustness"].columns)[:3] == ["kind", "value", "account"]
+
+
+def test_folds_that_join_need_the_same_seeds(bars: AlignedBars, features: Floats) -> None:
+    uneven = agents_of(make_agent(0, 0), make_agent(0, 1), make_agent(1, 0))
+    with pytest.raises(ValueError, match=r"agents of the same seeds, had \{0: \[0, 1\], 1: \[0\]\}"):
+        backtest_folds(bars, features, FOLDS, uneven, LIMITS, QUICK, 17520.0)
+
+
+def test_targets_are_walked_beside_the_baselines(bars: AlignedBars, features: Floats, tmp_path: Path) -> None:
+    stamps = [f"{pd.Timestamp(bars.timestamps[row]).isoformat()}Z" for row in (FIRST, 230)]
+    table = pd.DataFrame({"timestamp": stamps * 2, "symbol": ["AAA"] * 2 + ["BBB"] * 2, "target": [0.5, 0.0, 0.5, 0.0]})
+    table.to_csv(tmp_path / "targets.csv", index=False)
+    given = replace(QUICK, targets=str(tmp_path / "targets.csv"))
+    accounts = backtest_folds(bars, features, FOLDS, AGENTS, LIMITS, given, 17520.0)["accounts"].set_index("row")
+    own, held = (accounts[accounts["account"] == name] for name in ("targets", "buy_and_hold"))
+    assert own.loc[: FIRST + 79, "equity"].tolist() == held.loc[: FIRST + 79, "equity"].tolist()
+    assert (own.loc[231:, "gross_exposure"] == 0.0).all()

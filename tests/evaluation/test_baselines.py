@@ -6,7 +6,9 @@ import torch
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.baselines import RandomPolicy, buy_and_hold, equal_weight, every, momentum
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.execution import open_accounts
+from sentio_kedro.trading.accounts import open_accounts
+from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.view import look
 
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(40) * np.timedelta64(8, "h")
 
@@ -61,15 +63,43 @@ def test_momentum_knows_no_later_price() -> None:
     assert torch.equal(first[:15], second[:15])  # rows 5 to 19
 
 
+def test_momentum_counts_total_returns() -> None:
+    close = torch.cat([torch.full((20, 1), 100.0), torch.full((20, 1), 25.0)]).double()  # a split of four, no loss
+    returns = torch.full_like(close, 0.001)
+    split = market(close)._replace(returns=returns)
+    policy = momentum(split, STAMPS, 5, 39, BacktestParameters(momentum_bars=3, volatility_target=0.05), 100.0)
+    assert policy.levels.eq(0.5).all()
+    still = market(close)._replace(returns=torch.zeros_like(close))
+    assert momentum(still, STAMPS, 5, 39, BacktestParameters(momentum_bars=3), 100.0).levels.eq(0.0).all()
+
+
+def test_a_schedule_gives_every_account_the_same_orders_and_can_be_cut() -> None:
+    policy = equal_weight(market(torch.ones(40, 2, dtype=torch.float64)), STAMPS, 0, 39, BacktestParameters())
+    part = policy.part(20, 30)
+    assert torch.equal(part.hold, policy.hold[20:30])
+    assert torch.equal(part.levels, policy.levels[20:30])
+    account = open_accounts(torch.ones(3, dtype=torch.float64), 2)
+    row = make_tape(market(torch.ones(40, 2, dtype=torch.float64)), torch.tensor([[21]]), TradingParameters()).step(0)
+    view = look(account, row, TradingParameters())
+    decision, record = part.decide(tuple(x[1] for x in part.inputs), account, view, torch.ones(3, 2, 4).bool())
+    assert decision.level.tolist() == [[1.0, 1.0]] * 3
+    assert not decision.hold.any()
+    assert record == ()
+
+
 def test_random_draws_legal_actions_from_its_seed() -> None:
     trading = TradingParameters()
     legal = torch.tensor([[[True, False, True, False]]])
     account = open_accounts(torch.ones(1, dtype=torch.float64), 1)
     like = torch.ones(3, 1, dtype=torch.float64)
+    row = make_tape(market(like), torch.tensor([[0]]), trading).step(0)
+    view = look(account, row, trading)
     drawn = []
     for seed in (1, 1, 2):
-        policy = RandomPolicy(200, trading, like, seed)
-        decisions = [policy(step, account, like[0], legal) for step in range(200)]
+        policy = RandomPolicy.drawn(200, trading, like, seed)
+        cut = policy.part(50, 200)
+        assert torch.equal(cut.inputs[0], policy.inputs[0][50:])
+        decisions = [policy.decide((policy.inputs[0][step],), account, view, legal)[0] for step in range(200)]
         assert all(bool(decision.hold) or float(decision.level) == 0.0 for decision in decisions)
         drawn.append([bool(decision.hold) for decision in decisions])
     assert drawn[0] == drawn[1] != drawn[2]

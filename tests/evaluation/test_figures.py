@@ -19,9 +19,13 @@ from sentio_kedro.evaluation.figures import (
     monthly_figure,
     rolling_sharpe_figure,
 )
-from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames
+from sentio_kedro.evaluation.frames import COLUMNS, LINES, RunFacts, RunFrames
+from sentio_kedro.evaluation.ledger_figures import cost_figure, ledger_figure
+from sentio_kedro.evaluation.limit_figures import mask_figure, regime_title
 from sentio_kedro.evaluation.metrics import build_metrics
-from sentio_kedro.evaluation.trading_figures import action_figure, cost_figure, round_trip_figure
+from sentio_kedro.evaluation.robustness_figures import robustness_figure
+from sentio_kedro.evaluation.stress import stress_figures
+from sentio_kedro.evaluation.trading_figures import action_figure, round_trip_figure
 from sentio_kedro.evaluation.training_figures import generalisation_figure, training_figure
 
 MakeRun = Callable[..., RunFrames]
@@ -90,10 +94,55 @@ def test_monthly_returns_compound_to_the_whole(make_run: MakeRun) -> None:
     assert np.prod([1.0 + value for value in months]) == pytest.approx(whole, abs=1e-4)
 
 
-def test_net_profit_is_price_profit_minus_the_cost_areas(make_run: MakeRun) -> None:
-    lines = _lines(cost_figure(make_run()))
-    left = lines["Price profit"][-1] - lines["Commission (stacked)"][-1] - lines["Spread (stacked)"][-1]
-    assert lines["Net profit"][-1] == pytest.approx(left, abs=1e-4)
+def test_net_profit_is_gross_profit_minus_all_costs_and_the_sum_of_the_returns(make_run: MakeRun) -> None:
+    frames = make_run(seeds=1)
+    lines = _lines(cost_figure(frames))
+    left = lines["Gross profit"][-1] - lines["Costs of trading"][-1] - lines["Costs of holding"][-1]
+    assert lines["Net profit"][-1] == pytest.approx(left, abs=1e-6)
+    returns = frames.accounts.loc[frames.accounts["account"] == "seed_0", "return"]
+    assert lines["Net profit"][-1] == pytest.approx(returns.sum(), abs=1e-6)
+
+
+def test_the_waterfall_ends_at_the_net_result_and_leaves_out_lines_of_zero() -> None:
+    costs = dict.fromkeys(LINES, 0.0) | {"price_pnl": 0.5, "spread": 0.1, "funding": -0.05, "net": 0.45}
+    (trace,) = ledger_figure(costs).data
+    assert list(trace.y) == ["Price profit", "Commission", "Spread", "Funding", "Net result"]
+    assert list(trace.x) == [0.5, 0.0, -0.1, 0.05, 0.45]
+    assert list(trace.measure) == [*(["relative"] * 4), "total"]
+
+
+def test_masks_show_every_layer_that_forbade_something() -> None:
+    masks = [
+        {"layer": layer, "regime": regime, "forbidden": share}
+        for layer, shares in (("validity", (0.0, 0.0)), ("value_at_risk", (0.0, 0.4)), ("kelly", (0.1, None)))
+        for regime, share in enumerate(shares)
+    ]
+    figure = mask_figure(masks)
+    assert [(trace.name, list(trace.x)) for trace in figure.data] == [("Calm", [0.0, 0.1]), ("Volatile", [0.4, 0.0])]
+    assert list(figure.data[0].y) == ["Value at risk", "Kelly"]
+    assert mask_figure([]).layout.annotations[0].text == "Not recorded."
+    assert [regime_title(number, 3) for number in range(3)] == ["Calm", "Regime 1", "Volatile"]
+
+
+def test_robustness_shows_the_median_agent_and_where_it_breaks_even(make_run: MakeRun) -> None:
+    frames = make_run(seeds=3)
+    found = stress_figures(frames)
+    figure = robustness_figure(frames.robustness, found)
+    median = next(trace for trace in figure.data if trace.mode == "lines+markers")
+    assert list(median.x) == [0.5, 1.0, 1.5, 2.0, 3.0]
+    assert list(median.y) == pytest.approx([entry["total_return"] for entry in found["cost"]], rel=1e-5)
+    assert [shape.x0 for shape in figure.layout.shapes] == [pytest.approx(1.5)]
+    (paths,) = [trace for trace in figure.data if trace.type == "bar"]
+    assert sum(paths.y) == 20
+
+
+def test_robustness_bears_kinds_that_were_not_simulated(make_run: MakeRun) -> None:
+    frames = make_run()
+    latency = frames.robustness[frames.robustness["kind"] == "latency"]
+    some = dataclasses.replace(frames, robustness=latency)
+    assert len(robustness_figure(latency, stress_figures(some)).data) == 3
+    none = dataclasses.replace(frames, robustness=latency.iloc[:0])
+    assert robustness_figure(none.robustness, stress_figures(none)).layout.annotations[0].text == "Not simulated."
 
 
 def test_actions_are_shares_of_all_decisions(make_run: MakeRun) -> None:
@@ -133,7 +182,7 @@ def test_an_agent_trained_elsewhere_leaves_no_training_frames_and_is_reported_al
 ) -> None:
     nothing = {
         name: pd.DataFrame(columns=list(COLUMNS[name]))
-        for name in ("regime_posteriors", "training_curves", "agent_table")
+        for name in ("regime_posteriors", "training_curves", "agent_table", "masks", "robustness")
     }
     frames = dataclasses.replace(make_run(seeds=1), **nothing)
     facts = dataclasses.replace(facts, train_bars=None)

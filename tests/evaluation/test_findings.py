@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
 from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.attribution import ledger_net
 from sentio_kedro.evaluation.findings import alarms, verdict
-from sentio_kedro.evaluation.frames import RunFacts, RunFrames
+from sentio_kedro.evaluation.frames import LINES, RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
 
 MakeRun = Callable[..., RunFrames]
@@ -53,8 +55,8 @@ def test_an_agent_that_stops_trading_half_way_raises_an_alarm(make_run: MakeRun)
     accounts = frames.accounts.copy()
     mine = accounts["account"] == "seed_1"
     late = accounts["row"] > accounts["row"].quantile(0.25)
-    accounts.loc[mine & late, ["turnover", "commission", "spread"]] = 0.0
-    accounts.loc[mine & late, "return"] = accounts.loc[mine & late, "price_pnl"]
+    accounts.loc[mine & late, ["turnover", "commission", "spread", "impact"]] = 0.0
+    accounts["return"] = ledger_net(accounts)
     (alarm,) = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
     assert alarm.startswith("seed_1 did not trade in the last 75% of the bars")
 
@@ -64,6 +66,66 @@ def test_accounts_that_do_not_add_up_raise_an_alarm(make_run: MakeRun) -> None:
     accounts = frames.accounts.copy()
     accounts.loc[3, "return"] += 1e-6
     assert "1 rows of seed_0" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_line_of_the_ledger_belongs_to_the_identity(make_run: MakeRun, line: str) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    accounts.loc[3, line] += 1e-6
+    assert "1 rows of seed_0" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
+
+
+@pytest.mark.parametrize(("every", "rings"), [(4, True), (6, False)])
+def test_joint_limits_that_cut_more_than_a_fifth_of_the_orders_raise_an_alarm(
+    make_run: MakeRun, every: int, rings: bool
+) -> None:
+    frames = make_run()
+    accounts = frames.accounts.assign(capped=0.0, projected=0.0, ordered=0.0)
+    mine = accounts.index[accounts["account"] == "seed_1"]
+    accounts.loc[mine, "ordered"] = 0.5
+    accounts.loc[mine[::every], ["capped", "projected"]] = 0.5
+    found = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
+    assert [text.split(":")[0] for text in found] == (
+        ["Joint limits cut 25% of the orders of seed_1, more than 20%"] if rings else []
+    )
+    assert all("`trading.levels`" in text and "`trading.var_limit`" in text for text in found)
+
+
+def test_a_bankrupt_agent_raises_an_alarm(make_run: MakeRun) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    accounts.loc[(accounts["account"] == "seed_0") & (accounts["row"] >= 2_500), "equity"] = 900.0
+    assert alarms(dataclasses.replace(frames, accounts=accounts), CALM) == [
+        "seed_0 went bankrupt: its returns after that are zero, not earned."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "text"),
+    [
+        ((2.0, 3.0), "It breaks even at 2.00 times the trading costs, 3.60 bps per side instead of the 1.80 bps"),
+        ((0.25, 0.25), "It would break even only at 0.25 times the trading costs, 0.45 bps per side"),
+        ((0.0, 0.0), "It loses even if trading costs nothing."),
+        ((float("inf"), float("inf")), "It still earns at any trading costs that were simulated."),
+    ],
+)
+def test_the_verdict_says_what_trading_may_cost(
+    make_run: MakeRun, facts: RunFacts, multipliers: tuple[float, float], text: str
+) -> None:
+    frames = make_run()
+    robustness = frames.robustness.copy()
+    robustness.loc[robustness["kind"] == "break_even", "value"] = multipliers
+    robustness.loc[robustness["kind"] == "break_even", "cost_bps"] = 1.8 * np.array(multipliers)
+    frames = dataclasses.replace(frames, robustness=robustness)
+    assert text in " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
+
+
+def test_the_verdict_is_silent_about_costs_that_were_not_simulated(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    frames = dataclasses.replace(frames, robustness=frames.robustness.iloc[:0])
+    text = " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
+    assert "trading costs" not in text
 
 
 def test_a_sharpe_ratio_too_good_to_be_true_raises_an_alarm(make_run: MakeRun) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.frames import BASELINES, RunFacts, RunFrames, account_table
+from sentio_kedro.evaluation.frames import BASELINES, LINES, RunFacts, RunFrames, account_table
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready, round_trip_figures
 
 PARAMETERS = ReportingParameters(bootstrap_samples=60)
@@ -19,6 +19,7 @@ KEYS = {
     *("sharpe", "sharpe_low", "sharpe_high", "sharpe_seed_min", "sharpe_seed_max", "annual_return"),
     *("annual_volatility", "total_return", "max_drawdown", "win_rate", "trades", "expectancy", "payoff"),
     *("holding_bars", "turnover_per_bar", "gross_exposure", "cost_share", "seeds", "members", "folds", "bars"),
+    *("costs", "trip_cost", "ordered", "capped_orders", "projected_orders", "margin_calls", "bankruptcies"),
     *("periods_per_year", "first_bar", "last_bar", "first_timestamp", "last_timestamp"),
 }
 MakeRun = Callable[..., RunFrames]
@@ -35,8 +36,20 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
     metrics = build_metrics(make_run(), facts, PARAMETERS)
     for name in ("agent", *BASELINES):
         assert set(metrics[name]) == KEYS, name
-    others = {"comparisons", "seeds", "folds", "targets", "alarms", "universe", "scheme", "confidence"}
+    others = {"comparisons", "seeds", "folds", "targets", "alarms", "universe", "scheme", "confidence", "baselines"}
+    others |= {"median_seed", "regimes", "masks", "drawdown_limit", "drawdowns", "robustness"}
     assert set(metrics) == {"agent", *BASELINES, *others, "periods_per_year", "bootstrap"}
+
+
+def test_a_table_of_targets_is_judged_beside_the_baselines(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    followed = frames.accounts[frames.accounts["account"] == "momentum"].assign(account="targets")
+    frames = dataclasses.replace(frames, accounts=pd.concat([frames.accounts, followed], ignore_index=True))
+    metrics = build_metrics(frames, facts, PARAMETERS)
+    assert metrics["baselines"] == [*BASELINES, "target_positions"]
+    assert metrics["target_positions"]["sharpe"] == metrics["momentum"]["sharpe"]
+    assert metrics["comparisons"]["target_positions"] == metrics["comparisons"]["momentum"]
+    assert len(metrics["targets"]) == 5
 
 
 def test_first_and_last_bar_are_rows_of_the_aligned_grid(make_run: MakeRun, facts: RunFacts) -> None:
@@ -52,7 +65,8 @@ def test_figures_of_an_account_are_recomputed_by_hand(make_run: MakeRun, facts: 
     returns = account["return"].to_numpy()
     trips = frames.trades[frames.trades["account"] == "momentum"]
     equity = np.concatenate([[1.0], np.cumprod(1.0 + returns)])
-    costs = account["commission"].sum() + account["spread"].sum()
+    costs = account[["commission", "spread", "impact", "borrow", "financing", "funding"]].sum().sum()
+    gross = account["price_pnl"].sum() + account["dividends"].sum()
     expected = {
         "sharpe": returns.mean() / returns.std(ddof=1) * np.sqrt(facts.periods_per_year),
         "annual_return": equity[-1] ** (facts.periods_per_year / 2_000) - 1.0,
@@ -63,7 +77,8 @@ def test_figures_of_an_account_are_recomputed_by_hand(make_run: MakeRun, facts: 
         "trades": 40,
         "expectancy": trips["return"].mean(),
         "turnover_per_bar": account["turnover"].mean(),
-        "cost_share": costs / abs(account["price_pnl"].sum()),
+        "cost_share": costs / abs(gross),
+        "trip_cost": trips["cost"].mean(),
     }
     for name, value in expected.items():
         assert got[name] == pytest.approx(value, rel=1e-9), name
@@ -97,7 +112,7 @@ def test_two_seeds_are_averaged(make_run: MakeRun, facts: RunFacts) -> None:
 
 def test_no_figure_is_nan_even_when_nobody_trades(make_run: MakeRun, facts: RunFacts) -> None:
     frames = make_run()
-    zero = dict.fromkeys(("return", "price_pnl", "commission", "spread", "turnover"), 0.0)
+    zero = dict.fromkeys(("return", "turnover", "ordered", "capped", "projected", *LINES), 0.0)
     for name in ("seed_0", "seed_1", "random"):
         frames = _changed(frames, name, **zero)
     frames = dataclasses.replace(frames, trades=frames.trades.iloc[:0], agent_table=frames.agent_table.iloc[:0])
@@ -152,8 +167,9 @@ def test_missing_columns_and_accounts_are_refused_together(make_run: MakeRun) ->
 
 def test_win_rate_counts_round_trips_and_payoff_stands_beside_it() -> None:
     trips = pd.DataFrame({"pnl": [1.0, 1.0, -4.0, 0.0], "return": [0.01, 0.01, -0.04, 0.0], "bars": [1, 2, 3, 6]})
+    trips["cost"] = [0.001, 0.002, 0.003, 0.002]
     assert round_trip_figures(trips) == pytest.approx(
-        {"trades": 4, "win_rate": 0.5, "expectancy": -0.005, "payoff": 0.25, "holding_bars": 3.0}
+        {"trades": 4, "win_rate": 0.5, "expectancy": -0.005, "trip_cost": 0.002, "payoff": 0.25, "holding_bars": 3.0}
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from sentio_kedro.evaluation.findings import verdict
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report import formatted, render_report
+from sentio_kedro.evaluation.report_tables import cost_rows
 
 MakeRun = Callable[..., RunFrames]
 QUALITY: dict[str, Any] = {
@@ -24,13 +26,13 @@ QUALITY: dict[str, Any] = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def metrics(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
     """Metrics of the synthetic run."""
     return build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=30))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
     """The whole report of the synthetic run."""
     figures = draw_figures(make_run(), facts, metrics)
@@ -41,7 +43,7 @@ def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
 def test_the_report_is_one_small_file_without_outside_resources(page: str) -> None:
     library = get_plotlyjs()
     assert page.count(library) == 1
-    assert len(page) < 6_000_000
+    assert len(page.encode()) < 5_500_000
     own = page.replace(library, "")
     assert not re.search(r"""(src|href|action)\s*=\s*["']?(https?:)?//|@import|url\(|https?://""", own)
     assert "<link" not in own.replace('<link rel="icon" href="data:,">', "")
@@ -60,6 +62,8 @@ def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> Non
             "95\u00a0% interval",
         ),
         *("Buy and hold", "Equal weight", "Momentum", "Random actions", "Every fold and seed", "Data quality"),
+        *("Costs", "Robustness", "Drawdown limit", "By regime", "Limits, orders and margin", "Value at risk"),
+        *("Resampled markets, 95\u00a0% quantile", "not recovered", "Borrow fee"),
         *("Averaged over folds and seeds", "What the numbers mean", "parameters.training.seeds", "BTC", "34,950"),
         formatted(metrics["agent"]["sharpe"], "number"),
     ):
@@ -102,7 +106,41 @@ def test_alarms_stand_above_the_figures(metrics: dict[str, Any]) -> None:
         (None, "percent", "\u2013"),
         (1234.0, "count", "1,234"),
         (0.00012, "small_percent", "0.0120\u00a0%"),
+        (-1e-6, "percent", "0.00\u00a0%"),
     ],
 )
 def test_numbers_are_written_for_people(value: float | None, kind: Any, text: str) -> None:
     assert formatted(value, kind) == text
+
+
+def test_lines_share_the_times_of_an_earlier_one(page: str) -> None:
+    (text,) = re.findall(r'<script type="application/json" id="data-equity">(.*?)</script>', page, re.S)
+    times = [trace["x"] for trace in json.loads(text)["data"]]
+    assert isinstance(times[0], list)
+    assert times[1] == 0
+    assert "trace.x = held.data[trace.x].x" in page
+
+
+def test_a_drawdown_limit_shows_its_breaches(make_run: MakeRun, facts: RunFacts) -> None:
+    limited = dataclasses.replace(facts, max_drawdown=0.02)
+    page = render_report(build_metrics(make_run(), limited, ReportingParameters(bootstrap_samples=30)), {})
+    assert "The limit was 2.00\u00a0% of the peak." in page
+    assert "Move left" in page
+    off = render_report(build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=30)), {})
+    assert "No drawdown limit was set" in off
+    assert "Move left" not in off
+
+
+def test_the_ledger_of_the_report_adds_up(metrics: dict[str, Any]) -> None:
+    *lines, net = [[float(value.removesuffix("\u00a0%").replace("\u2212", "-")) for value in row[1:]] for row in
+                   cost_rows(metrics)]  # fmt: skip
+    assert len(net) == 5
+    assert [sum(column) for column in zip(*lines, strict=True)] == pytest.approx(net, abs=0.05)
+
+
+def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    frames = dataclasses.replace(frames, masks=frames.masks.iloc[:0], robustness=frames.robustness.iloc[:0])
+    page = render_report(build_metrics(frames, facts, ReportingParameters(bootstrap_samples=30)), {})
+    assert "No variant was simulated." in page
+    assert "Target levels forbidden" not in page

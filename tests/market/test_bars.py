@@ -16,9 +16,6 @@ from sentio_kedro.market.bars import (
     bars_hash,
     check_bars,
     data_quality,
-    days_since_previous,
-    most_common_gap,
-    periods_per_year,
 )
 
 
@@ -68,7 +65,9 @@ def test_good_bars_pass_stacked_or_interleaved():
         ("volume", -1.0, "0 or more"),
         ("spread", -0.1, "0 or more"),
         ("split", 0.0, "split above 0"),
-        ("dividend", float("nan"), "finite"),
+        ("dividend", float("inf"), "finite"),
+        ("dividend", -1.0, "dividend must be 0 or more"),
+        ("split", "two", "finite"),
         ("funding", float("inf"), "finite"),
         ("timestamp", "yesterday", "ISO 8601"),
     ],
@@ -232,13 +231,44 @@ def test_data_quality_counts_gaps():
     assert b["biggest_log_return"] == pytest.approx(np.log(15 / 12))
 
 
-def test_calendar_counts_bars_of_a_day():
-    crypto = np.datetime64("2020-01-01T00:30", "ns") + np.arange(480) * np.timedelta64(30, "m")
-    assert periods_per_year(crypto, 365.0) == 365 * 48
-    daily = np.datetime64("2020-01-01T21:00", "ns") + np.array([0, 1, 2, 5, 6]) * np.timedelta64(1, "D")
-    assert periods_per_year(daily, 252.0) == 252
-    np.testing.assert_allclose(days_since_previous(daily), [0, 1, 1, 3, 1])
-    assert most_common_gap(daily) == np.timedelta64(1, "D")
+def test_a_split_is_no_move_of_the_market():
+    frame = frame_of(rows=6).assign(split=1.0)
+    here = (frame.symbol == "B") & (frame.timestamp >= frame.timestamp[3])
+    frame.loc[here, ["open", "high", "low", "close"]] /= 10.0
+    frame.loc[9, "split"] = 10.0
+    quality = data_quality(frame, align_bars(frame, IngestionParameters()), IngestionParameters())
+    assert quality["per_symbol"]["B"]["biggest_log_return"] == pytest.approx(np.log(12 / 11))
+    plain = frame.drop(columns="split")
+    quality = data_quality(plain, align_bars(plain, IngestionParameters()), IngestionParameters())
+    assert quality["per_symbol"]["B"]["biggest_log_return"] == pytest.approx(np.log(10 * 13 / 14))
+
+
+def test_optional_columns_are_aligned_and_what_is_not_said_is_neutral():
+    frame = frame_of(rows=4).drop(index=[6])  # B lacks its third bar
+    frame["dividend"] = [0.0, None, 0.25, 0.0, 0.5, 0.0, None]
+    frame["split"] = pd.array([1.0, 2.0, None, 1.0, 1.0, None, 3.0], dtype="Float64")
+    frame["funding"] = np.nan
+    bars = align_bars(frame, IngestionParameters())
+    np.testing.assert_array_equal(bars.dividend, [[0.0, 0.5], [0.0, 0.0], [0.25, np.nan], [0.0, 0.0]])
+    np.testing.assert_array_equal(bars.split, [[1.0, 1.0], [2.0, 1.0], [1.0, np.nan], [1.0, 3.0]])
+    np.testing.assert_array_equal(bars.funding, np.where(bars.present, 0.0, np.nan))
+    assert bars.spread is None
+    again = aligned_from_frame(aligned_to_frame(bars))
+    assert set(again.columns()) == set(bars.columns())
+    for name, column in bars.columns().items():
+        np.testing.assert_array_equal(getattr(again, name), column)
+
+
+def test_dropped_bars_hand_their_splits_and_dividends_on():
+    frame = frame_of(rows=5).assign(dividend=0.0, split=1.0).drop(index=[6, 7])  # B lacks its second and third bar
+    frame.loc[1, ["split", "dividend"]] = [2.0, 0.5]
+    frame.loc[2, ["split", "dividend"]] = [5.0, 0.1]
+    frame.loc[3, "dividend"] = 0.03
+    bars = align_bars(frame, IngestionParameters(missing="drop_bar"))
+    assert len(bars.timestamps) == 3
+    np.testing.assert_array_equal(bars.split, [[1.0, 1.0], [10.0, 1.0], [1.0, 1.0]])
+    np.testing.assert_allclose(bars.dividend[:, 0], [0.0, 0.5 / 5.0 + 0.1 + 0.03, 0.0])
+    assert (bars.dividend[:, 1] == 0.0).all()
 
 
 def test_aligned_bars_are_frozen():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import FeatureColumn
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.resampling import relative_bars, resample, resample_bars
+from sentio_kedro.market.resampling import path_levels, relative_bars, resample, resample_bars
 from sentio_kedro.market.splits import Segment
 
 PRICES = ("open", "high", "low", "close")
@@ -17,6 +17,11 @@ PRICES = ("open", "high", "low", "close")
 
 def rng_of(seed):
     return np.random.default_rng(seed)
+
+
+def begun(bars, path):
+    """The close before each bar of ``path`` [length, A] if every row of ``bars`` but the first may be drawn."""
+    return np.vstack([np.median(bars.close[1:], axis=0), path.close[:-1]])
 
 
 @settings(max_examples=30, deadline=None)
@@ -34,6 +39,7 @@ def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, 
     allowed = np.r_[start : start + 20, 60:90]
     for name in PRICES:
         getattr(poisoned, name)[np.setdiff1d(np.arange(120), allowed)] *= 10.0
+    poisoned.volume[90:] *= 1e6
     path, rows = resample_bars(poisoned, segments, length, block, signs, rng_of(seed))
     drawn = {*range(start + 1, start + 20), *range(61, 90)}
     assert len(rows) == length == len(path.timestamps)
@@ -43,14 +49,14 @@ def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, 
     assert (np.diff(path.timestamps) > np.timedelta64(0)).all()
     clean, same = resample_bars(bars, segments, length, block, signs, rng_of(seed))
     np.testing.assert_array_equal(rows, same)
-    for name in PRICES:  # nothing outside the segments is read
+    for name in (*PRICES, "volume"):  # no price outside the segments is read, and nothing after them
         np.testing.assert_allclose(getattr(path, name), getattr(clean, name), rtol=1e-12)
 
 
 def test_each_bar_keeps_its_ratios_to_the_previous_close(walk):
     bars = walk(300, 3, seed=1)
     path, rows = resample_bars(bars, [Segment(0, 300)], 500, 16, False, rng_of(0))
-    before = np.vstack([np.full((1, 3), 100.0), path.close[:-1]])
+    before = begun(bars, path)
     for name in PRICES:
         np.testing.assert_allclose(getattr(path, name) / before, getattr(bars, name)[rows] / bars.close[rows - 1])
     breaks = (np.diff(rows) != 1).sum() + 1
@@ -68,7 +74,7 @@ def test_mean_block_length_is_the_parameter(walk):
 def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
     bars = walk(200, 2, seed=2)
     path, rows = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
-    before = np.vstack([np.full((1, 2), 100.0), path.close[:-1]])
+    before = begun(bars, path)
     moves, source = np.log(path.close / before), np.log(bars.close[rows] / bars.close[rows - 1])
     signs = np.sign(moves / source)
     np.testing.assert_allclose(moves, signs * source, atol=1e-12)
@@ -84,13 +90,14 @@ def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
 def test_replay_is_one_stretch_of_history(walk):
     bars = walk(100, 2)
     segments = [Segment(0, 10), Segment(20, 60), Segment(70, 95)]
+    first = path_levels(relative_bars(bars), segments).price
     starts = set()
     for seed in range(200):
         path, rows = resample_bars(bars, segments, 24, 0, False, rng_of(seed))
         assert (np.diff(rows) == 1).all()
         assert len(rows) == 24
         starts.add(int(rows[0]))
-        np.testing.assert_allclose(path.close[-1] / 100.0, bars.close[rows[-1]] / bars.close[rows[0] - 1])
+        np.testing.assert_allclose(path.close[-1] / first, bars.close[rows[-1]] / bars.close[rows[0] - 1])
     assert starts == {*range(21, 37), 71}
     _, rows = resample_bars(bars, segments, 1_000, 0, False, rng_of(0))
     np.testing.assert_array_equal(rows, np.arange(21, 60))
@@ -140,6 +147,77 @@ def test_the_same_generator_draws_the_same_path(walk):
     first, second = (resample(relative, [Segment(0, 200)], 300, 32, True, rng_of(7)) for _ in range(2))
     np.testing.assert_array_equal(first[1], second[1])
     np.testing.assert_array_equal(first[0].close, second[0].close)
+
+
+def test_paths_have_the_prices_and_volumes_of_the_rows_that_may_be_drawn(walk):
+    bars = walk(400, 2, seed=6)
+    scale = np.array([3.0, 7e4])
+    bars = replace(bars, **{name: getattr(bars, name) * scale for name in PRICES}, volume=bars.volume / scale)
+    segments = [Segment(10, 120), Segment(200, 300)]
+    drawn = np.r_[11:120, 201:300]
+    levels = path_levels(relative_bars(bars), segments)
+    np.testing.assert_array_equal(levels.price, np.median(bars.close[drawn], axis=0))
+    means = np.array([bars.volume[max(0, row - 95) : row + 1].mean(axis=0) for row in drawn])
+    np.testing.assert_allclose(levels.volume, np.median(means, axis=0))
+    np.testing.assert_array_equal(path_levels(relative_bars(bars), [Segment(5, 7)]).price, bars.close[6])
+    path, rows = resample_bars(bars, segments, 300, 20, False, rng_of(0))
+    np.testing.assert_allclose(path.close[0], levels.price * bars.close[rows[0]] / bars.close[rows[0] - 1])
+    own = np.array([bars.volume[row] / bars.volume[max(0, row - 95) : row + 1].mean(axis=0) for row in rows])
+    np.testing.assert_allclose(path.volume, levels.volume * own)
+    same, _ = resample(relative_bars(bars), segments, 300, 20, False, rng_of(0), levels=levels)
+    np.testing.assert_array_equal(same.close, path.close)
+
+
+def test_levels_are_read_from_the_rows_that_may_be_drawn_alone(walk):
+    bars, segments = walk(300, 2, seed=8), [Segment(120, 200)]
+    other = replace(bars, **{name: getattr(bars, name).copy() for name in (*PRICES, "volume")})
+    for name in (*PRICES, "volume"):
+        getattr(other, name)[200:] *= 50.0
+        getattr(other, name)[:20] *= 50.0  # before the volume that the first row's mean reads
+    for ours, theirs in zip(*(path_levels(relative_bars(some), segments) for some in (bars, other)), strict=True):
+        np.testing.assert_allclose(ours, theirs)
+
+
+def test_an_asset_without_bars_in_the_rows_has_none_on_the_path(walk):
+    bars = walk(100, 2)
+    for column in bars.columns().values():
+        column[:60, 1] = np.nan
+    path, _ = resample_bars(bars, [Segment(0, 50)], 80, 8, True, rng_of(0))
+    assert not path.present[:, 1].any()
+    assert path.present[:, 0].all()
+    levels = path_levels(relative_bars(bars), [Segment(0, 50)])
+    assert (levels.price[1], levels.volume[1]) == (1.0, 0.0)
+
+
+def test_prices_are_total_return_and_levels_are_as_traded(walk, traded):
+    whole = walk(300, 1, seed=4)
+    bars = traded(whole, {(100, 0): (10.0, 0.0), (200, 0): (1.0, 2.0)})
+    segments = [Segment(0, 300)]
+    path, rows = resample_bars(bars, segments, 400, 16, True, rng_of(5))
+    smooth, same = resample_bars(whole, segments, 400, 16, True, rng_of(5))
+    np.testing.assert_array_equal(rows, same)
+    for name in PRICES:
+        ratio = getattr(path, name) / getattr(smooth, name)
+        np.testing.assert_allclose(ratio, np.median(bars.close[1:]) / np.median(whole.close[1:]))
+    assert path.split is None
+    assert path.dividend is None
+    shares = np.where(np.arange(300) < 100, 1.0, 10.0)
+    means = [shares[row] * whole.volume[max(0, row - 95) : row + 1].mean() for row in range(1, 300)]
+    np.testing.assert_allclose(path_levels(relative_bars(bars), segments).volume, np.median(means))
+
+
+def test_spreads_are_copied_and_funding_is_mirrored_with_its_block(walk):
+    bars = walk(200, 2, seed=2)
+    bars = replace(
+        bars, spread=np.random.default_rng(0).random((200, 2)), funding=np.random.default_rng(1).random((200, 2))
+    )
+    path, rows = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
+    signs = np.sign(np.log(path.close / begun(bars, path)) / np.log(bars.close[rows] / bars.close[rows - 1]))
+    assert {-1.0, 1.0} == set(signs[:, 0].tolist())
+    np.testing.assert_array_equal(path.spread, bars.spread[rows])
+    np.testing.assert_array_equal(path.funding, signs * bars.funding[rows])
+    plain, _ = resample_bars(walk(200, 2), [Segment(0, 200)], 40, 10, True, rng_of(3))
+    assert plain.spread is plain.funding is None
 
 
 def test_segments_without_two_rows_are_refused(walk):

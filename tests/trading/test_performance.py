@@ -14,6 +14,7 @@ from sentio_kedro.trading.performance import (
     annual_return,
     annual_volatility,
     drawdown,
+    drawdown_periods,
     maximum_drawdown,
     round_trips,
     sharpe_ratio,
@@ -179,3 +180,35 @@ def test_round_trips_equal_the_slow_twin_and_add_up(seed: int, rows: int, accoun
         assert left == pytest.approx(tuple(right), abs=1e-9)
     profit = (-change * prices - costs).sum() + (shares[-1] * mark).sum()
     assert trips.pnl.sum().item() == pytest.approx(profit, abs=1e-9)
+
+
+def test_drawdown_periods_start_at_the_first_loss_and_end_at_the_old_peak() -> None:
+    first = torch.tensor([-0.1, -0.1, 0.5, 0.1, -0.2]).double()  # 0.9 0.81 1.215 1.3365 1.0692
+    second = torch.tensor([0.1, 0.1, 0.1, 0.1, 0.1]).double()
+    third = torch.tensor([0.0, -0.5, 1.0, -0.5, -0.5]).double()  # back at exactly 1, then down again
+    periods = drawdown_periods(torch.stack([first, second, third], dim=1))
+    assert periods.account.tolist() == [0, 0, 2, 2]
+    assert periods.start_row.tolist() == [0, 4, 1, 3]
+    assert periods.bottom_row.tolist() == [1, 4, 1, 4]
+    assert periods.last_row.tolist() == [1, 4, 1, 4]
+    assert periods.depth.tolist() == pytest.approx([0.19, 0.2, 0.5, 0.75])
+    assert periods.recovered.tolist() == [True, False, True, False]
+
+
+@given(st.lists(st.sampled_from([-0.2, -0.1, 0.0, 0.1, 0.25]), min_size=1, max_size=40))
+def test_drawdown_periods_hold_every_row_below_a_peak_once(values: list[float]) -> None:
+    returns = torch.tensor(values).double()
+    periods, depth = drawdown_periods(returns), drawdown(returns)
+    rows = [
+        row
+        for start, last in zip(periods.start_row.tolist(), periods.last_row.tolist(), strict=True)
+        for row in range(start, last + 1)
+    ]
+    assert rows == (depth > 1e-12).nonzero().squeeze(1).tolist()
+    assert periods.depth.tolist() == depth[periods.bottom_row].tolist()
+    assert max([0.0, *periods.depth.tolist()]) == pytest.approx(maximum_drawdown(returns).item(), abs=1e-12)
+
+
+def test_drawdown_periods_refuse_a_third_dimension() -> None:
+    with pytest.raises(ValueError, match=r"`returns` must be \[T\] or \[T, N\]"):
+        drawdown_periods(torch.zeros(3, 2, 2))

@@ -5,12 +5,13 @@ of the action that a sampled account took. Accounts stand on a grid of positions
 the value of a position follows by exact expectation backwards along the path, and no action noise is left. The critic
 is needed only where a window ends.
 
-What the grid leaves out: a held position does not drift, and equity does not compound inside a window. Validation and
-backtest walk the real account.
+What the grid leaves out: a held position does not drift, equity does not compound inside a window, and orders arrive
+without latency and are not worked on. Validation and backtest walk the real account.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -22,10 +23,12 @@ from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Windows
 from sentio_kedro.agent.update import KAPPA, UpdateReport, value_scale
 from sentio_kedro.config import TradingParameters, TrainingParameters
+from sentio_kedro.trading.accounts import AccountState, level_exposure, open_accounts
 from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
-from sentio_kedro.trading.environment import account_features, asset_rewards
-from sentio_kedro.trading.execution import AccountState, BarPair, execute, headroom, level_exposure, open_accounts
-from sentio_kedro.trading.simulate import Prices
+from sentio_kedro.trading.environment import account_features, asset_rewards, hold_positions
+from sentio_kedro.trading.execution import execute
+from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.view import View, look
 
 DEEPEST_DRAWDOWN = 0.9  # of the limit; what training accounts may have lost before
 LONGEST_HELD = 5.0  # log of the most bars that a training position may have been held
@@ -77,7 +80,8 @@ def position_grid(windows: Windows, parameters: TradingParameters, generator: to
     Returns:
         The grid.
     """
-    close = torch.cat([windows.prices.close, windows.final_close[None]])  # [S + 1, W, 1, A]
+    tape = windows.tape
+    close = tape.close  # [S + 1, W, 1, A]
     _, count, _, assets = close.shape
     levels = level_tensor(parameters, close)
     size = len(parameters.levels)
@@ -88,36 +92,40 @@ def position_grid(windows: Windows, parameters: TradingParameters, generator: to
     lost = lost * parameters.max_drawdown if parameters.max_drawdown < 1.0 else torch.zeros_like(lost)
     held = torch.rand((count, size, assets), generator=generator, device=device, dtype=dtype) * LONGEST_HELD
 
-    account = open_accounts(torch.ones(close.shape[0], count, size, device=device, dtype=dtype), assets)
-    account = account._replace(peak_equity=account.equity / (1.0 - lost))
-    position = level_exposure(levels[1 + place], parameters) * headroom(account, parameters)[..., None]
-    shares = position / close
-    account = account._replace(
-        shares=shares,
-        cash=account.equity - position.sum(-1),
-        bars_held=torch.where(position != 0.0, held.exp().floor(), 0.0),
-    )
+    prompt = _without_delay(parameters)
+    flat = open_accounts(close.new_full((close.shape[0], count, size), parameters.initial_cash), assets)
+    flat = flat._replace(peak_equity=flat.equity / (1.0 - lost))
+    cap = look(flat, tape, prompt).cap
+    position = level_exposure(levels[1 + place], parameters).clamp(-cap, cap)
+    account = hold_positions(flat, position, close)
+    account = account._replace(bars_held=torch.where(position != 0.0, held.exp().floor(), 0.0))
+    view = look(account, tape, prompt)
+    decisions = windows.decisions
     deciding = AccountState(*(part[:-1] for part in account))
-    prices = windows.prices
+    seen = look(deciding, decisions, prompt)
     return PositionGrid(
-        account=account_features(account, close, parameters),
-        legal=legal_actions(deciding, prices.close, prices.tradable, parameters),
-        rewards=_action_rewards(deciding, prices, windows.volatility, levels, parameters),
+        account=account_features(account, view, prompt),
+        legal=legal_actions(deciding, seen, decisions, prompt),
+        rewards=_action_rewards(deciding, seen, decisions, windows.unit, levels, prompt),
         shift=shift,
-        filled=prices.next_tradable,
+        filled=decisions.fillable,
     )
+
+
+def _without_delay(parameters: TradingParameters) -> TradingParameters:
+    """Let orders reach the market at the next open: what an action is worth is judged by its own bar."""
+    return replace(parameters, orders=replace(parameters.orders, latency_bars=0, unfilled="drop"))
 
 
 def _action_rewards(
-    account: AccountState, prices: Prices, volatility: Tensor, levels: Tensor, parameters: TradingParameters
+    account: AccountState, view: View, tape: Tape, unit: Tensor, levels: Tensor, parameters: TradingParameters
 ) -> Tensor:
     """Execute each action in all assets at once: ``[S, W, P, A, B]``."""
     rewards = []
-    bars = BarPair(prices.close, prices.next_open, prices.next_close, prices.next_tradable)
     for action in range(len(levels)):
         decision = decode(torch.full_like(account.shares, action, dtype=torch.long), levels)
-        _, fill = execute(account, decision, bars, parameters)
-        rewards.append(asset_rewards(fill, volatility, parameters))
+        _, fill = execute(account, view, decision, tape, parameters)
+        rewards.append(asset_rewards(fill, unit))
     return torch.stack(rewards, dim=-1)
 
 

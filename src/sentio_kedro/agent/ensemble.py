@@ -13,10 +13,11 @@ from sentio_kedro.agent.distributions import masked_log_probabilities
 from sentio_kedro.agent.networks import Encoder, Head, receptive_field
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import decode, level_tensor
 from sentio_kedro.trading.environment import account_features
-from sentio_kedro.trading.execution import AccountState, Decision
-from sentio_kedro.trading.simulate import Policy
+from sentio_kedro.trading.simulate import Policy, Record
+from sentio_kedro.trading.view import View
 
 ENCODED_BARS = 4096  # bars embedded at once, so that memory does not grow with the history
 
@@ -32,7 +33,7 @@ def encode_rows(encoder: Encoder, features: Tensor, start: int, stop: int, conte
 
 
 class AgentsPolicy:
-    """Account i of ``[N]`` follows agent i: the likeliest action under the mean of its members' legal probabilities.
+    """Account i of ``[..., N]`` follows agent i: the likeliest action under its members' mean legal probabilities.
 
     The heads of all members of all agents are stacked, so that a step costs one head, not one per member. What the
     mean is taken over comes second: ``[N, M, A, ...]``.
@@ -60,25 +61,27 @@ class AgentsPolicy:
         self.account_weight = _grouped([head.account.weight.T for head in flat], len(heads))  # [N, M, G, H]
         self.policy_weight = _grouped([head.policy.weight.T for head in flat], len(heads))
         self.policy_bias = _grouped([head.policy.bias for head in flat], len(heads))[:, :, None]
-        self.actions: list[Tensor] = []
-        self.legal: list[Tensor] = []
 
-    def probabilities(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Tensor:
-        """Average the members' legal probabilities ``[N, A, actions]``."""
-        seen = account_features(account, close, self.parameters)[:, None]  # [N, 1, A, G]
-        hidden = F.silu(self.projected[step] + seen @ self.account_weight)
-        experts = hidden @ self.policy_weight + self.policy_bias
+    @property
+    def inputs(self) -> Record:
+        """Projected embeddings ``[S, N, M, A, hidden]`` and posteriors ``[S, N, K]``."""
+        return self.projected, self.posterior
+
+    def probabilities(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> Tensor:
+        """Average the members' legal probabilities ``[..., N, A, actions]``."""
+        projected, posterior = inputs
+        seen = account_features(account, view, self.parameters)  # [..., N, A, G]
+        hidden = F.silu(projected + torch.einsum("...nag,nmgh->...nmah", seen, self.account_weight))
+        experts = torch.einsum("...nmah,nmho->...nmao", hidden, self.policy_weight) + self.policy_bias
         if self.regimes > 1:
             experts = experts.view(*experts.shape[:-1], self.regimes, self.actions_)
-            experts = (experts * self.posterior[step][:, None, None, :, None]).sum(-2)
-        return masked_log_probabilities(experts, legal[:, None]).exp().mean(1)
+            experts = (experts * posterior[..., None, None, :, None]).sum(-2)
+        return masked_log_probabilities(experts, legal[..., None, :, :]).exp().mean(-3)
 
-    def __call__(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Decision:
-        """Take the likeliest action of each asset."""
-        action = self.probabilities(step, account, close, legal).argmax(-1)
-        self.actions.append(action)
-        self.legal.append(legal)
-        return decode(action, self.levels)
+    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+        """Take the likeliest action of each asset; the record is action and mask."""
+        action = self.probabilities(inputs, account, view, legal).argmax(-1)
+        return decode(action, self.levels), (action, legal)
 
 
 def _grouped(parts: Sequence[Tensor], groups: int) -> Tensor:
@@ -115,20 +118,52 @@ def agents_policy(
 
 
 class SideBySide:
-    """Gives consecutive accounts of a batch ``[N]`` to policies."""
+    """Gives consecutive accounts of a batch ``[..., N]`` to policies.
 
-    def __init__(self, policies: Sequence[tuple[Policy, int]], last_step: int | None = None) -> None:
-        """Take policies with their numbers of accounts; at ``last_step`` all accounts leave their positions."""
-        self.policies, self.last_step = policies, last_step
+    Its record is that of the first policy, whatever the others remember.
+    """
 
-    def __call__(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Decision:
+    def __init__(
+        self, policies: Sequence[tuple[Policy, int]], leave: Tensor | None = None, rest: Tensor | None = None
+    ) -> None:
+        """Take policies with their numbers of accounts.
+
+        Args:
+            policies: Policies and how many accounts each has.
+            leave: ``[S, ..., N]`` or ``[S, 1]`` bool, where accounts leave all their positions; None is nowhere.
+            rest: Likewise, where accounts send no order; it counts more than ``leave``.
+        """
+        self.policies, self.leave, self.rest = policies, leave, rest
+        self.counts = [len(policy.inputs) for policy, _ in policies]
+
+    @property
+    def inputs(self) -> Record:
+        """Inputs of all policies, and at last where accounts leave and rest."""
+        own = tuple(x for policy, _ in self.policies for x in policy.inputs)
+        return (*own, *(x for x in (self.leave, self.rest) if x is not None))
+
+    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
         """Ask each policy for its accounts' decisions."""
-        if step == self.last_step:
-            return Decision(torch.zeros_like(account.shares), torch.zeros_like(account.shares, dtype=torch.bool))
-        decisions, first = [], 0
-        for policy, count in self.policies:
-            rows = slice(first, first + count)
-            own = AccountState(*(part[rows] for part in account))
-            decisions.append(policy(step, own, close, legal[rows]))
-            first += count
-        return Decision(*(torch.cat(parts) for parts in zip(*decisions, strict=True)))
+        decisions, records, first, taken = [], [], 0, 0
+        axis = account.equity.dim() - 1
+        for (policy, count), size in zip(self.policies, self.counts, strict=True):
+            own = AccountState._make(_part(x, axis, first, count) for x in account)
+            seen = View._make(_part(x, axis, first, count) if isinstance(x, Tensor) else x for x in view)
+            mask = _part(legal, axis, first, count)
+            decision, record = policy.decide(inputs[taken : taken + size], own, seen, mask)
+            decisions.append(decision)
+            records.append(record)
+            first, taken = first + count, taken + size
+        whole = Decision(*(torch.cat(parts, dim=axis) for parts in zip(*decisions, strict=True)))
+        if self.leave is not None:
+            out = inputs[taken][..., None]
+            whole = Decision(torch.where(out, 0.0, whole.level), whole.hold & ~out)
+        if self.rest is not None:
+            whole = Decision(whole.level, whole.hold | inputs[-1][..., None])
+        return whole, records[0]
+
+
+def _part(batch: Tensor, axis: int, first: int, count: int) -> Tensor:
+    """Accounts ``[first, first + count)`` along ``axis``; what is the same for all stays."""
+    same = batch.dim() <= axis or batch.shape[axis] == 1
+    return batch if same else batch.narrow(axis, first, count)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from sentio_kedro.agent.rollout import Windows, cut_windows
-from sentio_kedro.config import FeatureColumn, TrainingParameters
-from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.config import FeatureColumn, TradingParameters, TrainingParameters
+from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.resampling import RelativeBars, relative_bars, resample
+from sentio_kedro.market.resampling import PathLevels, RelativeBars, path_levels, relative_bars, resample
+from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.splits import Fold, Segment
-from sentio_kedro.market.tensors import MarketTensors, market_tensors
+from sentio_kedro.market.stamps import Floats
+from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
 
 LEAST_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
 
@@ -31,6 +33,7 @@ class TrainingSet:
         columns: How the features are made.
         regimes: Regime model of the fold's train rows.
         periods_per_year: Bars per year.
+        trading: What the market must tell an account: spreads, sessions, who may be sold short.
     """
 
     fold: Fold
@@ -39,10 +42,12 @@ class TrainingSet:
     columns: Sequence[FeatureColumn]
     regimes: RegimeModel
     periods_per_year: float
+    trading: TradingParameters = field(default_factory=TradingParameters)
 
     def market(self) -> MarketTensors:
         """Build the real market of this fold in float64 on the CPU."""
-        return market_tensors(self.bars, self.features, self.regimes.filter(market_return(self.bars)))
+        posterior = self.regimes.filter(market_return(self.bars))
+        return market_tensors(self.bars, self.features, posterior, self.trading)
 
     def scaler(self) -> tuple[Floats, Floats]:
         """Fit mean and standard deviation ``[F]`` of the features on the train rows alone."""
@@ -96,7 +101,7 @@ class PathSampler:
         context: int,
         device: torch.device,
     ) -> None:
-        """Prepare the member's bars (relative form) or, for replay, the real market.
+        """Prepare the member's bars (relative form, with clock and levels) or, for replay, the real market.
 
         Args:
             study: The fold.
@@ -109,9 +114,13 @@ class PathSampler:
         self.context, self.device = context, device
         self.warm_up = longest_lookback(study.columns)
         self.relative: RelativeBars | None = None
+        self.levels: PathLevels | None = None
         self.market: MarketTensors | None = None
+        self.clock = market_clock(study.bars.timestamps, study.trading.calendar)
+        self.delisted = delisted_rows(study.bars)
         if parameters.resampling.block_bars:
             self.relative = relative_bars(study.bars)
+            self.levels = path_levels(self.relative, segments)
         else:
             self.market = study.market().to(device, torch.float32)
 
@@ -123,16 +132,21 @@ class PathSampler:
         first = self.warm_up + self.context
         market = self._resampled(first + windows * steps + 1, rng)
         starts = first + steps * torch.arange(windows, device=self.device)
-        return cut_windows(market, starts, steps, self.context)
+        return cut_windows(market, starts, steps, self.context, self.study.trading)
 
     def _resampled(self, length: int, rng: np.random.Generator) -> MarketTensors:
         if self.relative is None:
             raise RuntimeError("`resampling.block_bars` is 0: there is no path to resample.")
         how = self.parameters.resampling
-        path, source = resample(self.relative, self.segments, length, how.block_bars, how.random_signs, rng)
+        path, source = resample(
+            self.relative, self.segments, length, how.block_bars, how.random_signs, rng, levels=self.levels
+        )
         features = compute_features(path, self.study.columns, calendar=self.study.bars.timestamps[source])
         posterior = self.study.regimes.filter(market_return(path))
-        return market_tensors(path, features, posterior).to(self.device, torch.float32)
+        market = market_tensors(path, features, posterior, self.study.trading, self.clock.along(source))
+        # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
+        ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
+        return market._replace(delisted=ended).to(self.device, torch.float32)
 
     def _replay(self, rng: np.random.Generator) -> Windows:
         steps = self.parameters.episode_bars
@@ -141,4 +155,4 @@ class PathSampler:
         drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
         starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
         market = self.market if self.market is not None else self.study.market().to(self.device, torch.float32)
-        return cut_windows(market, torch.tensor(starts, device=self.device), steps, self.context)
+        return cut_windows(market, torch.tensor(starts, device=self.device), steps, self.context, self.study.trading)

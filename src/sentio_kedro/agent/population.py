@@ -52,11 +52,7 @@ def visible_bars(bars: AlignedBars, features: Floats, fold: Fold, spans: Spans) 
     for part in parts:
         seen[max(0, part.start - spans.input + 1) : part.stop + spans.reward] = True
     hidden = ~seen[:end, None]
-    prices = {
-        name: np.where(hidden, np.nan, getattr(bars, name)[:end]) for name in ("open", "high", "low", "close", "volume")
-    }
-    cut = AlignedBars(timestamps=bars.timestamps[:end], symbols=bars.symbols, **prices)
-    return cut, np.where(hidden[..., None], np.nan, features[:end])
+    return bars.rows(slice(0, end)).without(hidden), np.where(hidden[..., None], np.nan, features[:end])
 
 
 def train_agent(

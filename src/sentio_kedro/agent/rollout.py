@@ -18,10 +18,13 @@ from sentio_kedro.agent.distributions import (
 from sentio_kedro.agent.networks import Head, PolicyNetwork
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import decode, level_tensor
-from sentio_kedro.trading.environment import account_features, asset_rewards, start_accounts
-from sentio_kedro.trading.execution import AccountState, Decision
-from sentio_kedro.trading.simulate import Prices, gather_prices, simulate
+from sentio_kedro.trading.environment import account_features, asset_rewards, reward_unit, start_accounts
+from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.simulate import Record, simulate
+from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.view import View, look
 
 
 class Windows(NamedTuple):
@@ -30,32 +33,34 @@ class Windows(NamedTuple):
     Attributes:
         features: ``[W, C + S + 1, A, F]``: C context bars, S decisions, and the bar that the end bootstraps on.
         posterior: ``[S + 1, W, 1, K]``.
-        volatility: ``[S, W, 1, A]``.
-        prices: Prices along the decisions ``[S, W, 1, A]``.
-        final_close: ``[W, 1, A]`` close of the bar after the last decision.
-        final_tradable: ``[W, 1, A]``.
+        unit: ``[S, W, 1, A]`` unit of reward at the decisions, fraction of equity.
+        tape: Market facts of the S decisions and of the bar after, at which accounts are only looked at
+            ``[S + 1, W, 1, A]``.
     """
 
     features: Tensor
     posterior: Tensor
-    volatility: Tensor
-    prices: Prices
-    final_close: Tensor
-    final_tradable: Tensor
+    unit: Tensor
+    tape: Tape
+
+    @property
+    def decisions(self) -> Tape:
+        """Market facts of the S decisions alone."""
+        return self.tape.part(0, self.tape.steps - 1)
 
 
-def cut_windows(market: MarketTensors, starts: Tensor, steps: int, context: int) -> Windows:
+def cut_windows(
+    market: MarketTensors, starts: Tensor, steps: int, context: int, parameters: TradingParameters
+) -> Windows:
     """Cut windows of ``steps`` decisions that start at rows ``starts`` ``[W]``, each with ``context`` bars before."""
     span = torch.arange(-context, steps + 1, device=starts.device)
-    rows = starts[None, :, None] + torch.arange(steps, device=starts.device)[:, None, None]  # [S, W, 1]
-    after = rows[-1] + 1
+    rows = starts[None, :, None] + torch.arange(steps + 1, device=starts.device)[:, None, None]  # [S + 1, W, 1]
+    tape = make_tape(market, rows, parameters)
     return Windows(
         features=market.features[starts[:, None] + span],
-        posterior=market.posterior[torch.cat([rows, after[None]])],
-        volatility=market.volatility[rows],
-        prices=gather_prices(market, rows),
-        final_close=market.close[after],
-        final_tradable=market.tradable[after],
+        posterior=market.posterior[rows],
+        unit=reward_unit(tape, market.volatility[rows], parameters)[:-1],
+        tape=tape,
     )
 
 
@@ -86,7 +91,7 @@ class Rollout(NamedTuple):
 
 
 class SamplingPolicy:
-    """Samples from one member and remembers what its update needs."""
+    """Samples from one member; its record is what the update needs."""
 
     def __init__(
         self, head: Head, projected: Tensor, posterior: Tensor, noise: Tensor, parameters: TradingParameters
@@ -95,16 +100,20 @@ class SamplingPolicy:
         self.head, self.projected, self.posterior, self.noise = head, projected, posterior, noise
         self.parameters = parameters
         self.levels = level_tensor(parameters, projected)
-        self.memory: list[tuple[Tensor, ...]] = []
 
-    def __call__(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Decision:
-        """Sample one action per asset."""
-        seen = account_features(account, close, self.parameters)
-        hidden = self.head.hidden(self.projected[step], seen)
-        logits = masked_logits(self.head.logits(hidden, self.posterior[step]), legal)
-        action = sample_actions(logits, self.noise[step])
-        self.memory.append((seen, legal, action, logits, hidden, account.alive))
-        return decode(action, self.levels)
+    @property
+    def inputs(self) -> Record:
+        """Projected embeddings, posteriors and noise of each decision."""
+        return self.projected[:-1], self.posterior[:-1], self.noise
+
+    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+        """Sample one action per asset; remember account features, mask, action, logits, hidden layer and life."""
+        projected, posterior, noise = inputs
+        seen = account_features(account, view, self.parameters)
+        hidden = self.head.hidden(projected, seen)
+        logits = masked_logits(self.head.logits(hidden, posterior), legal)
+        action = sample_actions(logits, noise)
+        return decode(action, self.levels), (seen, legal, action, logits, hidden, account.alive)
 
 
 @torch.no_grad()
@@ -129,19 +138,20 @@ def collect(
     Returns:
         The rollout.
     """
-    steps, count, _, assets = windows.prices.close.shape
+    tape = windows.decisions
+    steps, count, _, assets = tape.close.shape
     embedding = network.encoder(windows.features, steps + 1).transpose(0, 1)[:, :, None]  # [S + 1, W, 1, A, D]
     projected = network.head.project(embedding, windows.posterior)
     shape = (count, replicas)
     levels = level_tensor(parameters, projected)
     noise = gumbel_noise((steps, *shape, assets, len(levels)), generator, projected)
     policy = SamplingPolicy(network.head, projected, windows.posterior, noise, parameters)
-    start = start_accounts(shape, windows.prices.close[0], levels, parameters, generator)
-    end, fill = simulate(windows.prices, policy, start, parameters)
+    start = start_accounts(shape, tape.close[0], levels, parameters, generator)
+    end, (fill, record) = simulate(tape, policy, start, parameters)
 
-    seen = account_features(end, windows.final_close, parameters)
+    seen = account_features(end, look(end, windows.tape.step(-1), parameters), parameters)
     bootstrap = network.head.value(network.head.hidden(projected[-1], seen)) * value_scale
-    account, legal, action, logits, hidden, alive = (torch.stack(column) for column in zip(*policy.memory, strict=True))
+    account, legal, action, logits, hidden, alive = record
     values = network.head.value(hidden)
     log_probabilities = normalised(logits)
     survived = torch.cat([alive[1:], end.alive[None]])
@@ -154,14 +164,14 @@ def collect(
         log_probabilities=log_probabilities,
         values=values * value_scale,
         bootstrap=bootstrap,
-        rewards=asset_rewards(fill, windows.volatility, parameters) * alive,
+        rewards=asset_rewards(fill, windows.unit) * alive,
         alive=alive,
         survived=survived[..., None].to(dtype).expand_as(values),
     )
 
 
 class EnsemblePolicy:
-    """Averages the members' legal probabilities and takes the likeliest action."""
+    """Averages the members' legal probabilities and takes the likeliest action; its record is action and mask."""
 
     def __init__(
         self, heads: Sequence[Head], projected: Sequence[Tensor], posterior: Tensor, parameters: TradingParameters
@@ -169,21 +179,22 @@ class EnsemblePolicy:
         """Take each member's head and its projected embeddings ``[S, ..., A, hidden]``, posteriors ``[S, ..., K]``."""
         self.heads, self.projected, self.posterior, self.parameters = heads, projected, posterior, parameters
         self.levels = level_tensor(parameters, projected[0])
-        self.actions: list[Tensor] = []
-        self.legal: list[Tensor] = []
 
-    def probabilities(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Tensor:
+    @property
+    def inputs(self) -> Record:
+        """Posteriors and each member's projected embeddings."""
+        return self.posterior, *self.projected
+
+    def probabilities(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> Tensor:
         """Average the members' legal probabilities ``[..., A, actions]``."""
-        seen = account_features(account, close, self.parameters)
+        seen = account_features(account, view, self.parameters)
         total = torch.zeros((), dtype=seen.dtype, device=seen.device)
-        for head, projected in zip(self.heads, self.projected, strict=True):
-            logits = head.logits(head.hidden(projected[step], seen), self.posterior[step])
+        for head, projected in zip(self.heads, inputs[1:], strict=True):
+            logits = head.logits(head.hidden(projected, seen), inputs[0])
             total = total + masked_log_probabilities(logits, legal).exp()
         return total / len(self.heads)
 
-    def __call__(self, step: int, account: AccountState, close: Tensor, legal: Tensor) -> Decision:
+    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
         """Take the likeliest action of each asset."""
-        action = self.probabilities(step, account, close, legal).argmax(-1)
-        self.actions.append(action)
-        self.legal.append(legal)
-        return decode(action, self.levels)
+        action = self.probabilities(inputs, account, view, legal).argmax(-1)
+        return decode(action, self.levels), (action, legal)

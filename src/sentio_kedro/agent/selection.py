@@ -12,7 +12,7 @@ from sentio_kedro.agent.rollout import EnsemblePolicy, cut_windows
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.execution import open_accounts
+from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import net_returns, simulate
 
@@ -53,15 +53,15 @@ def judge(
         Net simple returns per bar ``[bars]``, chunk after chunk.
     """
     starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
-    windows = cut_windows(market, starts, length, context)
-    posterior = windows.posterior[:-1, :, 0]
-    prices = type(windows.prices)(*(x[:, :, 0] for x in windows.prices))
-    embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1) for network in networks]
+    windows = cut_windows(market, starts, length, context, parameters)
+    posterior = windows.posterior[:-1]  # [S, W, 1, K]
+    embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1)[:, :, None] for network in networks]
     projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
     policy = EnsemblePolicy([network.head for network in networks], projected, posterior, parameters)
-    account = open_accounts(prices.close.new_ones(len(starts)), market.assets)
-    _, fill = simulate(prices, policy, account, parameters)
-    return net_returns(fill).transpose(0, 1).flatten()
+    cash = market.close.new_full((len(starts), 1), parameters.initial_cash)
+    account = open_accounts(cash, market.assets, parameters.orders.latency_bars)
+    _, (fill, _) = simulate(windows.decisions, policy, account, parameters)
+    return net_returns(fill)[..., 0].transpose(0, 1).flatten()
 
 
 def scores(

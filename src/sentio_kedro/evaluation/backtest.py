@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,17 @@ from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbol
 from sentio_kedro.agent.ensemble import SideBySide, agents_policy
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation import baselines
-from sentio_kedro.evaluation.walks import Frames, Walk, walk_frames
+from sentio_kedro.evaluation.ledgers import NO_FOLD, Frames, LedgerFrames, Piece, concatenated
+from sentio_kedro.evaluation.robustness import no_robustness, robustness_frame
+from sentio_kedro.evaluation.scenes import Scene, closing
+from sentio_kedro.evaluation.target_positions import TARGETS, read_targets, target_policy
+from sentio_kedro.evaluation.walks import walk_rows
 from sentio_kedro.market.bars import AlignedBars, Floats
-from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.splits import Fold, Segment
-from sentio_kedro.market.tensors import MarketTensors, market_tensors
-from sentio_kedro.trading.execution import AccountState, open_accounts
-from sentio_kedro.trading.simulate import gather_prices, one_thread, simulate
+from sentio_kedro.trading.accounts import AccountState, Variation
+from sentio_kedro.trading.simulate import Policy
+
+Rules = Mapping[str, baselines.ScheduledPolicy]
 
 
 def backtest_folds(
@@ -33,65 +38,185 @@ def backtest_folds(
 ) -> Frames:
     """Test every fold's agents on its test rows.
 
-    Accounts start each segment flat and leave their positions at its last decision, paying for it. In walk-forward
-    order, equity and its peak carry over from fold to fold, so that the joined path is one account's history; where
-    test rows come back (combinatorial folds), each fold starts afresh.
+    Agents and the random policy leave their positions at the last decision of each segment whose order is filled in
+    it, paying for it; the last ``orders.latency_bars`` decisions send nothing. What cannot be sold then (a halt, the
+    cap on participation) is carried on. In walk-forward order accounts go on from fold to fold, so that the joined
+    path is one account's history; where test rows come back (combinatorial folds), agents start flat in each segment.
+    Baselines, and a table of targets if one is given, walk all rows once. They pay all costs, margin and carry, but no
+    layer of the agents' mask holds for them; the joint limits do.
 
     Args:
         bars: Aligned bars, all of them.
         features: ``[T, A, F]`` features of these bars, of the agents' columns.
         folds: Folds with the rows to test.
         agents: Agents by name ``fold_<f>/seed_<s>``.
-        trading: Limits and costs.
-        parameters: Baselines and capital.
+        trading: Limits, costs and starting equity.
+        parameters: Baselines, a table of targets, and how the test is shaken.
         periods_per_year: Bars per year.
 
     Returns:
-        Frames ``accounts``, ``positions``, ``trades`` and ``actions``.
+        Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks`` and ``robustness``; the last one is empty
+        for combinatorial folds, which are many paths themselves.
 
     Raises:
-        ValueError: If an agent trades other symbols or has seen the rows.
+        ValueError: If an agent trades other symbols or has seen the rows, folds that join have other seeds, or targets
+            cannot be followed.
     """
     by_fold = {fold.number: _agents_of(fold.number, agents) for fold in folds}
     same_symbols(list(agents.values()), bars.symbols)
-    market = market_tensors(bars, features, np.ones((len(bars.timestamps), 1)))
     joined = walk_forward(folds)
-    with torch.no_grad(), one_thread():
-        walks = _walk_all(folds, by_fold, market, bars, trading, parameters, periods_per_year, joined=joined)
-    return walk_frames(walks, bars, folds)
-
-
-def _walk_all(
-    folds: Sequence[Fold],
-    by_fold: Mapping[int, Sequence[AgentBundle]],
-    market: MarketTensors,
-    bars: AlignedBars,
-    trading: TradingParameters,
-    parameters: BacktestParameters,
-    periods_per_year: float,
-    *,
-    joined: bool,
-) -> list[Walk]:
-    """Walk the agents of every fold, then the baselines."""
-    walks: list[Walk] = []
-    account: AccountState | None = None
-    for fold in folds:
-        for segment in fold.test:
-            _refuse_seen(by_fold[fold.number], bars, segment, joined=joined)
-            fresh = account is None or not joined
-            cash = torch.full((len(by_fold[fold.number]) + 1,), parameters.initial_cash, dtype=torch.float64)
-            begin = open_accounts(cash, len(bars.symbols)) if fresh or account is None else account
-            walk, account = _walk_agents(fold.number, segment, by_fold[fold.number], market, bars, begin, trading)
-            walks.append(walk)
-    first, last = min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test)
-    walks.append(_walk_baselines(Segment(first, last), market, bars, trading, parameters, periods_per_year))
-    return walks
+    if joined:
+        _refuse_seen(by_fold, folds, bars)
+        _same_seeds(by_fold)
+    scene = Scene.of(bars, features, by_fold, trading)
+    span = Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
+    rules = _rules(scene, span, parameters, periods_per_year)
+    parts = _together(scene, folds, span, rules) if joined else _apart(scene, folds)
+    if not joined or not contiguous(folds):
+        parts.append(_walk_rules(scene, folds, span, rules))
+    frames = concatenated(parts)
+    frames["robustness"] = (
+        robustness_frame(scene, folds, parameters.robustness, frames["accounts"], periods_per_year)
+        if joined
+        else no_robustness()
+    )
+    return frames
 
 
 def walk_forward(folds: Sequence[Fold]) -> bool:
     """Whether folds follow each other in time and train on the past alone, so that their tests join to one path."""
     ordered = all(first.test[-1].stop <= second.test[0].start for first, second in pairwise(folds))
     return ordered and all(part.stop <= fold.test[0].start for fold in folds for part in fold.train)
+
+
+def contiguous(folds: Sequence[Fold]) -> bool:
+    """Whether no row lies between the test segments of folds in order."""
+    segments = [segment for fold in folds for segment in fold.test]
+    return all(first.stop == second.start for first, second in pairwise(segments))
+
+
+def _together(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules) -> list[Frames]:
+    """Walk agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts."""
+    beside = rules if contiguous(folds) else {}
+    collected: LedgerFrames | None = None
+    account: AccountState | None = None
+    for fold in folds:
+        for segment in fold.test:
+            if collected is None or account is None:
+                collected, account = _start(scene, fold.number, beside)
+            account = _walk_segment(scene, fold.number, segment, span, beside, account, collected)
+    return [] if collected is None else [collected.frames()]
+
+
+def _apart(scene: Scene, folds: Sequence[Fold]) -> list[Frames]:
+    """Walk agents and the random policy of each test segment from a fresh start."""
+    parts = []
+    for fold in folds:
+        for segment in fold.test:
+            collected, account = _start(scene, fold.number, {})
+            _walk_segment(scene, fold.number, segment, segment, {}, account, collected)
+            parts.append(collected.frames())
+    return parts
+
+
+def _start(scene: Scene, fold: int, rules: Rules) -> tuple[LedgerFrames, AccountState]:
+    """Open the accounts of a fold's agents, of the random policy and of the rules."""
+    agents = scene.by_fold[fold]
+    names = (*(f"seed_{agent.spec.seed}" for agent in agents), baselines.RANDOM, *rules)
+    return _collector(scene, names, len(agents)), scene.open_accounts((len(names),))
+
+
+def _collector(scene: Scene, names: Sequence[str], agents: int) -> LedgerFrames:
+    return LedgerFrames(names, agents, scene.trading.initial_cash, scene.bars, scene.trading.levels)
+
+
+def _walk_segment(
+    scene: Scene,
+    fold: int,
+    segment: Segment,
+    span: Segment,
+    rules: Rules,
+    account: AccountState,
+    collected: LedgerFrames,
+) -> AccountState:
+    """Walk a fold's test segment; ``rules`` are schedules over ``span``, whose end they leave their positions at."""
+    agents, latency = scene.by_fold[fold], scene.trading.orders.latency_bars
+    guarded = len(agents) + 1  # the random policy obeys the agents' mandate
+    chance = baselines.RandomPolicy.drawn(segment.stop - segment.start, scene.trading, scene.market.close, seed=fold)
+    posteriors = scene.posteriors(fold)
+    seen = [*posteriors, *[posteriors[0]] * (1 + len(rules))]  # [rows, K] of every account
+    ends = [segment.stop] * guarded + [span.stop] * len(rules)
+
+    def policy(piece: Segment) -> SideBySide:
+        rows = Segment(piece.start - segment.start, piece.stop - segment.start)
+        decide = agents_policy(agents, scene.market, posteriors, *piece)
+        ruled = _scheduled(rules, piece, span)
+        return SideBySide([(decide, len(agents)), (chance.part(*rows), 1), *ruled], *closing(piece, ends, latency))
+
+    walk = walk_rows(
+        scene.market,
+        segment,
+        policy,
+        account,
+        scene.trading,
+        posterior=torch.stack([known[slice(*segment)] for known in seen], dim=1),
+        variation=Variation(guarded=(torch.arange(len(seen)) < guarded)[:, None]),
+        telemetry=True,
+    )
+    for piece, tape, step in walk:
+        regimes = torch.stack([known[slice(*piece)].argmax(-1) for known in seen], dim=1)
+        leave, rest = closing(piece, ends, latency)
+        decided = ~(leave | rest)[:, 0]
+        folds = np.full(piece.stop - piece.start, fold)
+        collected.add(Piece(piece, folds, regimes, posteriors[0].shape[-1], decided), tape, step)
+    return walk.account
+
+
+def _walk_rules(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules) -> Frames:
+    """Walk the rules alone, over all rows at once."""
+    collected = _collector(scene, tuple(rules), 0)
+    fold_of = np.full(scene.market.bars, NO_FOLD)
+    regimes = torch.zeros(scene.market.bars, dtype=torch.long)
+    for fold in reversed(folds):  # of folds that test the same row the first one counts
+        likeliest = scene.posteriors(fold.number)[0].argmax(-1)
+        for segment in fold.test:
+            fold_of[slice(*segment)] = fold.number
+            regimes[slice(*segment)] = likeliest[slice(*segment)]
+
+    def policy(piece: Segment) -> SideBySide:
+        return SideBySide(
+            _scheduled(rules, piece, span), *closing(piece, [span.stop] * len(rules), scene.trading.orders.latency_bars)
+        )
+
+    account = scene.open_accounts((len(rules),))
+    unguarded = Variation(guarded=torch.zeros(len(rules), 1, dtype=torch.bool))
+    walk = walk_rows(scene.market, span, policy, account, scene.trading, variation=unguarded, telemetry=True)
+    for piece, tape, step in walk:
+        likely = regimes[slice(*piece), None].expand(-1, len(rules))
+        everywhere = torch.ones(piece.stop - piece.start, dtype=torch.bool)
+        collected.add(Piece(piece, fold_of[slice(*piece)], likely, 1, everywhere), tape, step)
+    return collected.frames()
+
+
+def _scheduled(rules: Rules, piece: Segment, span: Segment) -> list[tuple[Policy, int]]:
+    """Rules as one policy at the rows of a piece, with its number of accounts; none without rules."""
+    if not rules:
+        return []
+    parts = [rule.part(piece.start - span.start, piece.stop - span.start) for rule in rules.values()]
+    return [(baselines.ScheduledPolicy.beside(parts), len(parts))]
+
+
+def _rules(scene: Scene, span: Segment, parameters: BacktestParameters, periods_per_year: float) -> Rules:
+    """Schedules over ``span`` that know nothing of an account."""
+    market, stamps = scene.market, scene.bars.timestamps
+    rules = {
+        baselines.BUY_AND_HOLD: baselines.buy_and_hold(market, *span),
+        baselines.EQUAL_WEIGHT: baselines.equal_weight(market, stamps, *span, parameters),
+        baselines.MOMENTUM: baselines.momentum(market, stamps, *span, parameters, periods_per_year),
+    }
+    if parameters.targets is not None:
+        rules[TARGETS] = target_policy(read_targets(Path(parameters.targets)), scene.bars, span, scene.trading)
+    return rules
 
 
 def backtest_agent(
@@ -129,60 +254,23 @@ def _agents_of(fold: int, agents: Mapping[str, AgentBundle]) -> list[AgentBundle
     return found
 
 
-def _refuse_seen(agents: Sequence[AgentBundle], bars: AlignedBars, rows: Segment, *, joined: bool) -> None:
-    if not joined:  # combinatorial folds train on both sides of a test block; its rows were purged
-        return
-    for agent in agents:
-        refuse_seen_bars(agent.spec, stamp(bars, rows.start + 1), stamp(bars, rows.stop))
+def _refuse_seen(by_fold: Mapping[int, Sequence[AgentBundle]], folds: Sequence[Fold], bars: AlignedBars) -> None:
+    """Refuse agents that saw the rows. Combinatorial folds train on both sides of a test block, which were purged."""
+    for fold in folds:
+        for rows in fold.test:
+            for agent in by_fold[fold.number]:
+                refuse_seen_bars(agent.spec, stamp(bars, rows.start + 1), stamp(bars, rows.stop))
+
+
+def _same_seeds(by_fold: Mapping[int, Sequence[AgentBundle]]) -> None:
+    seeds = {fold: [agent.spec.seed for agent in agents] for fold, agents in by_fold.items()}
+    if len({tuple(of_fold) for of_fold in seeds.values()}) > 1:
+        raise ValueError(
+            f"Folds that join to one path need agents of the same seeds, had {seeds}; run `kedro run --pipeline "
+            "training` again."
+        )
 
 
 def stamp(bars: AlignedBars, row: int) -> str:
     """Return the stamp of a row as ISO 8601 in UTC."""
     return str(pd.Timestamp(bars.timestamps[row]).tz_localize("UTC").isoformat())
-
-
-def _walk_agents(
-    fold: int,
-    rows: Segment,
-    agents: Sequence[AgentBundle],
-    market: MarketTensors,
-    bars: AlignedBars,
-    account: AccountState,
-    trading: TradingParameters,
-) -> tuple[Walk, AccountState]:
-    """Walk a fold's agents and the random policy side by side."""
-    start, stop = rows
-    moves = market_return(bars)
-    posteriors = [torch.from_numpy(agent.regime_model().filter(moves)) for agent in agents]
-    policy = agents_policy(agents, market, posteriors, start, stop)
-    chance = baselines.RandomPolicy(stop - start, trading, market.close, seed=fold)
-    prices = gather_prices(market, torch.arange(start, stop)[:, None])
-    side_by_side = SideBySide([(policy, len(agents)), (chance, 1)], last_step=stop - start - 1)
-    account, fill = simulate(prices, side_by_side, account, trading)
-    names = (*(f"seed_{agent.spec.seed}" for agent in agents), baselines.RANDOM)
-    return Walk(fold, rows, names, prices, fill, policy), account
-
-
-def _walk_baselines(
-    rows: Segment,
-    market: MarketTensors,
-    bars: AlignedBars,
-    trading: TradingParameters,
-    parameters: BacktestParameters,
-    periods_per_year: float,
-) -> Walk:
-    """Walk the rules that know no drawdown limit, over all rows at once."""
-    start, stop = rows
-    policies = {
-        baselines.BUY_AND_HOLD: baselines.buy_and_hold(market, start, stop),
-        baselines.EQUAL_WEIGHT: baselines.equal_weight(market, bars.timestamps, start, stop, parameters),
-        baselines.MOMENTUM: baselines.momentum(market, bars.timestamps, start, stop, parameters, periods_per_year),
-    }
-    unlimited = TradingParameters(
-        levels=trading.levels, gross_limit=trading.gross_limit, max_position=trading.max_position, costs=trading.costs
-    )
-    prices = gather_prices(market, torch.arange(start, stop)[:, None])
-    cash = torch.full((len(policies),), parameters.initial_cash, dtype=torch.float64)
-    side_by_side = SideBySide([(policy, 1) for policy in policies.values()], last_step=stop - start - 1)
-    _, fill = simulate(prices, side_by_side, open_accounts(cash, market.assets), unlimited)
-    return Walk(-1, rows, tuple(policies), prices, fill, None)

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from sentio_kedro.evaluation.findings import TITLES
-from sentio_kedro.evaluation.frames import BASELINES, RunFrames, account_table, row_times
+from sentio_kedro.evaluation.frames import TARGETS_KEY, RunFrames, account_table, metric_key, row_times
 
 MOST_POINTS = 1_200  # of one line; the bars between are left out
 SIGNIFICANT = 6  # digits of a drawn value
@@ -24,8 +24,12 @@ BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE, GREY = (
 COLOURS = {
     "agent": BLUE,
     **{"buy_and_hold": ORANGE, "equal_weight": GREEN, "momentum": PURPLE, "random": GREY},
+    TARGETS_KEY: SKY,
 }
-DASHES = {"buy_and_hold": "solid", "equal_weight": "dash", "momentum": "dot", "random": "dashdot"}
+DASHES = {
+    **{"buy_and_hold": "solid", "equal_weight": "dash", "momentum": "dot", "random": "dashdot"},
+    TARGETS_KEY: "longdash",
+}
 RULE = "rgba(138,143,152,0.25)"
 AGENT_RANGE = "rgba(0,114,178,0.18)"
 
@@ -91,7 +95,7 @@ def bucket_means(table: pd.DataFrame, buckets: int = MOST_POINTS // 3) -> pd.Dat
     return table.groupby(group).mean().set_index(table.index[::size])
 
 
-def drawn(values: pd.Series | NDArray[np.float64]) -> list[float | None]:
+def drawn(values: pd.Series | NDArray[np.float64] | Sequence[float]) -> list[float | None]:
     """Round values to a few significant digits, which keeps the file small; not finite becomes a gap."""
     numbers = np.asarray(values, dtype=np.float64)
     return [float(f"{number:.{SIGNIFICANT}g}") if np.isfinite(number) else None for number in numbers]
@@ -124,9 +128,10 @@ def add_agent_and_baselines(
             x=x, y=drawn(agents.min(axis=1)), line=outline, fill="tonexty", fillcolor=AGENT_RANGE,
             name="Range of seeds", hoverinfo="skip",
         )  # fmt: skip
-    for name in BASELINES:
-        line = {"color": COLOURS[name], "width": 1.4, "dash": DASHES[name]}
-        figure.add_scatter(x=x, y=drawn(table[name]), name=TITLES[name], line=line, hovertemplate=f"%{{y:{hover}}}")
+    for name in frames.baselines:
+        key = metric_key(name)
+        line = {"color": COLOURS[key], "width": 1.4, "dash": DASHES[key]}
+        figure.add_scatter(x=x, y=drawn(table[name]), name=TITLES[key], line=line, hovertemplate=f"%{{y:{hover}}}")
     median = drawn(agents.median(axis=1))
     line = {"color": COLOURS["agent"], "width": 2.8}
     figure.add_scatter(x=x, y=median, name=TITLES["agent"], line=line, hovertemplate=f"%{{y:{hover}}}")

@@ -19,13 +19,10 @@ from sentio_kedro.evaluation.figure_style import (
     thin_rows,
 )
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames
-from sentio_kedro.evaluation.trading_figures import (
-    action_figure,
-    cost_figure,
-    exposure_figure,
-    position_figure,
-    round_trip_figure,
-)
+from sentio_kedro.evaluation.ledger_figures import cost_figure, ledger_figure
+from sentio_kedro.evaluation.limit_figures import mask_figure
+from sentio_kedro.evaluation.robustness_figures import robustness_figure
+from sentio_kedro.evaluation.trading_figures import action_figure, exposure_figure, position_figure, round_trip_figure
 from sentio_kedro.evaluation.training_figures import generalisation_figure, training_figure
 from sentio_kedro.trading.performance import drawdown, sharpe_ratio
 
@@ -43,8 +40,14 @@ CAPTIONS = {
     "partial.",
     "exposure": "Invested fraction of equity and traded notional per bar as a fraction of equity, averaged over seeds "
     "and over short spans of time.",
-    "costs": "Sums over bars of price profit and of what it cost to trade, as fractions of the equity at each "
-    "decision, mean of seeds; the net line is price profit minus the two cost areas.",
+    "ledger": "Sums over all bars of every line of the ledger, as fractions of the equity at each decision, for the "
+    "agent whose total return is the median. Lines of zero are left out.",
+    "costs": "The same lines as they add up over time. Costs of trading are commission, spread and impact; costs of "
+    "holding are borrow fees, financing and funding, and fall where interest or funding was earned.",
+    "masks": "Share of the target levels of all assets that each layer forbade on its own, mean of agents and folds. A "
+    "level beyond a cap stands for the cap, so an agent can always hold what is left.",
+    "robustness": "The agents on the same bars with other trading costs, later fills, a later start, and on markets "
+    "put together from blocks of these bars. Line: median agent; band: range of the agents.",
     "actions": "How often each action was taken, of all decisions; the markers show how often it was allowed.",
     "positions": "Position in each asset as a fraction of equity, mean of seeds, averaged over short spans of time.",
     "round_trips": "Net result of every round trip of all seeds as a fraction of the equity at its entry; the "
@@ -65,7 +68,7 @@ def draw_figures(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) ->
     Args:
         frames: Frames of the run.
         facts: Facts of the run.
-        metrics: What ``metrics.build_metrics`` returns; its ``folds`` are drawn.
+        metrics: What ``metrics.build_metrics`` returns; its figures of costs, masks, robustness and folds are drawn.
 
     Returns:
         Figures by name, in the order of the report; the names are those of ``CAPTIONS``.
@@ -77,9 +80,12 @@ def draw_figures(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) ->
         "monthly_returns": monthly_figure(frames),
         "exposure": exposure_figure(frames),
         "positions": position_figure(frames),
+        "ledger": ledger_figure(metrics["agent"]["costs"]),
         "costs": cost_figure(frames),
         "actions": action_figure(frames),
         "round_trips": round_trip_figure(frames),
+        "masks": mask_figure(metrics["masks"]),
+        "robustness": robustness_figure(frames.robustness, metrics["robustness"]),
         "training": training_figure(frames.training_curves),
         "generalisation": generalisation_figure(metrics["folds"]),
     }

@@ -7,18 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from sentio_kedro.evaluation.frames import BASELINES, RunFrames
+from sentio_kedro.evaluation.attribution import ledger_net
+from sentio_kedro.evaluation.frames import TARGETS_KEY, RunFrames
+from sentio_kedro.evaluation.limits import order_figures
 
 IDENTITY_TOLERANCE = 1e-9
 SUSPICIOUS_SHARPE = 5.0
 LOST = 0.99
 IDLE_SHARE = 0.5
+PROJECTED_SHARE = 0.2  # of the orders; above it an agent does not trade what it decides
 TITLES = {
     "agent": "Agent, median",
     "buy_and_hold": "Buy and hold",
     "equal_weight": "Equal weight",
     "momentum": "Momentum",
     "random": "Random actions",
+    TARGETS_KEY: "Table of targets",
 }
 
 
@@ -44,13 +48,14 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
             found.append(
                 f"{name} did not trade in the last {idle:.0%} of the bars: perhaps the drawdown limit left it nothing."
             )
-    ledger = frames.accounts["price_pnl"] - frames.accounts["commission"] - frames.accounts["spread"]
+    found += _limit_alarms(frames)
+    ledger = ledger_net(frames.accounts)
     broken = (frames.accounts["return"] - ledger).abs() > IDENTITY_TOLERANCE * (1.0 + ledger.abs())
     if broken.any():
         names = sorted(set(frames.accounts.loc[broken, "account"]))
         found.append(
-            f"Returns differ from price profit minus costs on {int(broken.sum()):,} rows of {', '.join(names)}: the "
-            "accounts do not add up."
+            f"Returns differ from the sum of the ledger's lines on {int(broken.sum()):,} rows of {', '.join(names)}: "
+            "the accounts do not add up."
         )
     if agent["sharpe"] is not None and agent["sharpe"] > SUSPICIOUS_SHARPE:
         found.append(
@@ -59,6 +64,23 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
         )
     if agent["max_drawdown"] > LOST:
         found.append("The median agent lost nearly everything.")
+    return found
+
+
+def _limit_alarms(frames: RunFrames) -> list[str]:
+    """Agents whose orders joint limits cut too often, and agents that went bankrupt."""
+    found = []
+    for name, figures in order_figures(frames).items():
+        if name not in frames.seeds:
+            continue
+        if (figures["projected_orders"] or 0.0) > PROJECTED_SHARE:
+            found.append(
+                f"Joint limits cut {figures['projected_orders']:.0%} of the orders of {name}, more than "
+                f"{PROJECTED_SHARE:.0%}: it does not trade what it decides. Use smaller `trading.levels`, or widen "
+                "`trading.gross_limit`, `trading.net_limit` or `trading.var_limit`."
+            )
+        if figures["bankruptcies"]:
+            found.append(f"{name} went bankrupt: its returns after that are zero, not earned.")
     return found
 
 
@@ -99,6 +121,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
             f"From seed to seed the Sharpe ratio ranged from {_number(agent['sharpe_seed_min'])} to "
             f"{_number(agent['sharpe_seed_max'])}; the interval holds the luck of the market, not that of the seed."
         )
+    sentences += _break_even(metrics["robustness"]["break_even"])
     return [*sentences, _against_baselines(metrics), _targets_met(metrics["targets"])]
 
 
@@ -118,9 +141,26 @@ def _luck(agent: Mapping[str, Any]) -> str:
     return "The interval holds zero: on these bars the result cannot be told from luck."
 
 
+def _break_even(found: Mapping[str, Any] | None) -> list[str]:
+    """Say what trading may cost before nothing is left; nothing if that was not simulated."""
+    if found is None:
+        return []
+    if found["outcome"] == "loses_free":
+        return ["It loses even if trading costs nothing."]
+    if found["outcome"] == "earns_always":
+        return ["It still earns at any trading costs that were simulated."]
+    factor = found["multiplier"]
+    paid, bearable = found["paid_bps"], found["bps_per_side"]
+    known = paid is not None and bearable is not None
+    bps = f", {_number(bearable)} bps per side instead of the {_number(paid)} bps it paid" if known else ""
+    if factor >= 1.0:
+        return [f"It breaks even at {_number(factor)} times the trading costs{bps}: dearer than that, it loses."]
+    return [f"It would break even only at {_number(factor)} times the trading costs{bps}."]
+
+
 def _against_baselines(metrics: Mapping[str, Any]) -> str:
     groups: dict[str, list[str]] = {"beat": [], "ahead": [], "behind": [], "lost": []}
-    for name in BASELINES:
+    for name in metrics["baselines"]:
         compared = metrics["comparisons"][name]
         if compared["low"] > 0.0:
             group = "beat"

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 SEED_PREFIX = "seed_"
 BASELINES = ("buy_and_hold", "equal_weight", "momentum", "random")
+TARGETS = "targets"  # the account that follows `backtest.targets`, where that is given
+TARGETS_KEY = "target_positions"  # its name in metrics.json, where `targets` are the five goals
+LINES = {  # of the ledger, with the sign with which each enters the return
+    **{"price_pnl": 1.0, "dividends": 1.0, "commission": -1.0, "spread": -1.0, "impact": -1.0},
+    **{"borrow": -1.0, "financing": -1.0, "funding": -1.0, "shortfall": 1.0},
+}
 COLUMNS = {
     "accounts": (
         *("row", "timestamp", "fold", "account", "return", "equity", "gross_exposure", "net_exposure"),
-        *("turnover", "price_pnl", "commission", "spread"),
+        *("turnover", *LINES, "capped", "projected", "ordered", "headroom", "called", "regime"),
     ),
     "positions": ("timestamp", "symbol", "seed", "position"),
-    "trades": ("account", "symbol", "side", "entry_row", "exit_row", "bars", "pnl", "return"),
+    "trades": ("account", "symbol", "side", "entry_row", "exit_row", "bars", "pnl", "return", "cost"),
     "actions": ("account", "symbol", "action", "count", "legal"),
+    "masks": ("account", "fold", "regime", "layer", "forbidden", "bars"),
+    "robustness": (
+        *("kind", "value", "account", "sharpe", "annual_return", "total_return", "max_drawdown", "turnover"),
+        "cost_bps",
+    ),
     "regime_posteriors": ("timestamp", "fold", "state_0"),
     "training_curves": ("fold", "seed", "member", "update", "steps_per_second", "train_sharpe", "validation_sharpe"),
     "agent_table": ("fold", "seed", "train_sharpe", "validation_sharpe", "members"),
@@ -35,6 +47,7 @@ class RunFacts:
         train_bars: Decision rows of the longest train span; None if unknown.
         accelerator_peak_bytes: Most accelerator memory used in training; None if trained on the CPU.
         scheme: How the folds were made.
+        max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; 1 is no limit.
     """
 
     periods_per_year: float
@@ -43,26 +56,45 @@ class RunFacts:
     train_bars: int | None = None
     accelerator_peak_bytes: float | None = None
     scheme: Literal["walk_forward", "combinatorial"] = "walk_forward"
+    max_drawdown: float = 1.0
+
+
+class AccountWalk(NamedTuple):
+    """Rows that one account traded from one start.
+
+    Attributes:
+        account: Name of the account.
+        fold: Fold of the walk; None if it went on from fold to fold.
+        rows: Its rows of ``accounts`` in order.
+    """
+
+    account: str
+    fold: int | None
+    rows: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class RunFrames:
     """Frames of a run.
 
-    Accounts are ``seed_<number>`` for agents, and the four baselines. All but ``accounts`` may be empty, their columns
-    may not be missing.
+    Accounts are ``seed_<number>`` for agents, the four baselines, and ``targets`` if the backtest followed a table of
+    targets. All but ``accounts`` may be empty, their columns may not be missing.
 
     Attributes:
         accounts: One row per account and decision row: ``row timestamp fold account return equity gross_exposure
-            net_exposure turnover price_pnl commission spread``. Returns, profits and costs are fractions of the equity
-            at the decision.
+            net_exposure turnover``, the lines of the ledger (``LINES``), ``capped projected ordered headroom called
+            regime``. Returns, profits and costs are fractions of the equity at the decision; ``capped``, ``projected``
+            and ``ordered`` are shares of the assets.
         positions: ``timestamp symbol seed position``; position as a fraction of equity.
-        trades: Round trips: ``account symbol side entry_row exit_row bars pnl return``; net of costs.
+        trades: Round trips: ``account symbol side entry_row exit_row bars pnl return cost``; net of costs.
         actions: ``account symbol action count legal``.
         regime_posteriors: ``timestamp fold state_0 ...``.
         training_curves: One row per update: ``fold seed member update steps_per_second train_sharpe
             validation_sharpe ...``; the Sharpe ratios only where the policy was judged.
         agent_table: One row per agent: ``fold seed train_sharpe validation_sharpe members``.
+        masks: ``account fold regime layer forbidden bars``; mean share of the levels that a layer forbids.
+        robustness: ``kind value account sharpe annual_return total_return max_drawdown turnover cost_bps``, one row per
+            variant and agent; kinds ``cost latency start path break_even``.
 
     Raises:
         ValueError: If a column, a baseline or every agent is missing.
@@ -75,6 +107,8 @@ class RunFrames:
     regime_posteriors: pd.DataFrame
     training_curves: pd.DataFrame
     agent_table: pd.DataFrame
+    masks: pd.DataFrame
+    robustness: pd.DataFrame
 
     def __post_init__(self) -> None:
         problems = [
@@ -101,6 +135,18 @@ class RunFrames:
             key=lambda name: int(name.removeprefix(SEED_PREFIX)),
         )
 
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Accounts that agents are compared with: the four baselines, then the table of targets if there is one."""
+        return (*BASELINES, TARGETS) if (self.accounts["account"] == TARGETS).any() else BASELINES
+
+    @property
+    def regimes(self) -> int:
+        """Number of regimes, calm to volatile; at least 1."""
+        states = sum(str(name).startswith("state_") for name in self.regime_posteriors.columns)
+        seen = int(self.accounts["regime"].max()) + 1
+        return max(1, seen, states if len(self.regime_posteriors) else 0)
+
 
 def account_table(frames: RunFrames, column: str) -> pd.DataFrame:
     """One column of ``accounts`` as a table over the agents' decision rows.
@@ -122,7 +168,7 @@ def account_table(frames: RunFrames, column: str) -> pd.DataFrame:
     agents = accounts[accounts["account"].isin(frames.seeds)]
     table = agents.pivot(index=["fold", "row"], columns="account", values=column).sort_index()[frames.seeds]
     rows = table.index.get_level_values("row")
-    for name in BASELINES:
+    for name in frames.baselines:
         of_account = accounts[accounts["account"] == name]
         keys = ["fold", "row"] if of_account["row"].duplicated().any() else ["row"]
         series = of_account.set_index(keys)[column]
@@ -143,3 +189,29 @@ def row_times(frames: RunFrames) -> pd.Series:
     """Timestamp of each decision row: index ``row``, in order."""
     agents = frames.accounts[frames.accounts["account"].isin(frames.seeds)]
     return agents.drop_duplicates("row").set_index("row")["timestamp"].sort_index()
+
+
+def metric_key(account: str) -> str:
+    """Name under which ``metrics.json`` keeps the figures of an account."""
+    return TARGETS_KEY if account == TARGETS else account
+
+
+def account_walks(frames: RunFrames, facts: RunFacts) -> Iterator[AccountWalk]:
+    """Yield each account's rows as it walked them: in combinatorial folds agents and random start afresh in each."""
+    for name in (*frames.seeds, *frames.baselines):
+        mine = frames.accounts[frames.accounts["account"] == name].sort_values(["fold", "row"])
+        if facts.scheme == "combinatorial" and name in (*frames.seeds, "random"):
+            for fold, rows in mine.groupby("fold"):
+                yield AccountWalk(name, int(str(fold)), rows)
+        else:
+            yield AccountWalk(name, None, mine.sort_values("row"))
+
+
+def median_seed(frames: RunFrames) -> str:
+    """Name the agent whose total return is the median, the lower one of two in the middle.
+
+    Medians of single figures belong to no account. Where lines must add up or a path must be one path, this agent
+    stands for all.
+    """
+    growth = np.log1p(account_table(frames, "return")[frames.seeds].clip(lower=-1.0 + 1e-12)).sum()
+    return str(growth.sort_values(kind="stable").index[(len(growth) - 1) // 2])

@@ -30,7 +30,7 @@ from sentio_kedro.market.bars import Floats, align_bars, periods_per_year
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.market.splits import Spans, make_folds
-from sentio_kedro.market.tensors import VOLATILITY_MEMORY
+from sentio_kedro.trading.market_facts import lookback
 
 BASIS_POINT = 1e-4
 
@@ -98,8 +98,9 @@ def measure_learning(
     bars = align_bars(planted_bars(returns), IngestionParameters())
     values = compute_features(bars, features.columns)
     rows = receptive_field(parameters.network)
-    memory = max(longest_lookback(features.columns), regimes.memory, VOLATILITY_MEMORY + 1)
-    spans = Spans(input=rows + memory, reward=1, episode=parameters.training.episode_bars)
+    memory = max(longest_lookback(features.columns), regimes.memory, lookback(parameters.trading))
+    reward = 1 + parameters.trading.orders.latency_bars
+    spans = Spans(input=rows + memory, reward=reward, episode=parameters.training.episode_bars)
     usable = len(returns) - spans.input
     split = CrossValidationParameters(folds=1, first_test=1.0 - market.test_bars / usable)
     (fold,) = make_folds(len(returns), spans, split)
@@ -107,7 +108,7 @@ def measure_learning(
     moves = market_return(bars)
     model = fit_regimes([moves[part.start : part.stop] for part in fold.train], regimes, seed=0)
     per_year = periods_per_year(bars.timestamps, IngestionParameters().sessions_per_year)
-    study = TrainingSet(fold, seen, known, features.columns, model, per_year)
+    study = TrainingSet(fold, seen, known, features.columns, model, per_year, parameters.trading)
 
     began = time.perf_counter()
     agent, _, _ = train_agent(study, 0, spans, parameters, store, progress, {})

@@ -11,15 +11,27 @@ import pandas as pd
 import torch
 
 from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.attribution import Tables, cost_share, ledger_sums, regime_figures
+from sentio_kedro.evaluation.drawdowns import drawdown_limit, worst_drawdowns
 from sentio_kedro.evaluation.findings import alarms
-from sentio_kedro.evaluation.frames import BASELINES, SEED_PREFIX, RunFacts, RunFrames, account_table, row_times
+from sentio_kedro.evaluation.frames import (
+    LINES,
+    SEED_PREFIX,
+    RunFacts,
+    RunFrames,
+    account_table,
+    median_seed,
+    metric_key,
+    row_times,
+)
+from sentio_kedro.evaluation.limits import mask_shares, order_figures
 from sentio_kedro.evaluation.significance import Floats, default_block, percentile_interval, sharpe_samples
+from sentio_kedro.evaluation.stress import stress_figures
 from sentio_kedro.evaluation.targets import measure_targets
 from sentio_kedro.trading.performance import annual_return, annual_volatility, maximum_drawdown, sharpe_ratio
 
 Figures = dict[str, Any]
-Tables = dict[str, pd.DataFrame]
-LEDGER = ("return", "turnover", "gross_exposure", "price_pnl", "commission", "spread")
+LEDGER = ("return", "turnover", "gross_exposure", *LINES)
 MEASURES = {"sharpe": sharpe_ratio, "annual_return": annual_return, "annual_volatility": annual_volatility}
 
 
@@ -35,15 +47,46 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
         parameters: Bootstrap and confidence.
 
     Returns:
-        What JSON can hold, None where a figure is undefined: ``agent`` and one entry per baseline (see
-        ``account_figures`` for the figures; beside them ``sharpe_low``, ``sharpe_high``, ``sharpe_seed_min``,
-        ``sharpe_seed_max`` and the span of the rows), ``seeds`` (figures of every agent), ``folds`` (of every agent in
-        every fold), ``comparisons`` (difference of Sharpe ratios to each baseline with its interval), ``targets``,
-        ``alarms``, ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
+        What JSON can hold, None where a figure is undefined: ``agent`` and one entry per name in ``baselines`` (see
+        ``account_figures`` and ``limits.order_figures`` for the figures; beside them ``sharpe_low``, ``sharpe_high``,
+        ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the rows), ``seeds`` (figures of every agent),
+        ``folds`` (of every agent in every fold), ``comparisons`` (difference of Sharpe ratios to each baseline with its
+        interval), ``median_seed`` (the agent whose ledger and drawdowns stand for all), ``regimes`` (see
+        ``attribution.regime_figures``), ``masks`` (see ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns``
+        (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``), ``targets``, ``alarms``, ``universe``,
+        ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = {name: account_table(frames, name) for name in LEDGER}
-    returns = tables["return"]
     figures = account_figures(tables, frames.trades, facts.periods_per_year)
+    for name, found in order_figures(frames).items():
+        figures[name] |= found
+    metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], figures)
+    metrics["seeds"] = [{"seed": _seed_number(name)} | figures[name] for name in frames.seeds]
+    metrics["folds"] = fold_figures(frames, tables, facts.periods_per_year)
+    metrics["median_seed"] = _seed_number(median_seed(frames))
+    metrics["regimes"] = regime_figures(frames, tables, facts.periods_per_year)
+    metrics["masks"] = mask_shares(frames)
+    metrics["drawdown_limit"] = drawdown_limit(frames, facts)
+    metrics["drawdowns"] = worst_drawdowns(frames)
+    metrics["robustness"] = stress_figures(frames)
+    metrics["targets"] = measure_targets(metrics["agent"], frames, facts)
+    metrics["alarms"] = alarms(frames, metrics["agent"])
+    block = parameters.bootstrap_block or default_block(len(tables["return"]))
+    metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
+    metrics |= {"periods_per_year": facts.periods_per_year}
+    metrics["bootstrap"] = {"samples": parameters.bootstrap_samples, "mean_block_bars": block, "seed": parameters.seed}
+    plain: dict[str, Any] = json_ready(metrics)
+    return plain
+
+
+def _agent_and_baselines(
+    frames: RunFrames,
+    facts: RunFacts,
+    parameters: ReportingParameters,
+    returns: pd.DataFrame,
+    figures: Mapping[str, Figures],
+) -> dict[str, Any]:
+    """Figures of the median agent and the baselines with their intervals, and the agent compared with each."""
     samples = sharpe_samples(
         returns.to_numpy(dtype=np.float64),
         facts.periods_per_year,
@@ -55,30 +98,21 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
     agent_samples = np.median([by_account[name] for name in frames.seeds], axis=0)
     span = _span(frames, returns, facts)
     agent = _median_figures([figures[name] for name in frames.seeds])
+    agent["costs"] = figures[median_seed(frames)]["costs"]  # medians of single lines would not add up
     members = frames.agent_table["members"]
     sharpes = [figures[name]["sharpe"] for name in frames.seeds]
     agent |= _interval(agent_samples, parameters.confidence)
     agent |= {"sharpe_seed_min": min(sharpes), "sharpe_seed_max": max(sharpes)}
     agent |= {"seeds": len(sharpes), "members": int(members.max()) if len(members) else None} | span
-    metrics: dict[str, Any] = {"agent": agent}
-    for name in BASELINES:
+    metrics: dict[str, Any] = {"agent": agent, "comparisons": {}}
+    metrics["baselines"] = [metric_key(name) for name in frames.baselines]
+    for name, key in zip(frames.baselines, metrics["baselines"], strict=True):
         sharpe = figures[name]["sharpe"]
-        metrics[name] = figures[name] | _interval(by_account[name], parameters.confidence)
-        metrics[name] |= {"sharpe_seed_min": sharpe, "sharpe_seed_max": sharpe, "seeds": 1, "members": 1} | span
-    metrics["comparisons"] = {
-        name: _comparison(agent, metrics[name], agent_samples - by_account[name], parameters.confidence)
-        for name in BASELINES
-    }
-    metrics["seeds"] = [{"seed": _seed_number(name)} | figures[name] for name in frames.seeds]
-    metrics["folds"] = fold_figures(frames, tables, facts.periods_per_year)
-    metrics["targets"] = measure_targets(agent, frames, facts)
-    metrics["alarms"] = alarms(frames, agent)
-    block = parameters.bootstrap_block or default_block(len(returns))
-    metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
-    metrics |= {"periods_per_year": facts.periods_per_year}
-    metrics["bootstrap"] = {"samples": parameters.bootstrap_samples, "mean_block_bars": block, "seed": parameters.seed}
-    plain: dict[str, Any] = json_ready(metrics)
-    return plain
+        other = figures[name] | _interval(by_account[name], parameters.confidence)
+        other |= {"sharpe_seed_min": sharpe, "sharpe_seed_max": sharpe, "seeds": 1, "members": 1} | span
+        metrics[key] = other
+        metrics["comparisons"][key] = _comparison(agent, other, agent_samples - by_account[name], parameters.confidence)
+    return metrics
 
 
 def account_figures(tables: Tables, trades: pd.DataFrame, periods_per_year: float) -> dict[str, Figures]:
@@ -92,11 +126,12 @@ def account_figures(tables: Tables, trades: pd.DataFrame, periods_per_year: floa
     Returns:
         Per account: ``sharpe``, ``annual_return`` (geometric), ``annual_volatility``, ``max_drawdown`` (positive
         fraction, initial capital counts as a peak), ``total_return``; ``turnover_per_bar`` (mean traded notional /
-        equity); ``cost_share`` (sum of commission and spread / absolute sum of price profits, both as fractions of the
-        equity at each decision: 0.5 says that half of what prices gave or took was paid in costs, above 1 that costs
-        outweighed it); ``gross_exposure`` (mean); and of its round trips ``trades`` (how many), ``win_rate`` (share
-        with a positive net profit), ``expectancy`` (mean net profit / equity at entry), ``payoff`` (mean win / mean
-        loss) and ``holding_bars`` (mean).
+        equity); ``costs`` (see ``attribution.ledger_sums``); ``cost_share`` (sum of all costs / absolute sum of price
+        profits and dividends, all as fractions of the equity at each decision: 0.5 says that half of what prices gave
+        or took was paid in costs, above 1 that costs outweighed it); ``gross_exposure`` (mean); and of its round trips
+        ``trades`` (how many), ``win_rate`` (share with a positive net profit), ``expectancy`` (mean net profit / equity
+        at entry), ``trip_cost`` (mean cost / equity at entry), ``payoff`` (mean win / mean loss) and ``holding_bars``
+        (mean).
     """
     returns = tables["return"]
     values = torch.from_numpy(returns.to_numpy(dtype=np.float64, copy=True))  # [T, N]
@@ -110,11 +145,11 @@ def account_figures(tables: Tables, trades: pd.DataFrame, periods_per_year: floa
     trades = trades[trades["entry_row"].isin(returns.index.get_level_values("row"))]
     figures = {}
     for index, account in enumerate(returns.columns):
-        gross = abs(float(tables["price_pnl"][account].sum()))
-        cost = float((tables["commission"][account] + tables["spread"][account]).sum())
+        sums = ledger_sums({line: tables[line][account] for line in LINES})
         figures[account] = {name: values[index] for name, values in measured.items()} | {
             "turnover_per_bar": float(tables["turnover"][account].mean()),
-            "cost_share": cost / gross if gross > 0.0 else None,
+            "cost_share": cost_share(sums),
+            "costs": sums,
             "gross_exposure": float(tables["gross_exposure"][account].mean()),
             **round_trip_figures(trades[trades["account"] == account]),
         }
@@ -122,10 +157,11 @@ def account_figures(tables: Tables, trades: pd.DataFrame, periods_per_year: floa
 
 
 def round_trip_figures(trips: pd.DataFrame) -> Figures:
-    """Figures of round trips: ``trades``, ``win_rate``, ``expectancy``, ``payoff``, ``holding_bars``.
+    """Figures of round trips: ``trades win_rate expectancy trip_cost payoff holding_bars``.
 
     Args:
-        trips: Columns ``pnl`` (quote currency), ``return`` (pnl / equity at entry), ``bars``; net of costs.
+        trips: Columns ``pnl`` (quote currency), ``return`` (pnl / equity at entry), both net of costs, ``cost`` (all
+            costs of the trip / equity at entry) and ``bars``.
 
     Returns:
         The figures, None where there is nothing to average.
@@ -137,6 +173,7 @@ def round_trip_figures(trips: pd.DataFrame) -> Figures:
         "trades": len(trips),
         "win_rate": len(wins) / len(trips) if some else None,
         "expectancy": float(results.mean()) if some else None,
+        "trip_cost": float(trips["cost"].mean()) if some else None,
         "payoff": float(wins.mean() / -losses.mean()) if len(wins) and len(losses) else None,
         "holding_bars": float(trips["bars"].mean()) if some else None,
     }
@@ -195,9 +232,9 @@ def _seed_number(account: str) -> int:
 
 
 def _median_figures(figures: list[Figures]) -> Figures:
-    """Median of each figure over seeds, of the seeds that have it."""
+    """Median of each figure over seeds, of the seeds that have it; tables of figures are left out."""
     medians: Figures = {}
-    for name in figures[0]:
+    for name in [name for name, value in figures[0].items() if not isinstance(value, dict)]:
         known = [entry[name] for entry in figures if entry[name] is not None]
         medians[name] = float(np.median(known)) if known else None
     return medians

@@ -6,7 +6,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 import plotly.graph_objects as go
@@ -14,12 +14,27 @@ from plotly.offline import get_plotlyjs
 
 from sentio_kedro.evaluation.figures import CAPTIONS
 from sentio_kedro.evaluation.findings import TITLES, verdict
-from sentio_kedro.evaluation.frames import BASELINES
+from sentio_kedro.evaluation.report_tables import (
+    MISSING,
+    MOST_BREACHES,
+    ORDER_COLUMNS,
+    REGIME_COLUMNS,
+    ROBUSTNESS_COLUMNS,
+    Kind,
+    breach_rows,
+    cost_rows,
+    drawdown_rows,
+    formatted,
+    limit_rows,
+    mask_table,
+    order_rows,
+    regime_rows,
+    robustness_rows,
+)
 
 TEMPLATE = "report.html.jinja"
-MISSING = "\u2013"  # an en dash stands for a figure that is undefined
-BARE_MARGIN, LEGEND_MARGIN = 16, 56  # pixels above a plot without its title
-Kind = Literal["percent", "small_percent", "number", "count"]
+BARE_MARGIN, PANEL_MARGIN, LEGEND_MARGIN = 16, 34, 56  # pixels above a plot without its title
+SECTIONS = {"ledger": "costs", "costs": "costs", "masks": "limits", "robustness": "robustness", "drawdown": "drawdowns"}
 
 METRIC_ROWS: tuple[tuple[str, str, Kind, str], ...] = (
     ("sharpe", "Sharpe ratio", "number", "Mean over deviation of the returns per bar, annualised; flat bars count."),
@@ -30,11 +45,12 @@ METRIC_ROWS: tuple[tuple[str, str, Kind, str], ...] = (
     ("trades", "Round trips", "count", "From flat, or a change of sign, to the next."),
     ("win_rate", "Round trips that won", "percent", "Net of costs. Says little without the two rows below."),
     ("expectancy", "Mean result of a round trip", "small_percent", "Fraction of the equity at entry, net of costs."),
+    ("trip_cost", "Mean cost of a round trip", "small_percent", "Commission, spread, impact, borrow fee and funding."),
     ("payoff", "Mean win / mean loss", "number", "Below 1 means that losses are larger than wins."),
     ("holding_bars", "Bars held", "number", "Mean length of a round trip."),
     ("turnover_per_bar", "Turnover per bar", "small_percent", "Traded notional / equity."),
     ("gross_exposure", "Gross exposure", "percent", "Mean invested fraction of equity, longs and shorts added."),
-    ("cost_share", "Costs / price profit", "percent", "Above 100 % costs outweigh what prices gave or took."),
+    ("cost_share", "Costs / gross profit", "percent", "Above 100 % costs outweigh what prices gave or took."),
 )
 FOLD_ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("train_sharpe", "Train Sharpe", "number"),
@@ -45,7 +61,7 @@ FOLD_ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("trades", "Round trips", "count"),
     ("win_rate", "Won", "percent"),
     ("turnover_per_bar", "Turnover per bar", "small_percent"),
-    ("cost_share", "Costs / price profit", "percent"),
+    ("cost_share", "Costs / gross profit", "percent"),
 )
 UNITS: dict[str, Kind] = {"fraction": "percent", "ratio": "number", "hours": "number", "GB": "number"}
 
@@ -80,9 +96,10 @@ def render_report(
         biased=metrics["universe"] == "survivorship_biased",
         combinatorial=metrics["scheme"] == "combinatorial",
         targets=[_target_row(target) for target in metrics["targets"]],
-        metric_titles=[TITLES[name] for name in ("agent", *BASELINES)],
+        account_titles=[TITLES[name] for name in _accounts(metrics)],
         metric_rows=_metric_rows(metrics),
         comparison_rows=_comparison_rows(metrics),
+        **_section_tables(metrics),
         fold_titles=[title for _, title, _ in FOLD_ROWS],
         fold_rows=[_fold_row(entry) for entry in metrics["folds"]],
         gap=_generalisation_gap(metrics["folds"]),
@@ -94,21 +111,36 @@ def render_report(
     )
 
 
-def formatted(value: float | None, kind: Kind) -> str:
-    """Write a number for people: percentages and numbers with two decimals, a dash where it is undefined."""
-    if value is None:
-        return MISSING
-    texts = {
-        "percent": f"{100.0 * value:,.2f}\u00a0%",
-        "small_percent": f"{100.0 * value:,.4f}\u00a0%",
-        "number": f"{value:,.2f}",
-        "count": f"{value:,.0f}",
+def _accounts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("agent", *metrics["baselines"])
+
+
+def _section_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of the sections on costs, robustness, drawdowns, regimes and limits, by the template's names."""
+    limit = metrics["drawdown_limit"]
+    mask_titles, mask_rows = mask_table(metrics["masks"])
+    return {
+        "cost_rows": cost_rows(metrics),
+        "robustness_titles": [title for _, title, _ in ROBUSTNESS_COLUMNS],
+        "robustness_rows": robustness_rows(metrics["robustness"]),
+        "paths": metrics["robustness"]["path"],
+        "drawdown_rows": drawdown_rows(metrics["drawdowns"]),
+        "limit": None if limit["limit"] is None else formatted(limit["limit"], "percent"),
+        "limit_rows": limit_rows(limit),
+        "breaches": sum(len(entry["breaches"]) for entry in limit["agents"]),
+        "most_breaches": MOST_BREACHES,
+        "breach_rows": breach_rows(limit),
+        "regime_titles": [title for _, title, _ in REGIME_COLUMNS],
+        "regime_rows": regime_rows(metrics),
+        "order_titles": [title for _, title, _ in ORDER_COLUMNS],
+        "order_rows": order_rows(metrics),
+        "mask_titles": mask_titles,
+        "mask_rows": mask_rows,
     }
-    return texts[kind].replace("-", "\u2212")  # a minus sign, which is as wide as a digit
 
 
 def _metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = ("agent", *BASELINES)
+    names = _accounts(metrics)
     rows: list[dict[str, Any]] = []
     for key, title, kind, note in METRIC_ROWS:
         rows.append({"title": title, "note": note, "values": [formatted(metrics[name][key], kind) for name in names]})
@@ -118,10 +150,10 @@ def _metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _interval_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = ("agent", *BASELINES)
+    names = _accounts(metrics)
     share = f"{metrics['confidence']:.0%}".replace("%", "\u00a0%")
     intervals = [_span(metrics[name], "sharpe_low", "sharpe_high") for name in names]
-    seeds = [_span(metrics["agent"], "sharpe_seed_min", "sharpe_seed_max"), *([MISSING] * len(BASELINES))]
+    seeds = [_span(metrics["agent"], "sharpe_seed_min", "sharpe_seed_max"), *([MISSING] * len(metrics["baselines"]))]
     note = "Stationary block bootstrap; the luck of these bars, not of other years."
     return [
         {"title": f"{share} interval", "note": note, "values": intervals},
@@ -135,7 +167,7 @@ def _span(figures: Mapping[str, Any], low: str, high: str) -> str:
 
 def _comparison_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
     rows = []
-    for name in BASELINES:
+    for name in metrics["baselines"]:
         compared = metrics["comparisons"][name]
         interval = _span(compared, "low", "high")
         judged = "better" if compared["low"] > 0.0 else "worse" if compared["high"] < 0.0 else "cannot be told apart"
@@ -197,15 +229,28 @@ def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
     plain = json.loads(copy.copy(figure).to_json())
     plain["layout"].pop("template", None)
     title = plain["layout"].pop("title", {}).get("text", name)
-    plain["layout"]["margin"]["t"] = BARE_MARGIN if plain["layout"].get("showlegend") is False else LEGEND_MARGIN
+    bare = PANEL_MARGIN if plain["layout"].get("annotations") else BARE_MARGIN
+    plain["layout"]["margin"]["t"] = bare if plain["layout"].get("showlegend") is False else LEGEND_MARGIN
+    _share_x(plain["data"])
     text = json.dumps(plain, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     return {
         "name": name,
+        "section": SECTIONS.get(name, "figures"),
         "title": title,
         "caption": CAPTIONS.get(name, ""),
         "height": figure.layout.height,
         "json": text,
     }
+
+
+def _share_x(traces: list[dict[str, Any]]) -> None:
+    """Put the number of an earlier trace in the place of its equal ``x``: most lines share their times."""
+    first: dict[str, int] = {}
+    for index, trace in enumerate(traces):
+        if "x" in trace:
+            place = first.setdefault(json.dumps(trace["x"]), index)
+            if place < index:
+                trace["x"] = place
 
 
 def _flat(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:

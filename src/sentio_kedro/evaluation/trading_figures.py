@@ -1,4 +1,4 @@
-"""Figures of how the agents traded: exposure, positions, costs, actions, round trips."""
+"""Figures of how the agents traded: exposure, positions, actions, round trips."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from sentio_kedro.evaluation.figure_style import (
     PURPLE,
     SKY,
     VERMILLION,
-    add_fold_borders,
     bucket_means,
     drawn,
     drawn_times,
     new_figure,
     path_table,
     style,
-    thin_rows,
 )
 from sentio_kedro.evaluation.frames import SEED_PREFIX, RunFrames
 
@@ -73,34 +71,6 @@ def position_figure(frames: RunFrames) -> go.Figure:
     )
     figure.update_layout(hovermode="closest", showlegend=False)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, automargin=True)
-    return figure
-
-
-def cost_figure(frames: RunFrames) -> go.Figure:
-    """Draw summed commission and spread, stacked, against summed price profit and the net."""
-    figure = new_figure("Costs against price profit", "Sum of fractions of equity", percent=True)
-    sums = {
-        name: path_table(frames, name)[frames.seeds].mean(axis=1).cumsum()
-        for name in ("price_pnl", "commission", "spread")
-    }
-    net = sums["price_pnl"] - sums["commission"] - sums["spread"]
-    rows = thin_rows(len(net))
-    x = drawn_times(net.index[rows])
-    for name, title, colour in (
-        ("commission", "Commission (stacked)", ORANGE),
-        ("spread", "Spread (stacked)", PURPLE),
-    ):
-        figure.add_scatter(
-            x=x, y=drawn(sums[name].iloc[rows]), name=title, stackgroup="costs", line={"width": 0.8, "color": colour},
-            hovertemplate="%{y:.2%}",
-        )  # fmt: skip
-    for values, title, colour, dash in (
-        (sums["price_pnl"], "Price profit", GREEN, "dash"),
-        (net, "Net profit", BLUE, "solid"),
-    ):
-        line = {"color": colour, "width": 2.2, "dash": dash}
-        figure.add_scatter(x=x, y=drawn(values.iloc[rows]), name=title, line=line, hovertemplate="%{y:.2%}")
-    add_fold_borders(figure, frames)
     return figure
 
 

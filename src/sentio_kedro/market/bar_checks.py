@@ -186,11 +186,13 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
         name: pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan) for name in names
     }
     finite = {name: np.isfinite(values) for name, values in number.items()}
+    unsaid = {name: frame[name].isna().to_numpy(dtype=bool) for name in names if name in OPTIONAL_COLUMNS}
     nameless = frame["symbol"].isna().to_numpy()
     sane = np.logical_and.reduce([finite[name] for name in VALUE_COLUMNS])
 
     def listing(wrong: dict[str, Mask]) -> tuple[Mask, Callable[[int], str]]:
-        return np.logical_or.reduce(list(wrong.values())), lambda row: ", ".join(
+        masks = [*wrong.values(), np.zeros(len(frame), dtype=bool)]
+        return np.logical_or.reduce(masks), lambda row: ", ".join(
             f"{name}={_short(frame[name].iloc[row])}" for name, mask in wrong.items() if mask[row]
         )
 
@@ -209,7 +211,7 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
         ("symbol must not be empty: name the asset", listing({"symbol": nameless})),
         (
             "values must be finite numbers: fill in or drop the bar (a missing bar is allowed)",
-            listing({name: ~finite[name] for name in names}),
+            listing({name: ~finite[name] & ~unsaid.get(name, np.False_) for name in names}),
         ),
         (
             "prices must be above 0: drop the bar or correct the price",
@@ -223,6 +225,10 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
         (
             "volume and spread must be 0 or more, split above 0: correct the value",
             listing(amounts),
+        ),
+        (
+            "dividend must be 0 or more: correct the value",
+            listing({"dividend": number["dividend"] < 0.0} if "dividend" in number else {}),
         ),
     ]
     problems = [problem for rule, (mask, value) in rules for problem in _problem(frame, rule, mask, value)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sentio_kedro.config import IngestionParameters
+from sentio_kedro.market.adjustment import adjusted
+from sentio_kedro.market.aligned import NEUTRAL, AlignedBars
 from sentio_kedro.market.bar_checks import (
     COLUMNS,
     OPTIONAL_COLUMNS,
@@ -19,6 +20,14 @@ from sentio_kedro.market.bar_checks import (
     check_bars,
     localize_timestamps,
     parse_timestamps,
+)
+from sentio_kedro.market.stamps import (
+    Floats,
+    Stamps,
+    days_since_previous,
+    most_common_gap,
+    periods_per_year,
+    shortest_common_gap,
 )
 
 __all__ = [
@@ -37,45 +46,7 @@ __all__ = [
     "periods_per_year",
 ]
 
-Floats = NDArray[np.float64]
-Stamps = NDArray[np.datetime64]
 _MINUTE = 60_000_000_000  # nanoseconds
-
-
-@dataclass(frozen=True, eq=False)
-class AlignedBars:
-    """Bars on one time grid.
-
-    Attributes:
-        timestamps: Bar ends [T], datetime64[ns] in UTC, strictly increasing.
-        symbols: Names of the assets, A of them, sorted.
-        open: First price of the bar [T, A], NaN where the asset has no bar.
-        high: Highest price of the bar [T, A].
-        low: Lowest price of the bar [T, A].
-        close: Last price of the bar [T, A].
-        volume: Traded shares or coins [T, A].
-    """
-
-    timestamps: Stamps
-    symbols: tuple[str, ...]
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """Where an asset has a bar [T, A]."""
-        return np.isfinite(self.close)
-
-    def held_close(self) -> Floats:
-        """Return the last known close [T, A]: forward only, NaN before an asset's first bar."""
-        present = self.present
-        rows = np.where(present, np.arange(len(self.timestamps))[:, None], -1)
-        last = np.maximum.accumulate(rows, axis=0)  # [T, A] row of the last bar, -1 if none
-        held = np.take_along_axis(self.close, np.maximum(last, 0), axis=0)
-        return np.where(last >= 0, held, np.nan)
 
 
 def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedBars:
@@ -87,7 +58,9 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
 
     Returns:
         Bars on the union of all stamps (``missing: halt``) or on the stamps that all symbols have (``drop_bar``).
-        Nothing is filled in: a missing bar is NaN.
+        Nothing is filled in: a missing bar is NaN. Optional columns that the feed lacks are null; where a bar has no
+        value in one it counts as neutral (dividend 0, split 1, spread 0, funding 0). Splits and dividends of a
+        dropped bar move to the asset's next kept bar.
 
     Raises:
         BarsError: If the bars cannot be used, or no stamp is left.
@@ -101,23 +74,23 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
     bars = _pivot(ends, frame)
     if parameters.missing == "halt":
         return bars
-    whole = bars.present.all(axis=1)
+    whole = np.asarray(bars.present.all(axis=1))
     if not whole.any():
         raise ValueError(
             "`ingestion.missing: drop_bar` leaves no bar: no timestamp has bars of all symbols "
             f"{list(bars.symbols)}; set `ingestion.missing: halt`, or drop a symbol."
         )
-    values = {name: getattr(bars, name)[whole] for name in VALUE_COLUMNS}
-    return AlignedBars(bars.timestamps[whole], bars.symbols, **values)
+    return bars.without(~whole[:, None]).rows(whole)
 
 
 def _pivot(ends: Stamps, frame: pd.DataFrame) -> AlignedBars:
     grid, row = np.unique(ends, return_inverse=True)
     symbols, column = np.unique(frame["symbol"].astype(str).to_numpy(dtype=object), return_inverse=True)
     values = {}
-    for name in VALUE_COLUMNS:
+    for name in (*VALUE_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in frame.columns)):
+        delivered = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan)
         values[name] = np.full((len(grid), len(symbols)), np.nan)
-        values[name][row, column] = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64)
+        values[name][row, column] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
     return AlignedBars(grid, tuple(str(symbol) for symbol in symbols), **values)
 
 
@@ -125,31 +98,13 @@ def _bar_length(ends: Stamps, symbol: NDArray[np.object_], parameters: Ingestion
     if parameters.bar_minutes is not None:
         return np.timedelta64(round(parameters.bar_minutes * _MINUTE), "ns")
     gaps = [np.diff(ends[symbol == name]) for name in dict.fromkeys(symbol.tolist())]
-    return _mode(np.concatenate(gaps))
-
-
-def _mode(gaps: NDArray[np.timedelta64]) -> np.timedelta64:
-    if not gaps.size:
-        raise ValueError(
-            "The length of a bar cannot be told from one bar per symbol; set `ingestion.bar_minutes` to its minutes."
-        )
-    lengths, counts = np.unique(gaps.astype("timedelta64[ns]"), return_counts=True)
-    return np.timedelta64(lengths[np.argmax(counts)], "ns")
-
-
-def most_common_gap(timestamps: Stamps) -> np.timedelta64:
-    """Return the most common distance of neighbouring stamps [T]; the shortest one if several are.
-
-    Raises:
-        ValueError: If there are fewer than two stamps.
-    """
-    return _mode(np.diff(timestamps))
+    return shortest_common_gap(np.concatenate(gaps))
 
 
 def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
-    """Return the present bars as a long frame, sorted by ``timestamp`` (UTC) and ``symbol``."""
+    """Return the present bars as a long frame with all their columns, sorted by ``timestamp`` (UTC) and ``symbol``."""
     row, column = np.nonzero(bars.present)
-    values = {name: getattr(bars, name)[row, column] for name in VALUE_COLUMNS}
+    values = {name: values[row, column] for name, values in bars.columns().items()}
     stamps = pd.DatetimeIndex(bars.timestamps[row]).tz_localize("UTC")
     symbols = np.asarray(bars.symbols, dtype=object)[column]
     return pd.DataFrame({"timestamp": stamps, "symbol": pd.Series(symbols, dtype="str"), **values})
@@ -176,6 +131,7 @@ def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionPa
         JSON-able figures for the whole grid and per symbol. A gap is a run of grid bars that a symbol lacks between
         its first and its last bar; ``longest_gap_bars`` is the longest such run.
     """
+    whole = adjusted(bars)  # a split is no move
     minutes = most_common_gap(bars.timestamps) / np.timedelta64(1, "m") if len(bars.timestamps) > 1 else None
     return {
         "rows": len(frame),
@@ -187,7 +143,7 @@ def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionPa
         "bar_label": parameters.bar_label,
         "missing": parameters.missing,
         "universe": parameters.universe,
-        "per_symbol": {symbol: _symbol_quality(bars, asset) for asset, symbol in enumerate(bars.symbols)},
+        "per_symbol": {symbol: _symbol_quality(whole, asset) for asset, symbol in enumerate(bars.symbols)},
     }
 
 
@@ -240,22 +196,3 @@ def bars_hash(frame: pd.DataFrame) -> str:
             kind = np.int64 if name == "timestamp" else np.float64
             digest.update(np.ascontiguousarray(pd.to_numeric(values[name]).to_numpy(dtype=kind)).tobytes())
     return digest.hexdigest()
-
-
-def periods_per_year(timestamps: Stamps, sessions_per_year: float) -> float:
-    """Return the bars of a year: trading days a year times the median bars of a UTC day that has bars.
-
-    Args:
-        timestamps: Bar ends [T]; a bar that ends at midnight belongs to the day that it closes.
-        sessions_per_year: Trading days a year (365 for crypto, 252 for US equities).
-    """
-    days = (timestamps - np.timedelta64(1, "ns")).astype("datetime64[D]")
-    _, counts = np.unique(days, return_counts=True)
-    return float(sessions_per_year * np.median(counts))
-
-
-def days_since_previous(timestamps: Stamps) -> Floats:
-    """Return the days since the previous bar [T]; 0 for the first."""
-    elapsed = np.zeros(len(timestamps))
-    elapsed[1:] = np.diff(timestamps) / np.timedelta64(1, "D")
-    return elapsed

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import FeatureColumn, IndicatorName
 from sentio_kedro.market import formulas
-from sentio_kedro.market.bars import AlignedBars, Floats, Stamps
+from sentio_kedro.market.adjustment import adjusted
+from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.formulas import AssetBars
+from sentio_kedro.market.stamps import Floats, Stamps
 
 
 @dataclass(frozen=True)
@@ -93,10 +95,10 @@ def longest_lookback(columns: Sequence[FeatureColumn]) -> int:
 
 
 def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calendar: Stamps | None = None) -> Floats:
-    """Compute all feature columns.
+    """Compute all feature columns, on prices and volumes free of splits and dividends.
 
     Args:
-        bars: Aligned bars, T stamps and A assets.
+        bars: Aligned bars as traded, T stamps and A assets.
         columns: The columns, F of them, in order.
         calendar: Stamps [T] that calendar columns read, for resampled paths whose rows come from elsewhere; null
             reads the bars' own.
@@ -107,6 +109,7 @@ def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calend
     """
     stamps = bars.timestamps if calendar is None else calendar
     longest_lookback(columns)
+    bars = adjusted(bars)
     features = np.full((len(bars.timestamps), len(bars.symbols), len(columns)), np.nan)
     present = bars.present
     for asset in range(len(bars.symbols)):

@@ -18,7 +18,9 @@ from hmmlearn.hmm import GaussianHMM
 from numpy.typing import NDArray
 
 from sentio_kedro.config import RegimeParameters
-from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.adjustment import adjusted
+from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.stamps import Floats
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +31,14 @@ TOLERANCE = 1e-5  # gain of an iteration, log likelihood per row, below which a 
 
 
 def market_return(bars: AlignedBars) -> Floats:
-    """Return the equal-weighted log return of the assets present at each stamp [T], 0 where there is none.
+    """Return the equal-weighted log total return of the assets present at each stamp [T], 0 where there is none.
 
-    An asset's return is measured from its last known close.
+    An asset's return is measured from its last known close and free of splits and dividends.
     """
-    held = bars.held_close()
+    whole = adjusted(bars)
+    held = whole.held_close()
     returns = np.full(held.shape, np.nan)
-    returns[1:] = np.log(bars.close[1:] / held[:-1])
+    returns[1:] = np.log(whole.close[1:] / held[:-1])
     known = np.isfinite(returns)
     total = np.where(known, returns, 0.0).sum(axis=1)
     return np.asarray(total / np.maximum(known.sum(axis=1), 1))

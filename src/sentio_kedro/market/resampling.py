@@ -1,24 +1,28 @@
 """Synthetic market paths made of blocks of real bars (stationary bootstrap, Politis and Romano 1994).
 
 One price history can be learnt by heart; a new path for every update cannot. All assets take the same rows, so the
-cross-section of each bar is real. A bar is kept as log ratios to the previous close and chained anew.
+cross-section of each bar is real. A bar is kept as log ratios to the previous close, free of splits and dividends, and
+chained anew from the assets' usual prices and volumes, so that lots, shares and participation mean what they mean on
+the history.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sentio_kedro.market.bars import AlignedBars, Floats, Stamps, most_common_gap
+from sentio_kedro.market.adjustment import adjustment_factors
+from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.stamps import Floats, Stamps, most_common_gap
+from sentio_kedro.market.trailing import trailing_mean
 
 Rows = NDArray[np.int64]
 VOLUME_BARS = 96  # bars of the mean that volume is measured against
-FIRST_PRICE = 100.0  # close before the first bar of a path
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +37,10 @@ class RelativeBars:
         low: log(low / previous close) [T, A].
         close: log(close / previous close) [T, A].
         volume: Volume over the asset's trailing mean volume [T, A].
+        price: Close as traded [T, A], quote currency.
+        mean_volume: The trailing mean volume itself [T, A], in shares of the row.
+        spread: Quoted spread [T, A], fraction of the mid price; null if the bars have none.
+        funding: Funding rate of the bar [T, A]; null if the bars have none.
     """
 
     timestamps: Stamps
@@ -42,6 +50,22 @@ class RelativeBars:
     low: Floats
     close: Floats
     volume: Floats
+    price: Floats
+    mean_volume: Floats
+    spread: Floats | None = None
+    funding: Floats | None = None
+
+
+class PathLevels(NamedTuple):
+    """Where paths start.
+
+    Attributes:
+        price: Close before the first bar of a path [A], quote currency.
+        volume: Volume that a path's relative volume is multiplied by [A], shares or coins.
+    """
+
+    price: Floats
+    volume: Floats
 
 
 def relative_bars(bars: AlignedBars) -> RelativeBars:
@@ -49,31 +73,48 @@ def relative_bars(bars: AlignedBars) -> RelativeBars:
 
     The first bar of an asset has no previous close and counts as missing.
     """
-    before = np.full(bars.close.shape, np.nan)
-    before[1:] = bars.held_close()[:-1]
-    close = np.log(bars.close / before)
-    volume = np.full(bars.volume.shape, np.nan)
+    factors = adjustment_factors(bars)
+    whole = bars if factors is None else factors.applied(bars)
+    before = np.full(whole.close.shape, np.nan)
+    before[1:] = whole.held_close()[:-1]
+    close = np.log(whole.close / before)
+    volume, mean_volume = np.full(close.shape, np.nan), np.full(close.shape, np.nan)
     for asset in range(len(bars.symbols)):
         rows = np.flatnonzero(bars.present[:, asset])
-        mean = _trailing_mean(bars.volume[rows, asset])
-        volume[rows, asset] = np.divide(bars.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
-    volume[np.isnan(close)] = np.nan
+        mean = trailing_mean(whole.volume[rows, asset], VOLUME_BARS)
+        volume[rows, asset] = np.divide(whole.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
+        mean_volume[rows, asset] = mean if factors is None else mean * factors.split[rows, asset]
+    known = np.isfinite(close)
     return RelativeBars(
         timestamps=bars.timestamps,
         symbols=bars.symbols,
-        open=np.log(bars.open / before),
-        high=np.log(bars.high / before),
-        low=np.log(bars.low / before),
+        open=np.log(whole.open / before),
+        high=np.log(whole.high / before),
+        low=np.log(whole.low / before),
         close=close,
-        volume=volume,
+        volume=np.where(known, volume, np.nan),
+        price=np.where(known, bars.close, np.nan),
+        mean_volume=np.where(known, mean_volume, np.nan),
+        spread=None if bars.spread is None else np.where(known, bars.spread, np.nan),
+        funding=None if bars.funding is None else np.where(known, bars.funding, np.nan),
     )
 
 
-def _trailing_mean(volume: Floats) -> Floats:
-    """Return the mean of the last ``VOLUME_BARS`` volumes [n], of those known so far at the start."""
-    padded = np.concatenate([np.zeros(VOLUME_BARS - 1), volume])
-    known = np.minimum(np.arange(1, len(volume) + 1), VOLUME_BARS)
-    return np.asarray(sliding_window_view(padded, VOLUME_BARS).sum(axis=-1) / known)
+def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLevels:
+    """Return the median close and median trailing mean volume of the rows that may be drawn from ``segments``.
+
+    An asset without a bar there has a price of 1 and no volume; its paths have no bars either.
+
+    Raises:
+        ValueError: If no segment has two rows.
+    """
+    rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
+
+    def median(values: Floats, otherwise: float) -> Floats:
+        known = [column[np.isfinite(column)] for column in values[rows].T]
+        return np.array([np.median(column) if column.size else otherwise for column in known])
+
+    return PathLevels(median(relative.price, 1.0), median(relative.mean_volume, 0.0))
 
 
 def resample(
@@ -83,6 +124,7 @@ def resample(
     block_bars: int,
     random_signs: bool,
     rng: np.random.Generator,
+    levels: PathLevels | None = None,
 ) -> tuple[AlignedBars, Rows]:
     """Draw one path.
 
@@ -94,20 +136,18 @@ def resample(
             longest segment if none has ``length`` bars).
         random_signs: Mirror each block in log price with probability one half.
         rng: Source of all randomness.
+        levels: Where the path starts; null asks ``path_levels``, which is slow beside a draw.
 
     Returns:
-        The path, chained from 100.0 on a regular grid of stamps, and the source row of each bar [length]. Pass
-        ``relative.timestamps[rows]`` as the calendar of ``compute_features``.
+        The path on a regular grid of stamps, and the source row of each bar [length]. Pass
+        ``relative.timestamps[rows]`` as the calendar of ``compute_features`` and the source rows' clock to
+        ``market_tensors``. Prices are total-return prices, so the path has neither splits nor dividends; spreads are
+        copied, funding is copied and changes sign in a mirrored block.
 
     Raises:
         ValueError: If no segment has two rows.
     """
-    drawable = [Segment(segment.start + 1, segment.stop) for segment in segments if segment.stop - segment.start > 1]
-    if not drawable:
-        raise ValueError(
-            f"`segments` must hold one of at least 2 rows to resample from, were {[tuple(s) for s in segments]}; give "
-            "the fold more bars."
-        )
+    drawable = _drawable(segments)
     if block_bars == 0:
         starts, lengths = _stretch(drawable, length, rng)
     else:
@@ -115,7 +155,19 @@ def resample(
     signs = rng.choice([-1.0, 1.0], size=len(starts)) if random_signs else np.ones(len(starts))
     first = np.cumsum(lengths) - lengths  # [blocks] place of each block in the path
     rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
-    return _chained(relative, rows[:length], np.repeat(signs, lengths)[:length]), rows[:length]
+    levels = path_levels(relative, segments) if levels is None else levels
+    return _chained(relative, levels, rows[:length], np.repeat(signs, lengths)[:length]), rows[:length]
+
+
+def _drawable(segments: Sequence[Segment]) -> list[Segment]:
+    """Return the rows that may be drawn: those whose previous row lies in the same segment."""
+    drawable = [Segment(segment.start + 1, segment.stop) for segment in segments if segment.stop - segment.start > 1]
+    if not drawable:
+        raise ValueError(
+            f"`segments` must hold one of at least 2 rows to resample from, were {[tuple(s) for s in segments]}; give "
+            "the fold more bars."
+        )
+    return drawable
 
 
 def _stretch(drawable: Sequence[Segment], length: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
@@ -143,7 +195,7 @@ def _blocks(drawable: Sequence[Segment], length: int, block_bars: int, rng: np.r
     return starts[:needed], lengths[:needed]
 
 
-def _chained(relative: RelativeBars, rows: Rows, signs: Floats) -> AlignedBars:
+def _chained(relative: RelativeBars, levels: PathLevels, rows: Rows, signs: Floats) -> AlignedBars:
     """Chain the bars of ``rows``, each mirrored if its sign is -1 (high and low then trade places)."""
     sign = signs[:, None]  # [length, 1]
     moves = sign * relative.close[rows]  # [length, A]
@@ -152,7 +204,7 @@ def _chained(relative: RelativeBars, rows: Rows, signs: Floats) -> AlignedBars:
     high, low = relative.high[rows], relative.low[rows]
 
     def price(relatives: Floats) -> Floats:
-        return np.asarray(FIRST_PRICE * np.exp(before + relatives))
+        return np.asarray(levels.price * np.exp(before + relatives))
 
     grid = relative.timestamps[0] + np.arange(len(rows)) * most_common_gap(relative.timestamps)
     return AlignedBars(
@@ -162,7 +214,9 @@ def _chained(relative: RelativeBars, rows: Rows, signs: Floats) -> AlignedBars:
         high=price(np.where(sign > 0.0, high, -low)),
         low=price(np.where(sign > 0.0, low, -high)),
         close=price(moves),
-        volume=relative.volume[rows],
+        volume=levels.volume * relative.volume[rows],
+        spread=None if relative.spread is None else relative.spread[rows],
+        funding=None if relative.funding is None else sign * relative.funding[rows],
     )
 
 

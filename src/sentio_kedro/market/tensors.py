@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.adjustment import Factors, adjustment_factors
+from sentio_kedro.market.aligned import NEUTRAL, AlignedBars, Mask, hold
+from sentio_kedro.market.sessions import Clock, market_clock
+from sentio_kedro.market.spreads import estimated_spread
+from sentio_kedro.market.stamps import Floats
+from sentio_kedro.market.trailing import trailing_mean
 
-VOLATILITY_MEMORY = 96  # bars of the trailing volatility that rewards are measured in
+VOLATILITY_MEMORY = 96  # bars of the trailing volatility that rewards are measured in, and of the trailing volume
+LONGEST_HALT = 20  # bars that an asset may be missing at the end before it counts as delisted
 LEAST_VOLATILITY = 1e-5  # per bar; keeps rewards finite where a price stands still
+LEAST_VOLUME = 1e-9  # shares a day; keeps shares of the volume finite where nothing was traded
+EVERY = "*"  # in place of a symbol: all of them
 
 
 class MarketTensors(NamedTuple):
     """What happened, bar by bar; nothing in it depends on an account.
 
+    Build it by keyword. Only the first six fields are required; whoever reads another one says what null means.
+
     Attributes:
         features: ``[T, A, F]`` causal features; 0 where the warm-up has not ended.
-        open: ``[T, A]`` opening prices; the last close where the asset has no bar.
-        close: ``[T, A]`` closing prices; the last close where the asset has no bar.
+        open: ``[T, A]`` opening prices as traded; the last close where the asset has no bar.
+        close: ``[T, A]`` closing prices as traded; the last close where the asset has no bar.
         tradable: ``[T, A]`` whether the asset has a bar and a whole row of features.
         volatility: ``[T, A]`` trailing standard deviation of log returns per bar, known at the close of the bar.
         posterior: ``[T, K]`` forward-filtered regime probabilities, known at the close of the bar.
+        high: ``[T, A]`` highest prices; the last close where the asset has no bar; null: the higher of open and close.
+        low: ``[T, A]`` lowest prices; the last close where the asset has no bar; null: the lower of open and close.
+        volume: ``[T, A]`` traded shares or coins, 0 where the asset has no bar; null: unlimited.
+        present: ``[T, A]`` whether the asset has a bar; null: ``tradable``.
+        returns: ``[T, A]`` log total return of the bar, free of splits and dividends; 0 where the asset has no bar.
+        daily_volatility: ``[T, A]`` ``volatility`` times the root of the bars per session.
+        daily_volume: ``[T, A]`` trailing mean volume per session in shares of that row, above 0, known at the close.
+        elapsed: ``[T]`` days since the previous bar, 0 for the first; null: 0.
+        session: ``[T]`` int64, number of the session that the bar belongs to, never decreasing; null: one session.
+        minutes_since_open: ``[T]`` from the session's open to the end of the bar; infinite if there are no sessions.
+        minutes_to_close: ``[T]`` from the end of the bar to the session's close; infinite if there are no sessions.
+        spread: ``[T, A]`` full quoted spread, fraction of the mid price, known at the close; null: constant.
+        dividend: ``[T, A]`` cash per share of that row, for shares held since the bar before; null: none.
+        split: ``[T, A]`` new shares per old share, applied before the bar opens (and before its dividend); null: none.
+        funding: ``[T, A]`` funding rate of the bar, fraction of notional, paid by longs to shorts; null: none.
+        delisted: ``[T, A]`` the first row after an asset's last bar; null: no asset ends before the bars do.
+        shortable: ``[A]`` whether the asset may be sold short; null: all may.
     """
 
     features: Tensor
@@ -32,6 +61,23 @@ class MarketTensors(NamedTuple):
     tradable: Tensor
     volatility: Tensor
     posterior: Tensor
+    high: Tensor | None = None
+    low: Tensor | None = None
+    volume: Tensor | None = None
+    present: Tensor | None = None
+    returns: Tensor | None = None
+    daily_volatility: Tensor | None = None
+    daily_volume: Tensor | None = None
+    elapsed: Tensor | None = None
+    session: Tensor | None = None
+    minutes_since_open: Tensor | None = None
+    minutes_to_close: Tensor | None = None
+    spread: Tensor | None = None
+    dividend: Tensor | None = None
+    split: Tensor | None = None
+    funding: Tensor | None = None
+    delisted: Tensor | None = None
+    shortable: Tensor | None = None
 
     @property
     def assets(self) -> int:
@@ -44,56 +90,161 @@ class MarketTensors(NamedTuple):
         return int(self.close.shape[0])
 
     def to(self, device: torch.device, dtype: torch.dtype) -> MarketTensors:
-        """Move to ``device``; floating tensors become ``dtype``."""
-        return MarketTensors(*(x.to(device, dtype if x.is_floating_point() else x.dtype) for x in self))
+        """Move to ``device``; floating tensors become ``dtype``, null stays null."""
+        return MarketTensors._make(
+            None if x is None else x.to(device, dtype if x.is_floating_point() else x.dtype) for x in self
+        )
 
 
 def trailing_volatility(close: Floats, memory: int = VOLATILITY_MEMORY) -> Floats:
     """Root mean square of the last ``memory`` log returns.
 
     Args:
-        close: ``[T, A]`` prices, held where a bar is missing, so that a missing bar counts as a return of 0; NaN
-            before an asset begins, which does not count.
+        close: ``[T, A]`` prices free of splits and dividends, held where a bar is missing, so that a missing bar counts
+            as a return of 0; NaN before an asset begins, which does not count.
         memory: Returns averaged; fewer after the beginning.
 
     Returns:
         ``[T, A]`` volatility per bar, at least ``LEAST_VOLATILITY``.
     """
     returns = np.diff(np.log(close), axis=0, prepend=np.nan)
-    known = np.isfinite(returns)
-    sums = _trailing_sum(np.where(known, returns, 0.0) ** 2, memory)
-    counts = np.maximum(_trailing_sum(known.astype(np.float64), memory), 1.0)
-    volatility: Floats = np.maximum(np.sqrt(sums / counts), LEAST_VOLATILITY)
-    return volatility
+    squares = trailing_mean(returns**2, memory, np.isfinite(returns))
+    return np.asarray(np.maximum(np.sqrt(squares), LEAST_VOLATILITY))
 
 
-def _trailing_sum(values: Floats, length: int) -> Floats:
-    padded = np.concatenate([np.zeros((length - 1, values.shape[1])), values])
-    sums: Floats = np.lib.stride_tricks.sliding_window_view(padded, length, axis=0).sum(-1)
-    return sums
+def trailing_volume(bars: AlignedBars, factors: Factors | None, memory: int = VOLATILITY_MEMORY) -> Floats:
+    """Mean volume of the last ``memory`` bars in shares of each row.
+
+    Args:
+        bars: Bars as traded. A missing bar counts as no volume, once an asset has begun.
+        factors: Their forward adjustment; null if nothing was split.
+        memory: Bars averaged; fewer after the beginning.
+
+    Returns:
+        ``[T, A]`` shares or coins per bar; 0 before an asset begins.
+    """
+    present = bars.present
+    begun = np.maximum.accumulate(present, axis=0)
+    volume = np.where(present, bars.volume, 0.0)
+    if factors is None:
+        return trailing_mean(volume, memory, begun)
+    return trailing_mean(volume / factors.split, memory, begun) * factors.split
 
 
-def market_tensors(bars: AlignedBars, features: Floats, posterior: Floats) -> MarketTensors:
+def delisted_rows(bars: AlignedBars) -> Mask | None:
+    """Return the first row after each asset's last bar ``[T, A]``; null if all assets last as long as the grid.
+
+    An asset that never has a bar does not end, nor does one that is missing for at most ``LONGEST_HALT`` bars where the
+    bars end: it may come back.
+    """
+    present = bars.present
+    ends = len(present) - np.argmax(present[::-1], axis=0)  # [A] row after the last bar, T without one
+    assets = np.flatnonzero(present.any(axis=0) & (ends < len(present) - LONGEST_HALT))
+    if not assets.size:
+        return None
+    rows = np.zeros(present.shape, dtype=bool)
+    rows[ends[assets], assets] = True
+    return rows
+
+
+def market_tensors(
+    bars: AlignedBars,
+    features: Floats,
+    posterior: Floats,
+    trading: TradingParameters | None = None,
+    clock: Clock | None = None,
+) -> MarketTensors:
     """Assemble the tensors of a market in float64 on the CPU.
 
     Args:
-        bars: Aligned bars, T x A.
+        bars: Aligned bars as traded, T x A.
         features: ``[T, A, F]``, NaN in warm-up.
         posterior: ``[T, K]`` regime probabilities.
+        trading: Says where the spread comes from, who may be sold short and which sessions there are; null takes the
+            defaults.
+        clock: Where in time the rows are; null reads it from the bars' stamps and ``trading.calendar``.
 
     Returns:
         The market. An asset that has not begun is priced 1 and cannot be traded.
+
+    Raises:
+        ValueError: If ``trading`` asks for a column that the bars lack, names no symbol or no calendar, or a dividend
+            is not below the price that it is paid on.
     """
-    held = bars.held_close()
+    trading = TradingParameters() if trading is None else trading
+    clock = market_clock(bars.timestamps, trading.calendar) if clock is None else clock
+    factors = adjustment_factors(bars)
+    whole = bars if factors is None else factors.applied(bars)
+    present, held = bars.present, bars.held_close()
+    total = held if whole is bars else whole.held_close()  # [T, A] prices free of splits and dividends
     close = np.where(np.isnan(held), 1.0, held)
-    previous = np.concatenate([close[:1], close[:-1]])
-    opening = np.where(bars.present, bars.open, previous)
+    volatility = trailing_volatility(total)
+    daily_volume = np.maximum(trailing_volume(bars, factors) * clock.bars_per_session, LEAST_VOLUME)
     complete = np.asarray(np.isfinite(features).all(-1))
     return MarketTensors(
         features=torch.from_numpy(np.where(complete[..., None], features, 0.0)),
-        open=torch.from_numpy(np.ascontiguousarray(opening)),
+        open=torch.from_numpy(np.where(present, bars.open, np.concatenate([close[:1], close[:-1]]))),
         close=torch.from_numpy(close),
-        tradable=torch.from_numpy(bars.present & complete),
-        volatility=torch.from_numpy(trailing_volatility(held)),
+        tradable=torch.from_numpy(present & complete),
+        volatility=torch.from_numpy(volatility),
         posterior=torch.from_numpy(np.ascontiguousarray(posterior)),
+        high=torch.from_numpy(np.where(present, bars.high, close)),
+        low=torch.from_numpy(np.where(present, bars.low, close)),
+        volume=torch.from_numpy(np.where(present, bars.volume, 0.0)),
+        present=torch.from_numpy(present),
+        returns=torch.from_numpy(_log_returns(total)),
+        daily_volatility=torch.from_numpy(volatility * clock.bars_per_session**0.5),
+        daily_volume=torch.from_numpy(daily_volume),
+        elapsed=torch.from_numpy(clock.elapsed),
+        session=torch.from_numpy(clock.session),
+        minutes_since_open=torch.from_numpy(clock.minutes_since_open),
+        minutes_to_close=torch.from_numpy(clock.minutes_to_close),
+        spread=_tensor(_spread(bars, whole, trading)),
+        dividend=_tensor(_facts("dividend", bars.dividend)),
+        split=_tensor(_facts("split", bars.split)),
+        funding=_tensor(_facts("funding", bars.funding)),
+        delisted=_tensor(delisted_rows(bars)),
+        shortable=torch.from_numpy(_shortable(bars.symbols, trading.masks.no_short)),
     )
+
+
+def _tensor(values: Floats | Mask | None) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values)
+
+
+def _log_returns(held: Floats) -> Floats:
+    returns = np.zeros(held.shape)
+    returns[1:] = np.nan_to_num(np.diff(np.log(held), axis=0), nan=0.0)  # NaN up to an asset's first bar
+    return returns
+
+
+def _facts(name: str, column: Floats | None) -> Floats | None:
+    """Return a column with neutral values where there is no bar, null if it is neutral everywhere."""
+    if column is None:
+        return None
+    values = np.where(np.isfinite(column), column, NEUTRAL[name])
+    return values if (values != NEUTRAL[name]).any() else None
+
+
+def _spread(bars: AlignedBars, whole: AlignedBars, trading: TradingParameters) -> Floats | None:
+    costs = trading.costs
+    if costs.half_spread == "constant":
+        return None
+    if costs.half_spread == "estimated":
+        return estimated_spread(whole.high, whole.low, whole.close, costs.spread_bars)
+    if bars.spread is None:
+        raise ValueError(
+            "`trading.costs.half_spread` is `bars`, but the bars have no column `spread`; add the column (full spread, "
+            "fraction of the mid price), or set `estimated` or `constant`."
+        )
+    return np.nan_to_num(hold(bars.spread), nan=0.0)
+
+
+def _shortable(symbols: Sequence[str], no_short: Sequence[str]) -> Mask:
+    unknown = sorted(set(no_short) - set(symbols) - {EVERY})
+    if unknown:
+        raise ValueError(
+            f"`trading.masks.no_short` must hold symbols of the bars, {list(symbols)}, or {EVERY!r} for all; had "
+            f"{unknown}; correct or remove them."
+        )
+    return np.array([EVERY not in no_short and symbol not in no_short for symbol in symbols], dtype=bool)

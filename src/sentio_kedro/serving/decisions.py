@@ -18,10 +18,13 @@ from sentio_kedro.market.bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
+from sentio_kedro.trading.accounts import AccountState, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions
-from sentio_kedro.trading.environment import account_features
-from sentio_kedro.trading.execution import AccountState, allocation, open_accounts, order_shares
-from sentio_kedro.trading.simulate import gather_prices, simulate
+from sentio_kedro.trading.environment import account_features, reward_unit
+from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.orders import order_shares, whole_lots
+from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.view import View, look
 
 TAIL = 0.05  # share of outcomes in the tail that `tail_risk` averages
 
@@ -44,7 +47,8 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
     """Let agents decide at the newest bar.
 
     Each agent first trades the last ``replay_bars`` bars from flat, then decides at the newest one; its order would
-    fill at the next open. Equity is shared equally between the agents, so targets are their mean.
+    fill at the next open, or ``orders.latency_bars`` later. Equity is shared equally between the agents, so targets are
+    their mean.
 
     Args:
         agents: Agents of one fold.
@@ -53,8 +57,8 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
 
     Returns:
         One row per symbol: ``timestamp`` (end of the newest bar), ``symbol``, ``target`` (fraction of equity),
-        ``shares`` (of the target), ``regime`` (likeliest state, 0 is the calmest), ``tail_risk`` (expected loss of
-        the worst 5 % of outcomes under the agent, fraction of equity, discounted by its gamma), ``agents``.
+        ``shares`` (of the target, whole lots), ``regime`` (likeliest state, 0 is the calmest), ``tail_risk`` (expected
+        loss of the worst 5 % of outcomes under the agent, fraction of equity, discounted by its gamma), ``agents``.
 
     Raises:
         ValueError: If the bars are too few or of other symbols.
@@ -64,15 +68,19 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
     count = len(bars.timestamps)
     if count < needed:
         raise ValueError(f"The agents need {needed} bars to decide, were given {count}; give {needed - count} more.")
-    verdicts = [_verdict(agent, bars, min(parameters.replay_bars, count - needed)) for agent in agents]
+    replay, equity = min(parameters.replay_bars, count - needed), parameters.equity / len(agents)
+    verdicts = [_verdict(agent, bars, replay, equity) for agent in agents]
     target = np.mean([verdict[0] for verdict in verdicts], axis=0)
-    close = bars.held_close()[-1]
+    shares = target * parameters.equity / bars.held_close()[-1]
+    lot = max(agent.spec.trading.orders.lot_size for agent in agents)
+    if lot:
+        shares = whole_lots(torch.from_numpy(shares), lot).numpy()
     return pd.DataFrame(
         {
             "timestamp": pd.Timestamp(bars.timestamps[-1]).tz_localize("UTC"),
             "symbol": list(bars.symbols),
             "target": target,
-            "shares": target * parameters.equity / close,
+            "shares": shares,
             "regime": int(np.argmax(np.mean([verdict[1] for verdict in verdicts], axis=0))),
             "tail_risk": np.mean([verdict[2] for verdict in verdicts], axis=0),
             "agents": len(agents),
@@ -83,33 +91,37 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
 def agent_market(agent: AgentBundle, bars: AlignedBars) -> MarketTensors:
     """Compute everything that ``agent`` reads from raw bars."""
     features = compute_features(bars, agent.spec.features)
-    return market_tensors(bars, features, agent.regime_model().filter(market_return(bars)))
+    return market_tensors(bars, features, agent.regime_model().filter(market_return(bars)), agent.spec.trading)
 
 
 @torch.no_grad()
-def _verdict(agent: AgentBundle, bars: AlignedBars, replay: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _verdict(
+    agent: AgentBundle, bars: AlignedBars, replay: int, equity: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Target ``[A]``, regime probabilities ``[K]`` and tail risk ``[A]`` at the newest bar."""
     market, trading = agent_market(agent, bars), agent.spec.trading
     last = market.bars - 1
     policy = agents_policy([agent], market, [market.posterior], last - replay, last + 1)
-    account = open_accounts(torch.ones(1, dtype=torch.float64), market.assets)
+    cash = torch.full((1,), equity, dtype=torch.float64)
+    account = open_accounts(cash, market.assets, trading.orders.latency_bars)
+    tape = make_tape(market, torch.arange(last - replay, last + 1)[:, None], trading)
     if replay:
-        prices = gather_prices(market, torch.arange(last - replay, last)[:, None])
-        account, _ = simulate(prices, policy, account, trading)
-    close = market.close[None, last]
-    legal = legal_actions(account, close, market.tradable[None, last], trading)
-    decision = policy(replay, account, close, legal)
-    orders, _ = order_shares(account, decision, close, trading)
-    target = (account.shares + orders) * close / account.equity[:, None]
-    worst = _lower_tail(agent, policy.projected[replay, 0], account, close)
-    unit = market.volatility[last] * allocation(trading, market.assets) * value_scale(agent.spec.gamma)
+        account, _ = simulate(tape.part(0, replay), policy, account, trading)
+    row = tape.step(replay)  # nothing can be filled after it, but accounts can be looked at
+    view = look(account, row, trading)
+    legal = legal_actions(account, view, row, trading)
+    decision, _ = policy.decide(tuple(x[replay] for x in policy.inputs), account, view, legal)
+    orders = order_shares(account, view, decision, row, trading).shares
+    target = (view.committed + orders) * row.close / account.equity[:, None]
+    worst = _lower_tail(agent, policy.projected[replay, 0], account, view)
+    unit = reward_unit(row, market.volatility[None, last], trading)[0] * value_scale(agent.spec.gamma)
     return target[0].numpy(), market.posterior[last].numpy(), (-worst * unit).clamp_min(0.0).numpy()
 
 
-def _lower_tail(agent: AgentBundle, projected: Tensor, account: AccountState, close: Tensor) -> Tensor:
+def _lower_tail(agent: AgentBundle, projected: Tensor, account: AccountState, view: View) -> Tensor:
     """Mean of the members' worst quantiles ``[A]``, in units of the critic; projections are ``[M, A, hidden]``."""
-    seen = account_features(account, close, agent.spec.trading)[0]
-    heads = [network.head for network in agent.networks(close.dtype)]
+    seen = account_features(account, view, agent.spec.trading)[0]
+    heads = [network.head for network in agent.networks(account.equity.dtype)]
     tails = [
         lower_tail_mean(head.quantiles(head.hidden(x, seen)), TAIL) for head, x in zip(heads, projected, strict=True)
     ]

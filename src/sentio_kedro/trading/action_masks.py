@@ -1,7 +1,9 @@
 """Which actions an account may take: HOLD, or a target level, per asset.
 
 Precedence, so that no row is ever empty: an asset that cannot be traded can only be held; a position that must shrink
-cannot be held; flat is otherwise always legal.
+cannot be held; then compliance; then all other layers. No layer but tradability forbids reducing a position, and flat
+is always a reduction. A level beyond a cap stands for the cap: of the levels beyond it the smallest on each side stays
+legal, so that an account can always re-enter small, and the others, which would stand for the same, are illegal.
 """
 
 from __future__ import annotations
@@ -10,10 +12,27 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.execution import AccountState, Decision, allocation, headroom
+from sentio_kedro.trading.accounts import AccountState, Decision
+from sentio_kedro.trading.tape import Levels, Tape
+from sentio_kedro.trading.view import View
 
 HOLD = 0  # index of the HOLD action; level i has index i + 1
+TIE = 1e-6  # relative difference at which two exposures count as the same
+NOTICED = 0.99  # of a level: what a layer leaves of it at least, or else it counts as cut by the layer
 DRIFT_TOLERANCE = 1.25  # a held position may drift this far above its cap before it must be cut
+LAYERS = (
+    "validity",
+    "exposure",
+    "drawdown",
+    "daily_loss",
+    "value_at_risk",
+    "volatility",
+    "regime",
+    "session",
+    "liquidity",
+    "compliance",
+    "kelly",
+)
 
 
 def level_tensor(parameters: TradingParameters, like: Tensor) -> Tensor:
@@ -21,44 +40,120 @@ def level_tensor(parameters: TradingParameters, like: Tensor) -> Tensor:
     return torch.tensor([0.0, *parameters.levels], device=like.device, dtype=like.dtype)
 
 
-def level_mask(parameters: TradingParameters, assets: int, like: Tensor) -> Tensor:
-    """Position cap: levels whose exposure is beyond ``max_position`` are illegal ``[levels]`` (bool)."""
-    levels = level_tensor(parameters, like)[1:]
-    return levels.abs() * allocation(parameters, assets) <= parameters.max_position + 1e-9
+def decode(action: Tensor, levels: Tensor) -> Decision:
+    """Turn action indices ``[..., A]`` into a decision, with ``levels`` from ``level_tensor``."""
+    return Decision(level=levels[action], hold=action == HOLD)
 
 
-def must_shrink(account: AccountState, close: Tensor, parameters: TradingParameters) -> Tensor:
-    """Whether a position is beyond its cap ``[..., A]``: position limit or what the drawdown limit leaves of it."""
-    cap = min(allocation(parameters, close.shape[-1]), parameters.max_position) * headroom(account, parameters)
-    exposure = (account.shares * close).abs() / account.equity.clamp_min(1e-12)[..., None]
-    return exposure > DRIFT_TOLERANCE * cap[..., None]
-
-
-def legal_actions(
-    account: AccountState,
-    close: Tensor,
-    tradable: Tensor,
-    parameters: TradingParameters,
-    levels: Tensor | None = None,
-) -> Tensor:
+def legal_actions(account: AccountState, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
     """Combine the layers.
 
     Args:
         account: Accounts ``[...]`` at the close of the decision bar.
-        close: ``[..., A]`` prices of that bar.
-        tradable: ``[..., A]`` whether the asset has that bar.
+        view: What ``look`` says of them.
+        row: Facts of the step.
         parameters: Limits.
-        levels: What ``level_mask`` returns, from a caller that asks at every step.
 
     Returns:
         ``[..., A, actions]`` bool; each row has at least one legal action.
     """
-    free = tradable & account.alive[..., None]
-    levels = level_mask(parameters, close.shape[-1], close) if levels is None else levels
-    stays = ~must_shrink(account, close, parameters) | ~free
-    return torch.cat([stays[..., None], free[..., None] & levels], dim=-1)
+    levels = row.table(parameters)
+    free = row.tradable & account.alive[..., None]
+    increase = levels.needed <= view.cap[..., None]
+    if row.shortable is not None:
+        increase = increase & allowed_sides(levels, row.shortable)
+    enough = _worth_sending(account.equity, view, levels, row, parameters)
+    increase = increase if enough is None else increase & enough
+    legal = increase | reducing(view.position, levels)
+    if view.must_flatten is not None:
+        legal = legal & (~view.must_flatten[..., None] | (levels.size == 0.0))
+    holds = (view.position.abs() <= DRIFT_TOLERANCE * view.hold_cap) | ~free
+    return torch.cat([holds[..., None], legal & free[..., None]], dim=-1)
 
 
-def decode(action: Tensor, levels: Tensor) -> Decision:
-    """Turn action indices ``[..., A]`` into a decision, with ``levels`` from ``level_tensor``."""
-    return Decision(level=levels[action], hold=action == HOLD)
+def reducing(position: Tensor, levels: Tensor | Levels) -> Tensor:
+    """Whether a level leaves no larger position on the same side ``[..., A, levels]``."""
+    exposure, size = (levels, levels.abs()) if isinstance(levels, Tensor) else levels[:2]
+    held = position[..., None]
+    return (size <= held.abs() * (1.0 + TIE)) & (exposure * held >= 0.0)
+
+
+def within(cap: Tensor, position: Tensor, levels: Levels) -> Tensor:
+    """Layer made of a cap: levels no larger than it, and reductions.
+
+    Args:
+        cap: ``[..., A]`` or ``[..., 1]``, fraction of equity.
+        position: ``[..., A]``, fraction of equity.
+        levels: The table of levels.
+
+    Returns:
+        ``[..., A, levels]`` bool.
+    """
+    return (levels.size * NOTICED <= cap[..., None]) | reducing(position, levels)
+
+
+def allowed_sides(levels: Levels, shortable: Tensor) -> Tensor:
+    """Layer of the no-short list ``[A, levels]``."""
+    return shortable[:, None] | (levels.exposure >= 0.0)
+
+
+def _worth_sending(
+    equity: Tensor, view: View, levels: Levels, row: Tape, parameters: TradingParameters
+) -> Tensor | None:
+    """Levels whose order is worth at least the minimum notional and one lot ``[..., A, levels]``."""
+    least, lot = parameters.orders.minimum_notional, parameters.orders.lot_size
+    if not least and not lot:
+        return None
+    cap = view.cap[..., None]
+    order = levels.exposure.clamp(-cap, cap) - view.position[..., None]
+    value = order.abs() * equity[..., None, None]
+    return value * (1.0 + TIE) >= ((row.close * lot).clamp_min(least)[..., None] if lot else least)
+
+
+def layer_masks(account: AccountState, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
+    """Ask each layer alone.
+
+    Returns:
+        ``[layers, ..., A, levels]`` bool in the order of ``LAYERS``, HOLD left out; true where the layer has no
+        objection to the level in its full size. Reductions pass everywhere but where the asset cannot be traded.
+    """
+    levels = row.table(parameters)
+    unlimited = torch.full_like(view.position, torch.inf)
+    caps = torch.stack([unlimited if cap is None else cap.expand_as(view.position) for cap in view.caps])
+    shrinks = reducing(view.position, levels)
+    passes = (levels.size * NOTICED <= caps[..., None]) | shrinks
+    if row.shortable is not None:
+        place = LAYERS.index("compliance") - 1
+        passes[place] &= allowed_sides(levels, row.shortable) | shrinks
+    free = (row.tradable & account.alive[..., None])[..., None]
+    enough = _worth_sending(account.equity, view, levels, row, parameters)
+    valid = free.expand_as(shrinks) if enough is None else free & (enough | shrinks)
+    return torch.cat([valid[None], passes])
+
+
+def layer_shares(account: AccountState, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
+    """Share of the levels of all assets that each layer cuts or forbids ``[..., layers]``, mean of ``~layer_masks``."""
+    return forbidden_shares(account.alive, account.equity, view, row, parameters)
+
+
+def forbidden_shares(alive: Tensor, equity: Tensor, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
+    """Do the same for accounts of which only life and equity ``[...]`` and the view are known."""
+    levels = row.table(parameters)
+    free = (row.tradable & alive[..., None])[..., None]
+    grows = ~reducing(view.position, levels)  # [..., A, levels]
+    needed, count = levels.size * NOTICED, row.assets * len(parameters.levels)
+    enough = _worth_sending(equity, view, levels, row, parameters)
+    valid = free if enough is None else free & (enough | ~grows)
+    nothing = torch.zeros_like(equity)
+    shares = [_share((~valid).expand_as(grows), count, nothing)]
+    for layer, cap in zip(LAYERS[1:], view.caps, strict=True):
+        beyond = None if cap is None else cap[..., None] < needed
+        if layer == "compliance" and row.shortable is not None:
+            sides = ~allowed_sides(levels, row.shortable)
+            beyond = sides if beyond is None else beyond | sides
+        shares.append(nothing if beyond is None else _share(grows & beyond, count, nothing))
+    return torch.stack(shares, dim=-1)
+
+
+def _share(forbidden: Tensor, count: int, like: Tensor) -> Tensor:
+    return forbidden.sum((-2, -1), dtype=like.dtype) / count

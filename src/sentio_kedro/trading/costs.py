@@ -4,31 +4,53 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sentio_kedro.config import CostParameters
+from sentio_kedro.trading.tape import Tape
 
 BASIS_POINT = 1e-4
 
 
 class Costs(NamedTuple):
-    """Costs in quote currency, each ``[..., A]`` and never negative."""
+    """Costs in quote currency, each ``[..., A]`` and never negative; impact is None where it is off."""
 
     commission: Tensor
     spread: Tensor
+    impact: Tensor | None
+
+    def plus(self, other: Costs) -> Costs:
+        """Add the costs of another trade in the same step."""
+        impact = None if self.impact is None or other.impact is None else self.impact + other.impact
+        return Costs(self.commission + other.commission, self.spread + other.spread, impact)
 
 
-def trade_costs(notional: Tensor, parameters: CostParameters) -> Costs:
-    """Price a trade: commission and half spread in proportion to what is traded.
+def trade_costs(
+    shares: Tensor, notional: Tensor, row: Tape, parameters: CostParameters, multiplier: Tensor | None = None
+) -> Costs:
+    """Price a trade: commission, half spread, and impact by the square-root law.
+
+    Impact is coefficient x daily volatility x sqrt(order / daily volume), a fraction of notional (Toth et al.,
+    Anomalous Price Impact and the Critical Nature of Liquidity in Financial Markets, Physical Review X, 2011).
 
     Args:
-        notional: ``[..., A]`` traded value, quote currency, not negative.
-        parameters: Rates in bps of notional.
+        shares: ``[..., A]`` shares traded, not negative.
+        notional: ``[..., A]`` their value, quote currency.
+        row: Half spread and impact of the bar.
+        parameters: Commission.
+        multiplier: ``[..., 1]`` factor on all of them; None is 1.
 
     Returns:
-        The two costs.
+        The costs.
     """
-    return Costs(
-        commission=notional * (parameters.commission_bps * BASIS_POINT),
-        spread=notional * (parameters.half_spread_bps * BASIS_POINT),
-    )
+    commission = notional * (parameters.commission_bps * BASIS_POINT)
+    if parameters.commission_per_share:
+        commission = commission + shares * parameters.commission_per_share
+    if parameters.minimum_commission:
+        commission = torch.where(shares > 0.0, commission.clamp_min(parameters.minimum_commission), 0.0)
+    spread = notional * row.half_spread
+    impact = None if row.impact is None else shares.sqrt() * row.impact * notional
+    if multiplier is None:
+        return Costs(commission, spread, impact)
+    return Costs(commission * multiplier, spread * multiplier, None if impact is None else impact * multiplier)

@@ -16,6 +16,7 @@ from torch import Tensor
 LEAST_BARS = 2
 STILL = 1e-12  # a deviation below this share of the mean is rounding, not variation
 DUST = 1e-9  # a position below this share of the asset's largest one is rounding, not a position
+ROUNDING = 1e-12  # a drawdown up to this is rounding, not a loss
 
 
 class RoundTrips(NamedTuple):
@@ -40,6 +41,26 @@ class RoundTrips(NamedTuple):
     pnl: Tensor
     entry_notional: Tensor
     still_open: Tensor
+
+
+class DrawdownPeriods(NamedTuple):
+    """Drawdown periods, one entry per period, sorted by account and start.
+
+    Attributes:
+        account: Index in [0, N).
+        start_row: First row in [0, T) below the peak.
+        bottom_row: Row of the largest loss from that peak, the first of them.
+        last_row: Last row below the peak; the next one is back at it if ``recovered``.
+        depth: Largest loss from the peak, a fraction in (0, 1].
+        recovered: False if the equity was still below the peak at the last row.
+    """
+
+    account: Tensor
+    start_row: Tensor
+    bottom_row: Tensor
+    last_row: Tensor
+    depth: Tensor
+    recovered: Tensor
 
 
 def sharpe_ratio(returns: Tensor, periods_per_year: float) -> Tensor:
@@ -124,6 +145,38 @@ def maximum_drawdown(returns: Tensor) -> Tensor:
     return drawdown(returns).amax(dim=0)
 
 
+def drawdown_periods(returns: Tensor) -> DrawdownPeriods:
+    """Cut equity into the spans that it spent below its highest value.
+
+    The initial capital counts as a peak, as in ``drawdown``. A period ends when equity is back at the peak, to 1e-12.
+
+    Args:
+        returns: Simple returns per bar, [T] or [T, N]; N accounts.
+
+    Returns:
+        The periods of all accounts; none where equity only rose.
+
+    Raises:
+        ValueError: If ``returns`` has no bars or more than two dimensions.
+    """
+    if returns.dim() > 2:  # noqa: PLR2004 - rows, accounts
+        raise ValueError(f"`returns` must be [T] or [T, N], had shape {list(returns.shape)}; flatten the accounts.")
+    depth = drawdown(returns).reshape(returns.shape[0], -1).T.contiguous()  # [N, T], an account's rows are neighbours
+    below, rows = depth > ROUNDING, depth.shape[1]
+    dry = torch.zeros_like(below[:, :1])
+    starts = below & ~torch.cat([dry, below[:, :-1]], dim=1)
+    ends = below & ~torch.cat([below[:, 1:], dry], dim=1)
+    start, last = (edge.reshape(-1).nonzero().squeeze(1) for edge in (starts, ends))
+    period = torch.cumsum(starts.reshape(-1), dim=0) - 1
+    losing = below.reshape(-1).nonzero().squeeze(1)
+    loss, of = depth.reshape(-1)[losing], period[losing]
+    deepest = loss.new_zeros(len(start)).scatter_reduce(0, of, loss, "amax")
+    at_bottom = torch.where(loss == deepest[of], losing, depth.numel())
+    bottom = torch.full_like(start, depth.numel()).scatter_reduce(0, of, at_bottom, "amin")
+    last_row = last % rows
+    return DrawdownPeriods(start // rows, start % rows, bottom % rows, last_row, deepest, last_row < rows - 1)
+
+
 def round_trips(shares: Tensor, fill_price: Tensor, cost: Tensor, last_mark: Tensor) -> RoundTrips:
     """Cut positions into round trips, with the profit of each net of its costs.
 
@@ -136,8 +189,8 @@ def round_trips(shares: Tensor, fill_price: Tensor, cost: Tensor, last_mark: Ten
     Args:
         shares: Shares held after the fill of each row, [T, N, A]; T rows, N accounts, A assets.
         fill_price: Price of the fill of each row, quote currency, [T, A] or [T, N, A]; read only where shares change.
-        cost: What the row charged on the asset, quote currency, at least 0, [T, N, A]. A charge without a trade falls
-            on the position held.
+        cost: What the row charged on the asset, quote currency, [T, N, A]; negative if it paid, such as a dividend. A
+            charge without a trade falls on the position held.
         last_mark: Price at the end of the last row, quote currency, [A] or [N, A].
 
     Returns:

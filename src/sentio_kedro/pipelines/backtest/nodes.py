@@ -10,13 +10,13 @@ import pandas as pd
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest import backtest_agent, backtest_folds
-from sentio_kedro.evaluation.walks import Frames
+from sentio_kedro.evaluation.ledgers import Frames
 from sentio_kedro.market.bars import AlignedBars, aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import folds_from_dict
 
-OUTPUTS = ("accounts", "positions", "trades", "actions")
+OUTPUTS = ("accounts", "positions", "trades", "actions", "masks", "robustness")
 
 
 def run_backtest(
@@ -35,12 +35,12 @@ def run_backtest(
         aligned_bars: Long bars on one grid.
         features: Features on that grid; not read if ``backtest.agent`` names an agent, which brings its own.
         folds: Spans and folds; likewise.
-        parameters: Capital, baselines and perhaps an agent trained elsewhere.
-        trading: Limits and costs; an agent trained elsewhere brings its own.
+        parameters: Baselines, robustness, and perhaps a table of targets or an agent trained elsewhere.
+        trading: Limits, costs and starting equity; an agent trained elsewhere brings its own.
         ingestion: Sessions per year.
 
     Returns:
-        Accounts, positions, trades and actions.
+        Accounts, positions, trades, actions, masks and robustness.
     """
     bars = aligned_from_frame(aligned_bars)
     per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)

@@ -6,30 +6,41 @@ from typing import Any
 
 import pandas as pd
 
-from sentio_kedro.config import CrossValidationParameters, NetworkParameters, RegimeParameters, TrainingParameters
+from sentio_kedro.config import (
+    CrossValidationParameters,
+    NetworkParameters,
+    RegimeParameters,
+    TradingParameters,
+    TrainingParameters,
+)
 from sentio_kedro.market.bars import aligned_from_frame
 from sentio_kedro.market.splits import Spans, folds_to_dict
 from sentio_kedro.market.splits import make_folds as split
-from sentio_kedro.market.tensors import VOLATILITY_MEMORY
+from sentio_kedro.trading.market_facts import lookback
 
 
 def measure_spans(
-    feature_table: pd.DataFrame, network: NetworkParameters, regimes: RegimeParameters, training: TrainingParameters
+    feature_table: pd.DataFrame,
+    network: NetworkParameters,
+    regimes: RegimeParameters,
+    training: TrainingParameters,
+    trading: TradingParameters,
 ) -> Spans:
     """Add up which bars a decision touches.
 
     The network reads ``layers x (window - 1) + convolution`` rows; the oldest of them looks back as far as the longest
-    of features, regime filter and trailing volatility. A reward needs the next bar.
+    of features, regime filter, and what masks and costs look back on. A reward needs the bar at which orders fill.
 
     Args:
         feature_table: Feature columns with their ``lookback`` in bars.
         network: Layers, window and convolution.
         regimes: The filter's memory.
         training: The episode's length.
+        trading: Masks and costs that look back, and the latency of orders.
     """
     rows = network.layers * (network.window - 1) + network.convolution
-    memory = max(int(feature_table["lookback"].max()), regimes.memory, VOLATILITY_MEMORY + 1)
-    return Spans(input=rows + memory, reward=1, episode=training.episode_bars)
+    memory = max(int(feature_table["lookback"].max()), regimes.memory, lookback(trading))
+    return Spans(input=rows + memory, reward=1 + trading.orders.latency_bars, episode=training.episode_bars)
 
 
 def make_folds(
@@ -39,6 +50,7 @@ def make_folds(
     network: NetworkParameters,
     regimes: RegimeParameters,
     training: TrainingParameters,
+    trading: TradingParameters,
 ) -> dict[str, Any]:
     """Split the rows of the grid into purged folds.
 
@@ -49,10 +61,11 @@ def make_folds(
         network: Sizes that decide how far a decision looks back.
         regimes: The filter's memory.
         training: The episode's length.
+        trading: Masks and costs that look back, and the latency of orders.
 
     Returns:
         Spans and folds, as rows and stamps.
     """
     stamps = aligned_from_frame(aligned_bars).timestamps
-    spans = measure_spans(feature_table, network, regimes, training)
+    spans = measure_spans(feature_table, network, regimes, training, trading)
     return folds_to_dict(split(len(stamps), spans, parameters), stamps, spans)

@@ -7,7 +7,7 @@ from sentio_kedro.pipelines.cross_validation.nodes import make_folds
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that splits rows into purged folds."""
-    sections = ["params:cross_validation", "params:network", "params:regimes", "params:training"]
+    sections = ["params:cross_validation", "params:network", "params:regimes", "params:training", "params:trading"]
     return pipeline(
         [node(make_folds, ["aligned_bars", "feature_table", *sections], "folds", name="make_folds")],
         tags="cross_validation",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from sentio_kedro.config import BacktestParameters, IngestionParameters, ReportingParameters, TrainingParameters
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.config import (
+    BacktestParameters,
+    IngestionParameters,
+    ReportingParameters,
+    TradingParameters,
+    TrainingParameters,
+)
 from sentio_kedro.evaluation.figures import draw_figures
 from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
@@ -15,14 +23,14 @@ from sentio_kedro.evaluation.report import render_report
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.pipelines import tracking
 
-SINGLE_FIGURES = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
-
 
 def collect_frames(
     accounts: pd.DataFrame,
     positions: pd.DataFrame,
     trades: pd.DataFrame,
     actions: pd.DataFrame,
+    masks: pd.DataFrame,
+    robustness: pd.DataFrame,
     regime_posteriors: pd.DataFrame | None,
     training_curves: pd.DataFrame | None,
     agent_table: pd.DataFrame | None,
@@ -38,6 +46,7 @@ def collect_frames(
     if backtest.agent is not None:
         regime_posteriors = training_curves = agent_table = None
     made = {"accounts": accounts, "positions": positions, "trades": trades, "actions": actions}
+    made |= {"masks": masks, "robustness": robustness}
     maybe = {
         "regime_posteriors": regime_posteriors,
         "training_curves": training_curves,
@@ -53,16 +62,18 @@ def state_facts(
     frames: RunFrames,
     ingestion: IngestionParameters,
     training: TrainingParameters,
+    trading: TradingParameters,
     scheme: str,
     backtest: BacktestParameters,
 ) -> RunFacts:
-    """State what the frames do not say.
+    """State what the frames do not say; an agent from elsewhere (``backtest.agent``) brings its own limits.
 
     Returns:
         The facts.
     """
     if backtest.agent is not None:  # one walk over later bars
         folds, scheme = None, "walk_forward"
+        trading = AgentBundle.load(Path(backtest.agent)).spec.trading
     lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
     table = frames.agent_table
     peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
@@ -73,6 +84,7 @@ def state_facts(
         train_bars=max(lengths, default=None),
         accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
         scheme="combinatorial" if scheme == "combinatorial" else "walk_forward",
+        max_drawdown=trading.max_drawdown,
     )
 
 
@@ -83,22 +95,23 @@ def measure(frames: RunFrames, facts: RunFacts, parameters: ReportingParameters)
         The content of ``metrics.json``.
     """
     metrics = build_metrics(frames, facts, parameters)
-    for name in SINGLE_FIGURES:
+    for name in ("agent", *metrics["baselines"]):
         tracking.log_metrics(metrics[name], prefix=f"out_of_sample.{name}.")
+        tracking.log_metrics(metrics[name]["costs"], prefix=f"out_of_sample.{name}.costs.")
     return metrics
 
 
 def draw(
     frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]
-) -> tuple[dict[str, go.Figure], go.Figure, go.Figure]:
+) -> tuple[dict[str, go.Figure], go.Figure, go.Figure, go.Figure, go.Figure]:
     """Draw all figures.
 
     Returns:
-        Figures by name, and those of equity and drawdown for kedro-viz.
+        Figures by name, and those of equity, drawdown, ledger and robustness for kedro-viz.
     """
     figures = draw_figures(frames, facts, metrics)
     tracking.log_figures(figures)
-    return figures, figures["equity"], figures["drawdown"]
+    return figures, figures["equity"], figures["drawdown"], figures["ledger"], figures["robustness"]
 
 
 def write_report(

@@ -4,14 +4,17 @@ from kedro.pipeline import Pipeline, node, pipeline
 
 from sentio_kedro.pipelines.reporting.nodes import collect_frames, draw, measure, state_facts, write_report
 
-FRAMES = ("accounts", "positions", "trades", "actions", "regime_posteriors", "training_curves", "agent_table")
+FRAMES = (
+    *("accounts", "positions", "trades", "actions", "masks", "robustness"),
+    *("regime_posteriors", "training_curves", "agent_table"),
+)
 
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
-    facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training"]
+    facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
     scheme, backtest = "params:cross_validation.scheme", "params:backtest"
-    drawn = ["figures", "equity_figure", "drawdown_figure"]
+    drawn = ["figures", "equity_figure", "drawdown_figure", "ledger_figure", "robustness_figure"]
     told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]
     return pipeline(
         [

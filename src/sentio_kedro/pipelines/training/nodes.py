@@ -39,6 +39,7 @@ def prepare_studies(
     regime_models: dict[str, Any],
     columns: FeatureParameters,
     ingestion: IngestionParameters,
+    trading: TradingParameters,
 ) -> list[TrainingSet]:
     """Cut out what the training of each fold may see; test rows are left behind.
 
@@ -49,6 +50,7 @@ def prepare_studies(
         regime_models: The regime model of each fold.
         columns: How the features are made.
         ingestion: Sessions per year.
+        trading: What the market must tell an account.
 
     Returns:
         One training set per fold.
@@ -60,7 +62,7 @@ def prepare_studies(
     for fold in folds_from_dict(folds):
         seen, known = visible_bars(bars, values, fold, spans)
         model = RegimeModel.from_dict(regime_models[str(fold.number)])
-        studies.append(TrainingSet(fold, seen, known, columns.columns, model, per_year))
+        studies.append(TrainingSet(fold, seen, known, columns.columns, model, per_year, trading))
     return studies
 
 

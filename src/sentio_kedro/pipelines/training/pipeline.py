@@ -7,7 +7,8 @@ from sentio_kedro.pipelines.training.nodes import log_agents, prepare_studies, t
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that trains agents from catalog artifacts."""
-    known = ["aligned_bars", "features", "folds", "regime_models", "params:features", "params:ingestion"]
+    known = ["aligned_bars", "features", "folds", "regime_models"]
+    known += ["params:features", "params:ingestion", "params:trading"]
     sections = ["params:network", "params:training", "params:trading"]
     kept = ["folds", "data_quality", "checkpoints"]
     made = ["agents", "training_curves", "agent_table"]

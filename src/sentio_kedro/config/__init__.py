@@ -7,26 +7,41 @@ traded notional), lengths are bars unless the name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
-from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic import Field, model_validator
 
-T = TypeVar("T")
+from sentio_kedro.config.fields import Count, Fraction, NonNegative, NonNegativeCount, Positive, parameters
+from sentio_kedro.config.trading import (
+    CarryParameters,
+    CostParameters,
+    MarginParameters,
+    MaskParameters,
+    OrderParameters,
+    TradingParameters,
+)
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveFraction = Annotated[float, Field(gt=0.0, le=1.0)]
-NonNegative = Annotated[float, Field(ge=0.0)]
-Positive = Annotated[float, Field(gt=0.0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
-def parameters(cls: type[T]) -> type[T]:
-    """Make ``cls`` a frozen pydantic dataclass that refuses unknown keys."""
-    make: Callable[[type[Any]], type[Any]] = pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-    return make(cls)
+__all__ = [
+    "BacktestParameters",
+    "CarryParameters",
+    "CostParameters",
+    "CrossValidationParameters",
+    "FeatureColumn",
+    "FeatureParameters",
+    "IndicatorName",
+    "IngestionParameters",
+    "MarginParameters",
+    "MaskParameters",
+    "NetworkParameters",
+    "OrderParameters",
+    "RegimeParameters",
+    "ReportingParameters",
+    "ResamplingParameters",
+    "RobustnessParameters",
+    "SignalParameters",
+    "TradingParameters",
+    "TrainingParameters",
+]
 
 
 @parameters
@@ -158,57 +173,6 @@ class CrossValidationParameters:
 
 
 @parameters
-class CostParameters:
-    """Costs of a trade.
-
-    Attributes:
-        commission_bps: Commission, bps of traded notional.
-        half_spread_bps: Half of the quoted spread, bps of traded notional, paid on every fill.
-    """
-
-    commission_bps: NonNegative = 1.0
-    half_spread_bps: NonNegative = 1.0
-
-
-@parameters
-class TradingParameters:
-    """What an account may do and what it pays.
-
-    Attributes:
-        levels: Target levels of one asset, in units of its allocation; -1 is fully short, 0 flat, 1 fully long.
-        gross_limit: Most gross exposure, fraction of equity. An asset's allocation is this divided by the number of
-            assets, so that level 1 in one asset of one is the whole limit, and all assets at level 1 together as well.
-        max_position: Most exposure in one asset, fraction of equity.
-        max_drawdown: Drawdown from the peak at which the account must be flat; 1.0 switches the limit off.
-        drawdown_rung: Share of ``max_drawdown`` after which exposure is capped in proportion to what is left
-            (Grossman and Zhou 1993), so that an account can always re-enter small.
-        costs: Costs of a trade.
-    """
-
-    levels: list[float] = Field(default_factory=lambda: [-1.0, 0.0, 1.0])
-    gross_limit: Positive = 1.0
-    max_position: Positive = 1.0
-    max_drawdown: PositiveFraction = 1.0
-    drawdown_rung: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
-    costs: CostParameters = Field(default_factory=CostParameters)
-
-    @model_validator(mode="after")
-    def _levels_make_sense(self) -> TradingParameters:
-        problems = []
-        if 0.0 not in self.levels:
-            problems.append(f"must contain 0 (flat), so that an account can always leave; was {self.levels}")
-        if len(set(self.levels)) != len(self.levels):
-            problems.append(f"must not repeat a level; was {self.levels}")
-        if len(self.levels) < 2:  # noqa: PLR2004 - flat and one more
-            problems.append(f"must hold at least two levels; was {self.levels}")
-        if any(abs(level) > 1.0 for level in self.levels):
-            problems.append(f"must lie in [-1, 1] (raise `trading.gross_limit` for leverage); was {self.levels}")
-        if problems:
-            raise ValueError("`trading.levels` " + "; ".join(problems) + ".")
-        return self
-
-
-@parameters
 class NetworkParameters:
     """Size of the policy network.
 
@@ -329,22 +293,45 @@ class TrainingParameters:
 
 
 @parameters
+class RobustnessParameters:
+    """How the out-of-sample test is shaken. An empty list, or 0 paths, switches a part off.
+
+    Attributes:
+        cost_multipliers: Factors on commission, spread and impact.
+        latency_bars: Bars that orders are under way beyond the next open.
+        start_offsets: Bars that an account stays out after the first test row.
+        paths: Paths bootstrapped from the test rows.
+        block_bars: Mean length of the blocks that a path is made of; null takes the square root of a fold's test rows.
+        seed: Seed of the paths.
+    """
+
+    cost_multipliers: list[NonNegative] = Field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0, 3.0])
+    latency_bars: list[Annotated[int, Field(ge=0, le=32)]] = Field(default_factory=lambda: [0, 1, 2, 3])
+    start_offsets: list[NonNegativeCount] = Field(default_factory=lambda: [0, 7, 29, 113])
+    paths: NonNegativeCount = 20
+    block_bars: Annotated[float, Field(ge=1.0)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@parameters
 class BacktestParameters:
     """The out-of-sample test.
 
     Attributes:
         agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
-        initial_cash: Starting equity in quote currency.
+        targets: CSV of target positions that are walked beside the baselines; null is none.
         momentum_bars: Look-back of the momentum baseline.
         volatility_target: Annual volatility that the momentum baseline aims at, per asset.
         rebalance_days: Days between two rebalances of the equal-weight baseline.
+        robustness: How the test is shaken.
     """
 
     agent: str | None = None
-    initial_cash: Positive = 1_000_000.0
+    targets: str | None = None
     momentum_bars: Count = 480
     volatility_target: Positive = 0.15
     rebalance_days: Positive = 7.0
+    robustness: RobustnessParameters = Field(default_factory=RobustnessParameters)
 
 
 @parameters

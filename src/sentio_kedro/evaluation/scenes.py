@@ -1,0 +1,82 @@
+"""What an out-of-sample test is about: the market, the agents of every fold, and where positions are left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.regimes import market_return
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.tensors import MarketTensors, market_tensors
+from sentio_kedro.trading.accounts import AccountState, open_accounts
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A market and the agents to test on it.
+
+    Attributes:
+        bars: Aligned bars, all of them.
+        market: Their tensors with the agents' features; agents bring their own regimes.
+        moves: ``[T]`` the market's log returns, which regimes are filtered from.
+        by_fold: Agents of each fold, in order of their seeds.
+        trading: Limits, costs and starting equity.
+    """
+
+    bars: AlignedBars
+    market: MarketTensors
+    moves: Floats
+    by_fold: Mapping[int, Sequence[AgentBundle]]
+    trading: TradingParameters
+
+    @classmethod
+    def of(
+        cls,
+        bars: AlignedBars,
+        features: Floats,
+        by_fold: Mapping[int, Sequence[AgentBundle]],
+        trading: TradingParameters,
+    ) -> Scene:
+        """Assemble the market from bars and features ``[T, A, F]``."""
+        market = market_tensors(bars, features, np.ones((len(bars.timestamps), 1)), trading)
+        return cls(bars, market, market_return(bars), by_fold, trading)
+
+    def posteriors(self, fold: int) -> list[Tensor]:
+        """Filter each agent's regimes ``[T, K]``; agents with the same model share one tensor."""
+        known: list[tuple[object, Tensor]] = []
+        found = []
+        for agent in self.by_fold[fold]:
+            regimes = agent.spec.regimes
+            match = next((tensor for model, tensor in known if model == regimes), None)
+            if match is None:
+                match = torch.from_numpy(agent.regime_model().filter(self.moves))
+                known.append((regimes, match))
+            found.append(match)
+        return found
+
+    def open_accounts(self, shape: tuple[int, ...]) -> AccountState:
+        """Open flat accounts of ``shape`` with the starting equity."""
+        cash = torch.full(shape, self.trading.initial_cash, dtype=torch.float64)
+        return open_accounts(cash, self.market.assets, self.trading.orders.latency_bars)
+
+
+def closing(rows: Segment, ends: Sequence[int], latency: int) -> tuple[Tensor, Tensor]:
+    """Where accounts leave their positions for good, so that the last order is filled by the row before their end.
+
+    Args:
+        rows: Decision rows S of a piece.
+        ends: Row after the last decision of each of N accounts.
+        latency: Bars that an order is under way beyond the next open.
+
+    Returns:
+        ``[S, N]`` bool each: where they leave, and where they send nothing more.
+    """
+    row, last = torch.arange(*rows)[:, None], torch.tensor(ends) - 1 - latency
+    return row == last, row > last

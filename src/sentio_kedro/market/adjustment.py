@@ -1,0 +1,95 @@
+"""Total-return prices that never rewrite history.
+
+The usual back-adjustment divides all earlier prices by each new split, so that what was known at a bar changes later.
+Here the factor runs forward from 1 at an asset's first bar: prices up to a bar depend on the bars up to it alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from sentio_kedro.market.aligned import AlignedBars, acts
+from sentio_kedro.market.stamps import Floats
+
+
+class Factors(NamedTuple):
+    """What forward adjustment multiplies by; held where an asset has no bar, 1 up to its first one.
+
+    Attributes:
+        price: [T, A] prices times this are total-return prices.
+        split: [T, A] shares of the row per share of the asset's first bar.
+    """
+
+    price: Floats
+    split: Floats
+
+    def applied(self, bars: AlignedBars) -> AlignedBars:
+        """Return ``bars`` with prices times the factor, volume over its split part, and neither dividend nor split."""
+        return replace(
+            bars,
+            open=bars.open * self.price,
+            high=bars.high * self.price,
+            low=bars.low * self.price,
+            close=bars.close * self.price,
+            volume=bars.volume / self.split,
+            dividend=None,
+            split=None,
+        )
+
+
+def adjustment_factors(bars: AlignedBars) -> Factors | None:
+    """Return the forward factors of ``bars``, null if they neither split nor pay anything.
+
+    f_t = f_(t-1) * split_t * c / (c - dividend_t), where c is the previous close over split_t: dividends are
+    reinvested at the price that is left after they are paid, as in the adjusted prices of CRSP, but forward. The
+    return of a bar is then close_t / (c - dividend_t) - 1. What happens at an asset's first bar has no holder and is
+    left out.
+
+    Raises:
+        ValueError: If a dividend is not below the previous close, with symbol and stamp.
+    """
+    active = acts(bars)
+    if not active.any():
+        return None
+    price, split = np.ones(bars.close.shape), np.ones(bars.close.shape)
+    for asset in np.flatnonzero(active.any(axis=0)):
+        rows = np.flatnonzero(bars.present[:, asset])
+        splits = np.ones(rows.size) if bars.split is None else bars.split[rows, asset]
+        dividends = np.zeros(rows.size) if bars.dividend is None else bars.dividend[rows, asset]
+        before = bars.close[rows[:-1], asset] / splits[1:]  # previous close per share of this bar
+        after = before - dividends[1:]
+        if (after <= 0.0).any():
+            _refuse_dividend(bars, int(asset), int(rows[1 + np.argmax(after <= 0.0)]), float(before[after <= 0.0][0]))
+        own = np.maximum(np.cumsum(bars.present[:, asset]) - 1, 0)  # [T] number of the asset's last bar
+        price[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:] * before / after]))[own]
+        split[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:]]))[own]
+    return Factors(price, split)
+
+
+def _refuse_dividend(bars: AlignedBars, asset: int, row: int, price: float) -> None:
+    paid = 0.0 if bars.dividend is None else float(bars.dividend[row, asset])
+    stamp = np.datetime_as_string(bars.timestamps[row], unit="s")
+    raise ValueError(
+        f"`dividend` must be below the previous close over `split`: {bars.symbols[asset]} {stamp}Z paid {paid:g} on a "
+        f"price of {price:g}; correct the dividend (cash per share after the split) or the price."
+    )
+
+
+def adjusted(bars: AlignedBars) -> AlignedBars:
+    """Return the bars with splits and dividends worked into prices and volume, causally.
+
+    Args:
+        bars: Bars as traded.
+
+    Returns:
+        Bars with prices times the forward factor, volume over its split part, and neither dividend nor split; the same
+        object if nothing was split or paid. Values up to a row depend on bars up to that row alone.
+
+    Raises:
+        ValueError: If a dividend is not below the previous close, with symbol and stamp.
+    """
+    factors = adjustment_factors(bars)
+    return bars if factors is None else factors.applied(bars)

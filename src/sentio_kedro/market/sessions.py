@@ -1,0 +1,143 @@
+"""Trading sessions: which session a bar belongs to, and how far its end is from the session's open and close."""
+
+from __future__ import annotations
+
+import difflib
+from typing import NamedTuple
+
+import exchange_calendars
+import numpy as np
+from exchange_calendars.errors import CalendarError, InvalidCalendarName
+from numpy.typing import NDArray
+
+from sentio_kedro.market.stamps import (
+    Floats,
+    Stamps,
+    bars_per_session,
+    closing_days,
+    days_since_previous,
+    most_common_gap,
+)
+
+__all__ = ["Clock", "bars_per_session", "market_clock"]
+
+Whole = NDArray[np.int64]
+DAY = np.timedelta64(1, "D")
+DAILY = np.timedelta64(20, "h")  # bars at least this far apart hold whole sessions
+MARGIN = np.timedelta64(15, "D")  # longer than any exchange closes, so that a session ends before the first bar
+_MINUTE = 60_000_000_000  # nanoseconds
+
+
+class Clock(NamedTuple):
+    """Where in time the bars of a grid are.
+
+    Attributes:
+        elapsed: Days since the previous bar [T], 0 for the first.
+        session: Number of the session [T], one more for each session of the calendar.
+        minutes_since_open: Minutes from the session's open to the bar's end [T]; infinite without a calendar.
+        minutes_to_close: Minutes from the bar's end to the session's close [T]; infinite without a calendar.
+        bars_per_session: Bars of a session.
+    """
+
+    elapsed: Floats
+    session: Whole
+    minutes_since_open: Floats
+    minutes_to_close: Floats
+    bars_per_session: float
+
+    def rows(self, index: slice | Whole) -> Clock:
+        """Return the clock of the rows ``index`` as they are."""
+        return Clock(
+            elapsed=self.elapsed[index],
+            session=self.session[index],
+            minutes_since_open=self.minutes_since_open[index],
+            minutes_to_close=self.minutes_to_close[index],
+            bars_per_session=self.bars_per_session,
+        )
+
+    def along(self, rows: Whole) -> Clock:
+        """Return the clock of a path that is made of ``rows`` [n] in any order.
+
+        A new session begins wherever the row's session differs from the one before, or the row does not follow it, so
+        that session numbers increase along the path from 0.
+        """
+        path = self.rows(rows)
+        begins = np.zeros(len(rows), dtype=np.int64)
+        begins[1:] = (np.diff(path.session) != 0) | (np.diff(rows) != 1)
+        return path._replace(session=np.cumsum(begins))
+
+
+def market_clock(timestamps: Stamps, calendar: str | None) -> Clock:
+    """Place bars in the sessions of an exchange.
+
+    A bar that ends less than its own length after a close belongs to the session that it has seen close. Bars at least
+    20 hours apart hold whole sessions: such a bar belongs to the last session that ended by its stamp if it is stamped
+    at a UTC midnight, which stands for a date, or outside every session. ``minutes_to_close`` is 0 for all of these.
+
+    Args:
+        timestamps: Bar ends [T] in UTC, increasing.
+        calendar: A name of the package exchange_calendars, such as ``XNYS``; null is a market that never closes, whose
+            sessions are UTC days (a bar that ends at midnight belongs to the day that it closes).
+
+    Returns:
+        The clock of the bars.
+
+    Raises:
+        ValueError: If there is no such calendar, it does not cover the stamps, or a bar lies outside its sessions.
+    """
+    elapsed, count = days_since_previous(timestamps), bars_per_session(timestamps)
+    if calendar is None:
+        days = closing_days(timestamps).astype(np.int64)
+        endless = np.full(len(timestamps), np.inf)
+        return Clock(elapsed, days - days[0], endless, endless, count)
+    opens, closes = _schedule(timestamps, calendar)
+    session = _sessions(timestamps, opens, closes, calendar)
+    ends = np.minimum(timestamps, closes[session])
+    since_open, to_close = _minutes(opens[session], ends), _minutes(ends, closes[session])
+    return Clock(elapsed, session - session[0], since_open, to_close, count)
+
+
+def _minutes(start: Stamps, stop: Stamps) -> Floats:
+    return np.asarray((stop - start).astype(np.int64) / _MINUTE)
+
+
+def _schedule(timestamps: Stamps, calendar: str) -> tuple[Stamps, Stamps]:
+    """Return opens and closes [sessions] in UTC around the stamps; all sessions of a calendar are slow to make."""
+    first, last = (str(day) for day in (timestamps[[0, -1]] + np.array([-MARGIN, DAY])).astype("datetime64[D]"))
+    try:
+        sessions = exchange_calendars.get_calendar(calendar, start=first, end=last)
+    except InvalidCalendarName:
+        known = exchange_calendars.get_calendar_names()
+        close = difflib.get_close_matches(calendar.upper(), known, n=3, cutoff=0.5) or ["XNYS", "XLON", "CMES"]
+        raise ValueError(
+            f"`trading.calendar` must be a name of the package exchange_calendars, was {calendar!r}; names like it: "
+            f"{', '.join(close)}; null is a market that never closes."
+        ) from None
+    except (CalendarError, ValueError) as error:
+        raise ValueError(
+            f"`trading.calendar` {calendar} does not cover the bars from {first} to {last} ({error}); cut the bars, "
+            "name another calendar, or set null."
+        ) from error
+    opens = np.asarray(sessions.opens_nanos, dtype=np.int64).astype("datetime64[ns]")
+    return opens, np.asarray(sessions.closes_nanos, dtype=np.int64).astype("datetime64[ns]")
+
+
+def _sessions(timestamps: Stamps, opens: Stamps, closes: Stamps, calendar: str) -> Whole:
+    """Return the row of the schedule that each stamp belongs to [T]."""
+    length = most_common_gap(timestamps) if len(timestamps) > 1 else np.timedelta64(0, "ns")
+    daily = bool(length >= DAILY)
+    current = np.searchsorted(closes, timestamps, side="left")  # [T] first session that ends at the stamp or later
+    inside = (current < len(closes)) & (opens[np.minimum(current, len(closes) - 1)] < timestamps)
+    if daily:
+        inside &= timestamps.astype("datetime64[D]") != timestamps
+    ended = np.searchsorted(closes, timestamps, side="right") - 1  # [T] last session that has ended, -1 if none
+    straddling = timestamps < closes[np.maximum(ended, 0)] + length
+    lost = np.flatnonzero(~inside & ((ended < 0) | (not daily and ~straddling)))
+    if lost.size:
+        examples = ", ".join(f"{np.datetime_as_string(timestamps[row], unit='s')}Z" for row in lost[:3])
+        raise ValueError(
+            f"{lost.size} of {len(timestamps)} bars end outside the sessions of `trading.calendar` {calendar}: "
+            f"{examples}; drop those bars, check `ingestion.bar_label` and `ingestion.timezone`, or name another "
+            "calendar."
+        )
+    return np.where(inside, current, ended)

@@ -1,0 +1,98 @@
+"""Trading parameters: presets that single keys override, refusals that name the key, and a page that lists them all."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from sentio_kedro.config import CostParameters, TradingParameters
+
+PAGE = Path(__file__).parents[2] / "docs" / "trading.md"
+PRESETS = ("none", "proportional", "realistic")
+
+
+def leaves(parameters: Any, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(parameters):
+        value = getattr(parameters, field.name)
+        found |= leaves(value, f"{prefix}{field.name}.") if is_dataclass(value) else {prefix + field.name: value}
+    return found
+
+
+def written(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def test_the_page_lists_every_key_with_its_value_in_every_preset() -> None:
+    values = [leaves(TradingParameters(preset=preset)) for preset in PRESETS]  # type: ignore[arg-type]
+    page = PAGE.read_text()
+    for key in values[0]:
+        if key != "preset":
+            cells = " | ".join(written(preset[key]) for preset in values)
+            assert f"| `{key}` | {cells} |" in page, key
+
+
+def test_the_preset_none_charges_and_forbids_nothing() -> None:
+    free = leaves(TradingParameters(preset="none"))
+    costs = [value for key, value in free.items() if key.startswith(("costs.", "carry.")) and "bars" not in key]
+    assert all(value in (0.0, False, "constant") for value in costs)
+    switches = ("net_limit", "var_limit", "margin.", "orders.participation", "masks.kelly_fraction", "masks.liquidity")
+    assert all(value is None for key, value in free.items() if key.startswith(switches))
+    assert free["max_drawdown"] == 1.0
+
+
+def test_proportional_is_where_the_classes_start() -> None:
+    assert leaves(TradingParameters(preset="proportional")) == leaves(TradingParameters())
+
+
+def test_single_keys_override_a_preset_however_they_arrive() -> None:
+    as_file = {"preset": "realistic", "costs": {"commission_bps": 10}, "masks": {"daily_loss": None}}
+    read = TypeAdapter(TradingParameters).validate_python(as_file)
+    built = TradingParameters(preset="realistic", costs={"commission_bps": 10}, masks={"daily_loss": None})  # type: ignore[arg-type]
+    assert read == built
+    assert read.costs.commission_bps == 10.0
+    assert read.costs.impact == TradingParameters(preset="realistic").costs.impact > 0.0
+    assert read.masks.daily_loss is None
+    assert read.masks.liquidity is not None
+    whole = CostParameters(commission_bps=3.0)
+    assert TradingParameters(preset="realistic", costs=whole).costs == whole  # an object is taken as it is
+
+
+def test_parameters_that_were_saved_come_back() -> None:
+    adapter = TypeAdapter(TradingParameters)
+    for preset in PRESETS:
+        made = TradingParameters(preset=preset, gross_limit=0.5)  # type: ignore[arg-type]
+        assert adapter.validate_json(adapter.dump_json(made)) == made
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"margin": {"initial": 0.2, "maintenance": 0.3}}, ["margin.maintenance", "0.3", "0.2", "lower"]),
+        ({"gross_limit": 3.0, "margin": {"initial": 0.5}}, ["gross_limit", "3", "= 2", "lower"]),
+        ({"gross_limit": 5.0, "margin": {"maintenance": 0.25}}, ["gross_limit", "5", "= 4"]),
+        ({"levels": [-1.5, 0.0, 1.0]}, ["levels", "[-1, 1]", "gross_limit"]),
+        ({"levels": [-1.0, 1.0]}, ["levels", "must contain 0"]),
+        ({"costs": {"impact": -1.0}}, ["impact", "greater than or equal to 0"]),
+        ({"costs": {"commission_bps": -1.0}}, ["commission_bps", "greater than or equal to 0"]),
+        ({"carry": {"borrow_rate": -0.1}}, ["borrow_rate", "greater than or equal to 0"]),
+        ({"max_drawdown": 0.0}, ["max_drawdown", "greater than 0"]),
+        ({"masks": {"daily_loss": 0.0}}, ["daily_loss", "greater than 0"]),
+        ({"orders": {"minimum_notional": 2e6}}, ["minimum_notional", "2e+06", "1e+06", "lower"]),
+        ({"orders": {"flat_at_close": True}}, ["trading.calendar", "XNYS", "flat_at_close"]),
+        ({"masks": {"overnight": False, "first_minutes": 5}}, ["trading.calendar", "first_minutes", "overnight"]),
+        ({"preset": "cautious"}, ["preset", "none", "realistic"]),
+        ({"comission": 3}, ["comission", "unexpected"]),
+    ],
+)
+def test_settings_that_cannot_be_met_are_refused_with_name_value_bound_and_remedy(
+    given: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(TradingParameters).validate_python(given)
+    text = str(refused.value)
+    assert all(word.lower() in text.lower() for word in words), text
