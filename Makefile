@@ -12,7 +12,7 @@ run: $(VENV)/.installed
 	$(BIN)/kedro run
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

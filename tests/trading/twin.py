@@ -126,11 +126,11 @@ def legal(account: AccountState, row: Tape, parameters: TradingParameters) -> tu
         for level in p.levels:
             exposure = level * p.gross_limit / assets
             target = min(max(exposure, -cap), cap)
-            reducing = abs(exposure) <= abs(position) and exposure * position >= 0
+            reducing = abs(exposure) <= abs(position) * (1 + 1e-6) and exposure * position >= 0
             within = {layer: 0.99 * abs(exposure) <= view.caps[a][layer] or reducing for layer in LAYERS}
             may_short = exposure >= 0 or shortable or reducing
             within["compliance"] = within["compliance"] and may_short
-            within["validity"] = free and (abs(target - position) * account.equity >= least or reducing)
+            within["validity"] = free and (abs(target - position) * account.equity * (1 + 1e-6) >= least or reducing)
             smaller = [abs(other) for other in p.levels if other * level > 0 and abs(other) < abs(level)]
             needed = max(max(smaller, default=0.0) * p.gross_limit / assets * (1 + 1e-6), 1e-6)
             increasing = cap >= needed and may_short and within["validity"]
@@ -155,7 +155,7 @@ def project(
     reduced = [min(max(w, min(c, 0.0)), max(c, 0.0)) for c, w in zip(current, wish, strict=True)]
     increase = [w - r for w, r in zip(wish, reduced, strict=True)]
     rooms = [(gross - sum(map(abs, reduced)), sum(map(abs, increase)))]
-    if net is not None and sum(increase) != 0:
+    if net is not None and abs(sum(increase)) > 1e-6:  # balanced increases leave net exposure as it is
         side = 1 if sum(increase) > 0 else -1
         rooms.append((net - side * sum(reduced), abs(sum(increase))))
     if value_at_risk is not None and volatility is not None:
