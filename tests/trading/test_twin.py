@@ -422,9 +422,9 @@ def near_a_threshold(walk: Walk, account: AccountState, scale: float) -> bool:
     """Whether the twin of this one step jumps when prices and caps move by less than a hundred thousandth."""
     chance = Chance(0)
 
-    def outcome(tape: Tape, start: AccountState) -> Tensor:
+    def outcome(tape: Tape, start: AccountState, levels: Tensor = walk.levels) -> Tensor:
         legal, _ = legal_of_each(walk._replace(tape=tape), [start], 0)
-        (after,), (book,) = follow(walk._replace(tape=tape), [start], 0)
+        (after,), (book,) = follow(walk._replace(tape=tape, levels=levels), [start], 0)
         worth = torch.tensor(tape.next_close[0, 0].tolist(), dtype=DOUBLE) / scale
         shares = [torch.tensor(after.shares) * worth, torch.tensor(after.working) * worth]
         counts = [
@@ -454,7 +454,8 @@ def near_a_threshold(walk: Walk, account: AccountState, scale: float) -> bool:
         tape = Tape(*(moved(name, value) for name, value in walk.tape._asdict().items()))
         names = ("cash", "shares", "equity", "entry_price", "working", "in_flight")
         start = account._replace(**{name: shaken(getattr(account, name)) for name in names})
-        if ((outcome(tape, start) - base).abs() > 1e-4).any():
+        levels = walk.levels.to(DOUBLE) * (1.0 + 1e-6 * chance.between(-1.0, 1.0, *walk.levels.shape))
+        if ((outcome(tape, start, levels) - base).abs() > 1e-4).any():
             return True
     return False
 
