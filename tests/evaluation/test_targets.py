@@ -11,7 +11,7 @@ from sentio_kedro.evaluation.frames import RunFacts, RunFrames
 from sentio_kedro.evaluation.targets import measure_targets
 
 MakeRun = Callable[..., RunFrames]
-AGENT = {"sharpe": 3.0, "max_drawdown": 0.08, "win_rate": None, "trades": 0.0}
+AGENT = {"sharpe": 3.0, "max_drawdown": 0.08, "win_rate": None, "trades": 10.0}
 
 
 def test_each_target_is_judged_in_its_direction(make_run: MakeRun, facts: RunFacts) -> None:
@@ -45,3 +45,11 @@ def test_an_unmeasured_speed_is_not_extrapolated(make_run: MakeRun, facts: RunFa
     without = dataclasses.replace(frames, training_curves=frames.training_curves.iloc[:0])
     target = measure_targets(AGENT, without, facts)[3]
     assert (target["measured"], target["met"], target["extrapolated"]) == (None, None, False)
+
+
+def test_an_agent_that_never_trades_meets_no_target_by_doing_nothing(make_run: MakeRun, facts: RunFacts) -> None:
+    idle = {"sharpe": 0.0, "max_drawdown": 0.0, "win_rate": None, "trades": 0.0}
+    found = {entry["name"]: entry for entry in measure_targets(idle, make_run(), facts)}
+    for name in ("sharpe", "max_drawdown", "win_rate"):
+        assert found[name]["met"] is None
+        assert found[name]["measured"] is None

@@ -27,14 +27,18 @@ def measure_targets(agent: Mapping[str, Any], frames: RunFrames, facts: RunFacts
         ``met`` (None if not measured), ``extrapolated`` and ``note``.
     """
     trades = agent["trades"]
+    idle = not trades  # an account that never trades keeps any limit: that is no measurement
     return [
         _target(
-            *("sharpe", "Sharpe ratio", "at_least", 3.0, 1.5, agent["sharpe"], "ratio"),
-            "Net of costs, out of sample.",
+            *("sharpe", "Sharpe ratio", "at_least", 3.0, 1.5, None if idle else agent["sharpe"], "ratio"),
+            "Not measured: the agent never traded." if idle else "Net of costs, out of sample.",
         ),
         _target(
-            *("max_drawdown", "Maximum drawdown", "below", 0.08, 0.15, agent["max_drawdown"], "fraction"),
-            "From the highest equity so far, initial capital included.",
+            *("max_drawdown", "Maximum drawdown", "below", 0.08, 0.15),
+            *(None if idle else agent["max_drawdown"], "fraction"),
+            "Not measured: the agent never traded."
+            if idle
+            else "From the highest equity so far, initial capital included.",
         ),
         _target(
             *("win_rate", "Round trips that won", "at_least", 0.65, 0.55, agent["win_rate"], "fraction"),
