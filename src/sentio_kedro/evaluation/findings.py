@@ -114,7 +114,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"{seeds} {earned} {_percent(abs(agent['annual_return']))} a year after all costs, with a worst drawdown of "
         f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {_number(agent['sharpe'])} ({percent} interval "
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
-        _luck(agent),
+        _luck(agent) if agent["trades"] else "It never traded: it stayed out, and that says nothing about skill.",
     ]
     if agent["seeds"] > 1:
         sentences.append(
