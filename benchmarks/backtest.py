@@ -33,6 +33,7 @@ from sentio_kedro.trading.simulate import Advance, advance
 BARS, ASSETS, FEATURES, REGIMES = 35_000, 5, 21, 3
 DOUBLE = torch.float64
 PER_SESSION = 48
+CHUNK = 64  # decision rows whose ledger is held at once; results do not depend on it
 TRADING = TradingParameters(
     preset="realistic",
     calendar="XNYS",  # the sessions below are made by hand
@@ -113,7 +114,8 @@ def measure(market: MarketTensors, accounts: int, step: Advance, bars: int) -> d
     cash = torch.linspace(1e4, 1e6, accounts, dtype=DOUBLE)[:, None]  # small and large accounts meet different layers
     start = open_accounts(cash, market.assets, TRADING.orders.latency_bars)
     began = time.perf_counter()
-    walk = walk_rows(market, Segment(0, bars - 1), agent.policy, start, TRADING, telemetry=True, step=step)
+    rows = Segment(0, bars - 1)
+    walk = walk_rows(market, rows, agent.policy, start, TRADING, telemetry=True, step=step, chunk=CHUNK)
     end = walk.finish()
     seconds = time.perf_counter() - began
     return {
