@@ -323,6 +323,24 @@ def test_baselines_know_no_drawdown_limit_but_pay(bars: AlignedBars, features: F
     assert (accounts.groupby("account")[["commission", "spread"]].sum() > 0.0).all(axis=None)
 
 
+def test_baselines_earn_the_total_return_that_agents_earn(bars: AlignedBars) -> None:
+    ex, paid = 190, 0.1  # prices do not move on that bar but for the dividend
+    factor = np.where(np.arange(BARS) < ex, 1.0, 1.0 - paid)[:, None]
+    before = bars.close[ex - 1 : ex]
+    still = {name: getattr(bars, name) * factor for name in ("open", "high", "low", "close")}
+    for column in still.values():
+        column[ex:] *= before / column[ex] * (1.0 - paid)
+    dividend = np.zeros((BARS, 2))
+    dividend[ex] = paid * before
+    held = replace(bars, **still, dividend=dividend)
+    frames = backtest_folds(held, compute_features(held, COLUMNS), FOLDS, AGENTS, LIMITS, QUICK, 17520.0)
+    day = frames["accounts"].query("row == @ex - 1").set_index("account")
+    assert day["dividends"].loc["buy_and_hold"] == pytest.approx(paid, rel=0.05)  # fully invested
+    assert (day["dividends"].drop("random") != 0.0).sum() >= 4
+    np.testing.assert_allclose(day["price_pnl"], -day["dividends"], atol=1e-12)
+    np.testing.assert_allclose(day["return"], -(day["commission"] + day["spread"]), atol=1e-12)
+
+
 def test_orders_that_are_late_are_filled_before_the_end_of_a_fold(bars: AlignedBars, features: Floats) -> None:
     late = replace(LIMITS, max_drawdown=1.0, orders=replace(LIMITS.orders, latency_bars=2))
     agents = agents_of(*(make_agent(fold, 0, late) for fold in (0, 1)))

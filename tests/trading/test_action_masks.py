@@ -11,10 +11,10 @@ from sentio_kedro.trading.action_masks import (
     HOLD,
     LAYERS,
     decode,
-    layer_masks,
-    layer_shares,
+    forbidden_shares,
     legal_actions,
     level_tensor,
+    objections,
 )
 from sentio_kedro.trading.tape import Tape
 from sentio_kedro.trading.view import look
@@ -98,7 +98,7 @@ def test_each_cap_forbids_what_lies_beyond_it_and_counts_as_its_own_layer(cap: s
     small = facts(**{cap: 0.3})
     assert legal(state, trading, **{cap: 0.3}) == [True, False, True, True, True, False]  # 0.5 stands for 0.3
     assert look(state, small, trading).cap.item() == pytest.approx(0.3)
-    shares = dict(zip(LAYERS, layer_shares(state, view, row, trading)[0].tolist(), strict=True))
+    shares = dict(zip(LAYERS, forbidden_shares(state.alive, state.equity, view, row, trading)[0].tolist(), strict=True))
     assert shares == {name: pytest.approx(0.4 if name == layer else 0.0) for name in LAYERS}
     reduced = facts(**{cap: 0.0})
     assert legal(holding(0.8), trading, **{cap: 0.0})[1:] == [False, False, True, True, False]
@@ -158,11 +158,14 @@ def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
     shortable = torch.tensor([True, True, False])
     row = Tape(one, yes, one, one, yes, 0.0 * one, var_cap=caps[0], kelly_cap=caps[1], shortable=shortable)
     view = look(state, row, trading)
-    masks = layer_masks(state, view, row, trading)
+    objected = objections(state.alive, state.equity, view, row, trading)
+    assert list(objected) == list(LAYERS)
     found = legal_actions(state, view, row, trading)[..., 1:]
-    assert not (masks.all(0) & ~found).any()
-    expected = (~masks).to(DOUBLE).mean((-2, -1)).movedim(0, -1)
-    torch.testing.assert_close(layer_shares(state, view, row, trading), expected)
+    off = torch.zeros_like(found)
+    cut = torch.stack([off if levels is None else levels for levels in objected.values()])
+    assert (found | cut.any(0)).all()
+    shares = forbidden_shares(state.alive, state.equity, view, row, trading)
+    torch.testing.assert_close(shares, cut.to(DOUBLE).mean((-2, -1)).movedim(0, -1))
 
 
 def test_actions_decode_to_levels_and_hold() -> None:

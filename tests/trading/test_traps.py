@@ -15,7 +15,7 @@ from sentio_kedro.config import (
     TradingParameters,
 )
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation, open_accounts
-from sentio_kedro.trading.action_masks import LAYERS, layer_masks, legal_actions
+from sentio_kedro.trading.action_masks import legal_actions, objections
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.tape import Tape
 from sentio_kedro.trading.view import look
@@ -74,8 +74,8 @@ def legal(state: AccountState, row: Tape, parameters: TradingParameters) -> list
 
 def objecting(state: AccountState, row: Tape, parameters: TradingParameters) -> set[str]:
     """Layers that forbid a level of the first asset."""
-    passes = layer_masks(state, look(state, row, parameters), row, parameters)[:, 0, 0]
-    return {layer for layer, levels in zip(LAYERS, passes, strict=True) if not levels.all()}
+    found = objections(state.alive, state.equity, look(state, row, parameters), row, parameters)
+    return {layer for layer, levels in found.items() if levels is not None and levels[0, 0].any()}
 
 
 # Costs

@@ -18,7 +18,7 @@ from sentio_kedro.config import (
     TradingParameters,
 )
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation, open_accounts
-from sentio_kedro.trading.action_masks import LAYERS, layer_shares, legal_actions
+from sentio_kedro.trading.action_masks import LAYERS, forbidden_shares, legal_actions
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.tape import Tape
 from sentio_kedro.trading.view import look
@@ -256,7 +256,9 @@ def legal_of_all(walk: Walk, state: AccountState, step: int) -> tuple[Tensor, Te
     """Legal actions, and the share of levels that each layer forbids."""
     row = walk.tape.step(step)
     view = look(state, row, walk.trading)
-    return legal_actions(state, view, row, walk.trading), layer_shares(state, view, row, walk.trading)
+    return legal_actions(state, view, row, walk.trading), forbidden_shares(
+        state.alive, state.equity, view, row, walk.trading
+    )
 
 
 def legal_of_each(walk: Walk, accounts: list[AccountState], step: int) -> tuple[Tensor, Tensor]:

@@ -42,8 +42,9 @@ def backtest_folds(
     it, paying for it; the last ``orders.latency_bars`` decisions send nothing. What cannot be sold then (a halt, the
     cap on participation) is carried on. In walk-forward order accounts go on from fold to fold, so that the joined
     path is one account's history; where test rows come back (combinatorial folds), agents start flat in each segment.
-    Baselines, and a table of targets if one is given, walk all rows once. They pay all costs, margin and carry, but no
-    layer of the agents' mask holds for them; the joint limits do.
+    Baselines, and a table of targets if one is given, walk all rows once. They pay all costs and carry, and the
+    limits on positions, gross exposure and margin hold for them; the layers of the agents' mask and the limits on net
+    exposure and value at risk do not.
 
     Args:
         bars: Aligned bars, all of them.

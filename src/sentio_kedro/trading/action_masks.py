@@ -78,20 +78,6 @@ def reducing(position: Tensor, levels: Tensor | Levels) -> Tensor:
     return (size <= held.abs() * (1.0 + TIE)) & (exposure * held >= 0.0)
 
 
-def within(cap: Tensor, position: Tensor, levels: Levels) -> Tensor:
-    """Layer made of a cap: levels no larger than it, and reductions.
-
-    Args:
-        cap: ``[..., A]`` or ``[..., 1]``, fraction of equity.
-        position: ``[..., A]``, fraction of equity.
-        levels: The table of levels.
-
-    Returns:
-        ``[..., A, levels]`` bool.
-    """
-    return (levels.size * NOTICED <= cap[..., None]) | reducing(position, levels)
-
-
 def allowed_sides(levels: Levels, shortable: Tensor) -> Tensor:
     """Layer of the no-short list ``[A, levels]``."""
     return shortable[:, None] | (levels.exposure >= 0.0)
@@ -110,49 +96,42 @@ def _worth_sending(
     return value * (1.0 + TIE) >= ((row.close * lot).clamp_min(least)[..., None] if lot else least)
 
 
-def layer_masks(account: AccountState, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
-    """Ask each layer alone.
+def objections(
+    alive: Tensor, equity: Tensor, view: View, row: Tape, parameters: TradingParameters
+) -> dict[str, Tensor | None]:
+    """Ask each layer alone which levels it cuts or forbids.
+
+    Args:
+        alive: ``[...]`` whether the accounts live.
+        equity: ``[...]`` their equity, quote currency.
+        view: What ``look`` says of them.
+        row: Facts of the step.
+        parameters: Limits.
 
     Returns:
-        ``[layers, ..., A, levels]`` bool in the order of ``LAYERS``, HOLD left out; true where the layer has no
-        objection to the level in its full size. Reductions pass everywhere but where the asset cannot be traded.
+        By the names of ``LAYERS``, ``[..., A, levels]`` bool without HOLD; None where the layer is off. No layer
+        objects to a reduction but validity, where the asset cannot be traded.
     """
     levels = row.table(parameters)
-    unlimited = torch.full_like(view.position, torch.inf)
-    caps = torch.stack([unlimited if cap is None else cap.expand_as(view.position) for cap in view.caps])
-    shrinks = reducing(view.position, levels)
-    passes = (levels.size * NOTICED <= caps[..., None]) | shrinks
-    if row.shortable is not None:
-        place = LAYERS.index("compliance") - 1
-        passes[place] &= allowed_sides(levels, row.shortable) | shrinks
-    free = (row.tradable & account.alive[..., None])[..., None]
-    enough = _worth_sending(account.equity, view, levels, row, parameters)
-    valid = free.expand_as(shrinks) if enough is None else free & (enough | shrinks)
-    return torch.cat([valid[None], passes])
-
-
-def layer_shares(account: AccountState, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
-    """Share of the levels of all assets that each layer cuts or forbids ``[..., layers]``, mean of ``~layer_masks``."""
-    return forbidden_shares(account.alive, account.equity, view, row, parameters)
-
-
-def forbidden_shares(alive: Tensor, equity: Tensor, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
-    """Do the same for accounts of which only life and equity ``[...]`` and the view are known."""
-    levels = row.table(parameters)
     free = (row.tradable & alive[..., None])[..., None]
-    grows = ~reducing(view.position, levels)  # [..., A, levels]
-    needed, count = levels.size * NOTICED, row.assets * len(parameters.levels)
+    grows = ~reducing(view.position, levels)
+    needed = levels.size * NOTICED
     enough = _worth_sending(equity, view, levels, row, parameters)
-    valid = free if enough is None else free & (enough | ~grows)
-    nothing = torch.zeros_like(equity)
-    shares = [_share((~valid).expand_as(grows), count, nothing)]
+    found: dict[str, Tensor | None] = {"validity": ~free if enough is None else ~free | (grows & ~enough)}
     for layer, cap in zip(LAYERS[1:], view.caps, strict=True):
         beyond = None if cap is None else cap[..., None] < needed
         if layer == "compliance" and row.shortable is not None:
             sides = ~allowed_sides(levels, row.shortable)
             beyond = sides if beyond is None else beyond | sides
-        shares.append(nothing if beyond is None else _share(grows & beyond, count, nothing))
-    return torch.stack(shares, dim=-1)
+        found[layer] = None if beyond is None else grows & beyond
+    return {layer: None if cut is None else cut.expand_as(grows) for layer, cut in found.items()}
+
+
+def forbidden_shares(alive: Tensor, equity: Tensor, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
+    """Share of the levels of all assets that each layer cuts or forbids ``[..., layers]``; see ``objections``."""
+    count, nothing = row.assets * len(parameters.levels), torch.zeros_like(equity)
+    found = objections(alive, equity, view, row, parameters).values()
+    return torch.stack([nothing if cut is None else _share(cut, count, nothing) for cut in found], dim=-1)
 
 
 def _share(forbidden: Tensor, count: int, like: Tensor) -> Tensor:

@@ -6,10 +6,8 @@ import logging
 
 import torch
 
-from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import AccountState, Variation
-from sentio_kedro.trading.simulate import Advance, Decide, Moment, Record, advance
-from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.accounts import AccountState
+from sentio_kedro.trading.simulate import Advance, Moment, StepArguments, advance
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +28,12 @@ class CompiledStep:
         self.works = True
         self._step: Advance = torch.compile(advance, dynamic=False, fullgraph=True)
 
-    def __call__(
-        self,
-        decide: Decide,
-        inputs: Record,
-        account: AccountState,
-        row: Tape,
-        parameters: TradingParameters,
-        variation: Variation | None = None,
-        telemetry: bool = False,
-    ) -> tuple[AccountState, Moment]:
+    def __call__(self, *arguments: *StepArguments) -> tuple[AccountState, Moment]:
         """Take one step as ``simulate.advance`` does."""
         if self.works:
             try:
-                return self._step(decide, inputs, account, row, parameters, variation, telemetry)
+                return self._step(*arguments)
             except Exception as error:
                 self.works = False
                 logger.warning("The step could not be compiled and runs eagerly: %s", str(error).splitlines()[0])
-        return advance(decide, inputs, account, row, parameters, variation, telemetry)
+        return advance(*arguments)

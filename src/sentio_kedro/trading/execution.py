@@ -54,13 +54,7 @@ def execute(
     opening = open_bar(account, row, parameters)
     filled = fill_orders(arriving, opening, view, row, parameters)
     trades = _trade(filled, opening, row, parameters, variation)
-    costs, funding = trades.costs, None
-    if row.funding is not None:
-        funding = row.funding * trades.shares * row.next_close * opening.live
-    price_pnl = opening.gap + trades.held * (trades.last_price - row.open) * opening.live
-    equity = opening.carried + (price_pnl - costs.commission - costs.spread).sum(-1)
-    for cost in (costs.impact, funding):
-        equity = equity if cost is None else equity - cost.sum(-1)
+    price_pnl, funding, equity = _profit(trades, opening, row)
     working = _still_working(arriving, filled, opening, view, parameters)
     left = Outcome(
         filled, trades.held, trades.shares, trades.entry_price, working, in_flight, equity, trades.exit_price
@@ -70,13 +64,13 @@ def execute(
         equity_before=account.equity,
         equity=state.equity,
         price_pnl=price_pnl,
-        commission=costs.commission,
-        spread=costs.spread,
+        commission=trades.costs.commission,
+        spread=trades.costs.spread,
         traded=trades.traded,
         filled_shares=trades.held,
         shares=state.shares,
         headroom=view.headroom,
-        impact=costs.impact,
+        impact=trades.costs.impact,
         borrow=opening.borrow,
         funding=funding,
         dividends=opening.dividends,
@@ -127,6 +121,18 @@ def _trade(
         sold = sold * row.fillable  # a delisting pays without costs
     costs = costs.plus(trade_costs(sold, sold * last, row, parameters.costs, multiplier))
     return _Trades(costs, traded + sold * last, held, shares, entry, exits, last)
+
+
+def _profit(trades: _Trades, opening: Opening, row: Tape) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Profit from price moves and funding paid ``[..., A]``, and equity ``[...]`` at the close, not floored."""
+    costs, funding = trades.costs, None
+    if row.funding is not None:
+        funding = row.funding * trades.shares * row.next_close * opening.live
+    price_pnl = opening.gap + trades.held * (trades.last_price - row.open) * opening.live
+    equity = opening.carried + (price_pnl - costs.commission - costs.spread).sum(-1)
+    for cost in (costs.impact, funding):
+        equity = equity if cost is None else equity - cost.sum(-1)
+    return price_pnl, funding, equity
 
 
 def _still_working(

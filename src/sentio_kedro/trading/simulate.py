@@ -71,9 +71,8 @@ class Step(NamedTuple):
 
 
 Decide = Callable[[Record, AccountState, View, Tensor], tuple[Decision, Record]]
-Advance = Callable[
-    [Decide, Record, AccountState, Tape, TradingParameters, Variation | None, bool], tuple[AccountState, Moment]
-]
+StepArguments = tuple[Decide, Record, AccountState, Tape, TradingParameters, Variation | None, bool]  # of ``advance``
+Advance = Callable[[*StepArguments], tuple[AccountState, Moment]]
 
 
 def advance(
@@ -122,7 +121,7 @@ def simulate(
         parameters: Limits and costs.
         variation: Accounts that differ.
         telemetry: Whether to tell positions, what limits cut, and what each layer of the mask forbade.
-        step: The step to take; ``compilation.compiled`` gives a faster one.
+        step: The step to take; ``compilation.CompiledStep`` is a faster one.
 
     Returns:
         Accounts after the last fill, and all steps ``[S, ...]``.

@@ -136,7 +136,7 @@ class Tape(NamedTuple):
 
 def _next_smaller(level: float, levels: Sequence[float]) -> float:
     """Size of the next smaller level on the same side, 0 if there is none."""
-    return max((abs(other) for other in levels if other * level > 0.0 and abs(other) < abs(level)), default=0.0)
+    return max([0.0, *(abs(other) for other in levels if other * level > 0.0 and abs(other) < abs(level))])
 
 
 def level_table(parameters: TradingParameters, assets: int, like: Tensor) -> Levels:

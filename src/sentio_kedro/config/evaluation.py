@@ -1,0 +1,83 @@
+"""The out-of-sample test, its report, and what agents say about the newest bar."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sentio_kedro.config.fields import Count, NonNegative, NonNegativeCount, Positive, parameters
+
+
+@parameters
+class RobustnessParameters:
+    """How the out-of-sample test is shaken. An empty list, or 0 paths, switches a part off.
+
+    Attributes:
+        cost_multipliers: Factors on commission, spread and impact.
+        latency_bars: Bars that orders are under way beyond the next open.
+        start_offsets: Bars that an account stays out after the first test row.
+        paths: Paths bootstrapped from the test rows.
+        block_bars: Mean length of the blocks that a path is made of; null takes the square root of a fold's test rows.
+        seed: Seed of the paths.
+    """
+
+    cost_multipliers: list[NonNegative] = Field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0, 3.0])
+    latency_bars: list[Annotated[int, Field(ge=0, le=32)]] = Field(default_factory=lambda: [0, 1, 2, 3])
+    start_offsets: list[NonNegativeCount] = Field(default_factory=lambda: [0, 7, 29, 113])
+    paths: NonNegativeCount = 20
+    block_bars: Annotated[float, Field(ge=1.0)] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+@parameters
+class BacktestParameters:
+    """The out-of-sample test.
+
+    Attributes:
+        agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
+        targets: CSV of target positions that are walked beside the baselines; null is none.
+        momentum_bars: Look-back of the momentum baseline.
+        volatility_target: Annual volatility that the momentum baseline aims at, per asset.
+        rebalance_days: Days between two rebalances of the equal-weight baseline.
+        robustness: How the test is shaken.
+    """
+
+    agent: str | None = None
+    targets: str | None = None
+    momentum_bars: Count = 480
+    volatility_target: Positive = 0.15
+    rebalance_days: Positive = 7.0
+    robustness: RobustnessParameters = Field(default_factory=RobustnessParameters)
+
+
+@parameters
+class ReportingParameters:
+    """The report.
+
+    Attributes:
+        bootstrap_samples: Resamples of the stationary block bootstrap.
+        bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
+        confidence: Coverage of the intervals.
+        seed: Seed of the bootstrap.
+    """
+
+    bootstrap_samples: Count = 1_000
+    bootstrap_block: Positive | None = None
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
+    seed: int = 0
+
+
+@parameters
+class SignalParameters:
+    """What the agents say about the newest bar.
+
+    Attributes:
+        fold: Fold whose agents decide; null takes the latest.
+        equity: Equity to size the shares for, quote currency.
+        replay_bars: Bars that each agent first trades from flat, so that its target continues a position.
+    """
+
+    fold: Annotated[int, Field(ge=0)] | None = None
+    equity: Positive = 1_000_000.0
+    replay_bars: Count = 256

@@ -1,0 +1,137 @@
+"""What the data stages do: reading bars, features, regimes, folds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sentio_kedro.config.fields import Count, Fraction, Positive, parameters
+
+
+@parameters
+class IngestionParameters:
+    """How bars are read.
+
+    Attributes:
+        bar_label: Whether a feed's ``timestamp`` names the start or the end of its bar. The project uses the end.
+        bar_minutes: Length of a bar in minutes, needed to turn starts into ends; null takes the most common gap.
+        timezone: Zone of naive timestamps (for example ``America/New_York``); null refuses naive timestamps.
+        missing: ``halt`` keeps a bar that some asset lacks and makes that asset untradable there; ``drop_bar`` drops
+            the bar for all assets.
+        sessions_per_year: Trading days a year: 365 for crypto, 252 for US equities. Bars per session are counted.
+        universe: ``survivorship_biased`` if the symbols were chosen with hindsight (the report says so), ``dated`` if
+            the bars hold what was investable at each date.
+    """
+
+    bar_label: Literal["start", "end"] = "end"
+    bar_minutes: Positive | None = None
+    timezone: str | None = None
+    missing: Literal["drop_bar", "halt"] = "halt"
+    sessions_per_year: Positive = 365.0
+    universe: Literal["survivorship_biased", "dated"] = "survivorship_biased"
+
+
+IndicatorName = Literal[
+    "log_return",
+    "volatility",
+    "range_volatility",
+    "volume_surprise",
+    "relative_strength",
+    "trend_strength",
+    "moving_average_gap",
+    "convergence_divergence",
+    "band_position",
+    "return_rank",
+    "time_of_day_sine",
+    "time_of_day_cosine",
+    "day_of_week_sine",
+    "day_of_week_cosine",
+]
+
+
+@parameters
+class FeatureColumn:
+    """One feature column.
+
+    Attributes:
+        name: Column name, unique in the list.
+        indicator: The formula, one of ``sentio_kedro.market.indicators.INDICATORS``.
+        bars: Horizon of the formula in bars; calendar features ignore it.
+        lookback: Bars that reproduce the column to 1e-6; null takes the indicator's own figure, a larger number is
+            allowed, a smaller one refused.
+    """
+
+    name: str
+    indicator: IndicatorName
+    bars: Count = 1
+    lookback: Count | None = None
+
+
+@parameters
+class FeatureParameters:
+    """The feature columns, in the order in which the network sees them."""
+
+    columns: list[FeatureColumn]
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> FeatureParameters:
+        names = [column.name for column in self.columns]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if not names:
+            raise ValueError("`features.columns` must hold at least one column, was empty.")
+        if repeated:
+            raise ValueError(f"`features.columns` must have unique names; rename one of each: {repeated}.")
+        return self
+
+
+@parameters
+class RegimeParameters:
+    """Hidden Markov model of the market's volatility regimes.
+
+    Attributes:
+        states: Number of states K, ordered from calm to volatile; 1 switches regimes off.
+        memory: Bars that the forward filter looks back; the posterior is a function of these bars alone.
+        restarts: Random starts of the fit; the best likelihood wins.
+        iterations: Most EM iterations of one start.
+        least_occupancy: A state holding less than this share of the train rows is merged away, with a warning.
+    """
+
+    states: Annotated[int, Field(ge=1, le=8)] = 3
+    memory: Count = 512
+    restarts: Count = 3
+    iterations: Count = 50
+    least_occupancy: Fraction = 0.02
+
+
+@parameters
+class CrossValidationParameters:
+    """How rows are split into folds.
+
+    Attributes:
+        scheme: ``walk_forward`` (train on the past alone) or ``combinatorial`` (purged combinatorial folds: a
+            distribution of outcomes, since they also train on later data).
+        folds: Walk-forward folds, each with its own test block.
+        first_test: Share of the usable rows before the first walk-forward test block.
+        validation: Share of the rows before a walk-forward test block that become validation rows.
+        window: ``expanding`` trains on all rows before validation, ``rolling`` on as many as the first fold has.
+        groups: Combinatorial folds cut the rows into this many groups.
+        test_groups: Groups tested at once in a combinatorial fold.
+    """
+
+    scheme: Literal["walk_forward", "combinatorial"] = "walk_forward"
+    folds: Count = 4
+    first_test: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
+    validation: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.15
+    window: Literal["expanding", "rolling"] = "expanding"
+    groups: Annotated[int, Field(ge=3)] = 6
+    test_groups: Count = 2
+
+    @model_validator(mode="after")
+    def _groups_left(self) -> CrossValidationParameters:
+        if self.test_groups > self.groups - 2:
+            raise ValueError(
+                f"`cross_validation.test_groups` must be at most groups - 2 = {self.groups - 2}, so that one group is "
+                f"left for training and one for validation; was {self.test_groups}."
+            )
+        return self
