@@ -5,13 +5,13 @@ of bounds before any node runs. Fractions are fractions of one (0.08 is 8 %), co
 traded notional), lengths are bars unless the name says otherwise.
 """
 
-from sentio_kedro.config.agent import NetworkParameters, ResamplingParameters, TrainingParameters
 from sentio_kedro.config.evaluation import (
     BacktestParameters,
     ReportingParameters,
     RobustnessParameters,
     SignalParameters,
 )
+from sentio_kedro.config.generalisation import ResamplingParameters
 from sentio_kedro.config.market import (
     CrossValidationParameters,
     FeatureColumn,
@@ -20,6 +20,7 @@ from sentio_kedro.config.market import (
     IngestionParameters,
     RegimeParameters,
 )
+from sentio_kedro.config.network import NetworkParameters
 from sentio_kedro.config.trading import (
     CarryParameters,
     CostParameters,
@@ -28,6 +29,7 @@ from sentio_kedro.config.trading import (
     OrderParameters,
     TradingParameters,
 )
+from sentio_kedro.config.training import TrainingParameters
 
 __all__ = [
     "BacktestParameters",
