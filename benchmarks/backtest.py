@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from sentio_kedro.agent.ensemble import AgentsPolicy
-from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network
+from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
 from sentio_kedro.config import NetworkParameters, TradingParameters
 from sentio_kedro.evaluation.walks import walk_rows
 from sentio_kedro.market.splits import Segment
@@ -89,7 +89,7 @@ class Agent:
         sizes, actions = NetworkParameters(), 1 + len(TRADING.levels)
         shape = NetworkShape(FEATURES, market.assets, REGIMES, actions)
         self.market = market
-        self.context = sizes.layers * (sizes.window - 1) + sizes.convolution - 1
+        self.context = receptive_field(sizes) - 1
         self.members = [_opinionated(build_network(sizes, shape, torch.Generator().manual_seed(s))) for s in (0, 1)]
 
     def policy(self, rows: Segment) -> AgentsPolicy:

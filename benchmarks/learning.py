@@ -1,18 +1,22 @@
-"""What the default agent earns on planted markets, as a share of the optimum. Prints JSON.
+"""What the default agent earns on markets whose law is known, as a share of the optimum. Prints JSON.
 
-    python benchmarks/learning.py                     # default parameters, market seeds 0, 1, 2
-    python benchmarks/learning.py --set training.total_steps=400000 --seeds 0 1 2 3 4
+    python benchmarks/learning.py                               # ar1 and noise, market seeds 0, 1, 2
+    python benchmarks/learning.py --markets all --seeds 0 1 2 3 4
+    python benchmarks/learning.py --markets drift size --set training.resampling.random_signs=false
 
-`ar1` is r[t+1] = 0.1 r[t] + 0.4 % e at 2 bps per side: 8,000 train and 4,000 test bars. `noise` is the same without the
-autoregression: the pooled 95 % interval of gross profit must cover 0.
+The markets are those of `sentio_kedro.evaluation.planted.catalogue`; docs/learning.md says what each one asks of an
+agent. Shares are of expected profit net of costs, on rows that no training saw. Where nothing can be earned the pooled
+95 % interval of gross profit must cover 0.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from sentio_kedro.agent.trainer import AgentParameters
+from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.config import (
     FeatureParameters,
     NetworkParameters,
@@ -29,24 +33,32 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.evaluation.learning import Forgetful, LearningResult, PlantedMarket, measure_learning
+from sentio_kedro.evaluation.learning import Forgetful, LearningResult, measure_learning
+from sentio_kedro.evaluation.planted import MARKETS, PlantedMarket
 
 CONFIGURATION = Path(__file__).parents[1] / "conf" / "base"
-PLANTED_TRADING = {"preset": "proportional", "levels": [-1, 0, 1], "costs": {"commission_bps": 1, "half_spread_bps": 1}}
+NORMAL_95 = 1.96
+Parameters = tuple[FeatureParameters, RegimeParameters, AgentParameters]
 
 
-def read_parameters(changes: list[str]) -> tuple[FeatureParameters, RegimeParameters, AgentParameters]:
-    """Read the project's defaults, with the planted market's costs, and apply ``name=value`` changes."""
+def read_parameters(cost_bps: float, changes: Sequence[str]) -> Parameters:
+    """Read the project's defaults, with a planted market's costs, and apply ``name=value`` changes.
+
+    Args:
+        cost_bps: Commission and half spread together, bps; each is half of it.
+        changes: Changes of the defaults, by dotted name.
+    """
     raw: dict[str, Any] = {}
     for name in ("features", "regimes", "training"):
         raw |= yaml.safe_load((CONFIGURATION / f"parameters_{name}.yml").read_text())
-    raw["trading"] = PLANTED_TRADING
+    costs = {"commission_bps": cost_bps / 2.0, "half_spread_bps": cost_bps / 2.0}
+    raw["trading"] = {"preset": "proportional", "levels": [-1, 0, 1], "costs": costs}
     for change in changes:
         path, _, value = change.partition("=")
         *sections, key = path.split(".")
         place = raw
         for section in sections:
-            place = place[section]
+            place = place.setdefault(section, {})
         place[key] = yaml.safe_load(value)
     agent = AgentParameters(
         TypeAdapter(NetworkParameters).validate_python(raw["network"]),
@@ -57,52 +69,85 @@ def read_parameters(changes: list[str]) -> tuple[FeatureParameters, RegimeParame
     return features, TypeAdapter(RegimeParameters).validate_python(raw["regimes"]), agent
 
 
-def judge_planted(results: list[LearningResult]) -> dict[str, Any]:
+def measure(market: PlantedMarket, seeds: Sequence[int], changes: Sequence[str]) -> list[LearningResult]:
+    """Train one agent per market seed."""
+    features, regimes, agent = read_parameters(market.cost_bps, changes)
+    nobody = Forgetful()
+    return [measure_learning(market, seed, features, regimes, agent, nobody, nobody) for seed in seeds]
+
+
+def judge(results: Sequence[LearningResult]) -> dict[str, Any]:
+    """Summarise agents on one market."""
+    seconds = {"train_seconds": [round(result.seconds, 1) for result in results]}
+    if math.isnan(results[0].share_of_optimum):
+        return judge_noise(results) | seconds
+    return judge_planted(results) | seconds
+
+
+def judge_planted(results: Sequence[LearningResult]) -> dict[str, Any]:
     """Summarise agents on a market that can be earned on."""
     shares = [result.share_of_optimum for result in results]
-    return {
+    ridge = [result.ridge_share for result in results]
+    per_asset = np.array([result.asset_shares for result in results])  # [seeds, A]
+    answer: dict[str, Any] = {
         "share_of_optimum": shares,
         "median": statistics.median(shares),
         "worst": min(shares),
+        "ridge_share": ridge,
+        "ridge_median": statistics.median(ridge),
+        "optimum_sharpe": [result.optimum_sharpe for result in results],
         "realised_sharpe": [result.sharpe for result in results],
-        "train_seconds": [result.seconds for result in results],
     }
+    if per_asset.shape[1] > 1:  # NaN where an asset cannot be earned on
+        answer["median_share_per_asset"] = [
+            None if math.isnan(share) else share for share in np.median(per_asset, axis=0).tolist()
+        ]
+    return answer
 
 
-def judge_noise(results: list[LearningResult]) -> dict[str, Any]:
+def judge_noise(results: Sequence[LearningResult]) -> dict[str, Any]:
     """Summarise agents on a market without anything to earn."""
     gross = np.concatenate([result.gross for result in results])
-    error = 1.96 * gross.std(ddof=1) / len(gross) ** 0.5
+    error = interval(gross)
     return {
         "mean_gross_per_bar": gross.mean(),
         "interval": [gross.mean() - error, gross.mean() + error],
         "covers_zero": bool(abs(gross.mean()) <= error),
+        "seeds_significant_alone": sum(bool(abs(r.gross.mean()) > interval(r.gross)) for r in results),
+        "seeds": len(results),
         "realised_sharpe": [result.sharpe for result in results],
-        "mean_turnover": [float(np.abs(np.diff(result.positions)).mean()) for result in results],
+        "mean_turnover": [float(np.abs(np.diff(result.positions, axis=0)).sum(-1).mean()) for result in results],
     }
+
+
+def interval(gross: np.ndarray[Any, Any]) -> float:
+    """Half of the 95 % interval of the mean of independent profits."""
+    return float(NORMAL_95 * gross.std(ddof=1) / len(gross) ** 0.5)
+
+
+def chosen_markets(names: Sequence[str]) -> dict[str, PlantedMarket]:
+    """Look markets up; ``all`` is every one."""
+    return MARKETS if "all" in names else {name: MARKETS[name] for name in names}
 
 
 def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description="Share of the optimum on planted markets.")
+    parser.add_argument("--markets", nargs="+", default=["ar1", "noise"], choices=[*MARKETS, "all"], metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="market seeds")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes of the defaults")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    features, regimes, agent = read_parameters(arguments.set)
-    nobody = Forgetful()
-    results = {
-        phi: [
-            measure_learning(PlantedMarket(phi=phi, seed=seed), features, regimes, agent, nobody, nobody)
-            for seed in arguments.seeds
-        ]
-        for phi in (0.1, 0.0)
+    answer: dict[str, Any] = {
+        name: judge(measure(market, arguments.seeds, arguments.set))
+        for name, market in chosen_markets(arguments.markets).items()
     }
-    answer = {
-        "ar1": judge_planted(results[0.1]),
-        "noise": judge_noise(results[0.0]),
-        "machine": {"threads": torch.get_num_threads(), "torch": torch.__version__},
+    answer["settings"] = {
+        "seeds": arguments.seeds,
+        "changes": arguments.set,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
     }
     sys.stdout.write(json.dumps(answer, indent=2) + "\n")
 

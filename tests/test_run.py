@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ KEYS = {
     *("first_bar", "last_bar", "first_timestamp", "last_timestamp"),
 }
 ACCOUNTS = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
-NOT_LEFT_BEHIND = {"signals", "checkpoints"}  # another pipeline's result; deleted once the training is done
+SEARCHED = {"search_trials", "search_returns", "best_parameters"}
+NOT_LEFT_BEHIND = {"signals", "checkpoints", *SEARCHED}  # other pipelines' results; deleted once the training is done
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"}
 AGENTS = "06_models/agents"
 QUICK = {"training": {"total_steps": 64, "seeds": 1, "validations": 1}, "cross_validation": {"folds": 1}}
@@ -177,6 +179,33 @@ class TestOnePipelineAlone:
         one_share = newest["close"]  # orders are whole shares
         assert aapl["shares"] * newest["close"] == pytest.approx(aapl["target"] * 1_000_000, abs=one_share)
         assert len(runs(copied)) == 1
+
+
+class TestSearch:
+    WANTED: ClassVar = {
+        "trials": 2,
+        "space": {"training.entropy": {"high": 0.5}}
+        | dict.fromkeys(("training.learning_rate", "training.gamma", "network.width")),
+    }
+
+    def test_a_trial_is_a_nested_run_of_the_agents_it_varies_and_what_is_trained_stays(self, copied):
+        before = modified(copied, "02_intermediate", "04_feature", "05_model_input", "07_model_output")
+        agents = contents(copied.artifact(AGENTS))
+        copied.run("search", params={"search": self.WANTED})
+        (parent,) = runs(copied)
+        nested = [run for run in runs(copied, parent.info.run_id) if "trial" in run.data.tags]
+        assert sorted(run.data.tags["trial"] for run in nested) == ["0", "1"]
+        assert {run.info.status for run in [parent, *nested]} == {"FINISHED"}
+        assert all("training.entropy" in run.data.params for run in nested)
+        assert contents(copied.artifact(AGENTS)) == agents
+        assert modified(copied, "02_intermediate", "04_feature", "05_model_input", "07_model_output") == before
+        assert copied.artifact("06_models/training_manifest.json").exists()
+
+    def test_stale_artifacts_are_refused(self, copied):
+        wrong = {"search": self.WANTED, "regimes": {"memory": 32}}
+        with pytest.raises(StaleArtifactsError, match=r"`regimes.memory` was 48, is now 32"):
+            copied.run("search", params=wrong)
+        assert not copied.artifact("06_models/search").exists()
 
 
 class TestKilledRun:

@@ -28,6 +28,9 @@ from sentio_kedro.market.bars import bars_hash
 if TYPE_CHECKING:  # the datasets need torch, which a run may not
     from sentio_kedro.datasets import CheckpointStoreDataset, JSONDataset
 
+UNMANIFESTED = ("search", "signals")
+"""Pipelines that are checked before they run but leave no manifest: nothing is built on what they make."""
+
 
 @dataclass
 class RunFacts:
@@ -116,7 +119,7 @@ class StageManifests:
         running = {stage: names & chosen.keys() for stage, names in stages.items() if names & chosen.keys()}
         whole = {stage for stage, names in running.items() if names == stages[stage]}
         facts = RunFacts.of(catalog)
-        partial = {stage: facts.found(stage) for stage in running.keys() - whole - {"signals"}}
+        partial = {stage: facts.found(stage) for stage in running.keys() - whole - set(UNMANIFESTED)}
         self._check(facts, run_params, running.keys(), whole)
         self.facts = facts
         rewritten = whole | {
@@ -136,8 +139,9 @@ class StageManifests:
         needed = {
             earlier
             for stage in running
-            if stage in STAGES
-            for earlier in upstream_stages(stage, facts.parameters)
+            if stage != "signals"
+            # A search reads what a training reads.
+            for earlier in upstream_stages("training" if stage == "search" else stage, facts.parameters)
             if earlier not in whole
         }
         present = {"training"} - whole if "signals" in running else set()
@@ -226,13 +230,13 @@ def results(node: Node) -> set[str]:
 
 
 def registered_stages() -> dict[str, set[str]]:
-    """Return the names of each registered stage's nodes; ``signals`` counts, though it leaves no manifest."""
+    """Return the names of each registered stage's nodes; those of ``UNMANIFESTED`` count as well."""
     from sentio_kedro.pipeline_registry import register_pipelines  # noqa: PLC0415 - settings load before pipelines
 
     return {
         stage: {node.name for node in pipeline.nodes}
         for stage, pipeline in register_pipelines().items()
-        if stage in STAGES or stage == "signals"
+        if stage in STAGES or stage in UNMANIFESTED
     }
 
 

@@ -49,6 +49,7 @@ _SHAPED_BY: dict[str, tuple[str, ...]] = {
     # costs, and the latency of orders.
     "cross_validation": (
         "cross_validation",
+        "network.encoder",
         "network.layers",
         "network.window",
         "network.convolution",
@@ -74,7 +75,15 @@ _UPSTREAM: dict[str, tuple[str, ...]] = {
     "backtest": ("ingestion", "features", "cross_validation", "regimes", "training"),
     "reporting": ("backtest",),
 }
-WITHOUT_EFFECT = frozenset({"training.device", "training.workers", "training.threads", "training.checkpoint_updates"})
+WITHOUT_EFFECT = frozenset(
+    {
+        "network.checkpoint_layers",
+        "training.checkpoint_updates",
+        "training.device",
+        "training.threads",
+        "training.workers",
+    }
+)
 """Parameters that say how a result is computed, not what it is: changing them keeps the artifacts."""
 
 

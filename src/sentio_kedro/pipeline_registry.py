@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Pipeline, pipeline
 
 from sentio_kedro.manifests import STAGES
 from sentio_kedro.pipelines import (
@@ -12,13 +12,14 @@ from sentio_kedro.pipelines import (
     ingestion,
     regimes,
     reporting,
+    search,
     signals,
     training,
 )
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return every pipeline; ``__default__`` is all stages in order, without ``signals``."""
+    """Return every pipeline; ``__default__`` is all stages in order, without ``search`` and ``signals``."""
     pipelines = {
         "ingestion": ingestion.create_pipeline(),
         "features": features.create_pipeline(),
@@ -28,6 +29,22 @@ def register_pipelines() -> dict[str, Pipeline]:
         "backtest": backtest.create_pipeline(),
         "reporting": reporting.create_pipeline(),
         "signals": signals.create_pipeline(),
+        "search": prepared_search(),
     }
     pipelines["__default__"] = sum((pipelines[name] for name in STAGES), Pipeline([]))
     return pipelines
+
+
+def prepared_search() -> Pipeline:
+    """Return the search behind its own copy of the node that prepares the training, under the names ``search.*``."""
+    prepare = training.create_pipeline().only_nodes("prepare_studies")
+    known = {name for name in prepare.inputs() if not name.startswith("params:")}
+    copied = pipeline(
+        prepare,
+        tags="search",
+        namespace="search",
+        inputs=known,
+        parameters={name for name in prepare.inputs() if name.startswith("params:")},
+        outputs={"studies": "search_studies"},
+    )
+    return copied + search.create_pipeline()

@@ -7,7 +7,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentio_kedro.agent.advantages import generalised_advantages, leave_one_out
+from sentio_kedro.agent.advantages import (
+    generalised_advantages,
+    joint_credit,
+    leave_one_out,
+    n_step_advantages,
+    sampled_returns,
+)
 
 DOUBLE = torch.float64
 
@@ -116,3 +122,50 @@ def test_dead_replicas_do_not_count_in_the_baseline() -> None:
 def test_without_another_living_replica_nothing_is_subtracted() -> None:
     found = leave_one_out(torch.tensor([2.0, 6.0]), torch.tensor([1.0, 0.0]), 0)
     assert found[0].item() == 2.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), steps=st.integers(1, 6), count=st.integers(1, 8))
+def test_n_step_advantages_equal_a_plain_sum(seed: int, steps: int, count: int) -> None:
+    draws = torch.Generator().manual_seed(seed)
+    rewards, values = torch.randn(2, steps, 1, generator=draws, dtype=DOUBLE)
+    bootstrap, alive = torch.randn(1, generator=draws, dtype=DOUBLE), torch.ones(steps, 1, dtype=DOUBLE)
+    alive[torch.rand(steps, 1, generator=draws) < 0.2] = 0.0
+    found = n_step_advantages(rewards, values, bootstrap, alive, 0.9, count)
+    after = [*values[1:, 0].tolist(), bootstrap.item()]
+    for t in range(steps):
+        total, weight = 0.0, 1.0
+        last = min(t + count, steps)
+        for k in range(t, last):
+            total += weight * rewards[k, 0].item()
+            weight *= 0.9 * alive[k, 0].item()
+        total += weight * after[last - 1]
+        assert found[t, 0].item() == pytest.approx(total - values[t, 0].item(), abs=1e-12)
+
+
+def test_a_sampled_return_sums_rewards_until_it_stops_and_then_draws_the_rest() -> None:
+    rewards = torch.tensor([[1.0], [2.0], [4.0]], dtype=DOUBLE)
+    drawn = torch.tensor([[10.0], [20.0], [40.0]], dtype=DOUBLE)
+    alive = torch.ones_like(rewards)
+    never, always = torch.zeros(3, 1, dtype=torch.bool), torch.ones(3, 1, dtype=torch.bool)
+    assert sampled_returns(rewards, drawn, never, alive, 0.5)[:, 0].tolist() == [1 + 1 + 1 + 5, 2 + 2 + 10, 4 + 20]
+    assert sampled_returns(rewards, drawn, always, alive, 0.5)[:, 0].tolist() == [6.0, 12.0, 24.0]
+    died = torch.tensor([[1.0], [0.0], [0.0]], dtype=DOUBLE)
+    assert sampled_returns(rewards, drawn, never, died, 0.5)[:, 0].tolist() == [2.0, 2.0, 4.0]
+
+
+def test_sampled_returns_have_the_lambda_return_as_their_mean() -> None:
+    draws = torch.Generator().manual_seed(0)
+    rewards, values = torch.randn(2, 6, 1, generator=draws, dtype=DOUBLE)
+    bootstrap, alive = torch.randn(1, generator=draws, dtype=DOUBLE), torch.ones(6, 1, dtype=DOUBLE)
+    exact = generalised_advantages(rewards, values, bootstrap, alive, 0.9, 0.7) + values
+    after = torch.cat([values[1:], bootstrap[None]])
+    many = 20_000
+    stops = torch.rand(6, many, generator=draws) >= 0.7
+    found = sampled_returns(rewards.expand(6, many), after.expand(6, many), stops, alive.expand(6, many), 0.9)
+    error = found.std(1) / many**0.5
+    assert ((found.mean(1) - exact[:, 0]).abs() <= 4.5 * error + 1e-9).all()
+
+
+def test_joint_credit_gives_each_asset_what_all_earned() -> None:
+    assert joint_credit(torch.tensor([[1.0, 2.0], [0.5, -0.5]])).tolist() == [[3.0, 3.0], [0.0, 0.0]]

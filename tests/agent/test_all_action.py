@@ -5,13 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sentio_kedro.agent.all_action import (
-    GridTargets,
-    PositionGrid,
-    evaluate_grid,
-    grid_loss,
-    position_grid,
-)
+from sentio_kedro.agent.all_action import grid_loss, position_grid
+from sentio_kedro.agent.grid_values import GridTargets, PositionGrid, evaluate_grid
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Windows, cut_windows
 from sentio_kedro.agent.update import update, value_scale
@@ -32,6 +27,7 @@ TRADING = TradingParameters(
     costs=CostParameters(commission_bps=20.0, half_spread_bps=10.0),
 )
 STEPS, CONTEXT, GAMMA = 4, 8, 0.9
+DISCOUNTED = TrainingParameters(gamma=GAMMA)
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
 
@@ -75,7 +71,8 @@ def test_the_grid_depends_on_its_generator_alone_and_combines_assets_anew(market
     torch.manual_seed(0)
     first = grid_of(windows, seed=3)
     torch.manual_seed(1)
-    assert all(torch.equal(a, b) for a, b in zip(first, grid_of(windows, seed=3), strict=True))
+    again = grid_of(windows, seed=3)
+    assert all(torch.equal(a, b) for a, b in zip(first[:-1], again[:-1], strict=True))  # the last are its limits
     shifts = {tuple(grid_of(windows, seed=seed).shift.flatten().tolist()) for seed in range(5)}
     assert len(shifts) > 1
 
@@ -164,7 +161,7 @@ def test_values_equal_a_slow_backward_recursion(lively: Build, market: Markets, 
     windows = windows_of(closed_market(market) if unfilled else market())
     grid = grid_of(windows)
     assert grid.filled.all() != unfilled
-    learned = evaluate_grid(network, windows, grid, GAMMA)
+    learned = evaluate_grid(network, windows, grid, DISCOUNTED)
     values, advantages = slow_values(network, windows, grid, learned, TRADING)
     torch.testing.assert_close(learned.returns.float() * value_scale(GAMMA), values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(learned.advantages.float(), advantages, rtol=1e-4, atol=1e-4)
@@ -175,7 +172,7 @@ def test_advantages_have_mean_zero_under_the_policy_and_illegal_actions_no_weigh
 ) -> None:
     windows = windows_of(closed_market(market))
     grid = grid_of(windows)
-    learned = evaluate_grid(lively(actions=5), windows, grid, GAMMA)
+    learned = evaluate_grid(lively(actions=5), windows, grid, DISCOUNTED)
     chances = learned.log_probabilities.exp()
     assert (chances[~grid.legal] == 0.0).all()
     assert not grid.legal.all()
@@ -186,7 +183,7 @@ def test_advantages_have_mean_zero_under_the_policy_and_illegal_actions_no_weigh
 def test_the_first_minibatch_has_no_divergence_and_no_policy_loss(lively: Build, market: Markets) -> None:
     network, windows = lively(actions=5), windows_of(closed_market(market))
     grid = grid_of(windows)
-    learned = evaluate_grid(network, windows, grid, GAMMA)
+    learned = evaluate_grid(network, windows, grid, DISCOUNTED)
     for index in ([0, 1, 2], [2, 0], [1]):
         training = TrainingParameters(windows=3, minibatches=1, value=0.7, entropy=0.2)
         loss, report = grid_loss(network, windows, grid, learned, torch.tensor(index), training)
@@ -199,7 +196,7 @@ def test_the_first_minibatch_has_no_divergence_and_no_policy_loss(lively: Build,
 def test_the_policy_gradient_is_that_of_the_expected_advantage(lively: Build, market: Markets) -> None:
     network, windows = lively(actions=5), windows_of(market())
     grid = grid_of(windows)
-    learned = evaluate_grid(network, windows, grid, GAMMA)
+    learned = evaluate_grid(network, windows, grid, DISCOUNTED)
     training = TrainingParameters(windows=3, minibatches=1, value=0.0, entropy=0.0)
     loss, _ = grid_loss(network, windows, grid, learned, torch.arange(3), training)
     (found,) = torch.autograd.grad(loss, network.head.policy.bias)
@@ -238,7 +235,7 @@ def test_a_few_updates_find_a_planted_pattern(lively: Build, market: Markets) ->
     mean_rewards = []
     for _ in range(12):
         grid = position_grid(windows, trading, draws)
-        learned = evaluate_grid(network, windows, grid, training.gamma)
+        learned = evaluate_grid(network, windows, grid, training)
         mean_rewards.append((learned.log_probabilities.exp() * grid.rewards).sum(-1).mean().item())
         update(
             network,

@@ -1,6 +1,8 @@
 """Agents travel as safetensors and JSON, and refuse what they have seen."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,3 +90,18 @@ def test_the_code_hash_sees_names_and_content(tmp_path: Path) -> None:
     second = code_hash(tmp_path)
     (tmp_path / "a.py").rename(tmp_path / "b.py")
     assert len({first, second, code_hash(tmp_path)}) == 3
+
+
+def test_what_the_gate_said_travels_with_the_agent_and_older_agents_never_abstain(tmp_path: Path) -> None:
+    bundle = make_bundle()
+    assert math.isnan(bundle.spec.evidence)
+    replace(bundle, spec=replace(bundle.spec, evidence=0.25, abstains=True)).save(tmp_path)
+    again = AgentBundle.load(tmp_path).spec
+    assert (again.evidence, again.abstains) == (0.25, True)
+    path = tmp_path / "agent.json"
+    older = {
+        name: value for name, value in json.loads(path.read_text()).items() if name not in ("evidence", "abstains")
+    }
+    path.write_text(json.dumps(older))
+    assert not AgentBundle.load(tmp_path).spec.abstains
+    assert math.isnan(AgentBundle.load(tmp_path).spec.evidence)

@@ -1,6 +1,7 @@
 """Agents side by side: each account gets its own agent's decision, however long the history is."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParamet
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
+from sentio_kedro.trading.accounts import AccountState, Decision, Fill, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.environment import account_features
 from sentio_kedro.trading.market_facts import make_tape
@@ -168,3 +169,53 @@ def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(li
         expected += logits.softmax(-1) / 3
     found = policy.probabilities(tuple(x[0] for x in policy.inputs), account, view, legal)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # a bundle keeps its weights in float32
+
+
+def abstaining(networks: list[PolicyNetwork]) -> AgentBundle:
+    bundle = bundle_of(networks)
+    return replace(bundle, spec=replace(bundle.spec, evidence=0.3, abstains=True))
+
+
+@pytest.mark.parametrize("closed", [(True, False), (False, True), (True, True), (False, False)])
+def test_agents_that_abstain_stay_flat_beside_those_that_do_not(
+    lively: Build, market: Markets, closed: tuple[bool, bool]
+) -> None:
+    whole = market()
+    members = [[lively(seed=7), lively(seed=8)], [lively(seed=9), lively(seed=11)]]
+    make = {True: abstaining, False: bundle_of}
+    posteriors = [whole.posterior] * 2
+
+    def walked(agents: list[AgentBundle]) -> Fill:
+        account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
+        policy = agents_policy(agents, whole, posteriors, 12, 30)
+        _, (fill, _) = simulate(tape_of(whole, 12, 30), policy, account, TRADING)
+        return fill
+
+    mixed = walked([make[out](agent) for out, agent in zip(closed, members, strict=True)])
+    plain = walked([bundle_of(agent) for agent in members])
+    for index, out in enumerate(closed):
+        assert (plain.shares[:, index] != 0.0).any()
+        assert torch.equal(mixed.equity[:, index], torch.ones(18, dtype=DOUBLE) if out else plain.equity[:, index])
+        assert not out or (mixed.traded[:, index] == 0.0).all()
+
+
+@torch.no_grad()
+def test_an_agent_that_abstains_leaves_what_can_be_traded_and_holds_the_rest(lively: Build, market: Markets) -> None:
+    whole = market()
+    whole.tradable[20, 1] = False
+    policy = agents_policy([bundle_of([lively()]), abstaining([lively()])], whole, [whole.posterior] * 2, 20, 21)
+    account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
+    account = account._replace(shares=torch.full((2, 2), 0.004, dtype=DOUBLE))
+    row = tape_of(whole, 20, 21).step(0)
+    view = look(account, row, TRADING)
+    legal = legal_actions(account, view, row, TRADING)
+    inputs = tuple(x[0] for x in policy.inputs)
+    decision, (action, _) = policy.decide(inputs, account, view, legal)
+    assert action[1].tolist() == [2, 0]  # levels are -1, 0, 1; the first action is HOLD
+    assert decision.level[1].tolist() == [0.0, 0.0]
+    assert decision.hold[1].tolist() == [False, True]
+    paths = [x[None].expand(3, *x.shape) for x in inputs]  # a batch of variants of both agents
+    many = AccountState._make(x[None].expand(3, *x.shape) for x in account)
+    shown = look(many, row, TRADING)
+    _, (actions, _) = policy.decide(tuple(paths), many, shown, legal_actions(many, shown, row, TRADING))
+    assert torch.equal(actions, action[None].expand(3, 2, 2))

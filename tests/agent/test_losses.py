@@ -7,7 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentio_kedro.agent.losses import clipped_surrogate, lower_tail_mean, quantile_huber, quantile_levels
+from sentio_kedro.agent.losses import (
+    KAPPA,
+    adapted_coefficient,
+    clipped_surrogate,
+    critic_loss,
+    lower_tail_mean,
+    quantile_huber,
+    quantile_levels,
+)
+from sentio_kedro.config import DivergenceParameters
 
 DOUBLE = torch.float64
 SIZES = st.lists(st.floats(-10, 10), min_size=1, max_size=12)
@@ -115,3 +124,28 @@ def test_worsening_the_lowest_tail_lowers_it_and_improving_the_top_leaves_it() -
     better[2:] += 1.0
     assert lower_tail_mean(worse, 0.2).item() == pytest.approx(before.item() - 1.0)
     assert lower_tail_mean(better, 0.2).item() == before.item()
+
+
+def test_a_critic_of_one_output_is_judged_by_its_squared_error() -> None:
+    predicted, target = torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 5.0])
+    assert critic_loss(predicted, target).tolist() == [1.0, 4.0]
+    quantiles = torch.tensor([[0.0, 1.0, 2.0]])
+    assert critic_loss(quantiles, target[:1]).item() == quantile_huber(quantiles, target[:1], KAPPA).item()
+
+
+@pytest.mark.parametrize(
+    ("coefficient", "divergence", "adapted"),
+    [
+        (1.0, 0.031, 2.0),  # beyond 1.5 x target
+        (1.0, 0.029, 1.0),
+        (1.0, 0.014, 1.0),
+        (1.0, 0.013, 0.5),  # below target / 1.5
+        (80.0, 9.0, 100.0),  # clamped
+        (1e-4, 0.0, 1e-4),
+        (0.0, 9.0, 0.0),  # off
+        (100.0, 1e30, 100.0),  # stuck high stays finite
+    ],
+)
+def test_the_penalty_follows_the_divergence(coefficient: float, divergence: float, adapted: float) -> None:
+    found = adapted_coefficient(torch.tensor(coefficient), torch.tensor(divergence), DivergenceParameters(target=0.02))
+    assert found.item() == pytest.approx(adapted)

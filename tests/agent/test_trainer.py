@@ -11,24 +11,31 @@ from torch import Tensor
 
 from sentio_kedro.agent import trainer
 from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.member import (
+    AgentParameters,
+    MemberKey,
+)
 from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import count_workers, train_agent, train_population, visible_bars
 from sentio_kedro.agent.trainer import (
-    AgentParameters,
-    MemberKey,
     choose_device,
+    converged,
     count_updates,
+    entropy_coefficient,
     learning_rate,
     train_member,
 )
 from sentio_kedro.config import (
     CrossValidationParameters,
+    DivergenceParameters,
     FeatureColumn,
     IngestionParameters,
     NetworkParameters,
     RegimeParameters,
     ResamplingParameters,
+    StoppingParameters,
+    TailParameters,
     TradingParameters,
     TrainingParameters,
 )
@@ -221,6 +228,52 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
 def test_the_schedule_falls_from_its_peak_to_a_twentieth() -> None:
     assert learning_rate(TRAINING, 0, 100) == TRAINING.learning_rate
     assert learning_rate(TRAINING, 100, 100) == pytest.approx(TRAINING.learning_rate / 20)
+
+
+def test_other_schedules_fall_in_a_line_or_not_at_all() -> None:
+    line, constant = replace(TRAINING, schedule="linear"), replace(TRAINING, schedule="constant")
+    assert learning_rate(line, 50, 100) == pytest.approx(TRAINING.learning_rate * (0.05 + 0.95 * 0.5))
+    assert learning_rate(constant, 99, 100) == TRAINING.learning_rate
+
+
+def test_the_entropy_falls_to_its_floor_by_the_last_update() -> None:
+    falling = replace(TRAINING, entropy=0.5, least_entropy=0.1)
+    assert [entropy_coefficient(falling, index, 5) for index in (0, 2, 4)] == pytest.approx([0.5, 0.3, 0.1])
+    assert entropy_coefficient(replace(TRAINING, entropy=0.5), 3, 5) == 0.5
+
+
+def test_training_has_converged_once_patience_brings_no_better_score() -> None:
+    curve = [{"update": 1.0}, *({"validation_sharpe": score} for score in (1.0, 2.0, 1.5, 2.05))]
+    assert not converged(curve, StoppingParameters())
+    assert not converged(curve[:3], StoppingParameters(patience=1))
+    assert converged(curve[:4], StoppingParameters(patience=1))
+    assert not converged(curve, StoppingParameters(patience=2))
+    assert converged(curve, StoppingParameters(patience=2, margin=0.1))
+
+
+def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "scores", lambda *_: [0.0, 1.0])
+    study, store = make_study(), Memory()
+    training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
+    parameters = replace(PARAMETERS, training=training)
+    market = study.market().to(torch.device("cpu"), torch.float32)
+    for _ in range(2):  # the second call continues from the checkpoint
+        member = train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4
+
+
+def test_everything_at_once_continues_to_the_same_bits() -> None:
+    training = replace(
+        TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
+        averaging=0.9, divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), least_entropy=0.01,
+        schedule="linear", total_steps=4_800, windows=16, minibatches=2, accumulation=2, validations=2,
+    )  # fmt: skip
+    parameters, study = replace(PARAMETERS, training=training), make_study()
+    whole = train(study, parameters)
+    store = Memory()
+    with pytest.raises(KeyboardInterrupt):
+        train_agent(study, 0, SPANS, parameters, store, Killer(8), {})
+    assert equal_weights(whole, train(study, parameters, store))
 
 
 def test_steps_pay_for_updates() -> None:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from sentio_kedro.agent.distributions import masked_log_probabilities
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Rollout, Windows, collect, cut_windows
-from sentio_kedro.agent.update import Targets, UpdateReport, minibatch_loss, targets, update, value_scale
+from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, minibatch_loss, targets, update, value_scale
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -137,3 +138,103 @@ def test_the_gradient_is_clipped_and_only_the_last_pass_is_reported() -> None:
     assert before - network.weight.item() == pytest.approx(4 * 0.25, abs=1e-4)
     assert report.policy_loss.item() == 2.5  # calls 2 and 3
     assert report.gradient_norm.item() == pytest.approx(100.0)  # before clipping
+
+
+def stepped(network: PolicyNetwork) -> PolicyNetwork:
+    """The network after something has moved its weights."""
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE))
+    return network
+
+
+def test_a_joint_ratio_is_that_of_all_assets_together(lively: Build, market: Markets) -> None:
+    network = lively()
+    windows, rollout = experience(network, market())
+    learned = targets(rollout, training())
+    stepped(network)
+    found = {
+        ratio: minibatch_loss(network, windows, rollout, learned, torch.arange(3), training(ratio=ratio))[1]
+        for ratio in ("per_asset", "joint")
+    }
+    assert found["joint"].kl.item() == pytest.approx(2.0 * found["per_asset"].kl.item())
+    embedding = network.encoder(windows.features[:, :-1], 5).transpose(0, 1)[:, :, None]
+    hidden = network.head.hidden(network.head.project(embedding, windows.posterior[:-1]), rollout.account)
+    new = masked_log_probabilities(network.head.logits(hidden, windows.posterior[:-1]), rollout.legal)
+    ratio = (new - rollout.log_probabilities).gather(-1, rollout.action[..., None])[..., 0].sum(-1, keepdim=True).exp()
+    surrogate = torch.minimum(ratio * learned.advantages, ratio.clamp(0.8, 1.2) * learned.advantages)
+    assert found["joint"].policy_loss.item() == pytest.approx(-surrogate.mean().item())
+
+
+def test_joint_credit_is_the_sum_over_assets(lively: Build, market: Markets) -> None:
+    _, rollout = experience(lively(), market())
+    alone, together = (
+        targets(rollout, training(path_baseline=False, credit=credit)) for credit in ("per_asset", "joint")
+    )
+    torch.testing.assert_close(together.advantages[..., 0], alone.advantages.sum(-1))
+    torch.testing.assert_close(together.advantages[..., 1], alone.advantages.sum(-1))
+    assert torch.equal(alone.returns, together.returns)
+
+
+def test_the_divergence_penalty_enters_loss_and_gradient(lively: Build, market: Markets) -> None:
+    network = lively()
+    windows, rollout = experience(network, market())
+    learned = targets(rollout, training())
+    stepped(network)
+    how = training(divergence={"coefficient": 1.0})
+    losses, gradients = [], []
+    for coefficient in (0.0, 2.0):
+        weights = Coefficients(torch.tensor(0.3, dtype=DOUBLE), torch.tensor(coefficient, dtype=DOUBLE))
+        loss, report = minibatch_loss(network, windows, rollout, learned, torch.arange(3), how, weights)
+        network.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.item())
+        gradients.append(network.head.policy.weight.grad.clone())  # type: ignore[union-attr]
+    assert losses[1] - losses[0] == pytest.approx(2.0 * report.kl.item())
+    assert report.kl > 0.0
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
+def test_a_minibatch_judged_in_parts_takes_the_same_step(lively: Build, market: Markets) -> None:
+    weights = []
+    for parts in (1, 3):
+        network = lively()
+        windows, rollout = experience(network, market())
+        how = training(accumulation=parts)
+        learned = targets(rollout, how)
+
+        def loss_of(
+            index: torch.Tensor,
+            network: PolicyNetwork = network,
+            windows: Windows = windows,
+            rollout: Rollout = rollout,
+            learned: Targets = learned,
+            how: TrainingParameters = how,
+        ) -> tuple[torch.Tensor, UpdateReport]:
+            return minibatch_loss(network, windows, rollout, learned, index, how)
+
+        optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+        update(network, optimiser, loss_of, 3, how, torch.Generator().manual_seed(0))
+        weights.append(network.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(value, weights[1][name])
+
+
+def test_draws_of_the_critic_are_its_quantiles_and_are_collected_only_when_asked(
+    lively: Build, market: Markets
+) -> None:
+    network = lively()
+    windows, rollout = experience(network, market())
+    assert rollout.drawn is None
+    with pytest.raises(ValueError, match=r"`rollout.drawn` must hold draws"):
+        targets(rollout, training(critic_target="distribution"))
+    again = collect(network, windows, 4, 1.0, TRADING, torch.Generator().manual_seed(0), draw=True)
+    assert again.drawn is not None
+    assert torch.equal(again.action, rollout.action)  # drawing comes after acting
+    embedding = network.encoder(windows.features, 6).transpose(0, 1)[:, :, None]
+    projected = network.head.project(embedding, windows.posterior)
+    quantiles = network.head.quantiles(network.head.hidden(projected[1:-1], again.account[1:]))
+    assert ((again.drawn[:-1, ..., None] - quantiles).abs().min(-1).values < 1e-9).all()
+    learned = targets(again, training(critic_target="distribution"), torch.Generator().manual_seed(1))
+    assert torch.equal(learned.advantages, targets(again, training()).advantages)
+    assert not torch.equal(learned.returns, targets(again, training()).returns)

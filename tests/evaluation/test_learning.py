@@ -9,7 +9,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from sentio_kedro.agent.trainer import AgentParameters
+from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.config import (
     CostParameters,
     FeatureParameters,
@@ -18,13 +18,14 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.evaluation.learning import Forgetful, LearningResult, PlantedMarket, measure_learning
+from sentio_kedro.evaluation.learning import Forgetful, LearningResult, measure_learning
+from sentio_kedro.evaluation.planted import MARKETS
 
 CONFIGURATION = Path(__file__).parents[2] / "conf" / "base"
 NOBODY = Forgetful()
 
 
-def learn(phi: float, seed: int, **training: object) -> LearningResult:
+def learn(market: str, seed: int, **training: object) -> LearningResult:
     """Train the default agent, with fewer members and the planted market's costs."""
     raw = yaml.safe_load((CONFIGURATION / "parameters_features.yml").read_text())
     raw |= yaml.safe_load((CONFIGURATION / "parameters_training.yml").read_text())
@@ -38,20 +39,19 @@ def learn(phi: float, seed: int, **training: object) -> LearningResult:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        market = PlantedMarket(phi=phi, seed=seed)
-        return measure_learning(market, features, RegimeParameters(), parameters, NOBODY, NOBODY)
+        return measure_learning(MARKETS[market], seed, features, RegimeParameters(), parameters, NOBODY, NOBODY)
     finally:
         torch.set_num_threads(before)
 
 
 @pytest.mark.slow
 def test_the_default_agent_finds_most_of_a_planted_signal() -> None:
-    shares = [learn(0.1, seed).share_of_optimum for seed in range(3)]
+    shares = [learn("ar1", seed).share_of_optimum for seed in range(3)]
     assert np.median(shares) >= 0.75, shares
 
 
 @pytest.mark.slow
 def test_on_noise_the_gross_profit_is_nothing() -> None:
-    gross = np.concatenate([learn(0.0, seed, members=1, total_steps=60_000).gross for seed in range(3)])
+    gross = np.concatenate([learn("noise", seed, members=1, total_steps=60_000).gross for seed in range(3)])
     assert gross.std() > 0.0  # it does trade
     assert abs(gross.mean()) <= 1.96 * gross.std(ddof=1) / len(gross) ** 0.5

@@ -37,7 +37,7 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
     for name in ("agent", *BASELINES):
         assert set(metrics[name]) == KEYS, name
     others = {"comparisons", "seeds", "folds", "targets", "alarms", "universe", "scheme", "confidence", "baselines"}
-    others |= {"median_seed", "regimes", "masks", "drawdown_limit", "drawdowns", "robustness"}
+    others |= {"median_seed", "regimes", "masks", "drawdown_limit", "drawdowns", "robustness", "generalisation_gap"}
     assert set(metrics) == {"agent", *BASELINES, *others, "periods_per_year", "bootstrap"}
 
 

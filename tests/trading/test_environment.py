@@ -105,6 +105,23 @@ def test_rewards_of_all_steps_add_up_to_the_change_of_equity() -> None:
     assert total == pytest.approx(state.equity.item() - 1000.0, abs=1e-9)
 
 
+def test_rewards_count_every_line_of_the_ledger_that_belongs_to_an_asset() -> None:
+    trading = TradingParameters(
+        initial_cash=1000.0, preset="none", carry=CarryParameters(borrow_rate=0.1, funding=True),
+        costs=CostParameters(commission_bps=10, half_spread_bps=5, impact=1.0),
+    )  # fmt: skip
+    paid, years = cash(3.0, 2.0), 1.0
+    facts = row(100.0, 101.0, 102.0, 2, years=years)._replace(
+        dividend=paid, funding=cash(0.001, 0.002), impact=cash(1e-4, 1e-4), half_spread=cash(5e-4, 5e-4)
+    )
+    state = hold_positions(open_accounts(cash(1000.0), 2), cash(0.4, -0.3)[None], facts.close)
+    after, fill = take(state, [0.5, 0.5], facts, trading)
+    lines = (fill.dividends, fill.borrow, fill.funding, fill.impact, fill.commission, fill.spread)
+    assert all(line is not None and bool((line != 0.0).any()) for line in lines)
+    rewards = asset_rewards(fill, torch.full((1, 2), 0.01, dtype=DOUBLE))
+    assert (rewards.sum() * 0.01 * 1000.0).item() == pytest.approx(after.equity.item() - 1000.0, rel=1e-12)
+
+
 def test_interest_is_shared_equally_among_the_rewards() -> None:
     trading = TradingParameters(
         initial_cash=1000.0, preset="none", carry=CarryParameters(interest_rate=0.1), gross_limit=1.0

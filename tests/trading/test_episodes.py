@@ -177,16 +177,18 @@ def test_the_state_that_ends_an_episode_is_observed_before_the_reset() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before.observation, before.final_observation, strict=True))
 
 
-def test_nothing_of_the_past_survives_a_reset() -> None:
+@pytest.mark.parametrize("parameters", [PLAIN, STRICT], ids=["plain", "strict"])
+def test_nothing_of_the_past_survives_a_reset(parameters: TradingParameters) -> None:
     facts = market(sigma=0.03)
-    episodes = make(facts=facts)
+    episodes = make(parameters, facts=facts)
     wander(episodes, 20)
     begun, rows = episodes.state, episodes.state.row
-    fresh = open_accounts(torch.full((6,), STRICT.initial_cash, dtype=torch.float64), 2, STRICT.orders.latency_bars)
+    cash, latency = torch.full((6,), parameters.initial_cash, dtype=torch.float64), parameters.orders.latency_bars
+    fresh = open_accounts(cash, 2, latency)
     for name, ours, theirs in zip(AccountState._fields, begun.account, fresh, strict=True):
         assert torch.equal(ours, theirs), name
-    tape = make_tape(facts, rows[None], STRICT).step(0)
-    view = look(fresh, tape, STRICT)
+    tape = make_tape(facts, rows[None], parameters).step(0)
+    view = look(fresh, tape, parameters)
     for name in set(View._fields) - {"caps"}:
         ours, theirs = getattr(begun.view, name), getattr(view, name)
         assert (ours is None) == (theirs is None)

@@ -1,4 +1,4 @@
-"""Advantages along episodes that are cut, never ended, at the last step of a window."""
+"""Advantages and returns along episodes that are cut, never ended, at the last step of a window."""
 
 from __future__ import annotations
 
@@ -33,6 +33,62 @@ def generalised_advantages(
         advantages[step] = following
         value_after = values[step]
     return advantages
+
+
+def n_step_advantages(
+    rewards: Tensor, values: Tensor, bootstrap: Tensor, alive: Tensor, gamma: float, steps: int
+) -> Tensor:
+    """Rewards of the next n steps and the value after them, less the value now (Sutton and Barto, 2018, eq. 7.1).
+
+    Near a window's end fewer steps are left and the value of the state after the last one stands in, as in GAE.
+
+    Args:
+        rewards: ``[S, ..., A]``.
+        values: ``[S, ..., A]``.
+        bootstrap: ``[..., A]``.
+        alive: ``[S, ..., A]`` 1 where the account lives on after the step.
+        gamma: Discount per bar.
+        steps: n, at least 1.
+
+    Returns:
+        ``[S, ..., A]`` advantages.
+    """
+    following = torch.cat([values, bootstrap[None]])  # value of the state t + k, k = 0 at first
+    total = following
+    for _ in range(steps):  # one more step of the recursion for all bars at once
+        total = torch.cat([rewards + gamma * alive * total[1:], bootstrap[None]])
+    return total[:-1] - values
+
+
+def sampled_returns(rewards: Tensor, drawn: Tensor, stops: Tensor, alive: Tensor, gamma: float) -> Tensor:
+    """Draw one return of each state from the lambda-return *distribution*.
+
+    The bootstrap horizon is geometric: at every step the sum stops with probability 1 - lambda and a draw from the
+    critic's distribution of the next state stands for the rest (a sample form of TD(lambda) for distributions, Nam et
+    al., GMAC, arXiv 2105.11366).
+
+    Args:
+        rewards: ``[S, ..., A]``.
+        drawn: ``[S, ..., A]`` draws from the critic's distribution of the states *after* each step, units of reward.
+        stops: ``[S, ..., A]`` bool, whether the sum stops after the step; the last step always does.
+        alive: ``[S, ..., A]`` 1 where the account lives on after the step.
+        gamma: Discount per bar.
+
+    Returns:
+        ``[S, ..., A]`` returns in units of reward.
+    """
+    returns = torch.empty_like(rewards)
+    following = drawn[-1]
+    for step in range(rewards.shape[0] - 1, -1, -1):
+        following = torch.where(stops[step], drawn[step], following)
+        following = rewards[step] + gamma * alive[step] * following
+        returns[step] = following
+    return returns
+
+
+def joint_credit(advantages: Tensor) -> Tensor:
+    """Credit every asset with the advantage of all: the sum over the last dimension, for each."""
+    return advantages.sum(-1, keepdim=True).expand_as(advantages)
 
 
 def leave_one_out(advantages: Tensor, weights: Tensor, replica_dimension: int) -> Tensor:

@@ -12,16 +12,16 @@ without latency and are not worked on. Validation and backtest walk the real acc
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sentio_kedro.agent.distributions import divergence, entropy, masked_log_probabilities
-from sentio_kedro.agent.losses import clipped_surrogate, quantile_huber
+from sentio_kedro.agent.grid_values import GridTargets, PositionGrid
+from sentio_kedro.agent.losses import clipped_surrogate, critic_loss
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Windows
-from sentio_kedro.agent.update import KAPPA, UpdateReport, value_scale
+from sentio_kedro.agent.update import Coefficients, UpdateReport, weighted_loss
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.trading.accounts import AccountState, level_exposure, open_accounts
 from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
@@ -32,38 +32,6 @@ from sentio_kedro.trading.view import View, look
 
 DEEPEST_DRAWDOWN = 0.9  # of the limit; what training accounts may have lost before
 LONGEST_HELD = 5.0  # log of the most bars that a training position may have been held
-
-
-class PositionGrid(NamedTuple):
-    """Accounts at every bar of W windows, one replica per level. B counts actions, P levels.
-
-    Attributes:
-        account: ``[S + 1, W, P, A, G]`` account features, the bar after the last decision included.
-        legal: ``[S, W, P, A, B]``.
-        rewards: ``[S, W, P, A, B]`` reward of each action, the other assets' positions held.
-        shift: ``[W, 1, A]`` replica p holds level ``(p + shift) mod P`` of asset a.
-        filled: ``[S, W, 1, A]`` whether an order can be filled at the next bar.
-    """
-
-    account: Tensor
-    legal: Tensor
-    rewards: Tensor
-    shift: Tensor
-    filled: Tensor
-
-
-class GridTargets(NamedTuple):
-    """What an update learns from.
-
-    Attributes:
-        log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
-        advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
-        returns: ``[S, W, P, A]`` values in units of the critic.
-    """
-
-    log_probabilities: Tensor
-    advantages: Tensor
-    returns: Tensor
 
 
 def position_grid(windows: Windows, parameters: TradingParameters, generator: torch.Generator) -> PositionGrid:
@@ -109,6 +77,11 @@ def position_grid(windows: Windows, parameters: TradingParameters, generator: to
         rewards=_action_rewards(deciding, seen, decisions, windows.unit, levels, prompt),
         shift=shift,
         filled=decisions.fillable,
+        position=position,
+        limits=(
+            parameters.gross_limit,
+            parameters.gross_limit if parameters.net_limit is None else parameters.net_limit,
+        ),
     )
 
 
@@ -129,39 +102,6 @@ def _action_rewards(
     return torch.stack(rewards, dim=-1)
 
 
-@torch.no_grad()
-def evaluate_grid(network: PolicyNetwork, windows: Windows, grid: PositionGrid, gamma: float) -> GridTargets:
-    """Value every position and action under the present policy, backwards along each window.
-
-    ``V_t(p) = sum over b of pi_t(b | p) Q_t(p, b)`` with ``Q_t(p, b) = r_t(p, b) + gamma V_{t+1}(p after b)``
-    (Sutton and Barto, Reinforcement Learning, 2018, equations 3.14 and 4.6); the critic stands for V behind the end.
-
-    Returns:
-        The targets of an update.
-    """
-    steps = grid.rewards.shape[0]
-    embedding = network.encoder(windows.features, steps + 1).transpose(0, 1)[:, :, None]
-    projected = network.head.project(embedding, windows.posterior)
-    hidden = network.head.hidden(projected, grid.account)
-    logits = network.head.logits(hidden[:-1], windows.posterior[:-1])
-    log_probabilities = masked_log_probabilities(logits, grid.legal)
-    probabilities = log_probabilities.exp()
-    value = network.head.value(hidden[-1]) * value_scale(gamma)  # [W, P, A]
-    size = value.shape[1]
-    replica_of_level = (torch.arange(size, device=value.device)[:, None] - grid.shift) % size  # [W, P, A]
-    advantages = torch.empty_like(grid.rewards)
-    values = torch.empty_like(grid.rewards[..., 0])
-    for step in range(steps - 1, -1, -1):
-        moved = value.gather(1, replica_of_level).transpose(1, 2)[:, None]  # [W, 1, A, levels]
-        stayed = value[..., None]
-        moved = torch.where(grid.filled[step][..., None], moved, stayed)  # a dropped order leaves the position
-        quality = grid.rewards[step] + gamma * torch.cat([stayed, moved.expand(*stayed.shape[:-1], -1)], dim=-1)
-        value = (probabilities[step] * quality).sum(-1)
-        values[step] = value
-        advantages[step] = quality - value[..., None]
-    return GridTargets(log_probabilities, advantages, values / value_scale(gamma))
-
-
 def grid_loss(
     network: PolicyNetwork,
     windows: Windows,
@@ -169,6 +109,7 @@ def grid_loss(
     learned: GridTargets,
     index: Tensor,
     parameters: TrainingParameters,
+    coefficients: Coefficients | None = None,
 ) -> tuple[Tensor, UpdateReport]:
     """Judge the windows ``index`` under the current weights.
 
@@ -178,17 +119,20 @@ def grid_loss(
         The loss, and its parts.
     """
     steps = grid.rewards.shape[0]
-    embedding = network.encoder(windows.features[index, :-1], steps).transpose(0, 1)[:, :, None]
+    embedding = network.encoder(windows.features[index, :-1], steps, windows.dropout_of(index))
+    embedding = embedding.transpose(0, 1)[:, :, None]
     posterior = windows.posterior[:-1, index]
     hidden = network.head.hidden(network.head.project(embedding, posterior), grid.account[:-1, index])
-    new = masked_log_probabilities(network.head.logits(hidden, posterior), grid.legal[:, index])
+    permitted = network.head.permitted(grid.legal[:, index])
+    new = masked_log_probabilities(network.head.logits(hidden, posterior), permitted)
     old = learned.log_probabilities[:, index]
     surrogate = clipped_surrogate(new - old, learned.advantages[:, index], parameters.clip)
     policy_loss = (old.exp() * surrogate).sum(-1).mean()
     # one replica is enough for the critic: which level it holds was drawn for each window and asset
     quantiles = network.head.quantiles(hidden[:, :, 0])
-    value_loss = quantile_huber(quantiles, learned.returns[:, index, 0], KAPPA).mean()
-    bonus = entropy(new).mean()
-    loss = policy_loss + parameters.value * value_loss - parameters.entropy * bonus
-    kl = divergence(old, new.detach()).mean()
-    return loss, UpdateReport(policy_loss.detach(), value_loss.detach(), bonus.detach(), kl, kl)
+    value_loss = critic_loss(quantiles, learned.returns[:, index, 0]).mean()
+    kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
+    if parameters.ratio == "joint":
+        kl = kl.sum(-1)
+    terms = policy_loss, value_loss, entropy(new).mean(), kl.mean()
+    return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))

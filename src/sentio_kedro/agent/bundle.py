@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork
+from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, load_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.regimes import RegimeModel
 
@@ -44,6 +45,9 @@ class AgentSpec:
         train_sharpe: Annualised net Sharpe ratio of the ensemble on its latest train rows.
         validation_sharpe: The same on its validation rows.
         hashes: Hashes of bars, parameters and code.
+        evidence: The t statistic of its mean net return per bar on its validation rows (see ``abstention``); NaN if
+            unknown.
+        abstains: Whether it stays flat everywhere, since its evidence was not enough.
         format: Version of this description.
     """
 
@@ -63,6 +67,8 @@ class AgentSpec:
     train_sharpe: float
     validation_sharpe: float
     hashes: dict[str, str]
+    evidence: float = math.nan
+    abstains: bool = False
     format: int = FORMAT
 
 
@@ -103,8 +109,7 @@ class AgentBundle:
         """Rebuild the members, ready to decide."""
         members = []
         for weights in self.weights:
-            network = PolicyNetwork(self.spec.network, self.shape())
-            network.load_state_dict(weights)
+            network = load_network(self.spec.network, self.shape(), weights)
             members.append(network.to(dtype).eval().requires_grad_(requires_grad=False))
         return members
 

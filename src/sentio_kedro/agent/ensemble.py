@@ -14,7 +14,7 @@ from sentio_kedro.agent.networks import Encoder, Head, receptive_field
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision
-from sentio_kedro.trading.action_masks import decode, level_tensor
+from sentio_kedro.trading.action_masks import HOLD, decode, level_tensor
 from sentio_kedro.trading.environment import account_features
 from sentio_kedro.trading.simulate import Policy, Record
 from sentio_kedro.trading.view import View
@@ -45,6 +45,7 @@ class AgentsPolicy:
         projected: Tensor,
         posterior: Tensor,
         parameters: TradingParameters,
+        abstaining: Sequence[bool] = (),
     ) -> None:
         """Stack N agents of M members.
 
@@ -53,14 +54,18 @@ class AgentsPolicy:
             projected: ``[S, N, M, A, hidden]`` from each head's ``project``.
             posterior: ``[S, N, K]`` of each agent's regime model.
             parameters: Actions and limits.
+            abstaining: Which of the N agents stay flat whatever their members say; empty is none.
         """
         self.projected, self.posterior, self.parameters = projected, posterior, parameters
         self.levels = level_tensor(parameters, projected)
         flat = [head for agent in heads for head in agent]
-        self.actions_, self.regimes = flat[0].actions, flat[0].regimes
+        self.actions_, self.experts, self.permitted = flat[0].actions, flat[0].experts, flat[0].permitted
         self.account_weight = _grouped([head.account.weight.T for head in flat], len(heads))  # [N, M, G, H]
         self.policy_weight = _grouped([head.policy.weight.T for head in flat], len(heads))
         self.policy_bias = _grouped([head.policy.bias for head in flat], len(heads))[:, :, None]
+        self.flat = 1 + parameters.levels.index(0.0)  # index of the action that leaves
+        out = torch.tensor(list(abstaining), dtype=torch.bool, device=projected.device)[:, None]  # [N, 1]
+        self.abstaining = out if out.any() else None
 
     @property
     def inputs(self) -> Record:
@@ -73,14 +78,20 @@ class AgentsPolicy:
         seen = account_features(account, view, self.parameters)  # [..., N, A, G]
         hidden = F.silu(projected + torch.einsum("...nag,nmgh->...nmah", seen, self.account_weight))
         experts = torch.einsum("...nmah,nmho->...nmao", hidden, self.policy_weight) + self.policy_bias
-        if self.regimes > 1:
-            experts = experts.view(*experts.shape[:-1], self.regimes, self.actions_)
+        if self.experts > 1:
+            experts = experts.view(*experts.shape[:-1], self.experts, self.actions_)
             experts = (experts * posterior[..., None, None, :, None]).sum(-2)
-        return masked_log_probabilities(experts, legal[..., None, :, :]).exp().mean(-3)
+        return masked_log_probabilities(experts, self.permitted(legal)[..., None, :, :]).exp().mean(-3)
 
     def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
-        """Take the likeliest action of each asset; the record is action and mask."""
+        """Take the likeliest action of each asset; the record is action and mask.
+
+        Accounts of agents that abstain leave what they hold, where it can be traded.
+        """
         action = self.probabilities(inputs, account, view, legal).argmax(-1)
+        if self.abstaining is not None:
+            leave = torch.where(legal[..., self.flat], self.flat, HOLD)  # no mask but tradability forbids to leave
+            action = torch.where(self.abstaining, leave, action)
         return decode(action, self.levels), (action, legal)
 
 
@@ -95,7 +106,7 @@ def agents_policy(
     """Prepare agents to decide at rows ``[start, stop)``, one account each.
 
     Args:
-        bundles: N agents of equal shape.
+        bundles: N agents of equal shape; those that abstain stay flat.
         market: Bars and the agents' features.
         posteriors: ``[T, K]`` of each agent's regime model.
         start: First decision row.
@@ -114,7 +125,8 @@ def agents_policy(
         projected.append(torch.stack(members, dim=1))  # [S, M, A, hidden]
         heads.append([network.head for network in networks])
     chosen = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
-    return AgentsPolicy(heads, torch.stack(projected, dim=1), chosen, bundles[0].spec.trading)
+    abstaining = [bundle.spec.abstains for bundle in bundles]
+    return AgentsPolicy(heads, torch.stack(projected, dim=1), chosen, bundles[0].spec.trading, abstaining)
 
 
 class SideBySide:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sentio_kedro.config import DivergenceParameters
+
+KAPPA = 0.02  # width of the Huber loss, in units of the critic's output
+NEAR = 1.5  # a divergence within this factor of its target leaves the coefficient as it is
+
 
 def clipped_surrogate(log_ratio: Tensor, advantages: Tensor, clip: float) -> Tensor:
     """Clipped surrogate of proximal policy optimisation (Schulman et al., arXiv 1707.06347, equation 7), negated.
@@ -63,3 +68,65 @@ def lower_tail_mean(quantiles: Tensor, alpha: float) -> Tensor:
     edges = torch.arange(count, device=quantiles.device, dtype=quantiles.dtype)
     weights = (alpha * count - edges).clamp(0.0, 1.0)
     return (quantiles * weights).sum(-1) / weights.sum()
+
+
+def critic_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Judge a critic: a single output by its squared error, quantiles by quantile regression.
+
+    Args:
+        predicted: ``[..., Q]``.
+        target: ``[...]``.
+
+    Returns:
+        ``[...]`` losses.
+    """
+    if predicted.shape[-1] == 1:
+        return (target - predicted[..., 0]).square()
+    return quantile_huber(predicted, target, KAPPA)
+
+
+def adapted_coefficient(coefficient: Tensor, divergence: Tensor, parameters: DivergenceParameters) -> Tensor:
+    """Adapt the coefficient of the divergence penalty (Schulman et al., arXiv 1707.06347, section 4).
+
+    Args:
+        coefficient: 0-d, as in the last update; 0 is off and stays 0.
+        divergence: 0-d, what that update led to, nats.
+        parameters: Target, factor and bounds.
+
+    Returns:
+        0-d coefficient for the next update.
+    """
+    raised = torch.where(divergence > NEAR * parameters.target, coefficient * parameters.change, coefficient)
+    lowered = torch.where(divergence < parameters.target / NEAR, raised / parameters.change, raised)
+    return torch.where(coefficient > 0.0, lowered.clamp(parameters.least, parameters.most), coefficient)
+
+
+def tail_of(outcomes: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Value at risk and conditional value at risk of equally likely outcomes.
+
+    CVaR = max over v of v - E[(v - G)+] / alpha (Rockafellar and Uryasev, Journal of Risk, 2000, theorem 1, for gains);
+    the maximum is at the alpha-quantile.
+
+    Args:
+        outcomes: ``[n]``.
+        alpha: Tail probability in (0, 1].
+
+    Returns:
+        The quantile v and the CVaR, both 0-d; the CVaR is never above the mean.
+    """
+    ranked = outcomes.sort().values
+    place = max(0, -(-round(alpha * len(ranked) * 1e6) // 1_000_000) - 1)  # the outcome that straddles alpha
+    threshold = ranked[place]
+    return threshold, threshold - (threshold - outcomes).clamp_min(0.0).mean() / alpha
+
+
+def dual_step(dual: Tensor, violation: Tensor, step: float, most: float) -> Tensor:
+    """Move a dual variable along a constraint's violation, between 0 and ``most`` (projected gradient ascent).
+
+    Args:
+        dual: 0-d.
+        violation: 0-d, positive where the constraint is broken.
+        step: Step size.
+        most: Largest value.
+    """
+    return (dual + step * violation).clamp(0.0, most)

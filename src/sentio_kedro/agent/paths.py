@@ -13,7 +13,15 @@ from sentio_kedro.config import FeatureColumn, TradingParameters, TrainingParame
 from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.resampling import PathLevels, RelativeBars, path_levels, relative_bars, resample
+from sentio_kedro.market.resampling import (
+    PathLevels,
+    RelativeBars,
+    Rows,
+    disturbed_history,
+    path_levels,
+    relative_bars,
+    resample,
+)
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.stamps import Floats
@@ -118,7 +126,8 @@ class PathSampler:
         self.market: MarketTensors | None = None
         self.clock = market_clock(study.bars.timestamps, study.trading.calendar)
         self.delisted = delisted_rows(study.bars)
-        if parameters.resampling.block_bars:
+        how = parameters.resampling
+        if how.block_bars or how.mirrored or how.noise:
             self.relative = relative_bars(study.bars)
             self.levels = path_levels(self.relative, segments)
         else:
@@ -127,7 +136,7 @@ class PathSampler:
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
         windows, steps = self.parameters.windows, self.parameters.episode_bars
-        if self.relative is None:
+        if not self.parameters.resampling.block_bars:
             return self._replay(rng)
         first = self.warm_up + self.context
         market = self._resampled(first + windows * steps + 1, rng)
@@ -139,8 +148,30 @@ class PathSampler:
             raise RuntimeError("`resampling.block_bars` is 0: there is no path to resample.")
         how = self.parameters.resampling
         path, source = resample(
-            self.relative, self.segments, length, how.block_bars, how.random_signs, rng, levels=self.levels
+            self.relative,
+            self.segments,
+            length,
+            how.block_bars,
+            how.random_signs,
+            rng,
+            levels=self.levels,
+            mirrored=how.mirrored,
+            noise=how.noise,
         )
+        return self._market_of(path, source)
+
+    def _history(self, rng: np.random.Generator) -> MarketTensors:
+        """Return the real market, or the history mirrored and with noise."""
+        if self.market is not None:
+            return self.market
+        if self.relative is None or self.levels is None:
+            raise RuntimeError("The sampler has neither a market nor bars to make one of.")
+        how = self.parameters.resampling
+        path = disturbed_history(self.relative, self.levels, how.mirrored, how.noise, rng)
+        return self._market_of(path, np.arange(len(path.timestamps)))
+
+    def _market_of(self, path: AlignedBars, source: Rows) -> MarketTensors:
+        """Compute what a path shows, whose bars come from the rows ``source``."""
         features = compute_features(path, self.study.columns, calendar=self.study.bars.timestamps[source])
         posterior = self.study.regimes.filter(market_return(path))
         market = market_tensors(path, features, posterior, self.study.trading, self.clock.along(source))
@@ -154,5 +185,5 @@ class PathSampler:
         sizes = np.array([part.stop - part.start - steps + 1 for part in long_enough])
         drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
         starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
-        market = self.market if self.market is not None else self.study.market().to(self.device, torch.float32)
-        return cut_windows(market, torch.tensor(starts, device=self.device), steps, self.context, self.study.trading)
+        rows = torch.tensor(starts, device=self.device)
+        return cut_windows(self._history(rng), rows, steps, self.context, self.study.trading)

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from sentio_kedro.agent.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.member import AgentParameters, Curve, MemberKey, network_shape
 from sentio_kedro.agent.memory import keep_freed_memory
-from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
+from sentio_kedro.agent.networks import load_network, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.selection import scores
-from sentio_kedro.agent.trainer import (
-    AgentParameters,
-    CheckpointStore,
-    Curve,
-    MemberKey,
-    Progress,
-    choose_device,
-    network_shape,
-    recent_train,
-    train_member,
-)
+from sentio_kedro.agent.selection import judge_parts
+from sentio_kedro.agent.trainer import CheckpointStore, Progress, choose_device, recent_train, train_member
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.bars import AlignedBars, Floats
 from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.trading.performance import sharpe_ratio
+
+logger = logging.getLogger(__name__)
+
+
+class Judgement(NamedTuple):
+    """What an ensemble earned on rows that are not test rows, greedy and net of costs.
+
+    Attributes:
+        train_sharpe: Annualised net Sharpe ratio on the latest train rows.
+        validation_sharpe: The same on the validation rows.
+        evidence: t statistic of the mean net return per bar on the validation rows, walked in chunks that start flat.
+    """
+
+    train_sharpe: float
+    validation_sharpe: float
+    evidence: float
 
 
 def visible_bars(bars: AlignedBars, features: Floats, fold: Fold, spans: Spans) -> tuple[AlignedBars, Floats]:
@@ -98,13 +109,19 @@ def train_agent(
             }
             for row in trained.curve
         ]
-    train, validation = _judge_ensemble(study, weights, parameters, device)
-    spec = _spec(study, seed, spans, parameters, (train, validation), hashes)
+    judged = _judge_ensemble(study, weights, parameters, device)
+    spec = _spec(study, seed, spans, parameters, judged, hashes)
+    threshold = parameters.training.abstention.threshold
+    _log_judgement(spec, threshold)
     about = {
         "fold": study.fold.number,
         "seed": seed,
-        "train_sharpe": train,
-        "validation_sharpe": validation,
+        "train_sharpe": judged.train_sharpe,
+        "validation_sharpe": judged.validation_sharpe,
+        "generalisation_gap": judged.train_sharpe - judged.validation_sharpe,
+        "evidence": judged.evidence,
+        "abstention_threshold": float("nan") if threshold is None else threshold,
+        "abstains": spec.abstains,
         "members": len(weights),
         "train_seconds": time.perf_counter() - began,
         "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
@@ -169,18 +186,31 @@ def count_workers(training: TrainingParameters, agents: int) -> int:
 
 def _judge_ensemble(
     study: TrainingSet, weights: list[dict[str, torch.Tensor]], parameters: AgentParameters, device: torch.device
-) -> tuple[float, float]:
+) -> Judgement:
     shape = network_shape(study, parameters.trading)
-    networks = []
-    for state in weights:
-        network = PolicyNetwork(parameters.network, shape)
-        network.load_state_dict(state)
-        networks.append(network.to(device))
+    networks = [load_network(parameters.network, shape, state).to(device) for state in weights]
     market = study.market().to(device, torch.float32)
     context = receptive_field(parameters.network) - 1
     rows = (recent_train(study), study.fold.validation)
-    train, validation = scores(networks, market, rows, context, parameters.trading, study.periods_per_year)
-    return train, validation
+    train, validation = judge_parts(networks, market, rows, context, parameters.trading)
+    return Judgement(
+        train_sharpe=float(sharpe_ratio(train, study.periods_per_year)),
+        validation_sharpe=float(sharpe_ratio(validation, study.periods_per_year)),
+        evidence=float(mean_t_statistic(validation)),
+    )
+
+
+def _log_judgement(spec: AgentSpec, threshold: float | None) -> None:
+    logger.info(
+        "Fold %d, seed %d: net Sharpe ratio %.2f on train rows, %.2f on validation rows (gap %.2f), evidence t = %.2f",
+        *(spec.fold, spec.seed, spec.train_sharpe, spec.validation_sharpe),
+        *(spec.train_sharpe - spec.validation_sharpe, spec.evidence),
+    )
+    if spec.abstains:
+        logger.info(
+            "Fold %d, seed %d abstains and stays flat: its evidence is not above `training.abstention.threshold` = %g",
+            *(spec.fold, spec.seed, threshold),
+        )
 
 
 def _spec(
@@ -188,7 +218,7 @@ def _spec(
     seed: int,
     spans: Spans,
     parameters: AgentParameters,
-    sharpe: tuple[float, float],
+    judged: Judgement,
     hashes: Mapping[str, str],
 ) -> AgentSpec:
     first = min(part.start for part in _seen(study.fold)) - spans.input + 1
@@ -207,9 +237,11 @@ def _spec(
         network=parameters.network,
         trading=parameters.trading,
         regimes=study.regimes.to_dict(),
-        train_sharpe=sharpe[0],
-        validation_sharpe=sharpe[1],
+        train_sharpe=judged.train_sharpe,
+        validation_sharpe=judged.validation_sharpe,
         hashes=dict(hashes),
+        evidence=judged.evidence,
+        abstains=abstains(judged.evidence, parameters.training.abstention),
     )
 
 

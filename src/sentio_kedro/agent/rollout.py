@@ -36,17 +36,24 @@ class Windows(NamedTuple):
         unit: ``[S, W, 1, A]`` unit of reward at the decisions, fraction of equity.
         tape: Market facts of the S decisions and of the bar after, at which accounts are only looked at
             ``[S + 1, W, 1, A]``.
+        dropout: ``[W, layers, D]`` from ``draw_dropout``, the same in the rollout and all its updates; None drops
+            nothing.
     """
 
     features: Tensor
     posterior: Tensor
     unit: Tensor
     tape: Tape
+    dropout: Tensor | None = None
 
     @property
     def decisions(self) -> Tape:
         """Market facts of the S decisions alone."""
         return self.tape.part(0, self.tape.steps - 1)
+
+    def dropout_of(self, index: Tensor) -> Tensor | None:
+        """Dropout of the windows in ``index`` ``[w]``."""
+        return None if self.dropout is None else self.dropout[index]
 
 
 def cut_windows(
@@ -77,6 +84,7 @@ class Rollout(NamedTuple):
         rewards: Rewards.
         alive: 1 where the account lived at the decision.
         survived: 1 where it still lived after the step.
+        drawn: A draw from the critic's distribution of the state after each step, units of reward; None unless asked.
     """
 
     account: Tensor
@@ -88,6 +96,7 @@ class Rollout(NamedTuple):
     rewards: Tensor
     alive: Tensor
     survived: Tensor
+    drawn: Tensor | None = None
 
 
 class SamplingPolicy:
@@ -111,7 +120,7 @@ class SamplingPolicy:
         projected, posterior, noise = inputs
         seen = account_features(account, view, self.parameters)
         hidden = self.head.hidden(projected, seen)
-        logits = masked_logits(self.head.logits(hidden, posterior), legal)
+        logits = masked_logits(self.head.logits(hidden, posterior), self.head.permitted(legal))
         action = sample_actions(logits, noise)
         return decode(action, self.levels), (seen, legal, action, logits, hidden, account.alive)
 
@@ -124,6 +133,8 @@ def collect(
     value_scale: float,
     parameters: TradingParameters,
     generator: torch.Generator,
+    *,
+    draw: bool = False,
 ) -> Rollout:
     """Let ``replicas`` accounts per window trade by sampling.
 
@@ -134,13 +145,15 @@ def collect(
         value_scale: Units of reward per unit of the critic's output.
         parameters: Limits and costs.
         generator: Source of start positions and actions.
+        draw: Whether to draw from the critic's distributions.
 
     Returns:
         The rollout.
     """
     tape = windows.decisions
     steps, count, _, assets = tape.close.shape
-    embedding = network.encoder(windows.features, steps + 1).transpose(0, 1)[:, :, None]  # [S + 1, W, 1, A, D]
+    embedding = network.encoder(windows.features, steps + 1, windows.dropout)  # [W, S + 1, A, D]
+    embedding = embedding.transpose(0, 1)[:, :, None]  # [S + 1, W, 1, A, D]
     projected = network.head.project(embedding, windows.posterior)
     shape = (count, replicas)
     levels = level_tensor(parameters, projected)
@@ -150,7 +163,8 @@ def collect(
     end, (fill, record) = simulate(tape, policy, start, parameters)
 
     seen = account_features(end, look(end, windows.tape.step(-1), parameters), parameters)
-    bootstrap = network.head.value(network.head.hidden(projected[-1], seen)) * value_scale
+    behind = network.head.hidden(projected[-1], seen)
+    bootstrap = network.head.value(behind) * value_scale
     account, legal, action, logits, hidden, alive = record
     values = network.head.value(hidden)
     log_probabilities = normalised(logits)
@@ -167,7 +181,15 @@ def collect(
         rewards=asset_rewards(fill, windows.unit) * alive,
         alive=alive,
         survived=survived[..., None].to(dtype).expand_as(values),
+        drawn=_drawn(network.head, torch.cat([hidden[1:], behind[None]]), generator) * value_scale if draw else None,
     )
+
+
+def _drawn(head: Head, hidden: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw one quantile of each state: ``[...]`` from ``[..., hidden]``."""
+    quantiles = head.quantiles(hidden)
+    chosen = torch.randint(quantiles.shape[-1], quantiles.shape[:-1], generator=generator, device=hidden.device)
+    return quantiles.gather(-1, chosen[..., None])[..., 0]
 
 
 class EnsemblePolicy:
@@ -191,7 +213,7 @@ class EnsemblePolicy:
         total = torch.zeros((), dtype=seen.dtype, device=seen.device)
         for head, projected in zip(self.heads, inputs[1:], strict=True):
             logits = head.logits(head.hidden(projected, seen), inputs[0])
-            total = total + masked_log_probabilities(logits, legal).exp()
+            total = total + masked_log_probabilities(logits, head.permitted(legal)).exp()
         return total / len(self.heads)
 
     def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:

@@ -64,6 +64,31 @@ def judge(
     return net_returns(fill)[..., 0].transpose(0, 1).flatten()
 
 
+def judge_parts(
+    networks: Sequence[PolicyNetwork],
+    market: MarketTensors,
+    parts: Sequence[Sequence[Segment]],
+    context: int,
+    parameters: TradingParameters,
+) -> list[Tensor]:
+    """Net simple returns per bar of each part's rows, all walked in one batch.
+
+    Args:
+        networks: Members.
+        market: The market, on the members' device.
+        parts: Groups of segments, such as train rows and validation rows.
+        context: Bars that an embedding needs before its own.
+        parameters: Limits and costs.
+
+    Returns:
+        ``[bars]`` per part as of ``judge``; all chunks are as long as the part with the shortest ones wants them.
+    """
+    length = min(chunk_length(part) for part in parts)
+    segments = [segment for part in parts for segment in part]
+    returns = judge(networks, market, segments, length, context, parameters)
+    return list(torch.split(returns, [len(chunk_starts(part, length)) * length for part in parts]))
+
+
 def scores(
     networks: Sequence[PolicyNetwork],
     market: MarketTensors,
@@ -82,8 +107,5 @@ def scores(
         parameters: Limits and costs.
         periods_per_year: Bars per year.
     """
-    length = min(chunk_length(part) for part in parts)
-    segments = [segment for part in parts for segment in part]
-    returns = judge(networks, market, segments, length, context, parameters)
-    counts = [len(chunk_starts(part, length)) * length for part in parts]
-    return [float(sharpe_ratio(part, periods_per_year)) for part in torch.split(returns, counts)]
+    judged = judge_parts(networks, market, parts, context, parameters)
+    return [float(sharpe_ratio(returns, periods_per_year)) for returns in judged]

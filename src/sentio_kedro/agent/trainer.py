@@ -7,27 +7,40 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.all_action import evaluate_grid, grid_loss, position_grid
-from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
+from sentio_kedro.agent.all_action import grid_loss, position_grid
+from sentio_kedro.agent.averaging import averaged_weights, with_weights
+from sentio_kedro.agent.grid_values import evaluate_grid
+from sentio_kedro.agent.losses import adapted_coefficient
+from sentio_kedro.agent.member import (
+    ACTION_STREAM,
+    PATH_STREAM,
+    AgentParameters,
+    Curve,
+    Member,
+    MemberKey,
+    new_member,
+    restore,
+    snapshot,
+    torch_generator,
+)
+from sentio_kedro.agent.networks import draw_dropout, receptive_field
 from sentio_kedro.agent.paths import PathSampler, TrainingSet, member_segments
+from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows, collect
 from sentio_kedro.agent.selection import scores
-from sentio_kedro.agent.update import UpdateReport, minibatch_loss, targets, update, value_scale
-from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.agent.tail import log_growth, shortfall_beyond
+from sentio_kedro.agent.update import Coefficients, UpdateReport, minibatch_loss, targets, update, value_scale
+from sentio_kedro.config import StoppingParameters, TrainingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 
 logger = logging.getLogger(__name__)
-
-Curve = list[dict[str, float]]
-ACTION_STREAM, PATH_STREAM, WEIGHT_STREAM = 0, 1, 2
 
 
 class Progress(Protocol):
@@ -54,53 +67,6 @@ class CheckpointStore(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class MemberKey:
-    """Which member of which agent: all its random draws are keyed by this."""
-
-    fold: int
-    seed: int
-    member: int
-
-    def __str__(self) -> str:
-        """Name the member, for checkpoints and progress."""
-        return f"fold_{self.fold}-seed_{self.seed}-member_{self.member}"
-
-    def stream(self, root: int, stream: int, update: int = 0) -> np.random.SeedSequence:
-        """Seed of one stream of draws at one update."""
-        return np.random.SeedSequence([root, self.fold, self.seed, self.member, stream, update])
-
-
-@dataclass(frozen=True)
-class AgentParameters:
-    """The sections that shape an agent."""
-
-    network: NetworkParameters
-    training: TrainingParameters
-    trading: TradingParameters
-
-
-@dataclass
-class Member:
-    """One member while it learns.
-
-    Attributes:
-        network: Current weights.
-        optimiser: Adam over them.
-        done: Updates done.
-        best: Weights with the best validation score so far.
-        best_score: That score, annualised net Sharpe ratio.
-        curve: One row per update.
-    """
-
-    network: PolicyNetwork
-    optimiser: torch.optim.Adam
-    done: int = 0
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_score: float = -math.inf
-    curve: Curve = field(default_factory=list)
-
-
 def choose_device(wish: str) -> torch.device:
     """Resolve ``auto``; refuse ``cuda`` where there is none.
 
@@ -110,11 +76,6 @@ def choose_device(wish: str) -> torch.device:
     if wish == "cuda" and not torch.cuda.is_available():
         raise ValueError("`training.device` is cuda, but torch finds no usable GPU; set it to auto or cpu.")
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def network_shape(study: TrainingSet, trading: TradingParameters) -> NetworkShape:
-    """Sizes of a fold's networks."""
-    return NetworkShape(study.features.shape[2], len(study.bars.symbols), study.regimes.states, 1 + len(trading.levels))
 
 
 def steps_per_update(parameters: AgentParameters) -> int:
@@ -130,24 +91,19 @@ def count_updates(parameters: AgentParameters) -> int:
 
 
 def learning_rate(training: TrainingParameters, update_index: int, updates: int) -> float:
-    """Cosine schedule from the peak to a twentieth of it."""
-    return training.learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + math.cos(math.pi * update_index / updates)))
+    """Learning rate of an update: from the peak to a twentieth of it along a cosine or a line, or the peak."""
+    if training.schedule == "constant":
+        return training.learning_rate
+    part = update_index / updates
+    fall = 0.5 * (1.0 + math.cos(math.pi * part)) if training.schedule == "cosine" else 1.0 - part
+    return training.learning_rate * (0.05 + 0.95 * fall)
 
 
-def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
-    """Make a torch generator from a numpy seed sequence."""
-    return torch.Generator(device).manual_seed(int(seed.generate_state(2, np.uint32).astype(np.uint64)[0]))
-
-
-def new_member(study: TrainingSet, key: MemberKey, parameters: AgentParameters, device: torch.device) -> Member:
-    """Build an untrained member whose weights depend on its key, with the fold's scaler frozen inside."""
-    generator = torch_generator(key.stream(parameters.training.seed, WEIGHT_STREAM), torch.device("cpu"))
-    network = build_network(parameters.network, network_shape(study, parameters.trading), generator)
-    mean, deviation = study.scaler()
-    network.encoder.set_scaler(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
-    network.to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=parameters.training.learning_rate, eps=1e-5, fused=True)
-    return Member(network, optimiser)
+def entropy_coefficient(training: TrainingParameters, update_index: int, updates: int) -> float:
+    """Coefficient of the entropy bonus of an update: constant, or in a straight line to its floor at the last one."""
+    if training.least_entropy is None:
+        return training.entropy
+    return training.entropy + (training.least_entropy - training.entropy) * update_index / max(1, updates - 1)
 
 
 def train_member(
@@ -175,7 +131,7 @@ def train_member(
     member = new_member(study, key, parameters, device)
     restore(member, store.load(str(key)))
     updates = count_updates(parameters)
-    if member.done >= updates:
+    if member.done >= updates or converged(member.curve, training.stopping):
         progress.update(key, updates, updates, member.curve[-1])
         return member
     context = receptive_field(parameters.network) - 1
@@ -186,15 +142,31 @@ def train_member(
         began = time.perf_counter()
         row = _one_update(member, sampler, key, index, updates, parameters)
         member.done = index + 1
+        if training.averaging:
+            weights = member.network.state_dict()
+            member.average = averaged_weights(member.average, weights, training.averaging, member.done)
         row["steps"] = float(member.done * steps_per_update(parameters))
         row["steps_per_second"] = row["steps"] / member.done / (time.perf_counter() - began)
         if member.done in judged:
             row |= _validate(member, study, market, context, parameters)
         member.curve.append(row)
-        if member.done == updates or member.done % training.checkpoint_updates == 0:
+        early = member.done < updates and converged(member.curve, training.stopping)
+        if early or member.done == updates or member.done % training.checkpoint_updates == 0:
             store.save(str(key), *snapshot(member))
-        progress.update(key, member.done, updates, row)
+        progress.update(key, updates if early else member.done, updates, row)
+        if early:
+            logger.info("%s stops at update %d of %d: validation no longer gains", key, member.done, updates)
+            break
     return member
+
+
+def converged(curve: Curve, stopping: StoppingParameters) -> bool:
+    """Whether the last ``patience`` validations of a curve brought no better score."""
+    best, stale = -math.inf, 0
+    for score in (row["validation_sharpe"] for row in curve if "validation_sharpe" in row):
+        better = score > best + stopping.margin
+        best, stale = (score, 0) if better else (best, stale + 1)
+    return stopping.patience is not None and stale >= stopping.patience
 
 
 def _one_update(
@@ -203,13 +175,27 @@ def _one_update(
     training = parameters.training
     for group in member.optimiser.param_groups:
         group["lr"] = learning_rate(training, index, updates)
+    coefficients = Coefficients(
+        entropy=member.penalty.new_tensor(entropy_coefficient(training, index, updates)), divergence=member.penalty
+    )
     generator = torch_generator(key.stream(training.seed, ACTION_STREAM, index), sampler.device)
+    phases = Phases(sampler.device)
     windows = sampler.draw(np.random.default_rng(key.stream(training.seed, PATH_STREAM, index)))
+    drop = draw_dropout(parameters.network, training.windows, generator, windows.features)
+    windows = windows._replace(dropout=drop)
+    phases.end("paths")
     learn = learn_from_all_actions if training.advantages == "all_action" else learn_from_samples
-    report, reward = learn(member, windows, parameters, generator)
-    row = {name: float(value) for name, value in report._asdict().items()}
-    row |= {"update": float(index + 1), "reward": float(reward)}
-    broken = sorted(name for name, value in row.items() if not math.isfinite(value))
+    learned = learn(member, windows, parameters, coefficients, generator, phases)
+    member.penalty = adapted_coefficient(member.penalty, learned.report.kl, training.divergence)
+    row = {name: float(value) for name, value in learned.report._asdict().items()}
+    row |= {"update": float(index + 1), "reward": float(learned.reward)} | phases.row()
+    if training.divergence.coefficient:
+        row["divergence_coefficient"] = float(coefficients.divergence)
+    if learned.outcomes is not None and training.tail.limit is not None:
+        member.tail.observe(learned.outcomes)
+        price = member.tail.price()
+        row |= {"episode_tail": math.nan if price is None else float(price.tail), "tail_price": float(member.tail.dual)}
+    broken = sorted(name for name, value in row.items() if not math.isfinite(value) and name != "episode_tail")
     if broken:
         raise FloatingPointError(
             f"{key}: {', '.join(broken)} of update {index + 1} are not finite. The last checkpoint is untouched; lower "
@@ -218,52 +204,82 @@ def _one_update(
     return row
 
 
-def learn_from_samples(
-    member: Member, windows: Windows, parameters: AgentParameters, generator: torch.Generator
-) -> tuple[UpdateReport, Tensor]:
-    """Walk R sampling accounts along each window, then learn from their advantages.
+class Learned(NamedTuple):
+    """What one update did.
 
-    Returns:
-        The report and the mean reward.
+    Attributes:
+        report: Means of its terms.
+        reward: Mean reward under the policy before it.
+        outcomes: Log returns of the episodes that were played; None where none was.
     """
+
+    report: UpdateReport
+    reward: Tensor
+    outcomes: Tensor | None
+
+
+def learn_from_samples(
+    member: Member,
+    windows: Windows,
+    parameters: AgentParameters,
+    coefficients: Coefficients,
+    generator: torch.Generator,
+    phases: Phases,
+) -> Learned:
+    """Walk R sampling accounts along each window, then learn from their advantages."""
     network, training = member.network, parameters.training
-    scale = value_scale(training.gamma)
-    rollout = collect(network, windows, training.replicas, scale, parameters.trading, generator)
-    learned = targets(rollout, training)
+    scale, distribution = value_scale(training.gamma), training.critic_target == "distribution"
+    rollout = collect(network, windows, training.replicas, scale, parameters.trading, generator, draw=distribution)
+    phases.end("rollout")
+    outcomes = log_growth((rollout.rewards * windows.unit).sum(-1)).sum(0)  # [W, R]
+    price, charge = member.tail.price(), None
+    if price is not None:
+        shortfall = shortfall_beyond(price.threshold, outcomes)[None, ..., None]
+        charge = (price.dual / training.tail.alpha * shortfall / windows.unit).expand_as(rollout.rewards)
+    learned = targets(rollout, training, generator, charge)
+    phases.end("advantages")
 
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return minibatch_loss(network, windows, rollout, learned, index, training)
+        return minibatch_loss(network, windows, rollout, learned, index, training, coefficients)
 
-    return update(network, member.optimiser, loss, training.windows, training, generator), rollout.rewards.mean()
+    report = update(network, member.optimiser, loss, training.windows, training, generator)
+    phases.end("update")
+    return Learned(report, rollout.rewards.mean(), outcomes)
 
 
 def learn_from_all_actions(
-    member: Member, windows: Windows, parameters: AgentParameters, generator: torch.Generator
-) -> tuple[UpdateReport, Tensor]:
-    """Stand accounts on every position of each window, then learn from all their actions.
-
-    Returns:
-        The report and the mean reward under the policy.
-    """
+    member: Member,
+    windows: Windows,
+    parameters: AgentParameters,
+    coefficients: Coefficients,
+    generator: torch.Generator,
+    phases: Phases,
+) -> Learned:
+    """Stand accounts on every position of each window, then learn from all their actions."""
     network, training = member.network, parameters.training
     grid = position_grid(windows, parameters.trading, generator)
-    learned = evaluate_grid(network, windows, grid, training.gamma)
+    phases.end("rollout")
+    learned = evaluate_grid(network, windows, grid, training, generator, member.tail.price())
     reward = (learned.log_probabilities.exp() * grid.rewards).sum(-1).mean()
+    phases.end("advantages")
 
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return grid_loss(network, windows, grid, learned, index, training)
+        return grid_loss(network, windows, grid, learned, index, training, coefficients)
 
-    return update(network, member.optimiser, loss, training.windows, training, generator), reward
+    report = update(network, member.optimiser, loss, training.windows, training, generator)
+    phases.end("update")
+    return Learned(report, reward, learned.outcomes)
 
 
 def _validate(
     member: Member, study: TrainingSet, market: MarketTensors, context: int, parameters: AgentParameters
 ) -> dict[str, float]:
     rows = (recent_train(study), study.fold.validation)
-    train, validation = scores([member.network], market, rows, context, parameters.trading, study.periods_per_year)
+    judged = with_weights(member.network, member.average) if member.average else member.network
+    train, validation = scores([judged], market, rows, context, parameters.trading, study.periods_per_year)
     if validation > member.best_score:
         member.best_score = validation
-        member.best = copy.deepcopy(member.network.state_dict())
+        member.best = copy.deepcopy(judged.state_dict())
     return {"validation_sharpe": validation, "train_sharpe": train}
 
 
@@ -272,34 +288,3 @@ def recent_train(study: TrainingSet) -> list[Segment]:
     wanted = sum(part.stop - part.start for part in study.fold.validation)
     last = study.fold.train[-1]
     return [Segment(max(last.start, last.stop - wanted), last.stop)]
-
-
-def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Flatten a member into tensors and JSON-able state."""
-    tensors = {f"network.{name}": value for name, value in member.network.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in member.best.items()}
-    for position, moments in member.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
-    return tensors, {"done": member.done, "best_score": member.best_score, "curve": member.curve}
-
-
-def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
-    """Continue from ``snapshot``'s result; None leaves the member as it is."""
-    if saved is None:
-        return
-    tensors, state = saved
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = value
-    member.network.load_state_dict(parts["network"])
-    device = next(member.network.parameters()).device
-    member.best = {name: value.to(device) for name, value in parts["best"].items()}
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["optimiser"].items():
-        position, _, moment = name.partition(".")
-        moments.setdefault(int(position), {})[moment] = value
-    groups = member.optimiser.state_dict()["param_groups"]
-    member.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-    member.done, member.best_score, member.curve = int(state["done"]), float(state["best_score"]), state["curve"]
-    logger.info("Continuing at update %d", member.done)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.advantages import generalised_advantages, leave_one_out
+from sentio_kedro.agent.advantages import (
+    generalised_advantages,
+    joint_credit,
+    leave_one_out,
+    n_step_advantages,
+    sampled_returns,
+)
 from sentio_kedro.agent.distributions import divergence, entropy, masked_log_probabilities
-from sentio_kedro.agent.losses import clipped_surrogate, quantile_huber
+from sentio_kedro.agent.losses import clipped_surrogate, critic_loss
 from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.rewards import shaped_rewards
 from sentio_kedro.agent.rollout import Rollout, Windows
+from sentio_kedro.agent.trust_region import TrustRegion
 from sentio_kedro.config import TrainingParameters
 
 REPLICAS = 2  # dimension of the replicas in [S, W, R, A]
-KAPPA = 0.02  # width of the Huber loss, in units of the critic's output
 
 
 class Targets(NamedTuple):
@@ -41,15 +48,58 @@ def value_scale(gamma: float) -> float:
     return float((1.0 - gamma * gamma) ** -0.5)
 
 
-def targets(rollout: Rollout, parameters: TrainingParameters) -> Targets:
-    """Estimate advantages, with the market-path baseline if wanted, and the critic's targets."""
-    advantages = generalised_advantages(
-        rollout.rewards, rollout.values, rollout.bootstrap, rollout.survived, parameters.gamma, parameters.gae_lambda
-    )
-    returns = (advantages + rollout.values) / value_scale(parameters.gamma)
+class Coefficients(NamedTuple):
+    """Weights of the terms that change from update to update, 0-d tensors.
+
+    Attributes:
+        entropy: Of the entropy bonus.
+        divergence: Of the divergence penalty.
+    """
+
+    entropy: Tensor
+    divergence: Tensor
+
+    @classmethod
+    def first(cls, parameters: TrainingParameters, like: Tensor) -> Coefficients:
+        """Weights at the start of training, on the device and in the dtype of ``like``."""
+        return cls(like.new_tensor(parameters.entropy), like.new_tensor(parameters.divergence.coefficient))
+
+
+def targets(
+    rollout: Rollout,
+    parameters: TrainingParameters,
+    generator: torch.Generator | None = None,
+    charge: Tensor | None = None,
+) -> Targets:
+    """Estimate advantages, with the market-path baseline if wanted, and the critic's targets.
+
+    Args:
+        rollout: What happened.
+        parameters: How rewards are shaped, credited and discounted.
+        generator: Source of the draws that ``critic_target: distribution`` needs.
+        charge: ``[S, W, R, A]`` what each decision is charged for the tail, units of reward; None is nothing.
+    """
+    rewards = shaped_rewards(rollout.rewards, parameters.reward) * rollout.alive
+    path = (rewards, rollout.values, rollout.bootstrap, rollout.survived, parameters.gamma)
+    if parameters.n_steps is None:
+        advantages = generalised_advantages(*path, parameters.gae_lambda)
+    else:
+        advantages = n_step_advantages(*path, parameters.n_steps)
+    returns = advantages + rollout.values
+    if parameters.critic_target == "distribution":
+        if rollout.drawn is None:
+            raise ValueError(
+                "`rollout.drawn` must hold draws of the critic for `critic_target: distribution`, was None."
+            )
+        stops = torch.rand(rewards.shape, generator=generator, device=rewards.device) >= parameters.gae_lambda
+        returns = sampled_returns(rewards, rollout.drawn, stops, rollout.survived, parameters.gamma)
+    if parameters.credit == "joint":
+        advantages = joint_credit(advantages)
     if parameters.path_baseline:
         advantages = leave_one_out(advantages, rollout.alive, REPLICAS)
-    return Targets(advantages, returns)
+    if charge is not None:
+        advantages = advantages - leave_one_out(charge, rollout.alive, REPLICAS)
+    return Targets(advantages, returns / value_scale(parameters.gamma))
 
 
 def minibatch_loss(
@@ -59,34 +109,52 @@ def minibatch_loss(
     learned: Targets,
     index: Tensor,
     parameters: TrainingParameters,
+    coefficients: Coefficients | None = None,
 ) -> tuple[Tensor, UpdateReport]:
     """Judge the windows ``index`` under the current weights.
 
-    The bars are encoded again, with gradient; each embedding serves every replica of its window.
+    The bars are encoded again, with gradient; each embedding serves every replica of its window. The objective is that
+    of proximal policy optimisation (Schulman et al., arXiv 1707.06347, equation 9) with the divergence penalty of its
+    equation 8 beside the clip.
 
     Returns:
         The loss, and its parts.
     """
     steps = rollout.rewards.shape[0]
-    embedding = network.encoder(windows.features[index, :-1], steps).transpose(0, 1)[:, :, None]
+    embedding = network.encoder(windows.features[index, :-1], steps, windows.dropout_of(index))
+    embedding = embedding.transpose(0, 1)[:, :, None]
     posterior = windows.posterior[:-1, index]
     projected = network.head.project(embedding, posterior)
     hidden = network.head.hidden(projected, rollout.account[:, index])
-    new = masked_log_probabilities(network.head.logits(hidden, posterior), rollout.legal[:, index])
+    permitted = network.head.permitted(rollout.legal[:, index])
+    new = masked_log_probabilities(network.head.logits(hidden, posterior), permitted)
     old = rollout.log_probabilities[:, index]
     taken = rollout.action[:, index, ..., None]
     log_ratio = (new - old).gather(-1, taken)[..., 0]
+    kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
+    if parameters.ratio == "joint":
+        log_ratio, kl = log_ratio.sum(-1, keepdim=True).expand_as(kl), kl.sum(-1, keepdim=True).expand_as(kl)
 
     alive = rollout.alive[:, index]
     count = alive.sum().clamp_min(1.0)
     policy_loss = (clipped_surrogate(log_ratio, learned.advantages[:, index], parameters.clip) * alive).sum() / count
-    value_loss = (
-        quantile_huber(network.head.quantiles(hidden), learned.returns[:, index], KAPPA) * alive
-    ).sum() / count
-    bonus = (entropy(new) * alive).sum() / count
-    loss = policy_loss + parameters.value * value_loss - parameters.entropy * bonus
-    kl = (divergence(old, new.detach()) * alive).sum() / count
-    return loss, UpdateReport(policy_loss.detach(), value_loss.detach(), bonus.detach(), kl, kl)
+    value_loss = (critic_loss(network.head.quantiles(hidden), learned.returns[:, index]) * alive).sum() / count
+    terms = policy_loss, value_loss, (entropy(new) * alive).sum() / count, (kl * alive).sum() / count
+    return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))
+
+
+def weighted_loss(
+    policy_loss: Tensor,
+    value_loss: Tensor,
+    bonus: Tensor,
+    kl: Tensor,
+    parameters: TrainingParameters,
+    coefficients: Coefficients,
+) -> tuple[Tensor, UpdateReport]:
+    """Add up the terms of the objective, each 0-d."""
+    loss = policy_loss + parameters.value * value_loss - coefficients.entropy * bonus + coefficients.divergence * kl
+    terms = (policy_loss, value_loss, bonus, kl, torch.zeros_like(loss))  # the gradient is not known yet
+    return loss, UpdateReport(*(term.detach() for term in terms))
 
 
 def update(
@@ -99,26 +167,48 @@ def update(
 ) -> UpdateReport:
     """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
 
+    A minibatch may be judged in parts whose gradients add up. With a trust region the update ends early where a step
+    has led the policy beyond it.
+
     Args:
         network: The member.
         optimiser: Over its weights.
         loss_of: Loss and its parts of the windows in an index ``[w]``.
         windows: Number of windows W.
-        parameters: Passes, minibatches and largest gradient.
+        parameters: Passes, minibatches, largest gradient, trust region.
         generator: Source of the order, on the network's device.
 
     Returns:
         Means over the last pass.
     """
+    region = TrustRegion(network, optimiser, parameters.divergence)
     reports: list[UpdateReport] = []
-    for epoch in range(parameters.epochs):
+    for _ in range(parameters.epochs):
+        passed: list[UpdateReport] = []
         order = torch.randperm(windows, generator=generator, device=generator.device)
         for index in order.chunk(parameters.minibatches):
-            loss, report = loss_of(index)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            report = _accumulate(loss_of, index, parameters.accumulation)
+            if region.left(report.kl, index, loss_of):
+                return _mean(passed or reports or [report])
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_norm)
+            region.remember()
             optimiser.step()
-            if epoch == parameters.epochs - 1:
-                reports.append(report._replace(gradient_norm=norm.detach()))
+            passed.append(report._replace(gradient_norm=norm.detach()))
+        reports = passed
+    region.close(torch.arange(windows, device=generator.device), loss_of)
+    return _mean(reports)
+
+
+def _accumulate(loss_of: Callable[[Tensor], tuple[Tensor, UpdateReport]], index: Tensor, parts: int) -> UpdateReport:
+    """Add up the gradients of a minibatch's parts, and average what they report."""
+    reports = []
+    for part in index.chunk(parts):
+        loss, report = loss_of(part)
+        (loss / parts).backward()  # type: ignore[no-untyped-call]
+        reports.append(report)
+    return _mean(reports)
+
+
+def _mean(reports: Sequence[UpdateReport]) -> UpdateReport:
     return UpdateReport(*(torch.stack(column).mean() for column in zip(*reports, strict=True)))

@@ -11,7 +11,7 @@ from sentio_kedro.config.evaluation import (
     RobustnessParameters,
     SignalParameters,
 )
-from sentio_kedro.config.generalisation import ResamplingParameters
+from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
 from sentio_kedro.config.market import (
     CrossValidationParameters,
     FeatureColumn,
@@ -21,6 +21,8 @@ from sentio_kedro.config.market import (
     RegimeParameters,
 )
 from sentio_kedro.config.network import NetworkParameters
+from sentio_kedro.config.objective import DivergenceParameters, RewardParameters, StoppingParameters, TailParameters
+from sentio_kedro.config.search import SearchParameters, SearchRange
 from sentio_kedro.config.trading import (
     CarryParameters,
     CostParameters,
@@ -32,10 +34,12 @@ from sentio_kedro.config.trading import (
 from sentio_kedro.config.training import TrainingParameters
 
 __all__ = [
+    "AbstentionParameters",
     "BacktestParameters",
     "CarryParameters",
     "CostParameters",
     "CrossValidationParameters",
+    "DivergenceParameters",
     "FeatureColumn",
     "FeatureParameters",
     "IndicatorName",
@@ -47,8 +51,13 @@ __all__ = [
     "RegimeParameters",
     "ReportingParameters",
     "ResamplingParameters",
+    "RewardParameters",
     "RobustnessParameters",
+    "SearchParameters",
+    "SearchRange",
     "SignalParameters",
+    "StoppingParameters",
+    "TailParameters",
     "TradingParameters",
     "TrainingParameters",
 ]

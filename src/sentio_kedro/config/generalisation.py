@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sentio_kedro.config.fields import parameters
+from sentio_kedro.config.fields import NonNegative, parameters
 
 
 @parameters
@@ -16,7 +16,25 @@ class ResamplingParameters:
     Attributes:
         block_bars: Mean length of the blocks of consecutive train bars that a path is made of; 0 replays the history.
         random_signs: Mirror each block in log price with probability one half. Forgets drift and even signals.
+        mirrored: Mirror each whole path in log price with probability one half. Forgets drift and even signals, but a
+            path keeps its direction from block to block.
+        noise: Standard deviation of the noise that is added to a path's log returns, as a share of the bar's own
+            trailing volatility; 0 is off.
     """
 
     block_bars: Annotated[int, Field(ge=0)] = 128
     random_signs: bool = True
+    mirrored: bool = False
+    noise: NonNegative = 0.0
+
+
+@parameters
+class AbstentionParameters:
+    """When an agent stays out of the market because nothing shows that it has found anything.
+
+    Attributes:
+        threshold: The agent trades only if the t statistic of its mean net return per bar on the validation rows is
+            above this; else it stays flat everywhere. Null is off.
+    """
+
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None

@@ -2,40 +2,78 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import Count, parameters
+from sentio_kedro.config.variants import VariantName, with_variant
+
+LEAST_QUANTILES = 3  # fewer tell nothing of the tails; one is a critic that knows the mean alone
 
 
 @parameters
 class NetworkParameters:
-    """Size of the policy network.
+    """Size and parts of the policy network.
 
     Attributes:
+        variant: Learner to start from: ``standard`` chooses without a mask and has a critic of one value, ``maskable``
+            has the mask, ``enhanced`` is what is written here; other keys override it.
+        encoder: ``transformer`` reads the last bars; ``mlp`` is its control and reads the present bar's features alone,
+            without convolution and attention.
         width: Width D of the market embedding.
-        layers: Attention layers L.
+        layers: Layers L of the encoder.
         heads: Attention heads; must divide ``width`` into even parts (rotary positions turn pairs).
         window: Bars W that one attention layer sees, the current one included.
+        positions: How attention knows how long ago a bar was: ``rotary`` turns queries and keys; ``learned`` adds one
+            bias per head and lag to the scores.
         convolution: Taps k of the causal convolution before the attention.
+        asset_attention: Whether assets hear of each other at each bar.
         hidden: Width of the account head.
-        quantiles: Quantiles of the critic.
+        regime_experts: One policy per regime, mixed by the regimes' probabilities; off is one policy, whose head is
+            widened to as many parameters.
+        quantiles: Quantiles of the critic: 1 (the value alone) or at least 3.
+        masked: Whether the policy chooses among legal actions only. Off, it may choose any action of an asset that can
+            be traded; limits then cut its orders.
+        dropout: Share of the channels that each layer leaves unchanged in a training window; 0 is off.
+        checkpoint_layers: Keep only the inputs of layers for the gradient and compute the rest again, which saves
+            memory and costs time.
     """
 
+    variant: VariantName = "enhanced"
+    encoder: Literal["transformer", "mlp"] = "transformer"
     width: Annotated[int, Field(ge=4)] = 16
     layers: Count = 1
     heads: Count = 2
     window: Annotated[int, Field(ge=2)] = 16
+    positions: Literal["rotary", "learned"] = "rotary"
     convolution: Count = 4
+    asset_attention: bool = True
     hidden: Annotated[int, Field(ge=4)] = 32
-    quantiles: Annotated[int, Field(ge=3)] = 51
+    regime_experts: bool = True
+    quantiles: Count = 51
+    masked: bool = True
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    checkpoint_layers: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_variant(cls, given: Any) -> Any:
+        return with_variant("network", given)
 
     @model_validator(mode="after")
-    def _heads_divide_width(self) -> NetworkParameters:
+    def _parts_fit_each_other(self) -> NetworkParameters:
+        problems = []
         if self.width % (2 * self.heads):
-            raise ValueError(
+            problems.append(
                 f"`network.width` must be a multiple of 2 x `network.heads` = {2 * self.heads}, was {self.width}; "
                 f"try {2 * self.heads * max(1, round(self.width / (2 * self.heads)))}."
             )
+        if 1 < self.quantiles < LEAST_QUANTILES:
+            problems.append(
+                f"`network.quantiles` must be 1 (the value alone) or at least {LEAST_QUANTILES}, was {self.quantiles}; "
+                "set it to 1 or raise it."
+            )
+        if problems:
+            raise ValueError(" ".join(problems))
         return self

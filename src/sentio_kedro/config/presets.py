@@ -36,11 +36,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 def with_preset(given: dict[str, Any]) -> dict[str, Any]:
     """Put the keys of ``given`` over those of its preset; sections that are objects already are taken whole."""
     preset = PRESETS.get(str(given.get("preset", "proportional")), {})
-    return _merged(copy.deepcopy(preset), given)
+    return merged(copy.deepcopy(preset), given)
 
 
-def _merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Put ``above`` over ``below``, section by section; ``below`` is changed."""
     for key, value in above.items():
         known = below.get(key)
-        below[key] = _merged(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
+        below[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
     return below

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, parameters
-from sentio_kedro.config.generalisation import ResamplingParameters
+from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
+from sentio_kedro.config.objective import DivergenceParameters, RewardParameters, StoppingParameters, TailParameters
+from sentio_kedro.config.variants import VariantName, with_variant
 
 
 @parameters
@@ -15,6 +17,8 @@ class TrainingParameters:
     """Proximal policy optimisation.
 
     Attributes:
+        variant: Learner to start from: ``standard`` and ``maskable`` are plain proximal policy optimisation,
+            ``enhanced`` is what is written here; other keys override it. Set ``network.variant`` alike.
         seeds: Independent agents per fold; headline figures are the median over them.
         members: Networks whose legal probabilities one agent averages; each misses another part of the train rows.
         total_steps: Environment steps per member (account-bars, all replicas counted).
@@ -22,19 +26,34 @@ class TrainingParameters:
         replicas: Accounts that trade each window when actions are sampled, differing only in their actions.
         episode_bars: Decisions of one window and episode.
         advantages: ``all_action`` values every action of every position along the path; ``sampled`` lets R accounts
-            act and estimates with GAE.
+            act and estimates from what they earned.
         gamma: Discount per bar.
         gae_lambda: Lambda of generalised advantage estimation (sampled).
+        n_steps: Sum rewards over this many bars and bootstrap, in place of GAE; null is GAE (sampled).
+        ratio: Clip and measure divergence for each asset alone, or for all assets of a decision together.
+        credit: Credit each asset with its own profit, or each with that of all (sampled).
+        critic_target: What the quantiles of the critic learn: the ``mean`` that the policy expects, or the
+            ``distribution`` of what one account earns.
+        reward: What a step pays.
         path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
-        learning_rate: Peak of the cosine schedule.
+        learning_rate: Largest learning rate.
+        schedule: How the learning rate falls to a twentieth: ``cosine``, ``linear``, or ``constant``.
+        weight_decay: Decoupled weight decay.
         epochs: Passes over a rollout.
         minibatches: Minibatches per pass; each holds whole windows.
+        accumulation: Parts that a minibatch is judged in, one after the other, to save memory.
         clip: Clip range of the probability ratio.
         entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility).
+        least_entropy: Coefficient that ``entropy`` falls to in a straight line by the last update; null keeps it.
+        divergence: How far an update may move the policy.
+        tail: How bad the worst episodes may be.
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
+        abstention: When an agent stays flat for want of evidence.
+        averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
         validations: Times that the policy is judged on validation rows; the best is kept.
+        stopping: When training ends early.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
         workers: Agents trained at once; null takes one per core on a CPU and one on a GPU.
@@ -42,6 +61,7 @@ class TrainingParameters:
         seed: Root of all random generators.
     """
 
+    variant: VariantName = "enhanced"
     seeds: Count = 2
     members: Count = 2
     total_steps: Count = 200_000
@@ -51,24 +71,43 @@ class TrainingParameters:
     advantages: Literal["all_action", "sampled"] = "all_action"
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
     gae_lambda: Fraction = 0.9
+    n_steps: Count | None = None
+    ratio: Literal["per_asset", "joint"] = "per_asset"
+    credit: Literal["per_asset", "joint"] = "per_asset"
+    critic_target: Literal["mean", "distribution"] = "mean"
+    reward: RewardParameters = Field(default_factory=RewardParameters)
     path_baseline: bool = True
     learning_rate: Positive = 8e-3
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: NonNegative = 0.0
     epochs: Count = 1
     minibatches: Count = 4
+    accumulation: Count = 1
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     entropy: NonNegative = 0.3
+    least_entropy: NonNegative | None = None
+    divergence: DivergenceParameters = Field(default_factory=DivergenceParameters)
+    tail: TailParameters = Field(default_factory=TailParameters)
     value: NonNegative = 0.5
     gradient_norm: Positive = 1.0
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
+    abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
+    averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     validations: Count = 5
+    stopping: StoppingParameters = Field(default_factory=StoppingParameters)
     checkpoint_updates: Count = 20
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: Count | None = None
     threads: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_variant(cls, given: Any) -> Any:
+        return with_variant("training", given)
+
     @model_validator(mode="after")
-    def _minibatches_hold_whole_windows(self) -> TrainingParameters:
+    def _parts_fit_each_other(self) -> TrainingParameters:
         problems = []
         if self.windows % self.minibatches:
             problems.append(
@@ -79,6 +118,26 @@ class TrainingParameters:
             problems.append(
                 "`training.path_baseline` needs `training.replicas` of at least 2 (the others are the baseline), was "
                 f"{self.replicas}; raise it or set `training.path_baseline: false`."
+            )
+        if self.windows % (self.minibatches * self.accumulation):
+            problems.append(
+                f"`training.minibatches` x `training.accumulation` must divide `training.windows` = {self.windows}, "
+                f"was {self.minibatches * self.accumulation}."
+            )
+        if self.reward.shape == "differential_sharpe" and self.advantages != "sampled":
+            problems.append(
+                "`training.reward.shape: differential_sharpe` depends on what an account earned before and needs "
+                f"`training.advantages: sampled`, was {self.advantages}."
+            )
+        if self.least_entropy is not None and self.least_entropy > self.entropy:
+            problems.append(
+                f"`training.least_entropy` must be at most `training.entropy` = {self.entropy:g}, was "
+                f"{self.least_entropy:g}."
+            )
+        if self.tail.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
+            problems.append(
+                "`training.tail.limit` with sampled advantages needs `training.replicas` of at least 2 (the others are "
+                f"the baseline), was {self.replicas}."
             )
         if problems:
             raise ValueError(" ".join(problems))

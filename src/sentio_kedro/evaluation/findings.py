@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from sentio_kedro.evaluation.attribution import ledger_net
-from sentio_kedro.evaluation.frames import TARGETS_KEY, RunFrames
+from sentio_kedro.evaluation.frames import SEED_PREFIX, TARGETS_KEY, RunFrames
 from sentio_kedro.evaluation.limits import order_figures
 
 IDENTITY_TOLERANCE = 1e-9
@@ -34,12 +34,15 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
         agent: The agent's figures.
 
     Returns:
-        One sentence per alarm, none if all is well.
+        One sentence per alarm, none if all is well. Folds in which an agent abstained are no reason to distrust it.
     """
     found = []
+    closed = abstentions(frames)
     for name in frames.seeds:
-        account = frames.accounts[frames.accounts["account"] == name]
-        taken = _actions_taken(frames.actions, name)
+        account = _traded_folds(frames.accounts, name, closed[name])
+        taken = _actions_taken(frames.actions, name, closed[name])
+        if account.empty:
+            continue  # it stayed flat by decision, which the verdict tells
         if not (account["turnover"] > 0.0).any():
             found.append(f"{name} never traded: its figures say nothing about skill.")
         elif len(taken) == 1:
@@ -67,6 +70,21 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def abstentions(frames: RunFrames) -> dict[str, set[int]]:
+    """Folds in which each agent abstained, by account; none for agents made before abstention was known."""
+    closed: dict[str, set[int]] = {name: set() for name in frames.seeds}
+    if "abstains" in frames.agent_table.columns:
+        for entry in frames.agent_table[frames.agent_table["abstains"].astype(bool)].to_dict("records"):
+            closed.setdefault(f"{SEED_PREFIX}{int(entry['seed'])}", set()).add(int(entry["fold"]))
+    return closed
+
+
+def _traded_folds(rows: pd.DataFrame, account: str, closed: set[int]) -> pd.DataFrame:
+    """Rows of an account in the folds in which it did not abstain; all rows of a frame that knows no folds."""
+    mine = rows[rows["account"] == account]
+    return mine[~mine["fold"].isin(closed)] if closed and "fold" in mine.columns else mine
+
+
 def _limit_alarms(frames: RunFrames) -> list[str]:
     """Agents whose orders joint limits cut too often, and agents that went bankrupt."""
     found = []
@@ -90,8 +108,8 @@ def _idle_share(account: pd.DataFrame) -> float:
     return float(traded[::-1].argmax() / len(traded))
 
 
-def _actions_taken(actions: pd.DataFrame, account: str) -> list[str]:
-    mine = actions[actions["account"] == account]
+def _actions_taken(actions: pd.DataFrame, account: str, closed: set[int]) -> list[str]:
+    mine = _traded_folds(actions, account, closed)
     totals = mine.groupby("action")["count"].sum()
     return sorted(str(action) for action in totals.index[totals > 0])
 
@@ -114,7 +132,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"{seeds} {earned} {_percent(abs(agent['annual_return']))} a year after all costs, with a worst drawdown of "
         f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {_number(agent['sharpe'])} ({percent} interval "
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
-        _luck(agent) if agent["trades"] else "It never traded: it stayed out, and that says nothing about skill.",
+        *_luck_or_gate(agent, metrics["folds"]),
     ]
     if agent["seeds"] > 1:
         sentences.append(
@@ -131,6 +149,24 @@ def _percent(value: float) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.2f}".replace("-", "\u2212")  # a minus sign, which is as wide as a digit
+
+
+def _luck_or_gate(agent: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how sure the result is, and in how many folds agents abstained."""
+    closed = [entry for entry in folds if entry["abstains"]]
+    luck = _luck(agent) if agent["trades"] else "It never traded: it stayed out, and that says nothing about skill."
+    if not closed:
+        return [luck]
+    known = [entry["evidence"] for entry in closed if entry["evidence"] is not None]
+    span = list(dict.fromkeys(_number(found) for found in (min(known), max(known)))) if known else ["undefined"]
+    reason = (
+        f"the t statistic of the mean net return on the validation rows was {' to '.join(span)}, not above the "
+        f"threshold of {_number(closed[0]['abstention_threshold'])}"
+    )
+    if len(closed) == len(folds):
+        whole = f"The gate closed on all {len(folds)} agents" if len(folds) > 1 else "The gate closed on the agent"
+        return [f"{whole}: {reason}. These figures are those of an account in cash, flat by decision."]
+    return [luck, f"The gate closed on {len(closed)} of {len(folds)} agents, which stayed flat: {reason}."]
 
 
 def _luck(agent: Mapping[str, Any]) -> str:

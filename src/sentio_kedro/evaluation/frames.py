@@ -91,7 +91,8 @@ class RunFrames:
         regime_posteriors: ``timestamp fold state_0 ...``.
         training_curves: One row per update: ``fold seed member update steps_per_second train_sharpe
             validation_sharpe ...``; the Sharpe ratios only where the policy was judged.
-        agent_table: One row per agent: ``fold seed train_sharpe validation_sharpe members``.
+        agent_table: One row per agent: ``fold seed train_sharpe validation_sharpe members``, and if known ``evidence
+            abstention_threshold abstains``.
         masks: ``account fold regime layer forbidden bars``; mean share of the levels that a layer forbids.
         robustness: ``kind value account sharpe annual_return total_return max_drawdown turnover cost_bps``, one row per
             variant and agent; kinds ``cost latency start path break_even``.

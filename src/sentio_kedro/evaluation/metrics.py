@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,11 +50,12 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
         What JSON can hold, None where a figure is undefined: ``agent`` and one entry per name in ``baselines`` (see
         ``account_figures`` and ``limits.order_figures`` for the figures; beside them ``sharpe_low``, ``sharpe_high``,
         ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the rows), ``seeds`` (figures of every agent),
-        ``folds`` (of every agent in every fold), ``comparisons`` (difference of Sharpe ratios to each baseline with its
-        interval), ``median_seed`` (the agent whose ledger and drawdowns stand for all), ``regimes`` (see
-        ``attribution.regime_figures``), ``masks`` (see ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns``
-        (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``), ``targets``, ``alarms``, ``universe``,
-        ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
+        ``folds`` (of every agent in every fold), ``generalisation_gap`` (train less validation Sharpe ratio, mean over
+        ``folds``), ``comparisons`` (difference of Sharpe ratios to each baseline with its interval), ``median_seed``
+        (the agent whose ledger and drawdowns stand for all), ``regimes`` (see ``attribution.regime_figures``),
+        ``masks`` (see ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns`` (see ``drawdowns``),
+        ``robustness`` (see ``stress.stress_figures``), ``targets``, ``alarms``, ``universe``, ``scheme``,
+        ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = {name: account_table(frames, name) for name in LEDGER}
     figures = account_figures(tables, frames.trades, facts.periods_per_year)
@@ -63,6 +64,7 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
     metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], figures)
     metrics["seeds"] = [{"seed": _seed_number(name)} | figures[name] for name in frames.seeds]
     metrics["folds"] = fold_figures(frames, tables, facts.periods_per_year)
+    metrics["generalisation_gap"] = generalisation_gap(metrics["folds"])
     metrics["median_seed"] = _seed_number(median_seed(frames))
     metrics["regimes"] = regime_figures(frames, tables, facts.periods_per_year)
     metrics["masks"] = mask_shares(frames)
@@ -189,14 +191,14 @@ def fold_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
 
     Returns:
         One entry per fold and agent: ``fold``, ``seed``, ``bars``, ``first_timestamp``, ``last_timestamp``,
-        ``train_sharpe``, ``validation_sharpe`` and the figures of ``account_figures``.
+        ``train_sharpe``, ``validation_sharpe``, ``generalisation_gap`` (train less validation), ``evidence`` (t
+        statistic on validation rows), ``abstention_threshold`` (None is off), ``abstains`` (whether the agent stayed
+        flat since its evidence was not above it) and the figures of ``account_figures``.
     """
     times, fold_of_row = row_times(frames), tables["return"].index.get_level_values("fold")
     before = {
-        (int(row["fold"]), int(row["seed"])): {name: float(row[name]) for name in ("train_sharpe", "validation_sharpe")}
-        for row in frames.agent_table.to_dict("records")
+        (int(row["fold"]), int(row["seed"])): _before_the_test(row) for row in frames.agent_table.to_dict("records")
     }
-    unknown = {"train_sharpe": None, "validation_sharpe": None}
     entries: list[Figures] = []
     for number in sorted(set(fold_of_row)):
         part = {name: table[fold_of_row == number] for name, table in tables.items()}
@@ -206,8 +208,23 @@ def fold_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
             seed = _seed_number(name)
             entry: Figures = {"fold": number, "seed": seed, "bars": len(rows)}
             entry |= {"first_timestamp": times[rows[0]], "last_timestamp": times[rows[-1]]}
-            entries.append(entry | before.get((number, seed), unknown) | figures[name])
+            entries.append(entry | before.get((number, seed), _before_the_test({})) | figures[name])
     return entries
+
+
+def _before_the_test(row: Mapping[Any, Any]) -> Figures:
+    """What was known of an agent before its test, None where its row of ``agent_table`` does not say."""
+    names = ("train_sharpe", "validation_sharpe", "evidence", "abstention_threshold")
+    known: Figures = {name: json_ready(row.get(name)) for name in names}
+    train, validation = known["train_sharpe"], known["validation_sharpe"]
+    known["generalisation_gap"] = None if train is None or validation is None else train - validation
+    return known | {"abstains": bool(row.get("abstains", False))}
+
+
+def generalisation_gap(folds: Sequence[Figures]) -> float | None:
+    """Train less validation Sharpe ratio, the mean over folds and seeds; None if no agent's is known."""
+    gaps = [entry["generalisation_gap"] for entry in folds if entry["generalisation_gap"] is not None]
+    return float(np.mean(gaps)) if gaps else None
 
 
 def json_ready(value: object) -> Any:

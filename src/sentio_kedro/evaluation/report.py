@@ -55,6 +55,8 @@ METRIC_ROWS: tuple[tuple[str, str, Kind, str], ...] = (
 FOLD_ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("train_sharpe", "Train Sharpe", "number"),
     ("validation_sharpe", "Validation Sharpe", "number"),
+    ("generalisation_gap", "Gap", "number"),
+    ("evidence", "Evidence t", "number"),
     ("sharpe", "Test Sharpe", "number"),
     ("annual_return", "Return a year", "percent"),
     ("max_drawdown", "Drawdown", "percent"),
@@ -63,6 +65,7 @@ FOLD_ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("turnover_per_bar", "Turnover per bar", "small_percent"),
     ("cost_share", "Costs / gross profit", "percent"),
 )
+EVIDENCE_COLUMN = [key for key, *_ in FOLD_ROWS].index("evidence")
 UNITS: dict[str, Kind] = {"fraction": "percent", "ratio": "number", "hours": "number", "GB": "number"}
 
 
@@ -102,7 +105,8 @@ def render_report(
         **_section_tables(metrics),
         fold_titles=[title for _, title, _ in FOLD_ROWS],
         fold_rows=[_fold_row(entry) for entry in metrics["folds"]],
-        gap=_generalisation_gap(metrics["folds"]),
+        gap=None if metrics["generalisation_gap"] is None else formatted(metrics["generalisation_gap"], "number"),
+        sides=_three_sides(metrics["folds"]),
         figures=[_figure_entry(name, figure) for name, figure in figures.items()],
         quality=data_quality,
         quality_rows=_quality_rows(data_quality or {}),
@@ -198,10 +202,12 @@ def _target_row(target: Mapping[str, Any]) -> dict[str, Any]:
 def _fold_row(entry: Mapping[str, Any]) -> list[str]:
     span = f"{str(entry['first_timestamp'])[:10]} to {str(entry['last_timestamp'])[:10]}"
     values = [formatted(entry[key], kind) for key, _, kind in FOLD_ROWS]
+    if entry["abstains"]:
+        values[EVIDENCE_COLUMN] += " (stayed flat)"
     return [f"{entry['fold']}", f"{entry['seed']}", span, formatted(entry["bars"], "count"), *values]
 
 
-def _generalisation_gap(folds: list[Mapping[str, Any]]) -> str | None:
+def _three_sides(folds: list[Mapping[str, Any]]) -> str | None:
     """Say what was left of the train Sharpe ratio on validation and test rows, on average over folds and seeds."""
     names = ("train_sharpe", "validation_sharpe", "sharpe")
     known = [[entry[name] for name in names] for entry in folds if None not in [entry[name] for name in names]]

@@ -31,7 +31,7 @@ from sentio_kedro.pipelines.tracking import (
     process_tags,
 )
 
-TRACKED_STAGES = ("training", "backtest", "reporting")
+TRACKED_STAGES = ("training", "backtest", "reporting", "search")
 """Stages that log to MLflow; runs without any of them leave no trace there."""
 
 _SQLITE = "sqlite:///"

@@ -48,7 +48,7 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
 
     Each agent first trades the last ``replay_bars`` bars from flat, then decides at the newest one; its order would
     fill at the next open, or ``orders.latency_bars`` later. Equity is shared equally between the agents, so targets are
-    their mean.
+    their mean. Agents that abstain count as flat and risk nothing.
 
     Args:
         agents: Agents of one fold.
@@ -113,6 +113,8 @@ def _verdict(
     decision, _ = policy.decide(tuple(x[replay] for x in policy.inputs), account, view, legal)
     orders = order_shares(account, view, decision, row, trading).shares
     target = (view.committed + orders) * row.close / account.equity[:, None]
+    if agent.spec.abstains:  # what is never held cannot lose
+        return target[0].numpy(), market.posterior[last].numpy(), np.zeros(market.assets)
     worst = _lower_tail(agent, policy.projected[replay, 0], account, view)
     unit = reward_unit(row, market.volatility[None, last], trading)[0] * value_scale(agent.spec.gamma)
     return target[0].numpy(), market.posterior[last].numpy(), (-worst * unit).clamp_min(0.0).numpy()

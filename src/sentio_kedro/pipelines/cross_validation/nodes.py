@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from sentio_kedro.agent.networks import receptive_field
 from sentio_kedro.config import (
     CrossValidationParameters,
     NetworkParameters,
@@ -28,7 +29,7 @@ def measure_spans(
 ) -> Spans:
     """Add up which bars a decision touches.
 
-    The network reads ``layers x (window - 1) + convolution`` rows; the oldest of them looks back as far as the longest
+    The network reads as many rows as its receptive field has; the oldest of them looks back as far as the longest
     of features, regime filter, and what masks and costs look back on. A reward needs the bar at which orders fill.
 
     Args:
@@ -38,7 +39,7 @@ def measure_spans(
         training: The episode's length.
         trading: Masks and costs that look back, and the latency of orders.
     """
-    rows = network.layers * (network.window - 1) + network.convolution
+    rows = receptive_field(network)
     memory = max(int(feature_table["lookback"].max()), regimes.memory, lookback(trading))
     return Spans(input=rows + memory, reward=1 + trading.orders.latency_bars, episode=training.episode_bars)
 

@@ -12,9 +12,10 @@ import pandas as pd
 
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle, code_hash
+from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import train_population, visible_bars
-from sentio_kedro.agent.trainer import AgentParameters, CheckpointStore, count_updates
+from sentio_kedro.agent.trainer import CheckpointStore, count_updates
 from sentio_kedro.config import (
     FeatureParameters,
     IngestionParameters,

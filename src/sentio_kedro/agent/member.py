@@ -1,0 +1,137 @@
+"""One member while it learns: what it is made of, and how it is saved and continued."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.tail import TailMonitor
+from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
+
+logger = logging.getLogger(__name__)
+
+Curve = list[dict[str, float]]
+ACTION_STREAM, PATH_STREAM, WEIGHT_STREAM = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class MemberKey:
+    """Which member of which agent: all its random draws are keyed by this."""
+
+    fold: int
+    seed: int
+    member: int
+
+    def __str__(self) -> str:
+        """Name the member, for checkpoints and progress."""
+        return f"fold_{self.fold}-seed_{self.seed}-member_{self.member}"
+
+    def stream(self, root: int, stream: int, update: int = 0) -> np.random.SeedSequence:
+        """Seed of one stream of draws at one update."""
+        return np.random.SeedSequence([root, self.fold, self.seed, self.member, stream, update])
+
+
+@dataclass(frozen=True)
+class AgentParameters:
+    """The sections that shape an agent."""
+
+    network: NetworkParameters
+    training: TrainingParameters
+    trading: TradingParameters
+
+
+@dataclass
+class Member:
+    """One member while it learns.
+
+    Attributes:
+        network: Current weights.
+        optimiser: Adam over them.
+        penalty: Coefficient of the divergence penalty, 0-d.
+        tail: Watches the worst episodes.
+        done: Updates done.
+        average: Moving average of the weights; empty where it is off.
+        best: Weights with the best validation score so far.
+        best_score: That score, annualised net Sharpe ratio.
+        curve: One row per update.
+    """
+
+    network: PolicyNetwork
+    optimiser: torch.optim.Optimizer
+    penalty: Tensor
+    tail: TailMonitor
+    done: int = 0
+    average: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_score: float = -math.inf
+    curve: Curve = field(default_factory=list)
+
+
+def network_shape(study: TrainingSet, trading: TradingParameters) -> NetworkShape:
+    """Sizes of a fold's networks."""
+    return NetworkShape(study.features.shape[2], len(study.bars.symbols), study.regimes.states, 1 + len(trading.levels))
+
+
+def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
+    """Make a torch generator from a numpy seed sequence."""
+    return torch.Generator(device).manual_seed(int(seed.generate_state(2, np.uint32).astype(np.uint64)[0]))
+
+
+def new_member(study: TrainingSet, key: MemberKey, parameters: AgentParameters, device: torch.device) -> Member:
+    """Build an untrained member whose weights depend on its key, with the fold's scaler frozen inside."""
+    generator = torch_generator(key.stream(parameters.training.seed, WEIGHT_STREAM), torch.device("cpu"))
+    network = build_network(parameters.network, network_shape(study, parameters.trading), generator)
+    mean, deviation = study.scaler()
+    network.encoder.set_scaler(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
+    network.to(device)
+    training, like = parameters.training, next(network.parameters())
+    decay = training.weight_decay
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=training.learning_rate, eps=1e-5, weight_decay=decay, fused=True
+    )
+    penalty = like.new_tensor(training.divergence.coefficient)
+    return Member(network, optimiser, penalty, TailMonitor(training.tail, like.detach()))
+
+
+def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Flatten a member into tensors and JSON-able state."""
+    tensors = {f"network.{name}": value for name, value in member.network.state_dict().items()}
+    tensors |= {f"best.{name}": value for name, value in member.best.items()}
+    tensors |= {f"average.{name}": value for name, value in member.average.items()}
+    for position, moments in member.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
+    tensors |= {"learner.penalty": member.penalty, "learner.dual": member.tail.dual, "learner.pool": member.tail.pool}
+    return tensors, {"done": member.done, "best_score": member.best_score, "curve": member.curve}
+
+
+def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
+    """Continue from ``snapshot``'s result; None leaves the member as it is."""
+    if saved is None:
+        return
+    tensors, state = saved
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "average": {}, "optimiser": {}, "learner": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        parts[part][rest] = value
+    member.network.load_state_dict(parts["network"])
+    device = next(member.network.parameters()).device
+    member.best = {name: value.to(device) for name, value in parts["best"].items()}
+    member.average = {name: value.to(device) for name, value in parts["average"].items()}
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in parts["optimiser"].items():
+        position, _, moment = name.partition(".")
+        moments.setdefault(int(position), {})[moment] = value
+    groups = member.optimiser.state_dict()["param_groups"]
+    member.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+    learner = {name: value.to(device) for name, value in parts["learner"].items()}
+    member.penalty, member.tail.dual, member.tail.pool = learner["penalty"], learner["dual"], learner["pool"]
+    member.done, member.best_score, member.curve = int(state["done"]), float(state["best_score"]), state["curve"]
+    logger.info("Continuing at update %d", member.done)

@@ -1,0 +1,75 @@
+"""A trust region around the policy that gathered the experience: steps beyond it are taken back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sentio_kedro.config import DivergenceParameters
+
+Loss = Callable[[Tensor], tuple[Tensor, Any]]
+
+
+class TrustRegion:
+    """Watches an update. Does nothing where ``max_kl`` is null.
+
+    The divergence of the weights after a step is known at the next minibatch, before its own step. If it lies beyond
+    the region, the step is halved until it does not (backtracking line search, as in Schulman et al., arXiv 1502.05477,
+    appendix C) or, failing that, taken back whole with the optimiser's moments, and the update ends.
+
+    Attributes:
+        steps_taken_back: Steps that were halved or taken back.
+    """
+
+    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, parameters: DivergenceParameters) -> None:
+        """Watch ``network`` and its optimiser."""
+        self.network, self.optimiser, self.parameters = network, optimiser, parameters
+        self.steps_taken_back = 0
+        self._weights: list[Tensor] = []
+        self._moments: dict[str, Any] = {}
+
+    def remember(self) -> None:
+        """Keep weights and moments as they are before a step."""
+        if self.parameters.max_kl is None:
+            return
+        self._weights = [weight.detach().clone() for weight in self.network.parameters()]
+        self._moments = copy.deepcopy(self.optimiser.state_dict())
+
+    def left(self, divergence: Tensor, index: Tensor, loss_of: Loss) -> bool:
+        """Whether the last step led beyond the region; if so it has been taken back, whole or in part.
+
+        Args:
+            divergence: 0-d, of the present weights on the windows ``index``, nats.
+            index: ``[w]`` windows to judge halved steps on.
+            loss_of: Loss and report of windows.
+        """
+        limit = self.parameters.max_kl
+        if limit is None or not self._weights or float(divergence) <= limit:
+            return False
+        self.steps_taken_back += 1
+        self._take_back(index, loss_of, limit)
+        return True
+
+    def close(self, index: Tensor, loss_of: Loss) -> None:
+        """Judge the last step of an update, on all windows ``index``."""
+        if self.parameters.max_kl is None or not self._weights:
+            return
+        with torch.no_grad():
+            divergence = loss_of(index)[1].kl
+        self.left(divergence, index, loss_of)
+
+    @torch.no_grad()
+    def _take_back(self, index: Tensor, loss_of: Loss, limit: float) -> None:
+        present = list(self.network.parameters())
+        for _ in range(self.parameters.halvings):
+            for weight, before in zip(present, self._weights, strict=True):
+                weight.lerp_(before, 0.5)
+            if float(loss_of(index)[1].kl) <= limit:
+                return
+        for weight, before in zip(present, self._weights, strict=True):
+            weight.copy_(before)
+        self.optimiser.load_state_dict(self._moments)

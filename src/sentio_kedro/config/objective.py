@@ -1,0 +1,100 @@
+"""What an update is held to: how far the policy may move, and how bad its worst episodes may be."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from sentio_kedro.config.fields import Count, NonNegative, NonNegativeCount, Positive, PositiveFraction, parameters
+
+MoreThanOne = Annotated[float, Field(gt=1.0)]
+
+
+@parameters
+class DivergenceParameters:
+    """How far an update may move the policy, in nats of the exact divergence old against new.
+
+    Attributes:
+        coefficient: Coefficient of the penalty at the start of training; 0 switches the penalty off.
+        target: Divergence that the coefficient is adapted to.
+        change: Factor by which the coefficient rises where the divergence exceeds 1.5 x target, and falls where it is
+            below target / 1.5.
+        least: Smallest coefficient.
+        most: Largest coefficient.
+        max_kl: Trust region: a step that led beyond it is undone and ends the update; null is off.
+        halvings: Times that such a step is halved to find one inside the region before it is undone whole.
+    """
+
+    coefficient: NonNegative = 0.0
+    target: Positive = 0.02
+    change: MoreThanOne = 2.0
+    least: Positive = 1e-4
+    most: Positive = 100.0
+    max_kl: Positive | None = None
+    halvings: NonNegativeCount = 0
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> DivergenceParameters:
+        problems = []
+        if self.least > self.most:
+            problems.append(
+                f"`training.divergence.least` must be at most `training.divergence.most` = {self.most:g}, was "
+                f"{self.least:g}"
+            )
+        if self.max_kl is not None and self.coefficient and self.max_kl <= self.target:
+            problems.append(
+                f"`training.divergence.max_kl` must be above `training.divergence.target` = {self.target:g}, was "
+                f"{self.max_kl:g}: the region would end before the penalty acts"
+            )
+        if problems:
+            raise ValueError("; ".join(problems) + ". Change one of them.")
+        return self
+
+
+@parameters
+class RewardParameters:
+    """What a step pays, in units of one bar's volatility of a full position. No shape pays for trading.
+
+    Attributes:
+        shape: ``profit`` is net profit, ``downside`` counts losses more, ``differential_sharpe`` is the change of an
+            exponentially weighted Sharpe ratio (sampled advantages alone).
+        loss_aversion: Extra weight of losses (downside): a loss counts 1 + this times.
+        memory_bars: Bars that the moving moments remember (differential_sharpe).
+    """
+
+    shape: Literal["profit", "downside", "differential_sharpe"] = "profit"
+    loss_aversion: NonNegative = 0.5
+    memory_bars: Annotated[float, Field(gt=1.0)] = 64.0
+
+
+@parameters
+class TailParameters:
+    """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
+
+    Attributes:
+        limit: Most expected loss of the worst episodes, log return; null is off.
+        alpha: Share of episodes that are the worst.
+        pool: Recent episodes that the tail is estimated from, at least 400.
+        step: How fast the dual variable learns: change per update for a violation as large as the limit.
+        most: Largest dual variable.
+    """
+
+    limit: Positive | None = None
+    alpha: PositiveFraction = 0.05
+    pool: Annotated[int, Field(ge=400)] = 512
+    step: Positive = 0.2
+    most: Positive = 20.0
+
+
+@parameters
+class StoppingParameters:
+    """When training ends before its last update.
+
+    Attributes:
+        patience: Validations without a better score after which training stops; null never does.
+        margin: Least gain of the validation Sharpe ratio that counts as better.
+    """
+
+    patience: Count | None = None
+    margin: NonNegative = 0.0

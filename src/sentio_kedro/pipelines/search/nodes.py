@@ -1,0 +1,126 @@
+"""Parameters of network and training are searched on the validation rows of folds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from sentio_kedro.agent.member import AgentParameters
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.search import best_trial, open_study, search
+from sentio_kedro.agent.search_trials import searchable_folds, seen_test_rows
+from sentio_kedro.config import NetworkParameters, SearchParameters, TradingParameters, TrainingParameters
+from sentio_kedro.datasets import CheckpointStore
+from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_parameters, upstream_stages
+from sentio_kedro.market.splits import Fold, Spans, folds_from_dict
+from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
+
+STUDIES = "studies.db"
+"""File of all studies, below the folder of the search's store."""
+
+logger = logging.getLogger(__name__)
+
+
+def search_parameters(
+    search_studies: list[TrainingSet],
+    folds: dict[str, Any],
+    data_quality: dict[str, Any],
+    search_store: CheckpointStore,
+    sections: dict[str, Any],
+    network: NetworkParameters,
+    training: TrainingParameters,
+    trading: TradingParameters,
+    parameters: SearchParameters,
+) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Try ``search.trials`` candidates, those of earlier runs of the same search counted.
+
+    Args:
+        search_studies: What training may see of each fold.
+        folds: Spans and folds.
+        data_quality: For the hash of the bars.
+        search_store: Folder of the studies and of the trials' returns.
+        sections: All parameters, as plain values.
+        network: Network that is searched around.
+        training: Training that is searched around.
+        trading: What agents may do and pay.
+        parameters: The search.
+
+    Returns:
+        A row per trial, validation returns per bar of the complete trials, the best parameters as YAML.
+    """
+    every = folds_from_dict(folds)
+    chosen = searchable_folds(every, parameters.folds)
+    studies = [study for study in search_studies if study.fold.number in chosen]
+    flat = flatten_parameters(sections)
+    about = describe_search(
+        data_quality["bars_hash"], flat, [fold for fold in every if fold.number in chosen], parameters
+    )
+    warning = warn_of_test_rows(every, chosen)
+    study = open_study(search_store.folder / STUDIES, about, pruning=parameters.pruning)
+    evaluate = TrackedTrials(study.study_name, Spans(**folds["spans"]), search_store)
+    base, fixed = AgentParameters(network, training, trading), fixed_names(data_quality["bars_hash"], flat)
+    trials = search(studies, base, parameters, study, evaluate, fixed)
+    best = best_trial(trials)
+    logger.info("Best of %d trials: %s, Sharpe ratio %.2f on validation rows", len(trials), best.values, best.objective)
+    returns = pd.concat([evaluate.returns(trial.number) for trial in trials if trial.state == "complete"])
+    return (
+        trial_table(trials),
+        returns.reset_index(drop=True),
+        best_as_yaml(study.study_name, trials, chosen, warning),
+    )
+
+
+def describe_search(
+    bars_hash: str, flat: Mapping[str, Any], folds: Sequence[Fold], parameters: SearchParameters
+) -> dict[str, Any]:
+    """Say what decides the outcome of a trial: bars, folds, parameters that are not searched, and the search itself.
+
+    Args:
+        bars_hash: Hash of the raw bars.
+        flat: Flattened parameters of all sections.
+        folds: Folds that are searched on.
+        parameters: The search; ``trials`` may grow without changing it.
+    """
+    stages = (*upstream_stages("training", flat), "training")
+    shaping = {
+        name: value for stage in stages for name, value in expected_manifest(stage, bars_hash, flat).parameters.items()
+    }
+    return {
+        "bars": bars_hash,
+        "folds": {
+            str(fold.number): [list(map(list, part)) for part in (fold.train, fold.validation)] for fold in folds
+        },
+        "parameters": {name: value for name, value in shaping.items() if name not in parameters.ranges},
+        "space": {name: vars(values) for name, values in parameters.ranges.items()},
+        "objective": parameters.objective,
+        "pruning": parameters.pruning,
+        "seed": parameters.seed,
+    }
+
+
+def fixed_names(bars_hash: str, flat: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters that a search must leave alone, with the reason: without effect, or shaping earlier stages."""
+    fixed = dict.fromkeys(WITHOUT_EFFECT, "it changes how a result is computed, not the result")
+    for stage in upstream_stages("training", flat):
+        shaping = expected_manifest(stage, bars_hash, flat).parameters
+        fixed |= dict.fromkeys(shaping, f"`{stage}` was made with it, so change it in conf and run that stage again")
+    return fixed
+
+
+def warn_of_test_rows(folds: Sequence[Fold], chosen: Sequence[int]) -> str:
+    """Warn of test rows that the chosen folds train or validate on; return the warning, empty if there are none."""
+    seen: dict[int, int] = {}
+    for fold in folds:
+        if fold.number in chosen:
+            seen = {**seen, **seen_test_rows(fold, folds)}
+    if not seen:
+        return ""
+    warning = (
+        f"Test rows of folds {sorted(seen)} are train or validation rows of the searched folds {list(chosen)}: with "
+        "parameters chosen so, the figures of those folds are not out of sample."
+    )
+    logger.warning(warning)
+    return warning

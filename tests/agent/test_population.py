@@ -1,0 +1,129 @@
+"""An agent put together: what it earned before the test, and whether the gate closed on it."""
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.abstention import mean_t_statistic
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.member import AgentParameters, MemberKey
+from sentio_kedro.agent.networks import receptive_field
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.population import train_agent
+from sentio_kedro.agent.selection import chunk_length, judge
+from sentio_kedro.agent.trainer import recent_train
+from sentio_kedro.config import (
+    FeatureColumn,
+    NetworkParameters,
+    ResamplingParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.config.generalisation import AbstentionParameters
+from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.trading.performance import sharpe_ratio
+
+NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
+TRAINING = TrainingParameters(
+    members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
+    learning_rate=0.05, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
+)  # fmt: skip
+COLUMNS = [FeatureColumn(name="r", indicator="log_return")]
+SPANS = Spans(input=receptive_field(NETWORK) + 20, reward=1, episode=10)
+
+
+class Nowhere:
+    """Neither keeps checkpoints nor hears of progress."""
+
+    def load(self, key: str) -> None:
+        return None
+
+    def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Keep nothing."""
+
+    def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
+        """Hear of nothing."""
+
+    def stop(self) -> None:
+        """Stop nothing."""
+
+
+@cache
+def study() -> TrainingSet:
+    """Prices that go on as they went, 500 bars, the last 150 of them to validate on."""
+    rng, moves = np.random.default_rng(0), np.zeros((501, 1))
+    for row in range(500):
+        moves[row + 1] = 0.5 * moves[row] + 0.01 * rng.standard_normal()
+    close = 100.0 * np.exp(np.cumsum(moves, axis=0))
+    opened = np.vstack([[[100.0]], close[:-1]])
+    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(501) * np.timedelta64(30, "m")
+    bars = AlignedBars(
+        stamps, ("A",), opened, np.maximum(opened, close), np.minimum(opened, close), close, np.ones((501, 1))
+    )
+    one = np.ones(1)
+    regimes = RegimeModel(0.0 * one, 0.01 * one, np.ones((1, 1)), one, memory=4)
+    fold = Fold(3, (Segment(30, 340),), (Segment(350, 500),), ())
+    return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, regimes, 17520.0)
+
+
+@cache
+def trained(threshold: float | None) -> tuple[AgentBundle, dict[str, float]]:
+    training = replace(TRAINING, abstention=AbstentionParameters(threshold=threshold))
+    parameters = AgentParameters(NETWORK, training, TradingParameters())
+    agent, _, about = train_agent(study(), 1, SPANS, parameters, Nowhere(), Nowhere(), {})
+    return agent, about
+
+
+def returns_of(agent: AgentBundle, rows: list[Segment]) -> Tensor:
+    """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
+    market = study().market().to(torch.device("cpu"), torch.float32)
+    length, context = chunk_length(study().fold.validation), receptive_field(NETWORK) - 1
+    return judge(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
+
+
+def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
+    agent, about = trained(None)
+    validation = returns_of(agent, list(study().fold.validation))
+    assert len(validation) == 150
+    assert validation.std() > 1e-3
+    assert agent.spec.evidence == about["evidence"] == pytest.approx(mean_t_statistic(validation).item(), abs=1e-6)
+    assert agent.spec.validation_sharpe == pytest.approx(float(sharpe_ratio(validation, 17520.0)), abs=1e-6)
+    train = float(sharpe_ratio(returns_of(agent, recent_train(study())), 17520.0))
+    assert agent.spec.train_sharpe == pytest.approx(train, abs=1e-6)
+    assert about["generalisation_gap"] == about["train_sharpe"] - about["validation_sharpe"]
+
+
+def test_without_a_threshold_no_agent_abstains() -> None:
+    agent, about = trained(None)
+    assert not agent.spec.abstains
+    assert not about["abstains"]
+    assert math.isnan(about["abstention_threshold"])
+
+
+def test_the_gate_closes_on_evidence_that_does_not_exceed_the_threshold_and_changes_no_weight(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    evidence = trained(None)[0].spec.evidence
+    with caplog.at_level(logging.INFO, logger="sentio_kedro.agent.population"):
+        opened, closed = trained(evidence - 0.01), trained(evidence + 0.01)
+    assert [agent.spec.abstains for agent, _ in (opened, closed)] == [False, True]
+    assert [about["abstains"] for _, about in (opened, closed)] == [False, True]
+    assert closed[1]["abstention_threshold"] == evidence + 0.01
+    for member, other in zip(opened[0].weights, closed[0].weights, strict=True):
+        assert all(torch.equal(member[name], other[name]) for name in member)
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum(f"evidence t = {evidence:.2f}" in line for line in lines) == 2
+    (told,) = [line for line in lines if "abstains" in line]
+    assert told.startswith("Fold 3, seed 1 abstains and stays flat")
+    assert f"{evidence + 0.01:g}" in told

@@ -1,0 +1,76 @@
+"""Network and training parameters: learners by name, a page that lists every key, and settings that fit each other."""
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from sentio_kedro.config import NetworkParameters, TrainingParameters
+
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+VARIANTS = ("standard", "maskable", "enhanced")
+
+
+def leaves(parameters: Any, prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(parameters):
+        value = getattr(parameters, field.name)
+        found |= leaves(value, f"{prefix}{field.name}.") if is_dataclass(value) else {prefix + field.name: value}
+    return found
+
+
+def written(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+@pytest.mark.parametrize(("section", "kind"), [("network", NetworkParameters), ("training", TrainingParameters)])
+def test_the_page_lists_every_key_with_its_value_in_every_variant(section: str, kind: Any) -> None:
+    values = [leaves(kind(variant=variant)) for variant in VARIANTS]
+    page = PAGE.read_text()
+    for key in values[0].keys() - {"variant"}:
+        cells = " | ".join(written(variant[key]) for variant in values)
+        assert f"| `{section}.{key}` | {cells} |" in page, key
+
+
+def test_the_enhanced_learner_is_where_the_classes_start() -> None:
+    assert NetworkParameters(variant="enhanced") == NetworkParameters()
+    assert TrainingParameters(variant="enhanced") == TrainingParameters()
+
+
+def test_the_standard_learner_has_no_mask_and_a_critic_of_one_value() -> None:
+    network, training = NetworkParameters(variant="standard"), TrainingParameters(variant="standard")
+    assert (network.masked, network.quantiles, network.regime_experts) == (False, 1, False)
+    assert (training.advantages, training.path_baseline, training.divergence.coefficient) == ("sampled", False, 0.0)
+    assert NetworkParameters(variant="maskable").masked
+
+
+def test_single_keys_override_a_variant_however_they_arrive() -> None:
+    built = TrainingParameters(variant="standard", path_baseline=True)
+    read = TypeAdapter(TrainingParameters).validate_python({"variant": "standard", "path_baseline": True})
+    assert built == read
+    assert built.path_baseline
+    assert built.advantages == "sampled"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"variant": "better"}, "variant"),
+        ({"windows": 32, "minibatches": 4, "accumulation": 3}, "`training.accumulation` must divide"),
+        ({"reward": {"shape": "differential_sharpe"}}, "needs `training.advantages: sampled`"),
+        ({"entropy": 0.1, "least_entropy": 0.2}, "`training.least_entropy` must be at most"),
+        ({"divergence": {"least": 2.0, "most": 1.0}}, "`training.divergence.least` must be at most"),
+        ({"divergence": {"coefficient": 1.0, "target": 0.1, "max_kl": 0.1}}, "`training.divergence.max_kl` must be"),
+        ({"advantages": "sampled", "replicas": 1, "path_baseline": False, "tail": {"limit": 0.1}}, "at least 2"),
+        ({"tail": {"pool": 100}}, "tail.pool"),
+        ({"averaging": 1.0}, "averaging"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TypeAdapter(TrainingParameters).validate_python(changes)
+    assert message in str(refused.value)
