@@ -46,6 +46,7 @@ TRADING = TradingParameters(
     costs={"commission_bps": 1, "half_spread_bps": 1},  # type: ignore[arg-type]
 )
 SETTINGS = [
+    "training.total_steps=600000",  # the price of the tail takes its time
     "training.resampling.random_signs=false",
     "training.resampling.block_bars=64",
     "training.gamma=0.95",

@@ -276,3 +276,14 @@ def test_attention_that_is_not_there_is_not_shown(lively: Build) -> None:
     for rows in ([10], [-1], []):
         with pytest.raises(ValueError, match=r"`rows` must name at least one bar and lie in \[0, 9\]"):
             attention_weights(encoder_of(lively), features, torch.tensor(rows, dtype=torch.long))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("parts", [{}, MLP], ids=["transformer", "mlp"])
+def test_only_with_an_identity_do_equal_assets_differ(lively: Build, parts: dict[str, str]) -> None:
+    features = normal(1, 12, 1, 3).expand(1, 12, 2, 3)
+    alike = encoder_of(lively, **parts)(features, 4)
+    torch.testing.assert_close(alike[:, :, 0], alike[:, :, 1])
+    known = encoder_of(lively, asset_identity=True, **parts)(features, 4)
+    assert (known[:, :, 0] - known[:, :, 1]).abs().min() > 1e-6
+    assert lively(assets=1, asset_identity=True).encoder.identity is None

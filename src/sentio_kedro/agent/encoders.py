@@ -126,6 +126,8 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.zeros(shape.features))
         self.register_buffer("deviation", torch.ones(shape.features))
         self.input = nn.Linear(shape.features, width)
+        known = parameters.asset_identity and shape.assets > 1
+        self.identity = nn.Parameter(torch.randn(2, shape.assets, 1, width) * 0.5) if known else None
         convolves = parameters.encoder == "transformer"
         self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
@@ -160,9 +162,16 @@ class Encoder(nn.Module):
         return torch.as_tensor(self.norm(x).transpose(1, 2))
 
     def before_layers(self, features: Tensor) -> Tensor:
-        """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``."""
+        """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``.
+
+        With ``asset_identity`` each asset has a gain and an offset per channel of its own (Perez et al., FiLM, arXiv
+        1709.07871), by which the network knows them apart; all other weights are shared.
+        """
         scaled = (features - self.get_buffer("mean")) / self.get_buffer("deviation")
         x = torch.as_tensor(self.input(scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT).transpose(1, 2)))
+        if self.identity is not None:  # what a channel means may differ from asset to asset, its sign included
+            gain, offset = self.identity
+            x = x + x * gain + offset
         if self.taps is None:
             return x
         taps, length = self.parameters_.convolution, x.shape[2]

@@ -28,6 +28,8 @@ class NetworkParameters:
         positions: How attention knows how long ago a bar was: ``rotary`` turns queries and keys; ``learned`` adds one
             bias per head and lag to the scores.
         convolution: Taps k of the causal convolution before the attention.
+        asset_identity: Whether each asset has a gain and an offset per channel of its own, by which the network knows
+            it from the others; off, one rule serves them all.
         asset_attention: Whether assets hear of each other at each bar.
         hidden: Width of the account head.
         regime_experts: One policy per regime, mixed by the regimes' probabilities; off is one policy, whose head is
@@ -48,6 +50,7 @@ class NetworkParameters:
     window: Annotated[int, Field(ge=2)] = 16
     positions: Literal["rotary", "learned"] = "rotary"
     convolution: Count = 4
+    asset_identity: bool = False
     asset_attention: bool = True
     hidden: Annotated[int, Field(ge=4)] = 32
     regime_experts: bool = True
