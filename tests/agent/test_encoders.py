@@ -287,3 +287,26 @@ def test_only_with_an_identity_do_equal_assets_differ(lively: Build, parts: dict
     known = encoder_of(lively, asset_identity=True, **parts)(features, 4)
     assert (known[:, :, 0] - known[:, :, 1]).abs().min() > 1e-6
     assert lively(assets=1, asset_identity=True).encoder.identity is None
+
+
+@every_encoder
+def test_half_precision_is_close_gives_float32_and_leaves_double_alone(lively: Build, parts: dict[str, str]) -> None:
+    whole = encoder_of(lively, **parts).float()
+    half = encoder_of(lively, precision="bfloat16", **parts).float()
+    features = normal(2, 40, 2, 3).float()
+    exact, found = whole(features, 30), half(features, 30)
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, exact)
+    assert (found - exact).abs().mean() < 0.02 * exact.abs().mean()
+    found.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(weight.grad is None or weight.grad.dtype == torch.float32 for weight in half.parameters())
+    features = features.double()
+    assert torch.equal(half.double()(features, 30), whole.double()(features, 30))
+
+
+@torch.no_grad()
+def test_in_half_precision_far_bars_keep_their_places(lively: Build) -> None:
+    half = encoder_of(lively, precision="bfloat16").float()
+    features = normal(1, 600, 2, 3).float()
+    late, early = half(features, 590)[:, -20:], half(features[:, -60:], 20)
+    assert (late - early).abs().mean() < 0.02 * early.abs().mean()

@@ -24,9 +24,10 @@ class Rotary(nn.Module):
 
     def forward(self, x: Tensor, offset: int) -> Tensor:
         """Turn ``x`` ``[B, heads, T, d]`` whose first row stands at position ``offset``."""
-        frequency = self.get_buffer("frequency").to(x.dtype)
-        angle = torch.arange(offset, offset + x.shape[-2], device=x.device, dtype=x.dtype)[:, None] * frequency
-        cosine, sine = angle.cos(), angle.sin()
+        wide = x.dtype if x.dtype == torch.float64 else torch.float32  # bfloat16 cannot tell bar 257 from bar 258
+        frequency = self.get_buffer("frequency").to(wide)
+        angle = torch.arange(offset, offset + x.shape[-2], device=x.device, dtype=wide)[:, None] * frequency
+        cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         first, second = x.chunk(2, dim=-1)
         return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
 

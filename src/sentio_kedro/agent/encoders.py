@@ -150,7 +150,12 @@ class Encoder(nn.Module):
         Returns:
             ``[B, keep, A, D]``.
         """
-        x = self.before_layers(features)
+        half = self.parameters_.precision == "bfloat16" and features.dtype == torch.float32
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
+            x = self._through_layers(self.before_layers(features), keep, dropout)
+            return torch.as_tensor(self.norm(x).transpose(1, 2)).to(features.dtype)
+
+    def _through_layers(self, x: Tensor, keep: int, dropout: Tensor | None) -> Tensor:
         reach, saving = layer_reach(self.parameters_), self.parameters_.checkpoint_layers and torch.is_grad_enabled()
         for index, layer in enumerate(self.layers):
             wanted = min(keep + (len(self.layers) - 1 - index) * reach, x.shape[2])
@@ -159,7 +164,7 @@ class Encoder(nn.Module):
                 x = checkpoint(layer, x, wanted, thinned, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = layer(x, wanted, thinned)
-        return torch.as_tensor(self.norm(x).transpose(1, 2))
+        return x
 
     def before_layers(self, features: Tensor) -> Tensor:
         """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``.

@@ -38,6 +38,8 @@ class NetworkParameters:
         masked: Whether the policy chooses among legal actions only. Off, it may choose any action of an asset that can
             be traded; limits then cut its orders.
         dropout: Share of the channels that each layer leaves unchanged in a training window; 0 is off.
+        precision: ``bfloat16`` lets the encoder multiply matrices in half precision where it is given float32, as in
+            training; the head, its probabilities and all losses stay in float32, and a backtest in double precision.
         checkpoint_layers: Keep only the inputs of layers for the gradient and compute the rest again, which saves
             memory and costs time.
     """
@@ -57,6 +59,7 @@ class NetworkParameters:
     quantiles: Count = 51
     masked: bool = True
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_layers: bool = False
 
     @model_validator(mode="before")
