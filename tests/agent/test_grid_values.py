@@ -86,6 +86,7 @@ def test_outcomes_are_those_of_the_likeliest_actions_within_the_joint_limits(liv
 
 def test_the_likeliest_action_leads_to_the_outcome_of_the_walk(lively: Build, market: Markets) -> None:
     windows, grid = setting(market, assets=1)
+    grid = grid._replace(limits=(9.0, 9.0))  # joint limits are taken on average
     learned = evaluate_grid(lively(assets=1), windows, grid, LIMITED)
     walk = _greedy_walk(learned.log_probabilities, windows, grid)
     outcomes = _outcomes_of_actions(walk, windows, grid)[0]  # after the first decision [W, P, A, B]
@@ -127,7 +128,7 @@ def test_a_priced_tail_charges_each_action_with_the_shortfall_that_it_leads_to(l
     threshold, dual = torch.tensor(0.0, dtype=DOUBLE), torch.tensor(3.0, dtype=DOUBLE)
     priced = evaluate_grid(network, windows, grid, LIMITED, price=TailState(threshold, dual, threshold))
     after = grid.after(free.log_probabilities.argmax(-1))
-    factor = grid.joint_factor(grid.position[1:].gather(2, after))
+    factor = grid.joint_factor(grid.position[1:].gather(2, after)).mean(-1, keepdim=True)
     cost = (-grid.rewards * (windows.unit * factor[..., None])[..., None]).clamp_min(0.0)  # shortfall beyond 0
     cost = cost - (free.log_probabilities.exp() * cost).sum(-1, keepdim=True)
     expected = free.advantages - 3.0 / 0.1 * cost / windows.unit[..., None]

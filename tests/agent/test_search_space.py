@@ -111,7 +111,7 @@ def test_a_combination_that_cannot_be_built_is_refused() -> None:
 
 
 def test_a_combination_of_a_large_space_that_cannot_be_built_is_refused() -> None:
-    axes = {f"training__{name}": {"low": 1, "high": 30} for name in ("epochs", "checkpoint_updates", "members")}
+    axes = {f"training__{name}": {"low": 1, "high": 30} for name in ("epochs", "checkpoint_updates", "replicas")}
     distributions(**axes)
     with pytest.raises(ValueError, match=r"must divide `training.windows` = 32"):
         distributions(**axes, training__minibatches={"low": 1, "high": 4})

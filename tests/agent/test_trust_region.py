@@ -62,5 +62,24 @@ def test_a_step_beyond_the_region_is_halved_until_it_is_inside() -> None:
 
 def test_the_last_step_is_judged_on_all_windows() -> None:
     weight, seen, _ = walk(0.35**2)
-    assert seen == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4], abs=1e-4)
+    assert seen == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 0.4], abs=1e-4)  # at last in two parts
     assert weight == pytest.approx(0.3, abs=1e-4)
+
+
+def test_the_divergence_reported_is_the_one_that_the_update_led_to() -> None:
+    def report_of(max_kl: float | None, coefficient: float, minibatches: int) -> float:
+        network, optimiser = one_weight()
+
+        def loss_of(index: Tensor) -> tuple[Tensor, UpdateReport]:
+            weight, zero = network.weight.sum(), torch.zeros(())
+            return -weight, UpdateReport(zero, zero, zero, weight.detach().square(), zero)
+
+        divergence = DivergenceParameters(coefficient=coefficient, max_kl=max_kl)
+        how = TrainingParameters(windows=WINDOWS, minibatches=minibatches, divergence=divergence)
+        generator = torch.Generator().manual_seed(0)
+        return update(network, optimiser, loss_of, WINDOWS, how, generator).kl.item()  # type: ignore[arg-type]
+
+    assert report_of(None, 0.5, 1) == pytest.approx(0.1**2, rel=1e-3)  # one step, and its own divergence
+    assert report_of(None, 0.5, 4) == pytest.approx(0.4**2, rel=1e-3)
+    assert report_of(0.15**2, 0.5, 4) == pytest.approx(0.2**2, rel=1e-3)  # taken back, and still told
+    assert report_of(0.35**2, 0.0, 4) == pytest.approx(0.4**2, rel=1e-3)

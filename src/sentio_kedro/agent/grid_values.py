@@ -76,7 +76,7 @@ class Walk(NamedTuple):
     """Accounts that take the likeliest actions, one from each position: what is traded once training is over.
 
     Attributes:
-        factor: ``[S, W, P]`` share of its positions that the joint limits leave the account that started at replica p.
+        factor: ``[S, W, 1]`` share of their positions that the joint limits leave these accounts, mean over them.
         earned: ``[S + 1, W, P]`` its log return before each decision and at last.
         ahead: ``[S + 1, W, P, A]`` what each position earns from a decision to the window's end, fraction of equity.
     """
@@ -183,7 +183,7 @@ def _greedy_walk(log_probabilities: Tensor, windows: Windows, grid: PositionGrid
         at = after[step].gather(1, at)
         factors.append(grid.joint_factor(grid.position[step + 1].gather(1, at)))
         earned.append(earned[-1] + log_growth(factors[-1] * gained))
-    factor = torch.stack(factors)
+    factor = torch.stack(factors).mean(-1, keepdim=True)
     ahead, following = torch.zeros_like(grid.position), torch.zeros_like(profit[0])
     for step in range(len(profit) - 1, -1, -1):
         following = profit[step] * factor[step][..., None] + following.gather(1, after[step])
@@ -194,8 +194,9 @@ def _greedy_walk(log_probabilities: Tensor, windows: Windows, grid: PositionGrid
 def _outcomes_of_actions(walk: Walk, windows: Windows, grid: PositionGrid) -> Tensor:
     """Log return of the episode after each action ``[S, W, P, A, B]``, the likeliest actions taken from then on.
 
-    Before the decision the account has earned what the one that walked from the same replica had; the other assets go
-    on from its positions. All of it follows from the path, so that no critic is asked.
+    All of it follows from the path, so that no critic is asked. What is approximated: before the decision the account
+    has earned what the one that walked from the same replica had, wherever that stands now; joint limits bind as they
+    do for these accounts on average; what is still to come is added up without compounding.
     """
     others = walk.ahead[:-1].sum(-1, keepdim=True) - walk.ahead[:-1]
     outcomes = []

@@ -132,6 +132,10 @@ def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | No
     groups = member.optimiser.state_dict()["param_groups"]
     member.optimiser.load_state_dict({"state": moments, "param_groups": groups})
     learner = {name: value.to(device) for name, value in parts["learner"].items()}
+    if not {"penalty", "dual", "pool"} <= learner.keys():
+        raise ValueError(
+            "The checkpoint lacks the learner's state: it was written by other code; delete it and train again."
+        )
     member.penalty, member.tail.dual, member.tail.pool = learner["penalty"], learner["dual"], learner["pool"]
     member.done, member.best_score, member.curve = int(state["done"]), float(state["best_score"]), state["curve"]
     logger.info("Continuing at update %d", member.done)

@@ -25,6 +25,10 @@ NOT_SEARCHED = {
     "training.seed": "the best of several seeds is luck",
     "training.seeds": "every candidate must be measured with as many seeds",
     "training.validations": "every candidate must be chosen from as many judgements",
+    "training.members": "candidates are pruned member by member and must have as many",
+    "training.variant": "it only says where other keys start, and they are all given",
+    "network.variant": "it only says where other keys start, and they are all given",
+    "training.abstention.threshold": "candidates are scored before the gate",
 }
 """Parameters that a search must leave alone, and why."""
 

@@ -177,7 +177,6 @@ def score_candidate(
     for agent, _, _ in train_population(studies, spans, parameters, NoCheckpoints(), progress, {}):
         progress.finish(agent.spec.fold, agent.spec.seed)
         agents.append(agent)
-    # Only now: rebuilding networks draws from torch's global generator, which threads that still train build from.
     return [score_agent(agent, by_fold[agent.spec.fold], parameters) for agent in agents]
 
 

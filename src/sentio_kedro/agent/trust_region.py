@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,20 +15,16 @@ Loss = Callable[[Tensor], tuple[Tensor, Any]]
 
 
 class TrustRegion:
-    """Watches an update. Does nothing where ``max_kl`` is null.
+    """Watches an update. Takes nothing back where ``max_kl`` is null.
 
     The divergence of the weights after a step is known at the next minibatch, before its own step. If it lies beyond
     the region, the step is halved until it does not (backtracking line search, as in Schulman et al., arXiv 1502.05477,
     appendix C) or, failing that, taken back whole with the optimiser's moments, and the update ends.
-
-    Attributes:
-        steps_taken_back: Steps that were halved or taken back.
     """
 
     def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, parameters: DivergenceParameters) -> None:
         """Watch ``network`` and its optimiser."""
         self.network, self.optimiser, self.parameters = network, optimiser, parameters
-        self.steps_taken_back = 0
         self._weights: list[Tensor] = []
         self._moments: dict[str, Any] = {}
 
@@ -50,17 +46,21 @@ class TrustRegion:
         limit = self.parameters.max_kl
         if limit is None or not self._weights or float(divergence) <= limit:
             return False
-        self.steps_taken_back += 1
         self._take_back(index, loss_of, limit)
         return True
 
-    def close(self, index: Tensor, loss_of: Loss) -> None:
-        """Judge the last step of an update, on all windows ``index``."""
-        if self.parameters.max_kl is None or not self._weights:
-            return
-        with torch.no_grad():
-            divergence = loss_of(index)[1].kl
-        self.left(divergence, index, loss_of)
+    @torch.no_grad()
+    def close(self, parts: Sequence[Tensor], loss_of: Loss) -> Tensor | None:
+        """Judge the last step of an update on all windows, part by part.
+
+        Returns:
+            The divergence that the update led to, 0-d; None where nothing depends on it.
+        """
+        if self.parameters.max_kl is None and not self.parameters.coefficient:
+            return None
+        divergence = torch.stack([loss_of(part)[1].kl for part in parts]).mean()
+        self.left(divergence, parts[0], loss_of)
+        return divergence
 
     @torch.no_grad()
     def _take_back(self, index: Tensor, loss_of: Loss, limit: float) -> None:

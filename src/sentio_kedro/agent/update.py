@@ -167,8 +167,8 @@ def update(
 ) -> UpdateReport:
     """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
 
-    A minibatch may be judged in parts whose gradients add up. With a trust region the update ends early where a step
-    has led the policy beyond it.
+    A minibatch may be judged in parts whose gradients add up; parts count alike, however many accounts live in them.
+    With a trust region the update ends early where a step has led the policy beyond it.
 
     Args:
         network: The member.
@@ -179,7 +179,8 @@ def update(
         generator: Source of the order, on the network's device.
 
     Returns:
-        Means over the last pass.
+        Means over the last pass. With a divergence penalty or a trust region the divergence is the one that the update
+        led to, before anything was taken back.
     """
     region = TrustRegion(network, optimiser, parameters.divergence)
     reports: list[UpdateReport] = []
@@ -190,14 +191,15 @@ def update(
             optimiser.zero_grad(set_to_none=True)
             report = _accumulate(loss_of, index, parameters.accumulation)
             if region.left(report.kl, index, loss_of):
-                return _mean(passed or reports or [report])
+                return _mean(passed or reports)._replace(kl=report.kl)
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_norm)
             region.remember()
             optimiser.step()
             passed.append(report._replace(gradient_norm=norm.detach()))
         reports = passed
-    region.close(torch.arange(windows, device=generator.device), loss_of)
-    return _mean(reports)
+    parts = torch.arange(windows, device=generator.device).chunk(parameters.minibatches * parameters.accumulation)
+    led_to = region.close(parts, loss_of)
+    return _mean(reports) if led_to is None else _mean(reports)._replace(kl=led_to)
 
 
 def _accumulate(loss_of: Callable[[Tensor], tuple[Tensor, UpdateReport]], index: Tensor, parts: int) -> UpdateReport:

@@ -30,7 +30,8 @@ class TrainingParameters:
         gamma: Discount per bar.
         gae_lambda: Lambda of generalised advantage estimation (sampled).
         n_steps: Sum rewards over this many bars and bootstrap, in place of GAE; null is GAE (sampled).
-        ratio: Clip and measure divergence for each asset alone, or for all assets of a decision together.
+        ratio: Clip and measure divergence for each asset alone, or for all assets of a decision together (sampled;
+            all-action advantages clip each asset alone and add up the divergence).
         credit: Credit each asset with its own profit, or each with that of all (sampled).
         critic_target: What the quantiles of the critic learn: the ``mean`` that the policy expects, or the
             ``distribution`` of what one account earns.
@@ -114,7 +115,7 @@ class TrainingParameters:
                 f"`training.minibatches` must divide `training.windows` = {self.windows} (a minibatch holds whole "
                 f"windows), was {self.minibatches}."
             )
-        if self.path_baseline and self.replicas < 2:  # noqa: PLR2004 - leave-one-out needs another one
+        if self.path_baseline and self.replicas < 2 and self.advantages == "sampled":  # noqa: PLR2004 - leave-one-out needs another one
             problems.append(
                 "`training.path_baseline` needs `training.replicas` of at least 2 (the others are the baseline), was "
                 f"{self.replicas}; raise it or set `training.path_baseline: false`."

@@ -14,9 +14,6 @@ VariantName = Literal["standard", "maskable", "enhanced"]
 PLAIN: dict[str, Any] = {
     "advantages": "sampled",
     "path_baseline": False,
-    "critic_target": "mean",
-    "divergence": {"coefficient": 0.0, "max_kl": None},
-    "tail": {"limit": None},
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {"network": {"masked": False, "quantiles": 1, "regime_experts": False}, "training": PLAIN},
