@@ -166,6 +166,18 @@ def test_a_joint_ratio_is_that_of_all_assets_together(lively: Build, market: Mar
     assert found["joint"].policy_loss.item() == pytest.approx(-surrogate.mean().item())
 
 
+def test_decisions_are_charged_for_the_tail_beside_the_other_accounts_on_their_path(
+    lively: Build, market: Markets
+) -> None:
+    _, rollout = experience(lively(), market())
+    shortfall = torch.rand((1, 3, 4, 1), generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+    charge = shortfall.expand_as(rollout.rewards)
+    free, charged = (targets(rollout, training(), None, paid) for paid in (None, charge))
+    others = (shortfall.sum(2, keepdim=True) - shortfall) / 3
+    torch.testing.assert_close(free.advantages - charged.advantages, (shortfall - others).expand_as(rollout.rewards))
+    assert torch.equal(free.returns, charged.returns)  # the critic learns what is earned, not what is charged
+
+
 def test_joint_credit_is_the_sum_over_assets(lively: Build, market: Markets) -> None:
     _, rollout = experience(lively(), market())
     alone, together = (

@@ -1,30 +1,17 @@
 """Network and training parameters: learners by name, a page that lists every key, and settings that fit each other."""
 
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from tests.config.pages import leaves, written
 
-from sentio_kedro.config import NetworkParameters, TrainingParameters
+from sentio_kedro.agent.member import AgentParameters
+from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 VARIANTS = ("standard", "maskable", "enhanced")
-
-
-def leaves(parameters: Any, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for field in fields(parameters):
-        value = getattr(parameters, field.name)
-        found |= leaves(value, f"{prefix}{field.name}.") if is_dataclass(value) else {prefix + field.name: value}
-    return found
-
-
-def written(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 @pytest.mark.parametrize(("section", "kind"), [("network", NetworkParameters), ("training", TrainingParameters)])
@@ -74,3 +61,9 @@ def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], m
     with pytest.raises(ValidationError) as refused:
         TypeAdapter(TrainingParameters).validate_python(changes)
     assert message in str(refused.value)
+
+
+def test_half_a_learner_is_refused() -> None:
+    network, training = NetworkParameters(variant="standard"), TrainingParameters()
+    with pytest.raises(ValueError, match=r"must be the same learner, were standard and enhanced"):
+        AgentParameters(network, training, TradingParameters())

@@ -1,30 +1,16 @@
 """Trading parameters: presets that single keys override, refusals that name the key, and a page that lists them all."""
 
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
+from tests.config.pages import leaves, written
 
 from sentio_kedro.config import CostParameters, TradingParameters
 
 PAGE = Path(__file__).parents[2] / "docs" / "trading.md"
 PRESETS = ("none", "proportional", "realistic")
-
-
-def leaves(parameters: Any, prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for field in fields(parameters):
-        value = getattr(parameters, field.name)
-        found |= leaves(value, f"{prefix}{field.name}.") if is_dataclass(value) else {prefix + field.name: value}
-    return found
-
-
-def written(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def test_the_page_lists_every_key_with_its_value_in_every_preset() -> None:

@@ -47,6 +47,18 @@ class AgentParameters:
     training: TrainingParameters
     trading: TradingParameters
 
+    def __post_init__(self) -> None:
+        """Refuse half a learner.
+
+        Raises:
+            ValueError: If ``network.variant`` and ``training.variant`` differ.
+        """
+        if self.network.variant != self.training.variant:
+            raise ValueError(
+                f"`network.variant` and `training.variant` must be the same learner, were {self.network.variant} and "
+                f"{self.training.variant}; set both, and single keys where they should differ."
+            )
+
 
 @dataclass
 class Member:
