@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from sentio_kedro.agent.memory import keep_freed_memory
 from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
-from sentio_kedro.agent.rollout import Rollout, Windows, collect, cut_windows
+from sentio_kedro.agent.rollout import Rollout, Windows, collect, cut_windows, draw_rollout
 from sentio_kedro.agent.update import Targets, UpdateReport, minibatch_loss, targets, update, value_scale
 from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -73,7 +73,8 @@ def measure(replicas: int, rounds: int, device: torch.device) -> dict[str, float
         began = time.perf_counter()
         starts = torch.randint(context, BARS - STEPS - 1, (WINDOWS,), generator=generator, device=device)
         windows = cut_windows(market, starts, STEPS, context, TRADING)
-        rollout = collect(network, windows, replicas, value_scale(training.gamma), TRADING, generator)
+        draws = draw_rollout(windows, replicas, SHAPE.actions, generator)
+        rollout = collect(network, windows, draws, value_scale(training.gamma), TRADING)
         learned = targets(rollout, training)
         update(network, optimiser, _loss(network, windows, rollout, learned, training), WINDOWS, training, generator)
         if device.type == "cuda":

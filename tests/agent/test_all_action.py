@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sentio_kedro.agent.all_action import grid_loss, position_grid
+from sentio_kedro.agent.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.grid_values import GridTargets, PositionGrid, evaluate_grid
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Windows, cut_windows
@@ -37,7 +37,7 @@ def windows_of(market: MarketTensors, steps: int = STEPS) -> Windows:
 
 
 def grid_of(windows: Windows, trading: TradingParameters = TRADING, seed: int = 0) -> PositionGrid:
-    return position_grid(windows, trading, torch.Generator().manual_seed(seed))
+    return position_grid(windows, trading, draw_grid(windows, len(trading.levels), torch.Generator().manual_seed(seed)))
 
 
 def closed_market(market: Markets, assets: int = 2) -> MarketTensors:
@@ -234,7 +234,7 @@ def test_a_few_updates_find_a_planted_pattern(lively: Build, market: Markets) ->
     draws = torch.Generator().manual_seed(0)
     mean_rewards = []
     for _ in range(12):
-        grid = position_grid(windows, trading, draws)
+        grid = position_grid(windows, trading, draw_grid(windows, len(trading.levels), draws))
         learned = evaluate_grid(network, windows, grid, training)
         mean_rewards.append((learned.log_probabilities.exp() * grid.rewards).sum(-1).mean().item())
         update(

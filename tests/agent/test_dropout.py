@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sentio_kedro.agent.all_action import grid_loss, position_grid
+from sentio_kedro.agent.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.grid_values import evaluate_grid
 from sentio_kedro.agent.networks import PolicyNetwork, draw_dropout, receptive_field
-from sentio_kedro.agent.rollout import Windows, collect, cut_windows
+from sentio_kedro.agent.rollout import RolloutDraws, Windows, collect, cut_windows, draw_rollout
 from sentio_kedro.agent.selection import judge
 from sentio_kedro.agent.update import UpdateReport, minibatch_loss, targets, value_scale
 from sentio_kedro.config import TradingParameters, TrainingParameters
@@ -32,16 +32,21 @@ def dropping(network: PolicyNetwork, market: MarketTensors, seed: int = 0) -> Wi
     return windows._replace(dropout=masks)
 
 
+def accounts(windows: Windows, replicas: int, seed: int) -> RolloutDraws:
+    """Draws for ``replicas`` accounts per window and four actions."""
+    return draw_rollout(windows, replicas, 4, torch.Generator().manual_seed(seed))
+
+
 def sampled(network: PolicyNetwork, windows: Windows) -> Judge:
     """Act by sampling; then judge windows, as minibatches do."""
-    rollout = collect(network, windows, 4, value_scale(0.9), TRADING, torch.Generator().manual_seed(0))
+    rollout = collect(network, windows, accounts(windows, 4, 0), value_scale(0.9), TRADING)
     learned = targets(rollout, TRAINING)
     return lambda seen, index: minibatch_loss(network, seen, rollout, learned, torch.tensor(index), TRAINING)
 
 
 def all_action(network: PolicyNetwork, windows: Windows) -> Judge:
     """Value all actions; then judge windows, as minibatches do."""
-    grid = position_grid(windows, TRADING, torch.Generator().manual_seed(0))
+    grid = position_grid(windows, TRADING, draw_grid(windows, len(TRADING.levels), torch.Generator().manual_seed(0)))
     learned = evaluate_grid(network, windows, grid, TRAINING)
     return lambda seen, index: grid_loss(network, seen, grid, learned, torch.tensor(index), TRAINING)
 
@@ -66,7 +71,7 @@ def test_the_first_minibatch_has_no_divergence_with_dropout_on(
 def test_every_ratio_is_one_in_the_first_minibatch_with_dropout_on(lively: Build, market: Markets) -> None:
     network = lively(dropout=0.5)
     windows = dropping(network, market())
-    rollout = collect(network, windows, 4, value_scale(0.9), TRADING, torch.Generator().manual_seed(0))
+    rollout = collect(network, windows, accounts(windows, 4, 0), value_scale(0.9), TRADING)
     learned = targets(rollout, TRAINING)
     for index in INDICES:
         _, report = minibatch_loss(network, windows, rollout, learned, torch.tensor(index), TRAINING)

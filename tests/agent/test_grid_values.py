@@ -6,9 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from sentio_kedro.agent.all_action import position_grid
+from sentio_kedro.agent.all_action import draw_grid, position_grid
 from sentio_kedro.agent.distributions import gumbel_noise, sample_actions
-from sentio_kedro.agent.grid_values import PositionGrid, _greedy_walk, _outcomes_of_actions, evaluate_grid
+from sentio_kedro.agent.grid_values import (
+    PositionGrid,
+    WalkDraws,
+    _greedy_walk,
+    _outcomes_of_actions,
+    draw_walks,
+    evaluate_grid,
+)
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Windows, cut_windows
 from sentio_kedro.agent.tail import TailState
@@ -29,7 +36,13 @@ def setting(market: Markets, assets: int = 2, steps: int = 4) -> tuple[Windows, 
     whole = market(assets=assets)
     whole.tradable[12, 0] = False
     windows = cut_windows(whole, torch.tensor([10, 20, 25]), steps, 8, TRADING)
-    return windows, position_grid(windows, TRADING, torch.Generator().manual_seed(0))
+    draws = draw_grid(windows, len(TRADING.levels), torch.Generator().manual_seed(0))
+    return windows, position_grid(windows, TRADING, draws)
+
+
+def walks(grid: PositionGrid, seed: int) -> WalkDraws:
+    """Draws of walks, and of the five quantiles behind them."""
+    return draw_walks(grid.rewards.shape, 5, torch.Generator().manual_seed(seed), grid.rewards)
 
 
 def test_a_replica_moves_to_the_one_that_holds_the_level_or_stays(market: Markets) -> None:
@@ -49,7 +62,7 @@ def test_a_replica_moves_to_the_one_that_holds_the_level_or_stays(market: Market
 
 def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets) -> None:
     windows, grid = setting(market)
-    learned = evaluate_grid(lively(), windows, grid, DISTRIBUTION, torch.Generator().manual_seed(5))
+    learned = evaluate_grid(lively(), windows, grid, DISTRIBUTION, walks(grid, 5))
     same = torch.Generator().manual_seed(5)
     action = sample_actions(learned.log_probabilities, gumbel_noise(grid.rewards.shape, same, grid.rewards))
     after = grid.after(action)
@@ -100,10 +113,7 @@ def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Mark
     network = lively()
     exact = evaluate_grid(network, windows, grid, TrainingParameters(gamma=GAMMA))
     draws = torch.stack(
-        [
-            evaluate_grid(network, windows, grid, DISTRIBUTION, torch.Generator().manual_seed(seed)).returns
-            for seed in range(400)
-        ]
+        [evaluate_grid(network, windows, grid, DISTRIBUTION, walks(grid, seed)).returns for seed in range(400)]
     )
     error = draws.std(0) / 400**0.5
     assert ((draws.mean(0) - exact.returns).abs() <= 4.5 * error + 1e-6).all()
@@ -137,7 +147,7 @@ def test_a_priced_tail_charges_each_action_with_the_shortfall_that_it_leads_to(l
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0.0)
 
 
-def test_distributions_need_a_generator(lively: Build, market: Markets) -> None:
+def test_distributions_need_draws(lively: Build, market: Markets) -> None:
     windows, grid = setting(market)
-    with pytest.raises(ValueError, match="`generator` must be given"):
+    with pytest.raises(ValueError, match="`draws` must be given"):
         evaluate_grid(lively(), windows, grid, DISTRIBUTION)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentio_kedro.agent.all_action import grid_loss, position_grid
+from sentio_kedro.agent.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.ensemble import AgentsPolicy
 from sentio_kedro.agent.grid_values import evaluate_grid
 from sentio_kedro.agent.networks import (
@@ -19,7 +19,7 @@ from sentio_kedro.agent.networks import (
     load_network,
     rising,
 )
-from sentio_kedro.agent.rollout import EnsemblePolicy, Windows, collect, cut_windows
+from sentio_kedro.agent.rollout import EnsemblePolicy, Windows, collect, cut_windows, draw_rollout
 from sentio_kedro.agent.update import minibatch_loss, targets
 from sentio_kedro.config import MaskParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -154,7 +154,7 @@ def test_a_policy_without_a_mask_may_do_anything_but_trade_what_cannot_be_traded
 
 def test_accounts_without_a_mask_sample_what_is_illegal_and_learn_from_it(lively: Build, market: Markets) -> None:
     network, windows = lively(masked=False), restricted_windows(market)
-    rollout = collect(network, windows, 4, 1.0, NO_SHORT, torch.Generator().manual_seed(0))
+    rollout = collect(network, windows, draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0)), 1.0, NO_SHORT)
     taken = rollout.legal.gather(-1, rollout.action[..., None])[..., 0]
     assert not taken.all()
     assert (rollout.action[:4, 1, :, 1] == HOLD).all()  # the second asset cannot be traded
@@ -167,7 +167,7 @@ def test_accounts_without_a_mask_sample_what_is_illegal_and_learn_from_it(lively
 
 def test_the_grid_without_a_mask_gives_weight_to_what_is_illegal(lively: Build, market: Markets) -> None:
     windows = restricted_windows(market)
-    grid = position_grid(windows, NO_SHORT, torch.Generator().manual_seed(0))
+    grid = position_grid(windows, NO_SHORT, draw_grid(windows, len(NO_SHORT.levels), torch.Generator().manual_seed(0)))
     free = grid.legal[..., 1:].any(-1, keepdim=True).expand_as(grid.legal)
     for masked in (True, False):
         network = lively(masked=masked)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.distributions import entropy, masked_log_probabilities
 from sentio_kedro.agent.networks import PolicyNetwork
-from sentio_kedro.agent.rollout import collect, cut_windows
+from sentio_kedro.agent.rollout import collect, cut_windows, draw_rollout
 from sentio_kedro.agent.update import minibatch_loss, targets, value_scale
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -57,7 +57,8 @@ def test_loss_and_gradient_are_those_of_a_plain_ppo(
 ) -> None:
     network = lively(quantiles=1)
     windows = cut_windows(market(), torch.tensor([10, 17, 25]), 5, 8, TRADING)
-    rollout = collect(network, windows, 4, value_scale(PLAIN.gamma), TRADING, torch.Generator().manual_seed(0))
+    draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0))
+    rollout = collect(network, windows, draws, value_scale(PLAIN.gamma), TRADING)
     learned = targets(rollout, PLAIN)
     with torch.no_grad():  # the policy has moved since: some ratios are clipped
         for weight in network.parameters():

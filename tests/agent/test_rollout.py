@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
-from sentio_kedro.agent.rollout import EnsemblePolicy, Rollout, Windows, collect, cut_windows
+from sentio_kedro.agent.rollout import (
+    EnsemblePolicy,
+    Rollout,
+    RolloutDraws,
+    Windows,
+    collect,
+    cut_windows,
+    draw_rollout,
+)
 from sentio_kedro.agent.update import Targets, minibatch_loss, targets
 from sentio_kedro.config import CostParameters, MaskParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -28,8 +36,13 @@ def windows_of(market: MarketTensors, starts: tuple[int, ...] = (10, 20, 25)) ->
     return cut_windows(market, torch.tensor(starts), STEPS, CONTEXT, TRADING)
 
 
+def accounts(windows: Windows, replicas: int, seed: int, actions: int = 4) -> RolloutDraws:
+    """Draws for ``replicas`` accounts per window."""
+    return draw_rollout(windows, replicas, actions, torch.Generator().manual_seed(seed))
+
+
 def rolled(network: PolicyNetwork, windows: Windows, seed: int = 0, trading: TradingParameters = TRADING) -> Rollout:
-    return collect(network, windows, 4, 2.5, trading, torch.Generator().manual_seed(seed))
+    return collect(network, windows, accounts(windows, 4, seed, 1 + len(trading.levels)), 2.5, trading)
 
 
 def test_context_holds_what_an_embedding_needs(lively: Build) -> None:
@@ -151,8 +164,8 @@ def test_an_account_that_dies_leaves_the_rollout_from_then_on(lively: Build, mar
 
 def test_values_and_bootstrap_are_in_units_of_reward(lively: Build, market: Markets) -> None:
     network, windows = lively(), windows_of(market())
-    one = collect(network, windows, 4, 1.0, TRADING, torch.Generator().manual_seed(0))
-    scaled = collect(network, windows, 4, 3.0, TRADING, torch.Generator().manual_seed(0))
+    one = collect(network, windows, accounts(windows, 4, 0), 1.0, TRADING)
+    scaled = collect(network, windows, accounts(windows, 4, 0), 3.0, TRADING)
     torch.testing.assert_close(scaled.values, 3.0 * one.values)
     torch.testing.assert_close(scaled.bootstrap, 3.0 * one.bootstrap)
     assert torch.equal(scaled.rewards, one.rewards)
@@ -163,7 +176,7 @@ def test_the_bootstrap_is_the_value_of_the_state_after_the_last_step(lively: Bui
     network, whole = lively(), market()
     short = cut_windows(whole, torch.tensor([10, 20]), 1, CONTEXT, TRADING)
     whole_steps = cut_windows(whole, torch.tensor([10, 20]), 2, CONTEXT, TRADING)
-    rollout = collect(network, short, 3, 1.0, TRADING, torch.Generator().manual_seed(0))
+    rollout = collect(network, short, accounts(short, 3, 0), 1.0, TRADING)
 
     first, second = whole_steps.tape.step(0), whole_steps.tape.step(1)
     account = open_accounts(torch.ones(2, 3, dtype=DOUBLE), 2)

@@ -7,7 +7,7 @@ import torch
 
 from sentio_kedro.agent.distributions import masked_log_probabilities
 from sentio_kedro.agent.networks import PolicyNetwork
-from sentio_kedro.agent.rollout import Rollout, Windows, collect, cut_windows
+from sentio_kedro.agent.rollout import Rollout, RolloutDraws, Windows, collect, cut_windows, draw_rollout
 from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, minibatch_loss, targets, update, value_scale
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -22,9 +22,14 @@ def training(**changes: object) -> TrainingParameters:
     return TrainingParameters(**({"windows": 3, "minibatches": 1, "epochs": 1} | changes))  # type: ignore[arg-type]
 
 
+def accounts(windows: Windows, replicas: int, seed: int) -> RolloutDraws:
+    """Draws for ``replicas`` accounts per window and four actions."""
+    return draw_rollout(windows, replicas, 4, torch.Generator().manual_seed(seed))
+
+
 def experience(network: PolicyNetwork, market: MarketTensors) -> tuple[Windows, Rollout]:
     windows = cut_windows(market, torch.tensor([10, 17, 25]), 5, 8, TRADING)
-    return windows, collect(network, windows, 4, value_scale(0.9), TRADING, torch.Generator().manual_seed(0))
+    return windows, collect(network, windows, accounts(windows, 4, 0), value_scale(0.9), TRADING)
 
 
 def test_the_value_scale_is_the_deviation_of_discounted_unit_rewards() -> None:
@@ -90,7 +95,7 @@ def test_an_update_makes_good_actions_likelier(lively: Build, market: Markets) -
 
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
     update(network, optimiser, loss_of, 3, how, torch.Generator().manual_seed(0))
-    after = collect(network, windows, 4, 1.0, TRADING, torch.Generator().manual_seed(0))
+    after = collect(network, windows, accounts(windows, 4, 0), 1.0, TRADING)
     first = (..., slice(None), 1)
     assert after.log_probabilities[0][first].exp().mean() > rollout.log_probabilities[0][first].exp().mean() + 0.01
     _, report = loss_of(torch.arange(3))
@@ -240,13 +245,14 @@ def test_draws_of_the_critic_are_its_quantiles_and_are_collected_only_when_asked
     assert rollout.drawn is None
     with pytest.raises(ValueError, match=r"`rollout.drawn` must hold draws"):
         targets(rollout, training(critic_target="distribution"))
-    again = collect(network, windows, 4, 1.0, TRADING, torch.Generator().manual_seed(0), draw=True)
+    draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0), quantiles=5)
+    again = collect(network, windows, draws, 1.0, TRADING)
     assert again.drawn is not None
     assert torch.equal(again.action, rollout.action)  # drawing comes after acting
     embedding = network.encoder(windows.features, 6).transpose(0, 1)[:, :, None]
     projected = network.head.project(embedding, windows.posterior)
     quantiles = network.head.quantiles(network.head.hidden(projected[1:-1], again.account[1:]))
     assert ((again.drawn[:-1, ..., None] - quantiles).abs().min(-1).values < 1e-9).all()
-    learned = targets(again, training(critic_target="distribution"), torch.Generator().manual_seed(1))
+    learned = targets(again, training(critic_target="distribution"), draws.stop)
     assert torch.equal(learned.advantages, targets(again, training()).advantages)
     assert not torch.equal(learned.returns, targets(again, training()).returns)

@@ -42,10 +42,11 @@ def take(
     return execute(account, look(account, tape, parameters), decision, tape, parameters)
 
 
-def test_a_start_depends_on_its_generator_alone() -> None:
+def test_a_start_depends_on_what_was_drawn_alone() -> None:
     close = torch.full((8, 1, 2), 50.0)
     levels = level_tensor(TRADING, close)
-    first, second = (start_accounts((8, 4), close, levels, TRADING, torch.Generator().manual_seed(3)) for _ in range(2))
+    drawn = torch.randint(len(levels), (8, 4, 2), generator=torch.Generator().manual_seed(3))
+    first, second = (start_accounts(drawn, close, levels, TRADING) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert torch.equal(first.equity, torch.full((8, 4), 1000.0))
     positions = (first.shares * close).flatten() / 1000.0

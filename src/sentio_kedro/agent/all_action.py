@@ -12,6 +12,7 @@ without latency and are not worked on. Validation and backtest walk the real acc
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,8 +35,33 @@ DEEPEST_DRAWDOWN = 0.9  # of the limit; what training accounts may have lost bef
 LONGEST_HELD = 5.0  # log of the most bars that a training position may have been held
 
 
-def position_grid(windows: Windows, parameters: TradingParameters, generator: torch.Generator) -> PositionGrid:
-    """Stand accounts on every level at every bar and execute every action from there.
+class GridDraws(NamedTuple):
+    """All that is random in a grid of positions, drawn before it. P counts levels.
+
+    Attributes:
+        shift: ``[W, 1, A]`` by how many levels each asset's replicas are shifted, so that assets meet at random.
+        lost: ``[W, P]`` uniform, how much of the drawdown limit an account has lost before.
+        held: ``[W, P, A]`` uniform, how long its positions were held.
+    """
+
+    shift: Tensor
+    lost: Tensor
+    held: Tensor
+
+
+def draw_grid(windows: Windows, levels: int, generator: torch.Generator) -> GridDraws:
+    """Draw what ``position_grid`` needs for P levels from ``generator``, which is on the windows' device."""
+    close = windows.tape.close  # [S + 1, W, 1, A]
+    _, count, _, assets = close.shape
+    device, dtype = close.device, close.dtype
+    shift = torch.randint(levels, (count, 1, assets), generator=generator, device=device)
+    lost = torch.rand((count, levels), generator=generator, device=device, dtype=dtype)
+    held = torch.rand((count, levels, assets), generator=generator, device=device, dtype=dtype)
+    return GridDraws(shift, lost, held)
+
+
+def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDraws) -> PositionGrid:
+    """Stand accounts on every level at every bar and execute every action from there. Pure.
 
     Each asset meets every level once per bar; which levels of the others it meets with, how much was lost before and
     how long positions were held is random. Rewards come from the one execution step.
@@ -43,7 +69,7 @@ def position_grid(windows: Windows, parameters: TradingParameters, generator: to
     Args:
         windows: W windows of S decisions.
         parameters: Levels, limits and costs.
-        generator: Source of the draws.
+        draws: Which levels meet, what was lost before, how long positions were held.
 
     Returns:
         The grid.
@@ -53,12 +79,10 @@ def position_grid(windows: Windows, parameters: TradingParameters, generator: to
     _, count, _, assets = close.shape
     levels = level_tensor(parameters, close)
     size = len(parameters.levels)
-    device, dtype = close.device, close.dtype
-    shift = torch.randint(size, (count, 1, assets), generator=generator, device=device)
-    place = (torch.arange(size, device=device)[:, None] + shift) % size  # [W, P, A]
-    lost = torch.rand((count, size), generator=generator, device=device, dtype=dtype) * DEEPEST_DRAWDOWN
+    place = (torch.arange(size, device=close.device)[:, None] + draws.shift) % size  # [W, P, A]
+    lost = draws.lost * DEEPEST_DRAWDOWN
     lost = lost * parameters.max_drawdown if parameters.max_drawdown < 1.0 else torch.zeros_like(lost)
-    held = torch.rand((count, size, assets), generator=generator, device=device, dtype=dtype) * LONGEST_HELD
+    held = draws.held * LONGEST_HELD
 
     prompt = _without_delay(parameters)
     flat = open_accounts(close.new_full((close.shape[0], count, size), parameters.initial_cash), assets)
@@ -75,7 +99,7 @@ def position_grid(windows: Windows, parameters: TradingParameters, generator: to
         account=account_features(account, view, prompt),
         legal=legal_actions(deciding, seen, decisions, prompt),
         rewards=_action_rewards(deciding, seen, decisions, windows.unit, levels, prompt),
-        shift=shift,
+        shift=draws.shift,
         filled=decisions.fillable,
         position=position,
         limits=(

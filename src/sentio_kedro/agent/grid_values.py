@@ -72,6 +72,24 @@ class GridTargets(NamedTuple):
     outcomes: Tensor | None = None
 
 
+class WalkDraws(NamedTuple):
+    """What is random where the critic learns the distribution of returns, drawn before.
+
+    Attributes:
+        noise: ``[S, W, P, A, B]`` standard Gumbel noise of the actions.
+        quantile: ``[W, P, A]`` which quantile of the critic stands behind a window's end.
+    """
+
+    noise: Tensor
+    quantile: Tensor
+
+
+def draw_walks(shape: tuple[int, ...], quantiles: int, generator: torch.Generator, like: Tensor) -> WalkDraws:
+    """Draw walks over a grid whose rewards have ``shape`` ``[S, W, P, A, B]``, on the device and dtype of ``like``."""
+    noise = gumbel_noise(shape, generator, like)
+    return WalkDraws(noise, torch.randint(quantiles, shape[1:-1], generator=generator, device=like.device))
+
+
 class Walk(NamedTuple):
     """Accounts that take the likeliest actions, one from each position: what is traded once training is over.
 
@@ -92,7 +110,7 @@ def evaluate_grid(
     windows: Windows,
     grid: PositionGrid,
     parameters: TrainingParameters,
-    generator: torch.Generator | None = None,
+    draws: WalkDraws | None = None,
     price: TailState | None = None,
 ) -> GridTargets:
     """Value every position and action under the present policy, backwards along each window.
@@ -105,7 +123,7 @@ def evaluate_grid(
         windows: W windows.
         grid: Positions on them.
         parameters: Discount, shape of the reward, what the critic learns.
-        generator: Source of the walks that ``critic_target: distribution`` needs.
+        draws: The walks that ``critic_target: distribution`` needs.
         price: Price of the tail; None charges nothing.
     """
     steps, gamma = grid.rewards.shape[0], parameters.gamma
@@ -118,10 +136,10 @@ def evaluate_grid(
     values, advantages = _expectations(rewards, log_probabilities.exp(), behind, grid, gamma)
     returns = values
     if parameters.critic_target == "distribution":
-        if generator is None:
-            raise ValueError("`generator` must be given for `critic_target: distribution`, was None.")
+        if draws is None:
+            raise ValueError("`draws` must be given for `critic_target: distribution`, was None.")
         quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
-        returns = _sampled_returns(rewards, log_probabilities, quantiles, grid, gamma, generator)
+        returns = _sampled_returns(rewards, log_probabilities, quantiles, grid, gamma, draws)
     walk = None if parameters.tail.limit is None else _greedy_walk(log_probabilities, windows, grid)
     if walk is not None and price is not None:
         cost = shortfall_beyond(price.threshold, _outcomes_of_actions(walk, windows, grid))
@@ -154,16 +172,15 @@ def _sampled_returns(
     behind: Tensor,
     grid: PositionGrid,
     gamma: float,
-    generator: torch.Generator,
+    draws: WalkDraws,
 ) -> Tensor:
     """What an account that samples actions earns from each position on, discounted ``[S, W, P, A]``, units of reward.
 
     Behind the end stands a draw from the critic's distribution ``[W, P, A, Q]``.
     """
-    action = sample_actions(log_probabilities, gumbel_noise(rewards.shape, generator, rewards))  # [S, W, P, A]
+    action = sample_actions(log_probabilities, draws.noise)  # [S, W, P, A]
     taken, after = rewards.gather(-1, action[..., None])[..., 0], grid.after(action)
-    chosen = torch.randint(behind.shape[-1], behind.shape[:-1], generator=generator, device=behind.device)
-    following = behind.gather(-1, chosen[..., None])[..., 0]
+    following = behind.gather(-1, draws.quantile[..., None])[..., 0]
     returns = torch.empty_like(taken)
     for step in range(len(rewards) - 1, -1, -1):
         following = taken[step] + gamma * following.gather(1, after[step])

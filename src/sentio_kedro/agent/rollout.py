@@ -71,6 +71,46 @@ def cut_windows(
     )
 
 
+class RolloutDraws(NamedTuple):
+    """All that is random in a rollout, drawn before it, so that what follows is a pure function of tensors.
+
+    Attributes:
+        noise: ``[S, W, R, A, actions]`` standard Gumbel noise of the actions.
+        start: ``[W, R, A]`` index of the level that each account starts with.
+        quantile: ``[S, W, R, A]`` which quantile of the critic is drawn of the state after each step; None draws none.
+        stop: ``[S, W, R, A]`` uniform, decides where sampled returns stop; None with ``quantile``.
+    """
+
+    noise: Tensor
+    start: Tensor
+    quantile: Tensor | None = None
+    stop: Tensor | None = None
+
+
+def draw_rollout(
+    windows: Windows, replicas: int, actions: int, generator: torch.Generator, quantiles: int | None = None
+) -> RolloutDraws:
+    """Draw what ``collect`` needs.
+
+    Args:
+        windows: W windows of S decisions.
+        replicas: R accounts per window.
+        actions: Number of actions, HOLD included.
+        generator: Source of the draws, on the windows' device.
+        quantiles: Quantiles of the critic, where draws from its distributions are wanted.
+    """
+    close = windows.tape.close
+    after, count, _, assets = close.shape
+    accounts = (count, replicas, assets)
+    path = (after - 1, *accounts)
+    noise = gumbel_noise((*path, actions), generator, close)
+    start = torch.randint(actions, accounts, generator=generator, device=close.device)
+    if quantiles is None:
+        return RolloutDraws(noise, start)
+    quantile = torch.randint(quantiles, path, generator=generator, device=close.device)
+    return RolloutDraws(noise, start, quantile, torch.rand(path, generator=generator, device=close.device))
+
+
 class Rollout(NamedTuple):
     """What happened to W x R accounts over S steps. Layout ``[S, W, R, A, ...]``.
 
@@ -127,39 +167,28 @@ class SamplingPolicy:
 
 @torch.no_grad()
 def collect(
-    network: PolicyNetwork,
-    windows: Windows,
-    replicas: int,
-    value_scale: float,
-    parameters: TradingParameters,
-    generator: torch.Generator,
-    *,
-    draw: bool = False,
+    network: PolicyNetwork, windows: Windows, draws: RolloutDraws, value_scale: float, parameters: TradingParameters
 ) -> Rollout:
-    """Let ``replicas`` accounts per window trade by sampling.
+    """Let R accounts per window trade by sampling. Pure.
 
     Args:
         network: The member.
         windows: W windows of S decisions.
-        replicas: R accounts per window, different in their start and their actions alone.
+        draws: Start positions and noise of the actions, in which alone the accounts of a window differ; and draws from
+            the critic's distributions, if wanted.
         value_scale: Units of reward per unit of the critic's output.
         parameters: Limits and costs.
-        generator: Source of start positions and actions.
-        draw: Whether to draw from the critic's distributions.
 
     Returns:
         The rollout.
     """
     tape = windows.decisions
-    steps, count, _, assets = tape.close.shape
+    steps = tape.steps
     embedding = network.encoder(windows.features, steps + 1, windows.dropout)  # [W, S + 1, A, D]
     embedding = embedding.transpose(0, 1)[:, :, None]  # [S + 1, W, 1, A, D]
     projected = network.head.project(embedding, windows.posterior)
-    shape = (count, replicas)
-    levels = level_tensor(parameters, projected)
-    noise = gumbel_noise((steps, *shape, assets, len(levels)), generator, projected)
-    policy = SamplingPolicy(network.head, projected, windows.posterior, noise, parameters)
-    start = start_accounts(shape, tape.close[0], levels, parameters, generator)
+    policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
+    start = start_accounts(draws.start, tape.close[0], policy.levels, parameters)
     end, (fill, record) = simulate(tape, policy, start, parameters)
 
     seen = account_features(end, look(end, windows.tape.step(-1), parameters), parameters)
@@ -170,6 +199,9 @@ def collect(
     log_probabilities = normalised(logits)
     survived = torch.cat([alive[1:], end.alive[None]])
     dtype = projected.dtype
+    drawn = None
+    if draws.quantile is not None:
+        drawn = draw_of(network.head, torch.cat([hidden[1:], behind[None]]), draws.quantile) * value_scale
     alive = alive[..., None].to(dtype).expand_as(values)
     return Rollout(
         account=account,
@@ -181,15 +213,13 @@ def collect(
         rewards=asset_rewards(fill, windows.unit) * alive,
         alive=alive,
         survived=survived[..., None].to(dtype).expand_as(values),
-        drawn=_drawn(network.head, torch.cat([hidden[1:], behind[None]]), generator) * value_scale if draw else None,
+        drawn=drawn,
     )
 
 
-def _drawn(head: Head, hidden: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw one quantile of each state: ``[...]`` from ``[..., hidden]``."""
-    quantiles = head.quantiles(hidden)
-    chosen = torch.randint(quantiles.shape[-1], quantiles.shape[:-1], generator=generator, device=hidden.device)
-    return quantiles.gather(-1, chosen[..., None])[..., 0]
+def draw_of(head: Head, hidden: Tensor, quantile: Tensor) -> Tensor:
+    """Take the quantile of the critic that ``quantile`` ``[...]`` names, of each state ``[..., hidden]``: ``[...]``."""
+    return head.quantiles(hidden).gather(-1, quantile[..., None])[..., 0]
 
 
 class EnsemblePolicy:

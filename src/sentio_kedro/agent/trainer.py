@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.all_action import grid_loss, position_grid
 from sentio_kedro.agent.averaging import averaged_weights, with_weights
-from sentio_kedro.agent.grid_values import evaluate_grid
+from sentio_kedro.agent.learners import make_learner
 from sentio_kedro.agent.losses import adapted_coefficient
 from sentio_kedro.agent.member import (
     ACTION_STREAM,
@@ -32,10 +31,9 @@ from sentio_kedro.agent.member import (
 from sentio_kedro.agent.networks import draw_dropout, receptive_field
 from sentio_kedro.agent.paths import PathSampler, TrainingSet, member_segments
 from sentio_kedro.agent.phases import Phases
-from sentio_kedro.agent.rollout import Windows, collect
+from sentio_kedro.agent.rollout import Windows
 from sentio_kedro.agent.selection import scores
-from sentio_kedro.agent.tail import log_growth, shortfall_beyond
-from sentio_kedro.agent.update import Coefficients, UpdateReport, minibatch_loss, targets, update, value_scale
+from sentio_kedro.agent.update import Coefficients, UpdateReport, update
 from sentio_kedro.config import StoppingParameters, TrainingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -184,7 +182,6 @@ def _one_update(
     drop = draw_dropout(parameters.network, training.windows, generator, windows.features)
     windows = windows._replace(dropout=drop)
     phases.end("paths")
-    learn = learn_from_all_actions if training.advantages == "all_action" else learn_from_samples
     learned = learn(member, windows, parameters, coefficients, generator, phases)
     member.penalty = adapted_coefficient(member.penalty, learned.report.kl, training.divergence)
     row = {name: float(value) for name, value in learned.report._asdict().items()}
@@ -218,7 +215,7 @@ class Learned(NamedTuple):
     outcomes: Tensor | None
 
 
-def learn_from_samples(
+def learn(
     member: Member,
     windows: Windows,
     parameters: AgentParameters,
@@ -226,49 +223,20 @@ def learn_from_samples(
     generator: torch.Generator,
     phases: Phases,
 ) -> Learned:
-    """Walk R sampling accounts along each window, then learn from their advantages."""
-    network, training = member.network, parameters.training
-    scale, distribution = value_scale(training.gamma), training.critic_target == "distribution"
-    rollout = collect(network, windows, training.replicas, scale, parameters.trading, generator, draw=distribution)
+    """Gather experience on the windows under the present weights, appraise it, and improve the weights with it."""
+    network, training, learner = member.network, parameters.training, make_learner(parameters)
+    draws = learner.draw(windows, generator)
+    experience = learner.gather(network, windows, draws)
     phases.end("rollout")
-    outcomes = log_growth((rollout.rewards * windows.unit).sum(-1)).sum(0)  # [W, R]
-    price, charge = member.tail.price(), None
-    if price is not None:
-        shortfall = shortfall_beyond(price.threshold, outcomes)[None, ..., None]
-        charge = (price.dual / training.tail.alpha * shortfall / windows.unit).expand_as(rollout.rewards)
-    learned = targets(rollout, training, generator, charge)
+    appraisal = learner.appraise(network, windows, experience, draws, member.tail.price())
     phases.end("advantages")
 
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return minibatch_loss(network, windows, rollout, learned, index, training, coefficients)
+        return learner.loss(network, windows, experience, appraisal.learned, index, coefficients)
 
     report = update(network, member.optimiser, loss, training.windows, training, generator)
     phases.end("update")
-    return Learned(report, rollout.rewards.mean(), outcomes)
-
-
-def learn_from_all_actions(
-    member: Member,
-    windows: Windows,
-    parameters: AgentParameters,
-    coefficients: Coefficients,
-    generator: torch.Generator,
-    phases: Phases,
-) -> Learned:
-    """Stand accounts on every position of each window, then learn from all their actions."""
-    network, training = member.network, parameters.training
-    grid = position_grid(windows, parameters.trading, generator)
-    phases.end("rollout")
-    learned = evaluate_grid(network, windows, grid, training, generator, member.tail.price())
-    reward = (learned.log_probabilities.exp() * grid.rewards).sum(-1).mean()
-    phases.end("advantages")
-
-    def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return grid_loss(network, windows, grid, learned, index, training, coefficients)
-
-    report = update(network, member.optimiser, loss, training.windows, training, generator)
-    phases.end("update")
-    return Learned(report, reward, learned.outcomes)
+    return Learned(report, appraisal.reward, appraisal.outcomes)
 
 
 def _validate(

@@ -68,7 +68,7 @@ class Coefficients(NamedTuple):
 def targets(
     rollout: Rollout,
     parameters: TrainingParameters,
-    generator: torch.Generator | None = None,
+    stop: Tensor | None = None,
     charge: Tensor | None = None,
 ) -> Targets:
     """Estimate advantages, with the market-path baseline if wanted, and the critic's targets.
@@ -76,7 +76,7 @@ def targets(
     Args:
         rollout: What happened.
         parameters: How rewards are shaped, credited and discounted.
-        generator: Source of the draws that ``critic_target: distribution`` needs.
+        stop: ``[S, W, R, A]`` uniform draws of a ``RolloutDraws``, which ``critic_target: distribution`` needs.
         charge: ``[S, W, R, A]`` what each decision is charged for the tail, units of reward; None is nothing.
     """
     rewards = shaped_rewards(rollout.rewards, parameters.reward) * rollout.alive
@@ -87,12 +87,13 @@ def targets(
         advantages = n_step_advantages(*path, parameters.n_steps)
     returns = advantages + rollout.values
     if parameters.critic_target == "distribution":
-        if rollout.drawn is None:
+        if rollout.drawn is None or stop is None:
             raise ValueError(
-                "`rollout.drawn` must hold draws of the critic for `critic_target: distribution`, was None."
+                "`rollout.drawn` must hold draws of the critic, and `stop` be given, for `critic_target: distribution`."
             )
-        stops = torch.rand(rewards.shape, generator=generator, device=rewards.device) >= parameters.gae_lambda
-        returns = sampled_returns(rewards, rollout.drawn, stops, rollout.survived, parameters.gamma)
+        returns = sampled_returns(
+            rewards, rollout.drawn, stop >= parameters.gae_lambda, rollout.survived, parameters.gamma
+        )
     if parameters.credit == "joint":
         advantages = joint_credit(advantages)
     if parameters.path_baseline:

@@ -47,25 +47,20 @@ def account_features(account: AccountState, view: View, parameters: TradingParam
     return torch.stack(columns, dim=-1)
 
 
-def start_accounts(
-    shape: tuple[int, ...], close: Tensor, levels: Tensor, parameters: TradingParameters, generator: torch.Generator
-) -> AccountState:
-    """Open training accounts that hold random levels, so that every position is visited.
+def start_accounts(drawn: Tensor, close: Tensor, levels: Tensor, parameters: TradingParameters) -> AccountState:
+    """Open training accounts that hold levels drawn at random, so that every position is visited.
 
     Args:
-        shape: Batch shape of the accounts.
-        close: ``[..., A]`` prices of the first decision bar, broadcastable to ``shape``.
+        drawn: ``[..., A]`` indices into ``levels``, one account per row.
+        close: ``[..., A]`` prices of the first decision bar, broadcastable to the accounts.
         levels: ``[actions]`` from ``level_tensor``.
         parameters: Limits and starting equity.
-        generator: Source of the draws.
 
     Returns:
         Accounts at the close of the first decision bar; fresh, whatever came before.
     """
-    assets = close.shape[-1]
-    cash = close.new_full(shape, parameters.initial_cash)
-    account = open_accounts(cash, assets, parameters.orders.latency_bars)
-    drawn = torch.randint(len(levels), (*shape, assets), generator=generator, device=close.device)
+    cash = close.new_full(drawn.shape[:-1], parameters.initial_cash)
+    account = open_accounts(cash, close.shape[-1], parameters.orders.latency_bars)
     return hold_positions(account, level_exposure(levels[drawn], parameters), close)
 
 

@@ -1,0 +1,170 @@
+"""The two ways to learn from windows: by accounts that sample, or from all actions of all positions.
+
+A learner draws all that is random first. What it computes then is a pure function of tensors: the same for a network
+that trains alone and, under ``torch.vmap``, for many side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.all_action import GridDraws, draw_grid, grid_loss, position_grid
+from sentio_kedro.agent.grid_values import GridTargets, PositionGrid, WalkDraws, draw_walks, evaluate_grid
+from sentio_kedro.agent.member import AgentParameters
+from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.rollout import Rollout, RolloutDraws, Windows, collect, draw_rollout
+from sentio_kedro.agent.tail import TailState, log_growth, shortfall_beyond
+from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, minibatch_loss, targets, value_scale
+
+
+class Appraisal(NamedTuple):
+    """What an experience was worth.
+
+    Attributes:
+        learned: What the loss learns from.
+        reward: Mean reward under the policy that gathered it, 0-d.
+        outcomes: Log returns of the episodes that were played; None where none was.
+    """
+
+    learned: Any
+    reward: Tensor
+    outcomes: Tensor | None
+
+
+class Learner(Protocol):
+    """How a network learns from windows. All methods but ``draw`` are pure."""
+
+    def draw(self, windows: Windows, generator: torch.Generator) -> Any:
+        """Draw all that is random in an experience, on the windows' device."""
+        ...
+
+    def gather(self, network: PolicyNetwork, windows: Windows, draws: Any) -> Any:
+        """Gather experience."""
+        ...
+
+    def appraise(
+        self, network: PolicyNetwork, windows: Windows, experience: Any, draws: Any, price: TailState | None
+    ) -> Appraisal:
+        """Say what it was worth, with the tail at its ``price``; None charges nothing."""
+        ...
+
+    def loss(
+        self,
+        network: PolicyNetwork,
+        windows: Windows,
+        experience: Any,
+        learned: Any,
+        index: Tensor,
+        coefficients: Coefficients,
+    ) -> tuple[Tensor, UpdateReport]:
+        """Judge the windows ``index`` ``[w]`` under the current weights: the loss, and its parts."""
+        ...
+
+
+@dataclass(frozen=True)
+class SamplingLearner:
+    """Walks R sampling accounts along each window and learns from their advantages."""
+
+    parameters: AgentParameters
+
+    def draw(self, windows: Windows, generator: torch.Generator) -> RolloutDraws:
+        """Draw starts, noise and, if the critic learns distributions, what is drawn of them."""
+        training, actions = self.parameters.training, 1 + len(self.parameters.trading.levels)
+        quantiles = self.parameters.network.quantiles if training.critic_target == "distribution" else None
+        return draw_rollout(windows, training.replicas, actions, generator, quantiles)
+
+    def gather(self, network: PolicyNetwork, windows: Windows, draws: RolloutDraws) -> Rollout:
+        """Let the accounts trade."""
+        return collect(network, windows, draws, value_scale(self.parameters.training.gamma), self.parameters.trading)
+
+    def appraise(
+        self,
+        network: PolicyNetwork,
+        windows: Windows,
+        experience: Rollout,
+        draws: RolloutDraws,
+        price: TailState | None,
+    ) -> Appraisal:
+        """Estimate advantages; each decision is charged with its episode's own shortfall."""
+        training = self.parameters.training
+        outcomes = log_growth((experience.rewards * windows.unit).sum(-1)).sum(0)  # [W, R]
+        charge = None
+        if price is not None:
+            shortfall = shortfall_beyond(price.threshold, outcomes)[None, ..., None]
+            charge = (price.dual / training.tail.alpha * shortfall / windows.unit).expand_as(experience.rewards)
+        return Appraisal(targets(experience, training, draws.stop, charge), experience.rewards.mean(), outcomes)
+
+    def loss(
+        self,
+        network: PolicyNetwork,
+        windows: Windows,
+        experience: Rollout,
+        learned: Targets,
+        index: Tensor,
+        coefficients: Coefficients,
+    ) -> tuple[Tensor, UpdateReport]:
+        """Judge the actions that were taken."""
+        return minibatch_loss(network, windows, experience, learned, index, self.parameters.training, coefficients)
+
+
+class AllActionDraws(NamedTuple):
+    """What is random with all-action advantages: in the grid, and in the walks where the critic learns them."""
+
+    grid: GridDraws
+    walks: WalkDraws | None
+
+
+@dataclass(frozen=True)
+class AllActionLearner:
+    """Stands accounts on every position of each window and learns from all their actions."""
+
+    parameters: AgentParameters
+
+    def draw(self, windows: Windows, generator: torch.Generator) -> AllActionDraws:
+        """Draw the grid and, if the critic learns distributions, walks over it."""
+        levels, close = len(self.parameters.trading.levels), windows.tape.close  # [S + 1, W, 1, A]
+        grid = draw_grid(windows, levels, generator)
+        if self.parameters.training.critic_target != "distribution":
+            return AllActionDraws(grid, None)
+        shape = (close.shape[0] - 1, close.shape[1], levels, close.shape[3], 1 + levels)
+        return AllActionDraws(grid, draw_walks(shape, self.parameters.network.quantiles, generator, close))
+
+    def gather(self, network: PolicyNetwork, windows: Windows, draws: AllActionDraws) -> PositionGrid:
+        """Execute every action from every position; no policy is asked."""
+        return position_grid(windows, self.parameters.trading, draws.grid)
+
+    def appraise(
+        self,
+        network: PolicyNetwork,
+        windows: Windows,
+        experience: PositionGrid,
+        draws: AllActionDraws,
+        price: TailState | None,
+    ) -> Appraisal:
+        """Value every position and action."""
+        learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, price)
+        reward = (learned.log_probabilities.exp() * experience.rewards).sum(-1).mean()
+        return Appraisal(learned, reward, learned.outcomes)
+
+    def loss(
+        self,
+        network: PolicyNetwork,
+        windows: Windows,
+        experience: PositionGrid,
+        learned: GridTargets,
+        index: Tensor,
+        coefficients: Coefficients,
+    ) -> tuple[Tensor, UpdateReport]:
+        """Judge all actions."""
+        return grid_loss(network, windows, experience, learned, index, self.parameters.training, coefficients)
+
+
+def make_learner(parameters: AgentParameters) -> Learner:
+    """Return the learner of ``training.advantages``."""
+    if parameters.training.advantages == "all_action":
+        return AllActionLearner(parameters)
+    return SamplingLearner(parameters)
