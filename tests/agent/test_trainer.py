@@ -18,14 +18,8 @@ from sentio_kedro.agent.member import (
 from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import count_workers, train_agent, train_population, visible_bars
-from sentio_kedro.agent.trainer import (
-    choose_device,
-    converged,
-    count_updates,
-    entropy_coefficient,
-    learning_rate,
-    train_member,
-)
+from sentio_kedro.agent.schedules import count_updates
+from sentio_kedro.agent.trainer import choose_device, train_member
 from sentio_kedro.config import (
     CrossValidationParameters,
     DivergenceParameters,
@@ -225,32 +219,6 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
         train(make_study(), wild)
 
 
-def test_the_schedule_falls_from_its_peak_to_a_twentieth() -> None:
-    assert learning_rate(TRAINING, 0, 100) == TRAINING.learning_rate
-    assert learning_rate(TRAINING, 100, 100) == pytest.approx(TRAINING.learning_rate / 20)
-
-
-def test_other_schedules_fall_in_a_line_or_not_at_all() -> None:
-    line, constant = replace(TRAINING, schedule="linear"), replace(TRAINING, schedule="constant")
-    assert learning_rate(line, 50, 100) == pytest.approx(TRAINING.learning_rate * (0.05 + 0.95 * 0.5))
-    assert learning_rate(constant, 99, 100) == TRAINING.learning_rate
-
-
-def test_the_entropy_falls_to_its_floor_by_the_last_update() -> None:
-    falling = replace(TRAINING, entropy=0.5, least_entropy=0.1)
-    assert [entropy_coefficient(falling, index, 5) for index in (0, 2, 4)] == pytest.approx([0.5, 0.3, 0.1])
-    assert entropy_coefficient(replace(TRAINING, entropy=0.5), 3, 5) == 0.5
-
-
-def test_training_has_converged_once_patience_brings_no_better_score() -> None:
-    curve = [{"update": 1.0}, *({"validation_sharpe": score} for score in (1.0, 2.0, 1.5, 2.05))]
-    assert not converged(curve, StoppingParameters())
-    assert not converged(curve[:3], StoppingParameters(patience=1))
-    assert converged(curve[:4], StoppingParameters(patience=1))
-    assert not converged(curve, StoppingParameters(patience=2))
-    assert converged(curve, StoppingParameters(patience=2, margin=0.1))
-
-
 def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "scores", lambda *_: [0.0, 1.0])
     study, store = make_study(), Memory()
@@ -274,12 +242,6 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
     with pytest.raises(KeyboardInterrupt):
         train_agent(study, 0, SPANS, parameters, store, Killer(8), {})
     assert equal_weights(whole, train(study, parameters, store))
-
-
-def test_steps_pay_for_updates() -> None:
-    assert count_updates(PARAMETERS) == 480 // (4 * 3 * 10)  # three levels, one replica each
-    sampled = replace(PARAMETERS, training=replace(TRAINING, advantages="sampled"))
-    assert count_updates(sampled) == 480 // (4 * 2 * 10)
 
 
 def test_workers_are_bounded_by_agents() -> None:

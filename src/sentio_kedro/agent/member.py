@@ -97,13 +97,19 @@ def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch
     return torch.Generator(device).manual_seed(int(seed.generate_state(2, np.uint32).astype(np.uint64)[0]))
 
 
-def new_member(study: TrainingSet, key: MemberKey, parameters: AgentParameters, device: torch.device) -> Member:
+def new_member(
+    study: TrainingSet,
+    key: MemberKey,
+    parameters: AgentParameters,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> Member:
     """Build an untrained member whose weights depend on its key, with the fold's scaler frozen inside."""
     generator = torch_generator(key.stream(parameters.training.seed, WEIGHT_STREAM), torch.device("cpu"))
     network = build_network(parameters.network, network_shape(study, parameters.trading), generator)
+    network.to(device, dtype)
     mean, deviation = study.scaler()
-    network.encoder.set_scaler(torch.from_numpy(mean).float(), torch.from_numpy(deviation).float())
-    network.to(device)
+    network.encoder.set_scaler(torch.from_numpy(mean), torch.from_numpy(deviation))
     training, like = parameters.training, next(network.parameters())
     decay = training.weight_decay
     optimiser = torch.optim.AdamW(

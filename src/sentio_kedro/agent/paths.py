@@ -108,6 +108,7 @@ class PathSampler:
         parameters: TrainingParameters,
         context: int,
         device: torch.device,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         """Prepare the member's bars (relative form, with clock and levels) or, for replay, the real market.
 
@@ -117,9 +118,10 @@ class PathSampler:
             parameters: Windows, episode length and resampling.
             context: Bars that an embedding needs before its own.
             device: Where the windows go.
+            dtype: Their precision.
         """
         self.study, self.segments, self.parameters = study, segments, parameters
-        self.context, self.device = context, device
+        self.context, self.device, self.dtype = context, device, dtype
         self.warm_up = longest_lookback(study.columns)
         self.relative: RelativeBars | None = None
         self.levels: PathLevels | None = None
@@ -131,7 +133,7 @@ class PathSampler:
             self.relative = relative_bars(study.bars)
             self.levels = path_levels(self.relative, segments)
         else:
-            self.market = study.market().to(device, torch.float32)
+            self.market = study.market().to(device, dtype)
 
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
@@ -177,7 +179,7 @@ class PathSampler:
         market = market_tensors(path, features, posterior, self.study.trading, self.clock.along(source))
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
         ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
-        return market._replace(delisted=ended).to(self.device, torch.float32)
+        return market._replace(delisted=ended).to(self.device, self.dtype)
 
     def _replay(self, rng: np.random.Generator) -> Windows:
         steps = self.parameters.episode_bars

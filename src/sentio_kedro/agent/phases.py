@@ -25,13 +25,18 @@ class Phases:
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._began
         self._began = now
 
-    def row(self) -> dict[str, float]:
-        """Seconds by phase (``seconds_<phase>``), and the most memory so far: of the GPU, else of the process."""
+    def row(self, shared_by: int = 1) -> dict[str, float]:
+        """Seconds by phase (``seconds_<phase>``), and the most memory so far: of the GPU, else of the process.
+
+        Args:
+            shared_by: Members that the phases served; the seconds are each one's share.
+        """
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device) / GIGABYTE
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0 / GIGABYTE
-        return {f"seconds_{name}": seconds for name, seconds in self._seconds.items()} | {"peak_gigabytes": peak}
+        shares = {f"seconds_{name}": seconds / shared_by for name, seconds in self._seconds.items()}
+        return shares | {"peak_gigabytes": peak}
 
     def _now(self) -> float:
         if self._device.type == "cuda":

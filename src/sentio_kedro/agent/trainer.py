@@ -1,12 +1,12 @@
-"""Training: members learn one after the other, each on its own part of a fold's train rows."""
+"""Training: how a member learns on its own part of a fold's train rows. ``stacked`` lets many learn side by side."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import math
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +20,6 @@ from sentio_kedro.agent.member import (
     ACTION_STREAM,
     PATH_STREAM,
     AgentParameters,
-    Curve,
     Member,
     MemberKey,
     new_member,
@@ -32,9 +31,15 @@ from sentio_kedro.agent.networks import draw_dropout, receptive_field
 from sentio_kedro.agent.paths import PathSampler, TrainingSet, member_segments
 from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows
+from sentio_kedro.agent.schedules import (
+    converged,
+    count_updates,
+    entropy_coefficient,
+    learning_rate,
+    steps_per_update,
+)
 from sentio_kedro.agent.selection import scores
 from sentio_kedro.agent.update import Coefficients, UpdateReport, update
-from sentio_kedro.config import StoppingParameters, TrainingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -76,34 +81,6 @@ def choose_device(wish: str) -> torch.device:
     return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def steps_per_update(parameters: AgentParameters) -> int:
-    """Account-bars of one update: windows x replicas x bars; all-action advantages have one replica per level."""
-    training = parameters.training
-    replicas = len(parameters.trading.levels) if training.advantages == "all_action" else training.replicas
-    return training.windows * replicas * training.episode_bars
-
-
-def count_updates(parameters: AgentParameters) -> int:
-    """Updates that ``total_steps`` pays for, at least one."""
-    return max(1, round(parameters.training.total_steps / steps_per_update(parameters)))
-
-
-def learning_rate(training: TrainingParameters, update_index: int, updates: int) -> float:
-    """Learning rate of an update: from the peak to a twentieth of it along a cosine or a line, or the peak."""
-    if training.schedule == "constant":
-        return training.learning_rate
-    part = update_index / updates
-    fall = 0.5 * (1.0 + math.cos(math.pi * part)) if training.schedule == "cosine" else 1.0 - part
-    return training.learning_rate * (0.05 + 0.95 * fall)
-
-
-def entropy_coefficient(training: TrainingParameters, update_index: int, updates: int) -> float:
-    """Coefficient of the entropy bonus of an update: constant, or in a straight line to its floor at the last one."""
-    if training.least_entropy is None:
-        return training.entropy
-    return training.entropy + (training.least_entropy - training.entropy) * update_index / max(1, updates - 1)
-
-
 def train_member(
     study: TrainingSet,
     key: MemberKey,
@@ -125,57 +102,111 @@ def train_member(
     Returns:
         The member; ``best`` holds the weights chosen on validation rows.
     """
-    training, device = parameters.training, market.close.device
-    member = new_member(study, key, parameters, device)
-    restore(member, store.load(str(key)))
-    updates = count_updates(parameters)
-    if member.done >= updates or converged(member.curve, training.stopping):
-        progress.update(key, updates, updates, member.curve[-1])
-        return member
-    context = receptive_field(parameters.network) - 1
-    segments = member_segments(study.fold.train, key.member, training.members, training.episode_bars)
-    sampler = PathSampler(study, segments, training, context, device)
-    judged = {updates * (part + 1) // training.validations for part in range(training.validations)} | {updates}
-    for index in range(member.done, updates):
+    trainee = enrol(study, key, parameters, market, store, progress)
+    if is_over(trainee.member, parameters):
+        return trainee.member
+    sampler = trainee.sampler(parameters, market.close.device)
+    over = False
+    while not over:
         began = time.perf_counter()
-        row = _one_update(member, sampler, key, index, updates, parameters)
-        member.done = index + 1
-        if training.averaging:
-            weights = member.network.state_dict()
-            member.average = averaged_weights(member.average, weights, training.averaging, member.done)
-        row["steps"] = float(member.done * steps_per_update(parameters))
-        row["steps_per_second"] = row["steps"] / member.done / (time.perf_counter() - began)
-        if member.done in judged:
-            row |= _validate(member, study, market, context, parameters)
-        member.curve.append(row)
-        early = member.done < updates and converged(member.curve, training.stopping)
-        if early or member.done == updates or member.done % training.checkpoint_updates == 0:
-            store.save(str(key), *snapshot(member))
-        progress.update(key, updates if early else member.done, updates, row)
-        if early:
-            logger.info("%s stops at update %d of %d: validation no longer gains", key, member.done, updates)
-            break
-    return member
+        row = _one_update(trainee.member, sampler, key, parameters)
+        over = conclude_update(trainee, row, time.perf_counter() - began, parameters, store, progress)
+    return trainee.member
 
 
-def converged(curve: Curve, stopping: StoppingParameters) -> bool:
-    """Whether the last ``patience`` validations of a curve brought no better score."""
-    best, stale = -math.inf, 0
-    for score in (row["validation_sharpe"] for row in curve if "validation_sharpe" in row):
-        better = score > best + stopping.margin
-        best, stale = (score, 0) if better else (best, stale + 1)
-    return stopping.patience is not None and stale >= stopping.patience
+@dataclass(frozen=True)
+class Trainee:
+    """A member and what it learns from.
+
+    Attributes:
+        study: The fold.
+        key: Which member.
+        member: The member.
+        market: The fold's real market on the training device, for validation.
+    """
+
+    study: TrainingSet
+    key: MemberKey
+    member: Member
+    market: MarketTensors
+
+    def sampler(self, parameters: AgentParameters, device: torch.device) -> PathSampler:
+        """Make the source of its windows on ``device``, in the precision of its market."""
+        training, context = parameters.training, receptive_field(parameters.network) - 1
+        segments = member_segments(self.study.fold.train, self.key.member, training.members, training.episode_bars)
+        return PathSampler(self.study, segments, training, context, device, self.market.close.dtype)
 
 
-def _one_update(
-    member: Member, sampler: PathSampler, key: MemberKey, index: int, updates: int, parameters: AgentParameters
-) -> dict[str, float]:
-    training = parameters.training
-    for group in member.optimiser.param_groups:
-        group["lr"] = learning_rate(training, index, updates)
-    coefficients = Coefficients(
-        entropy=member.penalty.new_tensor(entropy_coefficient(training, index, updates)), divergence=member.penalty
-    )
+def enrol(
+    study: TrainingSet,
+    key: MemberKey,
+    parameters: AgentParameters,
+    market: MarketTensors,
+    store: CheckpointStore,
+    progress: Progress,
+) -> Trainee:
+    """Build a member in the precision of ``market``, or continue it from its checkpoint; arguments as ``train_member``.
+
+    Progress hears of a member whose training is over.
+    """
+    member = new_member(study, key, parameters, market.close.device, market.close.dtype)
+    restore(member, store.load(str(key)))
+    if is_over(member, parameters):
+        updates = count_updates(parameters)
+        progress.update(key, updates, updates, member.curve[-1])
+    return Trainee(study, key, member, market)
+
+
+def is_over(member: Member, parameters: AgentParameters) -> bool:
+    """Whether a member has made all its updates, or gains no more."""
+    return member.done >= count_updates(parameters) or converged(member.curve, parameters.training.stopping)
+
+
+def conclude_update(
+    trainee: Trainee,
+    row: dict[str, float],
+    seconds: float,
+    parameters: AgentParameters,
+    store: CheckpointStore,
+    progress: Progress,
+) -> bool:
+    """Count an update: average the weights, validate, save and report where it is time to.
+
+    Args:
+        trainee: Whose update it was.
+        row: What it did; completed here.
+        seconds: How long it took.
+        parameters: When to do what.
+        store: Where checkpoints live.
+        progress: Who hears of it.
+
+    Returns:
+        Whether the training of the member is over.
+    """
+    key, member, training = trainee.key, trainee.member, parameters.training
+    updates = count_updates(parameters)
+    member.done += 1
+    if training.averaging:
+        weights = member.network.state_dict()
+        member.average = averaged_weights(member.average, weights, training.averaging, member.done)
+    row["steps"] = float(member.done * steps_per_update(parameters))
+    row["steps_per_second"] = steps_per_update(parameters) / seconds
+    judged = {updates * (part + 1) // training.validations for part in range(training.validations)} | {updates}
+    if member.done in judged:
+        row |= _validate(member, trainee.study, trainee.market, receptive_field(parameters.network) - 1, parameters)
+    member.curve.append(row)
+    early = member.done < updates and converged(member.curve, training.stopping)
+    if early or member.done == updates or member.done % training.checkpoint_updates == 0:
+        store.save(str(key), *snapshot(member))
+    progress.update(key, updates if early else member.done, updates, row)
+    if early:
+        logger.info("%s stops at update %d of %d: validation no longer gains", key, member.done, updates)
+    return early or member.done == updates
+
+
+def _one_update(member: Member, sampler: PathSampler, key: MemberKey, parameters: AgentParameters) -> dict[str, float]:
+    training, index = parameters.training, member.done
+    coefficients = begin_update(member, parameters)
     generator = torch_generator(key.stream(training.seed, ACTION_STREAM, index), sampler.device)
     phases = Phases(sampler.device)
     windows = sampler.draw(np.random.default_rng(key.stream(training.seed, PATH_STREAM, index)))
@@ -184,8 +215,29 @@ def _one_update(
     phases.end("paths")
     learned = learn(member, windows, parameters, coefficients, generator, phases)
     member.penalty = adapted_coefficient(member.penalty, learned.report.kl, training.divergence)
+    return describe_update(member, key, parameters, coefficients, learned) | phases.row()
+
+
+def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
+    """Set the learning rate of a member's next update, and return the weights of its changing terms."""
+    training, index, updates = parameters.training, member.done, count_updates(parameters)
+    for group in member.optimiser.param_groups:
+        group["lr"] = learning_rate(training, index, updates)
+    entropy = member.penalty.new_tensor(entropy_coefficient(training, index, updates))
+    return Coefficients(entropy=entropy, divergence=member.penalty)
+
+
+def describe_update(
+    member: Member, key: MemberKey, parameters: AgentParameters, coefficients: Coefficients, learned: Learned
+) -> dict[str, float]:
+    """Put what an update did into numbers, and let the member's tail monitor see its episodes.
+
+    Raises:
+        FloatingPointError: If a number is not finite.
+    """
+    training = parameters.training
     row = {name: float(value) for name, value in learned.report._asdict().items()}
-    row |= {"update": float(index + 1), "reward": float(learned.reward)} | phases.row()
+    row |= {"update": float(member.done + 1), "reward": float(learned.reward)}
     if training.divergence.coefficient:
         row["divergence_coefficient"] = float(coefficients.divergence)
     if learned.outcomes is not None and training.tail.limit is not None:
@@ -195,8 +247,8 @@ def _one_update(
     broken = sorted(name for name, value in row.items() if not math.isfinite(value) and name != "episode_tail")
     if broken:
         raise FloatingPointError(
-            f"{key}: {', '.join(broken)} of update {index + 1} are not finite. The last checkpoint is untouched; lower "
-            f"`training.learning_rate` (now {training.learning_rate}) or look for wild values in the features."
+            f"{key}: {', '.join(broken)} of update {member.done + 1} are not finite. The last checkpoint is untouched; "
+            f"lower `training.learning_rate` (now {training.learning_rate}) or look for wild values in the features."
         )
     return row
 
@@ -247,7 +299,7 @@ def _validate(
     train, validation = scores([judged], market, rows, context, parameters.trading, study.periods_per_year)
     if validation > member.best_score:
         member.best_score = validation
-        member.best = copy.deepcopy(judged.state_dict())
+        member.best = {name: value.detach().clone() for name, value in judged.state_dict().items()}
     return {"validation_sharpe": validation, "train_sharpe": train}
 
 

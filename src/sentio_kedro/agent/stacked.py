@@ -1,0 +1,178 @@
+"""Training of many members side by side in one process, as one batched model: folds x seeds x members of a run.
+
+Each learns as ``train_member`` would have it learn alone: from windows, draws and an order of its own, with its own
+gradient norm, trust region, dual variable, coefficients and end. What they share are the calls: one for all of them,
+where members alone make one each. That fills a GPU; see ``population`` for what a CPU does. Results equal those of
+members that train alone up to rounding, whoever else is in the stack. M counts members.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.batching import member_of, stack_members
+from sentio_kedro.agent.learners import Learner, make_learner
+from sentio_kedro.agent.losses import adapted_coefficient
+from sentio_kedro.agent.member import (
+    ACTION_STREAM,
+    AgentParameters,
+    Member,
+    MemberKey,
+    network_shape,
+    torch_generator,
+)
+from sentio_kedro.agent.networks import NetworkShape, draw_dropout
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.phases import Phases
+from sentio_kedro.agent.rollout import Windows
+from sentio_kedro.agent.stack import Stack
+from sentio_kedro.agent.stacked_paths import PathQueue
+from sentio_kedro.agent.stacked_update import update_together
+from sentio_kedro.agent.tail import TailState
+from sentio_kedro.agent.trainer import (
+    CheckpointStore,
+    Learned,
+    Progress,
+    Trainee,
+    begin_update,
+    conclude_update,
+    describe_update,
+    enrol,
+    is_over,
+)
+from sentio_kedro.agent.update import UpdateReport
+from sentio_kedro.market.tensors import MarketTensors
+
+
+class Task(NamedTuple):
+    """A member to train: its fold, which one it is, and the fold's real market on the training device."""
+
+    study: TrainingSet
+    key: MemberKey
+    market: MarketTensors
+
+
+def train_members_together(
+    tasks: Sequence[Task], parameters: AgentParameters, store: CheckpointStore, progress: Progress
+) -> list[Member]:
+    """Train members side by side, each from its checkpoint if there is one.
+
+    Members whose folds ask for networks of another shape are trained after each other.
+
+    Args:
+        tasks: The members; their markets are on one device and in one precision.
+        parameters: Network, training and trading.
+        store: Where checkpoints live; those of members that trained alone continue, and the other way round.
+        progress: Who hears of it.
+
+    Returns:
+        The members, in the order of ``tasks``; see ``train_member``.
+
+    Raises:
+        FloatingPointError: If a figure of a member is not finite; it names the member.
+    """
+    trainees = [enrol(study, key, parameters, market, store, progress) for study, key, market in tasks]
+    groups: dict[NetworkShape, list[Trainee]] = defaultdict(list)
+    for trainee in trainees:
+        if not is_over(trainee.member, parameters):
+            groups[network_shape(trainee.study, parameters.trading)].append(trainee)
+    for alike in groups.values():
+        with PathQueue(alike, parameters) as paths:
+            _train_alike(alike, paths, parameters, store, progress)
+    return [trainee.member for trainee in trainees]
+
+
+def _train_alike(
+    trainees: Sequence[Trainee],
+    paths: PathQueue,
+    parameters: AgentParameters,
+    store: CheckpointStore,
+    progress: Progress,
+) -> None:
+    """Train until all are over; whoever is over leaves the stack, so that nothing moves it any more."""
+    running = list(trainees)
+    while running:
+        stack, over = Stack([trainee.member for trainee in running]), [False] * len(running)
+        while not any(over):
+            began = time.perf_counter()
+            rows = _update_stack(stack, running, paths, parameters)
+            seconds = (time.perf_counter() - began) / len(running)
+            over = [
+                conclude_update(trainee, row, seconds, parameters, store, progress)
+                for trainee, row in zip(running, rows, strict=True)
+            ]
+        for place, ended in enumerate(over):
+            if ended:
+                stack.release(place)
+        running = [trainee for trainee, ended in zip(running, over, strict=True) if not ended]
+
+
+def _update_stack(
+    stack: Stack, trainees: Sequence[Trainee], paths: PathQueue, parameters: AgentParameters
+) -> list[dict[str, float]]:
+    """Make one update of all members, each with its own index, and say what it did to each."""
+    training, learner, weights = parameters.training, make_learner(parameters), stack.state.weights
+    phases = Phases(weights.device)
+    begun = [begin_update(member, parameters) for member in stack.members]
+    rates = [member.optimiser.param_groups[0]["lr"] for member in stack.members]
+    windows = paths.take(trainees, weights.device)
+    phases.end("paths")
+    dropout, draws, orders = _draw(trainees, windows, learner, parameters)
+    windows, coefficients = windows._replace(dropout=dropout), stack_members(begun)
+    experience = stack.call(learner.gather, weights, windows, draws)
+    phases.end("rollout")
+    appraisal = stack.call(learner.appraise, weights, windows, experience, draws, _prices(stack.members))
+    phases.end("advantages")
+
+    def loss_of(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:
+        return stack.call(learner.loss, weights, windows, experience, appraisal.learned, index, coefficients)
+
+    report = update_together(stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training)
+    phases.end("update")
+    penalty = adapted_coefficient(coefficients.divergence, report.kl, training.divergence)
+    numbers = torch.stack([*report, appraisal.reward]).cpu()  # one copy for all figures
+    rows = []
+    for place, (trainee, old) in enumerate(zip(trainees, begun, strict=True)):
+        trainee.member.penalty = penalty[place].clone()
+        *terms, reward = numbers[:, place]
+        outcomes = None if appraisal.outcomes is None else appraisal.outcomes[place]
+        learned = Learned(UpdateReport(*terms), reward, outcomes)
+        row = describe_update(trainee.member, trainee.key, parameters, old, learned)
+        rows.append(row | phases.row(shared_by=len(trainees)))
+    return rows
+
+
+def _draw(
+    trainees: Sequence[Trainee], windows: Windows, learner: Learner, parameters: AgentParameters
+) -> tuple[Tensor | None, Any, list[Tensor]]:
+    """Draw dropout, experience and the order of the windows ``[M, W]`` in each pass, each from the member's generator.
+
+    What is drawn first is drawn first for a member alone, too.
+    """
+    training, device = parameters.training, windows.features.device
+    dropout: list[Tensor | None] = []
+    draws, orders = [], []
+    for place, trainee in enumerate(trainees):
+        own = member_of(windows, place)
+        key, update = trainee.key, trainee.member.done
+        generator = torch_generator(key.stream(training.seed, ACTION_STREAM, update), device)
+        dropout.append(draw_dropout(parameters.network, training.windows, generator, own.features))
+        draws.append(learner.draw(own, generator))
+        passes = range(training.epochs)
+        orders.append(tuple(torch.randperm(training.windows, generator=generator, device=device) for _ in passes))
+    return stack_members(dropout), stack_members(draws), list(stack_members(orders))
+
+
+def _prices(members: Sequence[Member]) -> TailState | None:
+    """Prices of the tail ``[M]``: nothing for a member that has not yet pooled enough episodes; None if none has."""
+    prices = [member.tail.price() for member in members]
+    if all(price is None for price in prices):
+        return None
+    nothing = TailState(*(members[0].tail.dual.new_zeros(()) for _ in TailState._fields))
+    return stack_members([nothing if price is None else price for price in prices])
