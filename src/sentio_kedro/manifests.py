@@ -80,6 +80,7 @@ WITHOUT_EFFECT = frozenset(
         "network.checkpoint_layers",
         "training.checkpoint_updates",
         "training.device",
+        "training.population",
         "training.threads",
         "training.workers",
     }

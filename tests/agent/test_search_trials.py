@@ -1,5 +1,6 @@
 """A trial trains and judges on train and validation rows, reports in a fixed order, and can be given up."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -83,9 +84,11 @@ class Listener:
 def run_in_order(progress: TrialProgress, order: list[tuple[MemberKey, float]]) -> None:
     """Tell the scores of members' judgements in an order; an agent is finished once its last member has told all."""
     left = {(key.fold, key.seed): sum((k.fold, k.seed) == (key.fold, key.seed) for k, _ in order) for key, _ in order}
+    updates, done = {key: 2 * sum(k == key for k, _ in order) for key, _ in order}, Counter[MemberKey]()
     for key, score in order:
-        progress.update(key, 1, 2, {"reward": 0.0})
-        progress.update(key, 2, 2, {"reward": 0.0, "validation_sharpe": score})
+        progress.update(key, done[key] + 1, updates[key], {"reward": 0.0})
+        done[key] += 2
+        progress.update(key, done[key], updates[key], {"reward": 0.0, "validation_sharpe": score})
         left[key.fold, key.seed] -= 1
         if not left[key.fold, key.seed]:
             progress.finish(key.fold, key.seed)
@@ -104,23 +107,25 @@ def test_reports_are_the_mean_over_members_of_the_best_so_far() -> None:
     assert listener.heard == [(0, 1.0), (1, 3.0), (2, 3.0), (MEMBER_STEPS, 1.0), (MEMBER_STEPS + 1, 4.0)]
 
 
-def test_the_first_sign_of_the_next_member_ends_the_one_before() -> None:
+def test_the_last_update_of_a_member_lets_the_next_one_report() -> None:
     listener = Listener()
     progress = TrialProgress(MEMBERS, listener)
-    for key in MEMBERS[:2]:
-        progress.update(key, 1, 1, {"validation_sharpe": 1.0})
-    assert [step for step, _ in listener.heard] == [0, MEMBER_STEPS]
+    first, second = MEMBERS[:2]
+    progress.update(second, 1, 1, {"validation_sharpe": 1.0})
+    progress.update(first, 1, 2, {"validation_sharpe": 1.0})
+    assert [step for step, _ in listener.heard] == [0]
+    progress.update(first, 2, 2, {"validation_sharpe": 1.0})
+    assert [step for step, _ in listener.heard] == [0, 1, MEMBER_STEPS]
 
 
 @given(st.data())
-def test_reports_do_not_depend_on_which_agent_is_faster(data: st.DataObject) -> None:
+def test_reports_do_not_depend_on_which_member_is_faster(data: st.DataObject) -> None:
     scores = {key: data.draw(st.lists(st.floats(-3, 3), min_size=1, max_size=3)) for key in MEMBERS}
-    agents = sorted({(key.fold, key.seed) for key in MEMBERS})
-    queues = {agent: [(k, s) for k in MEMBERS if (k.fold, k.seed) == agent for s in scores[k]] for agent in agents}
+    queues = {key: [(key, score) for score in scores[key]] for key in MEMBERS}
     one_by_one, mixed = Listener(), Listener()
-    run_in_order(TrialProgress(MEMBERS, one_by_one), [row for agent in agents for row in queues[agent]])
-    slots = data.draw(st.permutations([agent for agent in agents for _ in queues[agent]]))
-    run_in_order(TrialProgress(MEMBERS, mixed), [queues[agent].pop(0) for agent in slots])
+    run_in_order(TrialProgress(MEMBERS, one_by_one), [row for key in MEMBERS for row in queues[key]])
+    slots = data.draw(st.permutations([key for key in MEMBERS for _ in queues[key]]))
+    run_in_order(TrialProgress(MEMBERS, mixed), [queues[key].pop(0) for key in slots])
     assert mixed.heard == one_by_one.heard
     assert len(one_by_one.heard) == sum(map(len, scores.values()))
     assert all(a < b for a, b in pairwise(step for step, _ in one_by_one.heard))
@@ -180,6 +185,17 @@ def test_training_side_by_side_reports_the_same(study: TrainingSet) -> None:
         heard.append(listener.heard)
     assert heard[0] == heard[1]
     assert all(np.array_equal(a.returns, b.returns) for a, b in zip(*results, strict=True))
+
+
+def test_members_of_one_batched_model_report_in_the_same_order(study: TrainingSet) -> None:
+    heard: list[list[tuple[int, float]]] = []
+    for population in ("alone", "stacked"):
+        parameters = replace(PARAMETERS, training=replace(TRAINING, population=population))
+        listener = Listener()
+        score_candidate([study], SPANS, parameters, TrialProgress(trial_members([study], parameters), listener))
+        heard.append(listener.heard)
+    assert [step for step, _ in heard[0]] == [step for step, _ in heard[1]]
+    assert [score for _, score in heard[0]] == pytest.approx([score for _, score in heard[1]], abs=0.05)
 
 
 def test_test_rows_are_not_in_a_training_set_and_are_refused_if_they_are(study: TrainingSet) -> None:

@@ -14,11 +14,12 @@ import torch
 
 from sentio_kedro.agent.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.member import AgentParameters, Curve, MemberKey, network_shape
+from sentio_kedro.agent.member import AgentParameters, Curve, Member, MemberKey, network_shape
 from sentio_kedro.agent.memory import keep_freed_memory
 from sentio_kedro.agent.networks import load_network, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.selection import judge_parts
+from sentio_kedro.agent.stacked import Task, train_members_together
 from sentio_kedro.agent.trainer import CheckpointStore, Progress, choose_device, recent_train, train_member
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.bars import AlignedBars, Floats
@@ -75,7 +76,7 @@ def train_agent(
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> tuple[AgentBundle, Curve, dict[str, float]]:
-    """Train the members of one agent and put them together.
+    """Train the members of one agent, side by side or one after the other, and put them together.
 
     Args:
         study: The fold.
@@ -91,12 +92,48 @@ def train_agent(
     """
     began = time.perf_counter()
     device = choose_device(parameters.training.device)
-    market = study.market().to(device, torch.float32)
+    tasks = _tasks([study], [seed], parameters.training.members, device)
+    if trains_together(parameters, len(tasks)):
+        members = train_members_together(tasks, parameters, store, progress)
+    else:
+        members = [train_member(study, key, parameters, market, store, progress) for study, key, market in tasks]
+    return _put_together(study, seed, members, spans, parameters, hashes, time.perf_counter() - began)
+
+
+def _tasks(studies: Sequence[TrainingSet], seeds: Sequence[int], members: int, device: torch.device) -> list[Task]:
+    """List the members to train, by fold, seed and member."""
+    tasks = []
+    for study in studies:
+        market = study.market().to(device, torch.float32)
+        keys = [MemberKey(study.fold.number, seed, member) for seed in seeds for member in range(members)]
+        tasks += [Task(study, key, market) for key in keys]
+    return tasks
+
+
+def trains_together(parameters: AgentParameters, members: int) -> bool:
+    """Whether this many members train side by side as one batched model (``training.population``).
+
+    A GPU that one small network cannot fill is filled by many. On a CPU, agents in threads are as fast or faster.
+    """
+    if parameters.training.population != "auto":
+        return parameters.training.population == "stacked"
+    on_gpu = choose_device(parameters.training.device).type == "cuda"
+    return on_gpu and members > 1 and not parameters.network.checkpoint_layers
+
+
+def _put_together(
+    study: TrainingSet,
+    seed: int,
+    members: Sequence[Member],
+    spans: Spans,
+    parameters: AgentParameters,
+    hashes: Mapping[str, str],
+    seconds: float,
+) -> tuple[AgentBundle, Curve, dict[str, float]]:
+    device = choose_device(parameters.training.device)
     curve: Curve = []
     weights = []
-    for member in range(parameters.training.members):
-        key = MemberKey(study.fold.number, seed, member)
-        trained = train_member(study, key, parameters, market, store, progress)
+    for member, trained in enumerate(members):
         weights.append({name: value.cpu() for name, value in trained.best.items()})
         chosen = max(row.get("validation_sharpe", -np.inf) for row in trained.curve)
         curve += [
@@ -123,7 +160,7 @@ def train_agent(
         "abstention_threshold": float("nan") if threshold is None else threshold,
         "abstains": spec.abstains,
         "members": len(weights),
-        "train_seconds": time.perf_counter() - began,
+        "train_seconds": seconds,
         "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
     }
     return AgentBundle(spec, tuple(weights)), curve, about
@@ -137,10 +174,10 @@ def train_population(
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> Iterator[tuple[AgentBundle, Curve, dict[str, float]]]:
-    """Train ``training.seeds`` agents per fold, several at a time on a CPU.
+    """Train ``training.seeds`` agents per fold: all members as one batched model, or several agents at a time.
 
-    Agents share nothing, so threads that each use one core are faster than one agent that uses all: torch lets go of
-    the interpreter inside its operations. The result does not depend on how many train at once.
+    Agents share nothing, so on a CPU threads that each use one core are faster than one agent that uses all: torch lets
+    go of the interpreter inside its operations. The result does not depend on how many train at once.
 
     Args:
         studies: One training set per fold.
@@ -153,10 +190,17 @@ def train_population(
     Yields:
         What ``train_agent`` returns, by fold and seed.
     """
-    training = parameters.training
+    training, agents = parameters.training, len(studies) * parameters.training.seeds
     keep_freed_memory()
-    workers = count_workers(training, len(studies) * training.seeds)
     threads = torch.get_num_threads()
+    if trains_together(parameters, agents * training.members):
+        torch.set_num_threads(training.threads or threads)
+        try:
+            yield from _train_together(studies, spans, parameters, store, progress, hashes)
+        finally:
+            torch.set_num_threads(threads)
+        return
+    workers = count_workers(training, agents)
     torch.set_num_threads(training.threads or (1 if workers > 1 else threads))
     executor = ThreadPoolExecutor(workers, thread_name_prefix="training")
     try:
@@ -173,6 +217,25 @@ def train_population(
     finally:
         executor.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)
+
+
+def _train_together(
+    studies: Sequence[TrainingSet],
+    spans: Spans,
+    parameters: AgentParameters,
+    store: CheckpointStore,
+    progress: Progress,
+    hashes: Mapping[str, str],
+) -> Iterator[tuple[AgentBundle, Curve, dict[str, float]]]:
+    """Train all members as one batched model; the seconds of an agent are its share."""
+    began, training = time.perf_counter(), parameters.training
+    tasks = _tasks(studies, range(training.seeds), training.members, choose_device(training.device))
+    members = train_members_together(tasks, parameters, store, progress)
+    agents = [(study, seed) for study in studies for seed in range(training.seeds)]
+    seconds = (time.perf_counter() - began) / len(agents)
+    for place, (study, seed) in enumerate(agents):
+        own = members[place * training.members : (place + 1) * training.members]
+        yield _put_together(study, seed, own, spans, parameters, hashes, seconds)
 
 
 def count_workers(training: TrainingParameters, agents: int) -> int:

@@ -49,7 +49,7 @@ class TrialProgress:
         self.pruned, self.stopped = False, False
         self._keys, self._report = list(keys), report
         self._scores: dict[MemberKey, list[float]] = defaultdict(list)
-        self._begun: set[MemberKey] = set()
+        self._ended: set[MemberKey] = set()
         self._finished: set[tuple[int, int]] = set()
         self._position, self._told = 0, 0
         self._best: list[float] = []
@@ -63,7 +63,8 @@ class TrialProgress:
             InterruptedError: After ``stop``.
         """
         with self._lock:
-            self._begun.add(key)
+            if update >= updates:
+                self._ended.add(key)
             if "validation_sharpe" in metrics:
                 self._scores[key].append(metrics["validation_sharpe"])
             self._advance()
@@ -102,9 +103,7 @@ class TrialProgress:
             raise PrunedTrialError("The candidate does worse than the median of the earlier ones.")
 
     def _is_over(self, key: MemberKey) -> bool:
-        # Members of an agent learn one after the other: the first sign of the next is the end of this one.
-        following = MemberKey(key.fold, key.seed, key.member + 1)
-        return following in self._begun or (key.fold, key.seed) in self._finished
+        return key in self._ended or (key.fold, key.seed) in self._finished
 
 
 class NoCheckpoints:

@@ -57,7 +57,10 @@ class TrainingParameters:
         stopping: When training ends early.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
-        workers: Agents trained at once; null takes one per core on a CPU and one on a GPU.
+        population: How the members of all folds and seeds train. ``stacked`` lets them train side by side as one
+            batched model, ``alone`` lets each agent's members train one after the other; ``auto`` stacks on a GPU,
+            unless ``network.checkpoint_layers`` is on. Results are equal up to rounding.
+        workers: Agents trained at once where they train alone; null takes one per core on a CPU and one on a GPU.
         threads: CPU threads of torch per agent; null takes one if several agents train at once, else torch's choice.
         seed: Root of all random generators.
     """
@@ -98,6 +101,7 @@ class TrainingParameters:
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)
     checkpoint_updates: Count = 20
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    population: Literal["auto", "stacked", "alone"] = "auto"
     workers: Count | None = None
     threads: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
