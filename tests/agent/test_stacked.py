@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sentio_kedro.agent import trainer
 from sentio_kedro.agent.member import AgentParameters, Member, MemberKey, snapshot
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.schedules import count_updates
@@ -20,6 +21,7 @@ from sentio_kedro.config import (
     FeatureColumn,
     NetworkParameters,
     ResamplingParameters,
+    StoppingParameters,
     TailParameters,
     TradingParameters,
     TrainingParameters,
@@ -38,7 +40,7 @@ PLAIN = TrainingParameters(
 )  # fmt: skip
 EVERYTHING = replace(
     PLAIN, windows=16, total_steps=16 * 3 * 8 * 20, epochs=2, accumulation=2, averaging=0.9, weight_decay=0.01,
-    critic_target="distribution", least_entropy=0.01, tail=TailParameters(limit=0.02, pool=400),
+    critic_target="distribution", least_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
 KEYS = [MemberKey(0, 0, 0), MemberKey(0, 0, 1), MemberKey(0, 1, 0), MemberKey(1, 0, 0)]
@@ -126,3 +128,70 @@ def test_stacked_equals_alone(training: TrainingParameters, advantages: str) -> 
     for key, member in zip(KEYS, together(how), strict=True):
         assert member.done == count_updates(how) == 20
         assert_same(member, alone(how, key))
+
+
+def test_a_member_does_not_notice_the_others() -> None:
+    how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 4))
+    whole = together(how)
+    for missing in range(len(KEYS)):
+        kept = [key for key in KEYS if key != KEYS[missing]]
+        rest = [member for place, member in enumerate(whole) if place != missing]
+        for member, other in zip(rest, together(how, kept), strict=True):
+            assert_same(member, other)
+
+
+def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: dict[tuple[int, ...], int] = {}
+
+    def falling_for_one_fold(networks: object, market: Any, *_: object) -> list[float]:
+        fold = market.close.shape  # tells the folds apart
+        calls[fold] = calls.get(fold, 0) + 1
+        return [0.0, -1.0 * calls[fold] if fold[0] > 270 else calls[fold]]
+
+    monkeypatch.setattr(trainer, "scores", falling_for_one_fold)
+    how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
+    memory = Memory()
+    *others, stopped = together(how, memory=memory)
+    assert stopped.done == 8  # the second of five judgements of twenty updates
+    assert [member.done for member in others] == [20, 20, 20]
+    assert [update for key, update in memory.heard if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
+    saved, _ = memory.saved[str(KEYS[-1])]
+    assert all(torch.equal(saved[name], value) for name, value in snapshot(stopped)[0].items())
+    calls.clear()
+    assert_same(stopped, alone(how, KEYS[-1]))
+    calls.clear()
+    for member, other in zip(others, together(how, KEYS[:-1]), strict=True):
+        assert_same(member, other)
+
+
+@pytest.mark.parametrize("first", ["stacked", "alone"])
+def test_a_killed_training_continues_stacked_wherever_it_was_begun(first: str) -> None:
+    how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 2, checkpoint_updates=3))
+    keys = [KEYS[0], KEYS[3]]
+    memory = Memory(reports=15)  # the checkpoint before is of update 6 of 10
+    with pytest.raises(KeyboardInterrupt):
+        if first == "stacked":
+            together(how, keys, memory)
+        else:
+            for key in keys:  # one is complete, the other is not
+                alone(how, key, memory)
+    assert {state["done"] for _, state in memory.saved.values()} == ({6} if first == "stacked" else {10, 3})
+    memory.reports = None
+    for member, other in zip(together(how, keys), together(how, keys, memory), strict=True):
+        assert_same(member, other)
+
+
+def test_what_began_stacked_continues_alone() -> None:
+    how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 4, checkpoint_updates=2))
+    memory = Memory(reports=6)
+    with pytest.raises(KeyboardInterrupt):
+        together(how, KEYS[:2], memory)
+    assert {state["done"] for _, state in memory.saved.values()} == {2}
+    memory.reports = None
+    for key in KEYS[:2]:
+        assert_same(alone(how, key, memory), alone(how, key))
+
+
+def test_a_loss_that_is_not_finite_names_its_member() -> None:
+    with pytest.raises(FloatingPointError, match=r"fold_0-seed_0-member_0: .* not finite.*training.learning_rate"):
+        together(parameters(replace(PLAIN, learning_rate=1e200)))
