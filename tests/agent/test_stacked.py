@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent import trainer
+from sentio_kedro.agent import stacked, trainer
 from sentio_kedro.agent.member import AgentParameters, Member, MemberKey, snapshot
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.schedules import count_updates
 from sentio_kedro.agent.stacked import Task, train_members_together
+from sentio_kedro.agent.trainee import Trainee
 from sentio_kedro.agent.trainer import train_member
 from sentio_kedro.config import (
     DivergenceParameters,
@@ -35,15 +36,15 @@ CPU, DOUBLE = torch.device("cpu"), torch.float64
 COLUMNS = [FeatureColumn(name="r", indicator="log_return")]
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3, dropout=0.25)
 PLAIN = TrainingParameters(
-    members=2, total_steps=4 * 3 * 8 * 20, windows=4, replicas=3, episode_bars=8, minibatches=2, validations=2,
-    learning_rate=0.03, checkpoint_updates=5, resampling=ResamplingParameters(block_bars=20), device="cpu",
+    members=2, total_steps=4 * 3 * 5 * 20, windows=4, replicas=3, episode_bars=5, minibatches=2, validations=2,
+    learning_rate=0.03, checkpoint_updates=5, accumulation=2, resampling=ResamplingParameters(block_bars=20), device="cpu",
 )  # fmt: skip
 EVERYTHING = replace(
-    PLAIN, windows=16, total_steps=16 * 3 * 8 * 20, epochs=2, accumulation=2, averaging=0.9, weight_decay=0.01,
+    PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, averaging=0.9, weight_decay=0.01,
     critic_target="distribution", least_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
-KEYS = [MemberKey(0, 0, 0), MemberKey(0, 0, 1), MemberKey(0, 1, 0), MemberKey(1, 0, 0)]
+KEYS = [MemberKey(0, 0, 0), MemberKey(0, 1, 1), MemberKey(1, 0, 0)]  # another seed and member, another fold
 
 
 class Memory:
@@ -122,16 +123,17 @@ def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
 
 
 @pytest.mark.parametrize("advantages", ["all_action", "sampled"])
-@pytest.mark.parametrize("training", [PLAIN, EVERYTHING], ids=["plain", "everything"])
-def test_stacked_equals_alone(training: TrainingParameters, advantages: str) -> None:
-    how = parameters(replace(training, advantages=advantages))
+@pytest.mark.parametrize(("training", "updates"), [(PLAIN, 5), (EVERYTHING, 20)], ids=["plain", "everything"])
+def test_stacked_equals_alone(training: TrainingParameters, updates: int, advantages: str) -> None:
+    steps = training.total_steps * updates // 20
+    how = parameters(replace(training, advantages=advantages, total_steps=steps))
     for key, member in zip(KEYS, together(how), strict=True):
-        assert member.done == count_updates(how) == 20
+        assert member.done == count_updates(how) == updates
         assert_same(member, alone(how, key))
 
 
 def test_a_member_does_not_notice_the_others() -> None:
-    how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 4))
+    how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 5))
     whole = together(how)
     for missing in range(len(KEYS)):
         kept = [key for key in KEYS if key != KEYS[missing]]
@@ -141,25 +143,22 @@ def test_a_member_does_not_notice_the_others() -> None:
 
 
 def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: dict[tuple[int, ...], int] = {}
+    def score(trainee: Trainee) -> list[float]:
+        """Fold 1 gets worse with every update."""
+        done = float(trainee.member.done)
+        return [0.0, -done if trainee.key.fold else done]
 
-    def falling_for_one_fold(networks: object, market: Any, *_: object) -> list[float]:
-        fold = market.close.shape  # tells the folds apart
-        calls[fold] = calls.get(fold, 0) + 1
-        return [0.0, -1.0 * calls[fold] if fold[0] > 270 else calls[fold]]
-
-    monkeypatch.setattr(trainer, "scores", falling_for_one_fold)
+    monkeypatch.setattr(trainer, "_judged_scores", lambda trainee, _: score(trainee))
+    monkeypatch.setattr(stacked, "stacked_scores", lambda _, all_, due, __: {i: score(all_[i]) for i in due})
     how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
     memory = Memory()
     *others, stopped = together(how, memory=memory)
     assert stopped.done == 8  # the second of five judgements of twenty updates
-    assert [member.done for member in others] == [20, 20, 20]
+    assert [member.done for member in others] == [20, 20]
     assert [update for key, update in memory.heard if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
     saved, _ = memory.saved[str(KEYS[-1])]
     assert all(torch.equal(saved[name], value) for name, value in snapshot(stopped)[0].items())
-    calls.clear()
     assert_same(stopped, alone(how, KEYS[-1]))
-    calls.clear()
     for member, other in zip(others, together(how, KEYS[:-1]), strict=True):
         assert_same(member, other)
 
@@ -167,7 +166,7 @@ def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(m
 @pytest.mark.parametrize("first", ["stacked", "alone"])
 def test_a_killed_training_continues_stacked_wherever_it_was_begun(first: str) -> None:
     how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 2, checkpoint_updates=3))
-    keys = [KEYS[0], KEYS[3]]
+    keys = [KEYS[0], KEYS[-1]]
     memory = Memory(reports=15)  # the checkpoint before is of update 6 of 10
     with pytest.raises(KeyboardInterrupt):
         if first == "stacked":
@@ -195,3 +194,15 @@ def test_what_began_stacked_continues_alone() -> None:
 def test_a_loss_that_is_not_finite_names_its_member() -> None:
     with pytest.raises(FloatingPointError, match=r"fold_0-seed_0-member_0: .* not finite.*training.learning_rate"):
         together(parameters(replace(PLAIN, learning_rate=1e200)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no accelerator")
+@pytest.mark.parametrize("advantages", ["all_action", "sampled"])
+def test_stacked_equals_alone_on_a_gpu(advantages: str) -> None:
+    how = parameters(replace(EVERYTHING, advantages=advantages, device="cuda"))
+    device = torch.device("cuda")
+    placed = [task._replace(market=task.market.to(device, DOUBLE)) for task in tasks(KEYS)]
+    for task, member in zip(placed, train_members_together(placed, how, Memory(), Memory()), strict=True):
+        other = train_member(task.study, task.key, how, task.market, Memory(), Memory())
+        assert_same(member, other)

@@ -20,7 +20,8 @@ from sentio_kedro.agent.networks import load_network, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.selection import judge_parts
 from sentio_kedro.agent.stacked import Task, train_members_together
-from sentio_kedro.agent.trainer import CheckpointStore, Progress, choose_device, recent_train, train_member
+from sentio_kedro.agent.trainee import CheckpointStore, Progress
+from sentio_kedro.agent.trainer import choose_device, recent_train, train_member
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.bars import AlignedBars, Floats
 from sentio_kedro.market.splits import Fold, Segment, Spans

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.networks import PolicyNetwork
-from sentio_kedro.agent.rollout import EnsemblePolicy, cut_windows
+from sentio_kedro.agent.rollout import EnsemblePolicy, Windows, cut_windows
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -52,14 +52,32 @@ def judge(
     Returns:
         Net simple returns per bar ``[bars]``, chunk after chunk.
     """
+    windows = chunk_windows(market, segments, length, context, parameters)
+    return walked_returns(networks, windows, parameters)
+
+
+def chunk_windows(
+    market: MarketTensors, segments: Sequence[Segment], length: int, context: int, parameters: TradingParameters
+) -> Windows:
+    """Cut the chunks that ``judge`` lets an ensemble trade, with their context; arguments as there."""
     starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
-    windows = cut_windows(market, starts, length, context, parameters)
+    return cut_windows(market, starts, length, context, parameters)
+
+
+@torch.no_grad()
+def walked_returns(networks: Sequence[PolicyNetwork], windows: Windows, parameters: TradingParameters) -> Tensor:
+    """Let an ensemble trade windows greedily, each from a flat start: net simple returns ``[bars]``, one after another.
+
+    Pure.
+    """
+    length = windows.tape.steps - 1
     posterior = windows.posterior[:-1]  # [S, W, 1, K]
     embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1)[:, :, None] for network in networks]
     projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
     policy = EnsemblePolicy([network.head for network in networks], projected, posterior, parameters)
-    cash = market.close.new_full((len(starts), 1), parameters.initial_cash)
-    account = open_accounts(cash, market.assets, parameters.orders.latency_bars)
+    close = windows.tape.close  # [S + 1, W, 1, A]
+    cash = close.new_full((close.shape[1], 1), parameters.initial_cash)
+    account = open_accounts(cash, windows.tape.assets, parameters.orders.latency_bars)
     _, (fill, _) = simulate(windows.decisions, policy, account, parameters)
     return net_returns(fill)[..., 0].transpose(0, 1).flatten()
 
@@ -83,9 +101,19 @@ def judge_parts(
     Returns:
         ``[bars]`` per part as of ``judge``; all chunks are as long as the part with the shortest ones wants them.
     """
-    length = min(chunk_length(part) for part in parts)
+    length = shared_length(parts)
     segments = [segment for part in parts for segment in part]
-    returns = judge(networks, market, segments, length, context, parameters)
+    return split_parts(judge(networks, market, segments, length, context, parameters), parts)
+
+
+def shared_length(parts: Sequence[Sequence[Segment]]) -> int:
+    """Rows per chunk where several parts are walked in one batch."""
+    return min(chunk_length(part) for part in parts)
+
+
+def split_parts(returns: Tensor, parts: Sequence[Sequence[Segment]]) -> list[Tensor]:
+    """Give each part its own of the returns ``[bars]`` of all of them."""
+    length = shared_length(parts)
     return list(torch.split(returns, [len(chunk_starts(part, length)) * length for part in parts]))
 
 

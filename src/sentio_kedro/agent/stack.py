@@ -106,27 +106,43 @@ class Stack:
             moments = member.optimiser.state[weight]
             moments |= {name: value.clone() for name, value in moments.items()}
 
-    def call(self, function: Callable[[PolicyNetwork, *Arguments], T], weights: Tensor, *arguments: *Arguments) -> T:
+    def call(
+        self,
+        function: Callable[[PolicyNetwork, *Arguments], T],
+        weights: Tensor,
+        *arguments: *Arguments,
+        rows: Sequence[int] | None = None,
+    ) -> T:
         """Call ``function`` for all members at once.
 
         Args:
             function: A pure function of a network and tensors.
             weights: ``[M, N]`` weights of the networks, such as ``state.weights``.
             arguments: Its other arguments, with a leading dimension of members in every tensor.
+            rows: Members to call it for, in place of all M.
 
         Returns:
             What it returns, with that dimension in every tensor.
         """
         names = tuple(self._buffers)
+        buffers = tuple(x if rows is None else x[list(rows)] for x in self._buffers.values())
 
-        def of_member(flat: Tensor, buffers: tuple[Tensor, ...], own: tuple[*Arguments]) -> T:
+        def of_member(flat: Tensor, fixed: tuple[Tensor, ...], own: tuple[*Arguments]) -> T:
             values = {f"network.{name}": self._part(flat, name) for name in self._places}
-            values |= dict(zip(names, buffers, strict=True))
+            values |= dict(zip(names, fixed, strict=True))
             called: T = torch.func.functional_call(self._lent, values, (function, *own))
             return called
 
         with _attention_that_stacks(weights.device):
-            return over_members(of_member, weights, tuple(self._buffers.values()), arguments)
+            return over_members(of_member, weights, buffers, arguments)
+
+    def judged_weights(self, rows: Sequence[int]) -> Tensor:
+        """Weights ``[rows, N]`` by which members are judged: their averages, where there are any."""
+        flat = self.state.weights[list(rows)].clone()
+        for place, row in enumerate(rows):
+            for name in self._places if self.members[row].average else ():
+                self._part(flat[place], name).copy_(self.members[row].average[name])
+        return flat
 
     @torch.no_grad()
     def put(self, state: State) -> None:

@@ -27,27 +27,31 @@ from sentio_kedro.agent.member import (
     network_shape,
     torch_generator,
 )
-from sentio_kedro.agent.networks import NetworkShape, draw_dropout
+from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, draw_dropout, receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows
+from sentio_kedro.agent.selection import chunk_windows, shared_length, split_parts, walked_returns
 from sentio_kedro.agent.stack import Stack
-from sentio_kedro.agent.stacked_paths import PathQueue
+from sentio_kedro.agent.stacked_paths import PathQueue, stack_windows
 from sentio_kedro.agent.stacked_update import update_together
 from sentio_kedro.agent.tail import TailState
-from sentio_kedro.agent.trainer import (
+from sentio_kedro.agent.trainee import (
     CheckpointStore,
     Learned,
     Progress,
     Trainee,
     begin_update,
     conclude_update,
+    count_update,
     describe_update,
     enrol,
     is_over,
 )
+from sentio_kedro.agent.trainer import judged_rows
 from sentio_kedro.agent.update import UpdateReport
 from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.performance import sharpe_ratio
 
 
 class Task(NamedTuple):
@@ -103,9 +107,13 @@ def _train_alike(
             began = time.perf_counter()
             rows = _update_stack(stack, running, paths, parameters)
             seconds = (time.perf_counter() - began) / len(running)
+            counted = [
+                count_update(member, row, seconds, parameters) for member, row in zip(stack.members, rows, strict=True)
+            ]
+            judged = stacked_scores(stack, running, [place for place, due in enumerate(counted) if due], parameters)
             over = [
-                conclude_update(trainee, row, seconds, parameters, store, progress)
-                for trainee, row in zip(running, rows, strict=True)
+                conclude_update(trainee, row, judged.get(place), parameters, store, progress)
+                for place, (trainee, row) in enumerate(zip(running, rows, strict=True))
             ]
         for place, ended in enumerate(over):
             if ended:
@@ -146,6 +154,40 @@ def _update_stack(
         row = describe_update(trainee.member, trainee.key, parameters, old, learned)
         rows.append(row | phases.row(shared_by=len(trainees)))
     return rows
+
+
+def stacked_scores(
+    stack: Stack, trainees: Sequence[Trainee], places: Sequence[int], parameters: AgentParameters
+) -> dict[int, list[float]]:
+    """Judge the members at ``places`` of a stack, those whose rows are as many in one batch.
+
+    Returns:
+        By place what ``scores`` returns of the member alone.
+    """
+    context, trading = receptive_field(parameters.network) - 1, parameters.trading
+    groups: dict[tuple[int, int], dict[int, Windows]] = defaultdict(dict)
+    cut: dict[int, Windows] = {}
+    for place in places:
+        study, market = trainees[place].study, trainees[place].market
+        if id(study) not in cut:
+            parts = judged_rows(study)
+            segments = [segment for part in parts for segment in part]
+            cut[id(study)] = chunk_windows(market, segments, shared_length(parts), context, trading)
+        windows = cut[id(study)]
+        groups[windows.tape.steps, windows.features.shape[0]][place] = windows
+
+    def walk(network: PolicyNetwork, windows: Windows) -> Tensor:
+        return walked_returns([network], windows, trading)
+
+    judged: dict[int, list[float]] = {}
+    for group in groups.values():
+        rows = list(group)
+        returns = stack.call(walk, stack.judged_weights(rows), stack_windows(list(group.values())), rows=rows)
+        for place, own in zip(rows, returns, strict=True):
+            study = trainees[place].study
+            earned = split_parts(own, judged_rows(study))
+            judged[place] = [float(sharpe_ratio(part, study.periods_per_year)) for part in earned]
+    return judged
 
 
 def _draw(

@@ -15,7 +15,7 @@ from sentio_kedro.agent.batching import leaves, stack_members, with_leaves
 from sentio_kedro.agent.member import PATH_STREAM, AgentParameters, MemberKey
 from sentio_kedro.agent.rollout import Windows
 from sentio_kedro.agent.schedules import count_updates
-from sentio_kedro.agent.trainer import Trainee
+from sentio_kedro.agent.trainee import Trainee
 
 NEUTRAL: dict[str, float | bool] = {"split": 1.0, "dividend": 0.0, "funding": 0.0, "delisted": False}
 """Fields of the tape that a market without such events leaves out, and what they are where nothing happens."""

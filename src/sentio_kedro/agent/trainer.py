@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.averaging import averaged_weights, with_weights
+from sentio_kedro.agent.averaging import with_weights
 from sentio_kedro.agent.learners import make_learner
 from sentio_kedro.agent.losses import adapted_coefficient
 from sentio_kedro.agent.member import (
@@ -22,52 +18,28 @@ from sentio_kedro.agent.member import (
     AgentParameters,
     Member,
     MemberKey,
-    new_member,
-    restore,
-    snapshot,
     torch_generator,
 )
 from sentio_kedro.agent.networks import draw_dropout, receptive_field
-from sentio_kedro.agent.paths import PathSampler, TrainingSet, member_segments
+from sentio_kedro.agent.paths import PathSampler, TrainingSet
 from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows
-from sentio_kedro.agent.schedules import (
-    converged,
-    count_updates,
-    entropy_coefficient,
-    learning_rate,
-    steps_per_update,
-)
 from sentio_kedro.agent.selection import scores
+from sentio_kedro.agent.trainee import (
+    CheckpointStore,
+    Learned,
+    Progress,
+    Trainee,
+    begin_update,
+    conclude_update,
+    count_update,
+    describe_update,
+    enrol,
+    is_over,
+)
 from sentio_kedro.agent.update import Coefficients, UpdateReport, update
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
-
-logger = logging.getLogger(__name__)
-
-
-class Progress(Protocol):
-    """Hears how training goes."""
-
-    def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Hear of one finished update of one member; may raise to stop the training."""
-        ...
-
-    def stop(self) -> None:
-        """Make every later ``update`` raise, because another agent's training failed."""
-        ...
-
-
-class CheckpointStore(Protocol):
-    """Keeps tensors and state between runs, whole or not at all."""
-
-    def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return what was saved under ``key``, or None."""
-        ...
-
-    def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Save under ``key``, replacing what was there."""
-        ...
 
 
 def choose_device(wish: str) -> torch.device:
@@ -110,98 +82,11 @@ def train_member(
     while not over:
         began = time.perf_counter()
         row = _one_update(trainee.member, sampler, key, parameters)
-        over = conclude_update(trainee, row, time.perf_counter() - began, parameters, store, progress)
+        judged = None
+        if count_update(trainee.member, row, time.perf_counter() - began, parameters):
+            judged = _judged_scores(trainee, parameters)
+        over = conclude_update(trainee, row, judged, parameters, store, progress)
     return trainee.member
-
-
-@dataclass(frozen=True)
-class Trainee:
-    """A member and what it learns from.
-
-    Attributes:
-        study: The fold.
-        key: Which member.
-        member: The member.
-        market: The fold's real market on the training device, for validation.
-    """
-
-    study: TrainingSet
-    key: MemberKey
-    member: Member
-    market: MarketTensors
-
-    def sampler(self, parameters: AgentParameters, device: torch.device) -> PathSampler:
-        """Make the source of its windows on ``device``, in the precision of its market."""
-        training, context = parameters.training, receptive_field(parameters.network) - 1
-        segments = member_segments(self.study.fold.train, self.key.member, training.members, training.episode_bars)
-        return PathSampler(self.study, segments, training, context, device, self.market.close.dtype)
-
-
-def enrol(
-    study: TrainingSet,
-    key: MemberKey,
-    parameters: AgentParameters,
-    market: MarketTensors,
-    store: CheckpointStore,
-    progress: Progress,
-) -> Trainee:
-    """Build a member in the precision of ``market``, or continue it from its checkpoint; arguments as ``train_member``.
-
-    Progress hears of a member whose training is over.
-    """
-    member = new_member(study, key, parameters, market.close.device, market.close.dtype)
-    restore(member, store.load(str(key)))
-    if is_over(member, parameters):
-        updates = count_updates(parameters)
-        progress.update(key, updates, updates, member.curve[-1])
-    return Trainee(study, key, member, market)
-
-
-def is_over(member: Member, parameters: AgentParameters) -> bool:
-    """Whether a member has made all its updates, or gains no more."""
-    return member.done >= count_updates(parameters) or converged(member.curve, parameters.training.stopping)
-
-
-def conclude_update(
-    trainee: Trainee,
-    row: dict[str, float],
-    seconds: float,
-    parameters: AgentParameters,
-    store: CheckpointStore,
-    progress: Progress,
-) -> bool:
-    """Count an update: average the weights, validate, save and report where it is time to.
-
-    Args:
-        trainee: Whose update it was.
-        row: What it did; completed here.
-        seconds: How long it took.
-        parameters: When to do what.
-        store: Where checkpoints live.
-        progress: Who hears of it.
-
-    Returns:
-        Whether the training of the member is over.
-    """
-    key, member, training = trainee.key, trainee.member, parameters.training
-    updates = count_updates(parameters)
-    member.done += 1
-    if training.averaging:
-        weights = member.network.state_dict()
-        member.average = averaged_weights(member.average, weights, training.averaging, member.done)
-    row["steps"] = float(member.done * steps_per_update(parameters))
-    row["steps_per_second"] = steps_per_update(parameters) / seconds
-    judged = {updates * (part + 1) // training.validations for part in range(training.validations)} | {updates}
-    if member.done in judged:
-        row |= _validate(member, trainee.study, trainee.market, receptive_field(parameters.network) - 1, parameters)
-    member.curve.append(row)
-    early = member.done < updates and converged(member.curve, training.stopping)
-    if early or member.done == updates or member.done % training.checkpoint_updates == 0:
-        store.save(str(key), *snapshot(member))
-    progress.update(key, updates if early else member.done, updates, row)
-    if early:
-        logger.info("%s stops at update %d of %d: validation no longer gains", key, member.done, updates)
-    return early or member.done == updates
 
 
 def _one_update(member: Member, sampler: PathSampler, key: MemberKey, parameters: AgentParameters) -> dict[str, float]:
@@ -216,55 +101,6 @@ def _one_update(member: Member, sampler: PathSampler, key: MemberKey, parameters
     learned = learn(member, windows, parameters, coefficients, generator, phases)
     member.penalty = adapted_coefficient(member.penalty, learned.report.kl, training.divergence)
     return describe_update(member, key, parameters, coefficients, learned) | phases.row()
-
-
-def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
-    """Set the learning rate of a member's next update, and return the weights of its changing terms."""
-    training, index, updates = parameters.training, member.done, count_updates(parameters)
-    for group in member.optimiser.param_groups:
-        group["lr"] = learning_rate(training, index, updates)
-    entropy = member.penalty.new_tensor(entropy_coefficient(training, index, updates))
-    return Coefficients(entropy=entropy, divergence=member.penalty)
-
-
-def describe_update(
-    member: Member, key: MemberKey, parameters: AgentParameters, coefficients: Coefficients, learned: Learned
-) -> dict[str, float]:
-    """Put what an update did into numbers, and let the member's tail monitor see its episodes.
-
-    Raises:
-        FloatingPointError: If a number is not finite.
-    """
-    training = parameters.training
-    row = {name: float(value) for name, value in learned.report._asdict().items()}
-    row |= {"update": float(member.done + 1), "reward": float(learned.reward)}
-    if training.divergence.coefficient:
-        row["divergence_coefficient"] = float(coefficients.divergence)
-    if learned.outcomes is not None and training.tail.limit is not None:
-        member.tail.observe(learned.outcomes)
-        price = member.tail.price()
-        row |= {"episode_tail": math.nan if price is None else float(price.tail), "tail_price": float(member.tail.dual)}
-    broken = sorted(name for name, value in row.items() if not math.isfinite(value) and name != "episode_tail")
-    if broken:
-        raise FloatingPointError(
-            f"{key}: {', '.join(broken)} of update {member.done + 1} are not finite. The last checkpoint is untouched; "
-            f"lower `training.learning_rate` (now {training.learning_rate}) or look for wild values in the features."
-        )
-    return row
-
-
-class Learned(NamedTuple):
-    """What one update did.
-
-    Attributes:
-        report: Means of its terms.
-        reward: Mean reward under the policy before it.
-        outcomes: Log returns of the episodes that were played; None where none was.
-    """
-
-    report: UpdateReport
-    reward: Tensor
-    outcomes: Tensor | None
 
 
 def learn(
@@ -291,16 +127,17 @@ def learn(
     return Learned(report, appraisal.reward, appraisal.outcomes)
 
 
-def _validate(
-    member: Member, study: TrainingSet, market: MarketTensors, context: int, parameters: AgentParameters
-) -> dict[str, float]:
-    rows = (recent_train(study), study.fold.validation)
+def _judged_scores(trainee: Trainee, parameters: AgentParameters) -> list[float]:
+    member, study = trainee.member, trainee.study
     judged = with_weights(member.network, member.average) if member.average else member.network
-    train, validation = scores([judged], market, rows, context, parameters.trading, study.periods_per_year)
-    if validation > member.best_score:
-        member.best_score = validation
-        member.best = {name: value.detach().clone() for name, value in judged.state_dict().items()}
-    return {"validation_sharpe": validation, "train_sharpe": train}
+    context = receptive_field(parameters.network) - 1
+    parts = judged_rows(study)
+    return scores([judged], trainee.market, parts, context, parameters.trading, study.periods_per_year)
+
+
+def judged_rows(study: TrainingSet) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Rows that members are judged on: the latest train rows and the validation rows."""
+    return recent_train(study), study.fold.validation
 
 
 def recent_train(study: TrainingSet) -> list[Segment]:

@@ -12,7 +12,7 @@ from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.networks import receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import train_agent, visible_bars
-from sentio_kedro.agent.trainer import CheckpointStore, Progress
+from sentio_kedro.agent.trainee import CheckpointStore, Progress
 from sentio_kedro.config import (
     BacktestParameters,
     CrossValidationParameters,

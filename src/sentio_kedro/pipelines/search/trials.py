@@ -15,7 +15,7 @@ import yaml
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.search import Candidate, Trial, best_trial, fold_means
 from sentio_kedro.agent.search_trials import AgentScore, PrunedTrialError, TrialProgress, score_candidate
-from sentio_kedro.agent.trainer import CheckpointStore
+from sentio_kedro.agent.trainee import CheckpointStore
 from sentio_kedro.config.search import Scalar
 from sentio_kedro.market.splits import Spans
 from sentio_kedro.pipelines import tracking

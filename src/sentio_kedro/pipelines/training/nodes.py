@@ -16,7 +16,7 @@ from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import train_population, visible_bars
 from sentio_kedro.agent.schedules import count_updates
-from sentio_kedro.agent.trainer import CheckpointStore
+from sentio_kedro.agent.trainee import CheckpointStore
 from sentio_kedro.config import (
     FeatureParameters,
     IngestionParameters,
