@@ -2,7 +2,7 @@
 
 Default network and learner, one asset, 4,096 bars, one fold; each member has a seed of its own. ``stacked`` is one
 batched model, ``one_by_one`` the members one after the other, ``threads`` as many of them at once as there are cores,
-each on one core.
+each on one core. ``cpu_seconds`` are those of all cores together, which tell more on a busy machine.
 
     python benchmarks/population.py
     python benchmarks/population.py --device cuda --members 1 4 16 64
@@ -65,7 +65,7 @@ class Clock:
 
     def __init__(self) -> None:
         """Start with no reports."""
-        self.reported: dict[MemberKey, list[float]] = {}
+        self.reported: dict[MemberKey, list[tuple[float, float]]] = {}
 
     def load(self, key: str) -> None:
         """Find nothing."""
@@ -75,7 +75,7 @@ class Clock:
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
         """Note one finished update."""
-        self.reported.setdefault(key, []).append(time.perf_counter())
+        self.reported.setdefault(key, []).append((time.perf_counter(), time.process_time()))
 
     def stop(self) -> None:
         """Stop nothing."""
@@ -90,52 +90,57 @@ def threads(count: int) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def typical(reported: Sequence[float]) -> float:
-    """Median seconds between reports; the first update warms up, the last one is followed by validation."""
-    return statistics.median(later - sooner for sooner, later in pairwise(reported[:-1]))
+def typical(reported: Sequence[tuple[float, float]], share: int) -> dict[str, float]:
+    """Median seconds between reports, of the clock and of all cores together, for each of ``share`` members.
+
+    The first update warms up, and the last one is followed by validation.
+    """
+    gaps = [(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(reported[:-1])]
+    wall, cpu = (statistics.median(column) / share for column in zip(*gaps, strict=True))
+    return {"seconds": wall, "cpu_seconds": cpu}
 
 
-def stacked(tasks: Sequence[Task], parameters: AgentParameters) -> float:
-    """Seconds per update of each of the members, side by side."""
+def stacked(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
+    """Time members side by side."""
     clock = Clock()
     train_members_together(tasks, parameters, clock, clock)
-    return typical(clock.reported[tasks[-1].key]) / len(tasks)
+    return typical(clock.reported[tasks[-1].key], len(tasks))
 
 
-def one_by_one(tasks: Sequence[Task], parameters: AgentParameters) -> float:
-    """Seconds per update of a member that trains alone."""
+def one_by_one(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
+    """Time a member that trains alone."""
     clock, task = Clock(), tasks[0]
     train_member(task.study, task.key, parameters, task.market, clock, clock)
-    return typical(clock.reported[task.key])
+    return typical(clock.reported[task.key], 1)
 
 
-def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> float:
-    """Seconds per update of each of the members, one core each; the cores are busy until the last members are left."""
+def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
+    """Time as many members at once as there are cores, one core each."""
     clock, workers = Clock(), min(len(tasks), len(os.sched_getaffinity(0)))
     with threads(1), ThreadPoolExecutor(workers) as pool:
         for future in [
             pool.submit(train_member, task.study, task.key, parameters, task.market, clock, clock) for task in tasks
         ]:
             future.result()
-    return statistics.median(typical(reported) for reported in clock.reported.values()) / workers
+    return {"seconds": statistics.median(typical(x, workers)["seconds"] for x in clock.reported.values())}
 
 
-def measure(members: int, updates: int, device: torch.device, parameters: AgentParameters) -> dict[str, float]:
+def measure(members: int, updates: int, device: torch.device, parameters: AgentParameters) -> dict[str, Any]:
     """Time each way to train ``members`` members for ``updates`` updates."""
     study = make_study()
     market = study.market().to(device, torch.float32)
     steps = (updates + 2) * steps_per_update(parameters)
     how = replace(parameters, training=replace(parameters.training, total_steps=steps, validations=1))
     tasks = [Task(study, MemberKey(0, seed, 0), market) for seed in range(members)]
-    ways: dict[str, Callable[[Sequence[Task], AgentParameters], float]] = {
+    ways: dict[str, Callable[[Sequence[Task], AgentParameters], dict[str, float]]] = {
         "stacked": stacked,
         "one_by_one": one_by_one,
     }
     if device.type == "cpu" and members > 1:
         ways["threads"] = in_threads
-    seconds = {name: way(tasks, how) for name, way in ways.items()}
-    fastest_alone = min(value for name, value in seconds.items() if name != "stacked")
-    return seconds | {"stacked_is_faster_by": fastest_alone / seconds["stacked"]}
+    times: dict[str, Any] = {name: way(tasks, how) for name, way in ways.items()}
+    fastest_alone = min(time_["seconds"] for name, time_ in times.items() if name != "stacked")
+    return times | {"stacked_is_faster_by": fastest_alone / times["stacked"]["seconds"]}
 
 
 def main() -> None:

@@ -37,7 +37,8 @@ COLUMNS = [FeatureColumn(name="r", indicator="log_return")]
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3, dropout=0.25)
 PLAIN = TrainingParameters(
     members=2, total_steps=4 * 3 * 5 * 20, windows=4, replicas=3, episode_bars=5, minibatches=2, validations=2,
-    learning_rate=0.03, checkpoint_updates=5, accumulation=2, resampling=ResamplingParameters(block_bars=20), device="cpu",
+    accumulation=2, learning_rate=0.03, checkpoint_updates=5, resampling=ResamplingParameters(block_bars=20),
+    device="cpu",
 )  # fmt: skip
 EVERYTHING = replace(
     PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, averaging=0.9, weight_decay=0.01,
