@@ -8,17 +8,11 @@ import torch
 
 from sentio_kedro.agent.all_action import draw_grid, position_grid
 from sentio_kedro.agent.distributions import gumbel_noise, sample_actions
-from sentio_kedro.agent.grid_values import (
-    PositionGrid,
-    WalkDraws,
-    _greedy_walk,
-    _outcomes_of_actions,
-    draw_walks,
-    evaluate_grid,
-)
+from sentio_kedro.agent.grid_values import WalkDraws, draw_walks, evaluate_grid
+from sentio_kedro.agent.grid_walks import PositionGrid, greedy_walk, outcomes_of_actions
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Windows, cut_windows
-from sentio_kedro.agent.tail import TailState
+from sentio_kedro.agent.tail import Prices, TailState
 from sentio_kedro.agent.update import value_scale
 from sentio_kedro.config import RewardParameters, TailParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -94,18 +88,20 @@ def test_outcomes_are_those_of_the_likeliest_actions_within_the_joint_limits(liv
                 held = [grid.position[step + 1, window, at[asset], asset].item() for asset in (0, 1)]
                 gross, net = abs(held[0]) + abs(held[1]), abs(held[0] + held[1])
                 grown *= 1.0 + gained * min(1.0, 1.0 / max(gross, 1e-9), 0.6 / max(net, 1e-9))
-            assert learned.outcomes[window, replica].exp().item() == pytest.approx(grown, rel=1e-6)
+            assert learned.outcomes.growth[window, replica].exp().item() == pytest.approx(grown, rel=1e-6)
 
 
 def test_the_likeliest_action_leads_to_the_outcome_of_the_walk(lively: Build, market: Markets) -> None:
     windows, grid = setting(market, assets=1)
     grid = grid._replace(limits=(9.0, 9.0))  # joint limits are taken on average
     learned = evaluate_grid(lively(assets=1), windows, grid, LIMITED)
-    walk = _greedy_walk(learned.log_probabilities, windows, grid)
-    outcomes = _outcomes_of_actions(walk, windows, grid)[0]  # after the first decision [W, P, A, B]
+    walk = greedy_walk(learned.log_probabilities, windows, grid)
+    outcomes = outcomes_of_actions(walk, windows, grid)[0]  # after the first decision [W, P, A, B]
     chosen = outcomes.gather(-1, learned.log_probabilities[0].argmax(-1)[..., None])[..., 0, 0]
     assert learned.outcomes is not None
-    torch.testing.assert_close(chosen, learned.outcomes, atol=2e-3, rtol=0.0)  # but for sums in place of logarithms
+    torch.testing.assert_close(
+        chosen, learned.outcomes.growth, atol=2e-3, rtol=0.0
+    )  # but for sums in place of logarithms
 
 
 def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Markets) -> None:
@@ -127,7 +123,7 @@ def test_a_shape_of_the_reward_changes_values_and_not_what_episodes_earn(lively:
     other = evaluate_grid(network, windows, grid, replace(LIMITED, reward=averse))
     assert plain.outcomes is not None
     assert other.outcomes is not None
-    assert torch.equal(plain.outcomes, other.outcomes)
+    assert torch.equal(plain.outcomes.growth, other.outcomes.growth)
     assert (other.returns < plain.returns).any()
 
 
@@ -136,7 +132,7 @@ def test_a_priced_tail_charges_each_action_with_the_shortfall_that_it_leads_to(l
     network = lively(assets=1)
     free = evaluate_grid(network, windows, grid, LIMITED)
     threshold, dual = torch.tensor(0.0, dtype=DOUBLE), torch.tensor(3.0, dtype=DOUBLE)
-    priced = evaluate_grid(network, windows, grid, LIMITED, price=TailState(threshold, dual, threshold))
+    priced = evaluate_grid(network, windows, grid, LIMITED, prices=Prices(tail=TailState(threshold, dual, threshold)))
     after = grid.after(free.log_probabilities.argmax(-1))
     factor = grid.joint_factor(grid.position[1:].gather(2, after)).mean(-1, keepdim=True)
     cost = (-grid.rewards * (windows.unit * factor[..., None])[..., None]).clamp_min(0.0)  # shortfall beyond 0

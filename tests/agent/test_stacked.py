@@ -19,6 +19,7 @@ from sentio_kedro.agent.trainee import Trainee
 from sentio_kedro.agent.trainer import train_member
 from sentio_kedro.config import (
     DivergenceParameters,
+    DrawdownParameters,
     FeatureColumn,
     NetworkParameters,
     ResamplingParameters,
@@ -43,6 +44,7 @@ PLAIN = TrainingParameters(
 EVERYTHING = replace(
     PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, averaging=0.9, weight_decay=0.01,
     critic_target="distribution", least_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
+    drawdown=DrawdownParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
 KEYS = [MemberKey(0, 0, 0), MemberKey(0, 1, 1), MemberKey(1, 0, 0)]  # another seed and member, another fold

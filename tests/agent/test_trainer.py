@@ -23,6 +23,7 @@ from sentio_kedro.agent.trainer import choose_device, train_member
 from sentio_kedro.config import (
     CrossValidationParameters,
     DivergenceParameters,
+    DrawdownParameters,
     FeatureColumn,
     IngestionParameters,
     NetworkParameters,
@@ -264,15 +265,24 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
 def test_everything_at_once_continues_to_the_same_bits() -> None:
     training = replace(
         TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
-        averaging=0.9, divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), least_entropy=0.01,
-        schedule="linear", total_steps=4_800, windows=16, minibatches=2, accumulation=2, validations=2,
+        drawdown=DrawdownParameters(limit=0.001, pool=400), averaging=0.9, least_entropy=0.01, schedule="linear",
+        divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
+        windows=16, minibatches=2, accumulation=2, validations=2,
     )  # fmt: skip
     parameters, study = replace(PARAMETERS, training=training), make_study()
-    whole = train(study, parameters)
-    store = Memory()
+    stores = Memory(), Memory()
+    whole = train(study, parameters, stores[0])
     with pytest.raises(KeyboardInterrupt):
-        train_agent(study, 0, SPANS, parameters, store, Killer(8), {})
-    assert equal_weights(whole, train(study, parameters, store))
+        train_agent(study, 0, SPANS, parameters, stores[1], Killer(14), {})
+    tensors, state = stores[1].saved[str(MemberKey(0, 0, 0))]
+    assert state["done"] == 14
+    assert tensors["learner.dual"] > 0.0
+    assert tensors["learner.drawdown_dual"] > 0.0
+    assert equal_weights(whole, train(study, parameters, stores[1]))
+    first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
+    assert first[1]["done"] == second[1]["done"] == 17
+    assert first[0].keys() == second[0].keys()
+    assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
 
 
 def test_workers_are_bounded_by_agents() -> None:

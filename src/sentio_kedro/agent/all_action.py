@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.distributions import divergence, entropy, masked_log_probabilities
-from sentio_kedro.agent.grid_values import GridTargets, PositionGrid
+from sentio_kedro.agent.grid_values import GridTargets
+from sentio_kedro.agent.grid_walks import PositionGrid
 from sentio_kedro.agent.losses import clipped_surrogate, critic_loss
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Windows

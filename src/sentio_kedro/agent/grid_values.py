@@ -8,52 +8,13 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.distributions import gumbel_noise, masked_log_probabilities, sample_actions
+from sentio_kedro.agent.grid_walks import PositionGrid, Walk, drawdowns_of_actions, greedy_walk, outcomes_of_actions
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rewards import shaped_rewards
 from sentio_kedro.agent.rollout import Windows
-from sentio_kedro.agent.tail import TailState, log_growth, shortfall_beyond
+from sentio_kedro.agent.tail import Outcomes, Prices
 from sentio_kedro.agent.update import value_scale
 from sentio_kedro.config import TrainingParameters
-
-
-class PositionGrid(NamedTuple):
-    """Accounts at every bar of W windows, one replica per level. B counts actions, P levels.
-
-    Attributes:
-        account: ``[S + 1, W, P, A, G]`` account features, the bar after the last decision included.
-        legal: ``[S, W, P, A, B]``.
-        rewards: ``[S, W, P, A, B]`` reward of each action, the other assets' positions held.
-        shift: ``[W, 1, A]`` replica p holds level ``(p + shift) mod P`` of asset a.
-        filled: ``[S, W, 1, A]`` whether an order can be filled at the next bar.
-        position: ``[S + 1, W, P, A]`` position held, fraction of equity.
-        limits: Most gross and most net exposure, fraction of equity.
-    """
-
-    account: Tensor
-    legal: Tensor
-    rewards: Tensor
-    shift: Tensor
-    filled: Tensor
-    position: Tensor
-    limits: tuple[float, float]
-
-    def replica_of_level(self) -> Tensor:
-        """Replica that holds each level ``[W, P, A]``."""
-        size = self.rewards.shape[2]
-        return (torch.arange(size, device=self.shift.device)[:, None] - self.shift) % size
-
-    def after(self, action: Tensor) -> Tensor:
-        """Replica that holds the position after ``action`` ``[S, W, P, A]``: its own after HOLD or a dropped order."""
-        own = torch.arange(action.shape[2], device=action.device)[:, None].expand(action.shape)
-        places = self.replica_of_level().expand(action.shape)
-        moved = places.gather(2, (action - 1).clamp_min(0))
-        return torch.where((action > 0) & self.filled, moved, own)
-
-    def joint_factor(self, position: Tensor) -> Tensor:
-        """Share of positions ``[..., A]`` that the joint limits leave of them ``[...]``; the grid's know none."""
-        gross, net = self.limits
-        size, sum_ = position.abs().sum(-1), position.sum(-1).abs()
-        return torch.minimum(gross / size.clamp_min(gross), net / sum_.clamp_min(net))
 
 
 class GridTargets(NamedTuple):
@@ -63,13 +24,13 @@ class GridTargets(NamedTuple):
         log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
         advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
         returns: ``[S, W, P, A]`` values, or draws from their distribution, in units of the critic.
-        outcomes: ``[W, P]`` log returns of greedy accounts that walked the windows; None without a limit on the tail.
+        outcomes: ``[W, P]`` what became of greedy accounts that walked the windows; None without a limit on episodes.
     """
 
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
-    outcomes: Tensor | None = None
+    outcomes: Outcomes | None = None
 
 
 class WalkDraws(NamedTuple):
@@ -90,20 +51,6 @@ def draw_walks(shape: tuple[int, ...], quantiles: int, generator: torch.Generato
     return WalkDraws(noise, torch.randint(quantiles, shape[1:-1], generator=generator, device=like.device))
 
 
-class Walk(NamedTuple):
-    """Accounts that take the likeliest actions, one from each position: what is traded once training is over.
-
-    Attributes:
-        factor: ``[S, W, 1]`` share of their positions that the joint limits leave these accounts, mean over them.
-        earned: ``[S + 1, W, P]`` its log return before each decision and at last.
-        ahead: ``[S + 1, W, P, A]`` what each position earns from a decision to the window's end, fraction of equity.
-    """
-
-    factor: Tensor
-    earned: Tensor
-    ahead: Tensor
-
-
 @torch.no_grad()
 def evaluate_grid(
     network: PolicyNetwork,
@@ -111,7 +58,7 @@ def evaluate_grid(
     grid: PositionGrid,
     parameters: TrainingParameters,
     draws: WalkDraws | None = None,
-    price: TailState | None = None,
+    prices: Prices | None = None,
 ) -> GridTargets:
     """Value every position and action under the present policy, backwards along each window.
 
@@ -124,7 +71,7 @@ def evaluate_grid(
         grid: Positions on them.
         parameters: Discount, shape of the reward, what the critic learns.
         draws: The walks that ``critic_target: distribution`` needs.
-        price: Price of the tail; None charges nothing.
+        prices: Prices of the limits on episodes; None charges nothing.
     """
     steps, gamma = grid.rewards.shape[0], parameters.gamma
     embedding = network.encoder(windows.features, steps + 1, windows.dropout).transpose(0, 1)[:, :, None]
@@ -140,13 +87,31 @@ def evaluate_grid(
             raise ValueError("`draws` must be given for `critic_target: distribution`, was None.")
         quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
         returns = _sampled_returns(rewards, log_probabilities, quantiles, grid, gamma, draws)
-    walk = None if parameters.tail.limit is None else _greedy_walk(log_probabilities, windows, grid)
-    if walk is not None and price is not None:
-        cost = shortfall_beyond(price.threshold, _outcomes_of_actions(walk, windows, grid))
-        cost = cost - (log_probabilities.exp() * cost).sum(-1, keepdim=True)
-        advantages = advantages - price.dual / parameters.tail.alpha * cost / windows.unit[..., None]
-    outcomes = None if walk is None else walk.earned[-1]
+    outcomes = None
+    if parameters.limits_episodes:
+        walk = greedy_walk(log_probabilities, windows, grid)
+        outcomes = walk.outcomes()
+        if prices is not None:
+            advantages = advantages - _charged(walk, windows, grid, log_probabilities, parameters, prices)
     return GridTargets(log_probabilities, advantages, returns / value_scale(gamma), outcomes)
+
+
+def _charged(
+    walk: Walk,
+    windows: Windows,
+    grid: PositionGrid,
+    log_probabilities: Tensor,
+    parameters: TrainingParameters,
+    prices: Prices,
+) -> Tensor:
+    """Charge each action for the episode that it leads to ``[S, W, P, A, B]``, mean 0 under the policy."""
+    charge = torch.zeros_like(log_probabilities)
+    if prices.tail is not None:
+        charge = charge + prices.tail.charge(outcomes_of_actions(walk, windows, grid), parameters.tail.alpha)
+    if prices.drawdown is not None:
+        charge = charge + prices.drawdown.charge(-drawdowns_of_actions(walk, windows, grid), parameters.drawdown.alpha)
+    charge = charge - (log_probabilities.exp() * charge).sum(-1, keepdim=True)
+    return charge / windows.unit[..., None]
 
 
 def _expectations(
@@ -186,39 +151,3 @@ def _sampled_returns(
         following = taken[step] + gamma * following.gather(1, after[step])
         returns[step] = following
     return returns
-
-
-def _greedy_walk(log_probabilities: Tensor, windows: Windows, grid: PositionGrid) -> Walk:
-    """Follow the likeliest actions from every position."""
-    likeliest = log_probabilities.argmax(-1)
-    after = grid.after(likeliest)
-    profit = grid.rewards.gather(-1, likeliest[..., None])[..., 0] * windows.unit  # fraction of equity
-    at = torch.arange(profit.shape[2], device=profit.device)[None, :, None].expand(profit.shape[1:])
-    earned, factors = [torch.zeros_like(profit[0, ..., 0])], []
-    for step in range(len(profit)):
-        gained = profit[step].gather(1, at).sum(-1)
-        at = after[step].gather(1, at)
-        factors.append(grid.joint_factor(grid.position[step + 1].gather(1, at)))
-        earned.append(earned[-1] + log_growth(factors[-1] * gained))
-    factor = torch.stack(factors).mean(-1, keepdim=True)
-    ahead, following = torch.zeros_like(grid.position), torch.zeros_like(profit[0])
-    for step in range(len(profit) - 1, -1, -1):
-        following = profit[step] * factor[step][..., None] + following.gather(1, after[step])
-        ahead[step] = following
-    return Walk(factor, torch.stack(earned), ahead)
-
-
-def _outcomes_of_actions(walk: Walk, windows: Windows, grid: PositionGrid) -> Tensor:
-    """Log return of the episode after each action ``[S, W, P, A, B]``, the likeliest actions taken from then on.
-
-    All of it follows from the path, so that no critic is asked. What is approximated: before the decision the account
-    has earned what the one that walked from the same replica had, wherever that stands now; joint limits bind as they
-    do for these accounts on average; what is still to come is added up without compounding.
-    """
-    others = walk.ahead[:-1].sum(-1, keepdim=True) - walk.ahead[:-1]
-    outcomes = []
-    for action in range(grid.rewards.shape[-1]):
-        after = grid.after(torch.full(others.shape, action, device=others.device))
-        gained = grid.rewards[..., action] * windows.unit * walk.factor[..., None]
-        outcomes.append(walk.earned[:-1, ..., None] + others + gained + walk.ahead[1:].gather(2, after))
-    return torch.stack(outcomes, dim=-1)

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.all_action import GridDraws, draw_grid, grid_loss, position_grid
-from sentio_kedro.agent.grid_values import GridTargets, PositionGrid, WalkDraws, draw_walks, evaluate_grid
+from sentio_kedro.agent.grid_values import GridTargets, WalkDraws, draw_walks, evaluate_grid
+from sentio_kedro.agent.grid_walks import PositionGrid
 from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Rollout, RolloutDraws, Windows, collect, draw_rollout
-from sentio_kedro.agent.tail import TailState, log_growth, shortfall_beyond
+from sentio_kedro.agent.tail import Outcomes, Prices, episodes, log_growth
 from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, minibatch_loss, targets, value_scale
 
 
@@ -27,12 +28,12 @@ class Appraisal(NamedTuple):
     Attributes:
         learned: What the loss learns from.
         reward: Mean reward under the policy that gathered it, 0-d.
-        outcomes: Log returns of the episodes that were played; None where none was.
+        outcomes: What became of the episodes that were played; None where none was.
     """
 
     learned: Any
     reward: Tensor
-    outcomes: Tensor | None
+    outcomes: Outcomes | None
 
 
 class Learner(Protocol):
@@ -47,9 +48,9 @@ class Learner(Protocol):
         ...
 
     def appraise(
-        self, network: PolicyNetwork, windows: Windows, experience: Any, draws: Any, price: TailState | None
+        self, network: PolicyNetwork, windows: Windows, experience: Any, draws: Any, prices: Prices
     ) -> Appraisal:
-        """Say what it was worth, with the tail at its ``price``; None charges nothing."""
+        """Say what it was worth, with the limits on episodes at their ``prices``."""
         ...
 
     def loss(
@@ -87,15 +88,14 @@ class SamplingLearner:
         windows: Windows,
         experience: Rollout,
         draws: RolloutDraws,
-        price: TailState | None,
+        prices: Prices,
     ) -> Appraisal:
         """Estimate advantages; each decision is charged with its episode's own shortfall."""
         training = self.parameters.training
-        outcomes = log_growth((experience.rewards * windows.unit).sum(-1)).sum(0)  # [W, R]
-        charge = None
-        if price is not None:
-            shortfall = shortfall_beyond(price.threshold, outcomes)[None, ..., None]
-            charge = (price.dual / training.tail.alpha * shortfall / windows.unit).expand_as(experience.rewards)
+        outcomes = episodes(log_growth((experience.rewards * windows.unit).sum(-1)))
+        charge = prices.charge(outcomes, training)  # [W, R]
+        if charge is not None:
+            charge = (charge[None, ..., None] / windows.unit).expand_as(experience.rewards)
         return Appraisal(targets(experience, training, draws.stop, charge), experience.rewards.mean(), outcomes)
 
     def loss(
@@ -143,10 +143,10 @@ class AllActionLearner:
         windows: Windows,
         experience: PositionGrid,
         draws: AllActionDraws,
-        price: TailState | None,
+        prices: Prices,
     ) -> Appraisal:
         """Value every position and action."""
-        learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, price)
+        learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, prices)
         reward = (learned.log_probabilities.exp() * experience.rewards).sum(-1).mean()
         return Appraisal(learned, reward, learned.outcomes)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network
 from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.tail import TailMonitor
+from sentio_kedro.agent.tail import Prices, TailMonitor
 from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,8 @@ class Member:
         network: Current weights.
         optimiser: Adam over them.
         penalty: Coefficient of the divergence penalty, 0-d.
-        tail: Watches the worst episodes.
+        tail: Watches the log returns of episodes.
+        drawdown: Watches their maximum drawdowns.
         done: Updates done.
         average: Moving average of the weights; empty where it is off.
         best: Weights with the best validation score so far.
@@ -87,11 +88,16 @@ class Member:
     optimiser: torch.optim.Optimizer
     penalty: Tensor
     tail: TailMonitor
+    drawdown: TailMonitor
     done: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_score: float = -math.inf
     curve: Curve = field(default_factory=list)
+
+    def prices(self) -> Prices:
+        """Prices of the limits on episodes for the next update."""
+        return Prices(self.tail.price(), self.drawdown.price())
 
 
 def network_shape(study: TrainingSet, trading: TradingParameters) -> NetworkShape:
@@ -123,7 +129,8 @@ def new_member(
         network.parameters(), lr=training.learning_rate, eps=1e-5, weight_decay=decay, fused=True
     )
     penalty = like.new_tensor(training.divergence.coefficient)
-    return Member(network, optimiser, penalty, TailMonitor(training.tail, like.detach()))
+    tail, drawdown = (TailMonitor(limited, like.detach()) for limited in (training.tail, training.drawdown))
+    return Member(network, optimiser, penalty, tail, drawdown)
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -134,6 +141,7 @@ def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for position, moments in member.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
     tensors |= {"learner.penalty": member.penalty, "learner.dual": member.tail.dual, "learner.pool": member.tail.pool}
+    tensors |= {"learner.drawdown_dual": member.drawdown.dual, "learner.drawdown_pool": member.drawdown.pool}
     return tensors, {"done": member.done, "best_score": member.best_score, "curve": member.curve}
 
 
@@ -157,10 +165,11 @@ def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | No
     groups = member.optimiser.state_dict()["param_groups"]
     member.optimiser.load_state_dict({"state": moments, "param_groups": groups})
     learner = {name: value.to(device) for name, value in parts["learner"].items()}
-    if not {"penalty", "dual", "pool"} <= learner.keys():
+    if not {"penalty", "dual", "pool", "drawdown_dual", "drawdown_pool"} <= learner.keys():
         raise ValueError(
             "The checkpoint lacks the learner's state: it was written by other code; delete it and train again."
         )
     member.penalty, member.tail.dual, member.tail.pool = learner["penalty"], learner["dual"], learner["pool"]
+    member.drawdown.dual, member.drawdown.pool = learner["drawdown_dual"], learner["drawdown_pool"]
     member.done, member.best_score, member.curve = int(state["done"]), float(state["best_score"]), state["curve"]
     logger.info("Continuing at update %d", member.done)

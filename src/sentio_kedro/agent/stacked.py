@@ -35,7 +35,7 @@ from sentio_kedro.agent.selection import chunk_windows, shared_length, split_par
 from sentio_kedro.agent.stack import Stack
 from sentio_kedro.agent.stacked_paths import PathQueue, stack_windows
 from sentio_kedro.agent.stacked_update import update_together
-from sentio_kedro.agent.tail import TailState
+from sentio_kedro.agent.tail import Prices, TailState
 from sentio_kedro.agent.trainee import (
     CheckpointStore,
     Learned,
@@ -149,7 +149,7 @@ def _update_stack(
     for place, (trainee, old) in enumerate(zip(trainees, begun, strict=True)):
         trainee.member.penalty = penalty[place].clone()
         *terms, reward = numbers[:, place]
-        outcomes = None if appraisal.outcomes is None else appraisal.outcomes[place]
+        outcomes = member_of(appraisal.outcomes, place)
         learned = Learned(UpdateReport(*terms), reward, outcomes)
         row = describe_update(trainee.member, trainee.key, parameters, old, learned)
         rows.append(row | phases.row(shared_by=len(trainees)))
@@ -211,10 +211,16 @@ def _draw(
     return stack_members(dropout), stack_members(draws), list(stack_members(orders))
 
 
-def _prices(members: Sequence[Member]) -> TailState | None:
-    """Prices of the tail ``[M]``: nothing for a member that has not yet pooled enough episodes; None if none has."""
-    prices = [member.tail.price() for member in members]
+def _prices(members: Sequence[Member]) -> Prices:
+    """Prices of the limits on episodes ``[M]``."""
+    of_members = [member.prices() for member in members]
+    tails, drawdowns = [prices.tail for prices in of_members], [prices.drawdown for prices in of_members]
+    return Prices(_stacked_price(tails, members[0]), _stacked_price(drawdowns, members[0]))
+
+
+def _stacked_price(prices: Sequence[TailState | None], like: Member) -> TailState | None:
+    """Price of one limit ``[M]``: nothing for a member that has not yet pooled enough episodes; None if none has."""
     if all(price is None for price in prices):
         return None
-    nothing = TailState(*(members[0].tail.dual.new_zeros(()) for _ in TailState._fields))
+    nothing = TailState(*(torch.zeros_like(like.tail.dual) for _ in TailState._fields))
     return stack_members([nothing if price is None else price for price in prices])

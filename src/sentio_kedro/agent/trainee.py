@@ -22,10 +22,13 @@ from sentio_kedro.agent.schedules import (
     learning_rate,
     steps_per_update,
 )
+from sentio_kedro.agent.tail import Outcomes, observe_episodes
 from sentio_kedro.agent.update import Coefficients, UpdateReport
 from sentio_kedro.market.tensors import MarketTensors
 
 logger = logging.getLogger(__name__)
+
+UNKNOWN_AT_FIRST = ("episode_tail", "episode_drawdown")  # until enough episodes are pooled
 
 
 class Progress(Protocol):
@@ -162,12 +165,12 @@ class Learned(NamedTuple):
     Attributes:
         report: Means of its terms.
         reward: Mean reward under the policy before it.
-        outcomes: Log returns of the episodes that were played; None where none was.
+        outcomes: What became of the episodes that were played; None where none was.
     """
 
     report: UpdateReport
     reward: Tensor
-    outcomes: Tensor | None
+    outcomes: Outcomes | None
 
 
 def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
@@ -182,7 +185,7 @@ def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
 def describe_update(
     member: Member, key: MemberKey, parameters: AgentParameters, coefficients: Coefficients, learned: Learned
 ) -> dict[str, float]:
-    """Put what an update did into numbers, and let the member's tail monitor see its episodes.
+    """Put what an update did into numbers, and let the monitors of the member's limits see its episodes.
 
     Raises:
         FloatingPointError: If a number is not finite.
@@ -192,11 +195,9 @@ def describe_update(
     row |= {"update": float(member.done + 1), "reward": float(learned.reward)}
     if training.divergence.coefficient:
         row["divergence_coefficient"] = float(coefficients.divergence)
-    if learned.outcomes is not None and training.tail.limit is not None:
-        member.tail.observe(learned.outcomes)
-        price = member.tail.price()
-        row |= {"episode_tail": math.nan if price is None else float(price.tail), "tail_price": float(member.tail.dual)}
-    broken = sorted(name for name, value in row.items() if not math.isfinite(value) and name != "episode_tail")
+    if learned.outcomes is not None:
+        row |= observe_episodes(member.tail, member.drawdown, learned.outcomes)
+    broken = sorted(name for name, value in row.items() if not math.isfinite(value) and name not in UNKNOWN_AT_FIRST)
     if broken:
         raise FloatingPointError(
             f"{key}: {', '.join(broken)} of update {member.done + 1} are not finite. The last checkpoint is untouched; "

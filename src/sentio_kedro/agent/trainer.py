@@ -116,7 +116,7 @@ def learn(
     draws = learner.draw(windows, generator)
     experience = learner.gather(network, windows, draws)
     phases.end("rollout")
-    appraisal = learner.appraise(network, windows, experience, draws, member.tail.price())
+    appraisal = learner.appraise(network, windows, experience, draws, member.prices())
     phases.end("advantages")
 
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:

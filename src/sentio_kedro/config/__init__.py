@@ -21,7 +21,14 @@ from sentio_kedro.config.market import (
     RegimeParameters,
 )
 from sentio_kedro.config.network import NetworkParameters
-from sentio_kedro.config.objective import DivergenceParameters, RewardParameters, StoppingParameters, TailParameters
+from sentio_kedro.config.objective import (
+    DivergenceParameters,
+    DrawdownParameters,
+    EpisodeLimit,
+    RewardParameters,
+    StoppingParameters,
+    TailParameters,
+)
 from sentio_kedro.config.search import SearchParameters, SearchRange
 from sentio_kedro.config.trading import (
     CarryParameters,
@@ -40,6 +47,8 @@ __all__ = [
     "CostParameters",
     "CrossValidationParameters",
     "DivergenceParameters",
+    "DrawdownParameters",
+    "EpisodeLimit",
     "FeatureColumn",
     "FeatureParameters",
     "IndicatorName",

@@ -69,7 +69,26 @@ class RewardParameters:
 
 
 @parameters
-class TailParameters:
+class EpisodeLimit:
+    """Limit on how bad the worst episodes are on average, met by a dual variable that is learned.
+
+    Attributes:
+        limit: Most that the worst episodes may lose on average; null is off.
+        alpha: Share of episodes that are the worst.
+        pool: Recent episodes that the worst are found among, at least 400.
+        step: How fast the dual variable learns: change per update for a violation as large as the limit.
+        most: Largest dual variable.
+    """
+
+    limit: Positive | None = None
+    alpha: PositiveFraction = 0.05
+    pool: Annotated[int, Field(ge=400)] = 512
+    step: Positive = 0.2
+    most: Positive = 20.0
+
+
+@parameters
+class TailParameters(EpisodeLimit):
     """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
 
     Attributes:
@@ -80,11 +99,19 @@ class TailParameters:
         most: Largest dual variable.
     """
 
-    limit: Positive | None = None
-    alpha: PositiveFraction = 0.05
-    pool: Annotated[int, Field(ge=400)] = 512
-    step: Positive = 0.2
-    most: Positive = 20.0
+
+@parameters
+class DrawdownParameters(EpisodeLimit):
+    """Constraint on the deepest drawdowns: CVaR of an episode's maximum drawdown must not exceed ``limit``.
+
+    Attributes:
+        limit: Most expected maximum drawdown of the episodes with the deepest, log of peak over trough; the equity
+            that an episode starts with counts as a peak; null is off.
+        alpha: Share of episodes that are the worst.
+        pool: Recent episodes that the deepest drawdowns are estimated from, at least 400.
+        step: How fast the dual variable learns: change per update for a violation as large as the limit.
+        most: Largest dual variable.
+    """
 
 
 @parameters

@@ -8,7 +8,13 @@ from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, parameters
 from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
-from sentio_kedro.config.objective import DivergenceParameters, RewardParameters, StoppingParameters, TailParameters
+from sentio_kedro.config.objective import (
+    DivergenceParameters,
+    DrawdownParameters,
+    RewardParameters,
+    StoppingParameters,
+    TailParameters,
+)
 from sentio_kedro.config.variants import VariantName, with_variant
 
 
@@ -48,6 +54,7 @@ class TrainingParameters:
         least_entropy: Coefficient that ``entropy`` falls to in a straight line by the last update; null keeps it.
         divergence: How far an update may move the policy.
         tail: How bad the worst episodes may be.
+        drawdown: How deep the deepest drawdowns within an episode may be.
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
@@ -92,6 +99,7 @@ class TrainingParameters:
     least_entropy: NonNegative | None = None
     divergence: DivergenceParameters = Field(default_factory=DivergenceParameters)
     tail: TailParameters = Field(default_factory=TailParameters)
+    drawdown: DrawdownParameters = Field(default_factory=DrawdownParameters)
     value: NonNegative = 0.5
     gradient_norm: Positive = 1.0
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
@@ -105,6 +113,11 @@ class TrainingParameters:
     workers: Count | None = None
     threads: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def limits_episodes(self) -> bool:
+        """Whether there is a limit on the worst episodes, of any kind."""
+        return self.tail.limit is not None or self.drawdown.limit is not None
 
     @model_validator(mode="before")
     @classmethod
@@ -139,11 +152,12 @@ class TrainingParameters:
                 f"`training.least_entropy` must be at most `training.entropy` = {self.entropy:g}, was "
                 f"{self.least_entropy:g}."
             )
-        if self.tail.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
-            problems.append(
-                "`training.tail.limit` with sampled advantages needs `training.replicas` of at least 2 (the others are "
-                f"the baseline), was {self.replicas}."
-            )
+        for name, limited in (("tail", self.tail), ("drawdown", self.drawdown)):
+            if limited.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
+                problems.append(
+                    f"`training.{name}.limit` with sampled advantages needs `training.replicas` of at least 2 (the "
+                    f"others are the baseline), was {self.replicas}."
+                )
         if problems:
             raise ValueError(" ".join(problems))
         return self
