@@ -79,6 +79,7 @@ WITHOUT_EFFECT = frozenset(
     {
         "network.checkpoint_layers",
         "training.checkpoint_updates",
+        "training.compile",
         "training.device",
         "training.population",
         "training.threads",

@@ -12,14 +12,15 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.all_action import GridDraws, draw_grid, grid_loss, position_grid
+from sentio_kedro.agent.all_action import GridDraws, draw_grid, position_grid
+from sentio_kedro.agent.compiled import EAGER, HotFunctions
 from sentio_kedro.agent.grid_values import GridTargets, WalkDraws, draw_walks, evaluate_grid
 from sentio_kedro.agent.grid_walks import PositionGrid
 from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Rollout, RolloutDraws, Windows, collect, draw_rollout
 from sentio_kedro.agent.tail import Outcomes, Prices, episodes, log_growth
-from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, minibatch_loss, targets, value_scale
+from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, targets, value_scale
 
 
 class Appraisal(NamedTuple):
@@ -71,6 +72,7 @@ class SamplingLearner:
     """Walks R sampling accounts along each window and learns from their advantages."""
 
     parameters: AgentParameters
+    functions: HotFunctions = EAGER
 
     def draw(self, windows: Windows, generator: torch.Generator) -> RolloutDraws:
         """Draw starts, noise and, if the critic learns distributions, what is drawn of them."""
@@ -80,7 +82,8 @@ class SamplingLearner:
 
     def gather(self, network: PolicyNetwork, windows: Windows, draws: RolloutDraws) -> Rollout:
         """Let the accounts trade."""
-        return collect(network, windows, draws, value_scale(self.parameters.training.gamma), self.parameters.trading)
+        scale, trading = value_scale(self.parameters.training.gamma), self.parameters.trading
+        return collect(network, windows, draws, scale, trading, self.functions.step)
 
     def appraise(
         self,
@@ -108,7 +111,8 @@ class SamplingLearner:
         coefficients: Coefficients,
     ) -> tuple[Tensor, UpdateReport]:
         """Judge the actions that were taken."""
-        return minibatch_loss(network, windows, experience, learned, index, self.parameters.training, coefficients)
+        training = self.parameters.training
+        return self.functions.sampled_loss(network, windows, experience, learned, index, training, coefficients)
 
 
 class AllActionDraws(NamedTuple):
@@ -123,6 +127,7 @@ class AllActionLearner:
     """Stands accounts on every position of each window and learns from all their actions."""
 
     parameters: AgentParameters
+    functions: HotFunctions = EAGER
 
     def draw(self, windows: Windows, generator: torch.Generator) -> AllActionDraws:
         """Draw the grid and, if the critic learns distributions, walks over it."""
@@ -160,11 +165,12 @@ class AllActionLearner:
         coefficients: Coefficients,
     ) -> tuple[Tensor, UpdateReport]:
         """Judge all actions."""
-        return grid_loss(network, windows, experience, learned, index, self.parameters.training, coefficients)
+        training = self.parameters.training
+        return self.functions.grid_loss(network, windows, experience, learned, index, training, coefficients)
 
 
-def make_learner(parameters: AgentParameters) -> Learner:
-    """Return the learner of ``training.advantages``."""
+def make_learner(parameters: AgentParameters, functions: HotFunctions = EAGER) -> Learner:
+    """Return the learner of ``training.advantages``, with its hot functions eager or compiled."""
     if parameters.training.advantages == "all_action":
-        return AllActionLearner(parameters)
-    return SamplingLearner(parameters)
+        return AllActionLearner(parameters, functions)
+    return SamplingLearner(parameters, functions)

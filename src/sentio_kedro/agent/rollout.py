@@ -22,7 +22,7 @@ from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import decode, level_tensor
 from sentio_kedro.trading.environment import account_features, asset_rewards, reward_unit, start_accounts
 from sentio_kedro.trading.market_facts import make_tape
-from sentio_kedro.trading.simulate import Record, simulate
+from sentio_kedro.trading.simulate import Advance, Record, advance, simulate
 from sentio_kedro.trading.tape import Tape
 from sentio_kedro.trading.view import View, look
 
@@ -167,7 +167,12 @@ class SamplingPolicy:
 
 @torch.no_grad()
 def collect(
-    network: PolicyNetwork, windows: Windows, draws: RolloutDraws, value_scale: float, parameters: TradingParameters
+    network: PolicyNetwork,
+    windows: Windows,
+    draws: RolloutDraws,
+    value_scale: float,
+    parameters: TradingParameters,
+    step: Advance = advance,
 ) -> Rollout:
     """Let R accounts per window trade by sampling. Pure.
 
@@ -178,6 +183,7 @@ def collect(
             the critic's distributions, if wanted.
         value_scale: Units of reward per unit of the critic's output.
         parameters: Limits and costs.
+        step: The step to take; ``compilation.CompiledStep`` is a faster one.
 
     Returns:
         The rollout.
@@ -189,7 +195,7 @@ def collect(
     projected = network.head.project(embedding, windows.posterior)
     policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
     start = start_accounts(draws.start, tape.close[0], policy.levels, parameters)
-    end, (fill, record) = simulate(tape, policy, start, parameters)
+    end, (fill, record) = simulate(tape, policy, start, parameters, step=step)
 
     seen = account_features(end, look(end, windows.tape.step(-1), parameters), parameters)
     behind = network.head.hidden(projected[-1], seen)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.averaging import with_weights
+from sentio_kedro.agent.compiled import hot_functions
 from sentio_kedro.agent.learners import make_learner
 from sentio_kedro.agent.losses import adapted_coefficient
 from sentio_kedro.agent.member import (
@@ -112,7 +113,8 @@ def learn(
     phases: Phases,
 ) -> Learned:
     """Gather experience on the windows under the present weights, appraise it, and improve the weights with it."""
-    network, training, learner = member.network, parameters.training, make_learner(parameters)
+    network, training = member.network, parameters.training
+    learner = make_learner(parameters, hot_functions(training, windows.features.device))
     draws = learner.draw(windows, generator)
     experience = learner.gather(network, windows, draws)
     phases.end("rollout")

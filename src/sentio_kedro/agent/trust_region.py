@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,14 +25,18 @@ class TrustRegion:
         """Watch ``network`` and its optimiser."""
         self.network, self.optimiser, self.parameters = network, optimiser, parameters
         self._weights: list[Tensor] = []
-        self._moments: dict[str, Any] = {}
+        self._moments: list[dict[str, Any]] = []
 
     def remember(self) -> None:
         """Keep weights and moments as they are before a step."""
         if self.parameters.max_kl is None:
             return
-        self._weights = [weight.detach().clone() for weight in self.network.parameters()]
-        self._moments = copy.deepcopy(self.optimiser.state_dict())
+        present = list(self.network.parameters())
+        self._weights = [weight.detach().clone() for weight in present]
+        self._moments = [
+            {name: x.clone() if isinstance(x, Tensor) else x for name, x in self.optimiser.state[weight].items()}
+            for weight in present
+        ]
 
     def left(self, divergence: Tensor, index: Tensor, loss_of: Loss) -> bool:
         """Whether the last step led beyond the region; if so it has been taken back, whole or in part.
@@ -70,6 +73,6 @@ class TrustRegion:
                 weight.lerp_(before, 0.5)
             if float(loss_of(index)[1].kl) <= limit:
                 return
-        for weight, before in zip(present, self._weights, strict=True):
+        for weight, before, moments in zip(present, self._weights, self._moments, strict=True):
             weight.copy_(before)
-        self.optimiser.load_state_dict(self._moments)
+            self.optimiser.state[weight] = moments

@@ -143,28 +143,28 @@ def asset_profit(fill: Fill) -> Tensor:
 
 
 def open_accounts(cash: Tensor, assets: int, latency: int = 0) -> AccountState:
-    """Open flat accounts.
+    """Open flat accounts. No two fields share a tensor, so that a step compiled for the first bar serves all others.
 
     Args:
         cash: ``[...]`` starting equity, quote currency.
         assets: Number of assets A.
         latency: ``orders.latency_bars``.
     """
-    zeros = cash.new_zeros((*cash.shape, assets))
+    shape = (*cash.shape, assets)
     return AccountState(
         cash=cash,
-        shares=zeros,
-        equity=cash,
-        peak_equity=cash,
-        initial_equity=cash,
-        bars_held=zeros,
+        shares=cash.new_zeros(shape),
+        equity=cash.clone(),
+        peak_equity=cash.clone(),
+        initial_equity=cash.clone(),
+        bars_held=cash.new_zeros(shape),
         alive=torch.ones_like(cash, dtype=torch.bool),
-        entry_price=zeros,
-        working=zeros,
-        in_flight=cash.new_zeros((*cash.shape, assets, latency)),
-        session_equity=cash,
-        trades_today=zeros,
-        opened_today=zeros,
+        entry_price=cash.new_zeros(shape),
+        working=cash.new_zeros(shape),
+        in_flight=cash.new_zeros((*shape, latency)),
+        session_equity=cash.clone(),
+        trades_today=cash.new_zeros(shape),
+        opened_today=cash.new_zeros(shape),
         day_trades=cash.new_zeros((*cash.shape, DAY_TRADE_SESSIONS)),
     )
 

@@ -1,0 +1,84 @@
+"""The hot functions of training, eager or compiled: the step of a rollout, and the losses of a minibatch.
+
+The plain functions know nothing of this. What changes from update to update reaches them in tensors (coefficients of
+the objective) or not at all (the learning rate, which only the optimiser reads), so that no graph can freeze it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.all_action import grid_loss
+from sentio_kedro.agent.update import UpdateReport, minibatch_loss
+from sentio_kedro.config import TrainingParameters
+from sentio_kedro.trading.compilation import Compiled, CompiledStep
+from sentio_kedro.trading.simulate import Advance, advance
+
+PAYS_FROM = 20_000_000  # environment steps per member that a compilation on a CPU is paid back by
+
+Loss = Callable[..., tuple[Tensor, UpdateReport]]
+
+
+class HotFunctions(NamedTuple):
+    """What takes nearly all the time of an update.
+
+    Attributes:
+        step: A step of a rollout.
+        sampled_loss: ``minibatch_loss``.
+        grid_loss: ``grid_loss``.
+    """
+
+    step: Advance
+    sampled_loss: Loss
+    grid_loss: Loss
+
+
+EAGER = HotFunctions(advance, minibatch_loss, grid_loss)
+
+
+class CompiledLoss(Compiled[Any, tuple[Tensor, UpdateReport]]):
+    """A compiled loss of a network, its first argument. On a GPU it is captured in CUDA graphs if asked."""
+
+    def __init__(self, eager: Loss, *, graphs: bool) -> None:
+        """Wrap a loss; ``graphs`` captures it, forward and backward, in CUDA graphs."""
+        super().__init__(eager, "The loss", "reduce-overhead" if graphs else None)
+        self.graphs, self._proved = graphs, False
+
+    def attempt(self, *arguments: Any, **named: Any) -> tuple[Tensor, UpdateReport]:
+        """Call the compiled loss; its first gradient is tried as well, which is compiled apart from the loss."""
+        if torch.is_grad_enabled() and not self._proved:
+            weights = [weight for weight in arguments[0].parameters() if weight.requires_grad]
+            torch.autograd.grad(super().attempt(*arguments, **named)[0], weights, allow_unused=True)
+            self._proved = True
+        if not self.graphs:
+            return super().attempt(*arguments, **named)
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # what earlier replays left in the graphs' memory is not read again
+        loss, report = super().attempt(*arguments, **named)
+        return loss, UpdateReport(*(term.clone() for term in report))  # reports outlive the next replay
+
+
+@cache
+def compiled_functions(*, graphs: bool) -> HotFunctions:
+    """The compiled functions of this process, which compile once for each shape however many members train."""
+    return HotFunctions(
+        CompiledStep(), CompiledLoss(minibatch_loss, graphs=graphs), CompiledLoss(grid_loss, graphs=graphs)
+    )
+
+
+def hot_functions(training: TrainingParameters, device: torch.device) -> HotFunctions:
+    """Choose by ``training.compile`` between eager and compiled functions.
+
+    A minibatch in parts adds up gradients in place, which the memory of a CUDA graph does not outlive: with
+    ``training.accumulation`` above 1 nothing is captured.
+    """
+    on_gpu = device.type == "cuda"
+    least = {"never": math.inf, "auto": 0 if on_gpu else PAYS_FROM, "always": 0}[training.compile]
+    if training.total_steps < least:
+        return EAGER
+    return compiled_functions(graphs=on_gpu and training.accumulation == 1)
