@@ -1,91 +1,116 @@
-"""Environment steps per second of rollout and update together, on a fixed workload. Prints JSON.
+"""Environment steps per second of rollout and update together, on the standard workload. Prints JSON.
 
-One asset, a path of 8,192 bars, 8 features, window 64, width 64, 2 layers, 4 heads, 3 actions, 32 quantiles; 16 windows
-x R replicas x 128 steps a rollout, 4 epochs x 4 minibatches. R is 16, and 1 and 64 for comparison.
+`env_steps_per_second` is the learner `enhanced` at realistic costs and masks with 16 replicas, compiled
+(`training.compile: always`). Beside it stand the same `eager`, the learner `plain` (sampled proximal policy
+optimisation at proportional costs, compiled and eager), and 1 and 64 replicas. `workload.py` says what these are. A
+step is one account and one decision; the median of several updates counts. Steps per second of processor time tell what
+one core does on a machine that is busy with other things. Compilation comes before and is told apart.
 
-    python benchmarks/throughput.py                   # this project
-    python benchmarks/throughput.py --peer            # and sb3-contrib's MaskablePPO (extra `bench`)
+    python benchmarks/throughput.py                        # this project
+    python benchmarks/throughput.py --peer                 # and sb3-contrib's MaskablePPO (extra `bench`)
+    python benchmarks/throughput.py --seed-workload        # the large network instead: minutes and memory
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from floor import floor
 from sentio_kedro.agent.memory import keep_freed_memory
-from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
-from sentio_kedro.agent.rollout import Rollout, Windows, collect, cut_windows, draw_rollout
-from sentio_kedro.agent.update import Targets, UpdateReport, minibatch_loss, targets, update, value_scale
-from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
-from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.agent.trainer import steps_per_update
+from workload import NETWORK, LearningRun, Workload, seed_workload, standard_workload
 
-BARS, FEATURES, STEPS, WINDOWS, SIGMA = 8192, 8, 128, 16, 0.004
-NETWORK = NetworkParameters(width=64, layers=2, heads=4, window=64, quantiles=32, hidden=64)
-TRADING = TradingParameters(levels=[0.0, 1.0])  # with HOLD: 3 actions
-SHAPE = NetworkShape(features=FEATURES, assets=1, regimes=1, actions=3)
+ROLLOUTS = 8  # of the seed workload: 8 x 8 windows x 16 replicas are 1,024 episodes
+TARGET_MINUTES = 30.0
 
 
-def random_market(device: torch.device) -> MarketTensors:
-    """Random walk with random features."""
-    generator = torch.Generator().manual_seed(0)
-    close = (torch.randn(BARS, 1, generator=generator) * SIGMA).cumsum(0).exp()
-    market = MarketTensors(
-        features=torch.randn(BARS, 1, FEATURES, generator=generator),
-        open=torch.cat([close[:1], close[:-1]]),
-        close=close,
-        tradable=torch.ones(BARS, 1, dtype=torch.bool),
-        volatility=torch.full((BARS, 1), SIGMA),
-        posterior=torch.ones(BARS, 1),
-    )
-    return market.to(device, torch.float32)
+def timed(run: LearningRun, rounds: int) -> list[dict[str, float]]:
+    """Wall and processor seconds of ``rounds`` updates, beside those of their phases."""
+    rows = []
+    for _ in range(rounds):
+        began, used = time.perf_counter(), time.process_time()
+        phases = run.update()
+        if run.device.type == "cuda":
+            torch.cuda.synchronize(run.device)
+        rows.append({"seconds": time.perf_counter() - began, "cpu_seconds": time.process_time() - used} | phases)
+    return rows
 
 
-def _loss(
-    network: PolicyNetwork, windows: Windows, rollout: Rollout, learned: Targets, training: TrainingParameters
-) -> Callable[[Tensor], tuple[Tensor, UpdateReport]]:
-    return lambda index: minibatch_loss(network, windows, rollout, learned, index, training)
-
-
-def measure(replicas: int, rounds: int, device: torch.device) -> dict[str, float]:
-    """Time ``rounds`` rollouts with their updates; the median counts."""
-    training = TrainingParameters(
-        windows=WINDOWS, replicas=replicas, episode_bars=STEPS, epochs=4, minibatches=4, path_baseline=replicas > 1
-    )
-    generator = torch.Generator(device).manual_seed(1)
-    market = random_market(device)
-    network = build_network(NETWORK, SHAPE, torch.Generator().manual_seed(2)).to(device)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3, eps=1e-5, fused=True)
-    context = receptive_field(NETWORK) - 1
-    seconds = []
-    for _ in range(rounds + 1):
-        began = time.perf_counter()
-        starts = torch.randint(context, BARS - STEPS - 1, (WINDOWS,), generator=generator, device=device)
-        windows = cut_windows(market, starts, STEPS, context, TRADING)
-        draws = draw_rollout(windows, replicas, SHAPE.actions, generator)
-        rollout = collect(network, windows, draws, value_scale(training.gamma), TRADING)
-        learned = targets(rollout, training)
-        update(network, optimiser, _loss(network, windows, rollout, learned, training), WINDOWS, training, generator)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - began)
-    typical = statistics.median(seconds[1:])  # the first round warms up
+def measure(workload: Workload, rounds: int, device: torch.device) -> dict[str, float]:
+    """Time ``rounds`` updates; the median counts."""
+    run, training = LearningRun(workload, device), workload.parameters.training
+    first = timed(run, 3)  # compile, and pool enough episodes that the tail has a price
+    before = run.optimiser_steps()
+    rows = timed(run, rounds)
+    middle = {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+    steps, typical = steps_per_update(workload.parameters), middle["seconds"]
     return {
-        "env_steps_per_second": WINDOWS * replicas * STEPS / typical,
-        "unique_bars_per_second": WINDOWS * STEPS / typical,
-        "optimizer_steps_per_second": training.epochs * training.minibatches / typical,
+        "env_steps_per_second": steps / typical,
+        "fastest_env_steps_per_second": steps / min(row["seconds"] for row in rows),
+        "env_steps_per_cpu_second": steps / middle["cpu_seconds"],
+        "unique_bars_per_second": training.windows * training.episode_bars / typical,
+        "optimizer_steps_per_second": (run.optimiser_steps() - before) / rounds / typical,
+        "optimizer_steps_per_update": (run.optimiser_steps() - before) / rounds,
         "seconds_per_update": typical,
+        "seconds_before_timing": sum(row["seconds"] for row in first),
+        **{name: value for name, value in middle.items() if name.startswith("seconds_") or name == "peak_gigabytes"},
+    }
+
+
+def standard(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Measure the standard workload in all its forms."""
+    rounds, compiled = arguments.rounds, not arguments.eager
+    result: dict[str, Any] = measure(standard_workload("enhanced", 16, compiled), rounds, device)
+    result["floor"] = floor(LearningRun(standard_workload(), device))
+    if compiled:
+        result["eager"] = measure(standard_workload(), rounds, device)
+    result["plain"] = measure(standard_workload("plain", 16, compiled), rounds, device)
+    if compiled:
+        result["plain"]["eager"] = measure(standard_workload("plain", 16), rounds, device)
+    others = {} if arguments.short else {str(count): count for count in (1, 64)}
+    result["replicas"] = {
+        name: measure(standard_workload("enhanced", count, compiled), rounds, device) for name, count in others.items()
+    }
+    if arguments.peer:
+        import throughput_peer  # noqa: PLC0415 - needs the extra
+
+        given = standard_workload("plain")
+        result["peer"] = throughput_peer.measure(given.market, NETWORK, given.shape)
+        result["ratio_to_peer"] = result["env_steps_per_second"] / result["peer"]["env_steps_per_second"]
+    return result
+
+
+def large(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Train the seed workload, all its rollouts and updates."""
+    workload = seed_workload(arguments.precision, compiled=not arguments.eager)
+    run = LearningRun(workload, device)
+    rows = timed(run, arguments.rollouts)
+    seconds = sum(row["seconds"] for row in rows)
+    dtype = torch.bfloat16 if arguments.precision == "bfloat16" else torch.float32
+    least = floor(LearningRun(seed_workload(arguments.precision), device), dtype)
+    return {
+        "seed_workload_seconds": seconds,
+        "rollouts": float(len(rows)),
+        "episodes": float(len(rows) * workload.parameters.training.windows * workload.parameters.training.replicas),
+        "met": len(rows) >= ROLLOUTS and seconds < 60.0 * TARGET_MINUTES,
+        "cpu_seconds": sum(row["cpu_seconds"] for row in rows),
+        "peak_gigabytes": rows[-1]["peak_gigabytes"],
+        "seconds_at_least": len(rows) * least["seconds_per_update_at_least"],
+        "floor": least,
+        "precision": arguments.precision,
+        "updates": rows,
     }
 
 
@@ -93,22 +118,26 @@ def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--peer", action="store_true", help="also run sb3-contrib's MaskablePPO")
+    parser.add_argument("--eager", action="store_true", help="compile nothing")
+    parser.add_argument("--short", action="store_true", help="16 replicas alone")
+    parser.add_argument("--seed-workload", action="store_true", help="the large network instead")
+    parser.add_argument("--rollouts", type=int, default=ROLLOUTS, help="of the seed workload")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the seed workload")
     parser.add_argument("--rounds", type=int, default=7, help="timed updates per figure")
     parser.add_argument("--threads", type=int, default=None, help="torch threads; default: torch's own choice")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = torch.device(arguments.device)
     keep_freed_memory()
-    result: dict[str, Any] = dict(measure(16, arguments.rounds, device))
-    result["replicas"] = {str(count): measure(count, arguments.rounds, device) for count in (1, 64)}
-    if arguments.peer:
-        import throughput_peer  # noqa: PLC0415 - needs the extra
-
-        result["peer"] = throughput_peer.measure(random_market(torch.device("cpu")), NETWORK, SHAPE)
-        result["ratio_to_peer"] = result["env_steps_per_second"] / result["peer"]["env_steps_per_second"]
-    result["machine"] = {"threads": torch.get_num_threads(), "torch": torch.__version__, "cpu": platform.machine()}
+    device = torch.device(arguments.device)
+    result = large(arguments, device) if arguments.seed_workload else standard(arguments, device)
+    result["machine"] = {
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "cpu": platform.machine(),
+        "load_average": os.getloadavg()[0],
+    }
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 
