@@ -85,6 +85,7 @@ def test_the_site_shows_figures_and_metrics(site):
     assert equity["preview_type"] == "PlotlyPreview"
     assert {"data", "layout"} <= set(equity["preview"])
     assert shown["drawdown.json"]["preview_type"] == "PlotlyPreview"
+    assert shown["attention.json"]["preview_type"] == "PlotlyPreview"
     assert shown["metrics.json"]["preview_type"] == "JSONPreview"
     assert "sharpe" in json.loads(shown["metrics.json"]["preview"])["agent"]
     assert shown["positions.parquet"]["preview_type"] == "TablePreview"

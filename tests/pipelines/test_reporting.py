@@ -10,7 +10,14 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config import (
+    BacktestParameters,
+    IngestionParameters,
+    NetworkParameters,
+    ReportingParameters,
+    TradingParameters,
+    TrainingParameters,
+)
 from sentio_kedro.evaluation.frames import COLUMNS
 from sentio_kedro.pipelines.reporting import create_pipeline, nodes
 
@@ -30,40 +37,52 @@ def _facts(backtest: BacktestParameters) -> Any:
     trading = TradingParameters(max_drawdown=0.08)
     frames: Any = SimpleNamespace(agent_table=pd.DataFrame({"peak_device_bytes": [np.nan]}))
     return nodes.state_facts(
-        _bars(), None, frames, IngestionParameters(), TrainingParameters(), trading, "combinatorial", backtest
+        *(_bars(), None, frames, IngestionParameters(), TrainingParameters(), trading, "combinatorial", backtest),
+        NetworkParameters(encoder="mlp"),
     )
 
 
 def test_every_frame_of_the_backtest_is_read() -> None:
     read = create_pipeline().inputs()
     assert {"accounts", "positions", "trades", "actions", "masks", "robustness", "params:trading"} <= read
-    assert {"ledger_figure", "robustness_figure", "equity_figure", "drawdown_figure"} <= create_pipeline().outputs()
+    drawn = {"ledger_figure", "robustness_figure", "equity_figure", "drawdown_figure", "attention_figure"}
+    assert drawn <= create_pipeline().outputs()
 
 
 def test_frames_that_no_stage_wrote_are_empty() -> None:
     accounts = _empty("accounts")
     accounts["account"] = ["seed_0", "buy_and_hold", "equal_weight", "momentum", "random"]
     written = [_empty(name) for name in ("positions", "trades", "actions", "masks", "robustness")]
-    frames = nodes.collect_frames(accounts, *written, None, None, None, BacktestParameters())
+    frames = nodes.collect_frames(accounts, *written, None, None, None, _empty("attention"), BacktestParameters())
     assert tuple(frames.training_curves.columns) == COLUMNS["training_curves"]
     assert frames.masks is written[3]
     assert frames.robustness is written[4]
 
 
+def test_attention_needs_agents_or_one_from_elsewhere() -> None:
+    nothing: Any = None
+    with pytest.raises(ValueError, match=r"`agents` or `features` are missing; run `kedro run`"):
+        nodes.export_attention(None, _bars(), None, nothing, ReportingParameters(), BacktestParameters())
+
+
 def test_the_drawdown_limit_is_that_of_the_run() -> None:
     facts = _facts(BacktestParameters())
-    assert (facts.max_drawdown, facts.scheme) == (0.08, "combinatorial")
+    assert (facts.max_drawdown, facts.scheme, facts.encoder) == (0.08, "combinatorial", "mlp")
 
 
 def test_an_agent_from_elsewhere_brings_its_own_drawdown_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = SimpleNamespace(spec=SimpleNamespace(trading=TradingParameters(max_drawdown=0.2)))
+    bundle = SimpleNamespace(
+        spec=SimpleNamespace(trading=TradingParameters(max_drawdown=0.2), network=NetworkParameters())
+    )
     monkeypatch.setattr(nodes.AgentBundle, "load", lambda folder: bundle if str(folder) == "elsewhere" else None)
     facts = _facts(BacktestParameters(agent="elsewhere"))
-    assert (facts.max_drawdown, facts.scheme) == (0.2, "walk_forward")
+    assert (facts.max_drawdown, facts.scheme, facts.encoder) == (0.2, "walk_forward", "transformer")
 
 
-def test_kedro_viz_gets_the_figures_of_the_ledger_and_of_robustness(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = {name: go.Figure() for name in ("equity", "drawdown", "ledger", "robustness")}
+def test_kedro_viz_gets_its_figures_in_the_order_of_their_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = {name: go.Figure() for name in ("attention", "equity", "drawdown", "ledger", "robustness")}
     monkeypatch.setattr(nodes, "draw_figures", lambda *_: drawn)
     unused: Any = None
-    assert nodes.draw(unused, unused, {}) == (drawn, *drawn.values())
+    made = dict(zip(create_pipeline().only_nodes("draw").nodes[0].outputs, nodes.draw(unused, unused, {}), strict=True))
+    assert made.pop("figures") == drawn
+    assert all(figure is drawn[name.removesuffix("_figure")] for name, figure in made.items())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from sentio_kedro.config.fields import Count, NonNegative, NonNegativeCount, Positive, parameters
+
+FewBars = Annotated[int, Field(ge=0, le=32)]
+NamedBars = Annotated[list[AwareDatetime], Field(max_length=32)]
 
 
 @parameters
@@ -60,12 +63,15 @@ class ReportingParameters:
         bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
         confidence: Coverage of the intervals.
         seed: Seed of the bootstrap.
+        attention_bars: Test bars whose attention to earlier bars is exported and drawn: at most so many of the last
+            fold's (0 is off), or a list of bars' ends, with their zone.
     """
 
     bootstrap_samples: Count = 1_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0
+    attention_bars: FewBars | NamedBars = 4
 
 
 @parameters

@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 
+from sentio_kedro.evaluation.attention_figures import attention_figure
 from sentio_kedro.evaluation.figure_style import (
     VERMILLION,
     add_agent_and_baselines,
@@ -18,7 +19,7 @@ from sentio_kedro.evaluation.figure_style import (
     path_table,
     thin_rows,
 )
-from sentio_kedro.evaluation.frames import RunFacts, RunFrames
+from sentio_kedro.evaluation.frames import SEED_PREFIX, RunFacts, RunFrames, median_seed
 from sentio_kedro.evaluation.ledger_figures import cost_figure, ledger_figure
 from sentio_kedro.evaluation.limit_figures import mask_figure
 from sentio_kedro.evaluation.robustness_figures import robustness_figure
@@ -56,6 +57,10 @@ CAPTIONS = {
     "gap is memorising.",
     "generalisation": "The chosen agents on the rows they learnt from, were chosen on, and had never seen: what is "
     "left of a Sharpe ratio on the way.",
+    "attention": "How much the bars of a few decisions heed the bars before them, mean of assets: the first layer of "
+    "one network, the first member of the agent whose total return is the median. Below, the mean over these bars. "
+    "Grey lines are the heads that are not drawn, other networks' included; the dotted line heeds all lags alike. It "
+    "tells what is read, not what is made of it.",
 }
 
 
@@ -73,6 +78,7 @@ def draw_figures(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) ->
     Returns:
         Figures by name, in the order of the report; the names are those of ``CAPTIONS``.
     """
+    seed = int(median_seed(frames).removeprefix(SEED_PREFIX))
     return {
         "equity": equity_figure(frames),
         "drawdown": drawdown_figure(frames),
@@ -88,6 +94,7 @@ def draw_figures(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) ->
         "robustness": robustness_figure(frames.robustness, metrics["robustness"]),
         "training": training_figure(frames.training_curves),
         "generalisation": generalisation_figure(metrics["folds"]),
+        "attention": attention_figure(frames.attention, seed, facts.encoder),
     }
 
 

@@ -231,11 +231,15 @@ def _quality_rows(quality: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
-    """Take the title out of the figure: the page prints it as a heading, above the caption."""
+    """Take the title out of the figure: the page prints it as a heading, above the caption.
+
+    Of a figure without data the page prints the note that says why.
+    """
     plain = json.loads(copy.copy(figure).to_json())
     plain["layout"].pop("template", None)
+    notes = plain["layout"].get("annotations", [])
     title = plain["layout"].pop("title", {}).get("text", name)
-    bare = PANEL_MARGIN if plain["layout"].get("annotations") else BARE_MARGIN
+    bare = PANEL_MARGIN if notes else BARE_MARGIN
     plain["layout"]["margin"]["t"] = bare if plain["layout"].get("showlegend") is False else LEGEND_MARGIN
     _share_x(plain["data"])
     text = json.dumps(plain, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
@@ -244,6 +248,7 @@ def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
         "section": SECTIONS.get(name, "figures"),
         "title": title,
         "caption": CAPTIONS.get(name, ""),
+        "note": notes[0]["text"] if notes and not plain["data"] else None,
         "height": figure.layout.height,
         "json": text,
     }

@@ -12,16 +12,46 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import (
     BacktestParameters,
     IngestionParameters,
+    NetworkParameters,
     ReportingParameters,
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.evaluation.attention import attention_frame
 from sentio_kedro.evaluation.figures import draw_figures
 from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report import render_report
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
+from sentio_kedro.market.feature_frames import features_from_frame
+from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.pipelines import tracking
+
+SHOWN = ("equity", "drawdown", "ledger", "robustness", "attention")  # figures that kedro-viz shows
+
+
+def export_attention(
+    agents: dict[str, AgentBundle] | None,
+    aligned_bars: pd.DataFrame,
+    features: pd.DataFrame | None,
+    positions: pd.DataFrame,
+    parameters: ReportingParameters,
+    backtest: BacktestParameters,
+) -> pd.DataFrame:
+    """Export how much a few test bars heed the bars before them; an agent from elsewhere brings its own features.
+
+    Returns:
+        The weights, one row per network, layer, head, symbol, bar and lag.
+    """
+    bars = aligned_from_frame(aligned_bars)
+    if backtest.agent is not None:
+        agent = AgentBundle.load(Path(backtest.agent))
+        agents, known = {agent.name: agent}, compute_features(bars, agent.spec.features)
+    elif agents is None or features is None:
+        raise ValueError("`agents` or `features` are missing; run `kedro run`, or name an agent in `backtest.agent`.")
+    else:
+        known = features_from_frame(features, bars)
+    return attention_frame(bars, known, agents, positions, parameters.attention_bars)
 
 
 def collect_frames(
@@ -34,6 +64,7 @@ def collect_frames(
     regime_posteriors: pd.DataFrame | None,
     training_curves: pd.DataFrame | None,
     agent_table: pd.DataFrame | None,
+    attention: pd.DataFrame,
     backtest: BacktestParameters,
 ) -> RunFrames:
     """Bring the frames of a run together.
@@ -46,7 +77,7 @@ def collect_frames(
     if backtest.agent is not None:
         regime_posteriors = training_curves = agent_table = None
     made = {"accounts": accounts, "positions": positions, "trades": trades, "actions": actions}
-    made |= {"masks": masks, "robustness": robustness}
+    made |= {"masks": masks, "robustness": robustness, "attention": attention}
     maybe = {
         "regime_posteriors": regime_posteriors,
         "training_curves": training_curves,
@@ -65,15 +96,17 @@ def state_facts(
     trading: TradingParameters,
     scheme: str,
     backtest: BacktestParameters,
+    network: NetworkParameters,
 ) -> RunFacts:
-    """State what the frames do not say; an agent from elsewhere (``backtest.agent``) brings its own limits.
+    """State what the frames do not say; an agent from elsewhere (``backtest.agent``) brings its own limits and encoder.
 
     Returns:
         The facts.
     """
     if backtest.agent is not None:  # one walk over later bars
         folds, scheme = None, "walk_forward"
-        trading = AgentBundle.load(Path(backtest.agent)).spec.trading
+        spec = AgentBundle.load(Path(backtest.agent)).spec
+        trading, network = spec.trading, spec.network
     lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
     table = frames.agent_table
     peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
@@ -85,6 +118,7 @@ def state_facts(
         accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
         scheme="combinatorial" if scheme == "combinatorial" else "walk_forward",
         max_drawdown=trading.max_drawdown,
+        encoder=network.encoder,
     )
 
 
@@ -101,17 +135,15 @@ def measure(frames: RunFrames, facts: RunFacts, parameters: ReportingParameters)
     return metrics
 
 
-def draw(
-    frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]
-) -> tuple[dict[str, go.Figure], go.Figure, go.Figure, go.Figure, go.Figure]:
+def draw(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) -> tuple[dict[str, go.Figure] | go.Figure, ...]:
     """Draw all figures.
 
     Returns:
-        Figures by name, and those of equity, drawdown, ledger and robustness for kedro-viz.
+        Figures by name, and those of ``SHOWN`` for kedro-viz.
     """
     figures = draw_figures(frames, facts, metrics)
     tracking.log_figures(figures)
-    return figures, figures["equity"], figures["drawdown"], figures["ledger"], figures["robustness"]
+    return figures, *(figures[name] for name in SHOWN)
 
 
 def write_report(

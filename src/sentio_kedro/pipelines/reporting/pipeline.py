@@ -2,24 +2,34 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from sentio_kedro.pipelines.reporting.nodes import collect_frames, draw, measure, state_facts, write_report
+from sentio_kedro.pipelines.reporting.nodes import (
+    SHOWN,
+    collect_frames,
+    draw,
+    export_attention,
+    measure,
+    state_facts,
+    write_report,
+)
 
 FRAMES = (
     *("accounts", "positions", "trades", "actions", "masks", "robustness"),
-    *("regime_posteriors", "training_curves", "agent_table"),
+    *("regime_posteriors", "training_curves", "agent_table", "attention"),
 )
 
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
+    seen = ["agents", "aligned_bars", "features", "positions", "params:reporting", "params:backtest"]
     scheme, backtest = "params:cross_validation.scheme", "params:backtest"
-    drawn = ["figures", "equity_figure", "drawdown_figure", "ledger_figure", "robustness_figure"]
+    drawn = ["figures", *(f"{name}_figure" for name in SHOWN)]
     told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]
     return pipeline(
         [
+            node(export_attention, seen, "attention", name="export_attention"),
             node(collect_frames, [*FRAMES, backtest], "run_frames", name="collect_frames"),
-            node(state_facts, [*facts, scheme, backtest], "run_facts", name="state_facts"),
+            node(state_facts, [*facts, scheme, backtest, "params:network"], "run_facts", name="state_facts"),
             node(measure, ["run_frames", "run_facts", "params:reporting"], "metrics", name="measure"),
             node(draw, ["run_frames", "run_facts", "metrics"], drawn, name="draw"),
             node(write_report, told, "report", name="write_report"),
