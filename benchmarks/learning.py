@@ -1,12 +1,15 @@
-"""What the default agent earns on markets whose law is known, as a share of the optimum. Prints JSON.
+"""What the default agent earns on markets whose law is known, as a share of the optimum. Prints JSON, or writes it.
 
     python benchmarks/learning.py                               # ar1 and noise, market seeds 0, 1, 2
     python benchmarks/learning.py --markets all --seeds 0 1 2 3 4
     python benchmarks/learning.py --markets drift size --set training.resampling.random_signs=false
+    python benchmarks/learning.py --markets noise --set training.abstention.threshold=1  # who stays flat?
+    python benchmarks/learning.py --markets ar1 --output benchmarks/results/learning/ar1.json
 
 The markets are those of `sentio_kedro.evaluation.planted.catalogue`; docs/learning.md says what each one asks of an
 agent. Shares are of expected profit net of costs, on rows that no training saw. Where nothing can be earned the pooled
-95 % interval of gross profit must cover 0.
+95 % interval of gross profit must cover 0. `learning_report.py` writes the files of benchmarks/results/learning into
+docs/learning.md.
 """
 
 from __future__ import annotations
@@ -99,9 +102,10 @@ def judge_planted(results: Sequence[LearningResult]) -> dict[str, Any]:
         "realised_sharpe": [result.sharpe for result in results],
     }
     if per_asset.shape[1] > 1:  # NaN where an asset cannot be earned on
-        answer["median_share_per_asset"] = [
-            None if math.isnan(share) else share for share in np.median(per_asset, axis=0).tolist()
-        ]
+        medians = np.median(per_asset, axis=0)
+        answer["median_share_per_asset"] = [None if math.isnan(share) else share for share in medians.tolist()]
+        answer["lowest_asset_median"] = float(np.nanmin(medians))
+        answer["lowest_asset_worst"] = float(np.nanmin(per_asset))
     return answer
 
 
@@ -115,6 +119,7 @@ def judge_noise(results: Sequence[LearningResult]) -> dict[str, Any]:
         "covers_zero": bool(abs(gross.mean()) <= error),
         "seeds_significant_alone": sum(bool(abs(r.gross.mean()) > interval(r.gross)) for r in results),
         "seeds": len(results),
+        "seeds_flat": sum(bool((result.positions == 0.0).all()) for result in results),
         "realised_sharpe": [result.sharpe for result in results],
         "mean_turnover": [float(np.abs(np.diff(result.positions, axis=0)).sum(-1).mean()) for result in results],
     }
@@ -130,26 +135,40 @@ def chosen_markets(names: Sequence[str]) -> dict[str, PlantedMarket]:
     return MARKETS if "all" in names else {name: MARKETS[name] for name in names}
 
 
+def settings(seeds: Sequence[int], changes: Sequence[str]) -> dict[str, Any]:
+    """State how something was measured."""
+    told = {"seeds": list(seeds), "changes": list(changes)}
+    return told | {"threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def write(answer: dict[str, Any], output: Path | None) -> None:
+    """Write JSON to ``output``, or print it."""
+    text = json.dumps(answer, indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text)
+
+
 def main() -> None:
-    """Parse arguments, measure, print."""
+    """Parse arguments, measure, print or write; a file is written anew after each market."""
     parser = argparse.ArgumentParser(description="Share of the optimum on planted markets.")
     parser.add_argument("--markets", nargs="+", default=["ar1", "noise"], choices=[*MARKETS, "all"], metavar="NAME")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="market seeds")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes of the defaults")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--output", type=Path, help="file to write; without it JSON is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    answer: dict[str, Any] = {
-        name: judge(measure(market, arguments.seeds, arguments.set))
-        for name, market in chosen_markets(arguments.markets).items()
-    }
-    answer["settings"] = {
-        "seeds": arguments.seeds,
-        "changes": arguments.set,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-    }
-    sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+    told = settings(arguments.seeds, arguments.set)
+    answer: dict[str, Any] = {}
+    for name, market in chosen_markets(arguments.markets).items():
+        answer[name] = judge(measure(market, arguments.seeds, arguments.set))
+        if arguments.output is not None:
+            write(answer | {"settings": told}, arguments.output)
+    if arguments.output is None:
+        write(answer | {"settings": told}, None)
 
 
 if __name__ == "__main__":
