@@ -1,153 +1,124 @@
 """What each part of the recipe brings: alone off, and alone on. Writes docs/ablation.md.
 
-    python benchmarks/ablation.py                                  # all parts on ar1, market seeds 0, 1, 2
-    python benchmarks/ablation.py --parts entropy members --seeds 0 1 --output data/ablation.md
+    python benchmarks/ablation.py --jobs 2                         # all parts on ar1, market seeds 0, 1, 2
+    python benchmarks/ablation.py --parts entropy members          # some of them
+    python benchmarks/ablation.py --market assets20 --parts joint_ratio joint_credit asset_identity
+    python benchmarks/ablation.py --render                         # the document alone, from what has been measured
 
 A part is a row of PARTS: changes that switch it off if the defaults have it, and changes that switch it on if they do
 not, or if it needs another part to act. Each part is taken from the defaults or added to them ("alone off"), and added
-to nothing, where all parts are off ("alone on"). Parts whose keys the project does not have are left out.
+to nothing, where all parts are off ("alone on").
+
+Every agent that was trained is a line of benchmarks/results/ablation.jsonl, known by market, seed and the whole of its
+settings. What is there is not trained again, so that a run can be stopped and typed again. Lines of other settings stay
+and are not shown: a changed default measures anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import shlex
-import statistics
+import hashlib
+import json
+import multiprocessing
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
-from learning import measure
-from sentio_kedro.config import NetworkParameters, TrainingParameters
-from sentio_kedro.evaluation.planted import MARKETS, PlantedMarket
+import sentio_kedro
+from ablation_page import page
+from ablation_parts import PARTS, Sides, nothing, sides
+from learning import measure, read_parameters
+from sentio_kedro.agent.bundle import code_hash
+from sentio_kedro.evaluation.planted import MARKETS
 
-OUTPUT = Path(__file__).parents[1] / "docs" / "ablation.md"
-SECTIONS = {"network": NetworkParameters, "training": TrainingParameters}
+ROOT = Path(__file__).parents[1]
+RESULTS, OUTPUT = ROOT / "benchmarks" / "results" / "ablation.jsonl", ROOT / "docs" / "ablation.md"
+CODE = code_hash(Path(sentio_kedro.__file__).parent)
+Key = tuple[str, str, int]
+"""Market, digest of the settings, market seed."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of the recipe.
+class Training:
+    """One agent to train.
 
     Attributes:
-        meaning: What is switched, in a few words.
-        off: Changes of the defaults that switch it off; empty if the defaults do without it.
-        on: Changes that switch it on where the others are off; empty if it needs none.
+        market: Planted market.
+        changes: Changes of the defaults.
+        seed: Market seed.
     """
 
-    meaning: str
-    off: tuple[str, ...] = ()
-    on: tuple[str, ...] = ()
+    market: str
+    changes: tuple[str, ...]
+    seed: int
 
     @property
-    def default(self) -> bool:
-        """Whether the defaults have it."""
-        return bool(self.off)
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.market, digest(self.market, self.changes), self.seed
 
 
-TRANSFORMER = ("network.encoder=transformer",)  # what they are parts of
-PARTS = {
-    "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
-    "all_action": Part("advantages of all actions against sampled ones", ("training.advantages=sampled",)),
-    "resampling": Part("resampled paths against the history", ("training.resampling.block_bars=0",)),
-    "random_signs": Part(
-        "resampled blocks mirrored at random",
-        ("training.resampling.random_signs=false",),
-        ("training.resampling.block_bars=128",),
-    ),
-    "members": Part("two networks that vote against one", ("training.members=1",)),
-    "validation": Part("best of five checkpoints against the last", ("training.validations=1",)),
-    "convolution": Part("four taps against one", ("network.convolution=1",), TRANSFORMER),
-    "attention": Part("a window of 16 bars against 2", ("network.window=2",), TRANSFORMER),
-    "regimes": Part("up to three volatility regimes against one", ("regimes.states=1",)),
-    "short_horizon": Part("gamma 0.95 against 0.99", ("training.gamma=0.99",)),
-    "transformer": Part("transformer against the current bar alone", ("network.encoder=mlp",)),
-    "dropout": Part("consistent dropout of 0.1", on=("network.dropout=0.1",)),
-    "averaging": Part("moving average of weights, decay 0.9", on=("training.averaging=0.9",)),
-    "mirrored": Part("whole paths mirrored at random", on=("training.resampling.mirrored=true",)),
-    "noise": Part("noise of a tenth of the volatility on returns", on=("training.resampling.noise=0.1",)),
-    "divergence": Part("penalty on divergence, coefficient 1", on=("training.divergence.coefficient=1.0",)),
-    "weight_decay": Part("decoupled weight decay of 0.01", on=("training.weight_decay=0.01",)),
-}
+@cache
+def digest(market: str, changes: tuple[str, ...]) -> str:
+    """SHA-256 of all parameters, defaults filled in, so that it follows what is trained and not how it was named."""
+    features, regimes, agent = read_parameters(MARKETS[market].cost_bps, changes)
+    sections = (features, regimes, agent.network, agent.training, agent.trading)
+    plain = [TypeAdapter(type(section)).dump_python(section, mode="json") for section in sections]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Shares of the optimum over market seeds, and seconds of training each."""
-
-    shares: tuple[float, ...]
-    seconds: float
-
-    def __str__(self) -> str:
-        """Median, and worst and best in brackets."""
-        return f"{statistics.median(self.shares):.2f} [{min(self.shares):.2f}, {max(self.shares):.2f}]"
+def train(training: Training) -> dict[str, Any]:
+    """Train one agent and say what it earned."""
+    (result,) = measure(MARKETS[training.market], [training.seed], training.changes)
+    market, settings, seed = training.key
+    known = {"market": market, "settings": settings, "seed": seed, "changes": list(training.changes)}
+    return known | {"share": result.share_of_optimum, "seconds": round(result.seconds, 1), "code": CODE}
 
 
-def known(part: Part) -> bool:
-    """Whether the project has all keys of a part."""
-    return all(_has_key(change.partition("=")[0].split(".")) for change in (*part.off, *part.on))
+def read(path: Path) -> dict[Key, dict[str, Any]]:
+    """Read what has been measured; of the same training measured twice the last line counts."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    records = [json.loads(line) for line in lines]
+    return {(record["market"], record["settings"], record["seed"]): record for record in records}
 
 
-def _has_key(path: Sequence[str]) -> bool:
-    """Follow a dotted name through the parameter classes; sections without a class here are taken as given."""
-    section = SECTIONS.get(path[0])
-    for name in path[1:]:
-        if section is None:
-            return True
-        fields = {field.name for field in dataclasses.fields(section)}
-        if name not in fields:
-            return False
-        section = type(getattr(section(), name)) if dataclasses.is_dataclass(getattr(section(), name)) else None
-    return True
+def run(wanted: Sequence[Training], path: Path, jobs: int, threads: int) -> None:
+    """Train what has not been measured, and append each result as it comes."""
+    done = read(path)
+    missing = list({training.key: training for training in wanted if training.key not in done}.values())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for count, record in enumerate(_results(missing, jobs, threads), start=1):
+        with path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        told = f"{' '.join(record['changes']) or 'defaults'}, seed {record['seed']}: {record['share']:.3f}"
+        sys.stderr.write(f"{count} of {len(missing)}, {record['seconds']:.0f} s, {told}\n")
 
 
-def settings(parts: dict[str, Part]) -> dict[str, tuple[str, ...]]:
-    """Changes of the defaults by setting: all, none, and each part alone off and alone on."""
-    nothing = tuple(change for part in parts.values() for change in part.off)
-    table = {"defaults": (), "nothing": nothing}
-    for name, part in parts.items():
-        others = tuple(change for other, its in parts.items() if other != name for change in its.off)
-        table[f"{name} off"] = part.off
-        table[f"{name} on"] = (*others, *part.on)
-        if not part.default:
-            table[f"{name} added"] = part.on
-    return table
+def _results(missing: Sequence[Training], jobs: int, threads: int) -> Iterator[dict[str, Any]]:
+    if jobs == 1:
+        torch.set_num_threads(threads)
+        yield from map(train, missing)
+        return
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang
+    pool = ProcessPoolExecutor(jobs, context, initializer=torch.set_num_threads, initargs=(threads,))
+    try:
+        for future in as_completed([pool.submit(train, training) for training in missing]):
+            yield future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def cell(market: PlantedMarket, seeds: Sequence[int], changes: Sequence[str]) -> Cell:
-    """Measure one setting."""
-    results = measure(market, seeds, changes)
-    return Cell(
-        tuple(result.share_of_optimum for result in results),
-        statistics.median(result.seconds for result in results),
-    )
-
-
-def markdown(parts: dict[str, Part], cells: dict[str, Cell], about: str) -> str:
-    """Lay the cells out as a document."""
-    lines = [
-        "# What each part of the recipe brings",
-        "",
-        f"Generated by `{about}`; do not edit. Cells are the share of the optimum's expected profit on unseen bars:",
-        "median [worst, best] over market seeds. `with` and `without` are the defaults with and without the part.",
-        "`alone` is the part with all others off. Differences of a few hundredths are luck.",
-        "",
-        f"All defaults: {cells['defaults']}, {cells['defaults'].seconds:.0f} s of training an agent. "
-        f"Every part off: {cells['nothing']}, {cells['nothing'].seconds:.0f} s.",
-        "",
-        "| part | what it is | with | without | alone | in the defaults |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, part in parts.items():
-        whole = cells["defaults" if part.default else f"{name} added"]
-        default = "yes" if part.default else "no"
-        without, alone = cells[f"{name} off"], cells[f"{name} on"]
-        lines.append(f"| {name} | {part.meaning} | {whole} | {without} | {alone} | {default} |")
-    return "\n".join(lines) + "\n"
+def settings(market: str, names: Sequence[str], changes: Sequence[str]) -> dict[str, Sides]:
+    """Changes of the defaults by row, those that all settings share in front; parts that need assets only with them."""
+    chosen = [name for name in names if MARKETS[market].law.assets > 1 or not PARTS[name].assets]
+    return {name: sides(name).after(changes) for name in chosen}
 
 
 def main() -> None:
@@ -159,21 +130,35 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="market seeds")
     parser.add_argument("--parts", nargs="+", default=[*PARTS], choices=[*PARTS], metavar="NAME", help="rows")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="changes of all settings")
-    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--jobs", type=int, default=1, help="agents trained at once")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads of each")
+    parser.add_argument("--render", action="store_true", help="measure nothing")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where measurements are kept")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="document to write")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    parts = {name: PARTS[name] for name in arguments.parts if known(PARTS[name])}
-    measured: dict[frozenset[str], Cell] = {}
-    cells = {}
-    for name, changes in settings(parts).items():
-        key = frozenset(changes)
-        if key not in measured:
-            measured[key] = cell(MARKETS[arguments.market], arguments.seeds, (*arguments.set, *changes))
-            sys.stderr.write(f"{name}: {measured[key]}\n")
-        cells[name] = measured[key]
-    about = shlex.join(["python", "benchmarks/ablation.py", *sys.argv[1:]])
-    arguments.output.write_text(markdown(parts, cells, about))
+    whole = {"defaults": tuple(arguments.set), "nothing": (*arguments.set, *nothing())}
+    if not arguments.render:
+        rows = settings(arguments.market, arguments.parts, arguments.set).values()
+        asked = [*whole.values(), *(changes for row in rows for changes in row)]
+        wanted = [Training(arguments.market, changes, seed) for changes in asked for seed in arguments.seeds]
+        run(wanted, arguments.results, arguments.jobs, arguments.threads)
+    arguments.output.write_text(document(read(arguments.results), arguments.seeds, arguments.set))
+
+
+def document(done: Mapping[Key, dict[str, Any]], seeds: Sequence[int], changes: Sequence[str]) -> str:
+    """Lay out what has been measured with the present settings, one table per market."""
+    tables: dict[str, Any] = {}
+    for market in MARKETS:
+        if not any(key[0] == market for key in done):
+            continue
+
+        def cell(asked: Sequence[str], market: str = market) -> list[dict[str, Any]]:
+            keys = [Training(market, tuple(asked), seed).key for seed in seeds]
+            return [done[key] for key in keys if key in done]
+
+        rows = {name: [cell(side) for side in row] for name, row in settings(market, [*PARTS], changes).items()}
+        tables[market] = {"defaults": cell(changes), "nothing": cell([*changes, *nothing()]), "rows": rows}
+    return page(tables, seeds, changes)
 
 
 if __name__ == "__main__":

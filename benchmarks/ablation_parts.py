@@ -1,0 +1,127 @@
+"""The parts of the recipe that benchmarks/ablation.py takes away and adds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+Changes = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the recipe.
+
+    Attributes:
+        meaning: What is switched, in a few words.
+        off: Changes of the defaults that switch it off; empty if the defaults do without it.
+        on: Changes that switch it on where the others are off; empty if it needs none.
+        within: Changes of both sides, where a part acts only beside something that the defaults do not have.
+        assets: Whether it needs several assets to make a difference.
+    """
+
+    meaning: str
+    off: Changes = ()
+    on: Changes = ()
+    within: Changes = ()
+    assets: bool = False
+
+    @property
+    def default(self) -> bool:
+        """Whether the defaults have it."""
+        return bool(self.off)
+
+
+class Sides(NamedTuple):
+    """Changes of the defaults with a part, without it, and with it alone."""
+
+    with_it: Changes
+    without: Changes
+    alone: Changes
+
+    def after(self, changes: Sequence[str]) -> Sides:
+        """Put ``changes`` in front of each."""
+        return Sides(*((*changes, *side) for side in self))
+
+
+TRANSFORMER = ("network.encoder=transformer",)  # what they are parts of
+SAMPLED = ("training.advantages=sampled",)
+PARTS = {
+    # objective
+    "all_action": Part("advantages of all actions against sampled ones", SAMPLED),
+    "path_baseline": Part(
+        "market-path baseline, advantages sampled", ("training.path_baseline=false",), within=SAMPLED
+    ),
+    "joint_ratio": Part(
+        "clip and divergence of all assets together, advantages sampled",
+        on=("training.ratio=joint",), within=SAMPLED, assets=True,
+    ),
+    "joint_credit": Part(
+        "each asset credited with the profit of all, advantages sampled",
+        on=("training.credit=joint",), within=SAMPLED, assets=True,
+    ),
+    "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
+    "least_entropy": Part(
+        "entropy bonus that falls to a tenth", on=("training.entropy=0.3", "training.least_entropy=0.03")
+    ),
+    "short_horizon": Part("gamma 0.95 against 0.99", ("training.gamma=0.99",)),
+    "divergence": Part("penalty on divergence, coefficient 1", on=("training.divergence.coefficient=1.0",)),
+    "trust_region": Part(
+        "steps beyond a divergence of 0.03 halved, at most three times, or undone",
+        on=("training.divergence.max_kl=0.03", "training.divergence.halvings=3"),
+    ),
+    "tail_limit": Part("worst 5 % of episodes held to -3 %", on=("training.tail.limit=0.03",)),
+    "downside": Part("losses count one and a half times", on=("training.reward.shape=downside",)),
+    "differential_sharpe": Part(
+        "differential Sharpe ratio as reward, advantages sampled",
+        on=("training.reward.shape=differential_sharpe",), within=SAMPLED,
+    ),
+    # critic
+    "quantiles": Part("critic of 51 quantiles against one value", ("network.quantiles=1",)),
+    "distribution": Part(
+        "quantiles of what one account earns against those of the mean",
+        on=("network.quantiles=51", "training.critic_target=distribution"),
+    ),
+    # encoder and head
+    "transformer": Part("transformer against the current bar alone", ("network.encoder=mlp",)),
+    "convolution": Part("four taps against one", ("network.convolution=1",), TRANSFORMER),
+    "attention": Part("a window of 16 bars against 2", ("network.window=2",), TRANSFORMER),
+    "regimes": Part("up to three volatility regimes against one", ("regimes.states=1",)),
+    "regime_experts": Part(
+        "a policy per regime against one of as many parameters",
+        ("network.regime_experts=false",), ("regimes.states=3",),
+    ),
+    "asset_identity": Part("a gain and an offset per asset", on=("network.asset_identity=true",), assets=True),
+    # paths and members
+    "resampling": Part("resampled paths against the history", ("training.resampling.block_bars=0",)),
+    "random_signs": Part(
+        "resampled blocks mirrored at random",
+        ("training.resampling.random_signs=false",), ("training.resampling.block_bars=128",),
+    ),
+    "mirrored": Part("whole paths mirrored at random", on=("training.resampling.mirrored=true",)),
+    "noise": Part("noise of a tenth of the volatility on returns", on=("training.resampling.noise=0.1",)),
+    "members": Part("two networks that vote against one", ("training.members=1",)),
+    "four_members": Part("four networks that vote", on=("training.members=4",)),
+    "eight_members": Part("eight networks that vote", on=("training.members=8",)),
+    # weights
+    "dropout": Part("consistent dropout of 0.1", on=("network.dropout=0.1",)),
+    "weight_decay": Part("decoupled weight decay of 0.01", on=("training.weight_decay=0.01",)),
+    "averaging": Part("moving average of weights, decay 0.9", on=("training.averaging=0.9",)),
+    "validation": Part("best of five checkpoints against the last", ("training.validations=1",)),
+    "abstention": Part("flat unless the validation rows' t exceeds 1", on=("training.abstention.threshold=1",)),
+}  # fmt: skip
+
+
+def nothing(but: str | None = None) -> Changes:
+    """Changes that switch every part off, or every part but one."""
+    return tuple(change for name, part in PARTS.items() if name != but for change in part.off)
+
+
+def sides(name: str) -> Sides:
+    """Changes of the defaults with a part, without it, and with it alone."""
+    part = PARTS[name]
+    alone = (*nothing(name), *part.within, *part.on)
+    if part.default:
+        return Sides(part.within, (*part.within, *part.off), alone)
+    return Sides((*part.within, *part.on), part.within, alone)
