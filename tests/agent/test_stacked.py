@@ -76,7 +76,10 @@ class Memory:
 
 @cache
 def study(number: int) -> TrainingSet:
-    """Two assets whose prices go on as they went; fold 1 has other bars, more of them, and pays dividends."""
+    """Two assets whose prices go on as they went.
+
+    Fold 1 has other bars, more of them, and pays dividends; fold 2 also knows but one regime.
+    """
     bars = 260 + 30 * number
     rng, moves = np.random.default_rng(number), np.zeros((bars, 2))
     for row in range(1, bars):
@@ -89,7 +92,9 @@ def study(number: int) -> TrainingSet:
         stamps, ("A", "B"), opened, np.maximum(opened, close), np.minimum(opened, close), close, np.ones((bars, 2)),
         dividend=paid,
     )  # fmt: skip
-    regimes = RegimeModel(np.zeros(2), np.array([0.005, 0.02]), np.full((2, 2), 0.5), np.full(2, 0.5), memory=4)
+    count = 1 if number == 2 else 2
+    volatility, even = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
+    regimes = RegimeModel(np.zeros(count), volatility, np.tile(even, (count, 1)), even, memory=4)
     fold = Fold(number, (Segment(20, bars - 90),), (Segment(bars - 80, bars - 2),), ())
     return TrainingSet(fold, aligned, compute_features(aligned, COLUMNS), COLUMNS, regimes, 17520.0)
 
@@ -130,7 +135,7 @@ def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
 def test_stacked_equals_alone(training: TrainingParameters, updates: int, advantages: str) -> None:
     steps = training.total_steps * updates // 20
     how = parameters(replace(training, advantages=advantages, total_steps=steps))
-    for key, member in zip(KEYS, together(how), strict=True):
+    for key, member in zip(KEYS[1:], together(how, KEYS[1:]), strict=True):
         assert member.done == count_updates(how) == updates
         assert_same(member, alone(how, key))
 
@@ -143,6 +148,16 @@ def test_a_member_does_not_notice_the_others() -> None:
         rest = [member for place, member in enumerate(whole) if place != missing]
         for member, other in zip(rest, together(how, kept), strict=True):
             assert_same(member, other)
+
+
+def test_members_with_networks_of_another_shape_train_after_the_others() -> None:
+    how = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 10))
+    keys = [MemberKey(2, 0, 0), *KEYS[:1], MemberKey(2, 1, 0)]
+    memory = Memory()
+    members = together(how, keys, memory)
+    assert [key for key, _ in memory.heard] == [keys[0], keys[2], keys[0], keys[2], keys[1], keys[1]]
+    for key, member in zip(keys, members, strict=True):
+        assert_same(member, alone(how, key))
 
 
 def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
