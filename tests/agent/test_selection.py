@@ -12,7 +12,8 @@ from sentio_kedro.agent.selection import chunk_length, chunk_starts, judge, scor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import Decision, open_accounts
+from sentio_kedro.trading import simulate
+from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.environment import account_features
 from sentio_kedro.trading.execution import execute
@@ -80,6 +81,16 @@ def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, mark
     found = judge(networks, whole, [Segment(10, 22), Segment(25, 32)], 6, CONTEXT, TRADING)
     expected = [walked(networks, whole, start, start + 6) for start in (10, 16, 25)]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
+
+
+def test_a_decision_without_a_legal_action_spoils_the_returns(
+    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def legal_before(account: AccountState, *_: object) -> torch.Tensor:
+        return torch.zeros((*account.shares.shape, 4), dtype=torch.bool)
+
+    monkeypatch.setattr(simulate, "legal_actions", legal_before)
+    assert judge([lively()], market(), [Segment(12, 30)], 18, CONTEXT, TRADING).isnan().all()
 
 
 def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -> None:

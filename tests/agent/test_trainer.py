@@ -251,6 +251,12 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
         train(make_study(), wild)
 
 
+def test_returns_that_are_no_numbers_stop_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "scores", lambda *_: [0.0, float("nan")])
+    with pytest.raises(FloatingPointError, match=r"after update 2 is not a number"):
+        train(make_study())
+
+
 def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "scores", lambda *_: [0.0, 1.0])
     study, store = make_study(), Memory()

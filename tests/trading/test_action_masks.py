@@ -15,6 +15,7 @@ from sentio_kedro.trading.action_masks import (
     legal_actions,
     level_tensor,
     objections,
+    require_choice,
 )
 from sentio_kedro.trading.tape import Tape
 from sentio_kedro.trading.view import look
@@ -166,6 +167,15 @@ def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
     assert (found | cut.any(0)).all()
     shares = forbidden_shares(state.alive, state.equity, view, row, trading)
     torch.testing.assert_close(shares, cut.to(DOUBLE).mean((-2, -1)).movedim(0, -1))
+
+
+def test_rows_without_a_legal_action_are_refused_with_their_number() -> None:
+    mask = torch.ones(3, 2, 4, dtype=torch.bool)
+    require_choice(mask)
+    mask[1, 0] = False
+    mask[2, 1, 1:] = False  # HOLD is left
+    with pytest.raises(ValueError, match=r"allowed none in 1; let the mask leave flat"):
+        require_choice(mask)
 
 
 def test_actions_decode_to_levels_and_hold() -> None:

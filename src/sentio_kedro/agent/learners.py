@@ -21,6 +21,7 @@ from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Rollout, RolloutDraws, Windows, collect, draw_rollout
 from sentio_kedro.agent.tail import Outcomes, Prices, episodes, log_growth
 from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, targets, value_scale
+from sentio_kedro.trading.action_masks import where_chosen
 
 
 class Appraisal(NamedTuple):
@@ -28,7 +29,7 @@ class Appraisal(NamedTuple):
 
     Attributes:
         learned: What the loss learns from.
-        reward: Mean reward under the policy that gathered it, 0-d.
+        reward: Mean reward under the policy that gathered it, 0-d; not a number if a decision had no legal action.
         outcomes: What became of the episodes that were played; None where none was.
     """
 
@@ -99,7 +100,11 @@ class SamplingLearner:
         charge = prices.charge(outcomes, training)  # [W, R]
         if charge is not None:
             charge = (charge[None, ..., None] / windows.unit).expand_as(experience.rewards)
-        return Appraisal(targets(experience, training, draws.stop, charge), experience.rewards.mean(), outcomes)
+        return Appraisal(
+            targets(experience, training, draws.stop, charge),
+            where_chosen(experience.rewards.mean(), experience.legal),
+            outcomes,
+        )
 
     def loss(
         self,
@@ -153,7 +158,7 @@ class AllActionLearner:
         """Value every position and action."""
         learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, prices)
         reward = (learned.log_probabilities.exp() * experience.rewards).sum(-1).mean()
-        return Appraisal(learned, reward, learned.outcomes)
+        return Appraisal(learned, where_chosen(reward, experience.legal), learned.outcomes)
 
     def loss(
         self,

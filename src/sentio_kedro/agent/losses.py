@@ -46,7 +46,7 @@ def quantile_huber(predicted: Tensor, target: Tensor, kappa: float) -> Tensor:
     size = error.abs()
     near = size.clamp_max(kappa)
     huber = near * (size - 0.5 * near)  # kappa times the loss: quadratic up to kappa, linear beyond
-    tau = quantile_levels(predicted.shape[-1], predicted)
+    tau = quantile_levels(predicted.shape[-1], error)  # at least as precise as the target
     half = tau.new_tensor(0.5)
     weight = torch.addcmul(half, error.detach().sign(), tau - half)  # tau above the quantile, 1 - tau below
     return (weight * huber).mean(-1) / kappa

@@ -13,6 +13,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
+from sentio_kedro.trading.action_masks import where_chosen
 from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import net_returns, simulate
 
@@ -50,7 +51,7 @@ def judge(
         parameters: Limits and costs.
 
     Returns:
-        Net simple returns per bar ``[bars]``, chunk after chunk.
+        Net simple returns per bar ``[bars]``, chunk after chunk; not numbers if a decision had no legal action.
     """
     windows = chunk_windows(market, segments, length, context, parameters)
     return walked_returns(networks, windows, parameters)
@@ -78,8 +79,8 @@ def walked_returns(networks: Sequence[PolicyNetwork], windows: Windows, paramete
     close = windows.tape.close  # [S + 1, W, 1, A]
     cash = close.new_full((close.shape[1], 1), parameters.initial_cash)
     account = open_accounts(cash, windows.tape.assets, parameters.orders.latency_bars)
-    _, (fill, _) = simulate(windows.decisions, policy, account, parameters)
-    return net_returns(fill)[..., 0].transpose(0, 1).flatten()
+    _, (fill, (_, legal)) = simulate(windows.decisions, policy, account, parameters)
+    return where_chosen(net_returns(fill)[..., 0].transpose(0, 1).flatten(), legal)
 
 
 def judge_parts(

@@ -145,6 +145,11 @@ def conclude_update(
     updates = count_updates(parameters)
     if judged is not None:
         row |= dict(zip(("train_sharpe", "validation_sharpe"), judged, strict=True))
+        if math.isnan(sum(judged)):
+            raise FloatingPointError(
+                f"{key}: what it earned on train or validation rows after update {member.done} is not a number. The "
+                "last checkpoint is untouched; look for wild prices in the bars, or a decision without a legal action."
+            )
         if row["validation_sharpe"] > member.best_score:
             weights = member.average or member.network.state_dict()
             member.best = {name: value.detach().clone() for name, value in weights.items()}
@@ -201,6 +206,7 @@ def describe_update(
     if broken:
         raise FloatingPointError(
             f"{key}: {', '.join(broken)} of update {member.done + 1} are not finite. The last checkpoint is untouched; "
-            f"lower `training.learning_rate` (now {training.learning_rate}) or look for wild values in the features."
+            f"lower `training.learning_rate` (now {training.learning_rate}) or look for wild values in the features; a "
+            "decision without a legal action spoils the reward, too."
         )
     return row

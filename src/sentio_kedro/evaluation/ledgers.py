@@ -15,7 +15,7 @@ from sentio_kedro.evaluation.trips import TripCutter
 from sentio_kedro.market.bars import AlignedBars
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.trading.accounts import LEAST_EQUITY, Fill
-from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.trading.action_masks import LAYERS, require_choice
 from sentio_kedro.trading.simulate import RUIN, Record, Step
 from sentio_kedro.trading.tape import Tape
 
@@ -152,6 +152,7 @@ class LedgerFrames:
 
     def _count_actions(self, piece: Piece, record: Record) -> None:
         taken, legal = (x[piece.decided] for x in record)  # [S, agents, A], [S, agents, A, actions]
+        require_choice(legal)
         chosen = torch.nn.functional.one_hot(taken, len(self.labels))
         counts = torch.stack([chosen.sum(0), legal.long().sum(0)])
         fold = int(piece.folds[0])

@@ -19,7 +19,7 @@ from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.trading.accounts import AccountState, open_accounts
-from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.action_masks import legal_actions, require_choice
 from sentio_kedro.trading.environment import account_features, reward_unit
 from sentio_kedro.trading.market_facts import make_tape
 from sentio_kedro.trading.orders import order_shares, whole_lots
@@ -110,6 +110,7 @@ def _verdict(
     row = tape.step(replay)  # nothing can be filled after it, but accounts can be looked at
     view = look(account, row, trading)
     legal = legal_actions(account, view, row, trading)
+    require_choice(legal)
     decision, _ = policy.decide(tuple(x[replay] for x in policy.inputs), account, view, legal)
     orders = order_shares(account, view, decision, row, trading).shares
     target = (view.committed + orders) * row.close / account.equity[:, None]

@@ -71,6 +71,39 @@ def legal_actions(account: AccountState, view: View, row: Tape, parameters: Trad
     return torch.cat([holds[..., None], legal & free[..., None]], dim=-1)
 
 
+def require_choice(legal: Tensor) -> None:
+    """Refuse a mask that leaves an asset without a legal action, which a policy would read as a uniform choice.
+
+    The layers leave one by construction: flat where an asset trades, HOLD elsewhere. The check waits for the device: it
+    is for the end of a walk, not for its steps.
+
+    Args:
+        legal: ``[..., A, actions]`` bool from ``legal_actions``.
+
+    Raises:
+        ValueError: If a row has no legal action.
+    """
+    stranded = int((~legal.any(-1)).sum())
+    if stranded:
+        raise ValueError(
+            f"`legal` must allow an action in every decision of every asset, allowed none in {stranded}; let the "
+            "mask leave flat where an asset can be traded, and HOLD elsewhere."
+        )
+
+
+def where_chosen(figures: Tensor, legal: Tensor) -> Tensor:
+    """Spoil what came of decisions if one of them had no legal action: ``require_choice`` without waiting. Pure.
+
+    Args:
+        figures: ``[...]`` what came of them.
+        legal: ``[..., actions]`` bool.
+
+    Returns:
+        ``figures``, or not numbers.
+    """
+    return torch.where(legal.any(-1).all(), figures, torch.nan)
+
+
 def reducing(position: Tensor, levels: Tensor | Levels) -> Tensor:
     """Whether a level leaves no larger position on the same side ``[..., A, levels]``."""
     exposure, size = (levels, levels.abs()) if isinstance(levels, Tensor) else levels[:2]

@@ -1,0 +1,35 @@
+"""The two ways to learn: what an experience was worth, and when it is worth nothing."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sentio_kedro.agent.learners import make_learner
+from sentio_kedro.agent.member import AgentParameters
+from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.rollout import cut_windows
+from sentio_kedro.agent.tail import Prices
+from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.market.tensors import MarketTensors
+
+Build = Callable[..., PolicyNetwork]
+Markets = Callable[..., MarketTensors]
+
+
+@pytest.mark.parametrize("advantages", ["all_action", "sampled"])
+def test_a_decision_without_a_legal_action_spoils_the_reward_and_so_stops_training(
+    lively: Build, market: Markets, advantages: str
+) -> None:
+    training = TrainingParameters(advantages=advantages, windows=2, minibatches=1)  # type: ignore[arg-type]
+    parameters = AgentParameters(NetworkParameters(), training, TradingParameters())
+    network, learner = lively(), make_learner(parameters)
+    windows = cut_windows(market(), torch.tensor([10, 20]), 5, 8, parameters.trading)
+    draws = learner.draw(windows, torch.Generator().manual_seed(0))
+    experience = learner.gather(network, windows, draws)
+    assert math.isfinite(learner.appraise(network, windows, experience, draws, Prices()).reward)
+    legal = experience.legal.clone()
+    legal[3, 1, 2, 0] = False
+    stranded = experience._replace(legal=legal)
+    assert math.isnan(learner.appraise(network, windows, stranded, draws, Prices()).reward)
