@@ -8,7 +8,16 @@ import torch
 from sentio_kedro.agent.distributions import masked_log_probabilities
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import Rollout, RolloutDraws, Windows, collect, cut_windows, draw_rollout
-from sentio_kedro.agent.update import Coefficients, Targets, UpdateReport, minibatch_loss, targets, update, value_scale
+from sentio_kedro.agent.update import (
+    Coefficients,
+    Targets,
+    UpdateReport,
+    cut_minibatch,
+    minibatch_loss,
+    targets,
+    update,
+    value_scale,
+)
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -212,12 +221,36 @@ def test_the_divergence_penalty_enters_loss_and_gradient(lively: Build, market: 
     assert not torch.allclose(gradients[0], gradients[1])
 
 
-def test_a_minibatch_judged_in_parts_takes_the_same_step(lively: Build, market: Markets) -> None:
-    weights = []
-    for parts in (1, 3):
-        network = lively()
-        windows, rollout = experience(network, market())
-        how = training(accumulation=parts)
+def test_shares_of_parts_are_those_of_their_living_accounts() -> None:
+    living = torch.tensor([4.0, 0.0, 3.0, 1.0, 9.0])
+    parts = cut_minibatch(torch.tensor([3, 0, 1, 2]), 2, living)
+    assert [(part.windows.tolist(), float(part.share)) for part in parts] == [([3, 0], 5 / 8), ([1, 2], 3 / 8)]
+    (whole,) = cut_minibatch(torch.tensor([3, 1]), 1, living)
+    assert float(whole.share) == 1.0
+    assert [part.share for part in cut_minibatch(torch.tensor([3, 0, 1, 2]), 4, None)] == [0.25] * 4
+    assert [float(part.share) for part in cut_minibatch(torch.tensor([1]), 1, living)] == [0.0]  # nobody lives
+
+
+WHOLE = {"value": 0.7, "entropy": 0.2, "windows": 8, "minibatches": 2, "epochs": 2, "path_baseline": False}
+PENALTY = {"divergence": {"coefficient": 0.5}}
+BOUND = {"divergence": {"coefficient": 0.5, "target": 1e-4, "max_kl": 1e-3, "halvings": 2}}
+
+
+@pytest.mark.parametrize("changes", [{}, PENALTY, BOUND], ids=["plain", "penalty", "trust region"])
+@pytest.mark.parametrize("parts", [2, 4])
+def test_a_minibatch_judged_in_parts_takes_the_same_steps_however_many_accounts_live_in_each(
+    lively: Build, market: Markets, parts: int, changes: dict[str, object]
+) -> None:
+    results = []
+    for accumulation in (1, parts):
+        network, how = lively(), training(**WHOLE, **changes, accumulation=accumulation)
+        windows = cut_windows(market(), torch.arange(10, 26, 2), 5, 8, TRADING)
+        draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0))
+        rollout = collect(network, windows, draws, value_scale(0.9), TRADING)
+        alive = rollout.alive.clone()
+        for window, lives in enumerate([5, 1, 3, 0, 5, 2, 5, 4]):
+            alive[lives:, window, :3] = 0.0
+        rollout = rollout._replace(alive=alive)
         learned = targets(rollout, how)
 
         def loss_of(
@@ -231,10 +264,11 @@ def test_a_minibatch_judged_in_parts_takes_the_same_step(lively: Build, market: 
             return minibatch_loss(network, windows, rollout, learned, index, how)
 
         optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
-        update(network, optimiser, loss_of, 3, how, torch.Generator().manual_seed(0))
-        weights.append(network.state_dict())
-    for name, value in weights[0].items():
-        torch.testing.assert_close(value, weights[1][name])
+        living = alive.sum((0, 2, 3))
+        report = update(network, optimiser, loss_of, 8, how, torch.Generator().manual_seed(0), living)
+        results.append((*network.state_dict().values(), *report))
+    for whole, added in zip(*results, strict=True):
+        torch.testing.assert_close(whole, added, rtol=0.0, atol=1e-10)
 
 
 def test_draws_of_the_critic_are_its_quantiles_and_are_collected_only_when_asked(

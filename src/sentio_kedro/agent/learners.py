@@ -31,11 +31,13 @@ class Appraisal(NamedTuple):
         learned: What the loss learns from.
         reward: Mean reward under the policy that gathered it, 0-d; not a number if a decision had no legal action.
         outcomes: What became of the episodes that were played; None where none was.
+        living: ``[W]`` steps that accounts lived through in each window; None where all lived through all.
     """
 
     learned: Any
     reward: Tensor
     outcomes: Outcomes | None
+    living: Tensor | None = None
 
 
 class Learner(Protocol):
@@ -104,6 +106,7 @@ class SamplingLearner:
             targets(experience, training, draws.stop, charge),
             where_chosen(experience.rewards.mean(), experience.legal),
             outcomes,
+            experience.alive.sum((0, 2, 3)),
         )
 
     def loss(

@@ -141,7 +141,9 @@ def _update_stack(
     def loss_of(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:
         return stack.call(learner.loss, weights, windows, experience, appraisal.learned, index, coefficients)
 
-    report = update_together(stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training)
+    report = update_together(
+        stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training, appraisal.living
+    )
     phases.end("update")
     penalty = adapted_coefficient(coefficients.divergence, report.kl, training.divergence)
     numbers = torch.stack([*report, appraisal.reward]).cpu()  # one copy for all figures

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.stack import Stack, State, adam_step
-from sentio_kedro.agent.update import UpdateReport
+from sentio_kedro.agent.update import Part, UpdateReport, cut_minibatch, sum_of
 from sentio_kedro.config import TrainingParameters
 
 LossOf = Callable[[Tensor, Tensor], tuple[Tensor, UpdateReport]]
@@ -80,7 +80,12 @@ class StackedRegion:
 
 
 def update_together(
-    stack: Stack, loss_of: LossOf, orders: Sequence[Tensor], rates: Tensor, parameters: TrainingParameters
+    stack: Stack,
+    loss_of: LossOf,
+    orders: Sequence[Tensor],
+    rates: Tensor,
+    parameters: TrainingParameters,
+    living: Tensor | None = None,
 ) -> UpdateReport:
     """Improve all members of ``stack`` by one pass over W windows per order, in minibatches of whole windows.
 
@@ -91,17 +96,25 @@ def update_together(
         orders: Each member's order of the windows ``[M, W]`` in each pass.
         rates: ``[M]`` learning rates, float64.
         parameters: Minibatches, largest gradient, trust region.
+        living: ``[M, W]`` steps that accounts lived through in each window; None where all windows count alike.
 
     Returns:
         What ``update`` returns for each member, ``[M]``.
     """
-    region = StackedRegion(stack, loss_of, parameters)
+
+    def judge(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:  # without gradient
+        parts = cut_minibatch(index, parameters.accumulation, living)
+        found = [(share, *loss_of(weights, part)) for part, share in parts]
+        reports = [UpdateReport(*(term * share for term in report)) for share, _, report in found]
+        return torch.stack([loss * share for share, loss, _ in found]).sum(0), sum_of(reports)
+
+    region = StackedRegion(stack, judge, parameters)
     group = stack.members[0].optimiser.param_groups[0]
     report: UpdateReport | None = None
     for order in orders:
         passed: list[tuple[UpdateReport, Tensor]] = []
         for index in order.chunk(parameters.minibatches, dim=1):
-            gradients, found = _gradients(stack, loss_of, index, parameters.accumulation)
+            gradients, found = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, living))
             region.watch(found.kl, index)
             norm = gradients.norm(dim=1)
             gradients = gradients * (parameters.gradient_norm / (norm + LEAST_NORM)).clamp_max(1.0)[:, None]
@@ -113,21 +126,21 @@ def update_together(
     if report is None:
         raise ValueError("`orders` must hold the order of at least one pass, was empty.")
     count, windows = orders[0].shape
-    parts = torch.arange(windows, device=orders[0].device).expand(count, -1)
-    led_to = region.close(parts.chunk(parameters.minibatches * parameters.accumulation, dim=1))
+    everything = torch.arange(windows, device=orders[0].device).expand(count, -1)
+    led_to = region.close(everything.chunk(parameters.minibatches, dim=1))
     return report if led_to is None else report._replace(kl=led_to)
 
 
-def _gradients(stack: Stack, loss_of: LossOf, index: Tensor, parts: int) -> tuple[Tensor, UpdateReport]:
-    """Gradients ``[M, N]`` of a minibatch, added up over its parts, and the mean of what the parts report."""
+def _gradients(stack: Stack, loss_of: LossOf, parts: Sequence[Part]) -> tuple[Tensor, UpdateReport]:
+    """Gradients ``[M, N]`` of a minibatch, added up over its parts, and what the parts report together."""
     weights = stack.state.weights.detach().requires_grad_()
     total, reports = torch.zeros_like(weights), []
-    for part in index.chunk(parts, dim=1):
-        losses, report = loss_of(weights, part)
-        (gradients,) = torch.autograd.grad(losses.sum() / parts, weights)  # rows do not mix: each gets its own
+    for index, share in parts:
+        losses, report = loss_of(weights, index)
+        (gradients,) = torch.autograd.grad((losses * share).sum(), weights)  # rows do not mix: each gets its own
         total = total + gradients
-        reports.append(report)
-    return total, UpdateReport(*(torch.stack(column).mean(0) for column in zip(*reports, strict=True)))
+        reports.append(UpdateReport(*(term * share for term in report)))
+    return total, sum_of(reports)
 
 
 def _mean_of_taken(passed: Sequence[tuple[UpdateReport, Tensor]], before: UpdateReport | None) -> UpdateReport:

@@ -124,7 +124,7 @@ def learn(
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
         return learner.loss(network, windows, experience, appraisal.learned, index, coefficients)
 
-    report = update(network, member.optimiser, loss, training.windows, training, generator)
+    report = update(network, member.optimiser, loss, training.windows, training, generator, appraisal.living)
     phases.end("update")
     return Learned(report, appraisal.reward, appraisal.outcomes)
 

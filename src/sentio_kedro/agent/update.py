@@ -158,6 +158,33 @@ def weighted_loss(
     return loss, UpdateReport(*(term.detach() for term in terms))
 
 
+class Part(NamedTuple):
+    """Windows of a minibatch that are judged at once.
+
+    Attributes:
+        windows: ``[..., w]`` their indices.
+        share: ``[...]`` share of the minibatch's living accounts that are theirs.
+    """
+
+    windows: Tensor
+    share: Tensor | float
+
+
+def cut_minibatch(index: Tensor, parts: int, living: Tensor | None) -> list[Part]:
+    """Cut a minibatch's windows into parts whose means, each times its share, add up to the mean of the whole.
+
+    Args:
+        index: ``[..., w]`` windows of the minibatch.
+        parts: How many.
+        living: ``[..., W]`` steps that accounts lived through in each window; None where all windows count alike.
+    """
+    pieces = index.chunk(parts, dim=-1)
+    if living is None:
+        return [Part(piece, piece.shape[-1] / index.shape[-1]) for piece in pieces]
+    total = living.gather(-1, index).sum(-1).clamp_min(1.0)
+    return [Part(piece, living.gather(-1, piece).sum(-1) / total) for piece in pieces]
+
+
 def update(
     network: PolicyNetwork,
     optimiser: torch.optim.Optimizer,
@@ -165,19 +192,21 @@ def update(
     windows: int,
     parameters: TrainingParameters,
     generator: torch.Generator,
+    living: Tensor | None = None,
 ) -> UpdateReport:
     """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
 
-    A minibatch may be judged in parts whose gradients add up; parts count alike, however many accounts live in them.
+    A minibatch may be judged in parts whose gradients add up to that of the whole, however many accounts live in each.
     With a trust region the update ends early where a step has led the policy beyond it.
 
     Args:
         network: The member.
         optimiser: Over its weights.
-        loss_of: Loss and its parts of the windows in an index ``[w]``.
+        loss_of: Loss and its parts of the windows in an index ``[w]``, each a mean over their living accounts.
         windows: Number of windows W.
         parameters: Passes, minibatches, largest gradient, trust region.
         generator: Source of the order, on the network's device.
+        living: ``[W]`` steps that accounts lived through in each window; None where all windows count alike.
 
     Returns:
         Means over the last pass. With a divergence penalty or a trust region the divergence is the one that the update
@@ -185,32 +214,46 @@ def update(
     """
     region = TrustRegion(network, optimiser, parameters.divergence)
     reports: list[UpdateReport] = []
+
+    def judge(index: Tensor) -> tuple[Tensor, UpdateReport]:
+        return judged_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, living))
+
     for _ in range(parameters.epochs):
         passed: list[UpdateReport] = []
         order = torch.randperm(windows, generator=generator, device=generator.device)
         for index in order.chunk(parameters.minibatches):
             optimiser.zero_grad(set_to_none=True)
-            report = _accumulate(loss_of, index, parameters.accumulation)
-            if region.left(report.kl, index, loss_of):
+            _, report = judge(index)
+            if region.left(report.kl, index, judge):
                 return _mean(passed or reports)._replace(kl=report.kl)
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_norm)
             region.remember()
             optimiser.step()
             passed.append(report._replace(gradient_norm=norm.detach()))
         reports = passed
-    parts = torch.arange(windows, device=generator.device).chunk(parameters.minibatches * parameters.accumulation)
-    led_to = region.close(parts, loss_of)
+    minibatches = torch.arange(windows, device=generator.device).chunk(parameters.minibatches)
+    led_to = region.close(minibatches, judge)
     return _mean(reports) if led_to is None else _mean(reports)._replace(kl=led_to)
 
 
-def _accumulate(loss_of: Callable[[Tensor], tuple[Tensor, UpdateReport]], index: Tensor, parts: int) -> UpdateReport:
-    """Add up the gradients of a minibatch's parts, and average what they report."""
-    reports = []
-    for part in index.chunk(parts):
-        loss, report = loss_of(part)
-        (loss / parts).backward()  # type: ignore[no-untyped-call]
-        reports.append(report)
-    return _mean(reports)
+def judged_in_parts(
+    loss_of: Callable[[Tensor], tuple[Tensor, UpdateReport]], parts: Sequence[Part]
+) -> tuple[Tensor, UpdateReport]:
+    """Loss of a minibatch and what it reports; the gradient is added up part by part, where gradients are kept."""
+    losses, reports = [], []
+    for index, share in parts:
+        loss, report = loss_of(index)
+        loss = loss * share
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+        reports.append(UpdateReport(*(term * share for term in report)))
+    return torch.stack(losses).sum(0), sum_of(reports)
+
+
+def sum_of(reports: Sequence[UpdateReport]) -> UpdateReport:
+    """Add up what parts report, term by term."""
+    return UpdateReport(*(torch.stack(column).sum(0) for column in zip(*reports, strict=True)))
 
 
 def _mean(reports: Sequence[UpdateReport]) -> UpdateReport:
