@@ -19,10 +19,11 @@ from sentio_kedro.agent.networks import receptive_field
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import train_agent
 from sentio_kedro.agent.selection import chunk_length, judge
-from sentio_kedro.agent.trainer import recent_train
+from sentio_kedro.agent.trainer import judged_rows, recent_train
 from sentio_kedro.config import (
     FeatureColumn,
     NetworkParameters,
+    OrderParameters,
     ResamplingParameters,
     TradingParameters,
     TrainingParameters,
@@ -77,18 +78,21 @@ def study() -> TrainingSet:
     return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, regimes, 17520.0)
 
 
-@cache
-def trained(threshold: float | None) -> tuple[AgentBundle, dict[str, float]]:
-    training = replace(TRAINING, abstention=AbstentionParameters(threshold=threshold))
-    parameters = AgentParameters(NETWORK, training, TradingParameters())
-    agent, _, about = train_agent(study(), 1, SPANS, parameters, Nowhere(), Nowhere(), {})
+def train(study: TrainingSet, abstention: AbstentionParameters) -> tuple[AgentBundle, dict[str, float]]:
+    parameters = AgentParameters(NETWORK, replace(TRAINING, abstention=abstention), TradingParameters())
+    agent, _, about = train_agent(study, 1, SPANS, parameters, Nowhere(), Nowhere(), {})
     return agent, about
 
 
-def returns_of(agent: AgentBundle, rows: list[Segment]) -> Tensor:
+@cache
+def trained(threshold: float | None, share: float = 0.0) -> tuple[AgentBundle, dict[str, float]]:
+    return train(study(), AbstentionParameters(threshold=threshold, evidence_share=share))
+
+
+def returns_of(agent: AgentBundle, rows: list[Segment], length: int | None = None) -> Tensor:
     """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
     market = study().market().to(torch.device("cpu"), torch.float32)
-    length, context = chunk_length(study().fold.validation), receptive_field(NETWORK) - 1
+    length, context = length or chunk_length(study().fold.validation), receptive_field(NETWORK) - 1
     return judge(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
 
 
@@ -102,6 +106,40 @@ def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
     train = float(sharpe_ratio(returns_of(agent, recent_train(study())), 17520.0))
     assert agent.spec.train_sharpe == pytest.approx(train, abs=1e-6)
     assert about["generalisation_gap"] == about["train_sharpe"] - about["validation_sharpe"]
+
+
+def test_evidence_of_kept_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
+    agent, _ = trained(None, 0.4)
+    (rows,) = study().fold.validation
+    kept = returns_of(agent, [Segment(rows.stop - 60, rows.stop)], 60)
+    assert agent.spec.evidence == pytest.approx(mean_t_statistic(kept).item(), abs=1e-6)
+    assert agent.spec.evidence != trained(None)[0].spec.evidence
+
+
+def test_rows_kept_for_the_evidence_choose_no_weights() -> None:
+    """Prices in the kept rows turn round; what was chosen before stays, but for the gate without kept rows."""
+    bars, (rows,) = study().bars, study().fold.validation
+    cut = rows.stop - 60
+    turned = {}
+    for name in ("open", "high", "low", "close"):
+        prices = getattr(bars, name).copy()
+        prices[cut + 1 :] = bars.close[cut] ** 2 / prices[cut + 1 :]
+        turned[name] = prices
+    turned["high"], turned["low"] = turned["low"], turned["high"]
+    other = replace(bars, **turned)
+    changed = replace(study(), bars=other, features=compute_features(other, COLUMNS))
+    agent, again = trained(None, 0.4)[0], train(changed, AbstentionParameters(evidence_share=0.4))[0]
+    for member, same in zip(agent.weights, again.weights, strict=True):
+        assert all(torch.equal(member[name], same[name]) for name in member)
+    assert agent.spec.evidence != again.spec.evidence
+
+
+def test_members_are_judged_on_the_rows_that_are_not_kept() -> None:
+    training = replace(TRAINING, abstention=AbstentionParameters(evidence_share=0.4))
+    trading = TradingParameters(orders=OrderParameters(latency_bars=2))
+    _, chosen_on = judged_rows(study(), AgentParameters(NETWORK, training, trading))
+    assert list(chosen_on) == [Segment(350, 440)]
+    assert judged_rows(study(), AgentParameters(NETWORK, TRAINING, trading))[1] == study().fold.validation
 
 
 def test_without_a_threshold_no_agent_abstains() -> None:

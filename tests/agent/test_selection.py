@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.agent.networks import PolicyNetwork
-from sentio_kedro.agent.selection import chunk_length, chunk_starts, judge, scores
+from sentio_kedro.agent.selection import chunk_length, chunk_starts, judge, scores, split_validation
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -81,6 +81,29 @@ def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, mark
     found = judge(networks, whole, [Segment(10, 22), Segment(25, 32)], 6, CONTEXT, TRADING)
     expected = [walked(networks, whole, start, start + 6) for start in (10, 16, 25)]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("share", "gap", "choosing", "measuring"),
+    [
+        (0.0, 3, [(10, 20), (30, 50)], [(10, 20), (30, 50)]),  # all do both
+        (0.5, 0, [(10, 20), (30, 35)], [(35, 50)]),
+        (0.5, 2, [(10, 20), (30, 35)], [(37, 50)]),
+        (0.8, 1, [(10, 16)], [(17, 20), (30, 50)]),
+        (2 / 3, 0, [(10, 20)], [(30, 50)]),
+    ],
+)
+def test_the_latest_validation_rows_measure_and_the_others_choose(
+    share: float, gap: int, choosing: list[tuple[int, int]], measuring: list[tuple[int, int]]
+) -> None:
+    found = split_validation([Segment(10, 20), Segment(30, 50)], share, gap)
+    assert [[(part.start, part.stop) for part in rows] for rows in found] == [choosing, measuring]
+
+
+@pytest.mark.parametrize(("share", "gap", "who"), [(0.99, 0, "choose weights"), (0.1, 3, "measure evidence")])
+def test_too_few_rows_on_either_side_are_refused(share: float, gap: int, who: str) -> None:
+    with pytest.raises(ValueError, match=rf"`training.abstention.evidence_share` = {share:g} .* to {who}"):
+        split_validation([Segment(10, 40)], share, gap)
 
 
 def test_a_decision_without_a_legal_action_spoils_the_returns(

@@ -21,7 +21,7 @@ from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.selection import judge_parts
 from sentio_kedro.agent.stacked import Task, train_members_together
 from sentio_kedro.agent.trainee import CheckpointStore, Progress
-from sentio_kedro.agent.trainer import choose_device, recent_train, train_member
+from sentio_kedro.agent.trainer import choose_device, recent_train, train_member, validation_rows
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.bars import AlignedBars, Floats
 from sentio_kedro.market.splits import Fold, Segment, Spans
@@ -36,7 +36,8 @@ class Judgement(NamedTuple):
     Attributes:
         train_sharpe: Annualised net Sharpe ratio on the latest train rows.
         validation_sharpe: The same on the validation rows.
-        evidence: t statistic of the mean net return per bar on the validation rows, walked in chunks that start flat.
+        evidence: t statistic of the mean net return per bar on the validation rows, or on those that were kept from the
+            choice of weights; walked in chunks that start flat.
     """
 
     train_sharpe: float
@@ -255,12 +256,14 @@ def _judge_ensemble(
     networks = [load_network(parameters.network, shape, state).to(device) for state in weights]
     market = study.market().to(device, torch.float32)
     context = receptive_field(parameters.network) - 1
-    rows = (recent_train(study), study.fold.validation)
-    train, validation = judge_parts(networks, market, rows, context, parameters.trading)
+    rows = [recent_train(study), study.fold.validation]
+    if parameters.training.abstention.evidence_share:
+        rows.append(validation_rows(study, parameters)[1])
+    train, validation, *kept = judge_parts(networks, market, rows, context, parameters.trading)
     return Judgement(
         train_sharpe=float(sharpe_ratio(train, study.periods_per_year)),
         validation_sharpe=float(sharpe_ratio(validation, study.periods_per_year)),
-        evidence=float(mean_t_statistic(validation)),
+        evidence=float(mean_t_statistic(kept[0] if kept else validation)),
     )
 
 

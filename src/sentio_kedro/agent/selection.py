@@ -17,7 +17,50 @@ from sentio_kedro.trading.action_masks import where_chosen
 from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import net_returns, simulate
 
+LEAST_BARS = 2  # rows that have a deviation
 CHUNK_BARS = 128  # decisions of one account; each starts flat
+
+
+def split_validation(
+    validation: Sequence[Segment], share: float, gap: int
+) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Split validation rows into those that choose weights and later ones that only measure evidence.
+
+    Args:
+        validation: Validation rows in order of time.
+        share: Share of the rows that measures; 0 lets all rows do both.
+        gap: Rows left out between the two, so that no bar is part of a reward on both sides: latency in bars.
+
+    Returns:
+        Rows that choose and rows that measure.
+
+    Raises:
+        ValueError: If either would have fewer than two rows.
+    """
+    if not share:
+        return validation, validation
+    total = sum(part.stop - part.start for part in validation)
+    cut = total - round(share * total)
+    choosing, measuring = _between(validation, 0, cut), _between(validation, cut + gap, total)
+    for name, rows in (("choose weights", choosing), ("measure evidence", measuring)):
+        count = sum(part.stop - part.start for part in rows)
+        if count < LEAST_BARS:
+            raise ValueError(
+                f"`training.abstention.evidence_share` = {share:g} of {total} validation rows leaves {count} to "
+                f"{name}; at least {LEAST_BARS} are needed: change it, or validate on more rows."
+            )
+    return choosing, measuring
+
+
+def _between(segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
+    """Rows number ``first`` to ``last`` (exclusive) of all rows of the segments."""
+    found, passed = [], 0
+    for part in segments:
+        start, stop = part.start + max(0, first - passed), part.start + max(0, last - passed)
+        passed += part.stop - part.start
+        if start < min(stop, part.stop):
+            found.append(Segment(start, min(stop, part.stop)))
+    return found
 
 
 def chunk_starts(segments: Sequence[Segment], length: int) -> list[int]:

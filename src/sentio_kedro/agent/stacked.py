@@ -172,7 +172,7 @@ def stacked_scores(
     for place in places:
         study, market = trainees[place].study, trainees[place].market
         if id(study) not in cut:
-            parts = judged_rows(study)
+            parts = judged_rows(study, parameters)
             segments = [segment for part in parts for segment in part]
             cut[id(study)] = chunk_windows(market, segments, shared_length(parts), context, trading)
         windows = cut[id(study)]
@@ -187,7 +187,7 @@ def stacked_scores(
         returns = stack.call(walk, stack.judged_weights(rows), stack_windows(list(group.values())), rows=rows)
         for place, own in zip(rows, returns, strict=True):
             study = trainees[place].study
-            earned = split_parts(own, judged_rows(study))
+            earned = split_parts(own, judged_rows(study, parameters))
             judged[place] = [float(sharpe_ratio(part, study.periods_per_year)) for part in earned]
     return judged
 

@@ -25,7 +25,7 @@ from sentio_kedro.agent.networks import draw_dropout, receptive_field
 from sentio_kedro.agent.paths import PathSampler, TrainingSet
 from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows
-from sentio_kedro.agent.selection import scores
+from sentio_kedro.agent.selection import scores, split_validation
 from sentio_kedro.agent.trainee import (
     CheckpointStore,
     Learned,
@@ -133,13 +133,19 @@ def _judged_scores(trainee: Trainee, parameters: AgentParameters) -> list[float]
     member, study = trainee.member, trainee.study
     judged = with_weights(member.network, member.average) if member.average else member.network
     context = receptive_field(parameters.network) - 1
-    parts = judged_rows(study)
+    parts = judged_rows(study, parameters)
     return scores([judged], trainee.market, parts, context, parameters.trading, study.periods_per_year)
 
 
-def judged_rows(study: TrainingSet) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Rows that members are judged on: the latest train rows and the validation rows."""
-    return recent_train(study), study.fold.validation
+def judged_rows(study: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Rows that members are judged on: the latest train rows, and the validation rows that choose weights."""
+    return recent_train(study), validation_rows(study, parameters)[0]
+
+
+def validation_rows(study: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Validation rows that choose weights, and those that measure an agent's evidence."""
+    share, latency = parameters.training.abstention.evidence_share, parameters.trading.orders.latency_bars
+    return split_validation(study.fold.validation, share, latency)
 
 
 def recent_train(study: TrainingSet) -> list[Segment]:

@@ -35,6 +35,10 @@ class AbstentionParameters:
     Attributes:
         threshold: The agent trades only if the t statistic of its mean net return per bar on the validation rows is
             above this; else it stays flat everywhere. Null is off.
+        evidence_share: Share of the validation rows, the latest, that is kept from the choice of weights and from
+            early stopping, and on which alone the t statistic is measured; 0 chooses and measures on all of them,
+            which makes it too high.
     """
 
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    evidence_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
