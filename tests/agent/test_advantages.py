@@ -63,6 +63,27 @@ def test_a_constant_reward_that_is_only_cut_has_its_perpetuity_as_fixed_point(mi
     torch.testing.assert_close(found, torch.zeros_like(found), rtol=0, atol=1e-12)
 
 
+def learnt_by(estimator: str, rewards: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """What values ``[S, 1]`` a critic with these learns next, on windows that are cut out of a life without end."""
+    alive, following = torch.ones_like(values), torch.cat([values[1:], values[:1]])
+    if estimator.startswith("GAE"):
+        mixing = float(estimator.split()[1])
+        return values + generalised_advantages(rewards, values, values[0], alive, 0.9, mixing)
+    if estimator.startswith("steps"):
+        return values + n_step_advantages(rewards, values, values[0], alive, 0.9, int(estimator.split()[1]))
+    stops = torch.rand(rewards.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    return sampled_returns(rewards, following, stops, alive, 0.9)
+
+
+@pytest.mark.parametrize("estimator", ["GAE 0", "GAE 0.9", "GAE 1", "steps 1", "steps 3", "steps 20", "distribution"])
+def test_a_critic_that_learns_from_a_constant_reward_learns_its_perpetuity_everywhere(estimator: str) -> None:
+    rewards = torch.full((6, 1), 0.7, dtype=DOUBLE)
+    values = torch.linspace(-5.0, 5.0, 6, dtype=DOUBLE)[:, None]
+    for _ in range(400):
+        values = learnt_by(estimator, rewards, values)
+    torch.testing.assert_close(values, rewards / (1 - 0.9), rtol=0, atol=1e-9)  # the last step of a window included
+
+
 def test_death_stops_the_bootstrap_and_all_that_follows() -> None:
     rewards = torch.ones(4, 1, dtype=DOUBLE)
     values = torch.zeros(4, 1, dtype=DOUBLE)

@@ -78,6 +78,20 @@ def test_every_ratio_is_one_in_the_first_minibatch_with_dropout_on(lively: Build
         assert report.policy_loss.item() == pytest.approx(-learned.advantages[:, index].mean().item(), abs=1e-9)
 
 
+@pytest.mark.parametrize("act", [sampled, all_action])
+def test_the_first_minibatch_has_no_divergence_where_actions_are_illegal(
+    lively: Build, market: Markets, act: Callable[[PolicyNetwork, Windows], Judge]
+) -> None:
+    network, whole = lively(dropout=0.5), market()
+    whole.tradable[12:16, 0] = False  # HOLD alone
+    whole = whole._replace(shortable=torch.tensor([True, False]))
+    windows = dropping(network, whole)
+    loss_of = act(network, windows)
+    for index in INDICES:
+        _, report = loss_of(windows, index)
+        assert report.kl.abs().item() < 1e-12
+
+
 def test_windows_are_cut_without_dropout_and_judged_without_it(lively: Build, market: Markets) -> None:
     whole = market()
     network, plain = lively(dropout=0.5), lively()

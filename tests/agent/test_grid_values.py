@@ -143,6 +143,22 @@ def test_a_priced_tail_charges_each_action_with_the_shortfall_that_it_leads_to(l
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0.0)
 
 
+@pytest.mark.parametrize("training", [TrainingParameters(gamma=GAMMA), DISTRIBUTION], ids=["mean", "distribution"])
+def test_a_constant_reward_is_worth_its_perpetuity_on_every_position_of_every_bar(
+    lively: Build, market: Markets, training: TrainingParameters
+) -> None:
+    windows, grid = setting(market)
+    grid, network = grid._replace(rewards=torch.full_like(grid.rewards, 0.7)), lively()
+    with torch.no_grad():
+        network.head.critic.weight.zero_()
+        network.head.critic.bias[1:].fill_(-60.0)  # all quantiles are the centre
+        for _ in range(100):  # the critic learns what it is shown
+            returns = evaluate_grid(network, windows, grid, training, walks(grid, 0)).returns
+            network.head.critic.bias[0] = returns.mean()
+    expected = torch.full_like(returns, 0.7 / (1 - GAMMA) / value_scale(GAMMA))
+    torch.testing.assert_close(returns, expected, rtol=0, atol=1e-9)
+
+
 def test_distributions_need_draws(lively: Build, market: Markets) -> None:
     windows, grid = setting(market)
     with pytest.raises(ValueError, match="`draws` must be given"):

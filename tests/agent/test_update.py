@@ -56,6 +56,22 @@ def test_the_baseline_moves_advantages_and_never_the_critics_targets(lively: Bui
     torch.testing.assert_close(less.advantages, raw.advantages - others)
 
 
+@pytest.mark.parametrize("changes", [{}, {"n_steps": 2}, {"critic_target": "distribution"}])
+def test_a_constant_reward_is_worth_its_perpetuity_to_the_end_of_every_window(
+    lively: Build, market: Markets, changes: dict[str, object]
+) -> None:
+    _, rollout = experience(lively(), market())
+    how = training(gamma=0.9, **changes)
+    stops = torch.rand(rollout.rewards.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    rollout = rollout._replace(rewards=torch.full_like(rollout.rewards, 0.7))
+    values = rollout.values
+    for _ in range(400):
+        after = torch.cat([values[1:], values[:1]])  # the state after a window is like its first
+        seen = rollout._replace(values=values, bootstrap=values[0], drawn=after)
+        values = targets(seen, how, stops).returns * value_scale(0.9)
+    torch.testing.assert_close(values, torch.full_like(values, 0.7 / (1 - 0.9)), rtol=0, atol=1e-6)
+
+
 def test_nothing_is_bootstrapped_from_the_state_after_a_death(lively: Build, market: Markets) -> None:
     _, rollout = experience(lively(), market())
     survived = rollout.survived.clone()
