@@ -18,11 +18,15 @@ from sentio_kedro.agent.stacked import Task, train_members_together
 from sentio_kedro.agent.trainee import Trainee
 from sentio_kedro.agent.trainer import train_member
 from sentio_kedro.config import (
+    CostParameters,
     DivergenceParameters,
     DrawdownParameters,
     FeatureColumn,
+    MaskParameters,
     NetworkParameters,
+    OrderParameters,
     ResamplingParameters,
+    RewardParameters,
     StoppingParameters,
     TailParameters,
     TradingParameters,
@@ -33,6 +37,7 @@ from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Fold, Segment
 
+pytestmark = pytest.mark.filterwarnings("error:There is a performance drop")  # no operation falls back to a loop
 CPU, DOUBLE = torch.device("cpu"), torch.float64
 COLUMNS = [FeatureColumn(name="r", indicator="log_return")]
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3, dropout=0.25)
@@ -46,6 +51,15 @@ EVERYTHING = replace(
     critic_target="distribution", least_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
     drawdown=DrawdownParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
+)  # fmt: skip
+REALISTIC = TradingParameters(
+    preset="realistic", costs=CostParameters(half_spread="estimated", impact=1.0, minimum_commission=1.0),
+    orders=OrderParameters(
+        latency_bars=1, lot_size=1.0, stop_loss=0.02, take_profit=0.03, participation=0.1, unfilled="carry"
+    ),
+    masks=MaskParameters(
+        minimum_holding_bars=2, trades_per_day=5, pattern_day_trader=True, daily_loss=0.01, kelly_fraction=0.5
+    ),
 )  # fmt: skip
 KEYS = [MemberKey(0, 0, 0), MemberKey(0, 1, 1), MemberKey(1, 0, 0)]  # another seed and member, another fold
 
@@ -89,8 +103,8 @@ def study(number: int) -> TrainingSet:
     stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(bars) * np.timedelta64(30, "m")
     paid = np.where(np.arange(bars) % 10 == 9, 0.05, 0.0)[:, None] * np.ones(2) if number else None
     aligned = AlignedBars(
-        stamps, ("A", "B"), opened, np.maximum(opened, close), np.minimum(opened, close), close, np.ones((bars, 2)),
-        dividend=paid,
+        stamps, ("A", "B"), opened, np.maximum(opened, close), np.minimum(opened, close), close,
+        volume=np.full((bars, 2), 1e5), dividend=paid,
     )  # fmt: skip
     count = 1 if number == 2 else 2
     volatility, even = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
@@ -103,17 +117,18 @@ def parameters(training: TrainingParameters, network: NetworkParameters = NETWOR
     return AgentParameters(network, training, TradingParameters(max_drawdown=0.5))
 
 
-def tasks(keys: list[MemberKey]) -> list[Task]:
-    return [Task(study(key.fold), key, study(key.fold).market().to(CPU, DOUBLE)) for key in keys]
+def tasks(how: AgentParameters, keys: list[MemberKey], device: torch.device = CPU) -> list[Task]:
+    studies = [replace(study(key.fold), trading=how.trading) for key in keys]
+    return [Task(one, key, one.market().to(device, DOUBLE)) for one, key in zip(studies, keys, strict=True)]
 
 
 def together(how: AgentParameters, keys: list[MemberKey] = KEYS, memory: Memory | None = None) -> list[Member]:
     memory = memory or Memory()
-    return train_members_together(tasks(keys), how, memory, memory)
+    return train_members_together(tasks(how, keys), how, memory, memory)
 
 
 def alone(how: AgentParameters, key: MemberKey, memory: Memory | None = None) -> Member:
-    memory, (task,) = memory or Memory(), tasks([key])
+    memory, (task,) = memory or Memory(), tasks(how, [key])
     return train_member(task.study, key, how, task.market, memory, memory)
 
 
@@ -137,6 +152,41 @@ def test_stacked_equals_alone(training: TrainingParameters, updates: int, advant
     how = parameters(replace(training, advantages=advantages, total_steps=steps))
     for key, member in zip(KEYS[1:], together(how, KEYS[1:]), strict=True):
         assert member.done == count_updates(how) == updates
+        assert_same(member, alone(how, key))
+
+
+OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], TradingParameters | None]] = {
+    "standard": ({"variant": "standard"}, {"variant": "standard"}, None),
+    "sampled extras": (
+        {"positions": "learned", "asset_identity": True, "layers": 2},
+        {"advantages": "sampled", "n_steps": 2, "ratio": "joint", "credit": "joint",
+         "reward": RewardParameters(shape="differential_sharpe")},
+        None,
+    ),
+    "all-action extras": (
+        {"encoder": "mlp", "regime_experts": False},
+        {"ratio": "joint", "reward": RewardParameters(shape="downside"), "path_baseline": False},
+        None,
+    ),
+    "replay": ({}, {"resampling": ResamplingParameters(block_bars=0, mirrored=True, noise=0.3)}, None),
+    "realistic": ({}, {"advantages": "sampled"}, REALISTIC),
+    "realistic grid": ({}, {}, REALISTIC),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_can_be_stacked(name: str) -> None:
+    network, training, trading = OPTIONS[name]
+    sizes = {"width": 4, "heads": 1, "window": 4, "convolution": 2, "hidden": 4}
+    basis = {field: getattr(PLAIN, field) for field in ("windows", "replicas", "episode_bars", "minibatches", "device")}
+    steps = PLAIN.total_steps // 20
+    how = AgentParameters(
+        NetworkParameters(**(sizes | network)),
+        TrainingParameters(**(basis | {"members": 2, "total_steps": 2 * steps, "validations": 1} | training)),
+        TradingParameters() if trading is None else trading,
+    )
+    keys = [KEYS[0], KEYS[-1]]
+    for key, member in zip(keys, together(how, keys), strict=True):
         assert_same(member, alone(how, key))
 
 
@@ -219,8 +269,7 @@ def test_a_loss_that_is_not_finite_names_its_member() -> None:
 @pytest.mark.parametrize("advantages", ["all_action", "sampled"])
 def test_stacked_equals_alone_on_a_gpu(advantages: str) -> None:
     how = parameters(replace(EVERYTHING, advantages=advantages, device="cuda"))
-    device = torch.device("cuda")
-    placed = [task._replace(market=task.market.to(device, DOUBLE)) for task in tasks(KEYS)]
+    placed = tasks(how, KEYS, torch.device("cuda"))
     for task, member in zip(placed, train_members_together(placed, how, Memory(), Memory()), strict=True):
         other = train_member(task.study, task.key, how, task.market, Memory(), Memory())
         assert_same(member, other)
