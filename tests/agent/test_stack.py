@@ -11,7 +11,7 @@ from sentio_kedro.agent.member import Member
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.stack import Stack, State, adam_step
 from sentio_kedro.agent.tail import TailMonitor
-from sentio_kedro.config import TailParameters
+from sentio_kedro.config import DrawdownParameters, TailParameters
 
 DOUBLE = torch.float64
 Build = Callable[..., PolicyNetwork]
@@ -26,7 +26,9 @@ def make_member(network: PolicyNetwork, steps: int) -> Member:
             weight.grad = torch.randn(weight.shape, generator=draws, dtype=DOUBLE)
         optimiser.step()
     zero = torch.zeros((), dtype=DOUBLE)
-    return Member(network, optimiser, zero, TailMonitor(TailParameters(), zero))
+    return Member(
+        network, optimiser, zero, *(TailMonitor(limit, zero) for limit in (TailParameters(), DrawdownParameters()))
+    )
 
 
 def weights_of(member: Member) -> dict[str, Tensor]:
