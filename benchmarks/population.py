@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=7, help="timed updates per figure")
     parser.add_argument("--threads", type=int, default=None, help="torch threads of what is not in threads of its own")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="compile steps and losses; a stack compiles its losses")
     parser.add_argument("--width", type=int, default=16, help="width of the network")
     arguments = parser.parse_args()
     if arguments.threads:
@@ -158,7 +159,12 @@ def main() -> None:
     device, result = torch.device(arguments.device), dict[str, Any]()
     network = NetworkParameters(width=arguments.width)
     for advantages in ("all_action", "sampled"):
-        training = TrainingParameters(advantages=advantages, members=1, device=arguments.device)
+        training = TrainingParameters(
+            advantages=advantages,
+            members=1,
+            device=arguments.device,
+            compile="always" if arguments.compile else "never",
+        )
         parameters = AgentParameters(network, training, TradingParameters())
         result[advantages] = {
             str(count): measure(count, arguments.updates, device, parameters) for count in arguments.members

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -262,6 +262,34 @@ def test_what_began_stacked_continues_alone() -> None:
 def test_a_loss_that_is_not_finite_names_its_member() -> None:
     with pytest.raises(FloatingPointError, match=r"fold_0-seed_0-member_0: .* not finite.*training.learning_rate"):
         together(parameters(replace(PLAIN, learning_rate=1e200)))
+
+
+def test_compiled_losses_of_a_stack_equal_eager_ones_while_rates_and_coefficients_change(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    traced = partial(torch.compile, backend="aot_eager")  # all of compilation but the code for the machine, in seconds
+    monkeypatch.setattr(torch, "compile", traced)
+    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 5, least_entropy=0.0))
+    compiled = replace(eager, training=replace(eager.training, compile="always"))
+    for member, other in zip(together(compiled, KEYS[1:]), together(eager, KEYS[1:]), strict=True):
+        assert_same(member, other)
+    assert "could not be compiled" not in caplog.text
+
+
+def test_where_nothing_compiles_a_stack_is_eager_to_the_bit_and_the_log_says_why(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no compiler found")
+
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 10))
+    compiled = replace(eager, training=replace(eager.training, compile="always"))
+    for member, other in zip(together(compiled, KEYS[1:]), together(eager, KEYS[1:]), strict=True):
+        assert_same(member, other, 0.0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "The loss could not be compiled and runs eagerly: no compiler found"
+    ]
 
 
 @pytest.mark.gpu

@@ -43,7 +43,7 @@ EAGER = HotFunctions(advance, minibatch_loss, grid_loss)
 
 
 class CompiledLoss(Compiled[Any, tuple[Tensor, UpdateReport]]):
-    """A compiled loss of a network, its first argument. On a GPU it is captured in CUDA graphs if asked."""
+    """A compiled loss of its first argument: a network, or the weights of many. On a GPU it is captured if asked."""
 
     def __init__(self, eager: Loss, *, graphs: bool) -> None:
         """Wrap a loss; ``graphs`` captures it, forward and backward, in CUDA graphs."""
@@ -53,8 +53,9 @@ class CompiledLoss(Compiled[Any, tuple[Tensor, UpdateReport]]):
     def attempt(self, *arguments: Any, **named: Any) -> tuple[Tensor, UpdateReport]:
         """Call the compiled loss; its first gradient is tried as well, which is compiled apart from the loss."""
         if torch.is_grad_enabled() and not self._proved:
-            weights = [weight for weight in arguments[0].parameters() if weight.requires_grad]
-            torch.autograd.grad(super().attempt(*arguments, **named)[0], weights, allow_unused=True)
+            first = arguments[0]
+            weights = [x for x in ([first] if isinstance(first, Tensor) else first.parameters()) if x.requires_grad]
+            torch.autograd.grad(super().attempt(*arguments, **named)[0].sum(), weights, allow_unused=True)
             self._proved = True
         if not self.graphs:
             return super().attempt(*arguments, **named)
@@ -72,13 +73,24 @@ def compiled_functions(*, graphs: bool) -> HotFunctions:
 
 
 def hot_functions(training: TrainingParameters, device: torch.device) -> HotFunctions:
-    """Choose by ``training.compile`` between eager and compiled functions.
+    """Choose by ``training.compile`` between eager and compiled functions."""
+    return compiled_functions(graphs=_captures(training, device)) if _pays(training, device) else EAGER
+
+
+def stacked_loss(eager: Loss, training: TrainingParameters, device: torch.device) -> Loss:
+    """Choose likewise for ``eager``, the loss of the weights ``[M, N]`` of a stack; each stack compiles its own."""
+    return CompiledLoss(eager, graphs=_captures(training, device)) if _pays(training, device) else eager
+
+
+def _pays(training: TrainingParameters, device: torch.device) -> bool:
+    least = {"never": math.inf, "auto": 0 if device.type == "cuda" else PAYS_FROM, "always": 0}[training.compile]
+    return training.total_steps >= least
+
+
+def _captures(training: TrainingParameters, device: torch.device) -> bool:
+    """Whether compiled losses are captured in CUDA graphs.
 
     A minibatch in parts adds up gradients in place, which the memory of a CUDA graph does not outlive: with
     ``training.accumulation`` above 1 nothing is captured.
     """
-    on_gpu = device.type == "cuda"
-    least = {"never": math.inf, "auto": 0 if on_gpu else PAYS_FROM, "always": 0}[training.compile]
-    if training.total_steps < least:
-        return EAGER
-    return compiled_functions(graphs=on_gpu and training.accumulation == 1)
+    return device.type == "cuda" and training.accumulation == 1

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.batching import member_of, stack_members
+from sentio_kedro.agent.compiled import Loss, stacked_loss
 from sentio_kedro.agent.learners import Learner, make_learner
 from sentio_kedro.agent.losses import adapted_coefficient
 from sentio_kedro.agent.member import (
@@ -103,9 +104,10 @@ def _train_alike(
     running = list(trainees)
     while running:
         stack, over = Stack([trainee.member for trainee in running]), [False] * len(running)
+        loss = _loss_of_stack(stack, parameters)
         while not any(over):
             began = time.perf_counter()
-            rows = _update_stack(stack, running, paths, parameters)
+            rows = _update_stack(stack, loss, running, paths, parameters)
             seconds = (time.perf_counter() - began) / len(running)
             counted = [
                 count_update(member, row, seconds, parameters) for member, row in zip(stack.members, rows, strict=True)
@@ -121,8 +123,18 @@ def _train_alike(
         running = [trainee for trainee, ended in zip(running, over, strict=True) if not ended]
 
 
+def _loss_of_stack(stack: Stack, parameters: AgentParameters) -> Loss:
+    """Losses ``[M]`` of the weights ``[M, N]`` of a stack, compiled where that is asked for."""
+    learner = make_learner(parameters)
+
+    def eager(weights: Tensor, *arguments: Any) -> tuple[Tensor, UpdateReport]:
+        return stack.call(learner.loss, weights, *arguments)
+
+    return stacked_loss(eager, parameters.training, stack.state.weights.device)
+
+
 def _update_stack(
-    stack: Stack, trainees: Sequence[Trainee], paths: PathQueue, parameters: AgentParameters
+    stack: Stack, loss: Loss, trainees: Sequence[Trainee], paths: PathQueue, parameters: AgentParameters
 ) -> list[dict[str, float]]:
     """Make one update of all members, each with its own index, and say what it did to each."""
     training, learner, weights = parameters.training, make_learner(parameters), stack.state.weights
@@ -139,7 +151,7 @@ def _update_stack(
     phases.end("advantages")
 
     def loss_of(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return stack.call(learner.loss, weights, windows, experience, appraisal.learned, index, coefficients)
+        return loss(weights, windows, experience, appraisal.learned, index, coefficients)
 
     report = update_together(
         stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training, appraisal.living
