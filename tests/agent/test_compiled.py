@@ -15,6 +15,7 @@ from sentio_kedro.agent.learners import SamplingLearner, make_learner
 from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import cut_windows
+from sentio_kedro.agent.tail import Prices
 from sentio_kedro.agent.update import Coefficients, minibatch_loss
 from sentio_kedro.config import DivergenceParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -44,7 +45,7 @@ def learn(
         weights = Coefficients(kind.new_tensor(0.01 * (1 + at % 5)), kind.new_tensor(0.1 * (1 + at % 3)))
         draws = learner.draw(windows, generator)
         seen = learner.gather(network, windows, draws)
-        known = learner.appraise(network, windows, seen, draws, None).learned
+        known = learner.appraise(network, windows, seen, draws, Prices()).learned
         for part in torch.randperm(4, generator=generator, device=device).chunk(2):
             optimiser.zero_grad()
             learner.loss(network, windows, seen, known, part, weights)[0].backward()  # type: ignore[no-untyped-call]
