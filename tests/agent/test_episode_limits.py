@@ -143,7 +143,7 @@ LIMITS = {  # about three quarters of what comes without a limit
 def test_a_limit_that_binds_is_met_within_a_tenth_at_a_price(advantages: str, name: str) -> None:
     limit = LIMITS[advantages, name]
     bandit = Bandit(risky, parameters_of(advantages, **{name: {"limit": limit, "step": 0.1}}))
-    rows = bandit.train(160)[-80:]
+    rows = bandit.train(120)[-60:]
     found = mean(rows, "episode_drawdown") if name == "drawdown" else -mean(rows, "episode_tail")
     assert found == pytest.approx(limit, rel=0.1)
     assert mean(rows, f"{name}_price") > 0.1  # without one it would not be met
@@ -151,8 +151,7 @@ def test_a_limit_that_binds_is_met_within_a_tenth_at_a_price(advantages: str, na
 
 def last_rows(advantages: str, **limits: Any) -> list[dict[str, float]]:
     """The end of a training on two assets that earn the same."""
-    changes = {"windows": 32, "episode_bars": 16, "entropy": 0.3} | limits
-    return Bandit(crashing, parameters_of(advantages, **changes)).train(100)[-40:]
+    return Bandit(crashing, parameters_of(advantages, entropy=0.3, **limits)).train(80)[-40:]
 
 
 @cache
