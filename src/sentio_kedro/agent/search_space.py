@@ -29,6 +29,7 @@ NOT_SEARCHED = {
     "training.variant": "it only says where other keys start, and they are all given",
     "network.variant": "it only says where other keys start, and they are all given",
     "training.abstention.threshold": "candidates are scored before the gate",
+    "training.abstention.evidence_share": "every candidate must be chosen on the same rows",
 }
 """Parameters that a search must leave alone, and why."""
 
