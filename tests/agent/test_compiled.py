@@ -14,6 +14,7 @@ from sentio_kedro.agent.compiled import EAGER, PAYS_FROM, CompiledLoss, compiled
 from sentio_kedro.agent.learners import SamplingLearner, make_learner
 from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.population import count_workers
 from sentio_kedro.agent.rollout import cut_windows
 from sentio_kedro.agent.tail import Prices
 from sentio_kedro.agent.update import Coefficients, minibatch_loss
@@ -156,3 +157,10 @@ def test_compilation_is_off_until_asked_for_and_auto_asks_whether_it_pays() -> N
     assert hot_functions(TrainingParameters(**long), cuda) is EAGER  # type: ignore[arg-type]
     parts = replace(TrainingParameters(compile="always"), accumulation=2)
     assert hot_functions(parts, cuda) is compiled_functions(graphs=False)
+
+
+def test_compiled_functions_train_one_agent_at_a_time() -> None:
+    wanted = TrainingParameters(device="cpu", workers=4)
+    assert count_workers(wanted, 4) == 4
+    assert count_workers(replace(wanted, compile="always"), 4) == 1
+    assert count_workers(replace(wanted, compile="auto"), 4) == 4

@@ -14,6 +14,7 @@ import torch
 
 from sentio_kedro.agent.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.compiled import EAGER, hot_functions
 from sentio_kedro.agent.member import AgentParameters, Curve, Member, MemberKey, network_shape
 from sentio_kedro.agent.memory import keep_freed_memory
 from sentio_kedro.agent.networks import load_network, receptive_field
@@ -241,10 +242,17 @@ def _train_together(
 
 
 def count_workers(training: TrainingParameters, agents: int) -> int:
-    """Agents to train at once: one on a GPU, else as many as there are cores for their threads."""
+    """Agents to train at once: one on a GPU, else as many as there are cores for their threads.
+
+    Compiled functions train one agent on all threads: torch checks whether what it compiled fits in a way that two
+    threads disturb, which makes it compile again and at last give up.
+    """
+    device = choose_device(training.device)
+    if hot_functions(training, device) is not EAGER:
+        return 1
     if training.workers is not None:
         return min(training.workers, agents)
-    if choose_device(training.device).type == "cuda":
+    if device.type == "cuda":
         return 1
     return max(1, min(len(os.sched_getaffinity(0)) // (training.threads or 1), agents))
 
