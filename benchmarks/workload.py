@@ -5,10 +5,11 @@ heads, levels 0 and 1 (with HOLD: 3 actions), 32 quantiles; 16 windows x R repli
 minibatches.
 
 The learner ``enhanced`` has every term of the objective: quantiles learn the distribution of lambda-returns, the other
-replicas of a path are the baseline, a divergence penalty whose coefficient adapts, a trust region, a limit on the tail
-of episodes, and an entropy bonus. It trades with the preset ``realistic``: commission, half spread, impact, borrow,
-financing and funding; participation, margin, joint limits and the layers of the mask, over three regimes. The learner
-``plain`` is sampled proximal policy optimisation with a path baseline and proportional costs.
+replicas of a path are the baseline, a divergence penalty whose coefficient adapts, a trust region, limits on the tail
+of episodes and on their drawdowns, and an entropy bonus. It trades with the preset ``realistic``: commission, half
+spread, impact, borrow, financing and funding; participation, margin, joint limits and the layers of the mask, over
+three regimes. The learner ``plain`` is sampled proximal policy optimisation with a path baseline and proportional
+costs.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from sentio_kedro.agent.member import AgentParameters, Member
 from sentio_kedro.agent.networks import NetworkShape, build_network, receptive_field
 from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows, cut_windows
-from sentio_kedro.agent.tail import TailMonitor
+from sentio_kedro.agent.tail import TailMonitor, observe_episodes
 from sentio_kedro.agent.trainer import learn
 from sentio_kedro.agent.update import Coefficients
 from sentio_kedro.config import (
     DivergenceParameters,
+    DrawdownParameters,
     NetworkParameters,
     TailParameters,
     TradingParameters,
@@ -111,6 +113,7 @@ def standard_workload(learner: str = "enhanced", replicas: int = 16, compiled: b
         critic_target="distribution",
         divergence=DivergenceParameters(coefficient=0.5, max_kl=1.0),  # never reached: all optimiser steps are taken
         tail=TailParameters(limit=0.01) if replicas > 1 else TailParameters(),
+        drawdown=DrawdownParameters(limit=0.02) if replicas > 1 else DrawdownParameters(),
     )
     return Workload(AgentParameters(NETWORK, training, REALISTIC_TRADING), random_market())
 
@@ -137,7 +140,8 @@ class LearningRun:
         )
         like = next(network.parameters()).detach()
         penalty = like.new_tensor(training.divergence.coefficient)
-        self.member = Member(network, optimiser, penalty, TailMonitor(training.tail, like))
+        tail, drawdown = TailMonitor(training.tail, like), TailMonitor(training.drawdown, like)
+        self.member = Member(network, optimiser, penalty, tail, drawdown)
         self.generator = torch.Generator(device).manual_seed(1)
 
     def windows(self) -> Windows:
@@ -157,7 +161,7 @@ class LearningRun:
         learned = learn(member, windows, self.parameters, coefficients, self.generator, phases)
         member.penalty = adapted_coefficient(member.penalty, learned.report.kl, training.divergence)
         if learned.outcomes is not None:
-            member.tail.observe(learned.outcomes)
+            observe_episodes(member.tail, member.drawdown, learned.outcomes)
         if not bool(torch.isfinite(learned.report.policy_loss)):
             raise FloatingPointError("The loss is not finite: the workload does not measure a learner.")
         return phases.row()
