@@ -4,7 +4,8 @@
 (`training.compile: always`). Beside it stand the same `eager`, the learner `plain` (sampled proximal policy
 optimisation at proportional costs, compiled and eager), and 1 and 64 replicas. `workload.py` says what these are. A
 step is one account and one decision; the median of several updates counts. Steps per second of processor time tell what
-one core does on a machine that is busy with other things. Compilation comes before and is told apart.
+one core does on a machine that is busy with other things; there, OMP_WAIT_POLICY=passive keeps torch's threads from
+spinning while they wait for each other. Compilation comes before and is told apart.
 
     python benchmarks/throughput.py                        # this project
     python benchmarks/throughput.py --peer                 # and sb3-contrib's MaskablePPO (extra `bench`)

@@ -68,7 +68,7 @@ class TrainingParameters:
             graphs. ``always`` takes a minute or two on a CPU at the first update, much less while torch keeps what it
             compiled; ``auto`` does so on a GPU, and on a CPU where ``total_steps`` is at least 20 million. Results
             equal those of ``never`` up to rounding, not to the bit. What does not compile runs eagerly with a warning.
-            Members that train stacked are not compiled; compiled agents train one after the other.
+            Agents that train alone do so one after the other where compiled.
         population: How the members of all folds and seeds train. ``stacked`` lets them train side by side as one
             batched model, ``alone`` lets each agent's members train one after the other; ``auto`` stacks on a GPU,
             unless ``network.checkpoint_layers`` is on. Results are equal up to rounding.
