@@ -61,11 +61,12 @@ PARTS = {
         "each asset credited with the profit of all, advantages sampled",
         on=("training.credit=joint",), within=SAMPLED, assets=True,
     ),
+    "continuation": Part("later decisions valued as traded against as explored", ("training.continuation=1",)),
     "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
     "least_entropy": Part(
         "entropy bonus that falls to a tenth", on=("training.entropy=0.3", "training.least_entropy=0.03")
     ),
-    "short_horizon": Part("gamma 0.95 against 0.99", ("training.gamma=0.99",)),
+    "short_horizon": Part("gamma 0.9 against 0.99", ("training.gamma=0.99",)),
     "divergence": Part("penalty on divergence, coefficient 1", on=("training.divergence.coefficient=1.0",)),
     "trust_region": Part(
         "steps beyond a divergence of 0.03 halved, at most three times, or undone",
@@ -84,6 +85,7 @@ PARTS = {
         on=("network.quantiles=51", "training.critic_target=distribution"),
     ),
     # encoder and head
+    "screening": Part("columns that a sparse regression keeps against all", ("training.screening=none",)),
     "transformer": Part("transformer against the current bar alone", ("network.encoder=mlp",)),
     "convolution": Part("four taps against one", ("network.convolution=1",), TRANSFORMER),
     "attention": Part("a window of 16 bars against 2", ("network.window=2",), TRANSFORMER),
@@ -101,14 +103,18 @@ PARTS = {
     ),
     "mirrored": Part("whole paths mirrored at random", on=("training.resampling.mirrored=true",)),
     "noise": Part("noise of a tenth of the volatility on returns", on=("training.resampling.noise=0.1",)),
-    "members": Part("two networks that vote against one", ("training.members=1",)),
-    "four_members": Part("four networks that vote", on=("training.members=4",)),
+    "detrended": Part("paths without the train rows' mean return", on=("training.resampling.detrended=true",)),
+    "members": Part("four networks that vote against one", ("training.members=1",)),
+    "two_members": Part("two networks that vote", on=("training.members=2",)),
     "eight_members": Part("eight networks that vote", on=("training.members=8",)),
     # weights
     "dropout": Part("consistent dropout of 0.1", on=("network.dropout=0.1",)),
     "weight_decay": Part("decoupled weight decay of 0.01", on=("training.weight_decay=0.01",)),
     "averaging": Part("moving average of weights, decay 0.9", on=("training.averaging=0.9",)),
-    "validation": Part("best of five checkpoints against the last", ("training.validations=1",)),
+    "validation": Part("five validations against the last weights", ("training.validations=1",)),
+    "selection_margin": Part(
+        "latest weights unless clearly worse against the best score", ("training.selection_margin=0",)
+    ),
     "abstention": Part("flat unless the validation rows' t exceeds 1", on=("training.abstention.threshold=1",)),
 }  # fmt: skip
 

@@ -174,8 +174,8 @@ class TestOnePipelineAlone:
     def test_backtest_after_another_parameter_names_the_pipeline_to_rerun(self, copied):
         before = modified(copied, "")
         with pytest.raises(StaleArtifactsError, match=r"kedro run --pipeline training --env smoke") as refused:
-            copied.run("backtest", params={"training": {"gamma": 0.9}})
-        assert "`training.gamma` was 0.95, is now 0.9" in str(refused.value)
+            copied.run("backtest", params={"training": {"gamma": 0.8}})
+        assert "`training.gamma` was 0.9, is now 0.8" in str(refused.value)
         assert modified(copied, "") == before
 
     def test_signals_have_a_row_per_symbol(self, copied):

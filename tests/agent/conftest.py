@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from tests.agent.awake import awaken
 
 from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network
 from sentio_kedro.config import NetworkParameters
@@ -35,10 +36,11 @@ def random_market(bars: int = 40, assets: int = 2, features: int = 3, regimes: i
 def lively_network(
     assets: int = 2, features: int = 3, regimes: int = 2, actions: int = 4, seed: int = 0, **sizes: int
 ) -> PolicyNetwork:
-    """A float64 network whose policy and critic are far from their nearly constant start."""
+    """A float64 network whose layers, policy and critic are far from their nearly constant start."""
     parameters = NetworkParameters(**{**vars(SIZES), **sizes}) if sizes else SIZES
     shape = NetworkShape(features, assets, regimes, actions)
     network = build_network(parameters, shape, torch.Generator().manual_seed(seed)).to(DOUBLE)
+    awaken(network, seed)
     with torch.no_grad():
         network.head.policy.weight.mul_(300.0)
         network.head.critic.weight.mul_(10.0)

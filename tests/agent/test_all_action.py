@@ -1,6 +1,7 @@
 """All-action advantages: the grid stands where it says, and its values are those of a plain recursion."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,9 +123,12 @@ def test_rewards_equal_executing_one_action_at_a_time(market: Markets) -> None:
 
 @torch.no_grad()
 def slow_values(
-    network: PolicyNetwork, windows: Windows, grid: PositionGrid, learned: GridTargets, trading: TradingParameters
+    network: PolicyNetwork, windows: Windows, grid: PositionGrid, learned: GridTargets, continuation: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Go back along one window and one asset at a time, in plain numbers, by level instead of by replica."""
+    """Go back along one window and one asset at a time, in plain numbers, by level instead of by replica.
+
+    Values follow the policy's probabilities raised to ``continuation``; advantages are over the policy's own mean.
+    """
     steps, windows_, replicas, assets, actions = grid.rewards.shape
     embedding = network.encoder(windows.features, steps + 1)[:, -1]
     values, advantages = torch.zeros(grid.rewards.shape[:-1]), torch.zeros(grid.rewards.shape)
@@ -148,31 +152,37 @@ def slow_values(
                     for action in range(actions):
                         following = action - 1 if action != HOLD and fills else level
                         quality.append(grid.rewards[place][action].item() + GAMMA * worth[following])
-                    before[level] = sum(p * q for p, q in zip(chances, quality, strict=True))
+                    powers = [(p / max(chances)) ** continuation for p in chances]
+                    before[level] = sum(p * q for p, q in zip(powers, quality, strict=True)) / sum(powers)
                     values[place] = before[level]
-                    advantages[place] = torch.tensor(quality) - before[level]
+                    mean = sum(p * q for p, q in zip(chances, quality, strict=True))
+                    advantages[place] = torch.tensor(quality) - mean
                 worth = before
     return values, advantages
 
 
+@pytest.mark.parametrize("continuation", [1.0, 3.0, 20.0])
 @pytest.mark.parametrize("unfilled", [False, True])
-def test_values_equal_a_slow_backward_recursion(lively: Build, market: Markets, unfilled: bool) -> None:
+def test_values_equal_a_slow_backward_recursion(
+    lively: Build, market: Markets, unfilled: bool, continuation: float
+) -> None:
     network = lively(actions=5)
     windows = windows_of(closed_market(market) if unfilled else market())
     grid = grid_of(windows)
     assert grid.filled.all() != unfilled
-    learned = evaluate_grid(network, windows, grid, DISCOUNTED)
-    values, advantages = slow_values(network, windows, grid, learned, TRADING)
+    learned = evaluate_grid(network, windows, grid, replace(DISCOUNTED, continuation=continuation))
+    values, advantages = slow_values(network, windows, grid, learned, continuation)
     torch.testing.assert_close(learned.returns.float() * value_scale(GAMMA), values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(learned.advantages.float(), advantages, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("continuation", [1.0, 20.0, 1e6])
 def test_advantages_have_mean_zero_under_the_policy_and_illegal_actions_no_weight(
-    lively: Build, market: Markets
+    lively: Build, market: Markets, continuation: float
 ) -> None:
     windows = windows_of(closed_market(market))
     grid = grid_of(windows)
-    learned = evaluate_grid(lively(actions=5), windows, grid, DISCOUNTED)
+    learned = evaluate_grid(lively(actions=5), windows, grid, replace(DISCOUNTED, continuation=continuation))
     chances = learned.log_probabilities.exp()
     assert (chances[~grid.legal] == 0.0).all()
     assert not grid.legal.all()

@@ -1,5 +1,6 @@
 """Averaged weights: exact sums, nothing shared with the network, nothing left of the start."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -31,6 +32,12 @@ def test_updates_count_by_powers_of_the_decay(path: list[float], decay: float) -
     expected = sum(count * value for count, value in zip(counts, path, strict=True)) / sum(counts)
     found = average_of([weights_of(value) for value in path], decay)["layer.weight"]
     assert found.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_the_infinite_scale_of_an_unheard_column_stays_infinite() -> None:
+    path = [weights_of(math.inf, value) for value in (7.0, 0.0, 14.0)]
+    found = average_of(path, 0.5)["layer.weight"]
+    assert found.tolist() == pytest.approx([math.inf, (0.25 * 7.0 + 14.0) / 1.75])
 
 
 def test_three_updates_are_averaged_exactly() -> None:

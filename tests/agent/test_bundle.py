@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec, code_hash, refuse_seen_bars, same_symbols
 from sentio_kedro.agent.networks import NetworkShape, build_network
@@ -24,7 +25,7 @@ def make_bundle(members: int = 2) -> AgentBundle:
         regimes=REGIMES, train_sharpe=1.5, validation_sharpe=float("nan"), hashes={"bars": "x"},
     )  # fmt: skip
     shape = NetworkShape(features=1, assets=2, regimes=1, actions=4)
-    networks = [build_network(SMALL, shape, torch.Generator().manual_seed(index)) for index in range(members)]
+    networks = [awaken(build_network(SMALL, shape, torch.Generator().manual_seed(i))) for i in range(members)]
     return AgentBundle(spec, tuple(network.state_dict() for network in networks))
 
 

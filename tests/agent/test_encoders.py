@@ -160,7 +160,7 @@ def test_an_encoder_holds_the_weights_of_its_parts_and_no_others(
     lively: Build, parts: dict[str, object], assets: int, taps: bool, layer: dict[str, tuple[int, ...]]
 ) -> None:
     expected = ALWAYS | {f"layers.{index}.{name}": shape for index in range(2) for name, shape in layer.items()}
-    expected |= {"taps": (3, 8)} if taps else {}
+    expected |= {"taps": (3, 8), "heard": (3, 1)} if taps else {"heard": (1, 1)}
     found = {name: tuple(value.shape) for name, value in lively(assets=assets, **parts).encoder.state_dict().items()}
     biases = found.keys() - expected.keys()
     assert {name: shape for name, shape in found.items() if name not in biases} == expected

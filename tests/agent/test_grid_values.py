@@ -22,6 +22,7 @@ TRADING = TradingParameters(levels=[-1.0, 0.0, 1.0], gross_limit=1.0, net_limit=
 GAMMA = 0.9
 DISTRIBUTION = TrainingParameters(gamma=GAMMA, critic_target="distribution")
 LIMITED = TrainingParameters(gamma=GAMMA, tail=TailParameters(limit=0.01, alpha=0.1))
+every_continuation = pytest.mark.parametrize("continuation", [1.0, 3.0])
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
 
@@ -54,11 +55,13 @@ def test_a_replica_moves_to_the_one_that_holds_the_level_or_stays(market: Market
     assert torch.equal(held.gather(1, place), torch.arange(3)[None, :, None].expand(3, 3, 2))
 
 
-def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets) -> None:
+@every_continuation
+def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets, continuation: float) -> None:
     windows, grid = setting(market)
-    learned = evaluate_grid(lively(), windows, grid, DISTRIBUTION, walks(grid, 5))
-    same = torch.Generator().manual_seed(5)
-    action = sample_actions(learned.log_probabilities, gumbel_noise(grid.rewards.shape, same, grid.rewards))
+    learned = evaluate_grid(lively(), windows, grid, replace(DISTRIBUTION, continuation=continuation), walks(grid, 5))
+    noise = gumbel_noise(grid.rewards.shape, torch.Generator().manual_seed(5), grid.rewards)
+    followed = learned.log_probabilities.exp().pow(continuation).log().clamp_min(-1e9)  # raised, but for their sum
+    action = sample_actions(followed, noise)
     after = grid.after(action)
     for place in torch.cartesian_prod(*(torch.arange(size) for size in learned.returns.shape)).tolist():
         step, window, _, asset = here = tuple(place)
@@ -67,6 +70,30 @@ def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets) -
             following = learned.returns[step + 1, window, after[here], asset].item()
             expected = reward + GAMMA * following * value_scale(GAMMA)
             assert learned.returns[here].item() * value_scale(GAMMA) == pytest.approx(expected, abs=1e-5)
+
+
+@torch.no_grad()
+def test_a_large_continuation_is_worth_what_the_likeliest_actions_earn(lively: Build, market: Markets) -> None:
+    """Walk forward from every position, one account and one asset at a time, always by the likeliest action."""
+    windows, grid = setting(market)
+    network, training = lively(), TrainingParameters(gamma=GAMMA, continuation=1e6)
+    learned = evaluate_grid(network, windows, grid, training)
+    end = network.encoder(windows.features, 5)[:, -1]  # [W, A, D]
+    likeliest = learned.log_probabilities.argmax(-1)
+    after = grid.after(likeliest)
+    assert likeliest.unique().numel() > 2
+    for begun, window, replica, asset in torch.cartesian_prod(*map(torch.arange, learned.returns.shape)).tolist():
+        at, earned = replica, 0.0
+        for step in range(begun, 4):
+            here = (step, window, at, asset)
+            earned += GAMMA ** (step - begun) * grid.rewards[here][likeliest[here]].item()
+            at = int(after[here])
+        projected = network.head.project(end[window], windows.posterior[-1, window, 0])
+        behind = network.head.value(network.head.hidden(projected, grid.account[-1, window, at]))[asset].item()
+        found = learned.returns[begun, window, replica, asset].item() * value_scale(GAMMA)
+        assert found == pytest.approx(earned + GAMMA ** (4 - begun) * behind * value_scale(GAMMA), abs=1e-9)
+    plain = evaluate_grid(network, windows, grid, replace(training, continuation=1.0))
+    assert (learned.returns - plain.returns).abs().mean() > 0.05
 
 
 def test_outcomes_are_those_of_the_likeliest_actions_within_the_joint_limits(lively: Build, market: Markets) -> None:
@@ -104,12 +131,13 @@ def test_the_likeliest_action_leads_to_the_outcome_of_the_walk(lively: Build, ma
     )  # but for sums in place of logarithms
 
 
-def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Markets) -> None:
+@every_continuation
+def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Markets, continuation: float) -> None:
     windows, grid = setting(market)
-    network = lively()
-    exact = evaluate_grid(network, windows, grid, TrainingParameters(gamma=GAMMA))
+    network, drawing = lively(), replace(DISTRIBUTION, continuation=continuation)
+    exact = evaluate_grid(network, windows, grid, TrainingParameters(gamma=GAMMA, continuation=continuation))
     draws = torch.stack(
-        [evaluate_grid(network, windows, grid, DISTRIBUTION, walks(grid, seed)).returns for seed in range(400)]
+        [evaluate_grid(network, windows, grid, drawing, walks(grid, seed)).returns for seed in range(400)]
     )
     error = draws.std(0) / 400**0.5
     assert ((draws.mean(0) - exact.returns).abs() <= 4.5 * error + 1e-6).all()

@@ -153,6 +153,7 @@ def test_the_gate_closes_on_evidence_that_does_not_exceed_the_threshold_and_chan
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     evidence = trained(None)[0].spec.evidence
+    caplog.clear()  # if nothing was trained before, that agent's evidence was told here
     with caplog.at_level(logging.INFO, logger="sentio_kedro.agent.population"):
         opened, closed = trained(evidence - 0.01), trained(evidence + 0.01)
     assert [agent.spec.abstains for agent, _ in (opened, closed)] == [False, True]

@@ -98,7 +98,7 @@ def run_fixture() -> Callable[..., tuple[list[Trial], Judge]]:
 def test_the_base_comes_first_and_later_trials_are_better(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
     trials, _ = run(parameters=replace(SEARCH, trials=40, pruning=False))
     assert [trial.number for trial in trials] == list(range(40))
-    assert trials[0].values == {"training.gamma": 0.95, "training.entropy": 0.3, "network.width": 16}
+    assert trials[0].values == {"training.gamma": 0.9, "training.entropy": 0.3, "network.width": 16}
     objectives = [trial.objective or 0.0 for trial in trials]
     assert np.mean(objectives[-15:]) > np.mean(objectives[1:11])
     best = best_trial(trials)
@@ -187,7 +187,7 @@ def test_an_error_leaves_the_trial_open_to_be_tried_again(run: Callable[..., tup
         run(judge=Broken())
     trials, judge = run(parameters=replace(SEARCH, trials=2))
     assert [trial.state for trial in trials] == ["complete", "complete"]
-    assert judge.tried[0]["training.gamma"] == 0.95
+    assert judge.tried[0]["training.gamma"] == 0.9
 
 
 def test_the_worst_fold_can_be_the_objective() -> None:

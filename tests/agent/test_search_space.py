@@ -128,7 +128,7 @@ def test_a_candidate_changes_what_it_names_and_nothing_else() -> None:
     values = {"network.width": 8, "training.resampling.block_bars": 32, "training.gamma": 0.5}
     made = candidate_parameters(BASE, values)
     assert (made.network.width, made.training.resampling.block_bars, made.training.gamma) == (8, 32, 0.5)
-    back = {"network.width": 16, "training.resampling.block_bars": 128, "training.gamma": 0.95}
+    back = {"network.width": 16, "training.resampling.block_bars": 128, "training.gamma": 0.9}
     assert candidate_parameters(made, back) == BASE
     assert made.trading is BASE.trading
 
@@ -141,6 +141,6 @@ def test_candidates_hold_exactly_the_proposed_values(gamma: float, width: int, s
 
 def test_the_base_is_proposed_only_where_the_space_holds_it() -> None:
     inside = distributions(training__gamma={"low": 0.5, "high": 0.99}, network__width={"choices": [8, 16]})
-    assert base_values(BASE, inside) == {"training.gamma": 0.95, "network.width": 16}
+    assert base_values(BASE, inside) == {"training.gamma": 0.9, "network.width": 16}
     outside = distributions(training__gamma={"low": 0.5, "high": 0.99}, network__width={"choices": [8, 32]})
     assert base_values(BASE, outside) is None

@@ -1,14 +1,24 @@
 """Judging: chunks that never meet, walked like any other account."""
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.agent.networks import PolicyNetwork
-from sentio_kedro.agent.selection import chunk_length, chunk_starts, judge, scores, split_validation
+from sentio_kedro.agent.selection import (
+    Score,
+    chunk_length,
+    chunk_starts,
+    judge,
+    judge_parts,
+    lead,
+    split_validation,
+)
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -113,7 +123,9 @@ def test_a_decision_without_a_legal_action_spoils_the_returns(
         return torch.zeros((*account.shares.shape, 4), dtype=torch.bool)
 
     monkeypatch.setattr(simulate, "legal_actions", legal_before)
-    assert judge([lively()], market(), [Segment(12, 30)], 18, CONTEXT, TRADING).isnan().all()
+    returns = judge([lively()], market(), [Segment(12, 30)], 18, CONTEXT, TRADING)
+    assert returns.isnan().all()
+    assert math.isnan(Score.of([returns, returns], 252.0).validation_sharpe)  # and the score, which stops training
 
 
 def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -> None:
@@ -128,13 +140,49 @@ def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -
     )
 
 
-def test_the_scores_are_the_sharpe_ratios_of_each_parts_returns(lively: Build, market: Markets) -> None:
+def test_a_score_is_the_sharpe_ratio_of_each_parts_returns(lively: Build, market: Markets) -> None:
     networks, whole, parts = [lively(seed=7)], market(), [[Segment(12, 20)], [Segment(22, 30)]]
-    found = scores(networks, whole, parts, CONTEXT, TRADING, 252.0)
-    for score, part in zip(found, parts, strict=True):
+    found = Score.of(judge_parts(networks, whole, parts, CONTEXT, TRADING), 252.0)
+    assert found.train_sharpe != found.validation_sharpe
+    for score, part in zip((found.train_sharpe, found.validation_sharpe), parts, strict=True):
         returns = judge(networks, whole, part, 8, CONTEXT, TRADING)
         assert score == pytest.approx(float(sharpe_ratio(returns, 252.0)), rel=1e-9)
         assert score == pytest.approx(252.0**0.5 * (returns.mean() / returns.std()).item(), rel=0.05)
+    torch.testing.assert_close(found.returns, judge(networks, whole, parts[1], 8, CONTEXT, TRADING))
+
+
+def slow_lead(better: np.ndarray, other: np.ndarray) -> float:
+    """Mean difference of returns per deviation over its Newey-West standard error, in plain sums."""
+    difference = better / better.std(ddof=1) - other / other.std(ddof=1)
+    bars, rest = len(difference), difference - difference.mean()
+    lags = int(4 * (bars / 100) ** (2 / 9))
+    variance = sum(rest[t] ** 2 for t in range(bars)) / bars
+    for lag in range(1, lags + 1):
+        covariance = sum(rest[t] * rest[t - lag] for t in range(lag, bars)) / bars
+        variance += 2 * (1 - lag / (lags + 1)) * covariance
+    return float(difference.mean() / (variance / bars) ** 0.5)
+
+
+def test_a_lead_is_the_difference_of_sharpe_ratios_in_standard_errors() -> None:
+    rng = np.random.default_rng(0)
+    common = rng.standard_normal(200)
+    better, other = 0.01 * (common + 0.3), 0.03 * (common + 0.5 * rng.standard_normal(200))  # the other bets more
+    found = lead(torch.from_numpy(better), torch.from_numpy(other))
+    assert found == pytest.approx(slow_lead(better, other), rel=1e-9)
+    assert found > 2.0
+    assert lead(torch.from_numpy(other), torch.from_numpy(better)) == pytest.approx(-found, rel=1e-9)
+    single = lead(torch.from_numpy(better).float(), torch.from_numpy(other).float())
+    assert single == pytest.approx(found, rel=1e-4)  # so do returns in float32
+
+
+def test_small_leads_are_known_exactly() -> None:
+    better, flat = torch.tensor([2.0, 0.0, 2.0, 2.0]), torch.zeros(4)
+    # mean 3/2, variance 3/4, covariance -5/16 at the one lag, whose weight is a half: error (7/16 / 4)^(1/2)
+    assert lead(better, flat) == pytest.approx(12.0 / 7.0**0.5, rel=1e-9)
+    assert lead(flat, 0.001 * better) == pytest.approx(-12.0 / 7.0**0.5, rel=1e-6)  # in units of its own deviation
+    assert lead(better, better) == 0.0
+    assert lead(better, 4.0 * better) == 0.0  # the same bets, four times as large
+    assert lead(flat, flat) == 0.0
 
 
 def test_chunks_fill_the_longest_segment() -> None:

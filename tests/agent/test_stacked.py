@@ -14,6 +14,7 @@ from sentio_kedro.agent import stacked, trainer
 from sentio_kedro.agent.member import AgentParameters, Member, MemberKey, snapshot
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.schedules import count_updates
+from sentio_kedro.agent.selection import Score
 from sentio_kedro.agent.stacked import Task, train_members_together
 from sentio_kedro.agent.trainee import Trainee
 from sentio_kedro.agent.trainer import train_member
@@ -139,6 +140,8 @@ def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
     for name, value in tensors.items():
         torch.testing.assert_close(value, others[name], rtol=tolerance, atol=tolerance, msg=name, check_dtype=True)
     assert state["done"] == other_state["done"]
+    assert state["kept"] == other_state["kept"]
+    assert state["best_score"] == pytest.approx(other_state["best_score"], rel=1e-6, abs=tolerance)
     for row, other_row in zip(state["curve"], other_state["curve"], strict=True):
         assert row.keys() == other_row.keys()
         for name in row.keys() - {name for name in row if "second" in name or name == "peak_gigabytes"}:
@@ -211,12 +214,12 @@ def test_members_with_networks_of_another_shape_train_after_the_others() -> None
 
 
 def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def score(trainee: Trainee) -> list[float]:
+    def score(trainee: Trainee) -> Score:
         """Fold 1 gets worse with every update."""
         done = float(trainee.member.done)
-        return [0.0, -done if trainee.key.fold else done]
+        return Score(0.0, -done if trainee.key.fold else done, torch.zeros(10, dtype=DOUBLE))
 
-    monkeypatch.setattr(trainer, "_judged_scores", lambda trainee, _: score(trainee))
+    monkeypatch.setattr(trainer, "_judged", lambda trainee, _: score(trainee))
     monkeypatch.setattr(stacked, "stacked_scores", lambda _, all_, due, __: {i: score(all_[i]) for i in due})
     how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
     memory = Memory()

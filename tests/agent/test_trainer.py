@@ -1,6 +1,6 @@
 """Training: resumable to the bit, blind to what comes after, selected on validation rows alone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +45,7 @@ NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4,
 TRAINING = TrainingParameters(
     seeds=2, members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
     checkpoint_updates=2, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
+    screening="none",
 )  # fmt: skip
 PARAMETERS = AgentParameters(NETWORK, TRAINING, TradingParameters())
 REGIMES = RegimeParameters(states=2, memory=16, restarts=1, iterations=5)
@@ -84,9 +85,9 @@ class Killer:
 PATIENT = 10**9
 
 
-def make_study(scale_after: int | None = None, number: int = 0) -> TrainingSet:
+def make_study(scale_after: int | None = None, number: int = 0, strength: float = 0.3) -> TrainingSet:
     """One fold of a planted market; rows after ``scale_after`` are multiplied by 10."""
-    bars = align_bars(planted_bars(autoregressive_returns(BARS, 0.3, 0.01, seed=1)), IngestionParameters())
+    bars = align_bars(planted_bars(autoregressive_returns(BARS, strength, 0.01, seed=1)), IngestionParameters())
     if scale_after is not None:
         factor = np.where(np.arange(BARS) > scale_after, 10.0, 1.0)[:, None]
         bars = replace(
@@ -134,18 +135,21 @@ def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
     assert equal_weights(train(study), train(make_study(scale_after=end)))
 
 
-def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted() -> None:
-    study = make_study()
-    changed = make_study(scale_after=study.fold.train[-1].stop - 1 + SPANS.reward)
+@pytest.mark.parametrize("screening", ["none", "bic"])
+def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str) -> None:
+    study = make_study(strength=0.6)
+    changed = make_study(scale_after=study.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
+    parameters = replace(PARAMETERS, training=replace(TRAINING, screening=screening))
     assert changed.bars.close[-1] != study.bars.close[-1]
     assert all(np.array_equal(a, b) for a, b in zip(study.scaler(), changed.scaler(), strict=True))
     assert study.regimes.to_dict() == changed.regimes.to_dict()
     last = []
     for one in (study, changed):
         market = one.market().to(torch.device("cpu"), torch.float32)
-        last.append(train_member(one, MemberKey(0, 0, 0), PARAMETERS, market, Memory(), Killer(PATIENT)))
+        last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert states[0]["encoder.deviation"].isfinite().tolist() == [True, screening == "none"]  # columns that are heard
 
 
 def test_training_is_never_given_test_rows() -> None:
@@ -168,24 +172,82 @@ def test_test_blocks_between_train_rows_are_blanked() -> None:
         assert np.array_equal(seen.close[part.start : part.stop], bars.close[part.start : part.stop])
 
 
+def returns_of_sharpe(sharpe: float) -> Tensor:
+    """Returns per bar whose annualised Sharpe ratio is as told; they differ in their mean alone."""
+    swings = torch.randn(63, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return 0.01 * ((swings - swings.mean()) / swings.std() + sharpe / 365.0**0.5)
+
+
 @pytest.mark.parametrize(("validation", "chosen"), [((1.0, 2.0), 1), ((2.0, 1.0), 0)])
 def test_the_checkpoint_with_the_best_validation_score_is_kept(
     monkeypatch: pytest.MonkeyPatch, validation: tuple[float, float], chosen: int
 ) -> None:
     weights: list[dict[str, Tensor]] = []
 
-    def judged(networks: list[PolicyNetwork], *_: object) -> list[float]:
+    def judged(networks: list[PolicyNetwork], *_: object) -> list[Tensor]:
         weights.append({name: value.clone() for name, value in networks[0].state_dict().items()})
-        return [10.0 * validation[1 - (len(weights) - 1)], validation[len(weights) - 1]]  # train says the contrary
+        train = 10.0 * validation[1 - (len(weights) - 1)]  # train says the contrary
+        return [returns_of_sharpe(train), returns_of_sharpe(validation[len(weights) - 1])]
 
-    monkeypatch.setattr(trainer, "scores", judged)
+    monkeypatch.setattr(trainer, "judge_parts", judged)
     study = make_study()
     market = study.market().to(torch.device("cpu"), torch.float32)
-    member = train_member(study, MemberKey(0, 0, 0), PARAMETERS, market, Memory(), Killer(PATIENT))
-    assert member.best_score == 2.0
+    parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=0.0))
+    member = train_member(study, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT))
+    assert member.best_score == pytest.approx(2.0)
+    assert torch.equal(member.best_returns, returns_of_sharpe(2.0))
+    assert member.kept == 2 * (1 + chosen)
     assert len(weights) == TRAINING.validations
     assert all(torch.equal(member.best[name], weights[chosen][name]) for name in member.best)
     assert not all(torch.equal(member.best[name], weights[1 - chosen][name]) for name in member.best)
+
+
+def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
+    """Returns on validation rows that fall by a share of their deviation with every judgement."""
+    calls: list[int] = []
+
+    def judged(*_: object) -> list[Tensor]:
+        calls.append(len(calls))
+        swings = torch.randn(63, dtype=torch.float64, generator=torch.Generator().manual_seed(len(calls)))
+        return [swings, swings - fall * len(calls)]
+
+    return judged
+
+
+@pytest.mark.parametrize(("fall", "kept"), [(0.0, 4), (3.0, 2)], ids=["luck", "lead"])
+def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
+    """Killed between the two judgements, after updates 2 and 4, it chooses as if it had not been."""
+    study, saved = make_study(), []
+    market = study.market().to(torch.device("cpu"), torch.float32)
+    parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
+    for killed in (False, True):
+        monkeypatch.setattr(trainer, "judge_parts", worse_and_worse(fall))
+        store = Memory()
+        if killed:
+            with pytest.raises(KeyboardInterrupt):
+                train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(2))
+            assert store.saved[str(MemberKey(0, 0, 0))][1]["kept"] == 2
+        member = train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        assert (member.done, member.kept) == (4, kept)
+        saved.append(store.saved[str(MemberKey(0, 0, 0))])
+    (first, first_state), (second, second_state) = saved
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["learner.best_returns"].std() > 0.0
+    for name in ("done", "kept", "best_score"):
+        assert first_state[name] == second_state[name]
+
+
+def test_the_curve_marks_the_update_whose_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def selected(fall: float) -> list[float]:
+        monkeypatch.setattr(trainer, "judge_parts", worse_and_worse(fall))
+        training = replace(TRAINING, members=1, selection_margin=2.0)
+        parameters, study = replace(PARAMETERS, training=training), make_study()
+        _, curve, _ = train_agent(study, 0, SPANS, parameters, Memory(), Killer(PATIENT), {})
+        return [row["update"] for row in curve if row["selected"]]
+
+    assert selected(0.0) == [4.0]
+    assert selected(3.0) == [2.0]
 
 
 def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
@@ -252,13 +314,14 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
 
 
 def test_returns_that_are_no_numbers_stop_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "scores", lambda *_: [0.0, float("nan")])
+    broken = torch.full((63,), float("nan"), dtype=torch.float64)
+    monkeypatch.setattr(trainer, "judge_parts", lambda *_: [returns_of_sharpe(0.0), broken])
     with pytest.raises(FloatingPointError, match=r"after update 2 is not a number"):
         train(make_study())
 
 
 def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "scores", lambda *_: [0.0, 1.0])
+    monkeypatch.setattr(trainer, "judge_parts", lambda *_: [returns_of_sharpe(0.0), returns_of_sharpe(1.0)])
     study, store = make_study(), Memory()
     training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
     parameters = replace(PARAMETERS, training=training)
@@ -273,9 +336,9 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
         TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
         drawdown=DrawdownParameters(limit=0.001, pool=400), averaging=0.9, least_entropy=0.01, schedule="linear",
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
-        windows=16, minibatches=2, accumulation=2, validations=2,
+        windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip
-    parameters, study = replace(PARAMETERS, training=training), make_study()
+    parameters, study = replace(PARAMETERS, training=training), make_study(strength=0.6)
     stores = Memory(), Memory()
     whole = train(study, parameters, stores[0])
     with pytest.raises(KeyboardInterrupt):
@@ -287,6 +350,8 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
     assert equal_weights(whole, train(study, parameters, stores[1]))
     first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
     assert first[1]["done"] == second[1]["done"] == 17
+    assert first[1]["kept"] == second[1]["kept"]
+    assert first[0]["best.encoder.deviation"].isfinite().tolist() == [True, False]  # the second column is not heard
     assert first[0].keys() == second[0].keys()
     assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.networks import NetworkShape, build_network
@@ -56,6 +57,7 @@ def bars() -> AlignedBars:
 def make_agent(fold: int, seed: int, abstains: bool) -> AgentBundle:
     """An untrained agent whose opinion changes from bar to bar."""
     network = build_network(NETWORK, NetworkShape(1, 1, 1, 4), torch.Generator().manual_seed(10 * seed + fold))
+    awaken(network, 3)
     with torch.no_grad():
         network.head.policy.weight.mul_(500.0)
         network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01))

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.networks import NetworkShape, build_network
@@ -57,6 +58,7 @@ def make_agent(fold: int, seed: int, trading: TradingParameters = LIMITS, assets
     shape = NetworkShape(features=2, assets=assets, regimes=2, actions=4)
     networks = [build_network(NETWORK, shape, torch.Generator().manual_seed(10 * seed + fold + m)) for m in range(2)]
     for network in networks:
+        awaken(network)
         with torch.no_grad():
             network.head.policy.weight.mul_(500.0)
             network.encoder.set_scaler(torch.zeros(2), torch.full((2,), 0.01))

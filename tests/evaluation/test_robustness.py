@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.networks import NetworkShape, build_network
@@ -59,6 +60,7 @@ def make_agent(fold: int, seed: int, trading: TradingParameters) -> AgentBundle:
     """An untrained agent whose opinion changes from bar to bar."""
     shape = NetworkShape(features=1, assets=2, regimes=2, actions=4)
     network = build_network(NETWORK, shape, torch.Generator().manual_seed(10 * seed + fold))
+    awaken(network)
     with torch.no_grad():
         network.head.policy.weight.mul_(500.0)
         network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01))

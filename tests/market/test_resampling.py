@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import FeatureColumn
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.resampling import disturbed_history, path_levels, relative_bars, resample, resample_bars
+from sentio_kedro.market.resampling import (
+    detrended,
+    disturbed_history,
+    path_levels,
+    relative_bars,
+    resample,
+    resample_bars,
+)
 from sentio_kedro.market.splits import Segment
 
 PRICES = ("open", "high", "low", "close")
@@ -327,3 +334,53 @@ def test_the_disturbed_history_is_every_row_in_order(walk):
     np.testing.assert_allclose(mirror.close * path.close, np.where(path.present, levels.price**2, np.nan))
     noisy = disturbed_history(relative, levels, False, 0.3, rng_of(0))
     assert (noisy.high >= np.maximum(noisy.open, noisy.close) * (1 - 1e-12))[noisy.present].all()
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_detrended_bars_drift_nowhere_and_keep_their_shape(walk, missing):
+    segments = [Segment(5, 60), Segment(90, 140)]
+    rows = np.r_[6:60, 91:140]  # a segment's first row is never drawn
+    bars = walk(200, 3, seed=3, missing=missing)
+    for column in bars.columns().values():
+        column[:, 2] = np.where(np.arange(200) < 150, np.nan, column[:, 2])  # begins after the segments
+    relative = relative_bars(bars)
+    flat = detrended(relative, segments)
+    means = np.array([np.mean(column[np.isfinite(column)]) for column in relative.close[rows, :2].T])
+    assert (np.abs(means) > 1e-5).all()
+    assert means[0] != means[1]
+    np.testing.assert_allclose(np.nanmean(flat.close[rows, :2], axis=0), 0.0, atol=1e-15)
+    np.testing.assert_allclose(flat.close[:, :2], relative.close[:, :2] - means, atol=1e-15)
+    np.testing.assert_array_equal(flat.close[:, 2], relative.close[:, 2])  # of what is not known nothing is taken
+    for ours, other in (("high", "low"), ("close", "open"), ("high", "close")):
+        shape = getattr(flat, ours) - getattr(flat, other)
+        np.testing.assert_allclose(shape, getattr(relative, ours) - getattr(relative, other), atol=1e-15)
+    for name in ("volume", "volatility", "price", "mean_volume"):
+        np.testing.assert_array_equal(getattr(flat, name), getattr(relative, name))
+    for name in PRICES:
+        np.testing.assert_array_equal(np.isnan(getattr(flat, name)), np.isnan(getattr(relative, name)))
+
+
+def test_rows_outside_the_segments_do_not_move_the_trend(walk):
+    segments = [Segment(5, 60), Segment(90, 140)]
+    rows = np.r_[5:60, 90:140]
+    relative = relative_bars(walk(200, 2, seed=3))
+    outside = np.setdiff1d(np.arange(200), rows)
+    wild = replace(relative, **{name: getattr(relative, name).copy() for name in PRICES})
+    for name in PRICES:
+        getattr(wild, name)[outside] += 10.0
+    ours, theirs = detrended(relative, segments), detrended(wild, segments)
+    for name in PRICES:
+        np.testing.assert_array_equal(getattr(theirs, name)[rows], getattr(ours, name)[rows])
+        np.testing.assert_allclose(getattr(theirs, name)[outside], getattr(ours, name)[outside] + 10.0, atol=1e-12)
+
+
+def test_paths_of_detrended_bars_end_where_they_began(walk):
+    segments = [Segment(20, 80)]
+    relative = relative_bars(walk(100, 2, seed=3))
+    bars = detrended(relative, segments)
+    path, rows = resample(bars, segments, 59, 0, False, rng_of(0))
+    np.testing.assert_array_equal(rows, np.arange(21, 80))
+    np.testing.assert_allclose(path.close[-1], path_levels(bars, segments).price)
+    assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12)).all()
+    drifting, _ = resample(relative, segments, 59, 0, False, rng_of(0))
+    assert (np.abs(np.log(drifting.close[-1] / path.close[-1])) > 1e-3).all()

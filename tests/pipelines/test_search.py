@@ -202,7 +202,7 @@ def test_kedro_run_pipeline_search_leaves_its_artifacts_and_continues(project):
     project.run(*DATA, "search", params=QUICK)
     made = pd.read_csv(project.artifact("06_models/search_trials.csv"))
     assert made["trial"].tolist() == [0, 1]
-    assert made["training.gamma"][0] == 0.95
+    assert made["training.gamma"][0] == 0.9
     assert project.artifact("06_models/search/studies.db").exists()
     best = project.artifact("06_models/best_parameters.yml").read_text()
     assert set(yaml.safe_load(best)["training"]) == {"gamma"}

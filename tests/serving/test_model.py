@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.networks import NetworkShape, build_network
@@ -28,7 +29,7 @@ REGIMES = {"means": [0.0], "deviations": [0.01], "transition": [[1.0]], "station
 
 @pytest.fixture(name="agent")
 def agent_fixture() -> AgentBundle:
-    network = build_network(NETWORK, NetworkShape(1, 1, 1, 4), torch.Generator().manual_seed(0))
+    network = awaken(build_network(NETWORK, NetworkShape(1, 1, 1, 4), torch.Generator().manual_seed(0)))
     spec = AgentSpec(
         fold=0, seed=0, members=1, symbols=["AAA"], periods_per_year=17520.0, gamma=0.9, required_bars=110,
         train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00",

@@ -43,9 +43,14 @@ def averaged_weights(
         raise ValueError(f"`average` must hold the names of `weights`, differed in {names}; start again at update 1.")
     share = (1.0 - decay) / (1.0 - decay**updates)
     return {
-        name: torch.lerp(average[name], value.detach(), share) if value.is_floating_point() else value.detach().clone()
+        name: _mixed(average[name], value.detach(), share) if value.is_floating_point() else value.detach().clone()
         for name, value in weights.items()
     }
+
+
+def _mixed(average: Tensor, value: Tensor, share: float) -> Tensor:
+    """Move from ``average`` towards ``value``; what is equal stays, the infinite scale of an unheard column too."""
+    return torch.where(average == value, value, torch.lerp(average, value, share))
 
 
 def with_weights(network: PolicyNetwork, weights: Mapping[str, Tensor]) -> PolicyNetwork:

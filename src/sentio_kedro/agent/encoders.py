@@ -81,6 +81,15 @@ class Layer(nn.Module):
         self.asset = AssetAttention(width, heads) if across else None
         self.mix_norm = nn.LayerNorm(width)
         self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self._start_silent()
+
+    @torch.no_grad()
+    def _start_silent(self) -> None:
+        """Let each branch add nothing at first, so that what it adds is learnt (Zhang et al., arXiv 1901.09321)."""
+        ends = [self.mix[2], *(branch.output for branch in (self.time, self.asset) if branch is not None)]
+        for end in ends:
+            for weight in end.parameters():
+                weight.zero_()
 
     def forward(self, x: Tensor, keep: int, dropout: Tensor | None = None) -> Tensor:
         """Map ``x`` ``[B, A, T, D]`` to its last ``keep`` bars ``[B, A, keep, D]``.
@@ -131,7 +140,21 @@ class Encoder(nn.Module):
         convolves = parameters.encoder == "transformer"
         self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
+        self.register_buffer("heard", torch.ones(self.lags, 1))
         self.norm = nn.LayerNorm(width)
+
+    @property
+    def lags(self) -> int:
+        """Bars that are heard one by one, the present one included: the taps of the convolution."""
+        return 1 if self.taps is None else self.parameters_.convolution
+
+    def set_heard(self, columns: Tensor, lags: Tensor) -> None:
+        """Freeze which columns ``[F]`` and which lags ``[k]`` (bool) the network hears; after ``set_scaler``.
+
+        A column that is not heard is scaled to nothing: its deviation becomes infinite.
+        """
+        self.get_buffer("deviation").masked_fill_(~columns.to(self.input.weight.device), float("inf"))
+        self.get_buffer("heard").copy_(lags[:, None])
 
     def set_scaler(self, mean: Tensor, deviation: Tensor) -> None:
         """Freeze the scaler ``[F]``, fitted on train rows."""
@@ -181,9 +204,10 @@ class Encoder(nn.Module):
             return x
         taps, length = self.parameters_.convolution, x.shape[2]
         past = F.pad(x, (0, 0, taps - 1, 0))
-        mixed = self.taps[0] * x
+        weights = self.taps * self.get_buffer("heard")
+        mixed = weights[0] * x
         for lag in range(1, taps):
-            mixed = torch.addcmul(mixed, self.taps[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
+            mixed = torch.addcmul(mixed, weights[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
         return x + F.silu(mixed)
 
 

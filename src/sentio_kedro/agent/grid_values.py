@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.distributions import gumbel_noise, masked_log_probabilities, sample_actions
+from sentio_kedro.agent.distributions import gumbel_noise, masked_log_probabilities, normalised, sample_actions
 from sentio_kedro.agent.grid_walks import PositionGrid, Walk, drawdowns_of_actions, greedy_walk, outcomes_of_actions
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rewards import shaped_rewards
@@ -80,13 +80,16 @@ def evaluate_grid(
     log_probabilities = masked_log_probabilities(logits, network.head.permitted(grid.legal))
     rewards = shaped_rewards(grid.rewards, parameters.reward)
     behind = network.head.value(hidden[-1]) * value_scale(gamma)  # [W, P, A]
-    values, advantages = _expectations(rewards, log_probabilities.exp(), behind, grid, gamma)
+    probabilities = log_probabilities.exp()
+    following = normalised(log_probabilities * parameters.continuation)  # [S, W, P, A, B]
+    values, advantages = _expectations(rewards, following.exp(), behind, grid, gamma)
+    advantages = advantages - (probabilities * advantages).sum(-1, keepdim=True)
     returns = values
     if parameters.critic_target == "distribution":
         if draws is None:
             raise ValueError("`draws` must be given for `critic_target: distribution`, was None.")
         quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
-        returns = _sampled_returns(rewards, log_probabilities, quantiles, grid, gamma, draws)
+        returns = _sampled_returns(rewards, following, quantiles, grid, gamma, draws)
     outcomes = None
     if parameters.limits_episodes:
         walk = greedy_walk(log_probabilities, windows, grid)

@@ -79,8 +79,10 @@ class Member:
         drawdown: Watches their maximum drawdowns.
         done: Updates done.
         average: Moving average of the weights; empty where it is off.
-        best: Weights with the best validation score so far.
-        best_score: That score, annualised net Sharpe ratio.
+        best: Weights that are kept: the latest ones not clearly worse on validation rows than the best score.
+        kept: Update that they are of.
+        best_score: Best score so far, annualised net Sharpe ratio on validation rows.
+        best_returns: Net returns per bar on validation rows of the weights that had it ``[bars]``; empty at first.
         curve: One row per update.
     """
 
@@ -92,7 +94,9 @@ class Member:
     done: int = 0
     average: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
+    kept: int = 0
     best_score: float = -math.inf
+    best_returns: Tensor = field(default_factory=lambda: torch.empty(0))
     curve: Curve = field(default_factory=list)
 
     def prices(self) -> Prices:
@@ -123,6 +127,7 @@ def new_member(
     network.to(device, dtype)
     mean, deviation = study.scaler()
     network.encoder.set_scaler(torch.from_numpy(mean), torch.from_numpy(deviation))
+    _hear_less(study, network, parameters)
     training, like = parameters.training, next(network.parameters())
     decay = training.weight_decay
     optimiser = torch.optim.AdamW(
@@ -131,6 +136,22 @@ def new_member(
     penalty = like.new_tensor(training.divergence.coefficient)
     tail, drawdown = (TailMonitor(limited, like.detach()) for limited in (training.tail, training.drawdown))
     return Member(network, optimiser, penalty, tail, drawdown)
+
+
+def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
+    """Let the network hear only what the screening of the fold's columns keeps."""
+    criterion = parameters.training.screening
+    if criterion == "none":
+        return
+    kept = study.screened(network.encoder.lags, criterion)
+    network.encoder.set_heard(torch.from_numpy(kept.columns), torch.from_numpy(kept.lags))
+    names = [column.name for column, keep in zip(study.columns, kept.columns, strict=True) if keep]
+    tell = logger.info if names else logger.warning
+    lags = np.flatnonzero(kept.lags).tolist()
+    tell(
+        "Fold %d: screening keeps %d of %d feature columns (%s) at lags %s",
+        *(study.fold.number, len(names), len(study.columns), ", ".join(names) or "none", lags),
+    )
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -142,7 +163,9 @@ def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
     tensors |= {"learner.penalty": member.penalty, "learner.dual": member.tail.dual, "learner.pool": member.tail.pool}
     tensors |= {"learner.drawdown_dual": member.drawdown.dual, "learner.drawdown_pool": member.drawdown.pool}
-    return tensors, {"done": member.done, "best_score": member.best_score, "curve": member.curve}
+    tensors |= {"learner.best_returns": member.best_returns}
+    state = {"done": member.done, "kept": member.kept, "best_score": member.best_score, "curve": member.curve}
+    return tensors, state
 
 
 def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
@@ -165,11 +188,13 @@ def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | No
     groups = member.optimiser.state_dict()["param_groups"]
     member.optimiser.load_state_dict({"state": moments, "param_groups": groups})
     learner = {name: value.to(device) for name, value in parts["learner"].items()}
-    if not {"penalty", "dual", "pool", "drawdown_dual", "drawdown_pool"} <= learner.keys():
+    if not {"penalty", "dual", "pool", "drawdown_dual", "drawdown_pool", "best_returns"} <= learner.keys():
         raise ValueError(
             "The checkpoint lacks the learner's state: it was written by other code; delete it and train again."
         )
     member.penalty, member.tail.dual, member.tail.pool = learner["penalty"], learner["dual"], learner["pool"]
     member.drawdown.dual, member.drawdown.pool = learner["drawdown_dual"], learner["drawdown_pool"]
-    member.done, member.best_score, member.curve = int(state["done"]), float(state["best_score"]), state["curve"]
+    member.best_returns = learner["best_returns"]
+    member.done, member.kept, member.curve = int(state["done"]), int(state["kept"]), state["curve"]
+    member.best_score = float(state["best_score"])
     logger.info("Continuing at update %d", member.done)

@@ -10,6 +10,7 @@ import torch
 
 from sentio_kedro.agent.rollout import Windows, cut_windows
 from sentio_kedro.config import FeatureColumn, TradingParameters, TrainingParameters
+from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import RegimeModel, market_return
@@ -17,11 +18,13 @@ from sentio_kedro.market.resampling import (
     PathLevels,
     RelativeBars,
     Rows,
+    detrended,
     disturbed_history,
     path_levels,
     relative_bars,
     resample,
 )
+from sentio_kedro.market.screening import Criterion, Screening, screen
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.stamps import Floats
@@ -51,6 +54,9 @@ class TrainingSet:
     regimes: RegimeModel
     periods_per_year: float
     trading: TradingParameters = field(default_factory=TradingParameters)
+    _screened: dict[tuple[int, Criterion], Screening] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def market(self) -> MarketTensors:
         """Build the real market of this fold in float64 on the CPU."""
@@ -64,6 +70,20 @@ class TrainingSet:
         flat = flat[np.isfinite(flat).all(-1)]
         deviation = flat.std(axis=0)
         return flat.mean(axis=0), np.where(deviation > 1e-8, deviation, 1.0)  # noqa: PLR2004 - a constant column
+
+    def screened(self, lags: int, criterion: Criterion) -> Screening:
+        """Keep the feature columns and the ``lags`` that foretell the next return on the train rows alone.
+
+        All members ask for the same; the answer is remembered.
+        """
+        if (lags, criterion) in self._screened:
+            return self._screened[lags, criterion]
+        whole = adjusted(self.bars)
+        returns = np.full(whole.close.shape, np.nan)
+        returns[1:] = np.log(whole.close[1:] / whole.held_close()[:-1])
+        posterior = self.regimes.filter(market_return(self.bars))
+        found = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
+        return self._screened.setdefault((lags, criterion), found)
 
 
 def member_segments(train: Sequence[Segment], member: int, members: int, least: int) -> list[Segment]:
@@ -129,8 +149,9 @@ class PathSampler:
         self.clock = market_clock(study.bars.timestamps, study.trading.calendar)
         self.delisted = delisted_rows(study.bars)
         how = parameters.resampling
-        if how.block_bars or how.mirrored or how.noise:
-            self.relative = relative_bars(study.bars)
+        if how.block_bars or how.mirrored or how.noise or how.detrended:
+            bars = relative_bars(study.bars)
+            self.relative = detrended(bars, segments) if how.detrended else bars
             self.levels = path_levels(self.relative, segments)
         else:
             self.market = study.market().to(device, dtype)

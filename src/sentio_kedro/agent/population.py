@@ -138,14 +138,13 @@ def _put_together(
     weights = []
     for member, trained in enumerate(members):
         weights.append({name: value.cpu() for name, value in trained.best.items()})
-        chosen = max(row.get("validation_sharpe", -np.inf) for row in trained.curve)
         curve += [
             {
                 "fold": study.fold.number,
                 "seed": seed,
                 "member": member,
                 **row,
-                "selected": row.get("validation_sharpe") == chosen,
+                "selected": row["update"] == trained.kept,
             }
             for row in trained.curve
         ]

@@ -36,7 +36,7 @@ class TrialProgress:
 
     Agents train side by side, yet what is reported does not depend on which of them is faster: members report in the
     order fold, seed, member, and one that is ahead waits for its turn. A report is the mean over the members so far of
-    each one's best validation score so far, which is what would be kept of it.
+    each one's best validation score so far.
     """
 
     def __init__(self, keys: Sequence[MemberKey], report: Callable[[int, float], bool]) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sentio_kedro.agent.abstention import mean_t_statistic
 from sentio_kedro.agent.networks import PolicyNetwork
 from sentio_kedro.agent.rollout import EnsemblePolicy, Windows, cut_windows
 from sentio_kedro.config import TradingParameters
@@ -18,6 +21,7 @@ from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import net_returns, simulate
 
 LEAST_BARS = 2  # rows that have a deviation
+LEAST_DEVIATION = 1e-12  # of returns per bar
 CHUNK_BARS = 128  # decisions of one account; each starts flat
 
 
@@ -161,23 +165,33 @@ def split_parts(returns: Tensor, parts: Sequence[Sequence[Segment]]) -> list[Ten
     return list(torch.split(returns, [len(chunk_starts(part, length)) * length for part in parts]))
 
 
-def scores(
-    networks: Sequence[PolicyNetwork],
-    market: MarketTensors,
-    parts: Sequence[Sequence[Segment]],
-    context: int,
-    parameters: TradingParameters,
-    periods_per_year: float,
-) -> list[float]:
-    """Annualised net Sharpe ratio of each part's rows, all walked in one batch.
+class Score(NamedTuple):
+    """What weights earned, greedy and net of costs.
 
-    Args:
-        networks: Members.
-        market: The market, on the members' device.
-        parts: Groups of segments, such as train rows and validation rows.
-        context: Bars that an embedding needs before its own.
-        parameters: Limits and costs.
-        periods_per_year: Bars per year.
+    Attributes:
+        train_sharpe: Annualised Sharpe ratio on the latest train rows.
+        validation_sharpe: The same on the validation rows that choose.
+        returns: Simple returns per bar on those ``[bars]``.
     """
-    judged = judge_parts(networks, market, parts, context, parameters)
-    return [float(sharpe_ratio(returns, periods_per_year)) for returns in judged]
+
+    train_sharpe: float
+    validation_sharpe: float
+    returns: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[Tensor], periods_per_year: float) -> Score:
+        """Score returns on train and on validation rows, each ``[bars]``; NaN where a return is not a number."""
+        train, validation = (
+            float(sharpe_ratio(part, periods_per_year)) if bool(part.isfinite().all()) else math.nan for part in parts
+        )
+        return cls(train, validation, parts[1])
+
+
+def lead(better: Tensor, other: Tensor) -> float:
+    """Difference of two Sharpe ratios on the same rows, in standard errors.
+
+    Each account's returns per bar ``[bars]`` are divided by their deviation, and the mean of the difference by its
+    Newey-West standard error. That the deviations are estimates is left out.
+    """
+    scaled = [returns.double() / returns.double().std().clamp_min(LEAST_DEVIATION) for returns in (better, other)]
+    return float(mean_t_statistic(scaled[0] - scaled[1]))

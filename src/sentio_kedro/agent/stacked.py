@@ -32,7 +32,7 @@ from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, draw_dropou
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows
-from sentio_kedro.agent.selection import chunk_windows, shared_length, split_parts, walked_returns
+from sentio_kedro.agent.selection import Score, chunk_windows, shared_length, split_parts, walked_returns
 from sentio_kedro.agent.stack import Stack
 from sentio_kedro.agent.stacked_paths import PathQueue, stack_windows
 from sentio_kedro.agent.stacked_update import update_together
@@ -52,7 +52,6 @@ from sentio_kedro.agent.trainee import (
 from sentio_kedro.agent.trainer import judged_rows
 from sentio_kedro.agent.update import UpdateReport
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.performance import sharpe_ratio
 
 
 class Task(NamedTuple):
@@ -172,11 +171,11 @@ def _update_stack(
 
 def stacked_scores(
     stack: Stack, trainees: Sequence[Trainee], places: Sequence[int], parameters: AgentParameters
-) -> dict[int, list[float]]:
+) -> dict[int, Score]:
     """Judge the members at ``places`` of a stack, those whose rows are as many in one batch.
 
     Returns:
-        By place what ``scores`` returns of the member alone.
+        By place what the member's weights earned.
     """
     context, trading = receptive_field(parameters.network) - 1, parameters.trading
     groups: dict[tuple[int, int], dict[int, Windows]] = defaultdict(dict)
@@ -193,14 +192,14 @@ def stacked_scores(
     def walk(network: PolicyNetwork, windows: Windows) -> Tensor:
         return walked_returns([network], windows, trading)
 
-    judged: dict[int, list[float]] = {}
+    judged: dict[int, Score] = {}
     for group in groups.values():
         rows = list(group)
         returns = stack.call(walk, stack.judged_weights(rows), stack_windows(list(group.values())), rows=rows)
         for place, own in zip(rows, returns, strict=True):
             study = trainees[place].study
             earned = split_parts(own, judged_rows(study, parameters))
-            judged[place] = [float(sharpe_ratio(part, study.periods_per_year)) for part in earned]
+            judged[place] = Score.of(earned, study.periods_per_year)
     return judged
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ from sentio_kedro.agent.schedules import (
     learning_rate,
     steps_per_update,
 )
+from sentio_kedro.agent.selection import Score, lead
 from sentio_kedro.agent.tail import Outcomes, observe_episodes
 from sentio_kedro.agent.update import Coefficients, UpdateReport
 from sentio_kedro.market.tensors import MarketTensors
@@ -123,7 +124,7 @@ def count_update(member: Member, row: dict[str, float], seconds: float, paramete
 def conclude_update(
     trainee: Trainee,
     row: dict[str, float],
-    judged: Sequence[float] | None,
+    judged: Score | None,
     parameters: AgentParameters,
     store: CheckpointStore,
     progress: Progress,
@@ -133,7 +134,7 @@ def conclude_update(
     Args:
         trainee: Whose update it was.
         row: What it did; completed here.
-        judged: Sharpe ratios on train and validation rows, if the member was judged.
+        judged: What its weights earned, if they were judged.
         parameters: When to do what.
         store: Where checkpoints live.
         progress: Who hears of it.
@@ -144,16 +145,13 @@ def conclude_update(
     key, member, training = trainee.key, trainee.member, parameters.training
     updates = count_updates(parameters)
     if judged is not None:
-        row |= dict(zip(("train_sharpe", "validation_sharpe"), judged, strict=True))
-        if math.isnan(sum(judged)):
+        row |= {"train_sharpe": judged.train_sharpe, "validation_sharpe": judged.validation_sharpe}
+        if math.isnan(judged.train_sharpe + judged.validation_sharpe):
             raise FloatingPointError(
                 f"{key}: what it earned on train or validation rows after update {member.done} is not a number. The "
                 "last checkpoint is untouched; look for wild prices in the bars, or a decision without a legal action."
             )
-        if row["validation_sharpe"] > member.best_score:
-            weights = member.average or member.network.state_dict()
-            member.best = {name: value.detach().clone() for name, value in weights.items()}
-            member.best_score = row["validation_sharpe"]
+        _choose(member, judged, training.selection_margin)
     member.curve.append(row)
     early = member.done < updates and converged(member.curve, training.stopping)
     if early or member.done == updates or member.done % training.checkpoint_updates == 0:
@@ -162,6 +160,22 @@ def conclude_update(
     if early:
         logger.info("%s stops at update %d of %d: validation no longer gains", key, member.done, updates)
     return early or member.done == updates
+
+
+def _choose(member: Member, judged: Score, margin: float) -> None:
+    """Keep the present weights unless the best ones so far lead by more than ``margin`` standard errors.
+
+    A lead within the error of a few thousand bars is luck, and whoever follows it stops at weights that have learnt
+    less (compare the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984, section
+    3.4.3, which prefers the simpler tree).
+    """
+    leads = judged.validation_sharpe > member.best_score
+    if leads:
+        member.best_score, member.best_returns = judged.validation_sharpe, judged.returns.detach().clone()
+    if leads or (margin > 0.0 and lead(member.best_returns, judged.returns) <= margin):
+        weights = member.average or member.network.state_dict()
+        member.best = {name: value.detach().clone() for name, value in weights.items()}
+        member.kept = member.done
 
 
 class Learned(NamedTuple):

@@ -25,7 +25,7 @@ from sentio_kedro.agent.networks import draw_dropout, receptive_field
 from sentio_kedro.agent.paths import PathSampler, TrainingSet
 from sentio_kedro.agent.phases import Phases
 from sentio_kedro.agent.rollout import Windows
-from sentio_kedro.agent.selection import scores, split_validation
+from sentio_kedro.agent.selection import Score, judge_parts, split_validation
 from sentio_kedro.agent.trainee import (
     CheckpointStore,
     Learned,
@@ -85,7 +85,7 @@ def train_member(
         row = _one_update(trainee.member, sampler, key, parameters)
         judged = None
         if count_update(trainee.member, row, time.perf_counter() - began, parameters):
-            judged = _judged_scores(trainee, parameters)
+            judged = _judged(trainee, parameters)
         over = conclude_update(trainee, row, judged, parameters, store, progress)
     return trainee.member
 
@@ -129,12 +129,13 @@ def learn(
     return Learned(report, appraisal.reward, appraisal.outcomes)
 
 
-def _judged_scores(trainee: Trainee, parameters: AgentParameters) -> list[float]:
+def _judged(trainee: Trainee, parameters: AgentParameters) -> Score:
     member, study = trainee.member, trainee.study
     judged = with_weights(member.network, member.average) if member.average else member.network
     context = receptive_field(parameters.network) - 1
     parts = judged_rows(study, parameters)
-    return scores([judged], trainee.market, parts, context, parameters.trading, study.periods_per_year)
+    earned = judge_parts([judged], trainee.market, parts, context, parameters.trading)
+    return Score.of(earned, study.periods_per_year)
 
 
 def judged_rows(study: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:

@@ -18,6 +18,7 @@ class ResamplingParameters:
         random_signs: Mirror each block in log price with probability one half. Forgets drift and even signals.
         mirrored: Mirror each whole path in log price with probability one half. Forgets drift and even signals, but a
             path keeps its direction from block to block.
+        detrended: Take each asset's mean return over the train rows from its paths. Forgets drift alone.
         noise: Standard deviation of the noise that is added to a path's log returns, as a share of the bar's own
             trailing volatility; 0 is off.
     """
@@ -25,6 +26,7 @@ class ResamplingParameters:
     block_bars: Annotated[int, Field(ge=0)] = 128
     random_signs: bool = True
     mirrored: bool = False
+    detrended: bool = False
     noise: NonNegative = 0.0
 
 

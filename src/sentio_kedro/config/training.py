@@ -34,6 +34,8 @@ class TrainingParameters:
         advantages: ``all_action`` values every action of every position along the path; ``sampled`` lets R accounts
             act and estimates from what they earned.
         gamma: Discount per bar.
+        continuation: Power to which the policy's probabilities are raised where later decisions are valued: 1 values
+            the policy that explores, a large one what is traded, the likeliest action (all_action).
         gae_lambda: Lambda of generalised advantage estimation (sampled).
         n_steps: Sum rewards over this many bars and bootstrap, in place of GAE; null is GAE (sampled).
         ratio: Clip and measure divergence for each asset alone, or for all assets of a decision together (sampled;
@@ -60,7 +62,11 @@ class TrainingParameters:
         resampling: Synthetic train paths.
         abstention: When an agent stays flat for want of evidence.
         averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
-        validations: Times that the policy is judged on validation rows; the best is kept.
+        screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
+            convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps all.
+        validations: Times that the policy is judged on validation rows.
+        selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
+            errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.
         stopping: When training ends early.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
@@ -79,13 +85,14 @@ class TrainingParameters:
 
     variant: VariantName = "enhanced"
     seeds: Count = 2
-    members: Count = 2
-    total_steps: Count = 200_000
+    members: Count = 4
+    total_steps: Count = 400_000
     windows: Count = 32
     replicas: Annotated[int, Field(ge=1)] = 8
     episode_bars: Annotated[int, Field(ge=2)] = 64
     advantages: Literal["all_action", "sampled"] = "all_action"
-    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.95
+    gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
+    continuation: Annotated[float, Field(ge=1.0)] = 20.0
     gae_lambda: Fraction = 0.9
     n_steps: Count | None = None
     ratio: Literal["per_asset", "joint"] = "per_asset"
@@ -110,7 +117,9 @@ class TrainingParameters:
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
     abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    screening: Literal["bic", "ebic", "aic", "none"] = "bic"
     validations: Count = 5
+    selection_margin: NonNegative = 2.0
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)
     checkpoint_updates: Count = 20
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -14,6 +14,8 @@ VariantName = Literal["standard", "maskable", "enhanced"]
 PLAIN: dict[str, Any] = {
     "advantages": "sampled",
     "path_baseline": False,
+    "screening": "none",
+    "selection_margin": 0.0,
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {"network": {"masked": False, "quantiles": 1, "regime_experts": False}, "training": PLAIN},

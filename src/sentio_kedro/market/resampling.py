@@ -9,7 +9,7 @@ the history.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -103,6 +103,20 @@ def relative_bars(bars: AlignedBars) -> RelativeBars:
         spread=None if bars.spread is None else np.where(known, bars.spread, np.nan),
         funding=None if bars.funding is None else np.where(known, bars.funding, np.nan),
     )
+
+
+def detrended(relative: RelativeBars, segments: Sequence[Segment]) -> RelativeBars:
+    """Take each asset's mean log return over ``segments`` from its bars, so that paths drift nowhere on average.
+
+    Where positions are held for long, an asset's mean return is known worst of all (Merton, On estimating the expected
+    return on the market, Journal of Financial Economics 1980); whoever does not want to bet on it takes it away.
+    """
+    rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
+    known = np.isfinite(relative.close[rows])
+    total = np.where(known, relative.close[rows], 0.0).sum(axis=0)
+    mean = total / np.maximum(known.sum(axis=0), 1)
+    moved = {name: getattr(relative, name) - mean for name in ("open", "high", "low", "close")}
+    return replace(relative, **moved)
 
 
 def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLevels:
