@@ -3,7 +3,7 @@
     python benchmarks/backtest.py                         # 1, 16 and 256 accounts, eager and compiled
     python benchmarks/backtest.py --accounts 16 --eager   # a part of it
 
-The workload is fixed: 5 assets, 35,000 bars, a default agent of two networks with random weights, the preset
+The workload is fixed: 5 assets, 35,000 bars, an agent of two default networks with random weights, the preset
 `realistic` with every layer of the mask. Asset-bars are accounts x assets x bars. Market facts, embeddings, head,
 masks, execution and telemetry are all in the measured time; compilation is not and is told apart.
 """

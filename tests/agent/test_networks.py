@@ -248,3 +248,12 @@ def test_loading_weights_draws_nothing_from_the_global_generator() -> None:
     assert torch.equal(torch.get_rng_state(), before)  # another thread may be building from it
     pairs = zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
+
+
+def test_an_agent_from_before_the_screening_hears_every_lag() -> None:
+    shape = NetworkShape(3, 2, 2, 4)
+    network = build_network(SIZES, shape, torch.Generator().manual_seed(0))
+    weights = {name: value for name, value in network.state_dict().items() if name != "encoder.heard"}
+    again = load_network(SIZES, shape, weights)
+    assert again.encoder.get_buffer("heard").eq(1.0).all()
+    assert torch.equal(again.encoder.input.weight, network.encoder.input.weight)

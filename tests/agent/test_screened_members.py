@@ -246,16 +246,16 @@ def test_the_mlp_hears_the_present_bar_alone() -> None:
 
 
 def test_who_hears_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, logger="sentio_kedro.agent.member")
+    caplog.set_level(logging.INFO, logger="sentio_kedro.agent.paths")
     member_of(make_study())
     (told,) = caplog.records
     assert told.levelno == logging.INFO
-    assert told.getMessage() == "Fold 0: screening keeps 1 of 5 feature columns (column_3) at lags [0, 1]"
+    assert told.getMessage() == "Fold 0: screening keeps 1 of 5 feature columns (column_3) at lags up to 1"
     caplog.clear()
     network = loud(member_of(make_study(signal=0.0)).network)
     (told,) = caplog.records
     assert told.levelno == logging.WARNING
-    assert told.getMessage() == "Fold 0: screening keeps 0 of 5 feature columns (none) at lags [0]"
+    assert told.getMessage() == "Fold 0: screening keeps 0 of 5 feature columns (none) at lags up to 0"
     features = torch.randn(1, 6, 2, COLUMNS)
     assert torch.equal(decide(network, features), decide(network, wild(features, list(range(COLUMNS)))))
     caplog.clear()

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import TypeAdapter, ValidationError
 from tests.config.pages import leaves, written
 
 from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config.variants import VARIANTS as VARIANT_KEYS
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 VARIANTS = ("standard", "maskable", "enhanced")
@@ -33,6 +35,14 @@ def test_the_standard_learner_has_no_mask_and_a_critic_of_one_value() -> None:
     assert (network.masked, network.quantiles, network.regime_experts) == (False, 1, False)
     assert (training.advantages, training.path_baseline, training.divergence.coefficient) == ("sampled", False, 0.0)
     assert NetworkParameters(variant="maskable").masked
+
+
+@pytest.mark.parametrize("variant", ["standard", "maskable"])
+def test_the_shipped_parameters_leave_a_variant_what_makes_it_plain(variant: str) -> None:
+    shipped = yaml.safe_load((PAGE.parents[1] / "conf" / "base" / "parameters_training.yml").read_text())
+    for section, kind in (("network", NetworkParameters), ("training", TrainingParameters)):
+        built = TypeAdapter(kind).validate_python(shipped[section] | {"variant": variant})
+        assert {key: getattr(built, key) for key in VARIANT_KEYS[variant][section]} == VARIANT_KEYS[variant][section]
 
 
 def test_single_keys_override_a_variant_however_they_arrive() -> None:

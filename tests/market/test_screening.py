@@ -228,3 +228,12 @@ def test_scale_and_offset_of_columns_and_returns_do_not_matter():
     scale = 10.0 ** np.linspace(-4.0, 4.0, COLUMNS)
     assert same(screen(features * scale + 5.0 * scale, 100.0 * returns + 1.0, ALONE, TRAIN, LAGS, "bic"), kept)
     assert PLANTED in found(kept)
+
+
+def test_an_asset_that_is_not_yet_listed_leaves_the_others_what_they_hear():
+    features, returns = planted(SEED, linear, columns=5, assets=2)
+    features[:, 1], returns[:, 1] = np.nan, np.nan
+    kept = screen(features, returns, ALONE, TRAIN, LAGS, "bic")
+    assert same(kept, screen(features[:, :1], returns[:, :1], ALONE, TRAIN, LAGS, "bic"))
+    assert PLANTED in found(kept)
+    assert not everything(kept)

@@ -145,13 +145,6 @@ def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentPara
         return
     kept = study.screened(network.encoder.lags, criterion)
     network.encoder.set_heard(torch.from_numpy(kept.columns), torch.from_numpy(kept.lags))
-    names = [column.name for column, keep in zip(study.columns, kept.columns, strict=True) if keep]
-    tell = logger.info if names else logger.warning
-    lags = np.flatnonzero(kept.lags).tolist()
-    tell(
-        "Fold %d: screening keeps %d of %d feature columns (%s) at lags %s",
-        *(study.fold.number, len(names), len(study.columns), ", ".join(names) or "none", lags),
-    )
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -165,5 +165,6 @@ def build_network(parameters: NetworkParameters, shape: NetworkShape, generator:
 def load_network(parameters: NetworkParameters, shape: NetworkShape, weights: Mapping[str, Tensor]) -> PolicyNetwork:
     """Build a network with ``weights``, whatever other threads build meanwhile."""
     network = build_network(parameters, shape, torch.Generator().manual_seed(0))
-    network.load_state_dict(weights)
+    heard = {"encoder.heard": network.encoder.get_buffer("heard")}  # agents from before it hear every lag
+    network.load_state_dict({**heard, **weights})
     return network

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import numpy as np
 import torch
@@ -29,6 +31,9 @@ from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.stamps import Floats
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
+
+logger = logging.getLogger(__name__)
+_SCREENING = Lock()
 
 LEAST_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
 
@@ -76,14 +81,24 @@ class TrainingSet:
 
         All members ask for the same; the answer is remembered.
         """
-        if (lags, criterion) in self._screened:
+        with _SCREENING:  # all members of a fold ask at once
+            if (lags, criterion) not in self._screened:
+                self._screened[lags, criterion] = self._screen(lags, criterion)
             return self._screened[lags, criterion]
+
+    def _screen(self, lags: int, criterion: Criterion) -> Screening:
         whole = adjusted(self.bars)
         returns = np.full(whole.close.shape, np.nan)
         returns[1:] = np.log(whole.close[1:] / whole.held_close()[:-1])
         posterior = self.regimes.filter(market_return(self.bars))
         found = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
-        return self._screened.setdefault((lags, criterion), found)
+        names = [column.name for column, keep in zip(self.columns, found.columns, strict=True) if keep]
+        tell = logger.info if names else logger.warning
+        tell(
+            "Fold %d: screening keeps %d of %d feature columns (%s) at lags up to %d",
+            *(self.fold.number, len(names), len(self.columns), ", ".join(names) or "none", int(found.lags.sum()) - 1),
+        )
+        return found
 
 
 def member_segments(train: Sequence[Segment], member: int, members: int, least: int) -> list[Segment]:

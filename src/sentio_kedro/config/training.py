@@ -92,7 +92,7 @@ class TrainingParameters:
     episode_bars: Annotated[int, Field(ge=2)] = 64
     advantages: Literal["all_action", "sampled"] = "all_action"
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    continuation: Annotated[float, Field(ge=1.0)] = 20.0
+    continuation: Annotated[float, Field(ge=1.0, le=1e6)] = 20.0
     gae_lambda: Fraction = 0.9
     n_steps: Count | None = None
     ratio: Literal["per_asset", "joint"] = "per_asset"

@@ -2,9 +2,9 @@
 
 A network that sees twenty columns with a few thousand noisy rows learns twenty coincidences. The lasso's path with an
 information criterion (Zou, Hastie and Tibshirani, On the degrees of freedom of the lasso, Annals of Statistics 2007)
-keeps what pays for its own degree of freedom. Of hundreds of candidates some pass ``bic`` by chance: in every second
-sample of noise one does. ``ebic`` asks for more (Chen and Chen, Extended Bayesian information criteria, Biometrika
-2008, gamma 1/2) and misses weak signals.
+keeps what pays for its own degree of freedom. Of hundreds of candidates some pass ``bic`` by chance: one, on
+average, of some thousand rows of noise. ``ebic`` asks for more (Chen and Chen, Extended Bayesian information criteria,
+Biometrika 2008, gamma 1/2) and misses weak signals.
 """
 
 from __future__ import annotations
@@ -70,9 +70,11 @@ def screen(
     """
     steps, assets, count = features.shape
     rows = np.concatenate([np.arange(max(part.start, lags - 1), min(part.stop, steps - 1)) for part in train])
+    known = [np.isfinite(features[rows, asset]).all(axis=-1).sum() >= LEAST_ROWS for asset in range(assets)]
+    pooled = np.flatnonzero(known) if assets <= FEW_ASSETS else None
     found = []
-    for asset in range(assets):
-        seen = features if assets <= FEW_ASSETS else features[:, [asset]]
+    for asset in np.flatnonzero(known):
+        seen = features[:, [asset] if pooled is None else pooled]
         found.append(_chosen(seen, returns[:, asset], posterior, rows, lags, criterion))
     told = [chosen for chosen in found if chosen is not None]
     if not told:
