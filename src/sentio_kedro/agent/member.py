@@ -139,9 +139,12 @@ def new_member(
 
 
 def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
-    """Let the network hear only what the screening of the fold's columns keeps."""
+    """Let the network hear only what the screening of the fold's columns keeps.
+
+    With a limit on episodes it hears everything: columns that tell risk need not foretell the mean.
+    """
     criterion = parameters.training.screening
-    if criterion == "none":
+    if criterion == "none" or parameters.training.limits_episodes:
         return
     kept = study.screened(network.encoder.lags, criterion)
     network.encoder.set_heard(torch.from_numpy(kept.columns), torch.from_numpy(kept.lags))
