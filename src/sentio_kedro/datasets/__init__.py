@@ -3,6 +3,7 @@
 from sentio_kedro.datasets.agents import AgentBundles
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
+from sentio_kedro.datasets.ledgers import LedgerDataset
 
 __all__ = [
     "AgentBundles",
@@ -10,6 +11,7 @@ __all__ = [
     "CheckpointStore",
     "CheckpointStoreDataset",
     "JSONDataset",
+    "LedgerDataset",
     "ParquetDataset",
     "PlotlyDataset",
     "TextDataset",
