@@ -35,8 +35,8 @@ import sentio_kedro
 from ablation_page import page
 from ablation_parts import PARTS, Sides, nothing, sides
 from learning import measure, read_parameters
-from sentio_kedro.agent.bundle import code_hash
 from sentio_kedro.evaluation.planted import MARKETS
+from sentio_kedro.manifests import code_hash
 
 ROOT = Path(__file__).parents[1]
 RESULTS, OUTPUT = ROOT / "benchmarks" / "results" / "ablation.jsonl", ROOT / "docs" / "ablation.md"

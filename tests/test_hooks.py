@@ -181,6 +181,16 @@ def test_training_continues_from_its_own_checkpoints_and_clears_them_at_its_end(
     assert toy.checkpoints() == []
 
 
+def test_checkpoints_of_other_code_are_not_continued(toy, monkeypatch):
+    toy.run("ingestion", "features", "cross_validation", "regimes")
+    toy.crash = "training"
+    for code in ("one", "two", "one"):
+        monkeypatch.setattr("sentio_kedro.hooks.code_hash", lambda folder, packages, code=code: code)
+        with pytest.raises(Killed):
+            toy.run("training")
+    assert len(toy.checkpoints()) == 2
+
+
 def test_parallel_runner_is_refused_in_one_sentence(toy):
     with pytest.raises(ValueError, match=r"ParallelRunner is not supported.*ThreadRunner"):
         StageManifests().before_pipeline_run(

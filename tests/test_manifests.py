@@ -10,6 +10,7 @@ from sentio_kedro.manifests import (
     STAGES,
     StaleArtifactsError,
     agents_identity,
+    code_hash,
     expected_manifest,
     explain_difference,
     flatten_parameters,
@@ -160,3 +161,24 @@ def test_any_manifest_will_do_where_only_presence_counts():
     with pytest.raises(StaleArtifactsError, match="kedro run --pipeline training"):
         require_manifests({}, {}, present=["training"])
     require_manifests({"training": {"bars_hash": "other"}}, {}, present=["training"])
+
+
+def test_the_code_hash_sees_names_and_content(tmp_path):
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = code_hash(tmp_path)
+    assert first == code_hash(tmp_path)
+    (tmp_path / "a.py").write_text("x = 2\n")
+    second = code_hash(tmp_path)
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert len({first, second, code_hash(tmp_path)}) == 3
+
+
+def test_the_learners_code_hash_sees_its_packages_alone(tmp_path):
+    for package in ("agent", "evaluation"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "a.py").write_text("x = 1\n")
+    first = code_hash(tmp_path, ["agent"])
+    (tmp_path / "evaluation" / "a.py").write_text("x = 2\n")
+    assert code_hash(tmp_path, ["agent"]) == first
+    (tmp_path / "agent" / "a.py").write_text("x = 2\n")
+    assert code_hash(tmp_path, ["agent"]) != first

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,8 +17,10 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from sentio_kedro.manifests import (
+    LEARNER,
     STAGES,
     Manifest,
+    code_hash,
     expected_manifest,
     explain_difference,
     flatten_parameters,
@@ -174,7 +178,9 @@ class StageManifests:
             dataset_name: The dataset that is about to be loaded.
         """
         if dataset_name == "checkpoints" and self.facts is not None:
-            self.facts.checkpoints.bind(self.facts.expected("training").digest)
+            learner = code_hash(Path(__file__).parent, LEARNER)
+            identity = f"{self.facts.expected('training').digest} {learner}"
+            self.facts.checkpoints.bind(hashlib.sha256(identity.encode()).hexdigest())
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -87,6 +88,10 @@ WITHOUT_EFFECT = frozenset(
     }
 )
 """Parameters that say how a result is computed, not what it is: changing them keeps the artifacts."""
+
+
+LEARNER = ("config", "market", "trading", "agent")
+"""Sub-packages whose code decides what an agent becomes; the others judge it and show it."""
 
 
 class StaleArtifactsError(ValueError):
@@ -252,3 +257,19 @@ def require_manifests(
         command = " ".join(["kedro run", option, *options])
         lines = "\n".join(f"- {problems[stage]}" for stage in stale)
         raise StaleArtifactsError(f"This run builds on artifacts that are missing or stale:\n{lines}\nRun `{command}`.")
+
+
+def code_hash(folder: Path, packages: Collection[str] = ()) -> str:
+    """SHA-256 of a package's source files, names included, so that an agent knows the code that made it.
+
+    Args:
+        folder: Folder of the package.
+        packages: Its sub-packages that count, such as ``LEARNER``; empty is all files.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder)
+        if not packages or name.parts[0] in packages:
+            digest.update(name.as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.agent.awake import awaken
 
-from sentio_kedro.agent.bundle import AgentBundle, AgentSpec, code_hash, refuse_seen_bars, same_symbols
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec, refuse_seen_bars, same_symbols
 from sentio_kedro.agent.networks import NetworkShape, build_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 
@@ -81,16 +81,6 @@ def test_other_symbols_are_refused() -> None:
     same_symbols([make_bundle()], ["AAA", "BBB"])
     with pytest.raises(ValueError, match="trades"):
         same_symbols([make_bundle()], ["BBB", "AAA"])
-
-
-def test_the_code_hash_sees_names_and_content(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text("x = 1\n")
-    first = code_hash(tmp_path)
-    assert first == code_hash(tmp_path)
-    (tmp_path / "a.py").write_text("x = 2\n")
-    second = code_hash(tmp_path)
-    (tmp_path / "a.py").rename(tmp_path / "b.py")
-    assert len({first, second, code_hash(tmp_path)}) == 3
 
 
 def test_what_the_gate_said_travels_with_the_agent_and_older_agents_never_abstain(tmp_path: Path) -> None:

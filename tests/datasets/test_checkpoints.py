@@ -47,11 +47,14 @@ def test_keys_stay_inside_the_store(tmp_path, key):
         CheckpointStore(tmp_path).save(key, {}, {})
 
 
-def test_checkpoints_of_other_parameters_are_not_continued(tmp_path):
+def test_checkpoints_of_other_parameters_are_not_continued_and_the_log_says_so(tmp_path, caplog):
     dataset = CheckpointStoreDataset(filepath=str(tmp_path / "checkpoints"))
     dataset.bind("a" * 64)
     dataset.load().save("fold_0", {"x": torch.zeros(1)}, {})
+    dataset.bind("a" * 64)
+    assert "afresh" not in caplog.text
     dataset.bind("b" * 64)
+    assert "of other bars, parameters or code; the training starts afresh" in caplog.text
     assert dataset.load().load("fold_0") is None
     dataset.bind("a" * 64)
     assert dataset.load().load("fold_0") is not None

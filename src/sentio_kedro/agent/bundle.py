@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -152,15 +151,6 @@ class AgentBundle:
             member, _, rest = name.partition(".")
             weights[int(member.removeprefix("member_"))][rest] = value
         return cls(spec, tuple(weights))
-
-
-def code_hash(folder: Path) -> str:
-    """SHA-256 of the package's source files, names included, so that an agent knows the code that made it."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def refuse_seen_bars(spec: AgentSpec, first: str, last: str) -> None:

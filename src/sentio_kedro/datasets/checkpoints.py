@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from sentio_kedro.datasets.atomic import replaced_file
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _IDENTITY_LENGTH = 16
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,12 +95,18 @@ class CheckpointStoreDataset(AbstractDataset[NoReturn, CheckpointStore]):
         self.metadata = metadata
 
     def bind(self, identity: str) -> None:
-        """Tie the store to what is being trained, so that no checkpoint of other bars or parameters is continued.
+        """Tie the store to what is being trained: checkpoints of anything else stay where they are, and are named.
 
         Args:
-            identity: Digest of the bars and parameters.
+            identity: Digest of bars, parameters and code.
         """
         self._identity = identity[:_IDENTITY_LENGTH]
+        others = [path for path in self._filepath.glob("*") if path.is_dir() and path.name != self._identity]
+        if others and not (self._filepath / self._identity).exists():
+            logger.warning(
+                "The checkpoints in %s are of other bars, parameters or code; the training starts afresh.",
+                self._filepath.as_posix(),
+            )
 
     def load(self) -> CheckpointStore:
         """Return the store."""

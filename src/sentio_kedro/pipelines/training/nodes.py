@@ -11,7 +11,7 @@ import mlflow
 import pandas as pd
 
 import sentio_kedro
-from sentio_kedro.agent.bundle import AgentBundle, code_hash
+from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.population import train_population, visible_bars
@@ -24,7 +24,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.manifests import WITHOUT_EFFECT, flatten_parameters
+from sentio_kedro.manifests import WITHOUT_EFFECT, code_hash, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.regimes import RegimeModel
