@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.evaluation.significance import default_block, stationary_bootstrap_indices
+from sentio_kedro.evaluation.bootstrap import default_block, stationary_bootstrap_indices
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.tape import Tape
