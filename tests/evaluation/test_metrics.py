@@ -11,8 +11,10 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.account_figures import round_trip_figures
 from sentio_kedro.evaluation.frames import BASELINES, LINES, RunFacts, RunFrames, account_table
-from sentio_kedro.evaluation.metrics import build_metrics, json_ready, round_trip_figures
+from sentio_kedro.evaluation.metrics import build_metrics, json_ready
+from sentio_kedro.evaluation.return_figures import EMPIRICAL, information_ratio
 
 PARAMETERS = ReportingParameters(bootstrap_samples=60)
 KEYS = {
@@ -20,6 +22,7 @@ KEYS = {
     *("annual_volatility", "total_return", "max_drawdown", "win_rate", "trades", "expectancy", "payoff"),
     *("holding_bars", "turnover_per_bar", "gross_exposure", "cost_share", "seeds", "members", "folds", "bars"),
     *("costs", "trip_cost", "ordered", "capped_orders", "projected_orders", "margin_calls", "bankruptcies"),
+    *("drawdown_bars", "recovery_bars", "under_water", "turnover_per_year", "net_exposure", "invested", *EMPIRICAL),
     *("periods_per_year", "first_bar", "last_bar", "first_timestamp", "last_timestamp"),
 }
 MakeRun = Callable[..., RunFrames]
@@ -37,7 +40,16 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
     for name in ("agent", *BASELINES):
         assert set(metrics[name]) == KEYS, name
     others = {"comparisons", "seeds", "folds", "targets", "alarms", "universe", "scheme", "confidence", "baselines"}
-    others |= {"median_seed", "regimes", "masks", "drawdown_limit", "drawdowns", "robustness", "generalisation_gap"}
+    others |= {
+        "median_seed",
+        "regimes",
+        "years",
+        "masks",
+        "drawdown_limit",
+        "drawdowns",
+        "robustness",
+        "generalisation_gap",
+    }
     assert set(metrics) == {"agent", *BASELINES, *others, "periods_per_year", "bootstrap"}
 
 
@@ -123,6 +135,19 @@ def test_no_figure_is_nan_even_when_nobody_trades(make_run: MakeRun, facts: RunF
     assert metrics["agent"]["cost_share"] is None
     assert metrics["agent"]["sharpe"] == 0.0
     assert "seed_0 never traded: its figures say nothing about skill." in metrics["alarms"]
+
+
+def test_information_ratios_are_medians_over_seeds(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run(seeds=3, drift={"seed_1": 5e-4})
+    metrics = build_metrics(frames, facts, PARAMETERS)
+    table = account_table(frames, "return")
+    for name in BASELINES:
+        ratios = [
+            information_ratio(table[f"seed_{seed}"].to_numpy(), table[name].to_numpy(), facts.periods_per_year)
+            for seed in range(3)
+        ]
+        assert metrics["comparisons"][name]["information_ratio"] == pytest.approx(np.median(ratios)), name
+    assert metrics["agent"]["information_ratio"] == metrics["comparisons"]["equal_weight"]["information_ratio"]
 
 
 def test_comparisons_hold_the_market_in_common(make_run: MakeRun, facts: RunFacts) -> None:

@@ -1,0 +1,98 @@
+"""Figures of each account on any rows: its returns, its ledger and its round trips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sentio_kedro.evaluation.attribution import Tables, cost_share, ledger_sums
+from sentio_kedro.evaluation.frames import LINES, RunFrames, account_table, row_times
+from sentio_kedro.evaluation.return_figures import return_figures
+
+Figures = dict[str, Any]
+LEDGER = ("return", "turnover", "gross_exposure", "net_exposure", *LINES)
+DAY = pd.Timedelta(days=1)
+
+
+def ledger_tables(frames: RunFrames) -> dict[str, pd.DataFrame]:
+    """Tables of ``LEDGER`` by name, each with index ``(fold, row)`` and one column per account, and ``day``.
+
+    ``day`` has the same index and one column, the number of the UTC day of the decision since 1970.
+    """
+    tables = {name: account_table(frames, name) for name in LEDGER}
+    index = tables["return"].index
+    times = pd.DatetimeIndex(row_times(frames).loc[index.get_level_values("row")])
+    return tables | {"day": pd.DataFrame({"day": (times - pd.Timestamp(0, tz="UTC")) // DAY}, index=index)}
+
+
+def account_figures(tables: Tables, trades: pd.DataFrame, periods_per_year: float) -> dict[str, Figures]:
+    """Figures of each account on the rows of ``tables``.
+
+    Args:
+        tables: See ``ledger_tables``, of all rows or some.
+        trades: Round trips; those that were entered on other rows are left out.
+        periods_per_year: Bars a year.
+
+    Returns:
+        Per account those of ``return_figures``; ``turnover_per_bar`` (mean traded notional / equity) and
+        ``turnover_per_year``; ``gross_exposure`` and ``net_exposure`` (means), ``invested`` (share of the bars with a
+        position); ``costs`` (see ``attribution.ledger_sums``); ``cost_share`` (sum of all costs / absolute sum of price
+        profits and dividends, all as fractions of the equity at each decision: 0.5 says that half of what prices gave
+        or took was paid in costs, above 1 that costs outweighed it); and those of ``round_trip_figures``.
+    """
+    returns = tables["return"]
+    found = return_figures(returns, tables["day"]["day"].to_numpy(), periods_per_year)
+    trades = trades[trades["entry_row"].isin(returns.index.get_level_values("row"))]
+    by_account = dict(list(trades.groupby("account")))
+    means = {name: tables[name].mean() for name in ("turnover", "gross_exposure", "net_exposure")}
+    invested = (tables["gross_exposure"] > 0.0).mean()
+    for account, figures in found.items():
+        sums = ledger_sums({line: tables[line][account] for line in LINES})
+        figures |= {
+            "turnover_per_bar": float(means["turnover"][account]),
+            "turnover_per_year": float(means["turnover"][account]) * periods_per_year,
+            "gross_exposure": float(means["gross_exposure"][account]),
+            "net_exposure": float(means["net_exposure"][account]),
+            "invested": float(invested[account]),
+            "cost_share": cost_share(sums),
+            "costs": sums,
+            **round_trip_figures(by_account.get(account, trades.iloc[:0])),
+        }
+    return found
+
+
+def round_trip_figures(trips: pd.DataFrame) -> Figures:
+    """Figures of round trips: ``trades win_rate expectancy trip_cost payoff holding_bars``.
+
+    Args:
+        trips: Columns ``pnl`` (quote currency), ``return`` (pnl / equity at entry), both net of costs, ``cost`` (all
+            costs of the trip / equity at entry) and ``bars``.
+
+    Returns:
+        ``trades`` (how many), ``win_rate`` (share with a positive net profit), ``expectancy`` (mean net profit / equity
+        at entry), ``trip_cost`` (mean cost / equity at entry), ``payoff`` (mean win / mean loss) and ``holding_bars``
+        (mean); None where there is nothing to average.
+    """
+    results = trips["return"]
+    wins, losses = results[trips["pnl"] > 0.0], results[trips["pnl"] < 0.0]
+    some = len(trips) > 0
+    return {
+        "trades": len(trips),
+        "win_rate": len(wins) / len(trips) if some else None,
+        "expectancy": float(results.mean()) if some else None,
+        "trip_cost": float(trips["cost"].mean()) if some else None,
+        "payoff": float(wins.mean() / -losses.mean()) if len(wins) and len(losses) else None,
+        "holding_bars": float(trips["bars"].mean()) if some else None,
+    }
+
+
+def median_figures(entries: Sequence[Mapping[str, Any]]) -> Figures:
+    """Median of each figure over accounts, of those that have it; None where none has; tables are left out."""
+    medians: Figures = {}
+    for name in [name for name, value in entries[0].items() if not isinstance(value, dict)]:
+        known = [entry[name] for entry in entries if entry[name] is not None and np.isfinite(entry[name])]
+        medians[name] = float(np.median(known)) if known else None
+    return medians
