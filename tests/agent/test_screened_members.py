@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sentio_kedro.agent import paths
 from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.hearing import heard
 from sentio_kedro.agent.member import AgentParameters, Member, MemberKey, new_member
 from sentio_kedro.agent.networks import PolicyNetwork, build_network
 from sentio_kedro.agent.paths import TrainingSet
@@ -281,3 +282,11 @@ def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(population
         assert torch.equal(logits, decide(ours, features))
         assert torch.equal(logits, decide(theirs, wild(features, UNHEARD)))
         assert not torch.equal(logits, decide(theirs, wild(features, [HEARD])))
+
+
+def test_the_weights_tell_what_is_heard() -> None:
+    names = [f"column_{column}" for column in range(COLUMNS)]
+    told = heard(member_of(make_study()).network.state_dict(), names)
+    assert told == {"heard": "column_3", "heard_columns": 1, "feature_columns": 5, "heard_lags": 2}
+    whole = heard(member_of(make_study(), screening="none").network.state_dict(), names)
+    assert (whole["heard"], whole["heard_lags"]) == (", ".join(names), 4)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.evaluation.account_figures import account_figures, ledger_tables
-from sentio_kedro.evaluation.breakdowns import regime_figures, year_figures
+from sentio_kedro.evaluation.breakdowns import heard_columns, regime_figures, year_figures
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames
 
 MakeRun = Callable[..., RunFrames]
@@ -96,3 +96,15 @@ def test_days_are_those_of_the_decisions(make_run: MakeRun) -> None:
     first = pd.Timestamp("2018-09-13T12:00", tz="UTC")  # the first decision: 24 of its day are left
     assert day.iloc[0] == (first - pd.Timestamp(0, tz="UTC")).days
     assert np.unique(day, return_counts=True)[1][:3].tolist() == [24, 48, 48]
+
+
+def test_what_the_agents_of_a_fold_hear_is_told_once(make_run: MakeRun) -> None:
+    frames = make_run()
+    found = heard_columns(frames)
+    assert found[0] == {"fold": 0, "seeds": [0, 1], "columns": ["log_return_1"], "of": 20, "lags": 4}
+    assert [entry["columns"] for entry in found[1:]] == [["log_return_1", "rsi_14"]] * 3
+    apart = frames.agent_table.assign(heard=["", *frames.agent_table["heard"][1:]])
+    first, second = heard_columns(dataclasses.replace(frames, agent_table=apart))[:2]
+    assert (first["seeds"], first["columns"], second["seeds"]) == ([0], [], [1])
+    silent = frames.agent_table.drop(columns="heard")
+    assert heard_columns(dataclasses.replace(frames, agent_table=silent)) == []

@@ -44,6 +44,7 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
         "median_seed",
         "regimes",
         "years",
+        "heard",
         "masks",
         "drawdown_limit",
         "drawdowns",

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ import torch
 from sentio_kedro.agent.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.compiled import EAGER, hot_functions
+from sentio_kedro.agent.hearing import heard
 from sentio_kedro.agent.member import AgentParameters, Curve, Member, MemberKey, network_shape
 from sentio_kedro.agent.memory import keep_freed_memory
 from sentio_kedro.agent.networks import load_network, receptive_field
@@ -78,7 +79,7 @@ def train_agent(
     store: CheckpointStore,
     progress: Progress,
     hashes: Mapping[str, str],
-) -> tuple[AgentBundle, Curve, dict[str, float]]:
+) -> tuple[AgentBundle, Curve, dict[str, Any]]:
     """Train the members of one agent, side by side or one after the other, and put them together.
 
     Args:
@@ -132,7 +133,7 @@ def _put_together(
     parameters: AgentParameters,
     hashes: Mapping[str, str],
     seconds: float,
-) -> tuple[AgentBundle, Curve, dict[str, float]]:
+) -> tuple[AgentBundle, Curve, dict[str, Any]]:
     device = choose_device(parameters.training.device)
     curve: Curve = []
     weights = []
@@ -164,6 +165,7 @@ def _put_together(
         "members": len(weights),
         "train_seconds": seconds,
         "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
+        **heard(weights[0], [column.name for column in study.columns]),  # members of a fold hear the same
     }
     return AgentBundle(spec, tuple(weights)), curve, about
 
@@ -175,7 +177,7 @@ def train_population(
     store: CheckpointStore,
     progress: Progress,
     hashes: Mapping[str, str],
-) -> Iterator[tuple[AgentBundle, Curve, dict[str, float]]]:
+) -> Iterator[tuple[AgentBundle, Curve, dict[str, Any]]]:
     """Train ``training.seeds`` agents per fold: all members as one batched model, or several agents at a time.
 
     Agents share nothing, so on a CPU threads that each use one core are faster than one agent that uses all: torch lets
@@ -228,7 +230,7 @@ def _train_together(
     store: CheckpointStore,
     progress: Progress,
     hashes: Mapping[str, str],
-) -> Iterator[tuple[AgentBundle, Curve, dict[str, float]]]:
+) -> Iterator[tuple[AgentBundle, Curve, dict[str, Any]]]:
     """Train all members as one batched model; the seconds of an agent are its share."""
     began, training = time.perf_counter(), parameters.training
     tasks = _tasks(studies, range(training.seeds), training.members, choose_device(training.device))

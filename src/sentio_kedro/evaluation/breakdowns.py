@@ -123,6 +123,33 @@ def fold_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
     return entries
 
 
+def heard_columns(frames: RunFrames) -> list[Figures]:
+    """Say which feature columns the agents of each fold hear; the agents of a fold that hear the same share an entry.
+
+    Args:
+        frames: Frames of the run.
+
+    Returns:
+        In order of the folds: ``fold``, ``seeds``, ``columns`` (names), ``of`` (how many columns there are) and
+        ``lags`` (bars heard one by one, the present one included). Empty for agents whose table does not say.
+    """
+    table = frames.agent_table
+    if "heard" not in table.columns:
+        return []
+    found: list[Figures] = []
+    known = table.dropna(subset=["heard"]).sort_values(["fold", "seed"], kind="stable")
+    for row in known.to_dict("records"):
+        columns = row["heard"].split(", ") if row["heard"] else []
+        told = {"fold": int(row["fold"]), "columns": columns, "of": int(row["feature_columns"])}
+        told["lags"] = int(row["heard_lags"])
+        same = next((entry for entry in found if told.items() <= entry.items()), None)
+        if same is None:
+            found.append(told | {"seeds": [int(row["seed"])]})
+        else:
+            same["seeds"].append(int(row["seed"]))
+    return found
+
+
 def generalisation_gap(folds: Sequence[Figures]) -> float | None:
     """Train less validation Sharpe ratio, the mean over folds and seeds; None if no agent's is known."""
     gaps = [entry["generalisation_gap"] for entry in folds if entry["generalisation_gap"] is not None]

@@ -14,6 +14,7 @@ from sentio_kedro.evaluation.account_figures import Figures, account_figures, le
 from sentio_kedro.evaluation.breakdowns import (
     fold_figures,
     generalisation_gap,
+    heard_columns,
     regime_figures,
     seed_number,
     year_figures,
@@ -46,9 +47,9 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
         ``folds`` (of every agent in every fold), ``generalisation_gap`` (train less validation Sharpe ratio, mean over
         ``folds``), ``comparisons`` (difference of Sharpe ratios to each baseline with its interval, and the
         information ratio against it), ``median_seed`` (the agent whose ledger and drawdowns stand for all),
-        ``regimes`` and ``years`` (see ``breakdowns``), ``masks`` (see ``limits.mask_shares``), ``drawdown_limit`` and
-        ``drawdowns`` (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``), ``targets``, ``alarms``,
-        ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
+        ``heard``, ``regimes`` and ``years`` (see ``breakdowns``), ``masks`` (see ``limits.mask_shares``),
+        ``drawdown_limit`` and ``drawdowns`` (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``),
+        ``targets``, ``alarms``, ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = ledger_tables(frames)
     figures = account_figures(tables, frames.trades, facts.periods_per_year)
@@ -58,6 +59,7 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
     metrics["seeds"] = [{"seed": seed_number(name)} | figures[name] for name in frames.seeds]
     metrics["folds"] = fold_figures(frames, tables, facts.periods_per_year)
     metrics["generalisation_gap"] = generalisation_gap(metrics["folds"])
+    metrics["heard"] = heard_columns(frames)
     metrics["median_seed"] = seed_number(median_seed(frames))
     metrics["regimes"] = regime_figures(frames, tables, facts.periods_per_year)
     metrics["years"] = year_figures(frames, tables, facts.periods_per_year)

@@ -107,7 +107,7 @@ def train_agents(
     return agents, pd.DataFrame(curves).astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
 
 
-def _log_agent(curve: list[dict[str, float]], about: dict[str, float]) -> None:
+def _log_agent(curve: list[dict[str, float]], about: dict[str, Any]) -> None:
     if mlflow.active_run() is None:
         return
     frame = pd.DataFrame(curve).astype({"update": int})
