@@ -132,15 +132,36 @@ class WindowAttention(nn.Module):
 class AssetAttention(nn.Module):
     """Attention across the assets of one bar."""
 
-    def __init__(self, width: int, heads: int) -> None:
-        """Make attention of ``heads`` heads."""
+    def __init__(self, width: int, heads: int, assets: int | None = None) -> None:
+        """Make attention of ``heads`` heads.
+
+        Args:
+            width: Channels D.
+            heads: Attention heads.
+            assets: Number of assets A where each has an identity: whom an asset heeds is then learnt directly, as a
+                bias of its own for every asset, and for nobody: a key and a value of zero that stand beside the assets.
+                All biases start at zero. None lets scores follow from channels alone.
+        """
         super().__init__()
         self.heads = heads
         self.input = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
+        self.bias = None if assets is None else nn.Parameter(torch.zeros(heads, assets, assets + 1))
+        self.register_buffer("hidden", None if assets is None else torch.zeros(assets, assets + 1))
+
+    def set_heeded(self, pairs: Tensor) -> None:
+        """Freeze whom each asset may heed, ``[A, A]`` bool; assets without an identity heed everybody."""
+        if self.bias is not None:
+            hidden = F.pad(~pairs, (0, 1), value=False)
+            self.get_buffer("hidden").masked_fill_(hidden.to(self.bias.device), float("-inf"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Attend over the second-last dimension of ``x`` ``[B, A, D]``."""
         query, key, value = (split_heads(part, self.heads) for part in self.input(x).chunk(3, dim=-1))
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        if self.bias is None:
+            mixed = F.scaled_dot_product_attention(query, key, value)
+        else:  # the last key and value stand for nobody
+            key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
+            added = (self.bias + self.get_buffer("hidden")).to(query.dtype)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=added)
         return torch.as_tensor(self.output(mixed.transpose(1, 2).flatten(2)))

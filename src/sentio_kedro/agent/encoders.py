@@ -78,7 +78,7 @@ class Layer(nn.Module):
         self.time_norm = nn.LayerNorm(width) if attends else None
         self.time = WindowAttention(width, heads, parameters.window, parameters.positions) if attends else None
         self.asset_norm = nn.LayerNorm(width) if across else None
-        self.asset = AssetAttention(width, heads) if across else None
+        self.asset = AssetAttention(width, heads, assets if parameters.asset_identity else None) if across else None
         self.mix_norm = nn.LayerNorm(width)
         self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self._start_silent()
@@ -148,13 +148,16 @@ class Encoder(nn.Module):
         """Bars that are heard one by one, the present one included: the taps of the convolution."""
         return 1 if self.taps is None else self.parameters_.convolution
 
-    def set_heard(self, columns: Tensor, lags: Tensor) -> None:
-        """Freeze which columns ``[F]`` and which lags ``[k]`` (bool) the network hears; after ``set_scaler``.
+    def set_heard(self, columns: Tensor, lags: Tensor, pairs: Tensor) -> None:
+        """Freeze which columns ``[F]`` and lags ``[k]`` the network hears, and who heeds whom ``[A, A]`` (all bool).
 
-        A column that is not heard is scaled to nothing: its deviation becomes infinite.
+        Call it after ``set_scaler``: a column that is not heard is scaled to nothing, its deviation becomes infinite.
         """
         self.get_buffer("deviation").masked_fill_(~columns.to(self.input.weight.device), float("inf"))
         self.get_buffer("heard").copy_(lags[:, None])
+        for layer in self.layers:
+            if isinstance(layer, Layer) and layer.asset is not None:
+                layer.asset.set_heeded(pairs)
 
     def set_scaler(self, mean: Tensor, deviation: Tensor) -> None:
         """Freeze the scaler ``[F]``, fitted on train rows."""

@@ -147,7 +147,7 @@ def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentPara
     if criterion == "none" or parameters.training.limits_episodes:
         return
     kept = study.screened(network.encoder.lags, criterion)
-    network.encoder.set_heard(torch.from_numpy(kept.columns), torch.from_numpy(kept.lags))
+    network.encoder.set_heard(*(torch.from_numpy(mask) for mask in kept))
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:

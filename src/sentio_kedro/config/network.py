@@ -29,7 +29,8 @@ class NetworkParameters:
             bias per head and lag to the scores.
         convolution: Taps k of the causal convolution before the attention.
         asset_identity: Whether each asset has a gain and an offset per channel of its own, by which the network knows
-            it from the others; off, one rule serves them all.
+            it from the others; off, one rule serves them all. With attention across assets each also learns whom to
+            heed, of those whose columns its return needs (see ``training.screening``), or nobody.
         asset_attention: Whether assets hear of each other at each bar.
         hidden: Width of the account head.
         regime_experts: One policy per regime, mixed by the regimes' probabilities; off is one policy, whose head is

@@ -42,10 +42,13 @@ class Screening(NamedTuple):
         columns: ``[F]`` whether a column is kept.
         lags: ``[k]`` whether a column of so many bars ago is heard on its own: up to the longest lag that foretells the
             next bar, since what will foretell it in some bars is known now.
+        pairs: ``[A, A]`` whether the first asset's next return needs a column of the second. All are, where assets are
+            too many to be looked at together.
     """
 
     columns: Mask
     lags: Mask
+    pairs: Mask
 
 
 def screen(
@@ -72,18 +75,22 @@ def screen(
     rows = np.concatenate([np.arange(max(part.start, lags - 1), min(part.stop, steps - 1)) for part in train])
     known = [np.isfinite(features[rows, asset]).all(axis=-1).sum() >= LEAST_ROWS for asset in range(assets)]
     pooled = np.flatnonzero(known) if assets <= FEW_ASSETS else None
-    found = []
+    told, pairs = [], np.ones((assets, assets), dtype=bool)
     for asset in np.flatnonzero(known):
         seen = features[:, [asset] if pooled is None else pooled]
-        found.append(_chosen(seen, returns[:, asset], posterior, rows, lags, criterion))
-    told = [chosen for chosen in found if chosen is not None]
+        chosen = _chosen(seen, returns[:, asset], posterior, rows, lags, criterion)
+        if chosen is None:
+            continue
+        told.append(chosen)
+        if pooled is not None:
+            pairs[asset] = np.isin(np.arange(assets), pooled[chosen.any(axis=(0, 1, 3))])
     if not told:
-        return Screening(np.ones(count, dtype=bool), np.ones(lags, dtype=bool))
+        return Screening(np.ones(count, dtype=bool), np.ones(lags, dtype=bool), pairs)
     votes = np.sum([chosen.any(axis=(0, 1, 2)) for chosen in told], axis=0)
     heard = np.sum([chosen.any(axis=(1, 2, 3)) for chosen in told], axis=0)
     needed = 1.0 if assets <= FEW_ASSETS else max(1.0, SHARE_OF_ASSETS * len(told))
     longest = np.flatnonzero(heard >= needed).max(initial=0)
-    return Screening(votes >= needed, np.arange(lags) <= longest)
+    return Screening(votes >= needed, np.arange(lags) <= longest, pairs)
 
 
 def _chosen(
