@@ -15,6 +15,7 @@ from sentio_kedro.agent.networks import NetworkShape, build_network
 from sentio_kedro.config import (
     BacktestParameters,
     CostParameters,
+    CrossValidationParameters,
     FeatureColumn,
     IngestionParameters,
     NetworkParameters,
@@ -28,7 +29,7 @@ from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
 from sentio_kedro.evaluation.walks import walk_rows
 from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.market.splits import Fold, Segment, Spans, make_folds
 from sentio_kedro.serving.decisions import choose_agents, newest_signals
 from sentio_kedro.trading.action_masks import LAYERS
 
@@ -225,6 +226,13 @@ def test_only_folds_that_train_on_the_past_are_one_path() -> None:
     assert not walk_forward(list(reversed(past)))
     later = replace(FOLDS[0], train=(Segment(0, 100), Segment(250, 290)))  # combinatorial, one test group
     assert not walk_forward([later, FOLDS[1]])
+    chosen_later = replace(past[0], validation=(Segment(250, 290),))
+    assert not walk_forward([chosen_later, FOLDS[1]])
+
+
+def test_folds_of_a_k_fold_are_no_path() -> None:
+    parameters = CrossValidationParameters(scheme="k_fold", folds=3, lockbox=0.0)
+    assert not walk_forward(make_folds(300, Spans(input=20, reward=1, episode=5), parameters))
 
 
 EVERYTHING = TradingParameters(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.evaluation.drawdowns import drawdown_limit, worst_drawdowns
-from sentio_kedro.evaluation.frames import RunFacts, RunFrames, row_times
+from sentio_kedro.evaluation.frames import RunFacts, RunFrames, Scheme, row_times
 
 MakeRun = Callable[..., RunFrames]
 
@@ -76,10 +76,13 @@ def test_no_limit_gives_no_breaches(make_run: MakeRun, facts: RunFacts) -> None:
     assert found["agents"][0]["deepest"] == pytest.approx(0.5)
 
 
-def test_agents_of_combinatorial_folds_start_from_a_new_peak(make_run: MakeRun, limited: RunFacts) -> None:
+@pytest.mark.parametrize("scheme", ["combinatorial", "k_fold"])
+def test_agents_of_folds_that_are_no_path_start_from_a_new_peak(
+    make_run: MakeRun, limited: RunFacts, scheme: Scheme
+) -> None:
     frames = _run(make_run, {400: -0.05, 600: -0.05})  # in folds 0 and 1
     assert len(drawdown_limit(frames, limited)["agents"][0]["breaches"]) == 1
-    apart = dataclasses.replace(limited, scheme="combinatorial")
+    apart = dataclasses.replace(limited, scheme=scheme)
     assert drawdown_limit(frames, apart)["agents"][0]["breaches"] == []
 
 

@@ -89,8 +89,14 @@ def test_every_figure_is_json_that_a_browser_reads(page: str) -> None:
 def test_a_dated_universe_and_walk_forward_folds_raise_no_banner(metrics: dict[str, Any]) -> None:
     page = render_report(metrics | {"universe": "dated"}, {})
     assert "Survivorship" not in page
-    assert "Combinatorial folds" not in page
-    assert "Combinatorial folds" in render_report(metrics | {"scheme": "combinatorial"}, {})
+    assert "no record that anybody could have earned" not in page
+
+
+@pytest.mark.parametrize(("scheme", "name"), [("combinatorial", "Combinatorial folds."), ("k_fold", "K-fold.")])
+def test_folds_that_train_on_later_bars_are_no_record(metrics: dict[str, Any], scheme: str, name: str) -> None:
+    page = render_report(metrics | {"scheme": scheme}, {})
+    assert f"<strong>{name}</strong> Agents also learnt from bars after those that they were tested on" in page
+    assert "no record that anybody could have earned" in page
 
 
 def test_alarms_stand_above_the_figures(metrics: dict[str, Any]) -> None:

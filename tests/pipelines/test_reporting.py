@@ -61,8 +61,8 @@ def test_frames_that_no_stage_wrote_are_empty() -> None:
 
 def test_attention_needs_agents_or_one_from_elsewhere() -> None:
     nothing: Any = None
-    with pytest.raises(ValueError, match=r"`agents` or `features` are missing; run `kedro run`"):
-        nodes.export_attention(None, _bars(), None, nothing, ReportingParameters(), BacktestParameters())
+    with pytest.raises(ValueError, match=r"`agents`, `features` or `folds` are missing; run `kedro run`"):
+        nodes.export_attention(None, _bars(), None, None, nothing, ReportingParameters(), BacktestParameters())
 
 
 def test_the_drawdown_limit_is_that_of_the_run() -> None:

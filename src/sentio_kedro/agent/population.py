@@ -51,7 +51,7 @@ def visible_bars(bars: AlignedBars, features: Floats, fold: Fold, spans: Spans) 
     """Cut away every bar that training must not see.
 
     Kept are the raw spans [t - I + 1, t + H] of train and validation rows. What lies after them is cut off; what lies
-    between them (test blocks of combinatorial folds) becomes missing bars without features.
+    between them (test blocks of k-fold and combinatorial folds) becomes missing bars without features.
 
     Args:
         bars: Aligned bars, T x A.

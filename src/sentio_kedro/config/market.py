@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import Count, Fraction, Positive, parameters
 
+LEAST_BLOCKS = 2  # of a k-fold
+
 
 @parameters
 class IngestionParameters:
@@ -106,26 +108,31 @@ class RegimeParameters:
 
 @parameters
 class CrossValidationParameters:
-    """How rows are split into folds.
+    """How rows are split into folds, and which bars no fold may touch.
 
     Attributes:
-        scheme: ``walk_forward`` (train on the past alone) or ``combinatorial`` (purged combinatorial folds: a
-            distribution of outcomes, since they also train on later data).
-        folds: Walk-forward folds, each with its own test block.
+        scheme: ``walk_forward`` (train on the past alone), ``k_fold`` (purged k-fold: every row is tested once) or
+            ``combinatorial`` (purged combinatorial folds: every row is tested several times). The last two give a
+            distribution of outcomes, not a track record, since they also train on later data.
+        folds: Walk-forward folds, each with its own test block; blocks of a k-fold, at least 2.
         first_test: Share of the usable rows before the first walk-forward test block.
-        validation: Share of the rows before a walk-forward test block that become validation rows.
+        validation: Share of the rows before a walk-forward test block that become validation rows; of a k-fold, the
+            share of the rows beside the test block, the latest ones.
         window: ``expanding`` trains on all rows before validation, ``rolling`` on as many as the first fold has.
         groups: Combinatorial folds cut the rows into this many groups.
         test_groups: Groups tested at once in a combinatorial fold.
+        lockbox: Share of the bars, the last ones, that no fold touches and only ``kedro run --pipeline lockbox``
+            opens; 0 switches it off.
     """
 
-    scheme: Literal["walk_forward", "combinatorial"] = "walk_forward"
+    scheme: Literal["walk_forward", "k_fold", "combinatorial"] = "walk_forward"
     folds: Count = 4
     first_test: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     validation: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.15
     window: Literal["expanding", "rolling"] = "expanding"
     groups: Annotated[int, Field(ge=3)] = 6
     test_groups: Count = 2
+    lockbox: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.15
 
     @model_validator(mode="after")
     def _groups_left(self) -> CrossValidationParameters:
@@ -133,5 +140,14 @@ class CrossValidationParameters:
             raise ValueError(
                 f"`cross_validation.test_groups` must be at most groups - 2 = {self.groups - 2}, so that one group is "
                 f"left for training and one for validation; was {self.test_groups}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _blocks_left(self) -> CrossValidationParameters:
+        if self.scheme == "k_fold" and self.folds < LEAST_BLOCKS:
+            raise ValueError(
+                f"`cross_validation.folds` must be at least {LEAST_BLOCKS} where the scheme is k_fold, so that rows "
+                f"are left beside the test block; was {self.folds}."
             )
         return self

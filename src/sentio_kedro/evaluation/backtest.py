@@ -41,7 +41,8 @@ def backtest_folds(
     Agents and the random policy leave their positions at the last decision of each segment whose order is filled in
     it, paying for it; the last ``orders.latency_bars`` decisions send nothing. What cannot be sold then (a halt, the
     cap on participation) is carried on. In walk-forward order accounts go on from fold to fold, so that the joined
-    path is one account's history; where test rows come back (combinatorial folds), agents start flat in each segment.
+    path is one account's history; where folds also train on later rows (k-fold, combinatorial), agents start flat in
+    each segment.
     Baselines, and a table of targets if one is given, walk all rows once. They pay all costs and carry, and the
     limits on positions, gross exposure and margin hold for them; the layers of the agents' mask and the limits on net
     exposure and value at risk do not.
@@ -57,7 +58,7 @@ def backtest_folds(
 
     Returns:
         Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks`` and ``robustness``; the last one is empty
-        for combinatorial folds, which are many paths themselves.
+        for folds that train on later rows, which make no path to shake.
 
     Raises:
         ValueError: If an agent trades other symbols or has seen the rows, folds that join have other seeds, or targets
@@ -87,7 +88,9 @@ def backtest_folds(
 def walk_forward(folds: Sequence[Fold]) -> bool:
     """Whether folds follow each other in time and train on the past alone, so that their tests join to one path."""
     ordered = all(first.test[-1].stop <= second.test[0].start for first, second in pairwise(folds))
-    return ordered and all(part.stop <= fold.test[0].start for fold in folds for part in fold.train)
+    return ordered and all(
+        part.stop <= fold.test[0].start for fold in folds for part in (*fold.train, *fold.validation)
+    )
 
 
 def contiguous(folds: Sequence[Fold]) -> bool:
@@ -256,7 +259,7 @@ def _agents_of(fold: int, agents: Mapping[str, AgentBundle]) -> list[AgentBundle
 
 
 def _refuse_seen(by_fold: Mapping[int, Sequence[AgentBundle]], folds: Sequence[Fold], bars: AlignedBars) -> None:
-    """Refuse agents that saw the rows. Combinatorial folds train on both sides of a test block, which were purged."""
+    """Refuse agents that saw the rows. Other folds train on both sides of a test block, which were purged."""
     for fold in folds:
         for rows in fold.test:
             for agent in by_fold[fold.number]:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+Scheme = Literal["walk_forward", "k_fold", "combinatorial"]
 SEED_PREFIX = "seed_"
 BASELINES = ("buy_and_hold", "equal_weight", "momentum", "random")
 TARGETS = "targets"  # the account that follows `backtest.targets`, where that is given
@@ -57,7 +58,7 @@ class RunFacts:
     episode_bars: int
     train_bars: int | None = None
     accelerator_peak_bytes: float | None = None
-    scheme: Literal["walk_forward", "combinatorial"] = "walk_forward"
+    scheme: Scheme = "walk_forward"
     max_drawdown: float = 1.0
     encoder: str = "transformer"
 
@@ -204,10 +205,10 @@ def metric_key(account: str) -> str:
 
 
 def account_walks(frames: RunFrames, facts: RunFacts) -> Iterator[AccountWalk]:
-    """Yield each account's rows as it walked them: in combinatorial folds agents and random start afresh in each."""
+    """Yield each account's rows as it walked them: at once in a walk forward, else agents and random fold by fold."""
     for name in (*frames.seeds, *frames.baselines):
         mine = frames.accounts[frames.accounts["account"] == name].sort_values(["fold", "row"])
-        if facts.scheme == "combinatorial" and name in (*frames.seeds, "random"):
+        if facts.scheme != "walk_forward" and name in (*frames.seeds, "random"):
             for fold, rows in mine.groupby("fold"):
                 yield AccountWalk(name, int(str(fold)), rows)
         else:

@@ -66,6 +66,19 @@ FOLD_ROWS: tuple[tuple[str, str, Kind], ...] = (
     ("cost_share", "Costs / gross profit", "percent"),
 )
 EVIDENCE_COLUMN = [key for key, *_ in FOLD_ROWS].index("evidence")
+NO_RECORD = {  # schemes whose curves nobody could have earned: title and reason
+    "combinatorial": (
+        "Combinatorial folds.",
+        "Agents also learnt from bars after those that they were tested on, and bars were tested more than once. Read "
+        "the folds as a distribution; the curves and intervals are no record that anybody could have earned.",
+    ),
+    "k_fold": (
+        "K-fold.",
+        "Agents also learnt from bars after those that they were tested on, and accounts start flat in each block. "
+        "Every bar is tested once, by another fold's agents; the curves and intervals are no record that anybody could "
+        "have earned.",
+    ),
+}
 UNITS: dict[str, Kind] = {"fraction": "percent", "ratio": "number", "hours": "number", "GB": "number"}
 
 
@@ -97,7 +110,7 @@ def render_report(
         metrics=metrics,
         verdict=verdict(metrics),
         biased=metrics["universe"] == "survivorship_biased",
-        combinatorial=metrics["scheme"] == "combinatorial",
+        no_record=NO_RECORD.get(metrics["scheme"]),
         targets=[_target_row(target) for target in metrics["targets"]],
         account_titles=[TITLES[name] for name in _accounts(metrics)],
         metric_rows=_metric_rows(metrics),

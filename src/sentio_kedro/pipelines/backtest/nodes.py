@@ -14,7 +14,7 @@ from sentio_kedro.evaluation.ledgers import Frames
 from sentio_kedro.market.bars import AlignedBars, aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import folds_from_dict
+from sentio_kedro.market.splits import folds_from_dict, open_bars
 
 OUTPUTS = ("accounts", "positions", "trades", "actions", "masks", "robustness")
 
@@ -28,7 +28,7 @@ def run_backtest(
     trading: TradingParameters,
     ingestion: IngestionParameters,
 ) -> tuple[pd.DataFrame, ...]:
-    """Let agents and baselines trade rows that no training saw.
+    """Let agents and baselines trade rows that no training saw; bars of the lockbox are left out.
 
     Args:
         agents: Agents of this project's folds by name; not read if ``backtest.agent`` names one.
@@ -42,15 +42,16 @@ def run_backtest(
     Returns:
         Accounts, positions, trades, actions, masks and robustness.
     """
-    bars = aligned_from_frame(aligned_bars)
-    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
+    bars, sessions = aligned_from_frame(aligned_bars), ingestion.sessions_per_year
     if parameters.agent is not None:
+        per_year = periods_per_year(bars.timestamps, sessions)
         frames = _test_elsewhere(bars, Path(parameters.agent), parameters, per_year)
     elif features is None or folds is None:
         raise ValueError("`features` or `folds` are missing; run `kedro run`, or name an agent in `backtest.agent`.")
     else:
-        known = features_from_frame(features, bars)
-        frames = backtest_folds(bars, known, folds_from_dict(folds), agents, trading, parameters, per_year)
+        seen, known = open_bars(folds), features_from_frame(features, bars)
+        bars, per_year = bars.rows(seen), periods_per_year(bars.timestamps[seen], sessions)
+        frames = backtest_folds(bars, known[seen], folds_from_dict(folds), agents, trading, parameters, per_year)
     return tuple(frames[name] for name in OUTPUTS)
 
 

@@ -15,7 +15,7 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.splits import Spans, folds_to_dict
+from sentio_kedro.market.splits import Spans, folds_to_dict, lockbox_bars
 from sentio_kedro.market.splits import make_folds as split
 from sentio_kedro.trading.market_facts import lookback
 
@@ -53,7 +53,7 @@ def make_folds(
     training: TrainingParameters,
     trading: TradingParameters,
 ) -> dict[str, Any]:
-    """Split the rows of the grid into purged folds.
+    """Split the rows of the grid into purged folds that leave the lockbox alone.
 
     Args:
         aligned_bars: Long bars on one grid.
@@ -65,8 +65,9 @@ def make_folds(
         trading: Masks and costs that look back, and the latency of orders.
 
     Returns:
-        Spans and folds, as rows and stamps.
+        Spans, folds and lockbox, as rows and stamps.
     """
     stamps = aligned_from_frame(aligned_bars).timestamps
     spans = measure_spans(feature_table, network, regimes, training, trading)
-    return folds_to_dict(split(len(stamps), spans, parameters), stamps, spans)
+    folds = split(len(stamps), spans, parameters)
+    return folds_to_dict(folds, stamps, spans, lockbox_bars(len(stamps), parameters))

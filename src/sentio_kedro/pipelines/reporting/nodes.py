@@ -19,12 +19,13 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.attention import attention_frame
 from sentio_kedro.evaluation.figures import draw_figures
-from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames
+from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames, Scheme
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report import render_report
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import open_bars
 from sentio_kedro.pipelines import tracking
 
 SHOWN = ("equity", "drawdown", "ledger", "robustness", "attention")  # figures that kedro-viz shows
@@ -34,6 +35,7 @@ def export_attention(
     agents: dict[str, AgentBundle] | None,
     aligned_bars: pd.DataFrame,
     features: pd.DataFrame | None,
+    folds: dict[str, Any] | None,
     positions: pd.DataFrame,
     parameters: ReportingParameters,
     backtest: BacktestParameters,
@@ -47,10 +49,11 @@ def export_attention(
     if backtest.agent is not None:
         agent = AgentBundle.load(Path(backtest.agent))
         agents, known = {agent.name: agent}, compute_features(bars, agent.spec.features)
-    elif agents is None or features is None:
-        raise ValueError("`agents` or `features` are missing; run `kedro run`, or name an agent in `backtest.agent`.")
+    elif agents is None or features is None or folds is None:
+        raise ValueError("`agents`, `features` or `folds` are missing; run `kedro run`, or name a `backtest.agent`.")
     else:
-        known = features_from_frame(features, bars)
+        seen, known = open_bars(folds), features_from_frame(features, bars)
+        bars, known = bars.rows(seen), known[seen]
     return attention_frame(bars, known, agents, positions, parameters.attention_bars)
 
 
@@ -94,7 +97,7 @@ def state_facts(
     ingestion: IngestionParameters,
     training: TrainingParameters,
     trading: TradingParameters,
-    scheme: str,
+    scheme: Scheme,
     backtest: BacktestParameters,
     network: NetworkParameters,
 ) -> RunFacts:
@@ -110,13 +113,14 @@ def state_facts(
     lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
     table = frames.agent_table
     peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
+    stamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds or {})]
     return RunFacts(
-        periods_per_year=periods_per_year(aligned_from_frame(aligned_bars).timestamps, ingestion.sessions_per_year),
+        periods_per_year=periods_per_year(stamps, ingestion.sessions_per_year),
         universe=ingestion.universe,
         episode_bars=training.episode_bars,
         train_bars=max(lengths, default=None),
         accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
-        scheme="combinatorial" if scheme == "combinatorial" else "walk_forward",
+        scheme=scheme,
         max_drawdown=trading.max_drawdown,
         encoder=network.encoder,
     )

@@ -21,7 +21,7 @@ FRAMES = (
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
-    seen = ["agents", "aligned_bars", "features", "positions", "params:reporting", "params:backtest"]
+    seen = ["agents", "aligned_bars", "features", "folds", "positions", "params:reporting", "params:backtest"]
     scheme, backtest = "params:cross_validation.scheme", "params:backtest"
     drawn = ["figures", *(f"{name}_figure" for name in SHOWN)]
     told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]

@@ -28,7 +28,7 @@ from sentio_kedro.manifests import WITHOUT_EFFECT, code_hash, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Spans, folds_from_dict
+from sentio_kedro.market.splits import Spans, folds_from_dict, open_bars
 from sentio_kedro.pipelines import tracking
 from sentio_kedro.pipelines.model_logging import log_model
 from sentio_kedro.pipelines.training.progress import TrainingProgress
@@ -43,7 +43,7 @@ def prepare_studies(
     ingestion: IngestionParameters,
     trading: TradingParameters,
 ) -> list[TrainingSet]:
-    """Cut out what the training of each fold may see; test rows are left behind.
+    """Cut out what the training of each fold may see; test rows and lockbox are left behind.
 
     Args:
         aligned_bars: Long bars on one grid.
@@ -59,7 +59,7 @@ def prepare_studies(
     """
     bars = aligned_from_frame(aligned_bars)
     values, spans = features_from_frame(features, bars), Spans(**folds["spans"])
-    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
+    per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)
     studies = []
     for fold in folds_from_dict(folds):
         seen, known = visible_bars(bars, values, fold, spans)
