@@ -58,7 +58,8 @@ class Toy:
     def pipelines(self) -> dict[str, Pipeline]:
         sources = ["bars", *(f"{name}_data" for name in STAGES)]
         made = {name: self.stage(name, source) for name, source in zip(STAGES, sources, strict=False)}
-        made["signals"] = Pipeline([node(lambda data: "signal", "training_data", "signal", name="signal")])
+        for name in ("signals", "lockbox"):
+            made[name] = Pipeline([node(lambda data: "done", "training_data", f"{name}_data", name=name)])
         return made
 
     def catalog(self, parameters=None, kind=DataCatalog) -> DataCatalog:
@@ -150,6 +151,16 @@ def test_signals_run_on_newer_bars_but_not_without_agents(toy):
     toy.run()
     toy.write_bars(31)
     toy.run("signals")
+
+
+def test_the_lockbox_needs_agents_that_fit_and_leaves_every_manifest(toy):
+    with pytest.raises(StaleArtifactsError, match=r"kedro run --pipelines .*training"):
+        toy.run("lockbox")
+    toy.run("ingestion", "features", "cross_validation", "regimes", "training")
+    toy.run("lockbox")
+    assert toy.manifests() == ["ingestion", "features", "cross_validation", "regimes", "training"]
+    with pytest.raises(StaleArtifactsError, match=r"`training.seeds` was 2, is now 3"):
+        toy.run("lockbox", parameters={"training": {"seeds": 3}})
 
 
 def test_agent_from_elsewhere_is_tested_without_a_training(toy):

@@ -23,7 +23,13 @@ KEYS = {
 }
 ACCOUNTS = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
 SEARCHED = {"search_trials", "search_returns", "best_parameters"}
-NOT_LEFT_BEHIND = {"signals", "checkpoints", *SEARCHED}  # other pipelines' results; deleted once the training is done
+OPENED = {"lockbox_accounts", "lockbox_metrics", "lockbox_result", "lockbox_openings@append", "lockbox_openings@read"}
+NOT_LEFT_BEHIND = {
+    "signals",
+    "checkpoints",
+    *SEARCHED,
+    *OPENED,
+}  # other pipelines' results; deleted once the training is done
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"}
 AGENTS = "06_models/agents"
 QUICK = {"training": {"total_steps": 64, "seeds": 1, "validations": 1}, "cross_validation": {"folds": 1}}

@@ -32,7 +32,7 @@ from sentio_kedro.market.bars import bars_hash
 if TYPE_CHECKING:  # the datasets need torch, which a run may not
     from sentio_kedro.datasets import CheckpointStoreDataset, JSONDataset
 
-UNMANIFESTED = ("search", "signals")
+UNMANIFESTED = ("lockbox", "search", "signals")
 """Pipelines that are checked before they run but leave no manifest: nothing is built on what they make."""
 
 
@@ -141,12 +141,7 @@ class StageManifests:
     @staticmethod
     def _check(facts: RunFacts, run_params: dict[str, Any], running: Any, whole: set[str]) -> None:
         needed = {
-            earlier
-            for stage in running
-            if stage != "signals"
-            # A search reads what a training reads.
-            for earlier in upstream_stages("training" if stage == "search" else stage, facts.parameters)
-            if earlier not in whole
+            earlier for stage in running for earlier in stages_read(stage, facts.parameters) if earlier not in whole
         }
         present = {"training"} - whole if "signals" in running else set()
         require_manifests(
@@ -233,6 +228,20 @@ def readable_refusals() -> Iterator[None]:
 def results(node: Node) -> set[str]:
     """Return what tells that ``node`` is done: its datasets, or its own name if it saves none."""
     return set(node.outputs) or {node.name}
+
+
+def stages_read(stage: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the stages whose artifacts ``stage`` reads and that must fit; those of ``UNMANIFESTED`` count as well.
+
+    Args:
+        stage: Name of a pipeline.
+        parameters: Flattened parameters.
+    """
+    if stage == "signals":
+        return ()  # agents decide on newer bars than they were trained on
+    trained = upstream_stages("training", parameters)
+    others = {"search": trained, "lockbox": (*trained, "training")}
+    return others[stage] if stage in others else upstream_stages(stage, parameters)
 
 
 def registered_stages() -> dict[str, set[str]]:

@@ -10,6 +10,7 @@ from sentio_kedro.pipelines import (
     cross_validation,
     features,
     ingestion,
+    lockbox,
     regimes,
     reporting,
     search,
@@ -19,7 +20,7 @@ from sentio_kedro.pipelines import (
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return every pipeline; ``__default__`` is all stages in order, without ``search`` and ``signals``."""
+    """Return every pipeline; ``__default__`` is all stages in order, and nothing that stands beside them."""
     pipelines = {
         "ingestion": ingestion.create_pipeline(),
         "features": features.create_pipeline(),
@@ -30,6 +31,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(),
         "signals": signals.create_pipeline(),
         "search": prepared_search(),
+        "lockbox": lockbox.create_pipeline(),
     }
     pipelines["__default__"] = sum((pipelines[name] for name in STAGES), Pipeline([]))
     return pipelines

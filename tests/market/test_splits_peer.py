@@ -5,8 +5,8 @@ with our last row, H bars before the last bar (reward span H). Then
 
 - ``CombinatorialPurgedCV``: ``purged_size`` = H - 1 and ``embargo_size`` = I, as a row whose reward ends with the bar
   of the first tested decision still shares no return with it. Groups are equal only if they divide the rows: skfolio
-  gives what is left over to the last group, we spread it. It has no validation rows; ours are the last group that is not
-  tested, so its train rows are our train and validation rows and the H - 1 rows purged between the two.
+  gives what is left over to the last group, we spread it. It has no validation rows; ours are the last group
+  that is not tested, so its train rows are our train and validation rows and the H - 1 rows purged between the two.
 - ``WalkForward``: ``purged_size`` = H - 1. Only the expanding window is compared: our rolling window counts train rows
   and its validation rows grow, skfolio's counts all rows before the test block.
 - k-fold: skfolio's needs two test folds at least; the test blocks are those of scikit-learn's ``KFold``.

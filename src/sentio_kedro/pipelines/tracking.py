@@ -189,6 +189,13 @@ def _log_metrics(run_id: str, metrics: list[Metric]) -> None:
             MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
 
 
+def log_tags(tags: Mapping[str, str]) -> None:
+    """Set tags of the active run."""
+    if mlflow.active_run() is not None:
+        with optional_tracking():
+            mlflow.set_tags(dict(tags))
+
+
 def log_figures(figures: Mapping[str, go.Figure], folder: str = "figures") -> None:
     """Log Plotly figures of the active run, one page each."""
     if mlflow.active_run() is None:

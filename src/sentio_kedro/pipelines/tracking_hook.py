@@ -31,7 +31,7 @@ from sentio_kedro.pipelines.tracking import (
     process_tags,
 )
 
-TRACKED_STAGES = ("training", "backtest", "reporting", "search")
+TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox")
 """Stages that log to MLflow; runs without any of them leave no trace there."""
 
 _SQLITE = "sqlite:///"

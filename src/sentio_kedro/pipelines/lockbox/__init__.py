@@ -1,0 +1,5 @@
+"""Pipeline ``lockbox``."""
+
+from sentio_kedro.pipelines.lockbox.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

@@ -1,0 +1,113 @@
+"""The lockbox: one accounting with the backtest, and openings that are told even where they failed."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.evaluation.test_backtest import BARS, COLUMNS, FOLDS, LIMITS, QUICK, make_agent, make_bars
+
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.config import BacktestParameters, ReportingParameters
+from sentio_kedro.evaluation.backtest import backtest_folds
+from sentio_kedro.evaluation.lockbox import (
+    FIGURES,
+    TRADED,
+    lockbox_metrics,
+    opening_record,
+    openings,
+    result_record,
+    trade_lockbox,
+)
+from sentio_kedro.evaluation.metrics import build_metrics
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import Segment
+
+AGENTS = [make_agent(1, 0), make_agent(1, 1)]
+ROWS = Segment(220, BARS - 1)
+MODEL, OTHER = "a" * 64, "b" * 64
+
+
+def at(minute):
+    return datetime(2024, 5, 1, 12, minute, tzinfo=UTC)
+
+
+def opened(minute=0, model=MODEL):
+    return opening_record(at(minute), model, AGENTS, make_bars(), ROWS, "bars")
+
+
+@pytest.fixture(scope="module")
+def judged(make_run, facts):
+    frames = {name: getattr(make_run(), name) for name in TRADED}
+    return lockbox_metrics(frames, facts, ReportingParameters(bootstrap_samples=60))
+
+
+def test_the_lockbox_is_traded_as_the_backtest_trades() -> None:
+    bars = make_bars()
+    features = compute_features(bars, COLUMNS)
+    shaken = BacktestParameters()
+    frames = trade_lockbox(bars, features, ROWS, AGENTS, LIMITS, shaken, 17520.0)
+    by_name = {agent.name: agent for agent in AGENTS}
+    expected = backtest_folds(bars, features, [FOLDS[1]], by_name, LIMITS, QUICK, 17520.0)
+    for name in TRADED:
+        pd.testing.assert_frame_equal(frames[name], expected[name])
+    assert frames["robustness"].empty
+    assert set(frames["accounts"]["row"]) == set(range(*ROWS))
+    first = frames["accounts"].groupby("account").first()
+    np.testing.assert_allclose(first["equity"], 1e6 * (1.0 + first["return"]))  # flat at the first bar
+
+
+def test_agents_that_saw_the_lockbox_are_refused() -> None:
+    bars = make_bars()
+    seen = AgentBundle(replace(AGENTS[0].spec, train_end="2030-01-01T00:00:00+00:00"), AGENTS[0].weights)
+    with pytest.raises(ValueError, match="was trained on bars from"):
+        trade_lockbox(bars, compute_features(bars, COLUMNS), ROWS, [seen], LIMITS, QUICK, 17520.0)
+
+
+def test_figures_are_those_of_the_report(judged: dict[str, Any], make_run: Any, facts: Any) -> None:
+    expected = build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=60))
+    assert judged["agent"] == expected["agent"] | {"members": None}  # this ledger knows nothing of the training
+    assert judged["momentum"] == expected["momentum"]
+    assert judged["comparisons"] == expected["comparisons"]
+    json.dumps(judged, allow_nan=False)
+
+
+def test_each_seed_has_its_own_interval(judged: dict[str, Any]) -> None:
+    assert [entry["seed"] for entry in judged["seeds"]] == [0, 1]
+    for entry in judged["seeds"]:
+        assert entry["sharpe_low"] < entry["sharpe"] < entry["sharpe_high"]
+    assert judged["seeds"][0]["sharpe_low"] != judged["seeds"][1]["sharpe_low"]
+
+
+def test_an_opening_names_time_model_and_span() -> None:
+    record = opened()
+    stamps = pd.DatetimeIndex(make_bars().timestamps).tz_localize("UTC")
+    assert (record["first"], record["last"]) == (stamps[220].isoformat(), stamps[-1].isoformat())
+    assert (record["event"], record["time"]) == ("opened", "2024-05-01T12:00:00.000000+00:00")
+    assert (record["model"], record["agents"]) == (MODEL, ["fold_1/seed_0", "fold_1/seed_1"])
+
+
+def test_openings_of_any_model_are_told_and_one_without_a_result_counts(judged: dict[str, Any]) -> None:
+    failed, other, mine = opened(0), opened(1, OTHER), opened(2)
+    records = [failed, other, result_record(at(3), other, judged), mine, result_record(at(4), mine, judged)]
+    told = openings(records, MODEL)
+    assert [entry["time"] for entry in told] == [failed["time"], other["time"], mine["time"]]
+    assert [entry["this_model"] for entry in told] == [True, False, True]
+    assert [entry["finished"] for entry in told] == [False, True, True]
+    assert {told[0][name] for name in FIGURES} == {None}
+    assert told[2]["sharpe"] == judged["agent"]["sharpe"]
+    assert told[2]["max_drawdown"] == judged["agent"]["max_drawdown"]
+
+
+def test_no_record_is_no_opening() -> None:
+    assert openings([], MODEL) == []
+
+
+def test_openings_of_one_model_have_keys_of_their_own() -> None:
+    assert opened(0)["opening"] != opened(1)["opening"]
+    assert opened(0)["opening"] != opened(0, OTHER)["opening"]
+    assert SimpleNamespace(**opened(0)).opening.startswith("aaaaaaaa ")
