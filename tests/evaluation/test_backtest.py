@@ -209,7 +209,9 @@ def test_signals_repeat_the_decision_of_the_backtest(bars: AlignedBars, features
         position = frames["positions"][frames["positions"]["timestamp"] == stamp]["position"].to_numpy()
         assert np.allclose(signals["target"], position, atol=1e-6)  # these bars open at the previous close
         assert np.allclose(signals["shares"], position / bars.close[row], atol=1e-6)
-    assert list(signals.columns) == ["timestamp", "symbol", "target", "shares", "regime", "tail_risk", "agents"]
+    states = ["state_0", "state_1"]
+    sized = ["timestamp", "symbol", "target", "shares", "order", "regime"]
+    assert list(signals.columns) == [*sized, *states, "tail_risk", "binding", "agents"]
     assert (signals["tail_risk"] >= 0).all()
 
 

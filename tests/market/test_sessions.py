@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentio_kedro.market.sessions import Clock, market_clock
+from sentio_kedro.market.sessions import Clock, expected_stamps, market_clock, session_schedule
 
 
 def stamps(*texts):
@@ -133,3 +133,21 @@ def test_sessions_along_a_path_never_fall_and_never_join_what_was_apart(rows):
     together = np.diff(session) == 0
     assert (np.diff(session) >= 0).all()
     np.testing.assert_array_equal(together, (np.diff(rows) == 1) & (rows[1:] // 4 == rows[:-1] // 4))
+
+
+@pytest.mark.parametrize(
+    ("calendar", "stamps", "expected"),
+    [
+        (None, ["2024-03-01T23:00", "2024-03-01T23:30"], ["2024-03-02T00:00", "2024-03-02T00:30"]),
+        ("XNYS", ["2024-03-01T20:00", "2024-03-01T20:30"], ["2024-03-01T21:00", "2024-03-04T15:00"]),  # a weekend
+        ("XNYS", ["2024-07-03T16:00", "2024-07-03T16:30"], ["2024-07-03T17:00", "2024-07-05T14:00"]),  # a half day
+        ("XNYS", ["2024-03-07T21:00", "2024-03-08T21:00"], ["2024-03-11T20:00", "2024-03-12T20:00"]),  # whole sessions
+    ],
+)
+def test_the_stamps_of_the_next_bars_follow_from_the_sessions(
+    calendar: str | None, stamps: list[str], expected: list[str]
+) -> None:
+    known = np.array(stamps, dtype="datetime64[ns]")
+    horizon = np.array([known[0], known[-1] + np.timedelta64(20, "D")])
+    schedule = None if calendar is None else session_schedule(horizon, calendar)
+    assert expected_stamps(known, 2, schedule).tolist() == np.array(expected, dtype="datetime64[ns]").tolist()

@@ -47,6 +47,7 @@ class AgentSpec:
         evidence: The t statistic of its mean net return per bar on its validation rows (see ``abstention``); NaN if
             unknown.
         abstains: Whether it stays flat everywhere, since its evidence was not enough.
+        bars_per_session: Bars a session of the bars that it was trained on; null where it is not known.
         format: Version of this description.
     """
 
@@ -68,6 +69,7 @@ class AgentSpec:
     hashes: dict[str, str]
     evidence: float = math.nan
     abstains: bool = False
+    bars_per_session: float | None = None
     format: int = FORMAT
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.distributions import masked_log_probabilities
-from sentio_kedro.agent.networks import Encoder, Head, receptive_field
+from sentio_kedro.agent.networks import Encoder, Head, receptive_field, rising
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision
@@ -63,6 +64,8 @@ class AgentsPolicy:
         self.account_weight = _grouped([head.account.weight.T for head in flat], len(heads))  # [N, M, G, H]
         self.policy_weight = _grouped([head.policy.weight.T for head in flat], len(heads))
         self.policy_bias = _grouped([head.policy.bias for head in flat], len(heads))[:, :, None]
+        self.critic_weight = _grouped([head.critic.weight.T for head in flat], len(heads))
+        self.critic_bias = _grouped([head.critic.bias for head in flat], len(heads))[:, :, None]
         self.flat = 1 + parameters.levels.index(0.0)  # index of the action that leaves
         out = torch.tensor(list(abstaining), dtype=torch.bool, device=projected.device)[:, None]  # [N, 1]
         self.abstaining = out if out.any() else None
@@ -74,14 +77,27 @@ class AgentsPolicy:
 
     def probabilities(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> Tensor:
         """Average the members' legal probabilities ``[..., N, A, actions]``."""
-        projected, posterior = inputs
-        seen = account_features(account, view, self.parameters)  # [..., N, A, G]
-        hidden = F.silu(projected + torch.einsum("...nag,nmgh->...nmah", seen, self.account_weight))
+        hidden, posterior = self._hidden(inputs, account, view), inputs[1]
         experts = torch.einsum("...nmah,nmho->...nmao", hidden, self.policy_weight) + self.policy_bias
         if self.experts > 1:
             experts = experts.view(*experts.shape[:-1], self.experts, self.actions_)
             experts = (experts * posterior[..., None, None, :, None]).sum(-2)
         return masked_log_probabilities(experts, self.permitted(legal)[..., None, :, :]).exp().mean(-3)
+
+    def quantiles(self, inputs: Record, account: AccountState, view: View) -> Tensor:
+        """Quantiles of the discounted reward as each member sees them ``[..., N, M, A, Q]``, in units of its scale."""
+        hidden = self._hidden(inputs, account, view)
+        return rising(torch.einsum("...nmah,nmhq->...nmaq", hidden, self.critic_weight) + self.critic_bias)
+
+    def _hidden(self, inputs: Record, account: AccountState, view: View) -> Tensor:
+        seen = account_features(account, view, self.parameters)  # [..., N, A, G]
+        return F.silu(inputs[0] + torch.einsum("...nag,nmgh->...nmah", seen, self.account_weight))
+
+    def at(self, projected: Tensor, posterior: Tensor) -> AgentsPolicy:
+        """Return the same agents with other inputs; see the constructor."""
+        other = copy.copy(self)
+        other.projected, other.posterior = projected, posterior
+        return other
 
     def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
         """Take the likeliest action of each asset; the record is action and mask.
@@ -100,6 +116,40 @@ def _grouped(parts: Sequence[Tensor], groups: int) -> Tensor:
     return torch.stack(list(parts)).view(groups, -1, *parts[0].shape)
 
 
+class AgentNetworks:
+    """The networks of N agents, rebuilt once, for as many policies as are asked of them."""
+
+    def __init__(self, bundles: Sequence[AgentBundle], dtype: torch.dtype) -> None:
+        """Rebuild the networks of agents of equal shape; those that abstain stay flat."""
+        self.members = [bundle.networks(dtype) for bundle in bundles]
+        self.context = receptive_field(bundles[0].spec.network) - 1
+        heads = [[network.head for network in networks] for networks in self.members]
+        abstaining = [bundle.spec.abstains for bundle in bundles]
+        nothing = torch.zeros(0, dtype=dtype)
+        self._policy = AgentsPolicy(heads, nothing, nothing, bundles[0].spec.trading, abstaining)
+
+    def policy(self, features: Tensor, posteriors: Sequence[Tensor], start: int, stop: int) -> AgentsPolicy:
+        """Prepare the agents to decide at rows ``[start, stop)``, one account each.
+
+        Args:
+            features: ``[T, A, F]`` the agents' features.
+            posteriors: ``[T, K]`` of each agent's regime model.
+            start: First decision row.
+            stop: Row after the last decision.
+
+        Returns:
+            The policy; step 0 is row ``start``.
+        """
+        projected = []
+        for networks, posterior in zip(self.members, posteriors, strict=True):
+            rows = posterior[start:stop]
+            embedded = [encode_rows(network.encoder, features, start, stop, self.context) for network in networks]
+            members = [network.head.project(x, rows) for network, x in zip(networks, embedded, strict=True)]
+            projected.append(torch.stack(members, dim=1))  # [S, M, A, hidden]
+        chosen = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
+        return self._policy.at(torch.stack(projected, dim=1), chosen)
+
+
 def agents_policy(
     bundles: Sequence[AgentBundle], market: MarketTensors, posteriors: Sequence[Tensor], start: int, stop: int
 ) -> AgentsPolicy:
@@ -115,18 +165,7 @@ def agents_policy(
     Returns:
         The policy; step 0 is row ``start``.
     """
-    heads, projected = [], []
-    for bundle, posterior in zip(bundles, posteriors, strict=True):
-        networks = bundle.networks(market.close.dtype)
-        context = receptive_field(bundle.spec.network) - 1
-        rows = posterior[start:stop]
-        embedded = [encode_rows(network.encoder, market.features, start, stop, context) for network in networks]
-        members = [network.head.project(x, rows) for network, x in zip(networks, embedded, strict=True)]
-        projected.append(torch.stack(members, dim=1))  # [S, M, A, hidden]
-        heads.append([network.head for network in networks])
-    chosen = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
-    abstaining = [bundle.spec.abstains for bundle in bundles]
-    return AgentsPolicy(heads, torch.stack(projected, dim=1), chosen, bundles[0].spec.trading, abstaining)
+    return AgentNetworks(bundles, market.close.dtype).policy(market.features, posteriors, start, stop)
 
 
 class SideBySide:

@@ -27,6 +27,7 @@ from sentio_kedro.agent.trainer import choose_device, recent_train, train_member
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.bars import AlignedBars, Floats
 from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.market.stamps import bars_per_session
 from sentio_kedro.trading.performance import sharpe_ratio
 
 logger = logging.getLogger(__name__)
@@ -320,6 +321,7 @@ def _spec(
         hashes=dict(hashes),
         evidence=judged.evidence,
         abstains=abstains(judged.evidence, parameters.training.abstention),
+        bars_per_session=bars_per_session(study.bars.timestamps),
     )
 
 

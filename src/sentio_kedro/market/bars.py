@@ -71,7 +71,7 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
     ends = stamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
     if parameters.bar_label == "start":
         ends = ends + _bar_length(ends, frame["symbol"].to_numpy(dtype=object), parameters)
-    bars = _pivot(ends, frame)
+    bars = pivot_bars(ends, frame)
     if parameters.missing == "halt":
         return bars
     whole = np.asarray(bars.present.all(axis=1))
@@ -83,7 +83,8 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
     return bars.without(~whole[:, None]).rows(whole)
 
 
-def _pivot(ends: Stamps, frame: pd.DataFrame) -> AlignedBars:
+def pivot_bars(ends: Stamps, frame: pd.DataFrame) -> AlignedBars:
+    """Put long bars [n] whose ends are ``ends`` [n] on one grid; what has no value in an optional column is neutral."""
     grid, row = np.unique(ends, return_inverse=True)
     symbols, column = np.unique(frame["symbol"].astype(str).to_numpy(dtype=object), return_inverse=True)
     values = {}

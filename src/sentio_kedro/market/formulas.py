@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import talib
@@ -32,6 +33,12 @@ class AssetBars:
     low: Floats
     close: Floats
     volume: Floats
+
+    def last(self, count: int) -> AssetBars:
+        """Return the last ``count`` bars."""
+        return AssetBars(
+            self.open[-count:], self.high[-count:], self.low[-count:], self.close[-count:], self.volume[-count:]
+        )
 
 
 def log_return(bars: AssetBars, horizon: int) -> Floats:
@@ -138,12 +145,14 @@ def ranks(values: Floats) -> Floats:
     return np.where(present, np.where(others > 0, scaled, 0.0), np.nan)
 
 
+@cache
 def wilder_lookback(horizon: int) -> int:
     """Return the bars after which Wilder's average has forgotten its start to ``FORGOTTEN``."""
     period = max(SHORTEST_WILDER, horizon)
     return period + 1 + _forgetting((period - 1) / period)
 
 
+@cache
 def smoothed_wilder_lookback(horizon: int) -> int:
     """Return the bars after which Wilder's average of a Wilder average has forgotten its start."""
     period = max(SHORTEST_WILDER, horizon)
@@ -154,6 +163,7 @@ def smoothed_wilder_lookback(horizon: int) -> int:
     return 2 * period + 1 + bars
 
 
+@cache
 def macd_lookback(horizon: int) -> int:
     """Return the bars after which the MACD histogram has forgotten its start."""
     _, slow, signal = macd_periods(horizon)

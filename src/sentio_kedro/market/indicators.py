@@ -125,6 +125,48 @@ def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calend
     return features
 
 
+def newest_features(
+    own: AlignedBars, columns: Sequence[FeatureColumn], present: NDArray[np.bool_], stamp: Stamps, before: Floats
+) -> Floats:
+    """Compute all feature columns at one bar, each from the last ``lookback`` bars that an asset has.
+
+    This is what ``compute_features`` says of that bar, to 1e-6, without the bars before them.
+
+    Args:
+        own: The last bars of each asset as traded, the newest in the last row whatever its stamp; NaN in the first
+            rows of an asset that has fewer. At least as many rows as the longest lookback.
+        columns: The columns, F of them, in order.
+        present: Whether an asset has a bar at the stamp [A].
+        stamp: The bar's end [1].
+        before: The columns at the bar before [A, F], which an asset without a bar keeps.
+
+    Returns:
+        [A, F]; NaN where an asset has too few bars.
+    """
+    own, values = adjusted(own), before.copy()
+    for asset in np.flatnonzero(present):
+        rows = np.flatnonzero(np.isfinite(own.close[:, asset]))
+        series = _own_bars(own, int(asset), rows)
+        for number, column in enumerate(columns):
+            values[asset, number] = _newest_value(series, column)
+    for number, column in enumerate(columns):
+        indicator = INDICATORS[column.indicator]
+        if indicator.calendar is not None:
+            values[:, number] = indicator.calendar(stamp)[0]
+        elif indicator.cross_asset:
+            ranked = formulas.ranks(np.where(present, values[:, number], np.nan)[None])[0]
+            values[:, number] = np.where(present, ranked, before[:, number])
+    return values
+
+
+def _newest_value(series: AssetBars, column: FeatureColumn) -> float:
+    """Return a column at the last of an asset's own bars, from as many of them as it looks back."""
+    function, needed = INDICATORS[column.indicator].function, lookback(column)
+    if function is None or needed > len(series.close):
+        return math.nan
+    return float(function(series.last(needed), column.bars)[-1])
+
+
 def _asset_columns(bars: AlignedBars, asset: int, rows: NDArray[np.int64], columns: Sequence[FeatureColumn]) -> Floats:
     """Return one asset's columns on the grid [T, F], its last values held where it has no bar."""
     total = len(bars.timestamps)

@@ -19,7 +19,7 @@ from sentio_kedro.market.stamps import (
     most_common_gap,
 )
 
-__all__ = ["Clock", "bars_per_session", "market_clock"]
+__all__ = ["Clock", "Schedule", "bars_per_session", "expected_stamps", "market_clock", "session_schedule"]
 
 Whole = NDArray[np.int64]
 DAY = np.timedelta64(1, "D")
@@ -67,7 +67,21 @@ class Clock(NamedTuple):
         return path._replace(session=np.cumsum(begins))
 
 
-def market_clock(timestamps: Stamps, calendar: str | None) -> Clock:
+class Schedule(NamedTuple):
+    """The sessions of an exchange around some stamps.
+
+    Attributes:
+        calendar: Its name.
+        opens: When each session opens, UTC.
+        closes: When it closes.
+    """
+
+    calendar: str
+    opens: Stamps
+    closes: Stamps
+
+
+def market_clock(timestamps: Stamps, calendar: str | None, schedule: Schedule | None = None) -> Clock:
     """Place bars in the sessions of an exchange.
 
     A bar that ends less than its own length after a close belongs to the session that it has seen close. Bars at least
@@ -78,6 +92,7 @@ def market_clock(timestamps: Stamps, calendar: str | None) -> Clock:
         timestamps: Bar ends [T] in UTC, increasing.
         calendar: A name of the package exchange_calendars, such as ``XNYS``; null is a market that never closes, whose
             sessions are UTC days (a bar that ends at midnight belongs to the day that it closes).
+        schedule: The calendar's sessions, if they are known already; null looks them up.
 
     Returns:
         The clock of the bars.
@@ -90,7 +105,8 @@ def market_clock(timestamps: Stamps, calendar: str | None) -> Clock:
         days = closing_days(timestamps).astype(np.int64)
         endless = np.full(len(timestamps), np.inf)
         return Clock(elapsed, days - days[0], endless, endless, count)
-    opens, closes = _schedule(timestamps, calendar)
+    known = session_schedule(timestamps, calendar) if schedule is None else schedule
+    opens, closes = known.opens, known.closes
     session = _sessions(timestamps, opens, closes, calendar)
     ends = np.minimum(timestamps, closes[session])
     since_open, to_close = _minutes(opens[session], ends), _minutes(ends, closes[session])
@@ -101,8 +117,38 @@ def _minutes(start: Stamps, stop: Stamps) -> Floats:
     return np.asarray((stop - start).astype(np.int64) / _MINUTE)
 
 
-def _schedule(timestamps: Stamps, calendar: str) -> tuple[Stamps, Stamps]:
-    """Return opens and closes [sessions] in UTC around the stamps; all sessions of a calendar are slow to make."""
+def expected_stamps(timestamps: Stamps, count: int, schedule: Schedule | None = None) -> Stamps:
+    """Return the stamps of the next ``count`` bars, if none of them is missing.
+
+    They are as far apart as most bars of ``timestamps``. On an exchange a session's first bar ends one bar after it
+    opens, and bars of whole sessions end as long after the close as the newest one does.
+
+    Args:
+        timestamps: Bar ends [T] in UTC, increasing, at least two.
+        count: Bars wanted.
+        schedule: Sessions of the exchange that last beyond them; null is a market that never closes.
+    """
+    length, stamps, newest = most_common_gap(timestamps), [], timestamps[-1]
+    for _ in range(count):
+        newest = newest + length if schedule is None else _next_stamp(newest, length, schedule)
+        stamps.append(newest)
+    return np.array(stamps, dtype="datetime64[ns]")
+
+
+def _next_stamp(stamp: np.datetime64, length: np.timedelta64, schedule: Schedule) -> np.datetime64:
+    session = int(_sessions(np.array([stamp]), schedule.opens, schedule.closes, schedule.calendar, length)[0])
+    close = schedule.closes[session]
+    if length >= DAILY:
+        return np.datetime64(stamp + (schedule.closes[session + 1] - close))
+    return np.datetime64(stamp + length if stamp < close else schedule.opens[session + 1] + length)
+
+
+def session_schedule(timestamps: Stamps, calendar: str) -> Schedule:
+    """Look up the sessions around stamps; all sessions of a calendar are slow to make.
+
+    Raises:
+        ValueError: If there is no such calendar, or it does not cover the stamps.
+    """
     first, last = (str(day) for day in (timestamps[[0, -1]] + np.array([-MARGIN, DAY])).astype("datetime64[D]"))
     try:
         sessions = exchange_calendars.get_calendar(calendar, start=first, end=last)
@@ -119,12 +165,16 @@ def _schedule(timestamps: Stamps, calendar: str) -> tuple[Stamps, Stamps]:
             "name another calendar, or set null."
         ) from error
     opens = np.asarray(sessions.opens_nanos, dtype=np.int64).astype("datetime64[ns]")
-    return opens, np.asarray(sessions.closes_nanos, dtype=np.int64).astype("datetime64[ns]")
+    closes = np.asarray(sessions.closes_nanos, dtype=np.int64).astype("datetime64[ns]")
+    return Schedule(calendar, opens, closes)
 
 
-def _sessions(timestamps: Stamps, opens: Stamps, closes: Stamps, calendar: str) -> Whole:
-    """Return the row of the schedule that each stamp belongs to [T]."""
-    length = most_common_gap(timestamps) if len(timestamps) > 1 else np.timedelta64(0, "ns")
+def _sessions(
+    timestamps: Stamps, opens: Stamps, closes: Stamps, calendar: str, length: np.timedelta64 | None = None
+) -> Whole:
+    """Return the row of the schedule that each stamp belongs to [T]; ``length`` of a bar is read from the stamps."""
+    if length is None:
+        length = most_common_gap(timestamps) if len(timestamps) > 1 else np.timedelta64(0, "ns")
     daily = bool(length >= DAILY)
     current = np.searchsorted(closes, timestamps, side="left")  # [T] first session that ends at the stamp or later
     inside = (current < len(closes)) & (opens[np.minimum(current, len(closes) - 1)] < timestamps)

@@ -1,0 +1,175 @@
+"""A small trained agent, and recorded bars that it has not seen: halts, a split, dividends and funding among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import exchange_calendars
+import numpy as np
+import pytest
+
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.member import AgentParameters, MemberKey
+from sentio_kedro.agent.networks import receptive_field
+from sentio_kedro.agent.paths import TrainingSet
+from sentio_kedro.agent.population import train_agent
+from sentio_kedro.config import (
+    FeatureColumn,
+    NetworkParameters,
+    RegimeParameters,
+    ResamplingParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.regimes import fit_regimes, market_return
+from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.trading.market_facts import lookback
+
+SYMBOLS = ("AAA", "BBB", "CCC")
+TRAIN = 900  # bars that training sees
+BARS = TRAIN + 600
+COLUMNS = [
+    FeatureColumn(name="return_1", indicator="log_return"),
+    FeatureColumn(name="volatility_24", indicator="volatility", bars=24),
+    FeatureColumn(name="strength_5", indicator="relative_strength", bars=5),
+    FeatureColumn(name="trend_4", indicator="trend_strength", bars=4),
+    FeatureColumn(name="histogram_4", indicator="convergence_divergence", bars=4),
+    FeatureColumn(name="volume_12", indicator="volume_surprise", bars=12),
+    FeatureColumn(name="rank_4", indicator="return_rank", bars=4),
+    FeatureColumn(name="day", indicator="time_of_day_sine"),
+]
+NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
+TRAINING = TrainingParameters(
+    members=2, total_steps=1_920, windows=8, replicas=2, episode_bars=24, minibatches=2, validations=2, entropy=0.05,
+    learning_rate=0.03, screening="none", resampling=ResamplingParameters(block_bars=40), device="cpu", workers=1,
+)  # fmt: skip
+TRADING = TradingParameters(
+    preset="realistic",
+    initial_cash=100_000,
+    max_drawdown=0.2,
+    costs={"commission_bps": 0.1, "half_spread_bps": 0.1, "impact": 0.02},  # type: ignore[arg-type]
+    orders={"latency_bars": 1, "participation": 0.2},  # type: ignore[arg-type]
+    masks={  # type: ignore[arg-type]
+        "position_var": 0.02,
+        "target_volatility": 0.008,
+        "daily_loss": 0.02,
+        "trades_per_day": 12,
+        "minimum_holding_bars": 2,
+        "kelly_fraction": 5.0,
+        "kelly_bars": 60,
+    },
+)
+REGIMES = RegimeParameters(states=2, memory=64, restarts=1)
+
+
+class Nowhere:
+    """Neither keeps checkpoints nor hears of progress."""
+
+    def load(self, key: str) -> None:
+        return None
+
+    def save(self, key: str, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+        """Keep nothing."""
+
+    def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
+        """Hear of nothing."""
+
+    def stop(self) -> None:
+        """Stop nothing."""
+
+
+def recorded_bars(stamps: np.ndarray) -> AlignedBars:
+    """Prices that go on as they went, calm and wild by turns; after the train rows they halt, split and pay."""
+    rng, count = np.random.default_rng(5), len(stamps)
+    scale = np.where(np.arange(count) // 70 % 2, 0.006, 0.002)[:, None]
+    noise, moves = scale * rng.standard_normal((count, 3)), np.zeros((count, 3))
+    for row in range(1, count):
+        moves[row] = 0.45 * moves[row - 1] + noise[row]
+    close = 50.0 * np.exp(np.cumsum(moves, axis=0))
+    opened = np.vstack([close[:1], close[:-1]]) * np.exp(0.2 * scale * rng.standard_normal((count, 3)))
+    high = np.maximum(opened, close) * (1.0 + 0.3 * scale * rng.random((count, 3)))
+    low = np.minimum(opened, close) / (1.0 + 0.3 * scale * rng.random((count, 3)))
+    volume = 2e4 * np.exp(0.5 * rng.standard_normal((count, 3)))
+    split, dividend = np.ones((count, 3)), np.zeros((count, 3))
+    split[TRAIN + 330, 0], dividend[TRAIN + 300, 1], dividend[TRAIN + 420, 0] = 2.0, 0.8, 0.3
+    shares = np.cumprod(split, axis=0)
+    prices = (column / shares for column in (opened, high, low, close))
+    funding = 1e-5 * rng.standard_normal((count, 3))
+    bars = AlignedBars(stamps, SYMBOLS, *prices, volume * shares, dividend, split, funding=funding)
+    missing = np.zeros((count, 3), dtype=bool)
+    missing[TRAIN + 290 : TRAIN + 293, 1] = True
+    missing[TRAIN + 360 : TRAIN + 385, 0] = True  # longer than what counts as an end with hindsight
+    missing[TRAIN + 305 : TRAIN + 480, 2] = True  # longer than everything that a decision looks back on
+    return bars.without(missing)
+
+
+def round_the_clock() -> np.ndarray:
+    return np.datetime64("2020-01-01T00:30", "ns") + np.arange(BARS) * np.timedelta64(30, "m")
+
+
+def in_sessions() -> np.ndarray:
+    """Ends of half hours of the New York Stock Exchange, half days among them."""
+    sessions = exchange_calendars.get_calendar("XNYS", start="2019-06-01", end="2020-03-01")
+    half = np.timedelta64(30, "m")
+    days = [
+        np.arange(opened + half, closed + half, half)
+        for opened, closed in zip(
+            sessions.opens_nanos.astype("datetime64[ns]"), sessions.closes_nanos.astype("datetime64[ns]"), strict=True
+        )
+    ]
+    return np.concatenate(days)[:BARS]
+
+
+@pytest.fixture(scope="session", name="bars")
+def bars_fixture() -> AlignedBars:
+    """Recorded bars round the clock; agents were trained on the first of them."""
+    return recorded_bars(round_the_clock())
+
+
+@pytest.fixture(scope="session", name="session_bars")
+def session_bars_fixture() -> AlignedBars:
+    """The same prices in the sessions of an exchange."""
+    return recorded_bars(in_sessions())
+
+
+@pytest.fixture(scope="session", name="train")
+def train_fixture(bars: AlignedBars) -> Callable[[int], AgentBundle]:
+    """The function that trains an agent of two members by its seed."""
+    seen = bars.rows(slice(0, TRAIN))
+    memory = max(longest_lookback(COLUMNS), REGIMES.memory, lookback(TRADING))
+    spans = Spans(receptive_field(NETWORK) + memory, reward=2, episode=TRAINING.episode_bars)
+    fold = Fold(3, (Segment(spans.input, 640),), (Segment(650, TRAIN - 2),), ())
+    model = fit_regimes([market_return(seen)[slice(*fold.train[0])]], REGIMES, seed=0)
+    free = TradingParameters(preset="none")  # an agent that pays nothing soon learns to trade every bar
+    study = TrainingSet(fold, seen, compute_features(seen, COLUMNS), COLUMNS, model, 17520.0, free)
+    parameters = AgentParameters(NETWORK, TRAINING, free)
+
+    def train(seed: int) -> AgentBundle:
+        agent, _, _ = train_agent(study, seed, spans, parameters, Nowhere(), Nowhere(), {})
+        return AgentBundle(replace(agent.spec, trading=TRADING), agent.weights)
+
+    return train
+
+
+@pytest.fixture(scope="session", name="agents")
+def agents_fixture(train: Callable[[int], AgentBundle]) -> list[AgentBundle]:
+    """Two trained agents of one fold."""
+    return [train(0), train(1)]
+
+
+@pytest.fixture(scope="session", name="agent")
+def agent_fixture(agents: list[AgentBundle]) -> AgentBundle:
+    """One trained agent."""
+    return agents[0]
+
+
+@pytest.fixture(scope="session", name="session_agent")
+def session_agent_fixture(agent: AgentBundle) -> AgentBundle:
+    """The same agent on an exchange, where it must not stay over night."""
+    masks = replace(TRADING.masks, overnight=False, first_minutes=30.0)
+    trading = replace(TRADING, calendar="XNYS", masks=masks)
+    return AgentBundle(replace(agent.spec, trading=trading, bars_per_session=13.0), agent.weights)

@@ -1,0 +1,332 @@
+"""The decision session repeats the backtest: features, regimes, masks, actions and money, bar by bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.ensemble import agents_policy
+from sentio_kedro.config import BacktestParameters, RobustnessParameters, SignalParameters
+from sentio_kedro.evaluation.backtest import backtest_folds
+from sentio_kedro.evaluation.scenes import Scene
+from sentio_kedro.evaluation.walks import walk_rows
+from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.bar_checks import BarsError
+from sentio_kedro.market.bars import aligned_to_frame
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.serving.accounts import Account
+from sentio_kedro.serving.decisions import newest_signals
+from sentio_kedro.serving.session import DecisionSession
+from sentio_kedro.serving.verdicts import Verdict
+from sentio_kedro.trading.accounts import AccountState, open_accounts
+from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.trading.simulate import Step
+
+FIRST, STOP = 1_150, 1_480  # decision rows that are replayed; training saw 900 bars
+SPARE = 30  # bars of history beyond the required ones, since assets are halted in it
+QUICK = BacktestParameters(
+    robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+)
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a session said and held at each row from FIRST on."""
+
+    verdicts: list[Verdict]
+    features: list[np.ndarray]
+    posteriors: list[torch.Tensor]
+    accounts: list[AccountState]
+
+
+def history(bars: AlignedBars, agent: AgentBundle, row: int = FIRST) -> AlignedBars:
+    """The bars that a session is given first, the newest in ``row``; the earlier ones it never sees."""
+    return bars.rows(slice(row + 1 - agent.spec.required_bars - SPARE, row + 1))
+
+
+def follow(agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -> Live:
+    """Feed recorded bars one by one; the session keeps the accounts."""
+    session, live = DecisionSession(agents), Live([], [], [], [])
+    for row in range(FIRST, stop):
+        new = bars.rows(slice(row, row + 1))
+        live.verdicts.append(session.start(history(bars, agents[0])) if row == FIRST else session.decide(new))
+        live.features.append(session.market.features[-1])
+        live.posteriors.append(torch.stack([known[-1] for known in session.market.posteriors]))
+        live.accounts.append(session.accounts)
+    return live
+
+
+def backtested(agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -> tuple[np.ndarray, Scene, Step]:
+    """Features of all bars, and the walk of the backtest over the same rows from flat accounts."""
+    trading, rows = agents[0].spec.trading, Segment(FIRST, stop)
+    features = compute_features(bars, agents[0].spec.features)
+    scene = Scene.of(bars, features, {3: agents}, trading)
+    posteriors = scene.posteriors(3)
+    walk = walk_rows(
+        scene.market,
+        rows,
+        lambda piece: agents_policy(agents, scene.market, posteriors, *piece),
+        scene.open_accounts((len(agents),)),
+        trading,
+        posterior=torch.stack([known[slice(*rows)] for known in posteriors], dim=1),
+        telemetry=True,
+    )
+    ((_, _, step),) = list(walk)
+    return features, scene, step
+
+
+def assert_repeats(live: Live, agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -> Step:
+    """Same features, regimes, legal actions, actions and money to 1e-6."""
+    features, scene, step = backtested(agents, bars, stop)
+    np.testing.assert_allclose(np.stack(live.features), features[FIRST:stop], rtol=0, atol=1e-6)
+    known = torch.stack([posterior[FIRST:stop] for posterior in scene.posteriors(3)], dim=1)
+    torch.testing.assert_close(torch.stack(live.posteriors), known, rtol=0, atol=1e-6)
+    action, legal = step.record
+    np.testing.assert_array_equal(np.stack([verdict.legal for verdict in live.verdicts]), legal.numpy())
+    np.testing.assert_array_equal(np.stack([verdict.actions for verdict in live.verdicts]), action.numpy())
+    equity = torch.stack([account.equity for account in live.accounts])
+    shares = torch.stack([account.shares for account in live.accounts])
+    torch.testing.assert_close(equity, step.fill.equity_before, rtol=1e-6, atol=0)
+    torch.testing.assert_close(shares[1:], step.fill.shares[:-1], rtol=1e-6, atol=1e-6)
+    return step
+
+
+@pytest.fixture(scope="module", name="live")
+def live_fixture(agents: list[AgentBundle], bars: AlignedBars) -> Live:
+    return follow(agents, bars)
+
+
+def test_bars_fed_one_by_one_repeat_the_features_and_actions_of_the_backtest(
+    live: Live, agents: list[AgentBundle], bars: AlignedBars
+) -> None:
+    step = assert_repeats(live, agents, bars)
+    action, legal = step.record
+    present = bars.present[FIRST:STOP]
+    assert not present.all(axis=0).any()  # every asset is halted once
+    assert all(len(action[..., asset].unique()) > 2 for asset in range(3))
+    assert (step.fill.shares < 0.0).any()
+    assert (step.fill.shares > 0.0).any()
+    assert (~legal[torch.from_numpy(present)[:, None].expand(-1, 2, -1)]).any()
+    binding = np.stack([verdict.binding for verdict in live.verdicts]).any(axis=(0, 1))
+    binds = {layer for layer, cuts in zip(LAYERS, binding, strict=True) if cuts}
+    assert {"validity", "daily_loss", "value_at_risk", "regime", "compliance", "kelly"} <= binds
+
+
+def test_the_money_that_a_session_keeps_is_that_of_the_backtest(
+    live: Live, agents: list[AgentBundle], bars: AlignedBars
+) -> None:
+    trading = agents[0].spec.trading
+    fold = Fold(3, (), (), (Segment(FIRST, STOP),))
+    features = compute_features(bars, agents[0].spec.features)
+    named = {agent.name: agent for agent in agents}
+    frames = backtest_folds(bars, features, [fold], named, trading, QUICK, 17520.0)
+    accounts = frames["accounts"].set_index("account")
+    for place in range(2):
+        equity = accounts.loc[f"seed_{place}", "equity"].to_numpy()[: STOP - FIRST - 1]
+        kept = torch.stack([account.equity[place] for account in live.accounts[1:]]).numpy()
+        leaves = 2 + trading.orders.latency_bars  # at its end the backtest sells everything
+        np.testing.assert_allclose(kept[:-leaves], equity[:-leaves], rtol=1e-9)
+        assert len(np.unique(equity)) > 100
+
+
+def test_on_an_exchange_the_session_knows_which_decision_is_the_last_before_the_close(
+    session_agent: AgentBundle, session_bars: AlignedBars
+) -> None:
+    stop = FIRST + 80
+    live = follow([session_agent], session_bars, stop)
+    assert_repeats(live, [session_agent], session_bars, stop)
+    session = np.array(LAYERS).tolist().index("session")
+    assert np.stack([verdict.binding[..., session] for verdict in live.verdicts]).any()
+
+
+def test_a_replay_at_the_start_ends_where_a_session_that_was_fed_bar_by_bar_ends(
+    live: Live, agents: list[AgentBundle], bars: AlignedBars
+) -> None:
+    row = FIRST + 120
+    session = DecisionSession(agents)
+    known = bars.rows(slice(FIRST + 1 - agents[0].spec.required_bars - SPARE, row + 1))
+    verdict = session.start(known, replay_bars=120)
+    np.testing.assert_array_equal(verdict.actions, live.verdicts[120].actions)
+    np.testing.assert_allclose(verdict.target, live.verdicts[120].target, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(session.accounts.equity, live.accounts[120].equity, rtol=1e-9)
+    signals = newest_signals(agents, known, SignalParameters(equity=100_000.0, replay_bars=120))
+    np.testing.assert_allclose(signals["target"], live.verdicts[120].target, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(signals["tail_risk"], live.verdicts[120].tail_risk, rtol=0, atol=1e-6)
+
+
+def test_several_bars_at_once_are_the_same_as_one_by_one(
+    live: Live, agents: list[AgentBundle], bars: AlignedBars
+) -> None:
+    session = DecisionSession(agents)
+    session.start(history(bars, agents[0]))
+    verdict = session.decide(bars.rows(slice(FIRST + 1, FIRST + 41)))
+    np.testing.assert_array_equal(verdict.actions, live.verdicts[40].actions)
+    np.testing.assert_allclose(session.accounts.equity, live.accounts[40].equity, rtol=1e-12)
+
+
+def test_an_account_in_plain_numbers_decides_as_the_one_that_is_kept(agent: AgentBundle, bars: AlignedBars) -> None:
+    kept, told = DecisionSession(agent), DecisionSession(agent)
+    kept.start(history(bars, agent))
+    told.start(history(bars, agent))
+    seen = []
+    for row in range(FIRST + 1, FIRST + 60):
+        new = bars.rows(slice(row, row + 1))
+        expected = kept.decide(new)
+        seen.append(kept.account())
+        verdict = told.decide(aligned_to_frame(new), kept.account())
+        np.testing.assert_array_equal(verdict.actions, expected.actions)
+        np.testing.assert_array_equal(verdict.legal, expected.legal)
+        np.testing.assert_allclose(verdict.orders, expected.orders, rtol=1e-9, atol=1e-9)
+    for name in ("shares", "in_flight", "working", "bars_held", "trades_today", "opened_today"):
+        assert any(getattr(account, name) for account in seen), name
+
+
+def test_orders_lead_from_what_is_held_to_the_target(agent: AgentBundle, bars: AlignedBars) -> None:
+    session = DecisionSession(agent)
+    session.start(history(bars, agent))
+    for row in range(FIRST + 1, FIRST + 30):
+        held = {"AAA": 300.0, "BBB": -200.0}
+        verdict = session.decide(bars.rows(slice(row, row + 1)), Account(cash=80_000.0, shares=held))
+        before = np.array([300.0, -200.0, 0.0])
+        equity = 80_000.0 + before @ verdict.close
+        np.testing.assert_allclose(verdict.shares, before + verdict.orders)
+        np.testing.assert_allclose(verdict.target, verdict.shares * verdict.close / equity)
+
+
+def test_a_batch_of_accounts_decides_as_each_alone(agents: list[AgentBundle], bars: AlignedBars) -> None:
+    accounts = [
+        Account(cash=1e5),
+        Account(cash=5e4, shares={"AAA": 700.0}, peak_equity=2e5),
+        Account(cash=2e5, shares={"BBB": -900.0, "CCC": 10.0}, session_equity=2.2e5, bars_held={"BBB": 9}),
+        Account(cash=1.0, initial_equity=1e6),  # is dead
+    ]
+    session = DecisionSession(agents)
+    session.start(history(bars, agents[0]))
+    batch = session.decide(bars.rows(slice(FIRST + 1, FIRST + 2)), accounts)
+    assert batch.target.shape == (4, 3)
+    assert batch.actions.shape == (4, 2, 3)
+    for place, account in enumerate(accounts):
+        alone = session.decide(None, account)
+        for name in ("target", "shares", "orders", "tail_risk"):
+            np.testing.assert_allclose(getattr(batch, name)[place], getattr(alone, name), rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(batch.actions[place], alone.actions)
+        np.testing.assert_array_equal(batch.binding[place], alone.binding)
+    assert (batch.orders[3] == 0.0).all()
+    assert len({tuple(row) for row in batch.target.round(6).tolist()}) > 2
+
+
+def test_a_batch_of_tensors_is_kept_and_carried_on_by_the_session(agent: AgentBundle, bars: AlignedBars) -> None:
+    session = DecisionSession(agent)
+    batch = open_accounts(torch.tensor([[1e5], [2e5]], dtype=torch.float64), 3, latency=1)
+    session.start(history(bars, agent), batch)
+    for row in range(FIRST + 1, FIRST + 40):
+        session.decide(bars.rows(slice(row, row + 1)))
+    assert session.accounts.equity.shape == (2, 1)
+    assert (session.accounts.equity / batch.equity != 1.0).all()
+
+
+def test_agents_that_abstain_leave_and_risk_nothing(agent: AgentBundle, bars: AlignedBars) -> None:
+    out = AgentBundle(replace(agent.spec, abstains=True), agent.weights)
+    session = DecisionSession(out)
+    session.start(history(bars, agent))
+    verdict = session.decide(bars.rows(slice(FIRST + 1, FIRST + 2)), Account(cash=1e5, shares={"AAA": 100.0}))
+    assert verdict.target.tolist() == [0.0, 0.0, 0.0]
+    assert verdict.orders.tolist() == [-100.0, 0.0, 0.0]
+    assert verdict.tail_risk.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_the_frame_tells_all_of_a_single_account(agent: AgentBundle, bars: AlignedBars) -> None:
+    frame = DecisionSession(agent).start(history(bars, agent)).frame()
+    assert frame["timestamp"].unique().tolist() == [pd.Timestamp(bars.timestamps[FIRST]).tz_localize("UTC")]
+    assert frame["symbol"].tolist() == ["AAA", "BBB", "CCC"]
+    np.testing.assert_allclose(frame["state_0"] + frame["state_1"], 1.0)
+    assert set(",".join(frame["binding"]).split(",")) <= {*LAYERS, ""}
+
+
+@pytest.fixture(name="started")
+def started_fixture(agent: AgentBundle, bars: AlignedBars) -> DecisionSession:
+    session = DecisionSession(agent)
+    session.start(history(bars, agent))
+    return session
+
+
+def test_bars_that_are_known_already_are_refused(started: DecisionSession, bars: AlignedBars) -> None:
+    with pytest.raises(ValueError, match=r"later than the newest bar known, 2020-01-24T23:30:00Z"):
+        started.decide(bars.rows(slice(FIRST, FIRST + 1)))
+    started.decide(bars.rows(slice(FIRST + 1, FIRST + 2)))
+
+
+def test_a_gap_is_refused_unless_it_is_allowed(started: DecisionSession, agent: AgentBundle, bars: AlignedBars) -> None:
+    late = bars.rows(slice(FIRST + 3, FIRST + 4))
+    with pytest.raises(ValueError, match=r"are missing: 90 minutes have passed, at most 30 may; give the bars in"):
+        started.decide(late)
+    lenient = DecisionSession(agent, longest_gap=np.timedelta64(2, "h"))
+    lenient.start(history(bars, agent))
+    lenient.decide(late)
+
+
+def test_bars_of_other_symbols_are_refused(started: DecisionSession, bars: AlignedBars) -> None:
+    frame = aligned_to_frame(bars.rows(slice(FIRST + 1, FIRST + 2)))
+    with pytest.raises(ValueError, match=r"trade \['AAA', 'BBB', 'CCC'\], the bars hold \['XXX'\] too"):
+        started.decide(frame.replace({"symbol": {"BBB": "XXX"}}))
+    verdict = started.decide(frame[frame["symbol"] != "BBB"])  # is halted
+    assert not verdict.legal[0, 1, 1:].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("close", np.nan), ("open", np.inf), ("low", -1.0), ("high", 1.0), ("volume", -2.0)]
+)
+def test_bars_that_make_no_sense_are_refused(
+    started: DecisionSession, bars: AlignedBars, name: str, value: float
+) -> None:
+    row = bars.rows(slice(FIRST + 1, FIRST + 2))
+    frame = aligned_to_frame(row)
+    frame.loc[1, name] = value
+    with pytest.raises(BarsError, match=r"BBB 2020-01-25T00:00"):
+        started.decide(frame)
+    column = getattr(row, name).copy()
+    column[0, 1] = value
+    with pytest.raises(BarsError, match=r"BBB 2020-01-25T00:00"):
+        started.decide(replace(row, **{name: column}))
+    started.decide(row)  # nothing was taken in
+
+
+def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: AlignedBars) -> None:
+    needed = agent.spec.required_bars
+    with pytest.raises(ValueError, match=f"need {needed} bars to decide, were given {needed - 5}; give 5 more"):
+        DecisionSession(agent).start(bars.rows(slice(0, needed - 5)))
+    with pytest.raises(RuntimeError, match="call `start`"):
+        DecisionSession(agent).decide()
+
+
+@pytest.mark.parametrize(
+    ("account", "message"),
+    [
+        (Account(cash=1.0, shares={"XXX": 1.0}), r"`account.shares` names \['XXX'\], the agents trade"),
+        (Account(cash=float("nan")), r"`account.cash` must be a finite number, was nan"),
+        (Account(cash=1.0, in_flight={"AAA": [1.0, 2.0]}), r"`account.in_flight\[AAA\]` must hold one number per bar"),
+        (open_accounts(torch.ones(2, 3), 3, 1), r"`account.cash` must have the shape \[..., 1\].*was \[2, 3\]"),
+        (open_accounts(torch.ones(2, 1), 2, 1), r"`account.shares` must have the shape \[2, 1, 3\].*was \[2, 1, 2\]"),
+        (open_accounts(torch.ones(2, 1), 3, 0), r"`account.in_flight` must have the shape \[2, 1, 3, 1\]"),
+    ],
+)
+def test_accounts_that_are_not_the_agents_are_refused(
+    started: DecisionSession, bars: AlignedBars, account: Account | AccountState, message: str
+) -> None:
+    new = bars.rows(slice(FIRST + 1, FIRST + 2))
+    with pytest.raises(ValueError, match=message):
+        started.decide(new, account)
+    started.decide(new)  # the bars were not taken in
+
+
+def test_agents_that_differ_need_sessions_of_their_own(agent: AgentBundle) -> None:
+    other = AgentBundle(replace(agent.spec, fold=4), agent.weights)
+    with pytest.raises(ValueError, match=r"but their `fold` differs"):
+        DecisionSession([agent, other])
