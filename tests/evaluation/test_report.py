@@ -8,22 +8,29 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.figures import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.findings import verdict
+from sentio_kedro.evaluation.fold_figures import fold_figure
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report import formatted, render_report
 from sentio_kedro.evaluation.report_tables import cost_rows
+from sentio_kedro.market.splits import Fold, Segment, Spans, folds_to_dict
 
 MakeRun = Callable[..., RunFrames]
 QUALITY: dict[str, Any] = {
     **{"grid_bars": 35_000, "bar_minutes": 30.0, "first": "2017-10-01", "last": "2019-10-01", "missing": "halt"},
     "per_symbol": {"BTC": {"bars": 34_950, "first": "2017-10-01T00:30:00Z", "gaps": 7, "biggest_log_return": 0.13}},
 }
+
+
+FOLDS = [Fold(0, (Segment(4, 50),), (Segment(50, 60),), (Segment(60, 99),))]
+STAMPS = np.datetime64("2017-10-01T00:30", "ns") + np.arange(100) * np.timedelta64(30, "m")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +42,9 @@ def metrics(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
     """The whole report of the synthetic run."""
-    figures = draw_figures(make_run(), facts, metrics)
+    figures = draw_figures(
+        make_run(), facts, metrics, fold_figure(folds_to_dict(FOLDS, STAMPS, Spans(5, 1, 4)), STAMPS)
+    )
     context = {"parameters": {"training": {"seeds": 2}}, "bars_sha256": "<abc>"}
     return render_report(metrics, figures, data_quality=QUALITY, context=context)
 
@@ -84,6 +93,10 @@ def test_every_figure_is_json_that_a_browser_reads(page: str) -> None:
     for _, text in found:
         assert "NaN" not in text
         assert "title" not in json.loads(text)["layout"]
+
+
+def test_the_folds_are_drawn_beside_their_table(page: str) -> None:
+    assert page.index('<h2 id="folds">') < page.index('id="plot-folds"') < page.index('<h2 id="data">')
 
 
 def test_a_dated_universe_and_walk_forward_folds_raise_no_banner(metrics: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,6 +84,24 @@ def test_kedro_viz_gets_its_figures_in_the_order_of_their_datasets(monkeypatch: 
     drawn = {name: go.Figure() for name in ("attention", "equity", "drawdown", "ledger", "robustness")}
     monkeypatch.setattr(nodes, "draw_figures", lambda *_: drawn)
     unused: Any = None
-    made = dict(zip(create_pipeline().only_nodes("draw").nodes[0].outputs, nodes.draw(unused, unused, {}), strict=True))
+    made = dict(
+        zip(
+            create_pipeline().only_nodes("draw").nodes[0].outputs,
+            nodes.draw(unused, unused, {}, None, BacktestParameters()),
+            strict=True,
+        )
+    )
     assert made.pop("figures") == drawn
     assert all(figure is drawn[name.removesuffix("_figure")] for name, figure in made.items())
+
+
+@pytest.mark.parametrize(("agent", "shown"), [(None, True), ("elsewhere", False)])
+def test_an_agent_from_elsewhere_is_reported_without_this_projects_folds(
+    monkeypatch: pytest.MonkeyPatch, agent: str | None, shown: bool
+) -> None:
+    given = []
+    monkeypatch.setattr(nodes, "draw_figures", lambda *known: given.append(known[-1]) or defaultdict(go.Figure))
+    unused: Any = None
+    folds = go.Figure()
+    nodes.draw(unused, unused, {}, folds, BacktestParameters(agent=agent))
+    assert (given[0] is folds) == shown

@@ -32,6 +32,10 @@ AXIS_MARGIN = 0.05  # of a decade
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 CAPTIONS = {
+    "folds": "Which bars train, choose and judge the agents of each fold, and which are left out between them: purged, "
+    "since a later part is rewarded by the same bars (none where a reward takes one bar), or embargoed, since they "
+    "would read what rewarded a test block. Blank bars come before the first decision or are the fold's future. The "
+    "lockbox is in no fold.",
     "equity": "Value of 1 invested at the first unseen bar, net of costs, on a log axis: the agents' median at each "
     "bar, the range of their seeds, and the baselines. Shaded where the market was not in its calmest regime. "
     "Random actions may fall below the axis.",
@@ -64,7 +68,9 @@ CAPTIONS = {
 }
 
 
-def draw_figures(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) -> dict[str, go.Figure]:
+def draw_figures(
+    frames: RunFrames, facts: RunFacts, metrics: dict[str, Any], folds: go.Figure | None = None
+) -> dict[str, go.Figure]:
     """Draw every figure of the report.
 
     Lines hold at most 1,200 points; bars between are left out (equity, drawdown, rolling Sharpe) or averaged
@@ -74,12 +80,14 @@ def draw_figures(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) ->
         frames: Frames of the run.
         facts: Facts of the run.
         metrics: What ``metrics.build_metrics`` returns; its figures of costs, masks, robustness and folds are drawn.
+        folds: What ``fold_figures.fold_figure`` drew; None leaves it out.
 
     Returns:
         Figures by name, in the order of the report; the names are those of ``CAPTIONS``.
     """
     seed = int(median_seed(frames).removeprefix(SEED_PREFIX))
-    return {
+    drawn = {} if folds is None else {"folds": folds}
+    return drawn | {
         "equity": equity_figure(frames),
         "drawdown": drawdown_figure(frames),
         "rolling_sharpe": rolling_sharpe_figure(frames, facts.periods_per_year),

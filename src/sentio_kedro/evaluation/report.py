@@ -34,7 +34,14 @@ from sentio_kedro.evaluation.report_tables import (
 
 TEMPLATE = "report.html.jinja"
 BARE_MARGIN, PANEL_MARGIN, LEGEND_MARGIN = 16, 34, 56  # pixels above a plot without its title
-SECTIONS = {"ledger": "costs", "costs": "costs", "masks": "limits", "robustness": "robustness", "drawdown": "drawdowns"}
+SECTIONS = {
+    "folds": "folds",
+    "ledger": "costs",
+    "costs": "costs",
+    "masks": "limits",
+    "robustness": "robustness",
+    "drawdown": "drawdowns",
+}
 
 METRIC_ROWS: tuple[tuple[str, str, Kind, str], ...] = (
     ("sharpe", "Sharpe ratio", "number", "Mean over deviation of the returns per bar, annualised; flat bars count."),

@@ -133,6 +133,24 @@ def combinatorial_paths(groups: int, test_groups: int) -> dict[tuple[int, int], 
     return paths
 
 
+def left_out(fold: Fold) -> tuple[list[Segment], list[Segment]]:
+    """Return the rows between the parts of a fold that belong to none of them.
+
+    Rows before its first and after its last part are not meant: those are before the first decision, dropped by a
+    rolling window, or the future of a walk forward.
+
+    Returns:
+        Purged rows, whose reward a later part would share, and embargoed rows, which follow a test block and would read
+        its rewards.
+    """
+    placed = sorted((*segment, part) for part in PARTS for segment in getattr(fold, part))
+    purged: list[Segment] = []
+    embargoed: list[Segment] = []
+    for (_, stop, part), (start, _, _) in pairwise(placed):
+        (embargoed if part == "test" else purged).append(Segment(stop, start))
+    return list(_kept(purged)), list(_kept(embargoed))
+
+
 def count_rows(segments: Sequence[Segment]) -> int:
     """Count the rows of segments that do not overlap."""
     return sum(segment.stop - segment.start for segment in segments)

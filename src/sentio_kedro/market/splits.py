@@ -17,6 +17,7 @@ from sentio_kedro.market.fold_shapes import (
     combinatorial_paths,
     count_rows,
     cut_folds,
+    left_out,
 )
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "count_rows",
     "folds_from_dict",
     "folds_to_dict",
+    "left_out",
     "lockbox_bars",
     "lockbox_rows",
     "make_folds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 
 from sentio_kedro.agent.networks import receptive_field
 from sentio_kedro.config import (
@@ -14,6 +15,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.evaluation.fold_figures import fold_figure
 from sentio_kedro.market.bars import aligned_from_frame
 from sentio_kedro.market.splits import Spans, folds_to_dict, lockbox_bars
 from sentio_kedro.market.splits import make_folds as split
@@ -71,3 +73,16 @@ def make_folds(
     spans = measure_spans(feature_table, network, regimes, training, trading)
     folds = split(len(stamps), spans, parameters)
     return folds_to_dict(folds, stamps, spans, lockbox_bars(len(stamps), parameters))
+
+
+def draw_folds(folds: dict[str, Any], aligned_bars: pd.DataFrame) -> go.Figure:
+    """Draw which bars train, choose, judge and are left out.
+
+    Args:
+        folds: Spans, folds and lockbox.
+        aligned_bars: Long bars on one grid.
+
+    Returns:
+        The figure.
+    """
+    return fold_figure(folds, aligned_from_frame(aligned_bars).timestamps)

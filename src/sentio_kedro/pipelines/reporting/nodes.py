@@ -139,13 +139,19 @@ def measure(frames: RunFrames, facts: RunFacts, parameters: ReportingParameters)
     return metrics
 
 
-def draw(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any]) -> tuple[dict[str, go.Figure] | go.Figure, ...]:
-    """Draw all figures.
+def draw(
+    frames: RunFrames,
+    facts: RunFacts,
+    metrics: dict[str, Any],
+    folds_figure: go.Figure | None,
+    backtest: BacktestParameters,
+) -> tuple[dict[str, go.Figure] | go.Figure, ...]:
+    """Draw all figures; an agent from elsewhere (``backtest.agent``) knows nothing of this project's folds.
 
     Returns:
         Figures by name, and those of ``SHOWN`` for kedro-viz.
     """
-    figures = draw_figures(frames, facts, metrics)
+    figures = draw_figures(frames, facts, metrics, folds_figure if backtest.agent is None else None)
     tracking.log_figures(figures)
     return figures, *(figures[name] for name in SHOWN)
 

@@ -31,7 +31,7 @@ def create_pipeline() -> Pipeline:
             node(collect_frames, [*FRAMES, backtest], "run_frames", name="collect_frames"),
             node(state_facts, [*facts, scheme, backtest, "params:network"], "run_facts", name="state_facts"),
             node(measure, ["run_frames", "run_facts", "params:reporting"], "metrics", name="measure"),
-            node(draw, ["run_frames", "run_facts", "metrics"], drawn, name="draw"),
+            node(draw, ["run_frames", "run_facts", "metrics", "folds_figure", backtest], drawn, name="draw"),
             node(write_report, told, "report", name="write_report"),
         ],
         tags="reporting",
