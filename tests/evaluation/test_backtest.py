@@ -25,7 +25,12 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation import backtest
 from sentio_kedro.evaluation.backtest import backtest_agent, backtest_folds, walk_forward
+from sentio_kedro.evaluation.baselines import buy_and_hold, equal_weight, momentum
+from sentio_kedro.evaluation.fold_rules import fold_rules, joined
 from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
+from sentio_kedro.evaluation.portfolios import trailing_portfolio
+from sentio_kedro.evaluation.rule_walks import walk_schedules
+from sentio_kedro.evaluation.scenes import Scene
 from sentio_kedro.evaluation.walks import walk_rows
 from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
 from sentio_kedro.market.indicators import compute_features
@@ -43,7 +48,12 @@ BARS, FIRST = 300, 150
 QUICK = BacktestParameters(
     robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
 )
-FOLDS = [Fold(0, (), (), (Segment(FIRST, 220),)), Fold(1, (), (), (Segment(220, BARS - 1),))]
+FOLDS = [
+    Fold(0, (Segment(10, 110),), (Segment(110, FIRST),), (Segment(FIRST, 220),)),
+    Fold(1, (Segment(10, 150),), (Segment(150, 219),), (Segment(220, BARS - 1),)),
+]
+FITTED = ("ridge", "boosted_trees")
+RULES = ("buy_and_hold", "equal_weight", "momentum", *FITTED, "minimum_variance", "regime_rule")
 LIMITS = TradingParameters(max_drawdown=0.08, costs=CostParameters(commission_bps=5, half_spread_bps=3))
 
 
@@ -96,7 +106,7 @@ def frames_fixture(bars: AlignedBars, features: Floats) -> dict[str, pd.DataFram
 
 def test_every_account_walks_every_test_row_once(frames: dict[str, pd.DataFrame]) -> None:
     accounts = frames["accounts"]
-    assert set(accounts["account"]) == {"seed_0", "seed_1", "random", "buy_and_hold", "equal_weight", "momentum"}
+    assert set(accounts["account"]) == {"seed_0", "seed_1", "random", *RULES}
     for _, rows in accounts.groupby("account"):
         assert rows["row"].tolist() == list(range(FIRST, BARS - 1))
         assert rows["fold"].tolist() == [0] * 70 + [1] * 79
@@ -160,6 +170,33 @@ def test_costs_only_take(bars: AlignedBars, features: Floats) -> None:
     assert (final["paying"] < final["free"]).all()
 
 
+def test_twice_every_cost_lowers_what_each_baseline_leaves(bars: AlignedBars, features: Floats) -> None:
+    prices = TradingParameters(
+        costs={"commission_bps": 2, "commission_per_share": 0.01, "minimum_commission": 5, "impact": 0.3},
+        carry={"borrow_rate": 0.05, "financing_rate": 0.1},
+    )
+    scene = Scene.of(bars, features, {fold: [make_agent(fold, 0)] for fold in (0, 1)}, prices)
+    span = Segment(FIRST, BARS - 1)
+    stamps, parameters = bars.timestamps, replace(QUICK, portfolio_bars=100)
+    rules = {
+        "buy_and_hold": buy_and_hold(scene.market, *span),
+        "equal_weight": equal_weight(scene.market, stamps, *span, parameters),
+        "momentum": momentum(scene.market, stamps, *span, parameters, 17520.0),
+        "minimum_variance": trailing_portfolio("minimum_variance", scene.market, stamps, *span, parameters, prices),
+        "risk_parity": trailing_portfolio("risk_parity", scene.market, stamps, *span, parameters, prices),
+        **joined(fold_rules(replace(scene, trading=LIMITS), FOLDS, parameters), span),
+    }
+    assert set(rules) == {*RULES, "risk_parity"}
+    left = {}
+    for name, twice in {"once": (), "commission": ("commission_bps", "commission_per_share", "minimum_commission"),
+                        "spread": ("half_spread_bps",), "impact": ("impact",)}.items():  # fmt: skip
+        costs = replace(prices.costs, **{cost: 2 * getattr(prices.costs, cost) for cost in twice})
+        dearer = replace(scene, trading=replace(prices, costs=costs))
+        left[name] = walk_schedules(dearer, span, rules).finish().equity
+    for name in ("commission", "spread", "impact"):
+        assert (left[name] < left["once"] - 1.0).all(), name  # the same orders, and more paid for them
+
+
 def test_prices_after_a_row_change_nothing_before_it(frames: dict[str, pd.DataFrame], bars: AlignedBars) -> None:
     later = 230
     factor = np.where(np.arange(BARS) > later, 3.0, 1.0)[:, None]
@@ -184,6 +221,9 @@ def test_an_agent_from_elsewhere_trades_all_rows_that_its_features_allow(bars: A
     own = frames["accounts"].query("account == 'seed_3'")
     assert own["row"].tolist() == list(range(119, BARS - 1))
     assert set(own["fold"]) == {7}
+    fitted = frames["accounts"]["account"].isin(FITTED)
+    assert not fitted.any()  # there are no train rows to fit them on
+    assert set(RULES) - set(FITTED) <= set(frames["accounts"]["account"])
 
 
 def test_too_few_bars_for_an_agent_are_refused(bars: AlignedBars, features: Floats) -> None:
@@ -302,7 +342,7 @@ def test_what_a_halt_keeps_is_carried_into_the_next_fold(acting: dict[str, pd.Da
     accounts = acting["accounts"]
     last = accounts[accounts["row"] == 219].set_index("account")["gross_exposure"]
     trips = acting["trades"].query("symbol == 'AAA' and entry_row < 219 and exit_row > 219 and fold == 0")
-    kept = set(trips["account"]) - {"buy_and_hold", "equal_weight", "momentum"}
+    kept = set(trips["account"]) - set(RULES)
     assert kept
     assert (last[list(kept)] > 0.0).all()
 
@@ -325,7 +365,7 @@ def test_baselines_know_no_drawdown_limit_but_pay(bars: AlignedBars, features: F
     agents = agents_of(*(make_agent(fold, 0, tight) for fold in (0, 1)))
     frames = backtest_folds(bars, features, FOLDS, agents, tight, QUICK, 17520.0)
     free = backtest_folds(bars, features, FOLDS, agents, replace(tight, max_drawdown=1.0), QUICK, 17520.0)
-    rules = ["buy_and_hold", "equal_weight", "momentum"]
+    rules = list(RULES)
     for frame in ("accounts", "trades"):
         first, second = (found[frame][found[frame]["account"].isin(rules)] for found in (frames, free))
         pd.testing.assert_frame_equal(first.reset_index(drop=True), second.reset_index(drop=True))
@@ -381,12 +421,13 @@ def test_masks_tell_what_each_layer_forbids_in_each_regime(acting: dict[str, pd.
 
 
 def test_combinatorial_folds_start_afresh_and_are_not_shaken(bars: AlignedBars, features: Floats) -> None:
-    folds = [replace(FOLDS[0], train=(Segment(230, 290),)), FOLDS[1]]
+    folds = [replace(FOLDS[0], train=(Segment(230, 290),)), FOLDS[1]]  # the second tests later rows
     frames = backtest_folds(bars, features, folds, AGENTS, LIMITS, BacktestParameters(), 17520.0)
     accounts = frames["accounts"]
     first = accounts[(accounts["account"] == "seed_0") & (accounts["row"] == 220)].iloc[0]
     assert first["equity"] == pytest.approx(1e6 * (1.0 + first["return"]))
-    assert accounts.query("account == 'momentum'")["row"].tolist() == list(range(FIRST, BARS - 1))
+    for name in ("momentum", "minimum_variance"):
+        assert accounts[accounts["account"] == name]["row"].tolist() == list(range(FIRST, BARS - 1))
     assert frames["robustness"].empty
     assert list(frames["robustness"].columns)[:3] == ["kind", "value", "account"]
 
@@ -406,3 +447,33 @@ def test_targets_are_walked_beside_the_baselines(bars: AlignedBars, features: Fl
     own, held = (accounts[accounts["account"] == name] for name in ("targets", "buy_and_hold"))
     assert own.loc[: FIRST + 79, "equity"].tolist() == held.loc[: FIRST + 79, "equity"].tolist()
     assert (own.loc[231:, "gross_exposure"] == 0.0).all()
+
+
+def test_baselines_of_a_fold_start_afresh_in_each_test_segment_where_agents_do(
+    bars: AlignedBars, features: Floats
+) -> None:
+    halves = (Segment(FIRST, 220), Segment(250, BARS - 1))
+    folds = [
+        Fold(0, (Segment(10, 110), Segment(222, 240)), (Segment(110, 149),), halves),
+        Fold(1, (Segment(10, 150),), (Segment(150, 219),), (Segment(220, BARS - 1),)),
+    ]
+    accounts = backtest_folds(bars, features, folds, AGENTS, LIMITS, QUICK, 17520.0)["accounts"]
+    for name in (*FITTED, "regime_rule", "seed_0", "random"):
+        own = accounts[accounts["account"] == name]
+        rows = own[own["fold"] == 0]["row"].tolist()
+        assert rows == [*range(FIRST, 220), *range(250, BARS - 1)]
+        assert own[own["fold"] == 1]["row"].tolist() == list(range(220, BARS - 1))
+        for fold, row in ((0, FIRST), (0, 250), (1, 220)):
+            first = own[(own["fold"] == fold) & (own["row"] == row)].iloc[0]
+            assert first["equity"] == pytest.approx(1e6 * (1.0 + first["return"]))
+        for fold, row in ((0, 219), (0, BARS - 2), (1, BARS - 2)):
+            assert own[(own["fold"] == fold) & (own["row"] == row)]["gross_exposure"].item() == 0.0
+    for name in ("buy_and_hold", "minimum_variance"):
+        assert sorted(accounts[accounts["account"] == name]["row"]) == list(range(FIRST, BARS - 1))
+
+
+def test_baselines_can_be_left_out(bars: AlignedBars, features: Floats) -> None:
+    chosen = replace(QUICK, baselines=["risk_parity"])
+    accounts = backtest_folds(bars, features, FOLDS, AGENTS, LIMITS, chosen, 17520.0)["accounts"]
+    always = {"buy_and_hold", "equal_weight", "momentum", "random"}
+    assert set(accounts["account"]) == {"seed_0", "seed_1", *always, "risk_parity"}

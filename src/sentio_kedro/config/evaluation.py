@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -10,6 +10,9 @@ from sentio_kedro.config.fields import Count, NonNegative, NonNegativeCount, Pos
 
 FewBars = Annotated[int, Field(ge=0, le=32)]
 NamedBars = Annotated[list[AwareDatetime], Field(max_length=32)]
+BaselineName = Literal["ridge", "boosted_trees", "minimum_variance", "risk_parity", "regime_rule"]
+"""Baselines that can be left out; the others are always there."""
+USUAL_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimum_variance", "regime_rule")
 
 
 @parameters
@@ -39,18 +42,24 @@ class BacktestParameters:
 
     Attributes:
         agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
+        baselines: Baselines beside ``buy_and_hold``, ``equal_weight``, ``momentum`` and ``random``, which are always
+            there: ``ridge`` and ``boosted_trees`` (fitted on each fold's train rows), ``minimum_variance`` and
+            ``risk_parity`` (weights from trailing returns), ``regime_rule`` (flat in the most volatile regime).
         targets: CSV of target positions that are walked beside the baselines; null is none.
         momentum_bars: Look-back of the momentum baseline.
         volatility_target: Annual volatility that the momentum baseline aims at, per asset.
-        rebalance_days: Days between two rebalances of the equal-weight baseline.
+        rebalance_days: Days between two rebalances of the baselines with weights and of the regime rule.
+        portfolio_bars: Trailing bars from which minimum variance and risk parity estimate the covariance.
         robustness: How the test is shaken.
     """
 
     agent: str | None = None
+    baselines: list[BaselineName] = Field(default_factory=lambda: list(USUAL_BASELINES))
     targets: str | None = None
     momentum_bars: Count = 480
     volatility_target: Positive = 0.15
     rebalance_days: Positive = 7.0
+    portfolio_bars: Annotated[int, Field(ge=2)] = 1_440
     robustness: RobustnessParameters = Field(default_factory=RobustnessParameters)
 
 

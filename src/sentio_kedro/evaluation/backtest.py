@@ -13,18 +13,17 @@ import torch
 from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
 from sentio_kedro.agent.ensemble import SideBySide, agents_policy
 from sentio_kedro.config import BacktestParameters, TradingParameters
-from sentio_kedro.evaluation import baselines
+from sentio_kedro.evaluation import baselines, portfolios
+from sentio_kedro.evaluation.fold_rules import FoldRules, fold_rules, joined
 from sentio_kedro.evaluation.ledgers import NO_FOLD, Frames, LedgerFrames, Piece, concatenated
 from sentio_kedro.evaluation.robustness import no_robustness, robustness_frame
+from sentio_kedro.evaluation.rule_walks import Rules, scheduled, walk_schedules
 from sentio_kedro.evaluation.scenes import Scene, closing
 from sentio_kedro.evaluation.target_positions import TARGETS, read_targets, target_policy
 from sentio_kedro.evaluation.walks import walk_rows
 from sentio_kedro.market.bars import AlignedBars, Floats
 from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.trading.accounts import AccountState, Variation
-from sentio_kedro.trading.simulate import Policy
-
-Rules = Mapping[str, baselines.ScheduledPolicy]
 
 
 def backtest_folds(
@@ -42,10 +41,10 @@ def backtest_folds(
     it, paying for it; the last ``orders.latency_bars`` decisions send nothing. What cannot be sold then (a halt, the
     cap on participation) is carried on. In walk-forward order accounts go on from fold to fold, so that the joined
     path is one account's history; where folds also train on later rows (k-fold, combinatorial), agents start flat in
-    each segment.
-    Baselines, and a table of targets if one is given, walk all rows once. They pay all costs and carry, and the
-    limits on positions, gross exposure and margin hold for them; the layers of the agents' mask and the limits on net
-    exposure and value at risk do not.
+    each segment, and so do the baselines that belong to a fold.
+    The other baselines, and a table of targets if one is given, walk all rows once. Baselines pay all costs and carry,
+    and the limits on positions, gross exposure and margin hold for them; the layers of the agents' mask and the limits
+    on net exposure and value at risk do not.
 
     Args:
         bars: Aligned bars, all of them.
@@ -66,20 +65,21 @@ def backtest_folds(
     """
     by_fold = {fold.number: _agents_of(fold.number, agents) for fold in folds}
     same_symbols(list(agents.values()), bars.symbols)
-    joined = walk_forward(folds)
-    if joined:
+    together = walk_forward(folds)
+    if together:
         _refuse_seen(by_fold, folds, bars)
         _same_seeds(by_fold)
     scene = Scene.of(bars, features, by_fold, trading)
     span = Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
-    rules = _rules(scene, span, parameters, periods_per_year)
-    parts = _together(scene, folds, span, rules) if joined else _apart(scene, folds)
-    if not joined or not contiguous(folds):
+    fitted = fold_rules(scene, folds, parameters)
+    rules = _rules(scene, span, parameters, periods_per_year) | (joined(fitted, span) if together else {})
+    parts = _together(scene, folds, span, rules) if together else _apart(scene, folds, fitted)
+    if not together or not contiguous(folds):
         parts.append(_walk_rules(scene, folds, span, rules))
     frames = concatenated(parts)
     frames["robustness"] = (
         robustness_frame(scene, folds, parameters.robustness, frames["accounts"], periods_per_year)
-        if joined
+        if together
         else no_robustness()
     )
     return frames
@@ -112,13 +112,13 @@ def _together(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules) 
     return [] if collected is None else [collected.frames()]
 
 
-def _apart(scene: Scene, folds: Sequence[Fold]) -> list[Frames]:
-    """Walk agents and the random policy of each test segment from a fresh start."""
+def _apart(scene: Scene, folds: Sequence[Fold], fitted: Sequence[FoldRules]) -> list[Frames]:
+    """Walk agents, the random policy and the fold's own rules along each test segment from a fresh start."""
     parts = []
-    for fold in folds:
-        for segment in fold.test:
-            collected, account = _start(scene, fold.number, {})
-            _walk_segment(scene, fold.number, segment, segment, {}, account, collected)
+    for fold, of_fold in zip(folds, fitted, strict=True):
+        for segment, rules in of_fold:
+            collected, account = _start(scene, fold.number, rules)
+            _walk_segment(scene, fold.number, segment, segment, rules, account, collected)
             parts.append(collected.frames())
     return parts
 
@@ -154,7 +154,7 @@ def _walk_segment(
     def policy(piece: Segment) -> SideBySide:
         rows = Segment(piece.start - segment.start, piece.stop - segment.start)
         decide = agents_policy(agents, scene.market, posteriors, *piece)
-        ruled = _scheduled(rules, piece, span)
+        ruled = scheduled(rules, piece, span)
         return SideBySide([(decide, len(agents)), (chance.part(*rows), 1), *ruled], *closing(piece, ends, latency))
 
     walk = walk_rows(
@@ -187,14 +187,7 @@ def _walk_rules(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules
             fold_of[slice(*segment)] = fold.number
             regimes[slice(*segment)] = likeliest[slice(*segment)]
 
-    def policy(piece: Segment) -> SideBySide:
-        return SideBySide(
-            _scheduled(rules, piece, span), *closing(piece, [span.stop] * len(rules), scene.trading.orders.latency_bars)
-        )
-
-    account = scene.open_accounts((len(rules),))
-    unguarded = Variation(guarded=torch.zeros(len(rules), 1, dtype=torch.bool))
-    walk = walk_rows(scene.market, span, policy, account, scene.trading, variation=unguarded, telemetry=True)
+    walk = walk_schedules(scene, span, rules, telemetry=True)
     for piece, tape, step in walk:
         likely = regimes[slice(*piece), None].expand(-1, len(rules))
         everywhere = torch.ones(piece.stop - piece.start, dtype=torch.bool)
@@ -202,22 +195,19 @@ def _walk_rules(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules
     return collected.frames()
 
 
-def _scheduled(rules: Rules, piece: Segment, span: Segment) -> list[tuple[Policy, int]]:
-    """Rules as one policy at the rows of a piece, with its number of accounts; none without rules."""
-    if not rules:
-        return []
-    parts = [rule.part(piece.start - span.start, piece.stop - span.start) for rule in rules.values()]
-    return [(baselines.ScheduledPolicy.beside(parts), len(parts))]
-
-
-def _rules(scene: Scene, span: Segment, parameters: BacktestParameters, periods_per_year: float) -> Rules:
-    """Schedules over ``span`` that know nothing of an account."""
+def _rules(
+    scene: Scene, span: Segment, parameters: BacktestParameters, periods_per_year: float
+) -> dict[str, baselines.ScheduledPolicy]:
+    """Schedules over ``span`` that are the same whatever the folds."""
     market, stamps = scene.market, scene.bars.timestamps
     rules = {
         baselines.BUY_AND_HOLD: baselines.buy_and_hold(market, *span),
         baselines.EQUAL_WEIGHT: baselines.equal_weight(market, stamps, *span, parameters),
         baselines.MOMENTUM: baselines.momentum(market, stamps, *span, parameters, periods_per_year),
     }
+    for name in (portfolios.MINIMUM_VARIANCE, portfolios.RISK_PARITY):
+        if name in parameters.baselines:
+            rules[name] = portfolios.trailing_portfolio(name, market, stamps, *span, parameters, scene.trading)
     if parameters.targets is not None:
         rules[TARGETS] = target_policy(read_targets(Path(parameters.targets)), scene.bars, span, scene.trading)
     return rules
@@ -227,6 +217,8 @@ def backtest_agent(
     bars: AlignedBars, features: Floats, agent: AgentBundle, parameters: BacktestParameters, periods_per_year: float
 ) -> Frames:
     """Test one agent, trained elsewhere, on all rows that its features allow.
+
+    Baselines that are fitted on train rows are left out: there are none.
 
     Args:
         bars: Aligned bars that the agent has not seen.

@@ -21,14 +21,17 @@ SHADED_SPANS = 160  # most time buckets whose regime is drawn
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE, GREY = (
     *("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8A8F98"),
 )
+BROWN, LAVENDER, OLIVE, TEAL = "#A6761D", "#7570B3", "#999933", "#44AA99"  # Brewer 2003, and Tol 2021
 COLOURS = {
     "agent": BLUE,
     **{"buy_and_hold": ORANGE, "equal_weight": GREEN, "momentum": PURPLE, "random": GREY},
-    TARGETS_KEY: SKY,
+    **{"ridge": BROWN, "boosted_trees": LAVENDER, "minimum_variance": OLIVE, "risk_parity": TEAL},
+    **{"regime_rule": VERMILLION, TARGETS_KEY: SKY},
 }
 DASHES = {
     **{"buy_and_hold": "solid", "equal_weight": "dash", "momentum": "dot", "random": "dashdot"},
-    TARGETS_KEY: "longdash",
+    **{"ridge": "solid", "boosted_trees": "dash", "minimum_variance": "dot", "risk_parity": "dashdot"},
+    **{"regime_rule": "longdashdot", TARGETS_KEY: "longdash"},
 }
 RULE = "rgba(138,143,152,0.25)"
 AGENT_RANGE = "rgba(0,114,178,0.18)"

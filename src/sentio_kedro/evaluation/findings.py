@@ -22,6 +22,11 @@ TITLES = {
     "equal_weight": "Equal weight",
     "momentum": "Momentum",
     "random": "Random actions",
+    "ridge": "Ridge signal",
+    "boosted_trees": "Boosted trees signal",
+    "minimum_variance": "Minimum variance",
+    "risk_parity": "Risk parity",
+    "regime_rule": "Flat in crises",
     TARGETS_KEY: "Table of targets",
 }
 

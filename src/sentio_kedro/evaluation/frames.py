@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
 
+from sentio_kedro.config.evaluation import BaselineName
+
 Scheme = Literal["walk_forward", "k_fold", "combinatorial"]
 SEED_PREFIX = "seed_"
 BASELINES = ("buy_and_hold", "equal_weight", "momentum", "random")
+OPTIONAL_BASELINES: tuple[str, ...] = get_args(BaselineName)  # those that `backtest.baselines` may leave out
+OF_A_FOLD = ("random", "ridge", "boosted_trees", "regime_rule")  # baselines that start afresh where agents do
 TARGETS = "targets"  # the account that follows `backtest.targets`, where that is given
 TARGETS_KEY = "target_positions"  # its name in metrics.json, where `targets` are the five goals
 LINES = {  # of the ledger, with the sign with which each enters the return
@@ -81,8 +85,8 @@ class AccountWalk(NamedTuple):
 class RunFrames:
     """Frames of a run.
 
-    Accounts are ``seed_<number>`` for agents, the four baselines, and ``targets`` if the backtest followed a table of
-    targets. All but ``accounts`` may be empty, their columns may not be missing.
+    Accounts are ``seed_<number>`` for agents, the baselines (four at least), and ``targets`` if the backtest followed a
+    table of targets. All but ``accounts`` may be empty, their columns may not be missing.
 
     Attributes:
         accounts: One row per account and decision row: ``row timestamp fold account return equity gross_exposure
@@ -145,8 +149,9 @@ class RunFrames:
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """Accounts that agents are compared with: the four baselines, then the table of targets if there is one."""
-        return (*BASELINES, TARGETS) if (self.accounts["account"] == TARGETS).any() else BASELINES
+        """Accounts that agents are compared with: all baselines of the run, then the table of targets, if any."""
+        names = set(self.accounts["account"].unique())
+        return (*BASELINES, *(name for name in (*OPTIONAL_BASELINES, TARGETS) if name in names))
 
     @property
     def regimes(self) -> int:
@@ -159,8 +164,8 @@ class RunFrames:
 def account_table(frames: RunFrames, column: str) -> pd.DataFrame:
     """One column of ``accounts`` as a table over the agents' decision rows.
 
-    Where test rows come back (combinatorial folds) an agent's row appears once per fold; baselines, which walk each
-    row once, are repeated beside it. Baseline rows that no agent traded are left out.
+    Where test rows come back (combinatorial folds) an agent's row appears once per fold; baselines that walk each row
+    once are repeated beside it. Baseline rows that no agent traded are left out.
 
     Args:
         frames: Frames of the run.
@@ -205,10 +210,10 @@ def metric_key(account: str) -> str:
 
 
 def account_walks(frames: RunFrames, facts: RunFacts) -> Iterator[AccountWalk]:
-    """Yield each account's rows as it walked them: at once in a walk forward, else agents and random fold by fold."""
+    """Yield each account's rows as it walked them: at once in a walk forward, else fold by fold if it starts afresh."""
     for name in (*frames.seeds, *frames.baselines):
         mine = frames.accounts[frames.accounts["account"] == name].sort_values(["fold", "row"])
-        if facts.scheme != "walk_forward" and name in (*frames.seeds, "random"):
+        if facts.scheme != "walk_forward" and name in (*frames.seeds, *OF_A_FOLD):
             for fold, rows in mine.groupby("fold"):
                 yield AccountWalk(name, int(str(fold)), rows)
         else:

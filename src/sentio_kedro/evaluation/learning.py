@@ -36,7 +36,8 @@ from sentio_kedro.trading.market_facts import lookback
 
 BASIS_POINT = 1e-4
 CALM = BacktestParameters(
-    robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+    baselines=[],
+    robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0),
 )
 
 
