@@ -12,7 +12,6 @@ from sentio_kedro.evaluation import bootstrap
 from sentio_kedro.evaluation.bootstrap import (
     default_block,
     headline_samples,
-    intervals,
     percentile_interval,
     round_trip_samples,
     stationary_bootstrap_indices,
@@ -114,5 +113,4 @@ def test_round_trips_are_drawn_with_their_results() -> None:
 
 def test_percentile_interval_is_central() -> None:
     assert percentile_interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
-    assert intervals({"sharpe": np.arange(101.0)}, 0.9)["sharpe"] == pytest.approx((5.0, 95.0))
     assert default_block(400) == 20.0

@@ -24,6 +24,7 @@ KEYS = {
     *("costs", "trip_cost", "ordered", "capped_orders", "projected_orders", "margin_calls", "bankruptcies"),
     *("drawdown_bars", "recovery_bars", "under_water", "turnover_per_year", "net_exposure", "invested", *EMPIRICAL),
     *("periods_per_year", "first_bar", "last_bar", "first_timestamp", "last_timestamp"),
+    "intervals",
 }
 MakeRun = Callable[..., RunFrames]
 
@@ -49,6 +50,7 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
         "drawdown_limit",
         "drawdowns",
         "robustness",
+        "skill",
         "generalisation_gap",
     }
     assert set(metrics) == {"agent", *BASELINES, *others, "periods_per_year", "bootstrap"}

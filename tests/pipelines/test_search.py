@@ -1,5 +1,6 @@
 """The search as a pipeline: trials in MLflow and in the catalog, continued by typing the same command again."""
 
+import dataclasses
 import logging
 import shutil
 
@@ -14,12 +15,15 @@ from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.search import Candidate, Trial
 from sentio_kedro.agent.search_trials import AgentScore, PrunedTrialError, TrialProgress
 from sentio_kedro.config import NetworkParameters, SearchParameters, SearchRange, TradingParameters, TrainingParameters
-from sentio_kedro.datasets import CheckpointStore
+from sentio_kedro.datasets import CheckpointStore, TrialLedger
+from sentio_kedro.evaluation.trials import trial_identity
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.splits import Fold, Segment, Spans
 from sentio_kedro.pipelines.search import trials as tracked
+from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.nodes import describe_search, fixed_names, warn_of_test_rows
 from sentio_kedro.pipelines.search.trials import STATE_TAG, TrackedTrials, best_as_yaml, trial_table
+from sentio_kedro.pipelines.trial_records import learner_hash, shaping_parameters
 
 BASE = AgentParameters(NetworkParameters(), TrainingParameters(), TradingParameters())
 STAMPS = np.array(["2020-01-01T00:30", "2020-01-01T01:00"], dtype="datetime64[ns]")
@@ -40,6 +44,7 @@ NOT_SEARCHED = dict.fromkeys(("training.entropy", "training.learning_rate", "net
 QUICK = {
     "training": {"total_steps": 64, "seeds": 1, "validations": 1, "threads": 1},
     "cross_validation": {"folds": 2},
+    "reporting": {"trials": {"record": True}},
     "search": {"trials": 2, "space": {"training.gamma": {"low": 0.5}} | NOT_SEARCHED},
 }
 
@@ -67,6 +72,28 @@ def client(tmp_path, empty_store):
 @pytest.fixture
 def evaluate(tmp_path):
     return TrackedTrials("abc", Spans(input=1, reward=1, episode=1), CheckpointStore(tmp_path / "search"))
+
+
+def test_complete_and_pruned_candidates_enter_the_ledger_of_trials(evaluate, monkeypatch, tmp_path):
+    ledger = TrialLedger(tmp_path / "ledger")
+    entries = CandidateEntries(ledger, FLAT, "BTC / 30 min", "abc", record=True)
+    outcome(monkeypatch, SCORES)
+    run(dataclasses.replace(evaluate, remember=entries.judged), 3)
+    (record,) = ledger.records()
+    assert (record["study"], record["candidate"], record["kind"]) == ("abc", 3, "validation")
+    assert ledger.returns(record["returns"])["return"].tolist() == [0.01, -0.02]  # of the median seed, the lower of two
+    as_run = shaping_parameters(flatten_parameters(vars(BASE)) | FLAT)
+    assert record["identity"] == trial_identity(as_run, learner_hash(), "BTC / 30 min")
+    entries.given_up(BASE, TRIALS, 17_520.0)
+    pruned = ledger.records()[1]
+    assert (pruned["candidate"], pruned["returns"]) == (1, None)
+    assert pruned["sharpe"] == pytest.approx(0.5 / np.sqrt(17_520.0))
+    assert pruned["identity"] != record["identity"]
+    assert pruned["parameters"]["training.gamma"] == 0.5
+    quiet = CandidateEntries(ledger, FLAT, "BTC / 30 min", "abc", record=False)
+    run(dataclasses.replace(evaluate, remember=quiet.judged), 4)
+    quiet.given_up(BASE, TRIALS, 17_520.0)
+    assert len(ledger.records()) == 2
 
 
 def outcome(monkeypatch, result):
@@ -213,6 +240,9 @@ def test_kedro_run_pipeline_search_leaves_its_artifacts_and_continues(project):
     (fold, *_) = project.catalog()["folds"].load()["folds"]
     (validation,) = fold["validation"]
     assert validation["start"] <= first < last < validation["stop"] <= fold["test"][0]["start"]
+
+    ledger = TrialLedger(project.artifact("08_reporting"))
+    assert [record["candidate"] for record in ledger.records()] == [0, 1]
 
     more = QUICK | {"search": QUICK["search"] | {"trials": 3}}
     project.run("search", params=more)

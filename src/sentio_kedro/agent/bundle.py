@@ -43,7 +43,7 @@ class AgentSpec:
         regimes: Regime model.
         train_sharpe: Annualised net Sharpe ratio of the ensemble on its latest train rows.
         validation_sharpe: The same on its validation rows.
-        hashes: Hashes of bars, parameters and code.
+        hashes: Hashes of ``bars``, ``parameters``, ``code`` and of the part of it that trains, ``learner``.
         evidence: The t statistic of its mean net return per bar on its validation rows (see ``abstention``); NaN if
             unknown.
         abstains: Whether it stays flat everywhere, since its evidence was not enough.

@@ -10,6 +10,8 @@ from sentio_kedro.config.evaluation import (
     ReportingParameters,
     RobustnessParameters,
     SignalParameters,
+    SkillParameters,
+    TrialParameters,
 )
 from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
 from sentio_kedro.config.market import (
@@ -65,8 +67,10 @@ __all__ = [
     "SearchParameters",
     "SearchRange",
     "SignalParameters",
+    "SkillParameters",
     "StoppingParameters",
     "TailParameters",
     "TradingParameters",
     "TrainingParameters",
+    "TrialParameters",
 ]

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
-from sentio_kedro.config.fields import Count, NonNegative, NonNegativeCount, Positive, parameters
+from sentio_kedro.config.fields import (
+    Count,
+    Fraction,
+    NonNegative,
+    NonNegativeCount,
+    Positive,
+    PositiveFraction,
+    parameters,
+)
 
 FewBars = Annotated[int, Field(ge=0, le=32)]
 NamedBars = Annotated[list[AwareDatetime], Field(max_length=32)]
@@ -64,6 +72,36 @@ class BacktestParameters:
 
 
 @parameters
+class TrialParameters:
+    """How what was tried is counted.
+
+    Attributes:
+        record: Whether runs and searches enter the ledger of trials; false for smoke runs, which are none.
+        cscv_blocks: Blocks that the rows are cut into to measure overfitting by choice; even. 16 give 12,870 splits.
+        least: Trials on the same rows below which overfitting by choice is not stated.
+    """
+
+    record: bool = True
+    cscv_blocks: Annotated[int, Field(ge=2, le=20, multiple_of=2)] = 16
+    least: Annotated[int, Field(ge=2)] = 5
+
+
+@parameters
+class SkillParameters:
+    """What a result must show to be called skill.
+
+    Attributes:
+        least_deflated_sharpe: Deflated Sharpe ratio needed, a probability.
+        most_overfitting: Probability of backtest overfitting that must not be reached, where it is stated.
+        most_spa_p: p-value of the test against the best baseline that must not be reached.
+    """
+
+    least_deflated_sharpe: Fraction = 0.95
+    most_overfitting: PositiveFraction = 0.2
+    most_spa_p: PositiveFraction = 0.05
+
+
+@parameters
 class ReportingParameters:
     """The report.
 
@@ -74,6 +112,8 @@ class ReportingParameters:
         seed: Seed of the bootstrap.
         attention_bars: Test bars whose attention to earlier bars is exported and drawn: at most so many of the last
             fold's (0 is off), or a list of bars' ends, with their zone.
+        trials: How what was tried is counted.
+        skill: What a result must show to be called skill.
     """
 
     bootstrap_samples: Count = 1_000
@@ -81,6 +121,8 @@ class ReportingParameters:
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0
     attention_bars: FewBars | NamedBars = 4
+    trials: TrialParameters = Field(default_factory=TrialParameters)
+    skill: SkillParameters = Field(default_factory=SkillParameters)
 
 
 @parameters

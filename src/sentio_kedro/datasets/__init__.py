@@ -4,6 +4,7 @@ from sentio_kedro.datasets.agents import AgentBundles
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
 from sentio_kedro.datasets.ledgers import LedgerDataset
+from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
 
 __all__ = [
     "AgentBundles",
@@ -15,4 +16,6 @@ __all__ = [
     "ParquetDataset",
     "PlotlyDataset",
     "TextDataset",
+    "TrialLedger",
+    "TrialLedgerDataset",
 ]

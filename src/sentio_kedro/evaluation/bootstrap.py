@@ -8,7 +8,7 @@ between two accounts on the same market is judged with the market's luck in comm
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -196,8 +196,3 @@ def round_trip_samples(results: Floats, samples: int, rng: np.random.Generator) 
     ]
     drawn = np.concatenate(means)
     return {"win_rate": drawn[:, 0], "expectancy": drawn[:, 1]}
-
-
-def intervals(samples: Mapping[str, Floats], confidence: float) -> dict[str, Interval]:
-    """Return the percentile interval of each figure of ``samples``, [samples] each."""
-    return {name: percentile_interval(values, confidence) for name, values in samples.items()}

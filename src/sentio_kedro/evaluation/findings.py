@@ -16,6 +16,12 @@ SUSPICIOUS_SHARPE = 5.0
 LOST = 0.99
 IDLE_SHARE = 0.5
 PROJECTED_SHARE = 0.2  # of the orders; above it an agent does not trade what it decides
+SKILL = {
+    "skill": "Verdict: skill. Neither luck nor the search for it explains this result.",
+    "luck": "Verdict: luck. Luck, and the search for it, may show as much without any skill.",
+    "undecided": "Verdict: undecided. It is more than luck is likely to show, but not every test of skill is passed.",
+}
+NOT_EARNED = "Verdict: no skill. There is no profit that luck would have to explain."
 TITLES = {
     "agent": "Agent, median",
     "buy_and_hold": "Buy and hold",
@@ -126,7 +132,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         metrics: What ``metrics.build_metrics`` returns.
 
     Returns:
-        Sentences: what it earned, how sure that is, how it compares, how many targets were met.
+        Sentences: what it earned, how sure that is, whether it is skill, how it compares, how many targets were met.
     """
     agent = metrics["agent"]
     percent = f"{metrics['confidence']:.0%}".replace("%", "\u00a0%")
@@ -138,6 +144,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {_number(agent['sharpe'])} ({percent} interval "
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
         *_luck_or_gate(agent, metrics["folds"]),
+        *_skill(metrics["skill"]),
     ]
     if agent["seeds"] > 1:
         sentences.append(
@@ -176,10 +183,18 @@ def _luck_or_gate(agent: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) 
 
 def _luck(agent: Mapping[str, Any]) -> str:
     if agent["sharpe_low"] > 0.0:
-        return "The whole interval lies above zero, so luck alone is an unlikely explanation on these bars."
+        return "The whole interval lies above zero; it does not know how many trials this one was chosen from."
     if agent["sharpe_high"] < 0.0:
         return "The whole interval lies below zero: after costs this agent loses money on such bars."
     return "The interval holds zero: on these bars the result cannot be told from luck."
+
+
+def _skill(skill: Mapping[str, Any]) -> list[str]:
+    """Call luck luck, and say why; silent where nothing was traded."""
+    if skill["verdict"] not in SKILL:
+        return []
+    earned = skill["minimum_track_record_bars"] is not None
+    return [SKILL[skill["verdict"]] if earned else NOT_EARNED, *skill["reasons"]]
 
 
 def _break_even(found: Mapping[str, Any] | None) -> list[str]:

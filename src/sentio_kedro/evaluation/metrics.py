@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.account_figures import Figures, account_figures, ledger_tables, median_figures
+from sentio_kedro.evaluation.bootstrap import Floats, default_block, percentile_interval
 from sentio_kedro.evaluation.breakdowns import (
     fold_figures,
     generalisation_gap,
@@ -20,16 +21,23 @@ from sentio_kedro.evaluation.breakdowns import (
     year_figures,
 )
 from sentio_kedro.evaluation.drawdowns import drawdown_limit, worst_drawdowns
+from sentio_kedro.evaluation.evidence import account_samples, interval_figures, skill_figures
 from sentio_kedro.evaluation.findings import alarms
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames, median_seed, metric_key, row_times
 from sentio_kedro.evaluation.limits import mask_shares, order_figures
 from sentio_kedro.evaluation.return_figures import information_ratio
-from sentio_kedro.evaluation.significance import Floats, default_block, percentile_interval, sharpe_samples
 from sentio_kedro.evaluation.stress import stress_figures
 from sentio_kedro.evaluation.targets import measure_targets
+from sentio_kedro.evaluation.trials import JudgedTrials
 
 
-def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParameters) -> dict[str, Any]:
+def build_metrics(
+    frames: RunFrames,
+    facts: RunFacts,
+    parameters: ReportingParameters,
+    trials: JudgedTrials | None = None,
+    openings: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Judge the agents and the baselines on the out-of-sample rows.
 
     The agent's figures are medians over seeds, each figure by itself; the best seed is never singled out. Its Sharpe
@@ -39,17 +47,20 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
         frames: Frames of the run.
         facts: Facts of the run.
         parameters: Bootstrap and confidence.
+        trials: What the agents were chosen from; None takes them for the only trial.
+        openings: Records of the lockbox's openings.
 
     Returns:
         What JSON can hold, None where a figure is undefined: ``agent`` and one entry per name in ``baselines`` (see
         ``account_figures`` and ``limits.order_figures`` for the figures; beside them ``sharpe_low``, ``sharpe_high``,
-        ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the rows), ``seeds`` (figures of every agent),
-        ``folds`` (of every agent in every fold), ``generalisation_gap`` (train less validation Sharpe ratio, mean over
-        ``folds``), ``comparisons`` (difference of Sharpe ratios to each baseline with its interval, and the
-        information ratio against it), ``median_seed`` (the agent whose ledger and drawdowns stand for all),
-        ``heard``, ``regimes`` and ``years`` (see ``breakdowns``), ``masks`` (see ``limits.mask_shares``),
-        ``drawdown_limit`` and ``drawdowns`` (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``),
-        ``targets``, ``alarms``, ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
+        ``intervals`` (both ends of every headline figure), ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the
+        rows), ``seeds`` (figures of every agent), ``folds`` (of every agent in every fold), ``generalisation_gap``
+        (train less validation Sharpe ratio, mean over ``folds``), ``comparisons`` (difference of Sharpe ratios to each
+        baseline with its interval, and the information ratio against it), ``median_seed`` (the agent whose ledger and
+        drawdowns stand for all), ``heard``, ``regimes`` and ``years`` (see ``breakdowns``), ``masks`` (see
+        ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns`` (see ``drawdowns``), ``robustness`` (see
+        ``stress.stress_figures``), ``skill`` (see ``skill.judge_skill``), ``targets``, ``alarms``, ``universe``,
+        ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = ledger_tables(frames)
     figures = account_figures(tables, frames.trades, facts.periods_per_year)
@@ -68,6 +79,7 @@ def build_metrics(frames: RunFrames, facts: RunFacts, parameters: ReportingParam
     metrics["drawdowns"] = worst_drawdowns(frames)
     metrics["robustness"] = stress_figures(frames)
     metrics["targets"] = measure_targets(metrics["agent"], frames, facts)
+    metrics["skill"] = skill_figures(frames, facts, parameters, tables["return"], metrics, trials, openings)
     metrics["alarms"] = alarms(frames, metrics["agent"])
     block = parameters.bootstrap_block or default_block(len(tables["return"]))
     metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
@@ -85,31 +97,25 @@ def _agent_and_baselines(
     figures: Mapping[str, Figures],
 ) -> dict[str, Any]:
     """Figures of the median agent and the baselines with their intervals, and the agent compared with each."""
-    samples = sharpe_samples(
-        returns.to_numpy(dtype=np.float64),
-        facts.periods_per_year,
-        parameters.bootstrap_samples,
-        parameters.bootstrap_block,
-        np.random.default_rng(parameters.seed),
-    )
-    by_account = dict(zip(returns.columns, samples.T, strict=True))
-    agent_samples = np.median([by_account[name] for name in frames.seeds], axis=0)
+    samples = account_samples(frames, facts, parameters, returns)
+    agent_samples = samples["agent"]
     span = _span(frames, returns, facts)
     agent = median_figures([figures[name] for name in frames.seeds])
     agent["costs"] = figures[median_seed(frames)]["costs"]  # medians of single lines would not add up
     members = frames.agent_table["members"]
     sharpes = [figures[name]["sharpe"] for name in frames.seeds]
-    agent |= _interval(agent_samples, parameters.confidence)
+    agent |= interval_figures(agent_samples, parameters.confidence)
     agent |= {"sharpe_seed_min": min(sharpes), "sharpe_seed_max": max(sharpes)}
     agent |= {"seeds": len(sharpes), "members": int(members.max()) if len(members) else None} | span
     metrics: dict[str, Any] = {"agent": agent, "comparisons": {}}
     metrics["baselines"] = [metric_key(name) for name in frames.baselines]
     for name, key in zip(frames.baselines, metrics["baselines"], strict=True):
         sharpe = figures[name]["sharpe"]
-        other = figures[name] | _interval(by_account[name], parameters.confidence)
+        other = figures[name] | interval_figures(samples[name], parameters.confidence)
         other |= {"sharpe_seed_min": sharpe, "sharpe_seed_max": sharpe, "seeds": 1, "members": 1} | span
         metrics[key] = other
-        compared = _comparison(agent, other, agent_samples - by_account[name], parameters.confidence)
+        ahead = agent_samples["sharpe"] - samples[name]["sharpe"]
+        compared = _comparison(agent, other, ahead, parameters.confidence)
         metrics["comparisons"][key] = compared | _active(returns, frames.seeds, name, facts.periods_per_year)
     return metrics
 
@@ -124,11 +130,6 @@ def json_ready(value: object) -> Any:
         return value.isoformat()
     plain = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
-
-
-def _interval(samples: Floats, confidence: float) -> Figures:
-    low, high = percentile_interval(samples, confidence)
-    return {"sharpe_low": low, "sharpe_high": high}
 
 
 def _comparison(agent: Figures, other: Figures, differences: Floats, confidence: float) -> Figures:

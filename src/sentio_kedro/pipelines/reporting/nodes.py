@@ -17,16 +17,24 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.datasets import TrialLedger
 from sentio_kedro.evaluation.attention import attention_frame
 from sentio_kedro.evaluation.figures import draw_figures
 from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames, Scheme
+from sentio_kedro.evaluation.lockbox import openings
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report import render_report
+from sentio_kedro.evaluation.trials import JudgedTrials, judged_among, judged_returns, make_trial
+from sentio_kedro.manifests import agents_identity, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import open_bars
 from sentio_kedro.pipelines import tracking
+from sentio_kedro.pipelines.trial_records import about_now, made_of, universe_of
+
+TRIAL_TAG, UNIVERSE_TAG, VERDICT_TAG = "sentio.trial_identity", "sentio.universe", "sentio.verdict"
+"""Tags of a run: which trial it is, on which universe, and whether it was called skill."""
 
 SHOWN = ("equity", "drawdown", "ledger", "robustness", "attention")  # figures that kedro-viz shows
 
@@ -126,13 +134,48 @@ def state_facts(
     )
 
 
-def measure(frames: RunFrames, facts: RunFacts, parameters: ReportingParameters) -> dict[str, Any]:
-    """Compute the figures of agents and baselines; the agent's go to MLflow as well.
+def record_trial(
+    frames: RunFrames,
+    data_quality: dict[str, Any],
+    sections: dict[str, Any],
+    agents: dict[str, AgentBundle] | None,
+    trials: TrialLedger,
+    parameters: ReportingParameters,
+) -> JudgedTrials:
+    """Enter the run into the ledger of trials, before anybody has seen how it did.
+
+    Returns:
+        What the run was chosen from: all trials on its universe.
+    """
+    shaping, code = made_of(flatten_parameters(sections), agents)
+    returns, universe = judged_returns(frames), universe_of(data_quality)
+    trial = make_trial(shaping, code, universe, returns, "test", about_now())
+    if parameters.trials.record:
+        trials.append(trial.record, trial.returns)
+    tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})
+    tracking.log_text(trial.returns.to_csv(index=False), "trial_returns.csv")
+    return judged_among(trial, trials.records(), trials.returns)
+
+
+def measure(
+    frames: RunFrames,
+    facts: RunFacts,
+    parameters: ReportingParameters,
+    judged_trials: JudgedTrials,
+    lockbox_records: list[dict[str, Any]],
+    data_quality: dict[str, Any],
+    sections: dict[str, Any],
+) -> dict[str, Any]:
+    """Compute the figures of agents and baselines, and whether it is skill; the agent's go to MLflow as well.
 
     Returns:
         The content of ``metrics.json``.
     """
-    metrics = build_metrics(frames, facts, parameters)
+    model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
+    metrics = build_metrics(frames, facts, parameters, judged_trials, openings(lockbox_records, model))
+    tracking.log_metrics(metrics["skill"], prefix="out_of_sample.agent.")
+    tracking.log_metrics(metrics["skill"]["iqm"], prefix="out_of_sample.agent.iqm.")
+    tracking.log_tags({VERDICT_TAG: metrics["skill"]["verdict"]})
     for name in ("agent", *metrics["baselines"]):
         tracking.log_metrics(metrics[name], prefix=f"out_of_sample.{name}.")
         tracking.log_metrics(metrics[name]["costs"], prefix=f"out_of_sample.{name}.costs.")

@@ -8,6 +8,7 @@ from sentio_kedro.pipelines.reporting.nodes import (
     draw,
     export_attention,
     measure,
+    record_trial,
     state_facts,
     write_report,
 )
@@ -22,6 +23,8 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
     seen = ["agents", "aligned_bars", "features", "folds", "positions", "params:reporting", "params:backtest"]
+    judged = ["run_frames", "run_facts", "params:reporting", "judged_trials", "lockbox_openings@read"]
+    tried = ["run_frames", "data_quality", "parameters", "agents", "trials", "params:reporting"]
     scheme, backtest = "params:cross_validation.scheme", "params:backtest"
     drawn = ["figures", *(f"{name}_figure" for name in SHOWN)]
     told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]
@@ -30,7 +33,8 @@ def create_pipeline() -> Pipeline:
             node(export_attention, seen, "attention", name="export_attention"),
             node(collect_frames, [*FRAMES, backtest], "run_frames", name="collect_frames"),
             node(state_facts, [*facts, scheme, backtest, "params:network"], "run_facts", name="state_facts"),
-            node(measure, ["run_frames", "run_facts", "params:reporting"], "metrics", name="measure"),
+            node(record_trial, tried, "judged_trials", name="record_trial"),
+            node(measure, [*judged, "data_quality", "parameters"], "metrics", name="measure"),
             node(draw, ["run_frames", "run_facts", "metrics", "folds_figure", backtest], drawn, name="draw"),
             node(write_report, told, "report", name="write_report"),
         ],

@@ -12,11 +12,19 @@ from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.search import best_trial, open_study, search
 from sentio_kedro.agent.search_trials import searchable_folds, seen_test_rows
-from sentio_kedro.config import NetworkParameters, SearchParameters, TradingParameters, TrainingParameters
-from sentio_kedro.datasets import CheckpointStore
+from sentio_kedro.config import (
+    NetworkParameters,
+    ReportingParameters,
+    SearchParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.datasets import CheckpointStore, TrialLedger
 from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_parameters, upstream_stages
 from sentio_kedro.market.splits import Fold, Spans, folds_from_dict
+from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
+from sentio_kedro.pipelines.trial_records import universe_of
 
 STUDIES = "studies.db"
 """File of all studies, below the folder of the search's store."""
@@ -34,6 +42,8 @@ def search_parameters(
     training: TrainingParameters,
     trading: TradingParameters,
     parameters: SearchParameters,
+    ledger: TrialLedger,
+    reporting: ReportingParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Try ``search.trials`` candidates, those of earlier runs of the same search counted.
 
@@ -47,6 +57,8 @@ def search_parameters(
         training: Training that is searched around.
         trading: What agents may do and pay.
         parameters: The search.
+        ledger: Ledger of trials, which every candidate enters as soon as it was judged.
+        reporting: Whether it does.
 
     Returns:
         A row per trial, validation returns per bar of the complete trials, the best parameters as YAML.
@@ -60,9 +72,11 @@ def search_parameters(
     )
     warning = warn_of_test_rows(every, chosen)
     study = open_study(search_store.folder / STUDIES, about, pruning=parameters.pruning)
-    evaluate = TrackedTrials(study.study_name, Spans(**folds["spans"]), search_store)
+    entries = CandidateEntries(ledger, flat, universe_of(data_quality), study.study_name, reporting.trials.record)
+    evaluate = TrackedTrials(study.study_name, Spans(**folds["spans"]), search_store, entries.judged)
     base, fixed = AgentParameters(network, training, trading), fixed_names(data_quality["bars_hash"], flat)
     trials = search(studies, base, parameters, study, evaluate, fixed)
+    entries.given_up(base, trials, studies[0].periods_per_year)
     best = best_trial(trials)
     logger.info("Best of %d trials: %s, Sharpe ratio %.2f on validation rows", len(trials), best.values, best.objective)
     returns = pd.concat([evaluate.returns(trial.number) for trial in trials if trial.state == "complete"])

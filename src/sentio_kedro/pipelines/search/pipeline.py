@@ -11,6 +11,14 @@ def create_pipeline() -> Pipeline:
     It reads ``search_studies``, which the registry lets the node that prepares the training make.
     """
     kept = ["search_studies", "folds", "data_quality", "search_store"]
-    sections = ["parameters", "params:network", "params:training", "params:trading", "params:search"]
+    sections = [
+        "parameters",
+        "params:network",
+        "params:training",
+        "params:trading",
+        "params:search",
+        "trials",
+        "params:reporting",
+    ]
     made = ["search_trials", "search_returns", "best_parameters"]
     return pipeline([node(search_parameters, [*kept, *sections], made, name="search_parameters")], tags="search")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,13 @@ class TrackedTrials:
         study: Name of the study.
         spans: What a decision touches.
         store: Where the returns of trials are kept.
+        remember: Told of every candidate that was judged, with its validation returns.
     """
 
     study: str
     spans: Spans
     store: CheckpointStore
+    remember: Callable[[Candidate, pd.DataFrame], None] = lambda candidate, returns: None
 
     def __call__(
         self, studies: Sequence[TrainingSet], candidate: Candidate, progress: TrialProgress
@@ -65,6 +67,7 @@ class TrackedTrials:
                 raise
             else:
                 self._keep(candidate.number, scores)
+                self.remember(candidate, self.returns(candidate.number))
                 log_state("complete")
         if given_up is not None:
             raise given_up

@@ -24,7 +24,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.manifests import WITHOUT_EFFECT, code_hash, flatten_parameters
+from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.regimes import RegimeModel
@@ -118,13 +118,14 @@ def _log_agent(curve: list[dict[str, float]], about: dict[str, Any]) -> None:
 
 
 def describe_origin(parameters: AgentParameters, bars: str) -> dict[str, str]:
-    """Hash what made the agents: bars, parameters and the package's code."""
+    """Hash what made the agents: bars, parameters, the package's code, and that part of it which trains."""
     sections = flatten_parameters(vars(parameters))
     shaping = {name: value for name, value in sections.items() if name not in WITHOUT_EFFECT}
     return {
         "bars": bars,
         "parameters": hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest(),
         "code": code_hash(Path(sentio_kedro.__file__).parent),
+        "learner": code_hash(Path(sentio_kedro.__file__).parent, LEARNER),
     }
 
 

@@ -1,0 +1,85 @@
+"""The ledger of trials with their returns: appended to, never rewritten, so that nothing that was tried is unlearnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+from kedro.io import AbstractDataset, DatasetError
+
+from sentio_kedro.datasets.atomic import replaced_file
+from sentio_kedro.datasets.ledgers import LedgerDataset
+
+LEDGER, RETURNS = "trials.jsonl", "trial_returns"
+
+
+@dataclass(frozen=True)
+class TrialLedger:
+    """Records of trials in one file, their returns in a folder beside it.
+
+    Attributes:
+        folder: Folder of both.
+    """
+
+    folder: Path
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return all records in the order in which they were appended."""
+        return self._ledger.load()
+
+    def append(self, record: Mapping[str, Any], returns: pd.DataFrame | None = None) -> None:
+        """Add a record; returns that are there already stay as they are.
+
+        Args:
+            record: Plain values with the keys ``identity`` and ``rows``; it gets the key ``returns``, the name under
+                which its returns are found.
+            returns: Returns per bar; None if none are known.
+        """
+        name = f"{record['identity'][:16]}-{record['rows']}" if returns is not None else None
+        if returns is not None and not self._path(str(name)).exists():
+            with replaced_file(self._path(str(name))) as partial:
+                returns.to_parquet(partial, index=False)
+        self._ledger.save({**record, "returns": name})  # last: a record never names returns that are not there
+
+    def returns(self, name: str) -> pd.DataFrame | None:
+        """Return the returns per bar that a record names, None if their file is gone."""
+        return pd.read_parquet(self._path(name)) if self._path(name).exists() else None
+
+    def _path(self, name: str) -> Path:
+        return self.folder / RETURNS / f"{name}.parquet"
+
+    @property
+    def _ledger(self) -> LedgerDataset:
+        return LedgerDataset(filepath=str(self.folder / LEDGER))
+
+
+class TrialLedgerDataset(AbstractDataset[NoReturn, TrialLedger]):
+    """The ledger of trials as a dataset: what a node loads is the ledger itself, which it appends to and reads."""
+
+    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
+        """Keep the ledger below ``filepath``.
+
+        Args:
+            filepath: A local folder, made when the first trial is recorded.
+            metadata: Anything; read by plugins such as kedro-viz.
+        """
+        super().__init__()
+        self._filepath = Path(filepath)
+        self.metadata = metadata
+
+    def load(self) -> TrialLedger:
+        """Return the ledger."""
+        return TrialLedger(self._filepath)
+
+    def save(self, data: NoReturn) -> None:
+        """Refuse: trials are recorded through the ledger that ``load`` returns."""
+        raise DatasetError("Trials are recorded one by one through the ledger; a node must not return it.")
+
+    def _exists(self) -> bool:
+        return (self._filepath / LEDGER).exists()
+
+    def _describe(self) -> dict[str, Any]:
+        return {"filepath": str(self._filepath)}

@@ -1,0 +1,100 @@
+"""How sure a run's figures are: intervals of every account, and whether the agent shows skill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.bootstrap import (
+    Floats,
+    headline_samples,
+    percentile_interval,
+    round_trip_samples,
+)
+from sentio_kedro.evaluation.frames import RunFacts, RunFrames, median_seed, metric_key
+from sentio_kedro.evaluation.skill import judge_skill
+from sentio_kedro.evaluation.trials import JudgedTrials, lone_trial, once_a_bar
+
+Figures = dict[str, Any]
+AGENT = "agent"
+
+
+def account_samples(
+    frames: RunFrames, facts: RunFacts, parameters: ReportingParameters, returns: pd.DataFrame
+) -> dict[str, dict[str, Floats]]:
+    """Resample the headline figures of every account, all with the same rows.
+
+    Args:
+        frames: Frames of the run.
+        facts: Facts of the run.
+        parameters: Number of resamples, block length and seed.
+        returns: Simple net returns, one column per account.
+
+    Returns:
+        Per account the samples of each figure, [samples]: see ``bootstrap.headline_samples``, and of its round trips
+        ``win_rate`` and ``expectancy`` if it made any; as ``agent`` the median over seeds of each resample.
+    """
+    rng, count = np.random.default_rng(parameters.seed), parameters.bootstrap_samples
+    values, block = returns.to_numpy(dtype=np.float64), parameters.bootstrap_block
+    drawn = headline_samples(values, facts.periods_per_year, count, block, rng)
+    samples = {
+        account: {name: figures[:, index] for name, figures in drawn.items()}
+        for index, account in enumerate(returns.columns)
+    }
+    for account, trips in frames.trades.groupby("account")["return"]:
+        if account in samples:
+            samples[str(account)] |= round_trip_samples(trips.to_numpy(dtype=np.float64), count, rng)
+    seeds = [samples[name] for name in frames.seeds]
+    shared = [name for name in seeds[0] if all(name in seed for seed in seeds)]
+    return samples | {AGENT: {name: np.median([seed[name] for seed in seeds], axis=0) for name in shared}}
+
+
+def interval_figures(samples: Mapping[str, Floats], confidence: float) -> Figures:
+    """Intervals of one account: ``sharpe_low``, ``sharpe_high``, and ``intervals`` with both ends of every figure.
+
+    Args:
+        samples: Samples of each figure, [samples].
+        confidence: Share of the samples inside.
+    """
+    ends = {name: list(percentile_interval(values, confidence)) for name, values in samples.items()}
+    return {"sharpe_low": ends["sharpe"][0], "sharpe_high": ends["sharpe"][1], "intervals": ends}
+
+
+def skill_figures(
+    frames: RunFrames,
+    facts: RunFacts,
+    parameters: ReportingParameters,
+    returns: pd.DataFrame,
+    metrics: Mapping[str, Any],
+    trials: JudgedTrials | None,
+    openings: Sequence[Mapping[str, Any]],
+) -> Figures:
+    """Judge the median agent's skill.
+
+    Args:
+        frames: Frames of the run.
+        facts: Facts of the run.
+        parameters: Bootstrap and thresholds.
+        returns: Simple net returns, index ``(fold, row)``, one column per account.
+        metrics: ``agent`` and ``folds`` of the metrics.
+        trials: What the agents were chosen from; None takes them for the only trial.
+        openings: Records of the lockbox's openings.
+
+    Returns:
+        See ``skill.judge_skill``.
+    """
+    by_bar = once_a_bar(returns)
+    agent = by_bar[median_seed(frames)].to_numpy(dtype=np.float64)
+    baselines = {metric_key(name): by_bar[name].to_numpy(dtype=np.float64) for name in frames.baselines}
+    scores = pd.DataFrame(metrics["folds"]).pivot(index="seed", columns="fold", values="sharpe")
+    return judge_skill(
+        *(agent, baselines, scores.to_numpy(dtype=np.float64), trials or lone_trial(agent)),
+        *(facts.periods_per_year, parameters),
+        traded=bool(metrics["agent"]["trades"]),
+        intervals=metrics["agent"]["intervals"],
+        openings=openings,
+    )

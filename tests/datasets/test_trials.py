@@ -1,0 +1,52 @@
+"""What was tried stays: records are appended, returns are written once."""
+
+import pandas as pd
+import pytest
+from kedro.io import DatasetError
+
+from sentio_kedro.datasets import TrialLedger, TrialLedgerDataset
+
+RECORD = {"identity": "a" * 64, "rows": "r1", "sharpe": 0.1}
+RETURNS = pd.DataFrame({"timestamp": pd.date_range("2020-01-01", periods=3, tz="UTC"), "return": [0.1, -0.1, 0.0]})
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return TrialLedgerDataset(filepath=str(tmp_path / "deep")).load()
+
+
+def test_a_record_names_its_returns_which_come_back_bit_for_bit(ledger):
+    ledger.append(RECORD, RETURNS)
+    (record,) = ledger.records()
+    assert record == {**RECORD, "returns": f"{'a' * 16}-r1"}
+    pd.testing.assert_frame_equal(ledger.returns(record["returns"]), RETURNS, check_freq=False)
+
+
+def test_a_repeat_adds_a_line_and_leaves_the_returns_as_they_were(ledger, tmp_path):
+    ledger.append(RECORD, RETURNS)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    TrialLedger(tmp_path / "deep").append(RECORD, RETURNS.assign(**{"return": 9.0}))
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    assert len(ledger.records()) == 2
+    assert before.keys() == after.keys()
+    assert all(after[path].startswith(content) for path, content in before.items())
+    assert ledger.returns(f"{'a' * 16}-r1")["return"].tolist() == [0.1, -0.1, 0.0]
+
+
+def test_a_trial_of_which_no_returns_are_known_names_none(ledger):
+    ledger.append(RECORD)
+    assert ledger.records()[0]["returns"] is None
+    assert ledger.returns("gone") is None
+
+
+def test_a_record_that_cannot_be_kept_is_refused(ledger):
+    with pytest.raises(DatasetError, match="plain and finite"):
+        ledger.append({**RECORD, "sharpe": float("nan")}, RETURNS)
+    assert ledger.records() == []
+
+
+def test_a_node_cannot_replace_the_ledger(tmp_path):
+    dataset = TrialLedgerDataset(filepath=str(tmp_path))
+    assert not dataset.exists()
+    with pytest.raises(DatasetError, match="one by one"):
+        dataset.save(dataset.load())

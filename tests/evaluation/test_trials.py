@@ -1,0 +1,141 @@
+"""What counts as a trial, and what a result is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentio_kedro.evaluation.frames import RunFrames, account_table, median_seed
+from sentio_kedro.evaluation.sharpe_tests import sharpe_moments
+from sentio_kedro.evaluation.trials import (
+    candidate_returns,
+    given_up,
+    judged_among,
+    judged_returns,
+    lone_trial,
+    make_trial,
+    once_a_bar,
+    trial_identity,
+    universe_name,
+)
+
+UNIVERSE = universe_name(["ETH", "BTC"], 30.0)
+
+
+def _returns(seed: int = 0, bars: int = 100, start: str = "2020-01-01") -> pd.DataFrame:
+    times = pd.date_range(start, periods=bars, freq="30min", tz="UTC")
+    return pd.DataFrame({"timestamp": times, "return": np.random.default_rng(seed).normal(0.0, 0.01, bars)})
+
+
+class Ledger:
+    """Records and returns in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.kept: dict[str, pd.DataFrame] = {}
+
+    def add(self, width: int, returns: pd.DataFrame, universe: str = UNIVERSE) -> None:
+        trial = make_trial({"network.width": width}, "code", universe, returns, "test")
+        name = f"{trial.identity}-{trial.rows}"
+        self.records.append({**trial.record, "returns": name})
+        self.kept.setdefault(name, trial.returns)
+
+    def judged(self, width: int, returns: pd.DataFrame) -> Any:
+        return judged_among(make_trial({"network.width": width}, "code", UNIVERSE, returns, "test"),
+                            self.records, self.kept.get)  # fmt: skip
+
+
+def test_parameters_code_and_universe_make_a_trial_and_seeds_do_not() -> None:
+    parameters = {"network.width": 16, "training.seed": 0, "training.seeds": 2}
+    mine = trial_identity(parameters, "code", UNIVERSE)
+    assert trial_identity(parameters | {"training.seed": 7, "training.seeds": 5}, "code", UNIVERSE) == mine
+    assert trial_identity(dict(reversed(parameters.items())), "code", UNIVERSE) == mine
+    assert UNIVERSE == universe_name(["BTC", "ETH"], 30)
+    others = {
+        trial_identity(parameters | {"network.width": 32}, "code", UNIVERSE),
+        trial_identity(parameters, "other code", UNIVERSE),
+        trial_identity(parameters, "code", universe_name(["BTC", "ETH"], 60)),
+        trial_identity(parameters, "code", universe_name(["BTC"], 30)),
+    }
+    assert len(others | {mine}) == 5
+
+
+def test_the_record_keeps_what_the_tests_need() -> None:
+    returns = _returns()
+    record = make_trial(
+        {"network.width": 16, "training.seed": 3}, "code", UNIVERSE, returns, "test", {"run": "x"}
+    ).record
+    moments = sharpe_moments(returns["return"].to_numpy())
+    assert [record[name] for name in ("sharpe", "skewness", "kurtosis", "bars")] == pytest.approx(list(moments))
+    assert record["parameters"] == {"network.width": 16}
+    assert (record["kind"], record["run"], record["first_timestamp"][:10]) == ("test", "x", "2020-01-01")
+
+
+def test_repeats_and_other_rows_add_no_trial_and_other_universes_are_left_out() -> None:
+    ledger, now = Ledger(), _returns(0)
+    ledger.add(16, now)  # the judged one itself
+    ledger.add(16, _returns(5))  # another draw of it
+    ledger.add(32, _returns(1))
+    ledger.add(32, _returns(1))
+    ledger.add(32, _returns(2, start="2019-01-01"))
+    ledger.add(64, _returns(3, start="2019-01-01"))
+    ledger.add(99, _returns(4), universe=universe_name(["BTC"], 30))
+    judged = ledger.judged(16, now)
+    sharpes = [sharpe_moments(frame["return"].to_numpy()).sharpe for frame in (now, _returns(1), _returns(3))]
+    assert judged.count == 3
+    assert judged.sharpes == pytest.approx(sharpes)
+    assert judged.deviation == pytest.approx(np.std(sharpes, ddof=1))
+    assert judged.peers == pytest.approx(_returns(1)[["return"]].to_numpy())  # 64 was judged on other rows
+
+
+def test_rows_of_now_come_before_those_of_an_earlier_judgement() -> None:
+    ledger = Ledger()
+    ledger.add(32, _returns(2, start="2019-01-01"))
+    ledger.add(32, _returns(1))
+    judged = ledger.judged(16, _returns(0))
+    assert judged.sharpes[1] == sharpe_moments(_returns(1)["return"].to_numpy()).sharpe
+    assert judged.peers.shape == (100, 1)
+
+
+def test_a_trial_whose_returns_are_lost_or_were_never_known_still_counts() -> None:
+    ledger = Ledger()
+    ledger.add(32, _returns(1))
+    ledger.kept.clear()
+    ledger.records.append(given_up({"network.width": 64}, "code", UNIVERSE, -0.02) | {"returns": None})
+    judged = ledger.judged(16, _returns(0))
+    assert judged.count == 3
+    assert judged.sharpes[2] == -0.02
+    assert judged.peers.shape == (100, 0)
+
+
+def test_without_a_ledger_it_is_the_only_trial() -> None:
+    judged = lone_trial(_returns()["return"].to_numpy())
+    assert (judged.count, judged.deviation, judged.peers.shape) == (1, 0.0, (100, 0))
+
+
+def test_a_run_is_judged_by_its_median_agent(make_run: Callable[..., RunFrames]) -> None:
+    frames = make_run(seeds=3)
+    returns = judged_returns(frames)
+    expected = account_table(frames, "return")[median_seed(frames)]
+    assert returns["return"].tolist() == expected.tolist()
+    assert returns["timestamp"].is_monotonic_increasing
+    assert len(returns) == returns["timestamp"].nunique() == 2_000
+
+
+def test_a_bar_that_several_folds_judge_counts_once() -> None:
+    index = pd.MultiIndex.from_tuples([(0, 5), (0, 6), (1, 6), (1, 7)], names=["fold", "row"])
+    by_bar = once_a_bar(pd.DataFrame({"seed_0": [0.1, 0.2, 0.4, 0.5]}, index=index))
+    assert by_bar["seed_0"].to_dict() == pytest.approx({5: 0.1, 6: 0.3, 7: 0.5})
+
+
+def test_a_candidate_is_judged_by_its_median_seed() -> None:
+    times = pd.date_range("2020-01-01", periods=2, tz="UTC")
+    frame = pd.DataFrame({"fold": 0, "seed": np.repeat([0, 1, 2], 2), "timestamp": list(times) * 3})
+    frame["return"] = [0.3, 0.3, 0.1, 0.1, -0.2, -0.2]
+    assert candidate_returns(frame)["return"].tolist() == [0.1, 0.1]
+    two = candidate_returns(frame[frame["seed"] < 2])
+    assert two["return"].tolist() == [0.1, 0.1]  # the lower of two, never the best
