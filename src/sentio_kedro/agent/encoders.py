@@ -19,7 +19,14 @@ SCALED_LIMIT = 5.0  # scaled features are clipped here, so that one wild bar can
 
 
 class NetworkShape(NamedTuple):
-    """Sizes that the data fix: features F, assets A, regimes K and actions."""
+    """Sizes that the data fix.
+
+    Attributes:
+        features: Feature columns F.
+        assets: Assets A.
+        regimes: Regimes K.
+        actions: Actions of one asset: HOLD and the levels.
+    """
 
     features: int
     assets: int

@@ -72,7 +72,12 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class SamplingLearner:
-    """Walks R sampling accounts along each window and learns from their advantages."""
+    """Walks R sampling accounts along each window and learns from their advantages.
+
+    Attributes:
+        parameters: The sections that shape the agent.
+        functions: Functions that take most of the time, eager or compiled.
+    """
 
     parameters: AgentParameters
     functions: HotFunctions = EAGER
@@ -124,7 +129,12 @@ class SamplingLearner:
 
 
 class AllActionDraws(NamedTuple):
-    """What is random with all-action advantages: in the grid, and in the walks where the critic learns them."""
+    """What is random with all-action advantages.
+
+    Attributes:
+        grid: Draws of the grid.
+        walks: Draws of the walks over it; None unless the critic learns distributions.
+    """
 
     grid: GridDraws
     walks: WalkDraws | None
@@ -132,7 +142,12 @@ class AllActionDraws(NamedTuple):
 
 @dataclass(frozen=True)
 class AllActionLearner:
-    """Stands accounts on every position of each window and learns from all their actions."""
+    """Stands accounts on every position of each window and learns from all their actions.
+
+    Attributes:
+        parameters: The sections that shape the agent.
+        functions: Functions that take most of the time, eager or compiled.
+    """
 
     parameters: AgentParameters
     functions: HotFunctions = EAGER

@@ -24,7 +24,13 @@ ACTION_STREAM, PATH_STREAM, WEIGHT_STREAM = 0, 1, 2
 
 @dataclass(frozen=True)
 class MemberKey:
-    """Which member of which agent: all its random draws are keyed by this."""
+    """Which member of which agent: all its random draws are keyed by this.
+
+    Attributes:
+        fold: Number of the fold.
+        seed: Number of the seed.
+        member: Place in the seed's ensemble.
+    """
 
     fold: int
     seed: int
@@ -41,7 +47,13 @@ class MemberKey:
 
 @dataclass(frozen=True)
 class AgentParameters:
-    """The sections that shape an agent."""
+    """The sections that shape an agent.
+
+    Attributes:
+        network: Size and parts of the network.
+        training: How it learns.
+        trading: What its accounts may do and pay.
+    """
 
     network: NetworkParameters
     training: TrainingParameters

@@ -51,6 +51,7 @@ class _Lent(nn.Module):
         self.network = network
 
     def forward(self, function: Callable[..., T], *arguments: object) -> T:
+        """Return what ``function`` makes of the network and ``arguments``."""
         return function(self.network, *arguments)
 
 

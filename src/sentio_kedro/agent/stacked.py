@@ -55,7 +55,13 @@ from sentio_kedro.market.tensors import MarketTensors
 
 
 class Task(NamedTuple):
-    """A member to train: its fold, which one it is, and the fold's real market on the training device."""
+    """A member to train.
+
+    Attributes:
+        study: What its fold trains on.
+        key: Which member of which agent it is.
+        market: The fold's real market on the training device.
+    """
 
     study: TrainingSet
     key: MemberKey

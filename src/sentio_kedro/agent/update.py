@@ -27,14 +27,27 @@ REPLICAS = 2  # dimension of the replicas in [S, W, R, A]
 
 
 class Targets(NamedTuple):
-    """What an update learns from, each ``[S, W, R, A]``: advantages, and returns in units of the critic."""
+    """What an update learns from, each ``[S, W, R, A]``.
+
+    Attributes:
+        advantages: Advantages of the actions, in units of reward.
+        returns: What the critic learns, in units of the critic.
+    """
 
     advantages: Tensor
     returns: Tensor
 
 
 class UpdateReport(NamedTuple):
-    """Means over the last pass of an update; 0-d tensors, so that nothing waits for the device."""
+    """Means over the last pass of an update; 0-d tensors, so that nothing waits for the device.
+
+    Attributes:
+        policy_loss: The policy's loss.
+        value_loss: The critic's loss.
+        entropy: Entropy of the policy per asset, nats.
+        kl: Divergence of the new policy from the old, nats.
+        gradient_norm: Norm of the gradient before it is clipped.
+    """
 
     policy_loss: Tensor
     value_loss: Tensor

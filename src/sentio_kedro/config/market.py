@@ -72,7 +72,11 @@ class FeatureColumn:
 
 @parameters
 class FeatureParameters:
-    """The feature columns, in the order in which the network sees them."""
+    """What the network sees of each asset.
+
+    Attributes:
+        columns: The feature columns, in the order in which the network sees them; each name once.
+    """
 
     columns: list[FeatureColumn]
 

@@ -17,12 +17,12 @@ class DivergenceParameters:
 
     Attributes:
         coefficient: Coefficient of the penalty at the start of training; 0 switches the penalty off.
-        target: Divergence that the coefficient is adapted to.
+        target: Divergence that the coefficient is adapted to, nats.
         change: Factor by which the coefficient rises where the divergence exceeds 1.5 x target, and falls where it is
             below target / 1.5.
         least: Smallest coefficient.
         most: Largest coefficient.
-        max_kl: Trust region: a step that led beyond it is undone and ends the update; null is off.
+        max_kl: Trust region, nats: a step that led beyond it is undone and ends the update; null is off.
         halvings: Times that such a step is halved to find one inside the region before it is undone whole.
     """
 

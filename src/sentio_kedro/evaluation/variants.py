@@ -143,6 +143,7 @@ class _SegmentWalk:
 
     @torch.no_grad()
     def walk(self, steps: Segment, account: AccountState, prices: PathPrices) -> tuple[AccountState, Fill]:
+        """Trade the rows ``steps`` from ``account`` on; return the account after them and their fills."""
         source = self.source[slice(*steps)]
         row = self.segment.start + torch.arange(*steps)[:, None]  # [S, 1] where the step stands in the test
         last = self.segment.stop - 1 - self.latency  # [V]

@@ -18,7 +18,12 @@ PARTS = ("train", "validation", "test")
 
 
 class Segment(NamedTuple):
-    """Contiguous decision rows ``start .. stop - 1``."""
+    """Contiguous decision rows ``start .. stop - 1``.
+
+    Attributes:
+        start: First row.
+        stop: Row after the last one.
+    """
 
     start: int
     stop: int

@@ -26,7 +26,15 @@ SHORTEST_WILDER = 2  # TA-Lib's least period of a recursive average
 
 @dataclass(frozen=True, eq=False)
 class AssetBars:
-    """The bars that one asset has, each [n]."""
+    """The bars that one asset has, each [n].
+
+    Attributes:
+        open: Price of the first trade.
+        high: Highest price.
+        low: Lowest price.
+        close: Price of the last trade.
+        volume: Shares or coins traded.
+    """
 
     open: Floats
     high: Floats

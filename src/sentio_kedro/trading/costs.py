@@ -14,7 +14,13 @@ BASIS_POINT = 1e-4
 
 
 class Costs(NamedTuple):
-    """Costs in quote currency, each ``[..., A]`` and never negative; impact is None where it is off."""
+    """Costs in quote currency, each ``[..., A]`` and never negative.
+
+    Attributes:
+        commission: Commission.
+        spread: Half spread.
+        impact: Market impact; None where it is off.
+    """
 
     commission: Tensor
     spread: Tensor

@@ -67,7 +67,19 @@ class RowTable(NamedTuple):
 
 
 class Fresh(NamedTuple):
-    """View and observation of an account that has just been opened; see ``View`` and ``Observation``."""
+    """View and observation of an account that has just been opened.
+
+    Attributes:
+        position: As in ``View``.
+        committed: As in ``View``.
+        cap: As in ``View``.
+        hold_cap: As in ``View``.
+        headroom: As in ``View``.
+        must_flatten: As in ``View``.
+        called: As in ``View``.
+        account: As in ``Observation``.
+        legal: As in ``Observation``.
+    """
 
     position: Tensor
     committed: Tensor

@@ -20,7 +20,20 @@ DAY_TRADES = 3.0
 
 
 class Caps(NamedTuple):
-    """Caps of the layers, each broadcastable to ``[..., A]``, fraction of equity; None where a layer is off."""
+    """Caps of the layers, each broadcastable to ``[..., A]``, fraction of equity; None where a layer is off.
+
+    Attributes:
+        exposure: Of ``trading.max_position`` and ``masks.concentration``.
+        drawdown: Of what is left of ``trading.max_drawdown``.
+        daily_loss: Of the session's loss.
+        value_at_risk: Of the position's value at risk.
+        volatility: Of the target on volatility.
+        regime: Of the filtered regimes.
+        session: Of the minutes from open and to close, and of the night.
+        liquidity: Of the daily volume.
+        compliance: Of short sales, trades a day and holding time.
+        kelly: Of trailing mean over variance.
+    """
 
     exposure: Tensor | None = None
     drawdown: Tensor | None = None

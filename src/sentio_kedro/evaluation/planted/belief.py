@@ -28,6 +28,7 @@ class HiddenRegimesLaw:
         phis: Autoregression in each regime.
         sigmas: Deviation of the noise in each regime, fraction.
         stay_bars: Mean length of a stay, bars.
+        assets: Number of assets.
     """
 
     phis: tuple[float, float]

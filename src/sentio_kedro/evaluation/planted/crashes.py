@@ -19,6 +19,7 @@ class CrashLaw:
         sigma: Deviation of the noise per bar, fraction.
         crash: Log return of a crash, positive.
         chance: Probability of a crash per bar.
+        assets: Number of assets.
     """
 
     drift: float

@@ -18,6 +18,7 @@ class LeadLagLaw:
     Attributes:
         phi: What the second asset's next return takes over.
         sigma: Deviation of the noise of both per bar, fraction.
+        assets: Number of assets.
     """
 
     phi: float

@@ -37,6 +37,7 @@ class AutoregressiveLaw:
         phi: Autoregression, between -1 and 1; 0 is noise.
         sigma: Deviation of the noise per bar, fraction.
         lag: Bars between a return and the one that it moves, 1 to 3.
+        assets: Number of assets.
     """
 
     phi: float
@@ -69,6 +70,7 @@ class SignalLaw:
         strength: Mean of the next return per deviation of the signal, in units of sigma.
         sigma: Deviation of the noise per bar, fraction.
         persistence: Autoregression of the signal.
+        assets: Number of assets.
     """
 
     strength: float
@@ -101,6 +103,7 @@ class SizeLaw:
     Attributes:
         slope: Mean of the next return per size of the last one.
         sigma: Deviation of the noise per bar, fraction.
+        assets: Number of assets.
     """
 
     slope: float
@@ -134,6 +137,7 @@ class DriftLaw:
     Attributes:
         mean: Mean return per bar, fraction.
         sigma: Deviation of the noise per bar, fraction.
+        assets: Number of assets.
     """
 
     mean: float
