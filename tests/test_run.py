@@ -24,11 +24,13 @@ KEYS = {
 ACCOUNTS = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
 SEARCHED = {"search_trials", "search_returns", "best_parameters"}
 OPENED = {"lockbox_accounts", "lockbox_metrics", "lockbox_result", "lockbox_openings@append", "lockbox_openings@read"}
+COMPARED = {"comparison", "comparison_table", "comparison_figure"}
 NOT_LEFT_BEHIND = {
     "signals",
     "checkpoints",
     *SEARCHED,
     *OPENED,
+    *COMPARED,
 }  # other pipelines' results; deleted once the training is done
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"}
 AGENTS = "06_models/agents"

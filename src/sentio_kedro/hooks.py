@@ -32,7 +32,10 @@ from sentio_kedro.market.bars import bars_hash
 if TYPE_CHECKING:  # the datasets need torch, which a run may not
     from sentio_kedro.datasets import CheckpointStoreDataset, JSONDataset
 
-UNMANIFESTED = ("lockbox", "search", "signals")
+OF_TRACKED_RUNS = ("comparison",)
+"""Pipelines that read what MLflow holds and no artifact of an earlier stage."""
+
+UNMANIFESTED = ("lockbox", "search", "signals", *OF_TRACKED_RUNS)
 """Pipelines that are checked before they run but leave no manifest: nothing is built on what they make."""
 
 
@@ -237,7 +240,7 @@ def stages_read(stage: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
         stage: Name of a pipeline.
         parameters: Flattened parameters.
     """
-    if stage == "signals":
+    if stage == "signals" or stage in OF_TRACKED_RUNS:
         return ()  # agents decide on newer bars than they were trained on
     trained = upstream_stages("training", parameters)
     others = {"search": trained, "lockbox": (*trained, "training")}

@@ -7,6 +7,7 @@ from kedro.pipeline import Pipeline, pipeline
 from sentio_kedro.manifests import STAGES
 from sentio_kedro.pipelines import (
     backtest,
+    comparison,
     cross_validation,
     features,
     ingestion,
@@ -32,6 +33,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "signals": signals.create_pipeline(),
         "search": prepared_search(),
         "lockbox": lockbox.create_pipeline(),
+        "comparison": comparison.create_pipeline(),
     }
     pipelines["__default__"] = sum((pipelines[name] for name in STAGES), Pipeline([]))
     return pipelines

@@ -15,11 +15,11 @@ from sentio_kedro.evaluation.trials import (
     candidate_returns,
     given_up,
     judged_among,
-    judged_returns,
     lone_trial,
     make_trial,
     once_a_bar,
     trial_identity,
+    trial_returns,
     universe_name,
 )
 
@@ -119,7 +119,7 @@ def test_without_a_ledger_it_is_the_only_trial() -> None:
 
 def test_a_run_is_judged_by_its_median_agent(make_run: Callable[..., RunFrames]) -> None:
     frames = make_run(seeds=3)
-    returns = judged_returns(frames)
+    returns = trial_returns(frames)
     expected = account_table(frames, "return")[median_seed(frames)]
     assert returns["return"].tolist() == expected.tolist()
     assert returns["timestamp"].is_monotonic_increasing

@@ -7,10 +7,13 @@ from mlflow.tracking import MlflowClient
 from sentio_kedro.pipelines.tracking import (
     log_curves,
     log_figures,
+    log_frame,
     log_metrics,
     log_path,
     log_text,
     nested_run,
+    own_run,
+    set_tags,
     without_credentials,
 )
 
@@ -18,15 +21,8 @@ CURVES = pd.DataFrame({"update": [0, 5], "reward": [0.1, 0.2], "sharpe": [float(
 
 
 @pytest.fixture
-def client(tmp_path, monkeypatch):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_experiment(experiment_id=MlflowClient().create_experiment("toy", (tmp_path / "artifacts").as_uri()))
-    yield MlflowClient()
-    while mlflow.active_run():
-        mlflow.end_run()
-    mlflow.set_tracking_uri(before)
+def client(store):
+    return store
 
 
 def test_everything_that_nodes_log_arrives(client, tmp_path):
@@ -38,6 +34,9 @@ def test_everything_that_nodes_log_arrives(client, tmp_path):
         log_figures({"equity": go.Figure(go.Scatter(y=[1, 2]))})
         log_text("<p>report</p>", "report.html")
         log_path(tmp_path / "agent", "agents/fold_0")
+        log_frame(CURVES, "returns.parquet")
+        log_frame(CURVES, "comparison.csv")
+        set_tags({"sentio.scheme": "combinatorial"})
     metrics = client.get_run(run.info.run_id).data.metrics
     assert metrics == {"reward": 0.2, "sharpe": 1.5, "test.sharpe": 1.0}
     assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "reward")] == [
@@ -49,7 +48,11 @@ def test_everything_that_nodes_log_arrives(client, tmp_path):
         "figures/equity.html",
         "report.html",
         "agents/fold_0/agent.json",
+        "returns.parquet",
+        "comparison.csv",
     }
+    assert client.get_run(run.info.run_id).data.tags["sentio.scheme"] == "combinatorial"
+    pd.testing.assert_frame_equal(pd.read_parquet(root / "returns.parquet"), CURVES)
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
@@ -65,6 +68,20 @@ def test_nested_run_ends_as_its_body_does_and_is_continued(client, error, status
     assert client.get_run(second).info.status == "FINISHED"
     assert client.get_run(second).data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert client.get_run(inner).data.tags["mlflow.parentRunId"] == first
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_a_run_of_its_own_ends_as_its_body_does_and_is_continued(client, error, status):
+    with pytest.raises(error), own_run("toy", "comparison", {"compared": "x"}) as first:
+        raise error
+    assert client.get_run(first).info.status == status
+    with own_run("toy", "comparison", {"compared": "x"}) as second:
+        assert mlflow.active_run().info.run_id == second == first
+    assert client.get_run(first).info.status == "FINISHED"
+    with own_run("toy", "comparison", {"compared": "y"}) as third:
+        pass
+    assert third != first
+    assert client.get_run(third).info.status == "FINISHED"
 
 
 def test_runs_of_two_parents_stay_apart(client):

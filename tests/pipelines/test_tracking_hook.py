@@ -29,14 +29,6 @@ RUN_PARAMS = dict.fromkeys(
 )
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """A store with its tables, made once: making them takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 class Toy:
     """Runs toy stages with the hook, in a project folder of its own."""
 
@@ -148,6 +140,40 @@ def test_parameters_are_flattened_nested_ones_too(toy):
     assert parent.data.params["network.width"] == "16"
     assert parent.data.params["trading.costs.commission_bps"] == "7.5"
     assert parent.data.params["trading.levels"] == "[-1.0, 0.0, 1.0]"
+
+
+def test_tags_say_what_the_run_can_be_compared_by(toy):
+    toy.raw |= {"ingestion": {"universe": "dated"}, "cross_validation": {"scheme": "combinatorial"}}
+    toy.raw |= {"network": {"variant": "maskable"}, "training": {"variant": "maskable", "seeds": 3}}
+    toy.run("training")
+    (parent,) = toy.runs()
+    tags = parent.data.tags
+    told = {name: tags[f"sentio.{name}"] for name in ("variant", "bars", "universe", "scheme", "seeds")}
+    assert told == {
+        **{"variant": "maskable", "bars": "bars", "universe": "dated"},
+        **{"scheme": "combinatorial", "seeds": "3"},
+    }
+    assert parent.info.run_name == f"maskable {tags['sentio.agents'][:8]}"
+    assert len(tags["sentio.code"]) == len(tags["sentio.execution"]) == 64
+
+
+def test_pipelines_that_read_the_store_are_connected_and_open_no_run_of_agents(toy, monkeypatch):
+    seen = []
+
+    def read(data):
+        seen.extend(run.info.run_name for run in mlflow.search_runs(output_format="list"))
+        return "table"
+
+    toy.run("training")
+    known = toy.pipelines()
+    known["comparison"] = Pipeline([node(read, "bars", "comparison_table", name="compare")])
+    monkeypatch.setattr(toy, "pipelines", lambda: known)
+    monkeypatch.setattr("sentio_kedro.pipeline_registry.register_pipelines", toy.pipelines)
+    mlflow.set_tracking_uri("sqlite:///elsewhere.db")
+    toy.run("comparison")
+    assert len(seen) == 3
+    assert len(toy.runs()) == 1
+    assert mlflow.active_run() is None
 
 
 def test_parameter_that_changed_since_does_not_stop_the_run(toy, caplog):

@@ -34,7 +34,7 @@ def record(tmp_path, monkeypatch):
     times = pd.date_range("2020-01-01", periods=50, freq="30min", tz="UTC")
     rng = np.random.default_rng(0)
     monkeypatch.setattr(
-        nodes, "judged_returns", lambda frames: pd.DataFrame({"timestamp": times, "return": rng.normal(0.0, 0.01, 50)})
+        nodes, "trial_returns", lambda frames: pd.DataFrame({"timestamp": times, "return": rng.normal(0.0, 0.01, 50)})
     )
 
     def one(code="code", kept=True, quality=QUALITY, **changed):

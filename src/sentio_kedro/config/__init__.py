@@ -5,6 +5,7 @@ of bounds before any node runs. Fractions are fractions of one (0.08 is 8 %), co
 traded notional), lengths are bars unless the name says otherwise.
 """
 
+from sentio_kedro.config.comparison import ComparisonParameters
 from sentio_kedro.config.evaluation import (
     BacktestParameters,
     ReportingParameters,
@@ -46,6 +47,7 @@ __all__ = [
     "AbstentionParameters",
     "BacktestParameters",
     "CarryParameters",
+    "ComparisonParameters",
     "CostParameters",
     "CrossValidationParameters",
     "DivergenceParameters",

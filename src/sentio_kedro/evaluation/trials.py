@@ -162,7 +162,7 @@ def once_a_bar(returns: pd.DataFrame) -> pd.DataFrame:
     return by_bar
 
 
-def judged_returns(frames: RunFrames) -> pd.DataFrame:
+def trial_returns(frames: RunFrames) -> pd.DataFrame:
     """Returns that a run is judged by as a trial: those of the median agent (``frames.median_seed``), never the best.
 
     It is an account that could have been held. A mean over seeds is steadier than any.

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import numpy as np
@@ -21,6 +22,9 @@ from mlflow.tracking import MlflowClient
 
 AGENTS_TAG = "sentio.agents"
 """Tag of a parent run: digest of the agents that training, backtest and reporting are about."""
+
+RETURNS_FILE = "returns.parquet"
+"""Artifact of a parent run: what every account earned at each test row."""
 
 _PROCESS_TAG, _STARTED_TAG, _HOST_TAG = "sentio.process", "sentio.process_started", "sentio.host"
 _METRICS_PER_CALL = 1000  # MLflow takes no more at once
@@ -111,9 +115,41 @@ def nested_run(name: str, tags: Mapping[str, str]) -> Iterator[str | None]:
     run_id: str | None = None
     with optional_tracking():
         run_id = _open_nested(name, tags)
+    with _ending_as_the_body(run_id):
+        yield run_id
+
+
+@contextmanager
+def own_run(experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[str | None]:
+    """Log what happens in the body to a run of its own, which belongs to no set of agents.
+
+    A run with the same tags is continued. It ends as the body does.
+
+    Args:
+        experiment: Name of the experiment.
+        name: Name of the run.
+        tags: What tells it from others.
+
+    Yields:
+        Id of the run, or None when nothing is tracked.
+    """
+    run_id: str | None = None
+    with optional_tracking():
+        experiment_id = mlflow.set_experiment(experiment).experiment_id
+        found = find_run(MlflowClient(), experiment_id, tags)
+        known = {"run_name": name} if found is None else {"run_id": found.info.run_id}
+        run = mlflow.start_run(**known, tags={**tags, **process_tags()}, log_system_metrics=False)
+        run_id = str(run.info.run_id)
+    with _ending_as_the_body(run_id):
+        yield run_id
+
+
+@contextmanager
+def _ending_as_the_body(run_id: str | None) -> Iterator[None]:
+    """Close the active run ``run_id`` as finished, failed or killed."""
     status = RunStatus.FINISHED
     try:
-        yield run_id
+        yield
     except Exception:
         status = RunStatus.FAILED
         raise
@@ -210,6 +246,26 @@ def log_text(text: str, name: str) -> None:
     if mlflow.active_run() is not None:
         with optional_tracking():
             mlflow.log_text(text, name)
+
+
+def log_frame(frame: pd.DataFrame, name: str) -> None:
+    """Log a table as the artifact ``name`` of the active run, such as ``returns.parquet`` or ``comparison.csv``."""
+    if mlflow.active_run() is None:
+        return
+    with optional_tracking(), TemporaryDirectory() as scratch:
+        path = Path(scratch) / name
+        if path.suffix == ".csv":
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_parquet(path, index=False)
+        mlflow.log_artifact(str(path))
+
+
+def set_tags(tags: Mapping[str, str]) -> None:
+    """Tag the active run."""
+    if mlflow.active_run() is not None:
+        with optional_tracking():
+            mlflow.set_tags(dict(tags))
 
 
 def log_path(path: Path, folder: str) -> None:

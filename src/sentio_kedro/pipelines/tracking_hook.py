@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlflow
 from kedro.framework.context import KedroContext
@@ -21,8 +21,9 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-from sentio_kedro.hooks import StageManifests, registered_stages
+from sentio_kedro.hooks import OF_TRACKED_RUNS, RunFacts, StageManifests, registered_stages
 from sentio_kedro.manifests import agents_identity
+from sentio_kedro.pipelines.run_tags import describe_origin, variant_of
 from sentio_kedro.pipelines.tracking import (
     AGENTS_TAG,
     close_killed_runs,
@@ -61,6 +62,7 @@ class MlflowTracking(MlflowHook):
         # Without these a server that is down would hold up the run for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         settings = context.config_loader["mlflow"]
         server = settings.setdefault("server", {})
         server["mlflow_tracking_uri"] = _below(context.project_path, server.get("mlflow_tracking_uri"))
@@ -80,6 +82,9 @@ class MlflowTracking(MlflowHook):
         self.run_id, self._is_mlflow_enabled = None, False
         chosen = {node.name for node in pipeline.nodes}
         stages = registered_stages()
+        if any(stages.get(stage, set()) & chosen for stage in OF_TRACKED_RUNS) and self._context is not None:
+            with optional_tracking():
+                super().after_context_created(self._context)  # they read the store and open runs themselves, if any
         if not any(stages.get(stage, set()) & chosen for stage in TRACKED_STAGES):
             return
         facts = self._manifests.facts
@@ -89,16 +94,16 @@ class MlflowTracking(MlflowHook):
         opened = None
         with optional_tracking():
             super().after_context_created(self._context)
-            self._find_run(identity)
+            self._find_run(identity, variant_of(facts.parameters))
             super().before_pipeline_run(run_params, pipeline, catalog)
             if mlflow.active_run() is not None:  # none if mlflow.yml switches these pipelines off
-                self._describe_run(identity, facts.parameters)
+                self._describe_run(identity, facts)
             opened = self.run_id
         self.run_id = opened
 
-    def _find_run(self, identity: str) -> None:
+    def _find_run(self, identity: str, variant: str) -> None:
         tracking = self.mlflow_config.tracking
-        tracking.run.name = f"agents {identity[:8]}"
+        tracking.run.name = f"{variant} {identity[:8]}"
         if self._already_active_mlflow:
             return
         experiment_id = tracking.experiment._experiment.experiment_id
@@ -107,9 +112,11 @@ class MlflowTracking(MlflowHook):
         found = find_run(client, experiment_id, {AGENTS_TAG: identity})
         tracking.run.id = found.info.run_id if found else None
 
-    def _describe_run(self, identity: str, parameters: Mapping[str, Any]) -> None:
-        mlflow.set_tags({AGENTS_TAG: identity, **process_tags()})
-        self._log_parameters(parameters)
+    def _describe_run(self, identity: str, facts: RunFacts) -> None:
+        project = Path(cast("KedroContext", self._context).project_path)
+        origin = describe_origin(facts.bars_hash, facts.parameters, project)
+        mlflow.set_tags({AGENTS_TAG: identity, **origin, **process_tags()})
+        self._log_parameters(facts.parameters)
         atexit.unregister(self._close_killed)
         atexit.register(self._close_killed)
 

@@ -21,16 +21,18 @@ from sentio_kedro.datasets import TrialLedger
 from sentio_kedro.evaluation.attention import attention_frame
 from sentio_kedro.evaluation.figures import draw_figures
 from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames, Scheme
+from sentio_kedro.evaluation.judged_returns import judged_returns
 from sentio_kedro.evaluation.lockbox import openings
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report import render_report
-from sentio_kedro.evaluation.trials import JudgedTrials, judged_among, judged_returns, make_trial
+from sentio_kedro.evaluation.trials import JudgedTrials, judged_among, make_trial, trial_returns
 from sentio_kedro.manifests import agents_identity, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import open_bars
 from sentio_kedro.pipelines import tracking
+from sentio_kedro.pipelines.run_tags import describe_judged_rows
 from sentio_kedro.pipelines.trial_records import about_now, made_of, universe_of
 
 TRIAL_TAG, UNIVERSE_TAG, VERDICT_TAG = "sentio.trial_identity", "sentio.universe", "sentio.verdict"
@@ -134,6 +136,18 @@ def state_facts(
     )
 
 
+def keep_returns(frames: RunFrames, aligned_bars: pd.DataFrame) -> pd.DataFrame:
+    """Keep what every account earned at each test row, here and in MLflow, so that runs can be compared on equal rows.
+
+    Returns:
+        See ``judged_returns``.
+    """
+    returns = judged_returns(frames, aligned_from_frame(aligned_bars))
+    tracking.log_frame(returns, tracking.RETURNS_FILE)
+    tracking.set_tags(describe_judged_rows(returns))
+    return returns
+
+
 def record_trial(
     frames: RunFrames,
     data_quality: dict[str, Any],
@@ -148,7 +162,7 @@ def record_trial(
         What the run was chosen from: all trials on its universe.
     """
     shaping, code = made_of(flatten_parameters(sections), agents)
-    returns, universe = judged_returns(frames), universe_of(data_quality)
+    returns, universe = trial_returns(frames), universe_of(data_quality)
     trial = make_trial(shaping, code, universe, returns, "test", about_now())
     if parameters.trials.record:
         trials.append(trial.record, trial.returns)
@@ -179,6 +193,7 @@ def measure(
     for name in ("agent", *metrics["baselines"]):
         tracking.log_metrics(metrics[name], prefix=f"out_of_sample.{name}.")
         tracking.log_metrics(metrics[name]["costs"], prefix=f"out_of_sample.{name}.costs.")
+    tracking.log_metrics(metrics.get("skill") or {}, prefix="out_of_sample.skill.")
     return metrics
 
 

@@ -1,0 +1,51 @@
+"""Finished runs side by side."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from sentio_kedro.config import ComparisonParameters
+from sentio_kedro.evaluation.comparison import compare_runs
+from sentio_kedro.evaluation.comparison_page import comparison_figure, comparison_sentences, comparison_text
+from sentio_kedro.pipelines import tracking
+from sentio_kedro.pipelines.tracked_runs import find_judged_runs
+
+COMPARED_TAG = "sentio.compared"
+"""Tag of the run that holds a comparison: digest of the runs that it compares."""
+
+logger = logging.getLogger(__name__)
+
+
+def compare(parameters: ComparisonParameters) -> pd.DataFrame:
+    """Read runs from MLflow and set them side by side, the first one being the reference.
+
+    Returns:
+        One row per run; see ``compare_runs``.
+    """
+    runs = find_judged_runs(parameters.experiment, parameters.wanted, parameters.newest)
+    return compare_runs(runs, parameters)
+
+
+def draw(table: pd.DataFrame) -> go.Figure:
+    """Draw the comparison."""
+    return comparison_figure(table)
+
+
+def write(table: pd.DataFrame, parameters: ComparisonParameters) -> str:
+    """Write the comparison as Markdown."""
+    for sentence in comparison_sentences(table, parameters.confidence):
+        logger.info("%s", sentence)
+    return comparison_text(table, parameters.metrics, parameters.confidence)
+
+
+def track(table: pd.DataFrame, figure: go.Figure, text: str, parameters: ComparisonParameters) -> None:
+    """Keep table, figure and text in an MLflow run of their own; the same comparison again continues it."""
+    digest = hashlib.sha256(" ".join(table["run"]).encode()).hexdigest()
+    with tracking.own_run(parameters.experiment, "comparison", {COMPARED_TAG: digest}):
+        tracking.log_frame(table, "comparison.csv")
+        tracking.log_figures({"comparison": figure}, folder="figures")
+        tracking.log_text(text, "comparison.md")
