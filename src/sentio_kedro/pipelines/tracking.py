@@ -261,13 +261,6 @@ def log_frame(frame: pd.DataFrame, name: str) -> None:
         mlflow.log_artifact(str(path))
 
 
-def set_tags(tags: Mapping[str, str]) -> None:
-    """Tag the active run."""
-    if mlflow.active_run() is not None:
-        with optional_tracking():
-            mlflow.set_tags(dict(tags))
-
-
 def log_path(path: Path, folder: str) -> None:
     """Log a file, or the files of a folder, below ``folder`` of the active run's artifacts."""
     if mlflow.active_run() is None:

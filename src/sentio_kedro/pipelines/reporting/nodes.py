@@ -144,7 +144,7 @@ def keep_returns(frames: RunFrames, aligned_bars: pd.DataFrame) -> pd.DataFrame:
     """
     returns = judged_returns(frames, aligned_from_frame(aligned_bars))
     tracking.log_frame(returns, tracking.RETURNS_FILE)
-    tracking.set_tags(describe_judged_rows(returns))
+    tracking.log_tags(describe_judged_rows(returns))
     return returns
 
 
