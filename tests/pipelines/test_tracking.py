@@ -10,10 +10,10 @@ from sentio_kedro.pipelines.tracking import (
     log_frame,
     log_metrics,
     log_path,
+    log_tags,
     log_text,
     nested_run,
     own_run,
-    set_tags,
     without_credentials,
 )
 
@@ -36,7 +36,7 @@ def test_everything_that_nodes_log_arrives(client, tmp_path):
         log_path(tmp_path / "agent", "agents/fold_0")
         log_frame(CURVES, "returns.parquet")
         log_frame(CURVES, "comparison.csv")
-        set_tags({"sentio.scheme": "combinatorial"})
+        log_tags({"sentio.scheme": "combinatorial"})
     metrics = client.get_run(run.info.run_id).data.metrics
     assert metrics == {"reward": 0.2, "sharpe": 1.5, "test.sharpe": 1.0}
     assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, "reward")] == [
