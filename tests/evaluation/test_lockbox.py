@@ -52,7 +52,8 @@ def test_the_lockbox_is_traded_as_the_backtest_trades() -> None:
     shaken = BacktestParameters()
     frames = trade_lockbox(bars, features, ROWS, AGENTS, LIMITS, shaken, 17520.0)
     by_name = {agent.name: agent for agent in AGENTS}
-    expected = backtest_folds(bars, features, [FOLDS[1]], by_name, LIMITS, QUICK, 17520.0)
+    alone = replace(FOLDS[1], train=(), validation=())
+    expected = backtest_folds(bars, features, [alone], by_name, LIMITS, QUICK, 17520.0)
     for name in TRADED:
         pd.testing.assert_frame_equal(frames[name], expected[name])
     assert frames["robustness"].empty
