@@ -65,6 +65,7 @@ def median_at_least(bound: float) -> Demand:
 
 
 BLIND, GATING, GATED = "without attention across assets", "gated less not", "with the gate"
+CHOSEN = "options chosen on validation rows"
 ROWS = (
     Row(
         "ar1",
@@ -77,8 +78,11 @@ ROWS = (
     Row("reversal", demands=(median_at_least(0.93),)),
     Row("lag3", demands=(median_at_least(0.85),)),
     Row("signal", demands=(median_at_least(0.85),)),
+    Row("signal", CHOSEN),
     Row("size", demands=(median_at_least(0.80),)),
+    Row("size", CHOSEN),
     Row("drift", demands=(median_at_least(0.80),)),
+    Row("drift", CHOSEN),
     Row("lead_lag", demands=(median_at_least(0.80),)),
     Row(
         "lead_lag",
@@ -119,6 +123,8 @@ def variant_of(market: str, measured: Measured) -> str:
     changes = measured["settings"]["changes"]
     if "difference" in measured:
         return GATING
+    if "chosen" in measured:
+        return CHOSEN
     if market == "lead_lag" and "network.asset_attention=false" in changes:
         return BLIND
     if market == "noise" and any(change.startswith("training.abstention.threshold=") for change in changes):

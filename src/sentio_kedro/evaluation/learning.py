@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ class LearningResult:
         gross: Realised profit per bar before costs, fraction of equity ``[T]``.
         positions: Position per decision, fraction of equity ``[T, A]``.
         seconds: Seconds of training.
+        validation_sharpe: Annualised net Sharpe ratio on the validation rows.
     """
 
     share_of_optimum: float
@@ -64,6 +66,7 @@ class LearningResult:
     gross: Floats
     positions: Floats
     seconds: float
+    validation_sharpe: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def measure_learning(
         gross=account["price_pnl"].to_numpy(dtype=np.float64),
         positions=held,
         seconds=seconds,
+        validation_sharpe=agent.spec.validation_sharpe,
     )
 
 
