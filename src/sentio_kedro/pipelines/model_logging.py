@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from importlib.metadata import requires, version
@@ -10,19 +11,32 @@ from tempfile import TemporaryDirectory
 
 import mlflow
 import pandas as pd
-from mlflow.models import infer_signature
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
 from packaging.requirements import Requirement
 
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
+from sentio_kedro.market.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
 from sentio_kedro.market.bars import aligned_from_frame
 from sentio_kedro.pipelines.tracking import optional_tracking
 from sentio_kedro.serving.decisions import newest_signals
+from sentio_kedro.serving.model import DEFAULTS
 
 PACKAGE = Path(sentio_kedro.__file__).parent
 MODEL_NAME = "agents"
-SERVING_NEEDS = ("hmmlearn", "mlflow", "numpy", "pandas", "pydantic", "safetensors", "TA-Lib", "torch")
+SERVING_NEEDS = (
+    "exchange_calendars",
+    "hmmlearn",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "pydantic",
+    "safetensors",
+    "TA-Lib",
+    "torch",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,16 +60,31 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> 
             agent.save(folder / name)
         example = newest_bars(agents, aligned_bars)
         signals = newest_signals(list(agents.values()), aligned_from_frame(example), SignalParameters(replay_bars=1))
+        account = json.dumps({"cash": SignalParameters().equity, "shares": {}})
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(PACKAGE / "serving" / "model.py"),
             artifacts={"agents": str(folder)},
             code_paths=[str(PACKAGE)],
-            signature=infer_signature(example, signals, params={"equity": SignalParameters().equity}),
+            signature=model_signature(signals),
+            input_example=(example, {"account": account}),
             pip_requirements=pinned_requirements(),
         )
         uri = str(info.model_uri)
     return uri
+
+
+def model_signature(signals: pd.DataFrame) -> ModelSignature:
+    """Say what the model takes and gives: bars, an account as parameter, and ``signals`` as an example of the answer.
+
+    Stamps may be text (as in JSON) or stamps with a zone; what MLflow calls a datetime could be neither.
+    """
+    numbers = [ColSpec("double", name) for name in VALUE_COLUMNS]
+    optional = [ColSpec("double", name, required=False) for name in OPTIONAL_COLUMNS]
+    stamps = ColSpec(AnyType(), "timestamp")  # type: ignore[no-untyped-call]
+    columns: list[ColSpec | TensorSpec] = [stamps, ColSpec("string", "symbol"), *numbers, *optional]
+    answer = infer_signature(signals, signals, params=DEFAULTS)
+    return ModelSignature(Schema(columns), answer.outputs, answer.params)
 
 
 def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:

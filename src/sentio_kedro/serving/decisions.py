@@ -46,7 +46,11 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
     Raises:
         ValueError: If the bars are too few or of other symbols.
     """
-    session = DecisionSession(agents)
+    return signals_of(DecisionSession(agents), bars, parameters)
+
+
+def signals_of(session: DecisionSession, bars: AlignedBars, parameters: SignalParameters) -> pd.DataFrame:
+    """Start a session anew with ``bars`` and return what ``newest_signals`` does."""
     spare = max(0, len(bars.timestamps) - session.required_bars)
     verdict = session.start(bars, Account(cash=parameters.equity), min(parameters.replay_bars, spare))
     return verdict.sized(parameters.equity, session.trading.orders.lot_size).frame()

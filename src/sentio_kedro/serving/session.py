@@ -125,9 +125,10 @@ class DecisionSession:
         market, first = self._market.tensors(), count - 1 - replay_bars
         given = Account(cash=self.trading.initial_cash) if account is None else account
         self._kept = self._states(given, market.close[first])
-        if replay_bars:
-            self._replay(market, first)
-        return self._decide(self._market.tensors() if replay_bars else market, None)
+        with one_thread():
+            if replay_bars:
+                self._replay(market, first)
+            return self._decide(market, None)
 
     @torch.inference_mode()
     def decide(self, new_bars: RawBars | None = None, account: GivenAccount | None = None) -> Verdict:
