@@ -1,12 +1,14 @@
 # make run    train, backtest and report on the bars that ship with the project
 # make test   lint, types, import contract and tests
+# make quality  pylint's score and radon's maintainability index
+# make docs   the documentation, into site/
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint viz mlflow bench clean
+.PHONY: run test lint quality docs viz mlflow bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/kedro run
@@ -20,6 +22,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+quality: $(VENV)/.installed-test
+	$(BIN)/pylint --fail-under=9.0 src/sentio_kedro
+	@worse="$$($(BIN)/radon mi --show --min B src benchmarks)"; \
+		test -z "$$worse" || { echo "Maintainability index below A, split these files:"; echo "$$worse"; exit 1; }
+
+docs: $(VENV)/.installed-test
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
 viz: $(VENV)/.installed
 	$(BIN)/kedro viz run
 
@@ -30,7 +40,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/throughput.py --peer
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one: make PYTHON=python3.12")'
