@@ -215,7 +215,7 @@ def test_the_gap_is_the_mean_of_what_is_known() -> None:
 
 def test_the_report_shows_the_gap_as_a_number_and_marks_agents_that_stayed_flat(metrics: dict[str, Any]) -> None:
     page = render_report(metrics, {})
-    assert "<strong>2.70</strong>Generalisation gap: train less validation Sharpe ratio" in page
+    assert "Generalisation gap: 2.70 (train less validation Sharpe ratio" in page
     assert page.count("<td>0.42 (stayed flat)</td>") == 1
     assert page.count("<td>3.00</td>") >= 7
     assert "Generalisation gap:" not in render_report(metrics | {"generalisation_gap": None}, {})

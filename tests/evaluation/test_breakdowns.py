@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.evaluation.account_figures import account_figures, ledger_tables
-from sentio_kedro.evaluation.breakdowns import heard_columns, regime_figures, year_figures
+from sentio_kedro.evaluation.breakdowns import heard_columns, regime_figures, symbol_figures, year_figures
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames
 
 MakeRun = Callable[..., RunFrames]
@@ -108,3 +108,15 @@ def test_what_the_agents_of_a_fold_hear_is_told_once(make_run: MakeRun) -> None:
     assert (first["seeds"], first["columns"], second["seeds"]) == ([0], [], [1])
     silent = frames.agent_table.drop(columns="heard")
     assert heard_columns(dataclasses.replace(frames, agent_table=silent)) == []
+
+
+def test_symbols_show_what_was_held_and_how_its_round_trips_ended(make_run: MakeRun) -> None:
+    frames = make_run()
+    (bitcoin, _) = symbol_figures(frames)
+    held = frames.positions[frames.positions["symbol"] == "BTC"]["position"]
+    trips = frames.trades[(frames.trades["symbol"] == "BTC") & frames.trades["account"].str.startswith("seed_")]
+    assert bitcoin["symbol"] == "BTC"
+    assert bitcoin["gross_exposure"] == pytest.approx(held.abs().mean())
+    assert bitcoin["net_exposure"] == pytest.approx(held.mean())
+    assert (bitcoin["trades"], bitcoin["win_rate"]) == (len(trips), pytest.approx((trips["pnl"] > 0).mean()))
+    assert symbol_figures(dataclasses.replace(frames, positions=frames.positions.iloc[:0])) == []

@@ -9,9 +9,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.figure_style import MOST_POINTS, bucket_means, drawn, regime_shade, thin_rows
+from sentio_kedro.evaluation.distribution_figures import daily_figure, regime_figure, sharpe_path_figure
+from sentio_kedro.evaluation.figure_style import (
+    MOST_POINTS,
+    bucket_means,
+    drawn,
+    keep_extremes,
+    regime_shade,
+    thin_rows,
+)
 from sentio_kedro.evaluation.figures import (
     CAPTIONS,
     draw_figures,
@@ -146,6 +156,31 @@ def test_robustness_bears_kinds_that_were_not_simulated(make_run: MakeRun) -> No
     assert robustness_figure(none.robustness, stress_figures(none)).layout.annotations[0].text == "Not simulated."
 
 
+def test_the_distribution_holds_every_agent_in_every_fold(make_run: MakeRun, facts: RunFacts) -> None:
+    paths = build_metrics(make_run(seeds=3), facts, ReportingParameters(bootstrap_samples=10))["paths"]
+    figure = sharpe_path_figure(paths)
+    agents = next(trace for trace in figure.data if trace.name == "Agents")
+    assert (len(agents.x), set(agents.y)) == (12, {f"Fold {number}" for number in range(4)})
+    assert figure.layout.yaxis.categoryarray[0] == "All folds"
+    (box,) = [trace for trace in figure.data if trace.type == "box"]
+    assert list(box.x) == list(agents.x)
+
+
+def test_regimes_add_up_to_one(make_run: MakeRun) -> None:
+    figure = regime_figure(make_run())
+    assert [trace.name for trace in figure.data] == ["Calm", "Regime 1", "Volatile"]
+    assert np.sum([trace.y for trace in figure.data], axis=0) == pytest.approx(np.ones(len(figure.data[0].y)), abs=1e-4)
+
+
+def test_every_day_is_counted_and_the_value_at_risk_marked(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run(seeds=1)
+    figures = build_metrics(frames, facts, ReportingParameters(bootstrap_samples=10))["seeds"][0]
+    figure = daily_figure(frames, figures)
+    days = frames.accounts["timestamp"].dt.floor("D").nunique()
+    assert sum(figure.data[0].y) == days
+    assert figure.layout.shapes[0].x0 == pytest.approx(-figures["daily_value_at_risk"])
+
+
 def test_actions_are_shares_of_all_decisions(make_run: MakeRun) -> None:
     lines = _lines(action_figure(make_run()))
     assert lines["Seed 0"] == pytest.approx([0.4, 0.2, 0.16, 0.24])
@@ -193,11 +228,32 @@ def test_an_agent_trained_elsewhere_leaves_no_training_frames_and_is_reported_al
     assert next(iter(draw_figures(frames, facts, metrics, go.Figure()))) == "folds"
 
 
-def test_thinning_keeps_both_ends_and_what_it_must() -> None:
-    rows = thin_rows(100_000, keep=np.array([77]))
-    assert (rows[0], rows[-1], 77 in rows) == (0, 99_999, True)
-    assert len(rows) <= MOST_POINTS + 1
+def test_thinning_keeps_both_ends() -> None:
+    rows = thin_rows(100_000)
+    assert (rows[0], rows[-1]) == (0, 99_999)
+    assert len(rows) <= MOST_POINTS
     assert thin_rows(3).tolist() == [0, 1, 2]
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=st.integers(1, 9_000), seed=st.integers(0, 1_000))
+def test_thinned_lines_lose_no_peak_no_trough_and_no_end(rows: int, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(rows, 2)).cumsum(axis=0)
+    table = pd.DataFrame(values, columns=["a", "b"], index=pd.date_range("2020", periods=rows, freq="h"))
+    thin = keep_extremes(table, 400)
+    assert len(thin) <= max(400, min(rows, 400))
+    assert thin.index.is_monotonic_increasing
+    assert (thin.index[0], thin.index[-1]) == (table.index[0], table.index[-1])
+    assert thin.iloc[[0, -1]].to_numpy().tolist() == table.iloc[[0, -1]].to_numpy().tolist()
+    assert thin.max().tolist() == table.max().tolist()
+    assert thin.min().tolist() == table.min().tolist()
+
+
+def test_a_dip_and_a_spike_of_one_span_are_drawn_in_their_order() -> None:
+    values = np.zeros(1_000)
+    values[[501, 503]] = [-1.0, 2.0]
+    thin = keep_extremes(pd.DataFrame({"a": values}, index=pd.RangeIndex(1_000)), 100)["a"]
+    assert thin[thin != 0.0].tolist() == [-1.0, 2.0]
 
 
 def test_bucket_means_average_every_row_once() -> None:

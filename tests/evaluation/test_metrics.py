@@ -46,6 +46,8 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
         "regimes",
         "years",
         "heard",
+        "paths",
+        "symbols",
         "masks",
         "drawdown_limit",
         "drawdowns",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -18,8 +20,10 @@ from sentio_kedro.evaluation.findings import verdict
 from sentio_kedro.evaluation.fold_figures import fold_figure
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames
 from sentio_kedro.evaluation.metrics import build_metrics
-from sentio_kedro.evaluation.report import formatted, render_report
-from sentio_kedro.evaluation.report_tables import cost_rows
+from sentio_kedro.evaluation.report import packed_plotly, render_report
+from sentio_kedro.evaluation.report_accounts import account_tables, cost_table, fold_table
+from sentio_kedro.evaluation.report_tables import formatted
+from sentio_kedro.evaluation.vital_signs import vital_signs
 from sentio_kedro.market.splits import Fold, Segment, Spans, folds_to_dict
 
 MakeRun = Callable[..., RunFrames]
@@ -50,16 +54,17 @@ def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
 
 
 def test_the_report_is_one_small_file_without_outside_resources(page: str) -> None:
-    library = get_plotlyjs()
+    library = packed_plotly()
+    assert gzip.decompress(base64.b64decode(library)).decode() == get_plotlyjs()
     assert page.count(library) == 1
-    assert len(page.encode()) < 5_500_000
+    assert len(page.encode()) < 2_500_000
     own = page.replace(library, "")
     assert not re.search(r"""(src|href|action)\s*=\s*["']?(https?:)?//|@import|url\(|https?://""", own)
     assert "<link" not in own.replace('<link rel="icon" href="data:,">', "")
 
 
 def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> None:
-    text = page.replace(get_plotlyjs(), "")
+    text = page.replace(packed_plotly(), "")
     assert verdict(metrics)[1] in text
     for part in (
         *(
@@ -71,7 +76,14 @@ def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> Non
             "95\u00a0% interval",
         ),
         *("Buy and hold", "Equal weight", "Momentum", "Random actions", "Every fold and seed", "Data quality"),
-        *("Costs", "Robustness", "Drawdown limit", "By regime", "Limits, orders and margin", "Value at risk"),
+        *(
+            "Costs",
+            "Robustness",
+            "Drawdown limit",
+            "Sharpe ratio by regime",
+            "Limits, orders and margin",
+            "Value at risk",
+        ),
         *("Resampled markets, 95\u00a0% quantile", "not recovered", "Borrow fee"),
         *("Averaged over folds and seeds", "What the numbers mean", "parameters.training.seeds", "BTC", "34,950"),
         formatted(metrics["agent"]["sharpe"], "number"),
@@ -150,11 +162,92 @@ def test_a_drawdown_limit_shows_its_breaches(make_run: MakeRun, facts: RunFacts)
     assert "Move left" not in off
 
 
+def _number(text: str) -> float:
+    return float(text.removesuffix("\u00a0%").replace("\u2212", "-").replace(",", ""))
+
+
 def test_the_ledger_of_the_report_adds_up(metrics: dict[str, Any]) -> None:
-    *lines, net = [[float(value.removesuffix("\u00a0%").replace("\u2212", "-")) for value in row[1:]] for row in
-                   cost_rows(metrics)]  # fmt: skip
-    assert len(net) == 5
-    assert [sum(column) for column in zip(*lines, strict=True)] == pytest.approx(net, abs=0.05)
+    found = cost_table(metrics)
+    assert len(found.rows) == 5
+    assert "Broker's loss" not in found.heads
+    assert found.note == "Zero for all accounts: broker's loss."
+    for _, *lines, net in found.rows:
+        assert sum(map(_number, lines)) == pytest.approx(_number(net), abs=0.05)
+
+
+def test_accounts_are_rows_and_no_table_of_them_is_wide(metrics: dict[str, Any]) -> None:
+    many = metrics | {"baselines": [*metrics["baselines"], "target_positions"], "target_positions": metrics["momentum"]}
+    for found in account_tables(many):
+        assert [row[0] for row in found.rows] == [
+            *("Agent, median", "Buy and hold", "Equal weight", "Momentum", "Random actions", "Table of targets"),
+        ]
+        assert {len(row) for row in found.rows} == {len(found.heads)}
+        assert len(found.heads) <= 9
+
+
+def test_many_agents_are_folded_away(make_run: MakeRun, facts: RunFacts) -> None:
+    metrics = build_metrics(make_run(seeds=8), facts, ReportingParameters(bootstrap_samples=10))
+    assert len(fold_table(metrics["folds"]).rows) == 32
+    assert "<summary>All 32 agents</summary>" in render_report(metrics, {})
+
+
+SKILL: dict[str, Any] = {
+    **{"probabilistic_sharpe": 0.71, "deflated_sharpe": 0.32, "expected_maximum_sharpe": 1.9, "trials": 37},
+    **{"trial_sharpe_deviation": 0.4, "minimum_track_record_bars": 52_000, "minimum_track_record_years": 2.97},
+    **{"pbo": 0.46, "pbo_trials": 12, "pbo_blocks": 16, "spa_p": 0.31, "spa_baseline": "momentum"},
+    **{
+        "iqm": {"sharpe": 1.2, "low": 0.4, "high": 1.9},
+        "intervals": {},
+        "verdict": "luck",
+        "reasons": ["Too many trials."],
+    },
+    "lockbox_openings": [{"time": "2020-01-02T03:04:05Z", "model": "<m>", "this_model": True, "sharpe": 0.3}],
+}
+
+
+def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
+    judged = metrics | {"skill": SKILL}
+    signs = {sign.title: sign for sign in vital_signs(judged, QUALITY)}
+    assert (signs["Verdict"].value, signs["Verdict"].tone) == ("Luck", "bad")
+    assert (signs["Deflated Sharpe ratio"].value, signs["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
+    assert signs["Superior ability, p-value"].note == "against momentum"
+    assert signs["Lockbox openings"].note == "1 of them with these agents"
+    assert signs["Data"].note.endswith("unseen bars of 1 symbols")
+    page = render_report(judged, {})
+    assert page.index("Deflated Sharpe ratio") < page.index("Too many trials.") < page.index("Five targets")
+    assert "52,000 bars, 2.97 years" in page
+    assert "2020-01-02 03:04" in page
+    assert "&lt;m&gt;" in page
+
+
+def test_what_was_not_tested_is_a_dash(metrics: dict[str, Any]) -> None:
+    nothing = dict.fromkeys(SKILL) | {"verdict": "undecided", "trials": 1, "reasons": [], "lockbox_openings": []}
+    signs = {sign.title: sign for sign in vital_signs(metrics | {"skill": nothing})}
+    assert (signs["Backtest overfitting"].value, signs["Backtest overfitting"].note) == (
+        "\u2013", "not tested: too few trials",
+    )  # fmt: skip
+    assert signs["Lockbox openings"].note == "never opened"
+    assert "It has never been opened." in render_report(metrics | {"skill": nothing}, {})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(0.1, 2.0, "Above zero"), (-1.0, 1.0, "Undecided"), (-2.0, -0.1, "Loses")]
+)
+def test_without_the_tests_of_skill_the_interval_decides(
+    metrics: dict[str, Any], low: float, high: float, word: str
+) -> None:
+    agent = metrics["agent"] | {"sharpe_low": low, "sharpe_high": high}
+    assert vital_signs(metrics | {"agent": agent, "skill": None})[0].value == word
+    assert vital_signs(metrics | {"agent": agent | {"trades": 0}, "skill": None})[0].value == "No trades"
+
+
+def test_a_broken_limit_and_costs_that_cannot_be_borne_are_marked(metrics: dict[str, Any]) -> None:
+    limit = metrics["drawdown_limit"] | {"limit": 0.01}
+    bearable = {"outcome": "found", "multiplier": 0.5, "paid_bps": 12.0, "bps_per_side": 6.0}
+    changed = metrics | {"drawdown_limit": limit, "robustness": metrics["robustness"] | {"break_even": bearable}}
+    signs = {sign.title: sign for sign in vital_signs(changed)}
+    assert (signs["Maximum drawdown"].tone, signs["Maximum drawdown"].note) == ("bad", "limit 1.00\u00a0%")
+    assert (signs["Break-even costs"].value, signs["Break-even costs"].tone) == ("\u00d7 0.50", "bad")
 
 
 def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, facts: RunFacts) -> None:

@@ -19,6 +19,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.evaluation.figures import CAPTIONS
 from sentio_kedro.evaluation.frames import COLUMNS
 from sentio_kedro.pipelines.reporting import create_pipeline, nodes
 
@@ -46,7 +47,7 @@ def _facts(backtest: BacktestParameters) -> Any:
 def test_every_frame_of_the_backtest_is_read() -> None:
     read = create_pipeline().inputs()
     assert {"accounts", "positions", "trades", "actions", "masks", "robustness", "params:trading"} <= read
-    drawn = {"ledger_figure", "robustness_figure", "equity_figure", "drawdown_figure", "attention_figure"}
+    drawn = {f"{name}_figure" for name in CAPTIONS}
     assert drawn <= create_pipeline().outputs()
 
 
@@ -81,7 +82,7 @@ def test_an_agent_from_elsewhere_brings_its_own_drawdown_limit(monkeypatch: pyte
 
 
 def test_kedro_viz_gets_its_figures_in_the_order_of_their_datasets(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = {name: go.Figure() for name in ("attention", "equity", "drawdown", "ledger", "robustness")}
+    drawn = {name: go.Figure() for name in reversed(CAPTIONS)}
     monkeypatch.setattr(nodes, "draw_figures", lambda *_: drawn)
     unused: Any = None
     made = dict(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sentio_kedro.evaluation.attribution import Tables, cost_share, ledger_sums
 from sentio_kedro.evaluation.frames import LINES, RunFrames, account_table, row_times
@@ -24,17 +25,25 @@ def ledger_tables(frames: RunFrames) -> dict[str, pd.DataFrame]:
     """
     tables = {name: account_table(frames, name) for name in LEDGER}
     index = tables["return"].index
+    return tables | {"day": pd.DataFrame({"day": day_numbers(frames, index)}, index=index)}
+
+
+def day_numbers(frames: RunFrames, index: pd.Index) -> NDArray[np.int64]:
+    """Number of the UTC day of each decision since 1970, for an index with the level ``row``."""
     times = pd.DatetimeIndex(row_times(frames).loc[index.get_level_values("row")])
-    return tables | {"day": pd.DataFrame({"day": (times - pd.Timestamp(0, tz="UTC")) // DAY}, index=index)}
+    return np.asarray((times - pd.Timestamp(0, tz="UTC")) // DAY, dtype=np.int64)
 
 
-def account_figures(tables: Tables, trades: pd.DataFrame, periods_per_year: float) -> dict[str, Figures]:
+def account_figures(
+    tables: Tables, trades: pd.DataFrame, periods_per_year: float, *, contiguous: bool = True
+) -> dict[str, Figures]:
     """Figures of each account on the rows of ``tables``.
 
     Args:
         tables: See ``ledger_tables``, of all rows or some.
         trades: Round trips; those that were entered on other rows are left out.
         periods_per_year: Bars a year.
+        contiguous: Whether the rows follow each other, see ``return_figures``.
 
     Returns:
         Per account those of ``return_figures``; ``turnover_per_bar`` (mean traded notional / equity) and
@@ -44,7 +53,7 @@ def account_figures(tables: Tables, trades: pd.DataFrame, periods_per_year: floa
         or took was paid in costs, above 1 that costs outweighed it); and those of ``round_trip_figures``.
     """
     returns = tables["return"]
-    found = return_figures(returns, tables["day"]["day"].to_numpy(), periods_per_year)
+    found = return_figures(returns, tables["day"]["day"].to_numpy(), periods_per_year, contiguous=contiguous)
     trades = trades[trades["entry_row"].isin(returns.index.get_level_values("row"))]
     by_account = dict(list(trades.groupby("account")))
     means = {name: tables[name].mean() for name in ("turnover", "gross_exposure", "net_exposure")}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentio_kedro.evaluation.account_figures import Figures, account_figures, median_figures
+from sentio_kedro.evaluation.account_figures import Figures, account_figures, median_figures, round_trip_figures
 from sentio_kedro.evaluation.attribution import Tables
 from sentio_kedro.evaluation.frames import SEED_PREFIX, RunFrames, account_table, metric_key, row_times
 
@@ -75,7 +75,8 @@ def _of_rows(
     about = {"bars": bars, "share": bars / len(inside)}
     if bars == 0:
         return {str(account): about | dict.fromkeys(names) for account in accounts}
-    figures = account_figures({name: table[inside] for name, table in tables.items()}, trades, periods_per_year)
+    part = {name: table[inside] for name, table in tables.items()}
+    figures = account_figures(part, trades, periods_per_year, contiguous="max_drawdown" in names)
     return {account: about | {name: found[name] for name in names} for account, found in figures.items()}
 
 
@@ -90,6 +91,31 @@ def _by_account(
         for account, entries in by_account.items()
         for label, figures in zip(labels, entries, strict=True)
     ]
+
+
+def symbol_figures(frames: RunFrames) -> list[Figures]:
+    """What the agents held of each symbol, and how its round trips ended, all seeds together.
+
+    Args:
+        frames: Frames of the run; ``positions`` may be empty.
+
+    Returns:
+        One entry per symbol: ``symbol``, ``net_exposure`` and ``gross_exposure`` (means over bars and seeds, fractions
+        of equity), ``largest`` (largest size), ``invested`` (share of bars with a position), and of its round trips
+        ``trades`` (of all seeds), ``win_rate``, ``expectancy``, ``trip_cost``, ``payoff`` and ``holding_bars``.
+    """
+    trips = frames.trades[frames.trades["account"].isin(frames.seeds)]
+    found: list[Figures] = []
+    for symbol, held in frames.positions.groupby("symbol", sort=True)["position"]:
+        size = held.abs()
+        entry: Figures = {
+            "symbol": str(symbol),
+            "net_exposure": float(held.mean()),
+            "gross_exposure": float(size.mean()),
+        }
+        entry |= {"largest": float(size.max()), "invested": float((size > 0.0).mean())}
+        found.append(entry | round_trip_figures(trips[trips["symbol"] == symbol]))
+    return found
 
 
 def fold_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> list[Figures]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sentio_kedro.evaluation.findings import TITLES
 from sentio_kedro.evaluation.frames import TARGETS_KEY, RunFrames, account_table, metric_key, row_times
 
-MOST_POINTS = 1_200  # of one line; the bars between are left out
+MOST_POINTS = 1_200  # of one line; of the bars between, the lowest and the highest of each short span are drawn
 SIGNIFICANT = 6  # digits of a drawn value
 TITLE_MARGIN = 112  # pixels above the plot for the title and a legend of three rows
 SHADED_SPANS = 160  # most time buckets whose regime is drawn
@@ -33,6 +33,7 @@ DASHES = {
     **{"ridge": "solid", "boosted_trees": "dash", "minimum_variance": "dot", "risk_parity": "dashdot"},
     **{"regime_rule": "longdashdot", TARGETS_KEY: "longdash"},
 }
+DIVERGING = [[0.0, VERMILLION], [0.5, "rgba(138,143,152,0.10)"], [1.0, BLUE]]  # clear at zero, in light and dark
 RULE = "rgba(138,143,152,0.25)"
 AGENT_RANGE = "rgba(0,114,178,0.18)"
 
@@ -81,14 +82,45 @@ def path_table(frames: RunFrames, column: str) -> pd.DataFrame:
 
     Where test rows come back (combinatorial folds), the folds' values of a row are averaged.
     """
-    table = account_table(frames, column).groupby(level="row").mean()
+    table = account_table(frames, column)
+    again = table.index.get_level_values("row").duplicated().any()
+    table = table.groupby(level="row").mean() if again else table.droplevel("fold").sort_index()
     return table.set_index(pd.DatetimeIndex(row_times(frames).loc[table.index], name="timestamp"))
 
 
-def thin_rows(count: int, *, keep: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-    """Pick at most ``MOST_POINTS`` evenly spread rows of ``count``, both ends among them, and the rows of ``keep``."""
-    rows = np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(np.int64))
-    return rows if keep is None else np.union1d(rows, keep)
+def thin_rows(count: int) -> NDArray[np.int64]:
+    """Pick at most ``MOST_POINTS`` evenly spread rows of ``count``, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(np.int64))
+
+
+def keep_extremes(table: pd.DataFrame, points: int = MOST_POINTS) -> pd.DataFrame:
+    """Thin lines for drawing so that no peak and no trough is lost.
+
+    Rows are cut into short spans of equal length, and each line keeps the lowest and the highest value of each span, in
+    their order, at a quarter and three quarters of it. First and last row are kept as they are.
+
+    Args:
+        table: One line per column.
+        points: Most rows that are left; a table with no more is returned as it is.
+
+    Returns:
+        The thinned table.
+    """
+    rows = len(table)
+    if rows <= points:
+        return table
+    size = -(-rows // ((points - 2) // 2))
+    spans = -(-rows // size)
+    values = table.to_numpy(dtype=np.float64)
+    padded = np.concatenate([values, np.repeat(values[-1:], spans * size - rows, axis=0)])
+    parts = padded.reshape(spans, size, -1)  # [spans, size, N]
+    lowest, highest = parts.argmin(axis=1), parts.argmax(axis=1)  # [spans, N]
+    order = np.stack([np.minimum(lowest, highest), np.maximum(lowest, highest)], axis=1)  # [spans, 2, N]
+    picked = np.take_along_axis(parts, order, axis=1).reshape(2 * spans, -1)
+    places = np.arange(spans)[:, None] * size + np.array([size // 4, 3 * size // 4])
+    places = np.minimum(places.ravel(), rows - 1)
+    drawn = np.concatenate([values[:1], picked, values[-1:]])
+    return pd.DataFrame(drawn, index=table.index[[0, *places, rows - 1]], columns=table.columns)
 
 
 def bucket_means(table: pd.DataFrame, buckets: int = MOST_POINTS // 3) -> pd.DataFrame:
@@ -109,34 +141,32 @@ def drawn_times(times: pd.Index) -> list[str]:
     return list(pd.DatetimeIndex(times).strftime("%Y-%m-%d %H:%M"))
 
 
-def add_agent_and_baselines(
-    figure: go.Figure, table: pd.DataFrame, frames: RunFrames, hover: str, *, extremes: bool = False
-) -> None:
+def add_agent_and_baselines(figure: go.Figure, table: pd.DataFrame, frames: RunFrames, hover: str) -> None:
     """Draw the baselines as thin lines, the median of the agents bold and their range as a band.
 
     Args:
         figure: Figure to add to.
-        table: Index timestamp, one column per account.
+        table: Index timestamp, one column per account; thinned here by ``keep_extremes``.
         frames: Frames of the run.
         hover: Number format of the hover text, for example ``.2%``.
-        extremes: Keep each line's lowest point when points are left out.
     """
-    keep = np.unique(table.to_numpy().argmin(axis=0)) if extremes else None
-    table = table.iloc[thin_rows(len(table), keep=keep)]
-    x, agents = drawn_times(table.index), table[frames.seeds]
+    agents = table[frames.seeds]
+    lines = {"highest": agents.max(axis=1), "lowest": agents.min(axis=1), "median": agents.median(axis=1)}
+    table = keep_extremes(pd.concat([table[list(frames.baselines)], pd.DataFrame(lines)], axis=1))
+    x = drawn_times(table.index)
     if len(frames.seeds) > 1:
         outline = {"width": 0}
-        figure.add_scatter(x=x, y=drawn(agents.max(axis=1)), line=outline, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(x=x, y=drawn(table["highest"]), line=outline, showlegend=False, hoverinfo="skip")
         figure.add_scatter(
-            x=x, y=drawn(agents.min(axis=1)), line=outline, fill="tonexty", fillcolor=AGENT_RANGE,
+            x=x, y=drawn(table["lowest"]), line=outline, fill="tonexty", fillcolor=AGENT_RANGE,
             name="Range of seeds", hoverinfo="skip",
         )  # fmt: skip
     for name in frames.baselines:
         key = metric_key(name)
         line = {"color": COLOURS[key], "width": 1.4, "dash": DASHES[key]}
         figure.add_scatter(x=x, y=drawn(table[name]), name=TITLES[key], line=line, hovertemplate=f"%{{y:{hover}}}")
-    median = drawn(agents.median(axis=1))
     line = {"color": COLOURS["agent"], "width": 2.8}
+    median = drawn(table["median"])
     figure.add_scatter(x=x, y=median, name=TITLES["agent"], line=line, hovertemplate=f"%{{y:{hover}}}")
 
 

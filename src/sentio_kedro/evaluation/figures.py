@@ -10,8 +10,9 @@ import plotly.graph_objects as go
 import torch
 
 from sentio_kedro.evaluation.attention_figures import attention_figure
+from sentio_kedro.evaluation.distribution_figures import daily_figure, regime_figure, sharpe_path_figure
 from sentio_kedro.evaluation.figure_style import (
-    VERMILLION,
+    DIVERGING,
     add_agent_and_baselines,
     add_fold_borders,
     add_regime_shading,
@@ -19,7 +20,7 @@ from sentio_kedro.evaluation.figure_style import (
     path_table,
     thin_rows,
 )
-from sentio_kedro.evaluation.frames import SEED_PREFIX, RunFacts, RunFrames, median_seed
+from sentio_kedro.evaluation.frames import RunFacts, RunFrames
 from sentio_kedro.evaluation.ledger_figures import cost_figure, ledger_figure
 from sentio_kedro.evaluation.limit_figures import mask_figure
 from sentio_kedro.evaluation.robustness_figures import robustness_figure
@@ -31,7 +32,7 @@ LEAST_WINDOW = 2
 AXIS_MARGIN = 0.05  # of a decade
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
-CAPTIONS = {
+CAPTIONS = {  # in the order of the report
     "folds": "Which bars train, choose and judge the agents of each fold, and which are left out between them: purged, "
     "since a later part is rewarded by the same bars (none where a reward takes one bar), or embargoed, since they "
     "would read what rewarded a test block. Blank bars come before the first decision or are the fold's future. The "
@@ -39,28 +40,34 @@ CAPTIONS = {
     "equity": "Value of 1 invested at the first unseen bar, net of costs, on a log axis: the agents' median at each "
     "bar, the range of their seeds, and the baselines. Shaded where the market was not in its calmest regime. "
     "Random actions may fall below the axis.",
-    "drawdown": "Loss from the highest value so far; the starting capital counts as a peak.",
-    "rolling_sharpe": "Sharpe ratio of a trailing window, annualised: how steady the result is, not how sure.",
     "monthly_returns": "Return of each calendar month, net of costs, median of seeds; the first and last month may be "
     "partial.",
+    "drawdown": "Loss from the highest value so far; the starting capital counts as a peak.",
+    "daily_returns": "Days of the agent whose total return is the median, UTC, net of costs, on a log axis; the "
+    "outermost bars hold everything beyond them. 95 % of the days stay above the value at risk.",
+    "sharpe_paths": "Every agent's Sharpe ratio on every backtest path, or in every fold where each bar is tested "
+    "once, beside two baselines. One number of one path is one draw of these.",
+    "rolling_sharpe": "Sharpe ratio of a trailing window, annualised: how steady the result is, not how sure. Drawn at "
+    "evenly spaced bars.",
+    "regimes": "Probability of each regime from bars up to then, averaged over folds and short spans of time.",
     "exposure": "Invested fraction of equity and traded notional per bar as a fraction of equity, averaged over seeds "
     "and over short spans of time.",
+    "positions": "Position in each asset as a fraction of equity, mean of seeds, averaged over short spans of time.",
     "ledger": "Sums over all bars of every line of the ledger, as fractions of the equity at each decision, for the "
     "agent whose total return is the median. Lines of zero are left out.",
     "costs": "The same lines as they add up over time. Costs of trading are commission, spread and impact; costs of "
     "holding are borrow fees, financing and funding, and fall where interest or funding was earned.",
-    "masks": "Share of the target levels of all assets that each layer forbade on its own, mean of agents and folds. A "
-    "level beyond a cap stands for the cap, so an agent can always hold what is left.",
     "robustness": "The agents on the same bars with other trading costs, later fills, a later start, and on markets "
     "put together from blocks of these bars. Line: median agent; band: range of the agents.",
+    "masks": "Share of the target levels of all assets that each layer forbade on its own, mean of agents and folds. A "
+    "level beyond a cap stands for the cap, so an agent can always hold what is left.",
     "actions": "How often each action was taken, of all decisions; the markers show how often it was allowed.",
-    "positions": "Position in each asset as a fraction of equity, mean of seeds, averaged over short spans of time.",
     "round_trips": "Net result of every round trip of all seeds as a fraction of the equity at its entry; the "
     "outermost bars hold everything beyond them.",
-    "training": "Sharpe ratios on train and validation rows while learning, one line per seed and member; a widening "
-    "gap is memorising.",
     "generalisation": "The chosen agents on the rows they learnt from, were chosen on, and had never seen: what is "
     "left of a Sharpe ratio on the way.",
+    "training": "Sharpe ratios on train and validation rows while learning, one line per seed and member; a widening "
+    "gap is memorising.",
     "attention": "How much the bars of a few decisions heed the bars before them, mean of assets: the first layer of "
     "one network, the first member of the agent whose total return is the median. Below, the mean over these bars. "
     "Grey lines are the heads that are not drawn, other networks' included; the dotted line heeds all lags alike. It "
@@ -73,8 +80,8 @@ def draw_figures(
 ) -> dict[str, go.Figure]:
     """Draw every figure of the report.
 
-    Lines hold at most 1,200 points; bars between are left out (equity, drawdown, rolling Sharpe) or averaged
-    (exposure, positions).
+    Lines hold at most 1,200 points: of each short span its lowest and its highest value (equity, drawdown, costs),
+    evenly spaced bars (rolling Sharpe ratio) or means (exposure, positions, regimes).
 
     Args:
         frames: Frames of the run.
@@ -85,23 +92,27 @@ def draw_figures(
     Returns:
         Figures by name, in the order of the report; the names are those of ``CAPTIONS``.
     """
-    seed = int(median_seed(frames).removeprefix(SEED_PREFIX))
+    seed = metrics["median_seed"]
+    (median,) = [entry for entry in metrics["seeds"] if entry["seed"] == seed]
     drawn = {} if folds is None else {"folds": folds}
     return drawn | {
         "equity": equity_figure(frames),
-        "drawdown": drawdown_figure(frames),
-        "rolling_sharpe": rolling_sharpe_figure(frames, facts.periods_per_year),
         "monthly_returns": monthly_figure(frames),
+        "drawdown": drawdown_figure(frames),
+        "daily_returns": daily_figure(frames, median),
+        "sharpe_paths": sharpe_path_figure(metrics["paths"]),
+        "rolling_sharpe": rolling_sharpe_figure(frames, facts.periods_per_year),
+        "regimes": regime_figure(frames),
         "exposure": exposure_figure(frames),
         "positions": position_figure(frames),
         "ledger": ledger_figure(metrics["agent"]["costs"]),
         "costs": cost_figure(frames),
+        "robustness": robustness_figure(frames.robustness, metrics["robustness"]),
+        "masks": mask_figure(metrics["masks"]),
         "actions": action_figure(frames),
         "round_trips": round_trip_figure(frames),
-        "masks": mask_figure(metrics["masks"]),
-        "robustness": robustness_figure(frames.robustness, metrics["robustness"]),
-        "training": training_figure(frames.training_curves),
         "generalisation": generalisation_figure(metrics["folds"]),
+        "training": training_figure(frames.training_curves),
         "attention": attention_figure(frames.attention, seed, facts.encoder),
     }
 
@@ -125,7 +136,7 @@ def drawdown_figure(frames: RunFrames) -> go.Figure:
     returns = path_table(frames, "return")
     depth = -drawdown(torch.from_numpy(returns.to_numpy(copy=True))).numpy()
     table = pd.DataFrame(depth, index=returns.index, columns=returns.columns)
-    add_agent_and_baselines(figure, table, frames, ".2%", extremes=True)
+    add_agent_and_baselines(figure, table, frames, ".2%")
     add_fold_borders(figure, frames)
     figure.update_yaxes(tickformat=".0%")
     return figure
@@ -167,7 +178,7 @@ def monthly_figure(frames: RunFrames) -> go.Figure:
         text=[["" if np.isnan(value) else f"{value:.1%}" for value in row] for row in grid],
         texttemplate="%{text}",
         hovertemplate="%{x} %{y}: %{z:.2%}<extra></extra>",
-        colorscale=[[0.0, VERMILLION], [0.5, "#F4F4F2"], [1.0, "#0072B2"]],
+        colorscale=DIVERGING,
         zmin=-bound,
         zmax=bound,
         hoverongaps=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -153,12 +154,32 @@ class RunFrames:
         names = set(self.accounts["account"].unique())
         return (*BASELINES, *(name for name in (*OPTIONAL_BASELINES, TARGETS) if name in names))
 
+    @cached_property
+    def places(self) -> pd.DataFrame:
+        """Row numbers of ``accounts`` as ``account_table`` lays them out; found once, since every table needs them."""
+        return _places(self)
+
     @property
     def regimes(self) -> int:
         """Number of regimes, calm to volatile; at least 1."""
         states = sum(str(name).startswith("state_") for name in self.regime_posteriors.columns)
         seen = int(self.accounts["regime"].max()) + 1
         return max(1, seen, states if len(self.regime_posteriors) else 0)
+
+
+def _places(frames: RunFrames) -> pd.DataFrame:
+    """Where in ``accounts`` each value of an account table stands; missing where an account lacks a row."""
+    accounts = frames.accounts[["fold", "row", "account"]].assign(place=np.arange(len(frames.accounts)))
+    agents = accounts[accounts["account"].isin(frames.seeds)]
+    table = agents.pivot(index=["fold", "row"], columns="account", values="place").sort_index()[frames.seeds]
+    rows = table.index.get_level_values("row")
+    for name in frames.baselines:
+        of_account = accounts[accounts["account"] == name]
+        keys = ["fold", "row"] if of_account["row"].duplicated().any() else ["row"]
+        series = of_account.set_index(keys)["place"]
+        table[name] = series.reindex(table.index if len(keys) > 1 else rows).to_numpy()
+    table.columns.name = None
+    return table
 
 
 def account_table(frames: RunFrames, column: str) -> pd.DataFrame:
@@ -177,25 +198,17 @@ def account_table(frames: RunFrames, column: str) -> pd.DataFrame:
     Raises:
         ValueError: If accounts cover different rows or hold values that are not finite.
     """
-    accounts = frames.accounts
-    agents = accounts[accounts["account"].isin(frames.seeds)]
-    table = agents.pivot(index=["fold", "row"], columns="account", values=column).sort_index()[frames.seeds]
-    rows = table.index.get_level_values("row")
-    for name in frames.baselines:
-        of_account = accounts[accounts["account"] == name]
-        keys = ["fold", "row"] if of_account["row"].duplicated().any() else ["row"]
-        series = of_account.set_index(keys)[column]
-        table[name] = series.reindex(table.index if len(keys) > 1 else rows).to_numpy()
-    table.columns.name = None
-    wrong = ~np.isfinite(table.to_numpy(dtype=np.float64))
+    places, values = frames.places, frames.accounts[column].to_numpy()
+    missing = places.isna().to_numpy()
+    wrong = missing if missing.any() else ~np.isfinite(values[places.to_numpy()].astype(np.float64))
     if wrong.any():
-        count = dict(zip(table.columns, wrong.sum(axis=0).tolist(), strict=True))
+        count = dict(zip(places.columns, wrong.sum(axis=0).tolist(), strict=True))
         bad = {name: number for name, number in count.items() if number}
         raise ValueError(
             f"`accounts.{column}` must be finite and cover the same rows for every account; values missing or not "
             f"finite per account: {bad}; run `kedro run --pipeline backtest` again."
         )
-    return table
+    return pd.DataFrame(values[places.to_numpy()], index=places.index, columns=places.columns)
 
 
 def row_times(frames: RunFrames) -> pd.Series:

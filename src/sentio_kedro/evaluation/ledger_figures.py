@@ -19,9 +19,9 @@ from sentio_kedro.evaluation.figure_style import (
     add_fold_borders,
     drawn,
     drawn_times,
+    keep_extremes,
     new_figure,
     path_table,
-    thin_rows,
 )
 from sentio_kedro.evaluation.frames import LINES, RunFrames, median_seed
 
@@ -85,14 +85,14 @@ def cost_figure(frames: RunFrames) -> go.Figure:
     gross, trading = paths[list(GROSS)].sum(axis=1), paths[list(TRADING_COSTS)].sum(axis=1)
     holding = paths[list(COSTS)].sum(axis=1) - trading
     net = gross - trading - holding + paths["shortfall"]
-    rows = thin_rows(len(net))
-    x = drawn_times(net.index[rows])
-    for values, title, line, fill in (
-        (trading, "Costs of trading", {"color": ORANGE, "width": 1.2}, "tozeroy"),
-        (holding, "Costs of holding", {"color": PURPLE, "width": 1.6, "dash": "dot"}, None),
-        (gross, "Gross profit", {"color": GREEN, "width": 2.2, "dash": "dash"}, None),
-        (net, "Net profit", {"color": BLUE, "width": 2.2}, None),
+    lines = keep_extremes(pd.DataFrame({"trading": trading, "holding": holding, "gross": gross, "net": net}))
+    x = drawn_times(lines.index)
+    for column, title, line, fill in (
+        ("trading", "Costs of trading", {"color": ORANGE, "width": 1.2}, "tozeroy"),
+        ("holding", "Costs of holding", {"color": PURPLE, "width": 1.6, "dash": "dot"}, None),
+        ("gross", "Gross profit", {"color": GREEN, "width": 2.2, "dash": "dash"}, None),
+        ("net", "Net profit", {"color": BLUE, "width": 2.2}, None),
     ):
-        figure.add_scatter(x=x, y=drawn(values.iloc[rows]), name=title, line=line, fill=fill, hovertemplate="%{y:.2%}")
+        figure.add_scatter(x=x, y=drawn(lines[column]), name=title, line=line, fill=fill, hovertemplate="%{y:.2%}")
     add_fold_borders(figure, frames)
     return figure

@@ -40,7 +40,7 @@ def mask_figure(masks: Sequence[Mapping[str, Any]]) -> go.Figure:
     figure = new_figure("What the action mask forbade", "", height=150 + (14 * regimes + 12) * max(1, len(layers)))
     for regime in range(regimes):
         shares = {entry["layer"]: entry["forbidden"] for entry in masks if entry["regime"] == regime}
-        colour = BLUE if regimes == 1 else _regime_colour(regime, regimes)
+        colour = BLUE if regimes == 1 else regime_colour(regime, regimes)
         figure.add_bar(
             orientation="h", x=drawn([shares[layer] or 0.0 for layer in layers]),
             y=[layer_title(layer) for layer in layers], name=regime_title(regime, regimes), marker={"color": colour},
@@ -60,6 +60,7 @@ def _forbade(masks: Sequence[Mapping[str, Any]], layer: str) -> bool:
     return any(entry["layer"] == layer and entry["forbidden"] for entry in masks)
 
 
-def _regime_colour(regime: int, regimes: int) -> str:
+def regime_colour(regime: int, regimes: int) -> str:
+    """Colour of one of several regimes, calm to volatile."""
     place = round(regime / (regimes - 1) * (len(REGIME_COLOURS) - 1))
     return REGIME_COLOURS[place]

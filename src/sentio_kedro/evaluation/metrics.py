@@ -18,6 +18,7 @@ from sentio_kedro.evaluation.breakdowns import (
     heard_columns,
     regime_figures,
     seed_number,
+    symbol_figures,
     year_figures,
 )
 from sentio_kedro.evaluation.drawdowns import drawdown_limit, worst_drawdowns
@@ -26,6 +27,7 @@ from sentio_kedro.evaluation.findings import alarms
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames, median_seed, metric_key, row_times
 from sentio_kedro.evaluation.limits import mask_shares, order_figures
 from sentio_kedro.evaluation.return_figures import information_ratio
+from sentio_kedro.evaluation.sharpe_paths import sharpe_paths
 from sentio_kedro.evaluation.stress import stress_figures
 from sentio_kedro.evaluation.targets import measure_targets
 from sentio_kedro.evaluation.trials import JudgedTrials
@@ -57,10 +59,10 @@ def build_metrics(
         rows), ``seeds`` (figures of every agent), ``folds`` (of every agent in every fold), ``generalisation_gap``
         (train less validation Sharpe ratio, mean over ``folds``), ``comparisons`` (difference of Sharpe ratios to each
         baseline with its interval, and the information ratio against it), ``median_seed`` (the agent whose ledger and
-        drawdowns stand for all), ``heard``, ``regimes`` and ``years`` (see ``breakdowns``), ``masks`` (see
-        ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns`` (see ``drawdowns``), ``robustness`` (see
-        ``stress.stress_figures``), ``skill`` (see ``skill.judge_skill``), ``targets``, ``alarms``, ``universe``,
-        ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
+        drawdowns stand for all), ``heard``, ``regimes``, ``years`` and ``symbols`` (see ``breakdowns``),
+        ``paths`` (see ``sharpe_paths``), ``masks`` (see ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns``
+        (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``), ``skill`` (see ``skill.judge_skill``),
+        ``targets``, ``alarms``, ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = ledger_tables(frames)
     figures = account_figures(tables, frames.trades, facts.periods_per_year)
@@ -70,6 +72,8 @@ def build_metrics(
     metrics["seeds"] = [{"seed": seed_number(name)} | figures[name] for name in frames.seeds]
     metrics["folds"] = fold_figures(frames, tables, facts.periods_per_year)
     metrics["generalisation_gap"] = generalisation_gap(metrics["folds"])
+    metrics["paths"] = sharpe_paths(frames, facts.scheme, facts.periods_per_year)
+    metrics["symbols"] = symbol_figures(frames)
     metrics["heard"] = heard_columns(frames)
     metrics["median_seed"] = seed_number(median_seed(frames))
     metrics["regimes"] = regime_figures(frames, tables, facts.periods_per_year)

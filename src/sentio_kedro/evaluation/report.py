@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import copy
+import base64
+import gzip
 import json
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -13,66 +14,46 @@ import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
 from sentio_kedro.evaluation.figures import CAPTIONS
-from sentio_kedro.evaluation.findings import TITLES, verdict
+from sentio_kedro.evaluation.findings import verdict
+from sentio_kedro.evaluation.report_accounts import (
+    account_tables,
+    comparison_table,
+    cost_table,
+    fold_table,
+    heard_table,
+    path_table,
+    regime_tables,
+    seed_table,
+    symbol_table,
+    year_tables,
+)
 from sentio_kedro.evaluation.report_tables import (
     MISSING,
     MOST_BREACHES,
     ORDER_COLUMNS,
-    REGIME_COLUMNS,
     ROBUSTNESS_COLUMNS,
     Kind,
     breach_rows,
-    cost_rows,
     drawdown_rows,
     formatted,
     limit_rows,
     mask_table,
     order_rows,
-    regime_rows,
     robustness_rows,
 )
+from sentio_kedro.evaluation.vital_signs import lockbox_rows, skill_rows, vital_signs
 
 TEMPLATE = "report.html.jinja"
 BARE_MARGIN, PANEL_MARGIN, LEGEND_MARGIN = 16, 34, 56  # pixels above a plot without its title
-SECTIONS = {
-    "folds": "folds",
-    "ledger": "costs",
-    "costs": "costs",
-    "masks": "limits",
-    "robustness": "robustness",
-    "drawdown": "drawdowns",
+SECTIONS = {  # of the page in which each figure stands; others stand at the end of the results
+    **{"equity": "equity", "monthly_returns": "equity", "drawdown": "drawdowns", "daily_returns": "drawdowns"},
+    **{"sharpe_paths": "distribution", "rolling_sharpe": "distribution", "regimes": "regimes"},
+    **{"exposure": "exposures", "positions": "exposures", "actions": "exposures", "round_trips": "exposures"},
+    **{"ledger": "costs", "costs": "costs", "robustness": "robustness", "masks": "limits"},
+    **{"folds": "folds", "generalisation": "learning", "training": "learning", "attention": "attention"},
 }
-
-METRIC_ROWS: tuple[tuple[str, str, Kind, str], ...] = (
-    ("sharpe", "Sharpe ratio", "number", "Mean over deviation of the returns per bar, annualised; flat bars count."),
-    ("annual_return", "Return a year", "percent", "Geometric, net of costs."),
-    ("total_return", "Return in all", "percent", "Over all unseen bars, net of costs."),
-    ("annual_volatility", "Volatility a year", "percent", "Deviation of the returns per bar, annualised."),
-    ("max_drawdown", "Maximum drawdown", "percent", "Largest loss from a peak; the start counts as one."),
-    ("trades", "Round trips", "count", "From flat, or a change of sign, to the next."),
-    ("win_rate", "Round trips that won", "percent", "Net of costs. Says little without the two rows below."),
-    ("expectancy", "Mean result of a round trip", "small_percent", "Fraction of the equity at entry, net of costs."),
-    ("trip_cost", "Mean cost of a round trip", "small_percent", "Commission, spread, impact, borrow fee and funding."),
-    ("payoff", "Mean win / mean loss", "number", "Below 1 means that losses are larger than wins."),
-    ("holding_bars", "Bars held", "number", "Mean length of a round trip."),
-    ("turnover_per_bar", "Turnover per bar", "small_percent", "Traded notional / equity."),
-    ("gross_exposure", "Gross exposure", "percent", "Mean invested fraction of equity, longs and shorts added."),
-    ("cost_share", "Costs / gross profit", "percent", "Above 100 % costs outweigh what prices gave or took."),
-)
-FOLD_ROWS: tuple[tuple[str, str, Kind], ...] = (
-    ("train_sharpe", "Train Sharpe", "number"),
-    ("validation_sharpe", "Validation Sharpe", "number"),
-    ("generalisation_gap", "Gap", "number"),
-    ("evidence", "Evidence t", "number"),
-    ("sharpe", "Test Sharpe", "number"),
-    ("annual_return", "Return a year", "percent"),
-    ("max_drawdown", "Drawdown", "percent"),
-    ("trades", "Round trips", "count"),
-    ("win_rate", "Won", "percent"),
-    ("turnover_per_bar", "Turnover per bar", "small_percent"),
-    ("cost_share", "Costs / gross profit", "percent"),
-)
-EVIDENCE_COLUMN = [key for key, *_ in FOLD_ROWS].index("evidence")
+OTHERS = "others"
+MANY_ROWS = 24  # of the table of folds and seeds; more are folded away
 NO_RECORD = {  # schemes whose curves nobody could have earned: title and reason
     "combinatorial": (
         "Combinatorial folds.",
@@ -107,98 +88,81 @@ def render_report(
             dots and values.
 
     Returns:
-        The page; plotly.js is in it once.
+        The page; plotly.js is in it once, compressed.
     """
     environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("sentio_kedro", "evaluation"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
     )
-    template = environment.from_string(files("sentio_kedro.evaluation").joinpath(TEMPLATE).read_text("utf-8"))
-    return template.render(
+    environment.filters["number"] = lambda value: formatted(value, "number")
+    skill = metrics.get("skill")
+    return environment.get_template(TEMPLATE).render(
         metrics=metrics,
+        signs=vital_signs(metrics, data_quality),
         verdict=verdict(metrics),
+        skill=skill,
+        skill_rows=skill_rows(skill) if skill else [],
+        lockbox_rows=lockbox_rows(skill) if skill else [],
         biased=metrics["universe"] == "survivorship_biased",
         no_record=NO_RECORD.get(metrics["scheme"]),
         targets=[_target_row(target) for target in metrics["targets"]],
-        account_titles=[TITLES[name] for name in _accounts(metrics)],
-        metric_rows=_metric_rows(metrics),
-        comparison_rows=_comparison_rows(metrics),
+        **_account_sections(metrics),
         **_section_tables(metrics),
-        fold_titles=[title for _, title, _ in FOLD_ROWS],
-        fold_rows=[_fold_row(entry) for entry in metrics["folds"]],
         gap=None if metrics["generalisation_gap"] is None else formatted(metrics["generalisation_gap"], "number"),
         sides=_three_sides(metrics["folds"]),
         figures=[_figure_entry(name, figure) for name, figure in figures.items()],
         quality=data_quality,
         quality_rows=_quality_rows(data_quality or {}),
         context_rows=list(_flat(context or {})),
-        plotly_js=get_plotlyjs(),
+        plotly=packed_plotly(),
     )
 
 
-def _accounts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    return ("agent", *metrics["baselines"])
+@cache
+def packed_plotly() -> str:
+    """Return plotly.js compressed, as text: a third of its size; the page's script unpacks it."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)).decode("ascii")
+
+
+def _account_sections(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables of accounts, paths, regimes, symbols, folds, seeds and years, by the template's names."""
+    return {
+        "account_tables": account_tables(metrics),
+        "comparison": comparison_table(metrics),
+        "costs": cost_table(metrics),
+        "paths": path_table(metrics),
+        "regime_tables": regime_tables(metrics),
+        "symbols": symbol_table(metrics),
+        "folds": fold_table(metrics["folds"]),
+        "many_rows": MANY_ROWS,
+        "seeds": seed_table(metrics),
+        "year_tables": year_tables(metrics),
+        "heard": heard_table(metrics["heard"]),
+    }
 
 
 def _section_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Tables of the sections on costs, robustness, drawdowns, regimes and limits, by the template's names."""
+    """Tables of the sections on robustness, drawdowns and limits, by the template's names."""
     limit = metrics["drawdown_limit"]
     mask_titles, mask_rows = mask_table(metrics["masks"])
     return {
-        "cost_rows": cost_rows(metrics),
         "robustness_titles": [title for _, title, _ in ROBUSTNESS_COLUMNS],
         "robustness_rows": robustness_rows(metrics["robustness"]),
-        "paths": metrics["robustness"]["path"],
+        "resampled": metrics["robustness"]["path"],
         "drawdown_rows": drawdown_rows(metrics["drawdowns"]),
         "limit": None if limit["limit"] is None else formatted(limit["limit"], "percent"),
         "limit_rows": limit_rows(limit),
         "breaches": sum(len(entry["breaches"]) for entry in limit["agents"]),
         "most_breaches": MOST_BREACHES,
         "breach_rows": breach_rows(limit),
-        "regime_titles": [title for _, title, _ in REGIME_COLUMNS],
-        "regime_rows": regime_rows(metrics),
         "order_titles": [title for _, title, _ in ORDER_COLUMNS],
         "order_rows": order_rows(metrics),
         "mask_titles": mask_titles,
         "mask_rows": mask_rows,
     }
-
-
-def _metric_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = _accounts(metrics)
-    rows: list[dict[str, Any]] = []
-    for key, title, kind, note in METRIC_ROWS:
-        rows.append({"title": title, "note": note, "values": [formatted(metrics[name][key], kind) for name in names]})
-        if key == "sharpe":
-            rows += _interval_rows(metrics)
-    return rows
-
-
-def _interval_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    names = _accounts(metrics)
-    share = f"{metrics['confidence']:.0%}".replace("%", "\u00a0%")
-    intervals = [_span(metrics[name], "sharpe_low", "sharpe_high") for name in names]
-    seeds = [_span(metrics["agent"], "sharpe_seed_min", "sharpe_seed_max"), *([MISSING] * len(metrics["baselines"]))]
-    note = "Stationary block bootstrap; the luck of these bars, not of other years."
-    return [
-        {"title": f"{share} interval", "note": note, "values": intervals},
-        {"title": "Range of seeds", "note": "Lowest and highest Sharpe ratio.", "values": seeds},
-    ]
-
-
-def _span(figures: Mapping[str, Any], low: str, high: str) -> str:
-    return f"{formatted(figures[low], 'number')} to {formatted(figures[high], 'number')}"
-
-
-def _comparison_rows(metrics: Mapping[str, Any]) -> list[list[str]]:
-    rows = []
-    for name in metrics["baselines"]:
-        compared = metrics["comparisons"][name]
-        interval = _span(compared, "low", "high")
-        judged = "better" if compared["low"] > 0.0 else "worse" if compared["high"] < 0.0 else "cannot be told apart"
-        difference = formatted(compared["sharpe_difference"], "number")
-        annual = formatted(compared["annual_return_difference"], "percent")
-        rows.append([TITLES[name], difference, interval, annual, judged])
-    return rows
 
 
 def _target_row(target: Mapping[str, Any]) -> dict[str, Any]:
@@ -217,14 +181,6 @@ def _target_row(target: Mapping[str, Any]) -> dict[str, Any]:
         "met": {True: "met", False: "not met", None: "not measured"}[target["met"]],
         "note": target["note"],
     }
-
-
-def _fold_row(entry: Mapping[str, Any]) -> list[str]:
-    span = f"{str(entry['first_timestamp'])[:10]} to {str(entry['last_timestamp'])[:10]}"
-    values = [formatted(entry[key], kind) for key, _, kind in FOLD_ROWS]
-    if entry["abstains"]:
-        values[EVIDENCE_COLUMN] += " (stayed flat)"
-    return [f"{entry['fold']}", f"{entry['seed']}", span, formatted(entry["bars"], "count"), *values]
 
 
 def _three_sides(folds: list[Mapping[str, Any]]) -> str | None:
@@ -255,7 +211,7 @@ def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
 
     Of a figure without data the page prints the note that says why.
     """
-    plain = json.loads(copy.copy(figure).to_json())
+    plain = json.loads(figure.to_json())
     plain["layout"].pop("template", None)
     notes = plain["layout"].get("annotations", [])
     title = plain["layout"].pop("title", {}).get("text", name)
@@ -265,7 +221,7 @@ def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
     text = json.dumps(plain, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     return {
         "name": name,
-        "section": SECTIONS.get(name, "figures"),
+        "section": SECTIONS.get(name, OTHERS),
         "title": title,
         "caption": CAPTIONS.get(name, ""),
         "note": notes[0]["text"] if notes and not plain["data"] else None,

@@ -6,23 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from sentio_kedro.evaluation.findings import TITLES
-from sentio_kedro.evaluation.frames import LINES
-from sentio_kedro.evaluation.ledger_figures import LINE_TITLES
 from sentio_kedro.evaluation.limit_figures import layer_title, regime_title
 
-Kind = Literal["percent", "small_percent", "number", "count"]
+Kind = Literal["percent", "small_percent", "number", "count", "times"]
 Row = list[str]
 MISSING = "\u2013"  # an en dash stands for a figure that is undefined
 MOST_BREACHES = 12  # printed; all of them are in metrics.json
 
-REGIME_COLUMNS: tuple[tuple[str, str, Kind], ...] = (
-    ("share", "Bars", "percent"),
-    ("sharpe", "Sharpe ratio", "number"),
-    ("total_return", "Return in them", "percent"),
-    ("gross_exposure", "Exposure", "percent"),
-    ("turnover_per_bar", "Turnover per bar", "small_percent"),
-    ("cost_share", "Costs / gross profit", "percent"),
-)
 ORDER_COLUMNS: tuple[tuple[str, str, Kind], ...] = (
     ("ordered", "Ordered", "percent"),
     ("capped_orders", "Cut by any limit", "percent"),
@@ -49,35 +39,12 @@ def formatted(value: float | None, kind: Kind) -> str:
         "small_percent": f"{100.0 * value:,.4f}\u00a0%",
         "number": f"{value:,.2f}",
         "count": f"{value:,.0f}",
+        "times": f"{value:,.1f}\u00a0\u00d7",
     }
     text = texts[kind]
     if not any(digit in text for digit in "123456789"):
         text = text.removeprefix("-")  # nothing is left of the number, so it has no sign
     return text.replace("-", "\u2212")  # a minus sign, which is as wide as a digit
-
-
-def cost_rows(metrics: Mapping[str, Any]) -> list[Row]:
-    """Lines of the ledger with the sign with which they enter the result, one column per account, and their sum."""
-    costs = [metrics[name]["costs"] for name in ("agent", *metrics["baselines"])]
-    rows = [
-        [LINE_TITLES[line], *(formatted(sign * of[line] + 0.0, "percent") for of in costs)]
-        for line, sign in LINES.items()
-    ]
-    return [*rows, ["Net result", *(formatted(of["net"], "percent") for of in costs)]]
-
-
-def regime_rows(metrics: Mapping[str, Any]) -> list[Row]:
-    """Figures by regime of the median agent and the baselines."""
-    shown = [entry for entry in metrics["regimes"] if entry["account"] in ("agent", *metrics["baselines"])]
-    regimes = 1 + max(entry["regime"] for entry in shown)
-    return [
-        [
-            TITLES[entry["account"]],
-            regime_title(entry["regime"], regimes),
-            *(formatted(entry[key], kind) for key, _, kind in REGIME_COLUMNS),
-        ]
-        for entry in shown
-    ]
 
 
 def order_rows(metrics: Mapping[str, Any]) -> list[Row]:

@@ -30,6 +30,7 @@ Floats = NDArray[np.float64]
 TAIL = 0.05  # share of the returns that a value at risk leaves below it
 REFERENCE = "equal_weight"  # account that information ratios are measured against
 ANNUALISED = {"sharpe": sharpe_ratio, "annual_return": annual_return, "annual_volatility": annual_volatility}
+DRAWDOWNS = ("max_drawdown", "drawdown_bars", "recovery_bars", "under_water")
 EMPIRICAL = (
     *("sortino", "calmar", "omega", "tail_ratio", "skew", "kurtosis", "information_ratio"),
     *("value_at_risk", "conditional_value_at_risk", "daily_value_at_risk", "daily_conditional_value_at_risk"),
@@ -37,7 +38,7 @@ EMPIRICAL = (
 
 
 def return_figures(
-    returns: pd.DataFrame, days: NDArray[np.int64], periods_per_year: float
+    returns: pd.DataFrame, days: NDArray[np.int64], periods_per_year: float, *, contiguous: bool = True
 ) -> dict[str, dict[str, Any]]:
     """Figures of each account's returns.
 
@@ -45,6 +46,7 @@ def return_figures(
         returns: Simple returns per bar, one column per account.
         days: Number of the day of each row, ``[T]``; rows that follow each other with the same number are one day.
         periods_per_year: Bars a year.
+        contiguous: Whether the rows follow each other; drawdowns are None where they do not.
 
     Returns:
         Per account, None or not finite where undefined: ``sharpe``, ``annual_return`` (geometric),
@@ -60,7 +62,7 @@ def return_figures(
         for name, measure in ANNUALISED.items()
     }
     columns["total_return"] = (torch.prod(1.0 + tensor.clamp(min=-1.0), dim=0) - 1.0).tolist()
-    columns |= _drawdown_columns(tensor)
+    columns |= _drawdown_columns(tensor) if contiguous else {name: [None] * values.shape[1] for name in DRAWDOWNS}
     daily = daily_returns(values, days)
     other = values[:, returns.columns.get_loc(REFERENCE)] if REFERENCE in returns.columns else None
     found = {}
@@ -69,7 +71,7 @@ def return_figures(
         reference = None if account == REFERENCE else other
         tails = tail_figures(values[:, index], daily[:, index], reference, periods_per_year)
         deepest = known["max_drawdown"]
-        tails["calmar"] = known["annual_return"] / deepest if enough and deepest > 0.0 else None
+        tails["calmar"] = known["annual_return"] / deepest if enough and deepest else None
         found[str(account)] = known | tails
     return found
 

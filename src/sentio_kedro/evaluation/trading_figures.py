@@ -9,6 +9,7 @@ from plotly.subplots import make_subplots
 
 from sentio_kedro.evaluation.figure_style import (
     BLUE,
+    DIVERGING,
     GREEN,
     ORANGE,
     PURPLE,
@@ -63,7 +64,7 @@ def position_figure(frames: RunFrames) -> go.Figure:
         z=[drawn(row.round(4)) for row in values],
         x=drawn_times(means.index),
         y=symbols,
-        colorscale=[[0.0, VERMILLION], [0.5, "#F4F4F2"], [1.0, BLUE]],
+        colorscale=DIVERGING,
         zmin=-bound,
         zmax=bound,
         hovertemplate="%{y}, %{x}: %{z:.1%}<extra></extra>",

@@ -19,7 +19,7 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.datasets import TrialLedger
 from sentio_kedro.evaluation.attention import attention_frame
-from sentio_kedro.evaluation.figures import draw_figures
+from sentio_kedro.evaluation.figures import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames, Scheme
 from sentio_kedro.evaluation.judged_returns import judged_returns
 from sentio_kedro.evaluation.lockbox import openings
@@ -38,7 +38,7 @@ from sentio_kedro.pipelines.trial_records import about_now, made_of, universe_of
 TRIAL_TAG, UNIVERSE_TAG, VERDICT_TAG = "sentio.trial_identity", "sentio.universe", "sentio.verdict"
 """Tags of a run: which trial it is, on which universe, and whether it was called skill."""
 
-SHOWN = ("equity", "drawdown", "ledger", "robustness", "attention")  # figures that kedro-viz shows
+SHOWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` in the catalog; folds are drawn earlier
 
 
 def export_attention(
