@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -9,12 +10,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from sentio_kedro.evaluation.figures import CAPTIONS
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--window-size=1400,1000"),
     *("--enable-logging=stderr", "--v=0"),
 )
+SAME_ORIGIN = "--allow-file-access-from-files"  # a page may look into a frame that holds another file
 PATIENCE = 90  # seconds after which a browser that hangs is stopped
 NODES = ("align_bars", "compute_features", "make_folds", "fit_regimes", "train_agents", "run_backtest", "write_report")
 
@@ -24,15 +28,16 @@ pytestmark = [
 ]
 
 
-def rendered(address, folder, milliseconds):
+def rendered(address, folder, milliseconds, *flags):
     """Return the page as the browser has it after some virtual time, and what it printed to the console."""
     looked = subprocess.run(  # noqa: S603 - our own command
         [
             CHROMIUM,
             *FLAGS,
+            *flags,
             f"--user-data-dir={folder}",
             f"--virtual-time-budget={milliseconds}",
-            "--dump-dom",
+            *(() if any(flag.startswith("--print-to-pdf") for flag in flags) else ("--dump-dom",)),
             address,
         ],
         capture_output=True,
@@ -71,6 +76,41 @@ def test_every_figure_of_the_report_is_drawn_without_an_error(finished, tmp_path
     assert page.count('class="plot js-plotly-plot"') == figures  # Plotly's class comes with the drawing
 
 
+FRAME = """<!doctype html><body style="margin:0"><iframe id="page" src="{page}" width="390" height="844"></iframe>
+<script>
+const frame = document.getElementById("page");
+frame.addEventListener("load", function () {{
+  setTimeout(function () {{
+    const inside = frame.contentDocument.documentElement;
+    document.title = "widths " + inside.scrollWidth + " " + inside.clientWidth;
+    document.body.dataset.plots = inside.querySelectorAll(".js-plotly-plot").length;
+  }}, 12000);
+}});
+</script></body>"""
+
+
+def test_the_report_is_small_and_a_phone_need_not_scroll_it_sideways(finished, tmp_path):
+    report = finished.artifact("08_reporting/report.html")
+    assert report.stat().st_size < 5_000_000
+    (tmp_path / "phone.html").write_text(FRAME.format(page=report.as_uri()))
+    page, console = rendered(f"file://{tmp_path / 'phone.html'}", tmp_path / "profile", 20_000, SAME_ORIGIN)
+    assert console == []
+    scrolled, width = map(int, re.search(r"<title>widths (\d+) (\d+)</title>", page).groups())
+    assert scrolled == width <= 390
+    assert int(re.search(r'data-plots="(\d+)"', page).group(1)) >= 8
+
+
+def test_the_report_prints_all_its_pages_in_light_colours(finished, tmp_path):
+    paper = tmp_path / "report.pdf"
+    address = finished.artifact("08_reporting/report.html").as_uri()
+    flags = ("--force-dark-mode", "--no-pdf-header-footer", f"--print-to-pdf={paper}")
+    _, console = rendered(address, tmp_path / "profile", 15_000, *flags)
+    assert console == []
+    printed = paper.read_bytes()
+    assert printed.startswith(b"%PDF")
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 5
+
+
 def test_the_site_shows_the_pipeline(site, tmp_path):
     address, _ = site
     page, _ = rendered(address, tmp_path, 8_000)
@@ -85,7 +125,8 @@ def test_the_site_shows_figures_and_metrics(site):
     assert equity["preview_type"] == "PlotlyPreview"
     assert {"data", "layout"} <= set(equity["preview"])
     assert shown["drawdown.json"]["preview_type"] == "PlotlyPreview"
-    assert shown["attention.json"]["preview_type"] == "PlotlyPreview"
+    for name in CAPTIONS:
+        assert shown[f"{name}.json"]["preview_type"] == "PlotlyPreview", name
     assert shown["metrics.json"]["preview_type"] == "JSONPreview"
     assert "sharpe" in json.loads(shown["metrics.json"]["preview"])["agent"]
     assert shown["positions.parquet"]["preview_type"] == "TablePreview"

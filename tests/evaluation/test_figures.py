@@ -192,6 +192,15 @@ def test_round_trips_are_all_counted_the_tails_in_the_outermost_bars(make_run: M
     assert sum(trace.y) == 80
 
 
+def test_learning_curves_of_all_members_are_drawn_apart(make_run: MakeRun) -> None:
+    figure = training_figure(make_run().training_curves)
+    assert [trace.name for trace in figure.data] == ["Train", "Validation"] * 4
+    assert list(figure.data[0].x) == [6, 12, 18, 24, 30, None] * 4
+    assert figure.data[0].text[0] == "seed 0, member 0"
+    assert figure.data[0].text[-1] == "seed 1, member 1"
+    assert figure.data[0].y[5] is None
+
+
 def test_generalisation_holds_every_fold_and_seed_and_bears_unknown_figures() -> None:
     folds = [{"fold": 0, "seed": 0, "train_sharpe": None, "validation_sharpe": 1.0, "sharpe": 0.5}]
     lines = {trace.name: list(trace.x) for trace in generalisation_figure(folds).data}

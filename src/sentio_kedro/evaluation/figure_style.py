@@ -33,7 +33,11 @@ DASHES = {
     **{"ridge": "solid", "boosted_trees": "dash", "minimum_variance": "dot", "risk_parity": "dashdot"},
     **{"regime_rule": "longdashdot", TARGETS_KEY: "longdash"},
 }
-DIVERGING = [[0.0, VERMILLION], [0.5, "rgba(138,143,152,0.10)"], [1.0, BLUE]]  # clear at zero, in light and dark
+DIVERGING = [  # clear at zero and see-through elsewhere, so that ink is read on it in light and dark
+    [0.0, "rgba(213,94,0,0.8)"],
+    [0.5, "rgba(138,143,152,0.10)"],
+    [1.0, "rgba(0,114,178,0.8)"],
+]
 RULE = "rgba(138,143,152,0.25)"
 AGENT_RANGE = "rgba(0,114,178,0.18)"
 

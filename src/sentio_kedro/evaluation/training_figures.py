@@ -36,21 +36,35 @@ def training_figure(curves: pd.DataFrame) -> go.Figure:
         horizontal_spacing=0.04,
     )  # fmt: skip
     for index, fold in enumerate(folds):
-        members = judged[judged["fold"] == fold].groupby(["seed", "member"])
-        for number, ((seed, member), curve) in enumerate(members):
-            for column, title, colour, symbol in SIDES:
-                figure.add_scatter(
-                    x=curve["update"].tolist(), y=drawn(curve[column]), mode="lines+markers", name=title,
-                    legendgroup=title, showlegend=index == 0 and number == 0, line={"color": colour, "width": 1.4},
-                    marker={"symbol": symbol, "size": 6}, opacity=0.8, row=index // columns + 1,
-                    col=index % columns + 1,
-                    hovertemplate=f"{title}, seed {seed}, member {member}, update %{{x}}: %{{y:.2f}}<extra></extra>",
-                )  # fmt: skip
+        curves_of_fold = list(judged[judged["fold"] == fold].groupby(["seed", "member"]))
+        names = [f"seed {seed}, member {member}" for (seed, member), _ in curves_of_fold]
+        for column, title, colour, symbol in SIDES:  # one trace with gaps: hundreds of them are slow to draw
+            x, y, text = _joined([curve for _, curve in curves_of_fold], names, column)
+            figure.add_scatter(
+                x=x, y=y, text=text, mode="lines+markers", name=title, legendgroup=title, showlegend=index == 0,
+                line={"color": colour, "width": 1.4}, marker={"symbol": symbol, "size": 6}, opacity=0.8,
+                row=index // columns + 1, col=index % columns + 1,
+                hovertemplate=f"{title}, %{{text}}, update %{{x}}: %{{y:.2f}}<extra></extra>",
+            )  # fmt: skip
     style(figure, "Learning curves", 170 + 210 * rows)
     figure.update_layout(hovermode="closest", legend={"y": 1.0 + 0.22 / rows})
     figure.update_xaxes(title="Update", row=rows)
     figure.update_yaxes(title="Sharpe ratio", col=1)
     return figure
+
+
+def _joined(
+    curves: Sequence[pd.DataFrame], names: Sequence[str], column: str
+) -> tuple[list[float | None], list[float | None], list[str]]:
+    """Updates, values and names of several curves, a gap after each."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    text: list[str] = []
+    for curve, name in zip(curves, names, strict=True):
+        x += [*curve["update"].tolist(), None]
+        y += [*drawn(curve[column]), None]
+        text += [name] * (len(curve) + 1)
+    return x, y, text
 
 
 def generalisation_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure:
