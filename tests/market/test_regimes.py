@@ -168,3 +168,13 @@ def test_market_return_weighs_present_assets_equally(walk):
     bars.close[:] = [[1, 1], [2, np.nan], [2, 4], [np.nan, np.nan], [4, 4], [4, 2]]
     expected = [0.0, np.log(2), np.log(4) / 2, 0.0, np.log(2) / 2, -np.log(2) / 2]
     np.testing.assert_allclose(market_return(bars), expected)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 63, 64, 65, 200])
+def test_the_newest_posterior_alone_is_the_last_of_all(rows: int) -> None:
+    model = RegimeModel(
+        np.array([0.001, 0.0, -0.002]), np.array([0.002, 0.006, 0.02]),
+        np.array([[0.97, 0.02, 0.01], [0.02, 0.96, 0.02], [0.01, 0.05, 0.94]]), np.array([0.4, 0.4, 0.2]), memory=64,
+    )  # fmt: skip
+    returns = 0.01 * np.random.default_rng(3).standard_normal(rows)
+    np.testing.assert_allclose(model.newest(returns), model.filter(returns)[-1], rtol=0, atol=1e-12)

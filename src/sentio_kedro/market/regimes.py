@@ -99,6 +99,27 @@ class RegimeModel:
                 span *= 2
         return posterior
 
+    def newest(self, returns: Floats) -> Floats:
+        """Return the posterior of the last row [K], as ``filter`` does, without those of the others.
+
+        The recursion over the last ``memory`` rows is a product of one matrix per row, which is put together pair by
+        pair.
+
+        Args:
+            returns: Market log returns [T], T at least 1.
+        """
+        if self.states == 1:
+            return np.ones(1)
+        known = np.asarray(returns)[-self.memory :]
+        product = self.transition * self._emissions(known)[:, None, :]  # [T, K, K]
+        while len(product) > 1:
+            odd = len(product) % 2
+            pairs = np.matmul(product[odd::2], product[odd + 1 :: 2])
+            pairs /= pairs.max(axis=(1, 2), keepdims=True)
+            product = np.concatenate([product[:odd], pairs])
+        posterior = self.stationary @ product[0]
+        return np.asarray(posterior / posterior.sum())
+
     def _emissions(self, returns: Floats) -> Floats:
         """Return the likelihood of each return under each state over that of the likeliest state [T, K]."""
         scores = (np.asarray(returns)[:, None] - self.means) / self.deviations

@@ -85,7 +85,7 @@ class LiveMarket:
         move = market_return(newest_rows(self.bars.grid, 2))[-1:]
         self._moves = np.concatenate([self._moves, move])[-rows:]
         self._filtered = [
-            np.concatenate([known, model.filter(self._moves[-model.memory :])[-1:]])[-rows:]
+            np.concatenate([known, model.newest(self._moves)[None]])[-rows:]
             for model, known in zip(self._models, self._filtered, strict=True)
         ]
 
