@@ -50,13 +50,15 @@ def test_the_lockbox_is_traded_as_the_backtest_trades() -> None:
     bars = make_bars()
     features = compute_features(bars, COLUMNS)
     shaken = BacktestParameters()
-    frames = trade_lockbox(bars, features, ROWS, AGENTS, LIMITS, shaken, 17520.0)
+    fold = replace(FOLDS[1], train=(Segment(30, 150),), validation=(Segment(150, 180),), test=(Segment(180, 218),))
+    frames = trade_lockbox(bars, features, fold, ROWS, AGENTS, LIMITS, shaken, 17520.0)
     by_name = {agent.name: agent for agent in AGENTS}
-    alone = replace(FOLDS[1], train=(), validation=())
-    expected = backtest_folds(bars, features, [alone], by_name, LIMITS, QUICK, 17520.0)
+    plain, same = replace(shaken, robustness=QUICK.robustness), replace(fold, test=(ROWS,))
+    expected = backtest_folds(bars, features, [same], by_name, LIMITS, plain, 17520.0)
     for name in TRADED:
         pd.testing.assert_frame_equal(frames[name], expected[name])
     assert frames["robustness"].empty
+    assert {"ridge", "regime_rule"} <= set(frames["accounts"]["account"])  # fitted on the fold's train rows
     assert set(frames["accounts"]["row"]) == set(range(*ROWS))
     first = frames["accounts"].groupby("account").first()
     np.testing.assert_allclose(first["equity"], 1e6 * (1.0 + first["return"]))  # flat at the first bar
@@ -66,7 +68,7 @@ def test_agents_that_saw_the_lockbox_are_refused() -> None:
     bars = make_bars()
     seen = AgentBundle(replace(AGENTS[0].spec, train_end="2030-01-01T00:00:00+00:00"), AGENTS[0].weights)
     with pytest.raises(ValueError, match="was trained on bars from"):
-        trade_lockbox(bars, compute_features(bars, COLUMNS), ROWS, [seen], LIMITS, QUICK, 17520.0)
+        trade_lockbox(bars, compute_features(bars, COLUMNS), FOLDS[1], ROWS, [seen], LIMITS, QUICK, 17520.0)
 
 
 def test_figures_are_those_of_the_report(judged: dict[str, Any], make_run: Any, facts: Any) -> None:

@@ -115,6 +115,7 @@ def test_a_dated_universe_and_walk_forward_folds_raise_no_banner(metrics: dict[s
     page = render_report(metrics | {"universe": "dated"}, {})
     assert "Survivorship" not in page
     assert "no record that anybody could have earned" not in page
+    assert "trained and chosen before the bars that judge them" in page
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("combinatorial", "Combinatorial folds."), ("k_fold", "K-fold.")])
@@ -122,6 +123,7 @@ def test_folds_that_train_on_later_bars_are_no_record(metrics: dict[str, Any], s
     page = render_report(metrics | {"scheme": scheme}, {})
     assert f"<strong>{name}</strong> Agents also learnt from bars after those that they were tested on" in page
     assert "no record that anybody could have earned" in page
+    assert "trained and chosen on other bars than those that judge them" in page
 
 
 def test_alarms_stand_above_the_figures(metrics: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from sentio_kedro.pipelines.lockbox import create_pipeline
 from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG, record_opening
 from sentio_kedro.pipelines.reporting import nodes as reporting_nodes
 
+QUICK = {"backtest": {"baselines": []}}
 LEDGER = "08_reporting/lockbox_openings.jsonl"
 
 
@@ -40,8 +41,8 @@ def parent_run(project):
 
 
 def test_each_opening_is_on_record_with_its_result_and_in_the_agents_run(copied):
-    copied.run("lockbox")
-    copied.run("lockbox")
+    copied.run("lockbox", params=QUICK)
+    copied.run("lockbox", params=QUICK)
     records = ledger(copied)
     assert [record["event"] for record in records] == ["opened", "result", "opened", "result"]
     assert records[0]["opening"] == records[1]["opening"] != records[2]["opening"] == records[3]["opening"]
@@ -67,7 +68,7 @@ def test_an_opening_that_fails_is_on_record(copied, monkeypatch):
 
     monkeypatch.setattr(lockbox, "backtest_folds", fail)
     with pytest.raises(RuntimeError, match="out of memory"):
-        copied.run("lockbox")
+        copied.run("lockbox", params=QUICK)
     assert [record["event"] for record in seen[0]] == ["opened"]  # before anything of it was computed
     (entry,) = lockbox.openings(ledger(copied), seen[0][0]["model"])
     assert (entry["this_model"], entry["finished"], entry["sharpe"]) == (True, False, None)

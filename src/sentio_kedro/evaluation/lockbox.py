@@ -37,6 +37,7 @@ FIGURES = (  # of the median agent, in the ledger
 def trade_lockbox(
     bars: AlignedBars,
     features: Floats,
+    fold: Fold,
     rows: Segment,
     agents: Sequence[AgentBundle],
     trading: TradingParameters,
@@ -51,8 +52,9 @@ def trade_lockbox(
     Args:
         bars: Aligned bars, those of the lockbox included.
         features: ``[T, A, F]`` features of these bars.
+        fold: The agents' fold, on whose train and validation rows baselines are fitted; its test is left out.
         rows: Decision rows of the lockbox.
-        agents: Agents of one fold, one per seed.
+        agents: Agents of that fold, one per seed.
         trading: Limits, costs and starting equity.
         parameters: Baselines; what would shake the test is left out, as each shake is another look.
         periods_per_year: Bars per year.
@@ -63,10 +65,10 @@ def trade_lockbox(
     Raises:
         ValueError: If an agent trades other symbols or has seen a bar of the lockbox.
     """
-    fold = Fold(agents[0].spec.fold, (), (), (rows,))
+    opened = replace(fold, test=(rows,))
     plain = replace(parameters, robustness=UNSHAKEN)
     by_name = {agent.name: agent for agent in agents}
-    return backtest_folds(bars, features, [fold], by_name, trading, plain, periods_per_year)
+    return backtest_folds(bars, features, [opened], by_name, trading, plain, periods_per_year)
 
 
 def lockbox_metrics(frames: Frames, facts: RunFacts, parameters: ReportingParameters) -> dict[str, Any]:

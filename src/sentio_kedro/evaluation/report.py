@@ -63,8 +63,8 @@ NO_RECORD = {  # schemes whose curves nobody could have earned: title and reason
     "k_fold": (
         "K-fold.",
         "Agents also learnt from bars after those that they were tested on, and accounts start flat in each block. "
-        "Every bar is tested once, by another fold's agents; the curves and intervals are no record that anybody could "
-        "have earned.",
+        "Every bar is tested once, each block by other agents; the curves and intervals are no record that anybody "
+        "could have earned.",
     ),
 }
 UNITS: dict[str, Kind] = {"fraction": "percent", "ratio": "number", "hours": "number", "GB": "number"}

@@ -22,7 +22,7 @@ from sentio_kedro.evaluation.ledgers import Frames
 from sentio_kedro.manifests import agents_identity, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
-from sentio_kedro.market.splits import lockbox_rows, open_bars
+from sentio_kedro.market.splits import folds_from_dict, lockbox_rows, open_bars
 from sentio_kedro.pipelines import tracking
 from sentio_kedro.serving.decisions import choose_agents
 
@@ -101,7 +101,8 @@ def trade_lockbox(
     bars = aligned_from_frame(aligned_bars)
     per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)
     known, chosen = features_from_frame(features, bars), choose_agents(agents, None)
-    frames = lockbox.trade_lockbox(bars, known, lockbox_rows(folds), chosen, trading, parameters, per_year)
+    fold = next(fold for fold in folds_from_dict(folds) if fold.number == chosen[0].spec.fold)
+    frames = lockbox.trade_lockbox(bars, known, fold, lockbox_rows(folds), chosen, trading, parameters, per_year)
     return frames["accounts"], frames
 
 

@@ -25,7 +25,7 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
+from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Spans, folds_from_dict, open_bars
@@ -129,16 +129,18 @@ def describe_origin(parameters: AgentParameters, bars: str) -> dict[str, str]:
     }
 
 
-def log_agents(agents: dict[str, AgentBundle], aligned_bars: pd.DataFrame) -> dict[str, Any]:
+def log_agents(agents: dict[str, AgentBundle], aligned_bars: pd.DataFrame, folds: dict[str, Any]) -> dict[str, Any]:
     """Log the latest fold's agents to MLflow as one model, rebuilt from code and safetensors.
 
     Args:
         agents: Agents by name.
         aligned_bars: Bars, for the input example.
+        folds: Spans, folds and lockbox, whose bars are no example.
 
     Returns:
         Which agents the model holds and where it is, if anywhere.
     """
     latest = max(agent.spec.fold for agent in agents.values())
     chosen = {name: agent for name, agent in agents.items() if agent.spec.fold == latest}
-    return {"agents": sorted(chosen), "model_uri": log_model(chosen, aligned_bars)}
+    seen = aligned_to_frame(aligned_from_frame(aligned_bars).rows(open_bars(folds)))
+    return {"agents": sorted(chosen), "model_uri": log_model(chosen, seen)}
