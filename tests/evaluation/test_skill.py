@@ -61,6 +61,7 @@ def test_the_best_of_two_hundred_random_strategies_is_called_luck(
     skill = metrics["skill"]
     assert skill["probabilistic_sharpe"] > 0.95  # alone it would look like skill
     assert (skill["verdict"], skill["trials"], skill["pbo_trials"]) == ("luck", 200, 200)
+    assert skill["spa_p"] > 0.05  # of so many, one is ahead by chance
     page = render_report(metrics, {})
     assert "Verdict: luck." in page
     assert "It is one of 200 trials on this universe" in page

@@ -62,8 +62,16 @@ def test_bars_are_summed_where_there_are_many_and_the_answer_stays(monkeypatch: 
     rng = np.random.default_rng(0)
     baseline, agent = rng.normal(0.0, 0.01, 1_001), rng.normal(0.0004, 0.01, 1_001)
     whole = superiority(agent, baseline, samples=2_000)
+    asked: list[tuple[int, int]] = []
+
+    def spying(benchmark: np.ndarray, models: np.ndarray, block: int, samples: int, *, seed: int) -> SPA:
+        asked.append((len(models), block))
+        return SPA(benchmark, models, block, samples, seed=seed)
+
     monkeypatch.setattr(module, "MOST_OBSERVATIONS", 250)
+    monkeypatch.setattr(module, "SPA", spying)
     assert superiority(agent, baseline, samples=2_000) == pytest.approx(whole, abs=0.04)
+    assert asked == [(201, 6)]  # five bars an observation: blocks of 32 bars are about six of them
 
 
 def test_leverage_alone_lends_a_model_no_weight() -> None:

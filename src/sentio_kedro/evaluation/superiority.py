@@ -11,7 +11,7 @@ from arch.bootstrap import SPA
 
 from sentio_kedro.evaluation.bootstrap import Floats, default_block
 
-MOST_OBSERVATIONS = 4_000  # longer series are summed over bars side by side: arch's time grows with the square
+MOST_OBSERVATIONS = 2_000  # longer series are summed over bars side by side: arch's time grows with the square
 
 
 def superiority(
