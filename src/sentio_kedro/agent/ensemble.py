@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call, stack_module_state
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.distributions import masked_log_probabilities
 from sentio_kedro.agent.networks import Encoder, Head, receptive_field, rising
+from sentio_kedro.agent.traced import StackedEncoders
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision
@@ -121,15 +120,21 @@ def _grouped(parts: Sequence[Tensor], groups: int) -> Tensor:
 class AgentNetworks:
     """The networks of N agents, rebuilt once, for as many policies as are asked of them."""
 
-    def __init__(self, bundles: Sequence[AgentBundle], dtype: torch.dtype) -> None:
-        """Rebuild the networks of agents of equal shape; those that abstain stay flat."""
+    def __init__(self, bundles: Sequence[AgentBundle], dtype: torch.dtype, *, traced: bool = False) -> None:
+        """Rebuild the networks of agents of equal shape; those that abstain stay flat.
+
+        Args:
+            bundles: N agents.
+            dtype: Of their weights.
+            traced: Trace the encoders for single rows, which then take half the time; worth it for many rows.
+        """
         self.members = [bundle.networks(dtype) for bundle in bundles]
         self.context = receptive_field(bundles[0].spec.network) - 1
         heads = [[network.head for network in networks] for networks in self.members]
         abstaining = [bundle.spec.abstains for bundle in bundles]
         flat = [network.encoder for networks in self.members for network in networks]
-        self._stacked = stack_module_state(flat)
-        self._shell = flat[0]
+        stacked = StackedEncoders(flat, bundles[0].shape())
+        self._embed = stacked.traced() if traced else stacked.embed
         nothing = torch.zeros(0, dtype=dtype)
         self._policy = AgentsPolicy(heads, nothing, nothing, bundles[0].spec.trading, abstaining)
 
@@ -159,16 +164,9 @@ class AgentNetworks:
         chosen = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
         return self._policy.at(torch.stack(projected, dim=1), chosen)
 
-    @torch.no_grad()
     def _encode_row(self, features: Tensor, row: int) -> Tensor:
         """Embed one row by all members at once ``[N M, 1, A, D]``: calls cost more than their arithmetic here."""
-        window = features[None, max(0, row - self.context) : row + 1]
-
-        def encode(parameters: dict[str, Tensor], buffers: dict[str, Tensor]) -> Tensor:
-            return torch.as_tensor(functional_call(self._shell, (parameters, buffers), (window, 1)))[0]
-
-        with sdpa_kernel(SDPBackend.MATH):  # other kernels know no members
-            return torch.as_tensor(torch.vmap(encode)(*self._stacked))
+        return self._embed(features[max(0, row - self.context) : row + 1])
 
 
 def agents_policy(

@@ -46,7 +46,7 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
     Raises:
         ValueError: If the bars are too few or of other symbols.
     """
-    return signals_of(DecisionSession(agents), bars, parameters)
+    return signals_of(DecisionSession(agents, traced=False), bars, parameters)
 
 
 def signals_of(session: DecisionSession, bars: AlignedBars, parameters: SignalParameters) -> pd.DataFrame:

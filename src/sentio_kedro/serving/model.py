@@ -38,7 +38,7 @@ class SignalModel(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Load the agents from the model's artifact."""
         folders = sorted(path.parent for path in Path(context.artifacts[ARTIFACT]).rglob("agent.json"))
-        self.session = DecisionSession([AgentBundle.load(folder) for folder in folders])
+        self.session = DecisionSession([AgentBundle.load(folder) for folder in folders], traced=False)
         self.busy = Lock()  # a server answers requests side by side, a session one after the other
 
     def predict(
