@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from sentio_kedro.config import ReportingParameters
+from sentio_kedro.config.evaluation import USUAL_BASELINES
 from sentio_kedro.evaluation.attribution import ledger_net
 from sentio_kedro.evaluation.figures import draw_figures
 from sentio_kedro.evaluation.frames import BASELINES, COLUMNS, RunFacts, RunFrames
@@ -53,7 +54,12 @@ def main() -> None:
         given.page.write_text(page, encoding="utf-8")
     seconds = {name: round(statistics.median(values), 3) for name, values in taken.items()}
     sizes = {"report": len(page.encode()), "figures": sum(len(figure.to_json()) for figure in figures.values())}
-    shape = {"rows": given.rows, "assets": given.assets, "seeds": given.seeds, "baselines": len(BASELINES)}
+    shape = {
+        "rows": given.rows,
+        "assets": given.assets,
+        "seeds": given.seeds,
+        "baselines": len(BASELINES) + len(USUAL_BASELINES),
+    }
     whole = round(sum(value for name, value in seconds.items() if not name.endswith("(processor)")), 3)
     print(json.dumps(shape | {"seconds": seconds, "sum": whole, "bytes": sizes}))
 
@@ -81,7 +87,7 @@ def made_up_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]:
     """Frames of a run of ``seeds`` agents and the usual baselines on ``assets`` random walks."""
     rng = np.random.default_rng(0)
     symbols = [f"COIN{index}" for index in range(assets)]
-    names = [*(f"seed_{seed}" for seed in range(seeds)), *BASELINES]
+    names = [*(f"seed_{seed}" for seed in range(seeds)), *BASELINES, *USUAL_BASELINES]
     market = rng.standard_t(4, (rows, assets)) * 0.003
     weights = {name: _weights(rng, rows, assets, name) for name in names}
     curves, agents = _training(rng, seeds)

@@ -213,6 +213,8 @@ def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
     assert (signs["Verdict"].value, signs["Verdict"].tone) == ("Luck", "bad")
     assert (signs["Deflated Sharpe ratio"].value, signs["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
     assert signs["Superior ability, p-value"].note == "against momentum"
+    lost = SKILL | {"minimum_track_record_bars": None}
+    assert vital_signs(metrics | {"skill": lost})[0].value == "No skill"
     assert signs["Lockbox openings"].note == "1 of them with these agents"
     assert signs["Data"].note.endswith("unseen bars of 1 symbols")
     page = render_report(judged, {})
