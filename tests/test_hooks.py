@@ -60,6 +60,8 @@ class Toy:
         made = {name: self.stage(name, source) for name, source in zip(STAGES, sources, strict=False)}
         for name in ("signals", "lockbox"):
             made[name] = Pipeline([node(lambda data: "done", "training_data", f"{name}_data", name=name)])
+        made["promotion"] = Pipeline([node(lambda data: "decision", "ingestion_data", "decision", name="promote")])
+        made["comparison"] = Pipeline([node(lambda: "table", None, "table", name="compare")])
         return made
 
     def catalog(self, parameters=None, kind=DataCatalog) -> DataCatalog:
@@ -161,6 +163,17 @@ def test_the_lockbox_needs_agents_that_fit_and_leaves_every_manifest(toy):
     assert toy.manifests() == ["ingestion", "features", "cross_validation", "regimes", "training"]
     with pytest.raises(StaleArtifactsError, match=r"`training.seeds` was 2, is now 3"):
         toy.run("lockbox", parameters={"training": {"seeds": 3}})
+
+
+def test_what_reads_tracked_runs_needs_no_stage_but_a_promotion_needs_bars_on_a_grid(toy):
+    toy.run("comparison")
+    with pytest.raises(StaleArtifactsError, match="--pipeline ingestion"):
+        toy.run("promotion")
+    toy.run("ingestion")
+    toy.run("promotion", parameters={"training": {"seeds": 7}})
+    toy.write_bars(31)
+    toy.run("promotion", "comparison")
+    assert toy.manifests() == ["ingestion"]
 
 
 def test_agent_from_elsewhere_is_tested_without_a_training(toy):

@@ -1,11 +1,17 @@
-"""Two variants as the documentation runs them: side by side, compared."""
+"""Two variants as the documentation runs them: side by side, compared, promoted, served by alias, rolled back."""
 
 import json
 import shutil
+from dataclasses import replace
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+
+MODEL = "sentio_kedro_smoke"
+# What a run of seconds cannot show, and what a loaded machine may miss.
+UNASKED = ("least_deflated_sharpe", "most_overfitting", "most_latency_ms", "least_sharpe_gain")
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +22,8 @@ def variants(finished, tmp_path_factory):
     shutil.copytree(project.path / "conf" / "smoke", folder)
     (folder / "globals.yml").write_text("artifacts: data/second\nexperiment: sentio_kedro_smoke\n")
     shutil.copy(project.path / "conf" / "maskable" / "parameters_training.yml", folder / "parameters_variant.yml")
-    project.env = "second"
+    gates = {"promotion": {"latency_calls": 2, "bootstrap_samples": 20}}
+    project.env, project.params = "second", gates
     project.run(params={"training": {"total_steps": 64, "validations": 1}})
     return project
 
@@ -32,3 +39,44 @@ def test_each_variant_has_its_artifacts_and_both_are_compared(finished, variants
     assert table["agent.sharpe"].tolist() == pytest.approx(sharpes)
     beside = variants.path / "data" / "smoke" / "08_reporting" / "metrics.json"
     assert beside.read_bytes() == first.read_bytes()
+
+
+def test_versions_carry_what_their_agents_earned(variants):
+    client = mlflow.MlflowClient(f"sqlite:///{variants.path / 'mlflow.db'}")
+    for env, number, variant in (("smoke", "1", "enhanced"), ("second", "2", "maskable")):
+        tags = client.get_model_version(MODEL, number).tags
+        metrics = json.loads((variants.path / "data" / env / "08_reporting" / "metrics.json").read_text())
+        assert tags["sentio.variant"] == variant
+        assert float(tags["sentio.sharpe"]) == pytest.approx(metrics["agent"]["sharpe"], rel=1e-5)
+        assert {"sentio.agents", "sentio.fold", "sentio.test_first", "sentio.test_bars"} <= tags.keys()
+        assert len(tags["sentio.bars"]) == len(tags["sentio.code"]) == 64
+
+
+def test_a_challenger_is_refused_then_promoted_served_by_alias_and_rolled_back(variants):
+    client = mlflow.MlflowClient(f"sqlite:///{variants.path / 'mlflow.db'}")
+    first, second = replace(variants, env="smoke"), variants
+    passing = {"promotion": {**variants.params["promotion"], **dict.fromkeys(UNASKED)}}
+    first.run("promotion", params=passing)
+    second.run("promotion", params={"promotion": {**passing["promotion"], "least_sharpe_gain": 99.0}})
+    assert client.get_model_version_by_alias(MODEL, "champion").version == 1
+    second.run("promotion", params=passing)
+    assert client.get_registered_model(MODEL).aliases == {"champion": 2, "previous": 1, "challenger": 2}
+    served = mlflow.pyfunc.load_model(f"models:/{MODEL}@champion").unwrap_python_model()
+    assert served is not None
+    first.run("rollback")
+    assert client.get_registered_model(MODEL).aliases == {"champion": 1, "challenger": 2}
+    ledger = (variants.path / "data" / "registry" / "promotions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["decision"] for line in ledger] == ["promoted", "refused", "promoted", "rolled_back"]
+    told = json.loads(ledger[2])["against_champion"]
+    assert told["bars"] > 500
+    assert np.isfinite(told["gain"])
+    drift = [gate for gate in json.loads(ledger[2])["gates"] if gate["gate"] == "most_drift"]
+    assert 0.0 < drift[0]["figure"] < 1.0
+
+
+def test_a_refused_promotion_fails_the_command_but_not_the_pipeline(variants):
+    ran = variants.kedro("run", "--env=second", "--pipeline=promotion", "--params=promotion.latency_calls=1")
+    assert ran.returncode == 1
+    assert "Pipeline execution completed successfully" in ran.stdout + ran.stderr
+    assert f"Error: Version 2 of `{MODEL}` was refused:" in ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr

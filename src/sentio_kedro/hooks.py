@@ -32,8 +32,8 @@ from sentio_kedro.market.bars import bars_hash
 if TYPE_CHECKING:  # the datasets need torch, which a run may not
     from sentio_kedro.datasets import CheckpointStoreDataset, JSONDataset
 
-OF_TRACKED_RUNS = ("comparison",)
-"""Pipelines that read what MLflow holds and no artifact of an earlier stage."""
+OF_TRACKED_RUNS = ("comparison", "promotion", "rollback")
+"""Pipelines that read what MLflow holds; of earlier stages they need none, or any result."""
 
 UNMANIFESTED = ("lockbox", "search", "signals", *OF_TRACKED_RUNS)
 """Pipelines that are checked before they run but leave no manifest: nothing is built on what they make."""
@@ -147,6 +147,7 @@ class StageManifests:
             earlier for stage in running for earlier in stages_read(stage, facts.parameters) if earlier not in whole
         }
         present = {"training"} - whole if "signals" in running else set()
+        present |= {"ingestion"} - whole if "promotion" in running else set()
         require_manifests(
             {stage: facts.found(stage) for stage in needed | present},
             {stage: facts.expected(stage) for stage in needed},

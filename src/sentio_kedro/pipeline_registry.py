@@ -12,6 +12,7 @@ from sentio_kedro.pipelines import (
     features,
     ingestion,
     lockbox,
+    promotion,
     regimes,
     reporting,
     search,
@@ -34,6 +35,8 @@ def register_pipelines() -> dict[str, Pipeline]:
         "search": prepared_search(),
         "lockbox": lockbox.create_pipeline(),
         "comparison": comparison.create_pipeline(),
+        "promotion": promotion.create_pipeline(),
+        "rollback": promotion.create_rollback(),
     }
     pipelines["__default__"] = sum((pipelines[name] for name in STAGES), Pipeline([]))
     return pipelines

@@ -5,13 +5,14 @@ import logging
 from kedro.config import OmegaConfigLoader
 
 from sentio_kedro.hooks import StageManifests
+from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
 from sentio_kedro.pipelines.tracking_hook import MlflowTracking
 
 # kedro-mlflow sets its own level when it is imported, over what conf/logging.yml says.
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
 _MANIFESTS = StageManifests()
-HOOKS = (_MANIFESTS, MlflowTracking(_MANIFESTS))
+HOOKS = (_MANIFESTS, MlflowTracking(_MANIFESTS), RefusedPromotions())
 # MlflowTracking does the plugin's work.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")
 

@@ -128,7 +128,7 @@ def test_a_run_tells_its_origin_with_and_without_git(tmp_path, monkeypatch):
     assert COMMIT_TAG not in tags
     assert len(tags.pop("sentio.code")) == len(tags.pop("sentio.execution")) == 64
     assert tags == {
-        **{"sentio.variant": "maskable", "sentio.bars": "hash", "sentio.universe": "dated"},
+        **{"sentio.variant": "maskable", "sentio.bars": "hash", "sentio.universe_bias": "dated"},
         **{"sentio.scheme": "walk_forward", "sentio.seeds": "3"},
     }
     monkeypatch.setattr("sentio_kedro.pipelines.run_tags.get_git_commit", lambda folder: "abc")

@@ -148,9 +148,9 @@ def test_tags_say_what_the_run_can_be_compared_by(toy):
     toy.run("training")
     (parent,) = toy.runs()
     tags = parent.data.tags
-    told = {name: tags[f"sentio.{name}"] for name in ("variant", "bars", "universe", "scheme", "seeds")}
+    told = {name: tags[f"sentio.{name}"] for name in ("variant", "bars", "universe_bias", "scheme", "seeds")}
     assert told == {
-        **{"variant": "maskable", "bars": "bars", "universe": "dated"},
+        **{"variant": "maskable", "bars": "bars", "universe_bias": "dated"},
         **{"scheme": "combinatorial", "seeds": "3"},
     }
     assert parent.info.run_name == f"maskable {tags['sentio.agents'][:8]}"

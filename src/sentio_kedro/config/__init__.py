@@ -32,6 +32,7 @@ from sentio_kedro.config.objective import (
     StoppingParameters,
     TailParameters,
 )
+from sentio_kedro.config.promotion import PromotionParameters, RegistryParameters
 from sentio_kedro.config.search import SearchParameters, SearchRange
 from sentio_kedro.config.trading import (
     CarryParameters,
@@ -61,7 +62,9 @@ __all__ = [
     "MaskParameters",
     "NetworkParameters",
     "OrderParameters",
+    "PromotionParameters",
     "RegimeParameters",
+    "RegistryParameters",
     "ReportingParameters",
     "ResamplingParameters",
     "RewardParameters",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,19 @@ class JudgedRun:
     origin: Mapping[str, str]
     returns: pd.DataFrame | None
     periods_per_year: float
+
+
+class Resampling(Protocol):
+    """Settings of a bootstrap: resamples, mean block length in bars (None: the square root), coverage and seed."""
+
+    @property
+    def bootstrap_samples(self) -> int: ...  # noqa: D102
+    @property
+    def bootstrap_block(self) -> float | None: ...  # noqa: D102
+    @property
+    def confidence(self) -> float: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
 
 
 class Difference(NamedTuple):
@@ -114,7 +127,7 @@ def differing(run: JudgedRun, reference: JudgedRun) -> list[str]:
 
 
 def sharpe_difference(
-    one: pd.DataFrame, other: pd.DataFrame, periods_per_year: float, parameters: ComparisonParameters
+    one: pd.DataFrame, other: pd.DataFrame, periods_per_year: float, parameters: Resampling
 ) -> Difference:
     """Compare two runs on the rows that judged both, resampled together.
 

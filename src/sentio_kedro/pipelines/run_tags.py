@@ -55,7 +55,7 @@ def describe_origin(bars_hash: str, parameters: Mapping[str, Any], project: Path
     if parameters.get("backtest.agent") is None:  # an agent from elsewhere pays what it was trained with
         tags["sentio.execution"] = execution_digest(parameters)
     named = {
-        "sentio.universe": "ingestion.universe",
+        "sentio.universe_bias": "ingestion.universe",
         "sentio.scheme": "cross_validation.scheme",
         "sentio.seeds": "training.seeds",
     }

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import click
 import mlflow
 import pandas as pd
 from mlflow.entities import Run
@@ -20,8 +21,8 @@ LEAST_CHARACTERS = 4  # of an id that names a run
 _JUDGED = f"{PREFIX}agent.sharpe"
 
 
-class StoreError(ValueError):
-    """MLflow cannot be read, or does not hold what is needed."""
+class StoreError(click.ClickException, ValueError):
+    """MLflow cannot be read, or does not hold what is needed. The command line shows it without a traceback."""
 
 
 @contextmanager

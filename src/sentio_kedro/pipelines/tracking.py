@@ -261,6 +261,17 @@ def log_frame(frame: pd.DataFrame, name: str) -> None:
         mlflow.log_artifact(str(path))
 
 
+def run_tags() -> dict[str, str]:
+    """Return the active run's own tags, ``sentio.*`` but for those of its process; none where nothing is tracked."""
+    run, private = mlflow.active_run(), (_PROCESS_TAG, _STARTED_TAG, _HOST_TAG)
+    found: dict[str, str] = {}
+    if run is not None:
+        with optional_tracking():
+            tags = MlflowClient().get_run(run.info.run_id).data.tags
+            found = {name: text for name, text in tags.items() if name.startswith("sentio.") and name not in private}
+    return found
+
+
 def log_path(path: Path, folder: str) -> None:
     """Log a file, or the files of a folder, below ``folder`` of the active run's artifacts."""
     if mlflow.active_run() is None:

@@ -5,6 +5,7 @@ from kedro.pipeline import Pipeline, node, pipeline
 from sentio_kedro.pipelines.reporting.nodes import (
     SHOWN,
     collect_frames,
+    describe_version,
     draw,
     export_attention,
     keep_returns,
@@ -37,6 +38,7 @@ def create_pipeline() -> Pipeline:
             node(keep_returns, ["run_frames", "aligned_bars"], "test_returns", name="keep_returns"),
             node(record_trial, tried, "judged_trials", name="record_trial"),
             node(measure, [*judged, "data_quality", "parameters"], "metrics", name="measure"),
+            node(describe_version, ["metrics", "logged_model", backtest], None, name="describe_version"),
             node(draw, ["run_frames", "run_facts", "metrics", "folds_figure", backtest], drawn, name="draw"),
             node(write_report, told, "report", name="write_report"),
         ],

@@ -21,6 +21,7 @@ from sentio_kedro.config import (
     FeatureParameters,
     IngestionParameters,
     NetworkParameters,
+    RegistryParameters,
     TradingParameters,
     TrainingParameters,
 )
@@ -31,6 +32,7 @@ from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Spans, folds_from_dict, open_bars
 from sentio_kedro.pipelines import tracking
 from sentio_kedro.pipelines.model_logging import log_model
+from sentio_kedro.pipelines.registry import register
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 
 
@@ -129,18 +131,24 @@ def describe_origin(parameters: AgentParameters, bars: str) -> dict[str, str]:
     }
 
 
-def log_agents(agents: dict[str, AgentBundle], aligned_bars: pd.DataFrame, folds: dict[str, Any]) -> dict[str, Any]:
-    """Log the latest fold's agents to MLflow as one model, rebuilt from code and safetensors.
+def log_agents(
+    agents: dict[str, AgentBundle], aligned_bars: pd.DataFrame, folds: dict[str, Any], registered: RegistryParameters
+) -> dict[str, Any]:
+    """Log the latest fold's agents to MLflow as one model, rebuilt from code and safetensors, and register it.
 
     Args:
         agents: Agents by name.
         aligned_bars: Bars, for the input example.
         folds: Spans, folds and lockbox, whose bars are no example.
+        registered: Name of the registered model.
 
     Returns:
-        Which agents the model holds and where it is, if anywhere.
+        Which agents the model holds, where it is, if anywhere, and which version of which registered model it is.
     """
     latest = max(agent.spec.fold for agent in agents.values())
     chosen = {name: agent for name, agent in agents.items() if agent.spec.fold == latest}
     seen = aligned_to_frame(aligned_from_frame(aligned_bars).rows(open_bars(folds)))
-    return {"agents": sorted(chosen), "model_uri": log_model(chosen, seen)}
+    uri, version = log_model(chosen, seen), None
+    if uri is not None and registered.model is not None:
+        version = register(uri, registered.model, tracking.run_tags() | {"sentio.fold": str(latest)})
+    return {"agents": sorted(chosen), "model_uri": uri, "model": registered.model, "version": version}

@@ -16,7 +16,7 @@ def create_pipeline() -> Pipeline:
         [
             node(prepare_studies, known, "studies", name="prepare_studies"),
             node(train_agents, ["studies", *kept, *sections], made, name="train_agents"),
-            node(log_agents, ["agents", "aligned_bars", "folds"], "logged_model", name="log_agents"),
+            node(log_agents, ["agents", "aligned_bars", "folds", "params:registry"], "logged_model", name="log_agents"),
         ],
         tags="training",
     )

@@ -1,0 +1,108 @@
+"""Challenger and champion, read back from MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.tracking import MlflowClient
+
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.config import PromotionParameters
+from sentio_kedro.evaluation.comparison import JudgedRun
+from sentio_kedro.pipelines import registry
+from sentio_kedro.pipelines.tracked_runs import StoreError, judged_run
+
+AGENTS_FOLDER = "artifacts/agents"  # in the files of a logged model
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A registered version and how it was judged.
+
+    Attributes:
+        number: The version.
+        agents: Digest of its agents.
+        run: The run that judged it.
+    """
+
+    number: str
+    agents: str
+    run: JudgedRun
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Who wants to be champion, and who is.
+
+    Attributes:
+        model: Name of the registered model.
+        challenger: Who wants to be.
+        champion: Who is; None before the first promotion.
+    """
+
+    model: str
+    challenger: Candidate
+    champion: Candidate | None
+
+
+def find_candidates(model: str, wanted: PromotionParameters, logged_model: Mapping[str, Any] | None) -> Candidates:
+    """Read challenger and champion from the registry.
+
+    Args:
+        model: Name of the registered model.
+        wanted: Names the challenger.
+        logged_model: What this environment's training logged.
+
+    Raises:
+        StoreError: If one of them is not there, or was not judged.
+    """
+    known = registry.aliases(model)
+    number = _challenger(model, wanted, logged_model, known)
+    champion = known.get(registry.CHAMPION)
+    return Candidates(
+        model,
+        _candidate(registry.version(model, number)),
+        None if champion is None else _candidate(registry.version(model, champion)),
+    )
+
+
+def _challenger(
+    model: str, wanted: PromotionParameters, logged_model: Mapping[str, Any] | None, known: Mapping[str, str]
+) -> str:
+    if isinstance(wanted.challenger, int):
+        return str(wanted.challenger)
+    if wanted.challenger == "newest":
+        number = known.get(registry.CHALLENGER)
+    else:
+        logged = logged_model or {}
+        number = logged.get("version") if logged.get("model") == model else None
+    if number is None:
+        raise StoreError(
+            f"`promotion.challenger: {wanted.challenger}` names no version of model `{model}`; train with MLflow on "
+            "(`kedro run --pipelines training,backtest,reporting`), or name a version's number."
+        )
+    return str(number)
+
+
+def _candidate(found: ModelVersion) -> Candidate:
+    run = MlflowClient().get_run(found.run_id) if found.run_id else None
+    if run is None or run.info.status != "FINISHED" or "out_of_sample.agent.sharpe" not in run.data.metrics:
+        raise StoreError(
+            f"Version {found.version} of model `{found.name}` was not judged out of sample, or its run did not finish; "
+            "run `kedro run --pipelines backtest,reporting` in its environment."
+        )
+    return Candidate(str(found.version), found.tags.get("sentio.agents", ""), judged_run(run))
+
+
+def load_agents(model: str, number: str) -> list[AgentBundle]:
+    """Load the agents of a version."""
+    with TemporaryDirectory() as scratch:
+        files = Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{number}", dst_path=scratch))
+        folders = sorted(path.parent for path in (files / AGENTS_FOLDER).rglob("agent.json"))
+        return [AgentBundle.load(folder) for folder in folders]

@@ -1,0 +1,80 @@
+"""What only the challenger's model itself can tell: how long a decision takes, and how far the market has moved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.pyfunc.model import PythonModel
+
+from sentio_kedro.agent.bundle import AgentBundle, same_symbols
+from sentio_kedro.evaluation.drift import feature_drift
+from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.pipelines.model_logging import newest_bars
+
+WARM_UP = 2  # decisions before the clock runs
+MILLISECONDS = 1_000.0
+
+
+def decision_latency(model: PythonModel, bars: pd.DataFrame, calls: int) -> float:
+    """Time decisions of a model in this process, beside what a server adds.
+
+    Args:
+        model: The model.
+        bars: Bars that it decides on.
+        calls: Decisions that are timed.
+
+    Returns:
+        99 % quantile, milliseconds.
+    """
+    taken = []
+    for call in range(WARM_UP + calls):
+        started = time.perf_counter()
+        model.predict(None, bars)
+        if call >= WARM_UP:
+            taken.append(time.perf_counter() - started)
+    return float(np.quantile(taken, 0.99)) * MILLISECONDS
+
+
+def load_model(model: str, number: str) -> PythonModel:
+    """Load a registered version as a server would."""
+    loaded: PythonModel = mlflow.pyfunc.load_model(f"models:/{model}/{number}").unwrap_python_model()
+    return loaded
+
+
+def example_bars(agents: Sequence[AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:
+    """Return as many of the newest bars as the agents need to decide."""
+    return newest_bars({agent.name: agent for agent in agents}, aligned_bars)
+
+
+def market_drift(
+    agents: Sequence[AgentBundle], bars: AlignedBars, most: int, lockbox: Segment | None = None
+) -> float | None:
+    """Return how far the features of the newest bars have moved from those of the agents' train bars.
+
+    Args:
+        agents: Agents of one fold.
+        bars: Bars up to now, the train bars among them.
+        most: Newest bars to take; none that training or selection could see is taken.
+        lockbox: Bars that stay closed; bars that came later are open.
+
+    Returns:
+        See ``feature_drift``; None if there are no train bars or none after them.
+
+    Raises:
+        ValueError: If the bars are of other symbols.
+    """
+    same_symbols(agents, bars.symbols)
+    spec = agents[0].spec
+    features = compute_features(bars, spec.features)
+    ends = (pd.Timestamp(stamp).tz_convert("UTC").tz_localize(None) for stamp in (spec.train_start, spec.train_end))
+    first, last = (stamp.to_datetime64() for stamp in ends)
+    seen, later = (bars.timestamps >= first) & (bars.timestamps <= last), bars.timestamps > last
+    if lockbox is not None:
+        later[lockbox.start : lockbox.stop] = False
+    return feature_drift(features[seen], features[later][-most:])

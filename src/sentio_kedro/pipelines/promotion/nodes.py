@@ -1,0 +1,151 @@
+"""A challenger passes its gates and becomes champion, or is told which one it failed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from sentio_kedro.config import PromotionParameters, RegistryParameters
+from sentio_kedro.evaluation.gates import failures, judge, switched_off
+from sentio_kedro.evaluation.rivalry import Rivalry, meet
+from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
+from sentio_kedro.market.splits import Segment, open_bars
+from sentio_kedro.pipelines import registry
+from sentio_kedro.pipelines.promotion.candidates import Candidates, find_candidates, load_agents
+from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, load_model, market_drift
+from sentio_kedro.pipelines.tracked_runs import StoreError, readable_store
+
+FROM_METRICS = {
+    "deflated_sharpe": "skill.deflated_sharpe",
+    "overfitting": "skill.pbo",
+    "drawdown": "agent.max_drawdown",
+    "tail_loss": "agent.daily_conditional_value_at_risk",
+    "turnover": "agent.turnover_per_year",
+}
+"""Figures that gates judge, and the metrics of the challenger's run that they are."""
+
+logger = logging.getLogger(__name__)
+
+
+def call_candidates(
+    parameters: PromotionParameters, registered: RegistryParameters, logged_model: dict[str, Any] | None
+) -> Candidates:
+    """Find challenger and champion in MLflow.
+
+    Returns:
+        Both, with the runs that judged them.
+    """
+    with readable_store():
+        return find_candidates(_model(registered), parameters, logged_model)
+
+
+def _model(registered: RegistryParameters) -> str:
+    if registered.model is None:
+        raise StoreError("`registry.model` is null, so that no model is registered; name one, then train.")
+    return registered.model
+
+
+def measure(
+    candidates: Candidates, aligned_bars: pd.DataFrame, folds: dict[str, Any] | None, parameters: PromotionParameters
+) -> tuple[dict[str, float | None], Rivalry | None]:
+    """Measure what the gates judge; what no gate asks for is not measured, and the lockbox stays closed.
+
+    Returns:
+        Figures by name, None where undefined, and how challenger and champion compare on the same rows.
+    """
+    challenger, champion = candidates.challenger, candidates.champion
+    figures: dict[str, float | None] = {name: challenger.run.metrics.get(key) for name, key in FROM_METRICS.items()}
+    with readable_store():
+        agents = load_agents(candidates.model, challenger.number)
+        asked = parameters.most_latency_ms is not None
+        served = load_model(candidates.model, challenger.number) if asked else None
+    bars, sealed = aligned_from_frame(aligned_bars), (folds or {}).get("lockbox")
+    if served is not None:
+        example = example_bars(agents, aligned_to_frame(bars.rows(open_bars(folds or {}))))
+        figures["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
+    if parameters.most_drift is not None:
+        lockbox = None if sealed is None else Segment(sealed["start"], sealed["stop"])
+        figures["drift"] = market_drift(agents, bars, parameters.drift_bars, lockbox)
+    if champion is None or champion.number == challenger.number:
+        return figures, None
+    rivalry = meet(challenger.run, champion.run, parameters)
+    return figures | {"sharpe_gain": rivalry.gain}, rivalry
+
+
+def decide(
+    candidates: Candidates, measured: tuple[dict[str, float | None], Rivalry | None], parameters: PromotionParameters
+) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
+    """Ask the gates.
+
+    Returns:
+        A row per gate, and the decision's record twice: for the environment, and for the ledger of all decisions.
+    """
+    figures, rivalry = measured
+    challenger, champion = candidates.challenger, candidates.champion
+    before = None if champion is None else champion.number
+    verdicts = judge(figures, parameters, champion=rivalry is not None)
+    compared = rivalry is not None and parameters.least_sharpe_gain is not None
+    reasons = [*(rivalry.refusals if compared and rivalry is not None else ()), *failures(verdicts)]
+    decision = "refused" if reasons else "promoted"
+    reasons = reasons or [f"It passed {len(verdicts)} gates."]
+    if challenger.number == before:
+        decision, reasons = "kept", [f"Version {challenger.number} is the champion already."]
+    record = {
+        **_record(decision, candidates.model, challenger.number, before, reasons),
+        "run": challenger.run.run_id,
+        "agents": challenger.agents,
+        "gates": [verdict._asdict() for verdict in verdicts],
+        "switched_off": switched_off(parameters),
+        "against_champion": None if rivalry is None else rivalry._asdict(),
+    }
+    if record["switched_off"]:
+        logger.warning("Gates that were not asked: %s.", ", ".join(record["switched_off"]))
+    _tell(record)
+    return pd.DataFrame([verdict._asdict() for verdict in verdicts]), record, record
+
+
+def step_back(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Decide that the previous champion is champion again.
+
+    Returns:
+        The decision's record twice, as in ``decide``.
+
+    Raises:
+        StoreError: If there is no champion, or none before it.
+    """
+    model = _model(registered)
+    with readable_store():
+        known = registry.aliases(model)
+    champion, previous = known.get(registry.CHAMPION), known.get(registry.PREVIOUS)
+    if champion is None or previous is None:
+        lacking = "champion" if champion is None else "previous champion"
+        raise StoreError(f"Model `{model}` has no {lacking}, so that there is nothing to roll back to.")
+    reasons = [f"Rolled back to version {previous}."]
+    record = {**_record("rolled_back", model, champion, champion, reasons), "restored": previous}
+    _tell(record)
+    return record, record
+
+
+def _record(decision: str, model: str, number: str, champion: str | None, reasons: Sequence[str]) -> dict[str, Any]:
+    """What every record says: when, what, of which version, and who was champion before."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    told = {"time": now, "decision": decision, "model": model, "version": number, "champion": champion}
+    return told | {"reasons": list(reasons)}
+
+
+def _tell(record: dict[str, Any]) -> None:
+    level = logging.WARNING if record["decision"] == "refused" else logging.INFO
+    text = " ".join(record["reasons"])
+    logger.log(level, "Version %s of %s: %s. %s", record["version"], record["model"], record["decision"], text)
+
+
+def let_take_effect(record: dict[str, Any], ledger: list[dict[str, Any]]) -> None:
+    """Move aliases and tag the version, once the decision is in the ledger."""
+    if record not in ledger:
+        raise StoreError("The decision is not in the ledger of promotions, so that it does not take effect; run again.")
+    with readable_store():
+        registry.take_effect(record)

@@ -1,0 +1,122 @@
+"""The agents' model in MLflow's registry: versions, and the aliases that name the one that is used.
+
+``champion`` is served, ``previous`` was champion before it, ``challenger`` is the version that was registered last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.tracking import MlflowClient
+
+from sentio_kedro.pipelines.tracked_runs import StoreError
+from sentio_kedro.pipelines.tracking import optional_tracking
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+REPLACED_TAG = "sentio.replaced"
+"""Tag of a version that became champion: the version that it replaced."""
+
+TOLD = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
+SKILL = ("deflated_sharpe", "pbo")
+SPAN = {"test_first": "first_timestamp", "test_last": "last_timestamp", "test_bars": "bars"}
+_MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+
+
+def register(uri: str, model: str, tags: Mapping[str, str]) -> str | None:
+    """Register a logged model as the newest version and make it the challenger.
+
+    Args:
+        uri: Address of the logged model.
+        model: Name of the registered model, made if there is none.
+        tags: Tags of the version.
+
+    Returns:
+        The version's number, or None, with a warning in the log, where the registry fails.
+    """
+    number: str | None = None
+    with optional_tracking():
+        version = mlflow.register_model(uri, model, tags=dict(tags))
+        number = str(version.version)
+        MlflowClient().set_registered_model_alias(model, CHALLENGER, number)
+    return number
+
+
+def tag_version(model: str, number: str, tags: Mapping[str, str]) -> None:
+    """Tag a version; a registry that fails costs a warning."""
+    with optional_tracking():
+        _tag(model, number, tags)
+
+
+def _tag(model: str, number: str, tags: Mapping[str, str]) -> None:
+    for name, value in tags.items():
+        MlflowClient().set_model_version_tag(model, number, name, value)
+
+
+def figure_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags that say what a version earned out of sample, from ``metrics.json``, as far as it is known."""
+    agent, skill = metrics["agent"], metrics.get("skill") or {}
+    told = {name: agent.get(name) for name in TOLD} | {name: skill.get(name) for name in SKILL}
+    span = {f"sentio.{tag}": str(agent[name]) for tag, name in SPAN.items() if name in agent}
+    return span | {f"sentio.{name}": f"{value:.6g}" for name, value in told.items() if value is not None}
+
+
+def aliases(model: str) -> dict[str, str]:
+    """Return the version of each alias.
+
+    Raises:
+        StoreError: If the model is not registered.
+    """
+    try:
+        found = MlflowClient().get_registered_model(model).aliases
+    except MlflowException as error:
+        if error.error_code != _MISSING:
+            raise
+        raise StoreError(
+            f"No model `{model}` is registered in MLflow; `kedro run --pipeline training` registers one."
+        ) from error
+    return {alias: str(number) for alias, number in found.items()}
+
+
+def version(model: str, number: str) -> ModelVersion:
+    """Return a version.
+
+    Raises:
+        StoreError: If the model has no such version.
+    """
+    try:
+        return MlflowClient().get_model_version(model, number)
+    except MlflowException as error:
+        if error.error_code != _MISSING:
+            raise
+        raise StoreError(f"Model `{model}` has no version {number}.") from error
+
+
+def take_effect(record: Mapping[str, Any]) -> None:
+    """Let a decision take effect: move aliases and tag the version that it is about. Doing so twice changes nothing.
+
+    The alias ``previous`` moves before ``champion``, so that a killed process leaves the old champion known.
+
+    Args:
+        record: A decision: ``decision`` (``promoted``, ``refused``, ``kept`` or ``rolled_back``), ``time``, ``model``,
+            ``version``, ``champion`` (before it) and ``reasons``.
+    """
+    client, model, number, before = MlflowClient(), record["model"], record["version"], record["champion"]
+    told = {"decision": record["decision"], "decided": record["time"], "reasons": " ".join(record["reasons"])}
+    _tag(model, number, {f"sentio.{name}": value for name, value in told.items()})
+    if record["decision"] == "promoted":
+        if before is not None:
+            _tag(model, number, {REPLACED_TAG: before})
+            client.set_registered_model_alias(model, PREVIOUS, before)
+        client.set_registered_model_alias(model, CHAMPION, number)
+    elif record["decision"] == "rolled_back":
+        client.set_registered_model_alias(model, CHAMPION, record["restored"])
+        earlier = version(model, record["restored"]).tags.get(REPLACED_TAG)
+        if earlier is None:
+            client.delete_registered_model_alias(model, PREVIOUS)
+        else:
+            client.set_registered_model_alias(model, PREVIOUS, earlier)

@@ -1,0 +1,315 @@
+"""Versions, aliases, promotion and rollback in a registry of their own."""
+
+import json
+from types import SimpleNamespace
+
+import click
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.io import DataCatalog, MemoryDataset
+from kedro.runner import SequentialRunner
+from tests.pipelines.test_comparison import track_run
+
+from sentio_kedro.config import FeatureColumn, IngestionParameters, PromotionParameters, RegistryParameters
+from sentio_kedro.datasets import JSONDataset, LedgerDataset
+from sentio_kedro.evaluation.drift import feature_drift
+from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
+from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.pipelines import registry, tracking
+from sentio_kedro.pipelines.promotion import create_pipeline, create_rollback, measures, nodes
+from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
+from sentio_kedro.pipelines.tracked_runs import StoreError
+
+GOOD = {
+    **{"skill.deflated_sharpe": 0.99, "skill.pbo": 0.05, "agent.max_drawdown": 0.04},
+    **{"agent.daily_conditional_value_at_risk": 0.01, "agent.turnover_per_year": 20.0},
+}
+
+
+class Registry:
+    """Registers versions as trainings do, and runs the pipelines on them."""
+
+    def __init__(self, client, folder):
+        self.client, self.folder = client, folder
+        self.latency, self.drift = [0.0], [0.0]
+
+    def add(self, number, figures=GOOD, **changes):
+        run_id = track_run("enhanced", number, **changes)
+        with mlflow.start_run(run_id=run_id):
+            tracking.log_metrics(figures, prefix="out_of_sample.")
+        if not self.client.search_registered_models():
+            self.client.create_registered_model("toy")
+        made = self.client.create_model_version("toy", "somewhere", run_id, tags={"sentio.agents": f"agents {number}"})
+        self.client.set_registered_model_alias("toy", "challenger", made.version)
+        return str(made.version)
+
+    def run(self, pipeline, **changes):
+        given = {"challenger": "newest", "least_common_bars": 10, "bootstrap_samples": 20, **changes}
+        ledger = {f"promotions@{side}": LedgerDataset(filepath=str(self.ledger)) for side in ("append", "read")}
+        catalog = DataCatalog(
+            {
+                "params:promotion": MemoryDataset(PromotionParameters(**given)),
+                "params:registry": MemoryDataset(RegistryParameters(model="toy")),
+                "logged_model": MemoryDataset({"model": "toy", "version": "1"}),
+                "aligned_bars": MemoryDataset(pd.DataFrame()),
+                "folds": MemoryDataset({"lockbox": {"start": 2, "stop": 4}}),
+                "candidates": MemoryDataset(copy_mode="assign"),
+                "registry_decision": JSONDataset(filepath=str(self.folder / "decision.json")),
+                "gate_verdicts": MemoryDataset(),
+                **ledger,
+            }
+        )
+        SequentialRunner().run(pipeline, catalog)
+        return catalog["registry_decision"].load()
+
+    def promote(self, **changes):
+        return self.run(create_pipeline(), **changes)
+
+    def roll_back(self):
+        return self.run(create_rollback())
+
+    @property
+    def ledger(self):
+        return self.folder / "registry" / "promotions.jsonl"
+
+    @property
+    def aliases(self):
+        return registry.aliases("toy")
+
+    def tags(self, number):
+        return self.client.get_model_version("toy", number).tags
+
+
+@pytest.fixture
+def toy(store, tmp_path, monkeypatch):
+    made = Registry(store, tmp_path)
+    monkeypatch.setattr(nodes, "load_agents", lambda model, number: [])
+    monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
+    monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: bars)
+    monkeypatch.setattr(nodes, "decision_latency", lambda served, bars, calls: made.latency[-1])
+    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: made.drift[-1])
+    monkeypatch.setattr(nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame))
+    monkeypatch.setattr(nodes, "aligned_to_frame", lambda bars: bars)
+    return made
+
+
+def test_the_first_champion_passes_the_absolute_gates_alone(toy):
+    number = toy.add(1)
+    record = toy.promote()
+    assert (record["decision"], record["version"], record["champion"]) == ("promoted", number, None)
+    assert toy.aliases == {"champion": number, "challenger": number}
+    assert {gate["gate"] for gate in record["gates"]}.isdisjoint({"least_sharpe_gain"})
+    assert record["agents"] == "agents 1"
+    assert toy.tags(number)["sentio.decision"] == "promoted"
+    assert [json.loads(line) for line in toy.ledger.read_text().splitlines()] == [record]
+
+
+def test_a_challenger_that_fails_a_gate_is_recorded_and_leaves_the_champion(toy):
+    first = toy.add(1)
+    toy.promote()
+    second = toy.add(1, GOOD | {"agent.max_drawdown": 0.125})
+    toy.latency.append(1500.0)
+    record = toy.promote()
+    assert record["decision"] == "refused"
+    assert record["reasons"] == [
+        "Maximum drawdown is 12.5 %; at most 10 % is asked for: 2.5 % too much (`promotion.most_drawdown`).",
+        "Latency of a decision, 99 % quantile is 1500 ms; at most 1000 ms is asked for: 500 ms too much "
+        "(`promotion.most_latency_ms`).",
+    ]
+    assert toy.aliases == {"champion": first, "challenger": second}
+    assert "12.5 %" in toy.tags(second)["sentio.reasons"]
+    assert len(toy.ledger.read_text().splitlines()) == 2
+
+
+def test_an_undefined_figure_refuses_unless_its_gate_is_off_and_that_is_recorded(toy):
+    known = {name: value for name, value in GOOD.items() if name != "skill.pbo"}
+    toy.add(1, known)
+    record = toy.promote()
+    assert record["decision"] == "refused"
+    assert "overfitting is undefined" in record["reasons"][0]
+    record = toy.promote(most_overfitting=None)
+    assert (record["decision"], record["switched_off"]) == ("promoted", ["most_overfitting"])
+
+
+def test_a_better_challenger_replaces_the_champion_on_the_same_rows(toy):
+    first = toy.add(1)
+    toy.promote()
+    second = toy.add(1)  # the same returns: no worse
+    record = toy.promote()
+    assert record["decision"] == "promoted"
+    assert record["champion"] == first
+    assert record["against_champion"]["bars"] == 60
+    assert record["against_champion"]["gain"] == 0.0
+    assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
+    third = toy.add(3)
+    record = toy.promote(least_sharpe_gain=50.0)
+    assert record["decision"] == "refused"
+    assert "Sharpe ratio beyond the champion's is" in record["reasons"][0]
+    assert toy.aliases["champion"] == second
+    assert toy.aliases["challenger"] == third
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"bars": 9}, "Only 9 bars judged both"), ({"sentio.execution": "cheap"}, "under other costs or execution")],
+)
+def test_a_challenger_judged_on_other_rows_or_at_other_costs_is_refused(toy, changes, reason):
+    toy.add(1)
+    toy.promote()
+    toy.add(1, **changes)
+    record = toy.promote()
+    assert record["decision"] == "refused"
+    assert reason in record["reasons"][0]
+    assert toy.promote(least_sharpe_gain=None)["decision"] == "promoted"
+
+
+def test_a_champion_that_challenges_itself_stays(toy):
+    number = toy.add(1)
+    toy.promote()
+    record = toy.promote(challenger=int(number))
+    assert (record["decision"], record["reasons"]) == ("kept", ["Version 1 is the champion already."])
+    assert toy.aliases == {"champion": number, "challenger": number}
+
+
+def test_rollback_steps_back_once_for_every_promotion_and_is_recorded(toy):
+    numbers = []
+    for _ in range(3):
+        numbers.append(toy.add(1))
+        toy.promote()
+    first, second, third = numbers
+    record = toy.roll_back()
+    assert (record["decision"], record["version"], record["restored"]) == ("rolled_back", third, second)
+    assert toy.aliases == {"champion": second, "previous": first, "challenger": third}
+    assert toy.tags(third)["sentio.decision"] == "rolled_back"
+    toy.roll_back()
+    assert toy.aliases == {"champion": first, "challenger": third}
+    with pytest.raises(StoreError, match="no previous champion, so that there is nothing to roll back to"):
+        toy.roll_back()
+    told = [json.loads(line)["decision"] for line in toy.ledger.read_text().splitlines()]
+    assert told == ["promoted"] * 3 + ["rolled_back"] * 2
+
+
+def test_a_decision_takes_effect_only_once_it_is_in_the_ledger(toy):
+    number = toy.add(1)
+    record = toy.promote()
+    other = record | {"decision": "rolled_back", "restored": number}
+    with pytest.raises(StoreError, match="not in the ledger"):
+        nodes.let_take_effect(other, [record])
+    assert toy.aliases["champion"] == number
+
+
+def test_the_challenger_is_named_or_refused(toy):
+    own, newest = toy.add(1), toy.add(2)
+
+    def called(challenger, logged=None):
+        parameters, registered = PromotionParameters(challenger=challenger), RegistryParameters(model="toy")
+        return nodes.call_candidates(parameters, registered, logged).challenger.number
+
+    assert called("own", {"model": "toy", "version": own}) == own
+    assert called("newest") == newest
+    assert called(1) == own
+    for logged in (None, {"model": "toy", "version": None}, {"model": "other", "version": own}):
+        with pytest.raises(StoreError, match=r"`promotion.challenger: own` names no version"):
+            called("own", logged)
+    with pytest.raises(StoreError, match="has no version 9"):
+        called(9)
+
+
+def test_a_version_that_nobody_judged_cannot_challenge(toy):
+    number = toy.add(1)
+    toy.client.set_terminated(toy.client.get_model_version("toy", number).run_id, "FAILED")
+    with pytest.raises(StoreError, match="Version 1 of model `toy` was not judged out of sample, or its run did not"):
+        toy.promote()
+
+
+def test_without_a_registered_model_everything_says_what_to_do(store):
+    nothing, toy = RegistryParameters(), RegistryParameters(model="toy")
+    with pytest.raises(StoreError, match="No model `toy` is registered in MLflow; `kedro run --pipeline training`"):
+        nodes.call_candidates(PromotionParameters(), toy, None)
+    with pytest.raises(StoreError, match="No model `toy` is registered"):
+        nodes.step_back(toy)
+    with pytest.raises(StoreError, match=r"`registry.model` is null"):
+        nodes.step_back(nothing)
+
+
+def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_costs_a_warning(
+    store, monkeypatch, caplog
+):
+    with mlflow.start_run(tags={"sentio.variant": "maskable", "sentio.process": "1", "other": "x"}):
+        assert tracking.run_tags() == {"sentio.variant": "maskable"}
+
+    def create(uri, model, tags):
+        store.create_registered_model(model)
+        return store.create_model_version(model, uri, tags=tags)
+
+    monkeypatch.setattr(mlflow, "register_model", create)
+    assert registry.register("somewhere", "toy", {"sentio.fold": "3"}) == "1"
+    assert registry.aliases("toy") == {"challenger": "1"}
+    metrics = {"agent": {"sharpe": 1.25, "max_drawdown": None, "bars": 7}, "skill": {"pbo": 0.5}}
+    registry.tag_version("toy", "1", registry.figure_tags(metrics))
+    tags = store.get_model_version("toy", "1").tags
+    assert tags == {"sentio.fold": "3", "sentio.sharpe": "1.25", "sentio.pbo": "0.5", "sentio.test_bars": "7"}
+
+    def broken(*args, **kwargs):
+        raise ConnectionError("http://me:pa55@registry is gone")
+
+    monkeypatch.setattr(mlflow, "register_model", broken)
+    assert registry.register("somewhere", "toy", {}) is None
+    assert "goes on untracked" in caplog.text
+    assert "pa55" not in caplog.text
+
+
+@pytest.mark.parametrize(("decision", "fails"), [("refused", True), ("promoted", False), ("kept", False)])
+def test_the_command_line_fails_after_a_refusal_and_a_notebook_does_not(decision, fails):
+    record = {"decision": decision, "model": "toy", "version": "2", "reasons": ["Too deep.", "Too slow."]}
+    catalog = DataCatalog({"registry_decision": MemoryDataset(record)})
+    told = {"run_params": {}, "pipeline": create_pipeline(), "catalog": catalog}
+    RefusedPromotions().after_pipeline_run(**told)
+    with click.Context(click.Command("run")):
+        if fails:
+            with pytest.raises(
+                click.ClickException, match=r"(?s)Version 2 of `toy` was refused:\n- Too deep.\n- Too slow"
+            ):
+                RefusedPromotions().after_pipeline_run(**told)
+        else:
+            RefusedPromotions().after_pipeline_run(**told)
+
+
+def test_latency_is_the_quantile_of_the_calls_after_the_warm_up(monkeypatch):
+    seen, clock = [], {"now": 0.0}
+    taken = iter([9.0, 9.0, *(np.arange(1, 101) / 1000.0)])
+
+    class Model:
+        def predict(self, context, bars):
+            seen.append(bars)
+            clock["now"] += next(taken)
+
+    monkeypatch.setattr(measures.time, "perf_counter", lambda: clock["now"])
+    found = measures.decision_latency(Model(), "bars", calls=100)
+    assert found == pytest.approx(np.quantile(np.arange(1, 101), 0.99))
+    assert seen == ["bars"] * 102
+
+
+def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
+    feed = planted_bars(autoregressive_returns(400, 0.1, 0.004, seed=0), "AAA")
+    bars = align_bars(feed, IngestionParameters())
+    stamps = pd.DatetimeIndex(bars.timestamps).tz_localize("UTC")
+    columns = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=8)]
+    spec = SimpleNamespace(
+        symbols=["AAA"], features=columns, train_start=stamps[20].isoformat(), train_end=stamps[249].isoformat()
+    )
+    agents = [SimpleNamespace(spec=spec, name="fold_0/seed_0")]
+    features = compute_features(bars, columns)
+    assert measures.market_drift(agents, bars, 100) == feature_drift(features[20:250], features[300:])
+    assert measures.market_drift(agents, bars, 1000) == feature_drift(features[20:250], features[250:])
+    sealed = Segment(300, 400)
+    assert measures.market_drift(agents, bars, 1000, sealed) == feature_drift(features[20:250], features[250:300])
+    seen = aligned_to_frame(bars).iloc[:250]
+    assert measures.market_drift(agents, aligned_from_frame(seen), 100) is None
+    spec.symbols = ["BBB"]
+    with pytest.raises(ValueError, match="BBB"):
+        measures.market_drift(agents, bars, 100)
