@@ -117,7 +117,7 @@ def headline_samples(
     if bars < 2:  # noqa: PLR2004 - a deviation needs two
         raise ValueError(f"`returns` must hold at least 2 bars, held {bars}; give more bars.")
     centre = returns.mean(axis=0)
-    logs = np.log1p(np.maximum(returns, RUIN - 1.0))
+    logs = np.ascontiguousarray(np.log1p(np.maximum(returns, RUIN - 1.0)))  # taking rows of columns copies them all
     by_row = np.concatenate(  # [T, 4 N]
         [returns, (returns - centre) ** 2, np.minimum(returns, 0.0) ** 2, logs], axis=1
     )
