@@ -194,7 +194,6 @@ def measure(
     for name in ("agent", *metrics["baselines"]):
         tracking.log_metrics(metrics[name], prefix=f"out_of_sample.{name}.")
         tracking.log_metrics(metrics[name]["costs"], prefix=f"out_of_sample.{name}.costs.")
-    tracking.log_metrics(metrics.get("skill") or {}, prefix="out_of_sample.skill.")
     return metrics
 
 
