@@ -125,8 +125,8 @@ def test_the_site_shows_figures_and_metrics(site):
     assert equity["preview_type"] == "PlotlyPreview"
     assert {"data", "layout"} <= set(equity["preview"])
     assert shown["drawdown.json"]["preview_type"] == "PlotlyPreview"
-    for name in CAPTIONS:
-        assert shown[f"{name}.json"]["preview_type"] == "PlotlyPreview", name
+    drawn = {node["filepath"] for node in nodes if node.get("preview_type") == "PlotlyPreview"}
+    assert {name for name in CAPTIONS if not any(path.endswith(f"08_reporting/{name}.json") for path in drawn)} == set()
     assert shown["metrics.json"]["preview_type"] == "JSONPreview"
     assert "sharpe" in json.loads(shown["metrics.json"]["preview"])["agent"]
     assert shown["positions.parquet"]["preview_type"] == "TablePreview"

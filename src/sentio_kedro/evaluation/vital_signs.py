@@ -208,7 +208,7 @@ def lockbox_rows(skill: Mapping[str, Any]) -> list[Row]:
     return [
         [
             str(opening.get("time", MISSING))[:16].replace("T", " "),
-            str(opening.get("model", MISSING)),
+            str(opening.get("model", MISSING))[:12],  # of a digest
             "yes" if opening.get("this_model") else "no",
             formatted(opening.get("sharpe"), "number"),
         ]
