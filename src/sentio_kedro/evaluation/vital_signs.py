@@ -64,9 +64,9 @@ def _judged(metrics: Mapping[str, Any], skill: Mapping[str, Any]) -> Sign:
     """The verdict in a word; without the tests of skill, what the interval says."""
     agent = metrics["agent"]
     if skill:
-        return Sign(
-            "Verdict", VERDICTS[skill["verdict"]], "reasons in the next paragraphs", TONES.get(skill["verdict"], "")
-        )
+        lost = skill["verdict"] == "luck" and skill["minimum_track_record_bars"] is None  # no profit to explain
+        word = "No skill" if lost else VERDICTS[skill["verdict"]]
+        return Sign("Verdict", word, "reasons in the next paragraphs", TONES.get(skill["verdict"], ""))
     if not agent["trades"]:
         return Sign("Verdict", VERDICTS["no_trades"], "it stayed out")
     if agent["sharpe_low"] > 0.0:
