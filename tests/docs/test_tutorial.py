@@ -1,5 +1,6 @@
 """The tutorial's files and commands work as they are written, on smaller agents."""
 
+import json
 import re
 import shlex
 import shutil
@@ -49,7 +50,7 @@ def copied(tmp_path: Path) -> Project:
     return Project(tmp_path, env="mine")
 
 
-def test_a_reader_gets_from_a_csv_to_a_report_and_to_signals(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_gets_from_a_csv_to_a_report_a_champion_and_back(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copied.path)
     exec(re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)[0], {})  # noqa: S102 - our own page
     (copied.path / "conf" / "mine").mkdir()
@@ -70,6 +71,8 @@ def test_a_reader_gets_from_a_csv_to_a_report_and_to_signals(copied: Project, mo
         pipelines = (given.get("--pipelines") or given.get("--pipeline") or "").split(",")
         copied.run(*filter(None, pipelines), params=parameters(given.get("--params", "")))
 
+    decided = (copied.path / "data" / "registry" / "promotions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["decision"] for line in decided] == ["refused", "promoted", "promoted", "rolled_back"]
     for path in re.findall(r"`(data/mine/[^`]+)`", TUTORIAL):
         assert (copied.path / path).is_file(), path
     assert set(pd.read_parquet(copied.artifact("07_model_output/signals.parquet"))["symbol"]) == {"AAPL", "NFLX"}
