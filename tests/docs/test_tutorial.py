@@ -50,7 +50,9 @@ def copied(tmp_path: Path) -> Project:
     return Project(tmp_path, env="mine")
 
 
-def test_a_reader_gets_from_a_csv_to_a_report_a_champion_and_back(copied: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_gets_from_a_csv_to_a_report_a_champion_and_back(
+    copied: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(copied.path)
     exec(re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)[0], {})  # noqa: S102 - our own page
     (copied.path / "conf" / "mine").mkdir()
