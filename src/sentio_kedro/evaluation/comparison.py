@@ -51,16 +51,23 @@ class JudgedRun:
 
 
 class Resampling(Protocol):
-    """Settings of a bootstrap: resamples, mean block length in bars (None: the square root), coverage and seed."""
+    """Settings of a bootstrap."""
 
     @property
-    def bootstrap_samples(self) -> int: ...  # noqa: D102
+    def bootstrap_samples(self) -> int:
+        """Resamples."""
+
     @property
-    def bootstrap_block(self) -> float | None: ...  # noqa: D102
+    def bootstrap_block(self) -> float | None:
+        """Mean block length in bars; None takes the square root of the number of bars."""
+
     @property
-    def confidence(self) -> float: ...  # noqa: D102
+    def confidence(self) -> float:
+        """Coverage of the interval."""
+
     @property
-    def seed(self) -> int: ...  # noqa: D102
+    def seed(self) -> int:
+        """Seed of the draws."""
 
 
 class Difference(NamedTuple):

@@ -40,8 +40,7 @@ def register(uri: str, model: str, tags: Mapping[str, str]) -> str | None:
     """
     number: str | None = None
     with optional_tracking():
-        version = mlflow.register_model(uri, model, tags=dict(tags))
-        number = str(version.version)
+        number = str(mlflow.register_model(uri, model, tags=dict(tags)).version)
         MlflowClient().set_registered_model_alias(model, CHALLENGER, number)
     return number
 
