@@ -80,3 +80,6 @@ def test_a_refused_promotion_fails_the_command_but_not_the_pipeline(variants):
     assert "Pipeline execution completed successfully" in ran.stdout + ran.stderr
     assert f"Error: Version 2 of `{MODEL}` was refused:" in ran.stderr
     assert "Traceback" not in ran.stdout + ran.stderr
+    record = json.loads(variants.artifact("08_reporting/registry_decision.json").read_text())
+    undefined = {gate["gate"] for gate in record["gates"] if gate["figure"] is None}
+    assert undefined == {"most_overfitting"}  # too few trials; every other figure was found under its name

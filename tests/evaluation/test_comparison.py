@@ -8,7 +8,7 @@ from sentio_kedro.config import ComparisonParameters
 from sentio_kedro.evaluation.comparison import compare_runs, sharpe_difference
 from sentio_kedro.evaluation.comparison_page import comparison_figure, comparison_text, run_labels
 
-PARAMETERS = ComparisonParameters(experiment="toy", metrics=["agent.sharpe", "skill.pbo"], bootstrap_samples=200)
+PARAMETERS = ComparisonParameters(experiment="toy", metrics=["agent.sharpe", "agent.pbo"], bootstrap_samples=200)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_a_run_is_set_beside_the_first_one(luck):
     table = compare_runs([run(1, returns(luck)), run(2, returns(luck + 0.001))], PARAMETERS)
     assert table["comparable"].all()
     assert table["agent.sharpe"].tolist() == [1.0, 2.0]
-    assert table["skill.pbo"].isna().all()
+    assert table["agent.pbo"].isna().all()
     assert np.isnan(table["sharpe_difference"][0])
     assert table["difference_low"][1] > 0.0
 

@@ -25,7 +25,7 @@ from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
 from sentio_kedro.pipelines.tracked_runs import StoreError
 
 GOOD = {
-    **{"skill.deflated_sharpe": 0.99, "skill.pbo": 0.05, "agent.max_drawdown": 0.04},
+    **{"agent.deflated_sharpe": 0.99, "agent.pbo": 0.05, "agent.max_drawdown": 0.04},
     **{"agent.daily_conditional_value_at_risk": 0.01, "agent.turnover_per_year": 20.0},
 }
 
@@ -126,7 +126,7 @@ def test_a_challenger_that_fails_a_gate_is_recorded_and_leaves_the_champion(toy)
 
 
 def test_an_undefined_figure_refuses_unless_its_gate_is_off_and_that_is_recorded(toy):
-    known = {name: value for name, value in GOOD.items() if name != "skill.pbo"}
+    known = {name: value for name, value in GOOD.items() if name != "agent.pbo"}
     toy.add(1, known)
     record = toy.promote()
     assert record["decision"] == "refused"

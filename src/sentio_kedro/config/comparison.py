@@ -34,7 +34,7 @@ class ComparisonParameters:
     metrics: Names = Field(
         default_factory=lambda: [
             *("agent.sharpe", "agent.sharpe_low", "agent.sharpe_high", "agent.annual_return", "agent.max_drawdown"),
-            *("agent.turnover_per_bar", "agent.win_rate", "agent.trades", "skill.deflated_sharpe", "skill.pbo"),
+            *("agent.turnover_per_bar", "agent.win_rate", "agent.trades", "agent.deflated_sharpe", "agent.pbo"),
         ]
     )
     bootstrap_samples: Count = 1_000

@@ -20,8 +20,8 @@ from sentio_kedro.pipelines.promotion.measures import decision_latency, example_
 from sentio_kedro.pipelines.tracked_runs import StoreError, readable_store
 
 FROM_METRICS = {
-    "deflated_sharpe": "skill.deflated_sharpe",
-    "overfitting": "skill.pbo",
+    "deflated_sharpe": "agent.deflated_sharpe",
+    "overfitting": "agent.pbo",
     "drawdown": "agent.max_drawdown",
     "tail_loss": "agent.daily_conditional_value_at_risk",
     "turnover": "agent.turnover_per_year",
