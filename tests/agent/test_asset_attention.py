@@ -22,7 +22,7 @@ def market() -> torch.Tensor:
 
 def test_whom_an_asset_may_not_heed_does_not_move_it() -> None:
     layer = attention()
-    layer.set_heeded(torch.tensor([[False, False, True], [False, True, False], [True, True, True]]))
+    layer.set_heeded(torch.tensor([[False, False, True], [False, True, False], [True, True, True]]), first=True)
     before, moved = market(), market()
     moved[:, 1] += 1.0
     change = (layer(moved) - layer(before)).abs().amax(dim=(0, 2))
@@ -33,7 +33,7 @@ def test_whom_an_asset_may_not_heed_does_not_move_it() -> None:
 
 def test_an_asset_that_heeds_nobody_hears_a_constant_without_a_gradient_of_others() -> None:
     layer = attention()
-    layer.set_heeded(torch.zeros(ASSETS, ASSETS, dtype=torch.bool))
+    layer.set_heeded(torch.zeros(ASSETS, ASSETS, dtype=torch.bool), first=True)
     heard = layer(market())
     torch.testing.assert_close(heard, layer.output.bias.expand_as(heard))
 
@@ -50,7 +50,9 @@ def test_a_large_bias_lets_an_asset_heed_one_other_alone() -> None:
 
 def test_without_identities_assets_are_exchangeable() -> None:
     layer, order = attention(None), [2, 0, 1]
-    layer.set_heeded(torch.zeros(ASSETS, ASSETS, dtype=torch.bool))  # nobody is known apart, so nobody is left out
+    layer.set_heeded(
+        torch.zeros(ASSETS, ASSETS, dtype=torch.bool), first=True
+    )  # nobody is known apart, so nobody is left out
     torch.testing.assert_close(layer(market()[:, order]), layer(market())[:, order])
 
 
@@ -70,3 +72,21 @@ def test_an_encoder_of_either_precision_keeps_who_heeds_whom(precision: str) -> 
     before, after = encoder(features, 3), encoder(moved, 3)
     assert torch.equal(before[:, :, 0], after[:, :, 0])
     assert not torch.equal(before[:, :, 1], after[:, :, 1])
+
+
+def test_an_asset_that_needs_none_of_its_own_columns_drops_them_and_others_still_heed_it() -> None:
+    parameters = NetworkParameters(width=8, layers=2, heads=2, window=4, convolution=1, hidden=8, asset_identity=True)
+    encoder = build_network(parameters, NetworkShape(2, 2, 1, 4), torch.Generator().manual_seed(0)).encoder
+    with torch.no_grad():
+        for layer in encoder.layers:
+            for weight in layer.asset.output.parameters():
+                weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(3)))
+    follows = torch.tensor([[False, False], [True, False]])
+    encoder.set_heard(torch.ones(2, dtype=torch.bool), torch.ones(1, dtype=torch.bool), follows)
+    features = torch.randn(1, 8, 2, 2, generator=torch.Generator().manual_seed(2))
+    for asset in (0, 1):
+        moved = features.clone()
+        moved[:, :, asset] += 1.0
+        before, after = encoder(features, 2), encoder(moved, 2)
+        assert torch.equal(before[:, :, 0], after[:, :, 0])
+        assert torch.equal(before[:, :, 1], after[:, :, 1]) == (asset == 1)

@@ -148,19 +148,32 @@ class AssetAttention(nn.Module):
         self.output = nn.Linear(width, width)
         self.bias = None if assets is None else nn.Parameter(torch.zeros(heads, assets, assets + 1))
         self.register_buffer("hidden", None if assets is None else torch.zeros(assets, assets + 1))
+        self.register_buffer("own", None if assets is None else torch.ones(assets, 1, 1))
 
-    def set_heeded(self, pairs: Tensor) -> None:
-        """Freeze whom each asset may heed, ``[A, A]`` bool; assets without an identity heed everybody."""
+    def set_heeded(self, pairs: Tensor, first: bool) -> None:
+        """Freeze whom each asset may heed, ``[A, A]`` bool; assets without an identity heed everybody.
+
+        Args:
+            pairs: Whether the first asset needs a column of the second.
+            first: Whether this is the first layer, where an asset that needs none of its own columns drops them.
+        """
         if self.bias is not None:
             hidden = F.pad(~pairs, (0, 1), value=False)
             self.get_buffer("hidden").masked_fill_(hidden.to(self.bias.device), float("-inf"))
+            if first:
+                self.get_buffer("own").copy_(pairs.diagonal()[:, None, None])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend over the second-last dimension of ``x`` ``[B, A, D]``."""
+    def passed(self, x: Tensor) -> Tensor:
+        """Return what an asset keeps of its own stream ``[B, A, T, D]``: all, or nothing if it needs none of it."""
+        return x if self.bias is None else x * self.get_buffer("own")
+
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
+        """Attend over the second-last dimension of ``x`` ``[B, A, D]``; queries are made of ``asking``, or of ``x``."""
         query, key, value = (split_heads(part, self.heads) for part in self.input(x).chunk(3, dim=-1))
         if self.bias is None:
             mixed = F.scaled_dot_product_attention(query, key, value)
         else:  # the last key and value stand for nobody
+            query = query if asking is None else split_heads(self.input(asking).chunk(3, dim=-1)[0], self.heads)
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
             added = (self.bias + self.get_buffer("hidden")).to(query.dtype)
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=added)

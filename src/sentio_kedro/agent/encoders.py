@@ -109,8 +109,10 @@ class Layer(nn.Module):
             attended = self.time(self.time_norm(x).flatten(0, 1), keep)
             kept = kept + _thinned(attended.view(batch, assets, keep, -1), dropout)
         if self.asset is not None and self.asset_norm is not None:
-            across = self.asset(self.asset_norm(kept).transpose(1, 2).flatten(0, 1))
-            kept = kept + _thinned(across.view(batch, keep, assets, -1).transpose(1, 2), dropout)
+            own, seen = self.asset.passed(kept), _by_bar(self.asset_norm(kept))
+            asking = seen if own is kept else _by_bar(self.asset_norm(own))
+            across = self.asset(seen, asking).view(batch, keep, assets, -1)
+            kept = own + _thinned(across.transpose(1, 2), dropout)
         return kept + _thinned(torch.as_tensor(self.mix(self.mix_norm(kept))), dropout)
 
     def time_weights(self, x: Tensor) -> Tensor:
@@ -125,6 +127,11 @@ class Layer(nn.Module):
                 "`network.encoder: transformer`."
             )
         return self.time.weights(self.time_norm(x).flatten(0, 1), x.shape[2])
+
+
+def _by_bar(x: Tensor) -> Tensor:
+    """Turn ``[B, A, T, D]`` into ``[B T, A, D]``."""
+    return x.transpose(1, 2).flatten(0, 1)
 
 
 def _thinned(added: Tensor, dropout: Tensor | None) -> Tensor:
@@ -162,9 +169,9 @@ class Encoder(nn.Module):
         """
         self.get_buffer("deviation").masked_fill_(~columns.to(self.input.weight.device), float("inf"))
         self.get_buffer("heard").copy_(lags[:, None])
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             if isinstance(layer, Layer) and layer.asset is not None:
-                layer.asset.set_heeded(pairs)
+                layer.asset.set_heeded(pairs, first=index == 0)
 
     def set_scaler(self, mean: Tensor, deviation: Tensor) -> None:
         """Freeze the scaler ``[F]``, fitted on train rows."""
