@@ -195,6 +195,7 @@ def test_many_agents_are_folded_away(make_run: MakeRun, facts: RunFacts) -> None
 
 SKILL: dict[str, Any] = {
     **{"probabilistic_sharpe": 0.71, "deflated_sharpe": 0.32, "expected_maximum_sharpe": 1.9, "trials": 37},
+    "bounds": {"least_deflated_sharpe": 0.95, "most_overfitting": 0.2, "most_spa_p": 0.05},
     **{"trial_sharpe_deviation": 0.4, "minimum_track_record_bars": 52_000, "minimum_track_record_years": 2.97},
     **{"pbo": 0.46, "pbo_trials": 12, "pbo_blocks": 16, "spa_p": 0.31, "spa_baseline": "momentum"},
     **{
@@ -226,6 +227,7 @@ def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
 
 def test_what_was_not_tested_is_a_dash(metrics: dict[str, Any]) -> None:
     nothing = dict.fromkeys(SKILL) | {"verdict": "undecided", "trials": 1, "reasons": [], "lockbox_openings": []}
+    nothing |= {"bounds": SKILL["bounds"]}
     signs = {sign.title: sign for sign in vital_signs(metrics | {"skill": nothing})}
     assert (signs["Backtest overfitting"].value, signs["Backtest overfitting"].note) == (
         "\u2013", "not tested: too few trials",

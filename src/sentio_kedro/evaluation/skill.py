@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def judge_skill(
         ``trials``, ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
         ``minimum_track_record_years`` (None if no record would do), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None
         below ``trials.least`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
-        ``high``), ``intervals``, ``lockbox_openings``, ``verdict`` (``skill``, ``luck``, ``undecided``, ``no_trades``)
+        ``high``), ``intervals``, ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``, ``luck``, ``undecided``, ``no_trades``)
         and ``reasons``, plain sentences.
     """
     year, moments = math.sqrt(periods_per_year), sharpe_moments(agent)
@@ -75,6 +76,7 @@ def judge_skill(
         "iqm": _interquartile(scores, parameters),
         "intervals": {name: list(values) for name, values in (intervals or {}).items()},
         "lockbox_openings": [dict(opening) for opening in openings],
+        "bounds": asdict(parameters.skill),
     }
     found["verdict"] = _verdict(found, parameters, traded)
     return found | {"reasons": _reasons(found, parameters) if traded else []}

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from sentio_kedro.evaluation.findings import TITLES
 from sentio_kedro.evaluation.report_tables import MISSING, Row, formatted
 
-LIKELY, UNLIKELY = 0.95, 0.05  # a probability of skill, and one of luck, that are taken for an answer
-EVEN = 0.5  # a probability of overfitting from which on choosing is no better than drawing lots
+EVEN = 0.5  # a probability that says no more than a coin
 VERDICTS = {"skill": "Skill", "luck": "Luck", "undecided": "Undecided", "no_trades": "No trades"}
 TONES = {"skill": "good", "luck": "bad"}
 
@@ -80,35 +79,36 @@ def _evidence(skill: Mapping[str, Any]) -> list[Sign]:
     if not skill:
         return []
     deflated, pbo, spa = skill["deflated_sharpe"], skill["pbo"], skill["spa_p"]
-    trials = skill["trials"]
+    trials, bounds = skill["trials"], skill["bounds"]
+    beyond = f"the luckiest of {trials:,} trials without skill" if trials > 1 else "zero; the only trial known"
     baseline = skill.get("spa_baseline")
     against = f"against {TITLES.get(baseline, baseline).lower()}" if baseline else "against the best baseline"
     return [
         Sign(
             "Deflated Sharpe ratio",
             formatted(deflated, "percent"),
-            f"probability of skill after {trials:,} trial{'s' if trials != 1 else ''}",
-            _tone(deflated, good_above=LIKELY, bad_below=EVEN),
+            f"probability that the true one is above {beyond}",
+            _tone(deflated, least=bounds["least_deflated_sharpe"], bad_below=EVEN),
         ),
         Sign(
             "Backtest overfitting",
             formatted(pbo, "percent"),
             "not tested: too few trials" if pbo is None else f"probability, of {skill['pbo_trials']:,} trials",
-            "bad" if pbo is not None and pbo >= EVEN else "",
+            "bad" if pbo is not None and pbo >= bounds["most_overfitting"] else "",
         ),
         Sign(
             "Superior ability, p-value",
             formatted(spa, "number"),
             against if spa is not None else "not tested",
-            "good" if spa is not None and spa < UNLIKELY else "",
+            "good" if spa is not None and spa < bounds["most_spa_p"] else "",
         ),
     ]
 
 
-def _tone(value: float | None, *, good_above: float, bad_below: float) -> str:
+def _tone(value: float | None, *, least: float, bad_below: float) -> str:
     if value is None:
         return ""
-    return "good" if value > good_above else "bad" if value < bad_below else ""
+    return "good" if value >= least else "bad" if value < bad_below else ""
 
 
 def _best_baseline(metrics: Mapping[str, Any]) -> str:
