@@ -57,8 +57,8 @@ def judge_skill(
         ``trials``, ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
         ``minimum_track_record_years`` (None if no record would do), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None
         below ``trials.least`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
-        ``high``), ``intervals``, ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``, ``luck``, ``undecided``, ``no_trades``)
-        and ``reasons``, plain sentences.
+        ``high``), ``intervals``, ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``,
+        ``luck``, ``undecided``, ``no_trades``) and ``reasons``, plain sentences.
     """
     year, moments = math.sqrt(periods_per_year), sharpe_moments(agent)
     needed = minimum_track_record(moments, confidence=parameters.confidence)
