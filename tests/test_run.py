@@ -25,13 +25,16 @@ ACCOUNTS = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
 SEARCHED = {"search_trials", "search_returns", "best_parameters"}
 OPENED = {"lockbox_accounts", "lockbox_metrics", "lockbox_result", "lockbox_openings@append", "lockbox_openings@read"}
 COMPARED = {"comparison", "comparison_table", "comparison_figure"}
+PROMOTED = {"gate_verdicts", "registry_decision", "promotions@append", "promotions@read"}
 NOT_LEFT_BEHIND = {
     "signals",
     "checkpoints",
     *SEARCHED,
     *OPENED,
     *COMPARED,
-}  # other pipelines' results; deleted once the training is done
+    *PROMOTED,
+    "trials",
+}  # other pipelines' results; deleted once the training is done; smoke runs are no trials
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"}
 AGENTS = "06_models/agents"
 QUICK = {"training": {"total_steps": 64, "seeds": 1, "validations": 1}, "cross_validation": {"folds": 1}}
@@ -189,8 +192,8 @@ class TestOnePipelineAlone:
     def test_signals_have_a_row_per_symbol(self, copied):
         copied.run("signals")
         signals = pd.read_parquet(copied.artifact("07_model_output/signals.parquet"))
-        columns = ["timestamp", "symbol", "target", "shares", "regime", "tail_risk", "agents"]
-        assert list(signals.columns) == columns
+        columns = ["timestamp", "symbol", "target", "shares", "order", "regime", "state_0", "state_1"]
+        assert list(signals.columns) == [*columns, "tail_risk", "binding", "agents"]
         assert list(signals["symbol"]) == ["AAPL", "NFLX"]
         bars = pd.read_parquet(copied.path / "data" / "01_raw" / "equities_daily.parquet")
         newest = bars[bars["symbol"] == "AAPL"].iloc[-1]
