@@ -105,7 +105,7 @@ def test_deleting_the_mlflow_run_unlearns_no_trial(finished, tmp_path):
     project = finished.copy(tmp_path)
     kept = {"reporting": {"trials": {"record": True}}}
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    assert not project.artifact("08_reporting/trials.jsonl").exists()  # the smoke run was no trial
+    assert not (project.path / "data" / "registry" / "trials.jsonl").exists()  # the smoke run was no trial
     project.run("reporting", params=kept, to_nodes=["measure"])
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
@@ -115,7 +115,7 @@ def test_deleting_the_mlflow_run_unlearns_no_trial(finished, tmp_path):
     assert {"out_of_sample.agent.deflated_sharpe", "out_of_sample.agent.spa_p"} <= run.data.metrics.keys()
     mlflow.delete_run(run.info.run_id)
     mlflow.set_tracking_uri(before)
-    ledger = TrialLedger(project.artifact("08_reporting"))
+    ledger = TrialLedger(project.path / "data" / "registry")
     (record,) = ledger.records()
     assert (record["run"], record["identity"]) == (run.info.run_id, run.data.tags["sentio.trial_identity"])
     assert len(ledger.returns(record["returns"])) == record["bars"]
