@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from tests.evaluation.combinatorial import combinatorial_run
 
 from sentio_kedro.evaluation.frames import RunFrames, account_table, median_seed
 from sentio_kedro.evaluation.sharpe_tests import sharpe_moments
@@ -17,7 +18,6 @@ from sentio_kedro.evaluation.trials import (
     judged_among,
     lone_trial,
     make_trial,
-    once_a_bar,
     trial_identity,
     trial_returns,
     universe_name,
@@ -126,10 +126,12 @@ def test_a_run_is_judged_by_its_median_agent(make_run: Callable[..., RunFrames])
     assert len(returns) == returns["timestamp"].nunique() == 2_000
 
 
-def test_a_bar_that_several_folds_judge_counts_once() -> None:
-    index = pd.MultiIndex.from_tuples([(0, 5), (0, 6), (1, 6), (1, 7)], names=["fold", "row"])
-    by_bar = once_a_bar(pd.DataFrame({"seed_0": [0.1, 0.2, 0.4, 0.5]}, index=index))
-    assert by_bar["seed_0"].to_dict() == pytest.approx({5: 0.1, 6: 0.3, 7: 0.5})
+def test_a_run_of_combinatorial_folds_is_judged_by_one_path_that_could_have_been_held() -> None:
+    noise = np.random.default_rng(0).normal(0.0, 0.01, (3, 12))
+    frames = combinatorial_run(lambda name, path: noise[path] + 0.01 * (1 - path) if name == "seed_0" else noise[0])
+    mine = trial_returns(frames)
+    assert mine["return"].to_numpy() == pytest.approx(noise[1])  # drifts of 1, 0 and -1 %: the middle one, no mean
+    assert mine["timestamp"].is_monotonic_increasing
 
 
 def test_a_candidate_is_judged_by_its_median_seed() -> None:
@@ -139,3 +141,10 @@ def test_a_candidate_is_judged_by_its_median_seed() -> None:
     assert candidate_returns(frame)["return"].tolist() == [0.1, 0.1]
     two = candidate_returns(frame[frame["seed"] < 2])
     assert two["return"].tolist() == [0.1, 0.1]  # the lower of two, never the best
+
+
+def test_a_candidate_of_folds_that_share_bars_is_judged_by_its_median_path() -> None:
+    times = pd.date_range("2020-01-01", periods=2, tz="UTC")
+    frame = pd.DataFrame({"fold": np.repeat([0, 1, 2], 2), "seed": 0, "timestamp": list(times) * 3})
+    frame["return"] = [0.3, 0.3, 0.1, 0.2, -0.2, -0.2]
+    assert candidate_returns(frame.iloc[::-1])["return"].tolist() == [0.1, 0.2]

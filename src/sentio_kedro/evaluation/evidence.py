@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.backtest_paths import once_a_bar
 from sentio_kedro.evaluation.bootstrap import (
     Floats,
     headline_samples,
@@ -17,7 +18,7 @@ from sentio_kedro.evaluation.bootstrap import (
 )
 from sentio_kedro.evaluation.frames import RunFacts, RunFrames, median_seed, metric_key
 from sentio_kedro.evaluation.skill import judge_skill
-from sentio_kedro.evaluation.trials import JudgedTrials, lone_trial, once_a_bar
+from sentio_kedro.evaluation.trials import JudgedTrials, lone_trial
 
 Figures = dict[str, Any]
 AGENT = "agent"
@@ -73,7 +74,7 @@ def skill_figures(
     trials: JudgedTrials | None,
     openings: Sequence[Mapping[str, Any]],
 ) -> Figures:
-    """Judge the median agent's skill.
+    """Judge the median agent's skill, where folds test rows again on its median backtest path.
 
     Args:
         frames: Frames of the run.
@@ -87,8 +88,9 @@ def skill_figures(
     Returns:
         See ``skill.judge_skill``.
     """
-    by_bar = once_a_bar(returns)
-    agent = by_bar[median_seed(frames)].to_numpy(dtype=np.float64)
+    median = median_seed(frames)
+    by_bar = once_a_bar(returns, median)
+    agent = by_bar[median].to_numpy(dtype=np.float64)
     baselines = {metric_key(name): by_bar[name].to_numpy(dtype=np.float64) for name in frames.baselines}
     scores = pd.DataFrame(metrics["folds"]).pivot(index="seed", columns="fold", values="sharpe")
     return judge_skill(

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from sentio_kedro.evaluation.backtest_paths import table_paths
 from sentio_kedro.evaluation.frames import RunFrames, account_table, metric_key
 from sentio_kedro.trading.performance import LEAST_BARS, maximum_drawdown, sharpe_ratio
 
@@ -17,9 +18,8 @@ QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
 def sharpe_paths(frames: RunFrames, scheme: str, periods_per_year: float) -> dict[str, Any]:
     """Sharpe ratios of every account by backtest path (combinatorial folds), or by fold.
 
-    Combinatorial folds test each row several times. The k-th fold that tests a row belongs to the k-th path, so that
-    each path holds every row once, judged by agents that did not learn from it (Lopez de Prado, Advances in Financial
-    Machine Learning, 2018, chapter 12).
+    Combinatorial folds test each row several times: each path holds every row once, judged by agents that did not
+    learn from it, see ``backtest_paths``.
 
     Args:
         frames: Frames of the run.
@@ -33,14 +33,15 @@ def sharpe_paths(frames: RunFrames, scheme: str, periods_per_year: float) -> dic
         None without entries.
     """
     kind, returns = KINDS.get(scheme, "fold"), account_table(frames, "return")
-    number = returns.index.get_level_values("fold").to_series()
     if kind == "path":
-        number = returns.reset_index().groupby("row").cumcount()
+        parts = [(number, returns.iloc[places]) for number, places in enumerate(table_paths(returns))]
+    else:
+        parts = [(int(str(fold)), rows) for fold, rows in returns.groupby(level="fold")]
     entries: list[dict[str, Any]] = []
-    for place, rows in returns.groupby(number.to_numpy()):
+    for number, rows in parts:
         values = torch.from_numpy(rows.to_numpy(copy=True))  # [T, N]
         if len(rows) >= LEAST_BARS:
-            entries += _entries(int(str(place)), [str(name) for name in rows.columns], values, periods_per_year)
+            entries += _entries(number, [str(name) for name in rows.columns], values, periods_per_year)
     found = pd.Series([entry["sharpe"] for entry in entries if entry["account"] in frames.seeds], dtype="float64")
     spread = {side: float(found.quantile(share)) if len(found) else None for side, share in QUANTILES.items()}
     losing = float((found < 0.0).mean()) if len(found) else None

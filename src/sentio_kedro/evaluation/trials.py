@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from sentio_kedro.evaluation.backtest_paths import median_path, once_a_bar, path_places
 from sentio_kedro.evaluation.bootstrap import Floats
 from sentio_kedro.evaluation.frames import RunFrames, account_table, median_seed, row_times
 from sentio_kedro.evaluation.sharpe_tests import sharpe_moments
@@ -149,23 +150,11 @@ def rows_digest(timestamps: pd.Series) -> str:
     return hashlib.sha256(stamps.tobytes()).hexdigest()[:16]
 
 
-def once_a_bar(returns: pd.DataFrame) -> pd.DataFrame:
-    """Let each bar count once: combinatorial folds judge it more than once, it then has its mean over the folds.
-
-    Args:
-        returns: Index ``(fold, row)``, one column per account.
-
-    Returns:
-        Index ``row``, in order.
-    """
-    by_bar: pd.DataFrame = returns.groupby(level="row", sort=True).mean()
-    return by_bar
-
-
 def trial_returns(frames: RunFrames) -> pd.DataFrame:
     """Returns that a run is judged by as a trial: those of the median agent (``frames.median_seed``), never the best.
 
-    It is an account that could have been held. A mean over seeds is steadier than any.
+    Of folds that test the same rows, it is the median path of that agent (``backtest_paths.median_path``). So it is an
+    account that could have been held: a mean over seeds or folds is steadier than any.
 
     Args:
         frames: Frames of the run.
@@ -173,7 +162,8 @@ def trial_returns(frames: RunFrames) -> pd.DataFrame:
     Returns:
         Columns ``COLUMNS``, one row per bar in order.
     """
-    mine = once_a_bar(account_table(frames, "return"))[median_seed(frames)]
+    agent = median_seed(frames)
+    mine = once_a_bar(account_table(frames, "return"), agent)[agent]
     return pd.DataFrame({"timestamp": row_times(frames).to_numpy(), "return": mine.to_numpy(dtype=np.float64)})
 
 
@@ -184,12 +174,14 @@ def candidate_returns(returns: pd.DataFrame) -> pd.DataFrame:
         returns: ``fold``, ``seed``, ``timestamp`` and ``return`` of every validation row.
 
     Returns:
-        Columns ``COLUMNS``, one row per bar in order; the mean over folds where these share bars.
+        Columns ``COLUMNS``, one row per bar in order; of folds that share bars the median path of that seed.
     """
     growth = np.log1p(returns["return"].clip(lower=-1.0 + 1e-12)).groupby(returns["seed"]).sum()
     median = growth.sort_values(kind="stable").index[(len(growth) - 1) // 2]
-    mine = returns[returns["seed"] == median]
-    by_bar: pd.DataFrame = mine.groupby("timestamp", as_index=False, sort=True)["return"].mean()
+    mine = returns[returns["seed"] == median].sort_values(["fold", "timestamp"], kind="stable")
+    stamps = pd.DatetimeIndex(mine["timestamp"]).as_unit("ns").asi8
+    places = median_path(mine["return"].to_numpy(dtype=np.float64), path_places(stamps))
+    by_bar: pd.DataFrame = mine.iloc[places][list(COLUMNS)].sort_values("timestamp", ignore_index=True)
     return by_bar
 
 

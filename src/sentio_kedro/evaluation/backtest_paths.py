@@ -1,0 +1,71 @@
+"""Backtest paths: folds that test the same rows again give several histories, and an account can hold only one.
+
+The k-th fold that tests a row belongs to the k-th path, so that each path holds every row once (Lopez de Prado,
+Advances in Financial Machine Learning, 2018, chapter 12). A mean over folds would be an ensemble of differently trained
+agents, and all folds below each other would count every bar several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+Places = NDArray[np.int64]
+LEAST_GROWTH = 1e-12  # what is left of an account that lost everything, so that its logarithm is finite
+
+
+def path_places(rows: ArrayLike) -> list[Places]:
+    """Find which entries of a table make each path.
+
+    Args:
+        rows: Row number or time of each entry, entries of earlier folds first, [E].
+
+    Returns:
+        Places of the entries of each path, in order of the rows; all places as they stand if no row comes again. A row
+        with fewer entries than there are paths begins again with its first one.
+    """
+    values = np.asarray(rows)
+    order = np.argsort(values, kind="stable")
+    _, first, count = np.unique(values[order], return_index=True, return_counts=True)
+    if len(first) == len(values):
+        return [np.arange(len(values))]
+    return [order[first + number % count] for number in range(int(count.max()))]
+
+
+def table_paths(table: pd.DataFrame) -> list[Places]:
+    """Paths of a table with index ``(fold, row)``, in order of fold and row; see ``path_places``."""
+    return path_places(table.index.get_level_values("row").to_numpy())
+
+
+def median_place(totals: Sequence[Any]) -> int:
+    """Place of the median of total returns, of the lower one of two in the middle."""
+    return int(np.argsort(np.asarray(totals, dtype=np.float64), kind="stable")[(len(totals) - 1) // 2])
+
+
+def median_path(returns: NDArray[np.float64], paths: Sequence[Places]) -> Places:
+    """Choose the path whose total return is the median, the lower one of two: a history that could have been held.
+
+    Args:
+        returns: Simple returns of one account in every fold, [E].
+        paths: See ``path_places``.
+    """
+    growth = np.log1p(np.maximum(returns, LEAST_GROWTH - 1.0))
+    return paths[median_place([growth[places].sum() for places in paths])]
+
+
+def once_a_bar(returns: pd.DataFrame, account: str) -> pd.DataFrame:
+    """Let each bar count once: cut a table to the median path of an account.
+
+    Args:
+        returns: Simple returns, index ``(fold, row)`` in order of fold and row, one column per account.
+        account: Whose total return chooses the path.
+
+    Returns:
+        Index ``row``, in order; each account as it did in the folds of that path.
+    """
+    places = median_path(returns[account].to_numpy(dtype=np.float64), table_paths(returns))
+    return returns.iloc[places].droplevel("fold").sort_index()
