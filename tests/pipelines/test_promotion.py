@@ -12,10 +12,19 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from tests.pipelines.test_comparison import track_run
 
-from sentio_kedro.config import FeatureColumn, IngestionParameters, PromotionParameters, RegistryParameters
-from sentio_kedro.datasets import JSONDataset, LedgerDataset
+from sentio_kedro.config import (
+    FeatureColumn,
+    IngestionParameters,
+    PromotionParameters,
+    RegistryParameters,
+    ReportingParameters,
+)
+from sentio_kedro.datasets import JSONDataset, LedgerDataset, TrialLedger
 from sentio_kedro.evaluation.drift import feature_drift
+from sentio_kedro.evaluation.overfitting import backtest_overfitting
 from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
+from sentio_kedro.evaluation.sharpe_tests import deflated_sharpe, sharpe_moments
+from sentio_kedro.evaluation.trials import make_trial
 from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import Segment
@@ -25,8 +34,8 @@ from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
 from sentio_kedro.pipelines.tracked_runs import StoreError
 
 GOOD = {
-    **{"agent.deflated_sharpe": 0.99, "agent.pbo": 0.05, "agent.max_drawdown": 0.04},
-    **{"agent.daily_conditional_value_at_risk": 0.01, "agent.turnover_per_year": 20.0},
+    **{"agent.max_drawdown": 0.04, "agent.daily_conditional_value_at_risk": 0.01},
+    "agent.turnover_per_year": 20.0,
 }
 
 
@@ -36,25 +45,51 @@ class Registry:
     def __init__(self, client, folder):
         self.client, self.folder = client, folder
         self.latency, self.drift = [0.0], [0.0]
+        self.trials = TrialLedger(folder / "trials")
 
-    def add(self, number, figures=GOOD, **changes):
+    def add(self, number, figures=GOOD, tried=True, **changes):
         run_id = track_run("enhanced", number, **changes)
         with mlflow.start_run(run_id=run_id):
             tracking.log_metrics(figures, prefix="out_of_sample.")
+            tracking.log_metrics({"agent.deflated_sharpe": 0.99, "agent.pbo": 0.05}, prefix="out_of_sample.")
+            trial = self.trial(number, 0.4)
+            tracking.log_tags({"sentio.trial_identity": trial.identity})
+            tracking.log_frame(trial.returns, "trial_returns.csv")
+        if tried:
+            self.trials.append({**trial.record, "run": run_id}, trial.returns)
         if not self.client.search_registered_models():
             self.client.create_registered_model("toy")
         made = self.client.create_model_version("toy", "somewhere", run_id, tags={"sentio.agents": f"agents {number}"})
         self.client.set_registered_model_alias("toy", "challenger", made.version)
         return str(made.version)
 
+    def trial(self, number, mean):
+        times = pd.date_range("2024-01-01", periods=60, freq="D", tz="UTC")
+        earned = mean + np.random.default_rng(number).normal(0.0, 1.0, 60)
+        returns = pd.DataFrame({"timestamp": times, "return": 0.01 * earned})
+        return make_trial({"network.width": number}, "code", "AAA / 1440 min", returns, "test")
+
+    def try_others(self, count, mean=0.0):
+        for number in range(100, 100 + count):
+            trial = self.trial(number, mean)
+            self.trials.append({**trial.record, "run": "another"}, trial.returns)
+
     def run(self, pipeline, **changes):
-        given = {"challenger": "newest", "least_common_bars": 10, "bootstrap_samples": 20, **changes}
+        given = {
+            "challenger": "newest",
+            "least_common_bars": 10,
+            "bootstrap_samples": 20,
+            "most_overfitting": None,
+            **changes,
+        }
         ledger = {f"promotions@{side}": LedgerDataset(filepath=str(self.ledger)) for side in ("append", "read")}
         catalog = DataCatalog(
             {
                 "params:promotion": MemoryDataset(PromotionParameters(**given)),
                 "params:registry": MemoryDataset(RegistryParameters(model="toy")),
                 "logged_model": MemoryDataset({"model": "toy", "version": "1"}),
+                "trials": MemoryDataset(self.trials, copy_mode="assign"),
+                "params:reporting": MemoryDataset(ReportingParameters()),
                 "aligned_bars": MemoryDataset(pd.DataFrame()),
                 "folds": MemoryDataset({"lockbox": {"start": 2, "stop": 4}}),
                 "candidates": MemoryDataset(copy_mode="assign"),
@@ -126,13 +161,45 @@ def test_a_challenger_that_fails_a_gate_is_recorded_and_leaves_the_champion(toy)
 
 
 def test_an_undefined_figure_refuses_unless_its_gate_is_off_and_that_is_recorded(toy):
-    known = {name: value for name, value in GOOD.items() if name != "agent.pbo"}
-    toy.add(1, known)
-    record = toy.promote()
+    toy.add(1)  # the only trial: nothing to choose from
+    record = toy.promote(most_overfitting=0.2)
     assert record["decision"] == "refused"
     assert "overfitting is undefined" in record["reasons"][0]
     record = toy.promote(most_overfitting=None)
     assert (record["decision"], record["switched_off"]) == ("promoted", ["most_overfitting"])
+
+
+def test_trials_made_since_the_challenger_was_judged_count_against_it(toy):
+    toy.add(1)
+    alone = gate(toy.promote(challenger=1, most_drift=0.0), "least_deflated_sharpe")
+    assert alone["passed"]
+    toy.try_others(30)
+    record = toy.promote(most_overfitting=0.2, challenger=1, least_deflated_sharpe=alone["figure"])
+    returns = toy.trial(1, 0.4).returns["return"].to_numpy()
+    peers = np.stack([toy.trial(number, 0.0).returns["return"].to_numpy() for number in range(100, 130)], axis=1)
+    sharpes = [sharpe_moments(one).sharpe for one in (returns, *peers.T)]
+    assert gate(record, "least_deflated_sharpe")["figure"] == pytest.approx(
+        deflated_sharpe(sharpe_moments(returns), 31, np.std(sharpes, ddof=1))
+    )
+    assert not gate(record, "least_deflated_sharpe")["passed"]
+    expected = backtest_overfitting(np.column_stack([returns, peers]), 16).probability
+    assert gate(record, "most_overfitting")["figure"] == pytest.approx(expected)
+
+
+def test_a_challenger_whose_trial_the_ledger_does_not_know_is_refused_with_a_remedy(toy):
+    toy.try_others(5)
+    toy.add(1, tried=False)
+    record = toy.promote()
+    assert record["decision"] == "refused"
+    assert gate(record, "least_deflated_sharpe")["figure"] is None
+    assert "ledger of trials does not know the run that judged it" in record["reasons"][0]
+    assert "`kedro run --pipeline reporting`" in record["reasons"][0]
+    toy.trials.append({**toy.trial(1, 0.4).record, "run": "another"})  # the same trial, judged by another run
+    assert gate(toy.promote(), "least_deflated_sharpe")["figure"] is None
+
+
+def gate(record, name):
+    return next(one for one in record["gates"] if one["gate"] == name)
 
 
 def test_a_better_challenger_replaces_the_champion_on_the_same_rows(toy):

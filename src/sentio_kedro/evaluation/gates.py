@@ -64,27 +64,42 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def judge(figures: Mapping[str, float | None], parameters: PromotionParameters, *, champion: bool) -> list[Verdict]:
+def judge(
+    figures: Mapping[str, float | None],
+    parameters: PromotionParameters,
+    *,
+    champion: bool,
+    causes: Mapping[str, str] | None = None,
+) -> list[Verdict]:
     """Ask every gate that is switched on.
 
     Args:
         figures: Figures by name; missing, None or not finite is undefined, and an undefined figure passes no gate.
         parameters: Bounds; a figure at its bound passes.
         champion: Whether there is a champion; without one, gates that compare with it are not asked.
+        causes: Why figures are undefined, by their names, as far as known: a sentence each, with what to do.
 
     Returns:
         One verdict per gate that was asked, in the order of ``GATES``.
     """
     asked = [gate for gate in GATES if champion or not gate.against_champion]
     bounds = {gate: getattr(parameters, gate.parameter) for gate in asked}
-    return [_ask(gate, float(bound), figures.get(gate.figure)) for gate, bound in bounds.items() if bound is not None]
+    known = causes or {}
+    return [
+        _ask(gate, float(bound), figures.get(gate.figure), known.get(gate.figure))
+        for gate, bound in bounds.items()
+        if bound is not None
+    ]
 
 
-def _ask(gate: Gate, bound: float, figure: float | None) -> Verdict:
+def _ask(gate: Gate, bound: float, figure: float | None, cause: str | None) -> Verdict:
     least = gate.parameter.startswith("least")
     allowed = f"{'at least' if least else 'at most'} {written(bound, gate.form)} is asked for"
     if figure is None or not math.isfinite(figure):
-        reason = f"{gate.title} is undefined; {allowed}. `promotion.{gate.parameter}: null` goes without this gate."
+        why = f" {cause}" if cause else ""
+        reason = (
+            f"{gate.title} is undefined; {allowed}.{why} `promotion.{gate.parameter}: null` goes without this gate."
+        )
         return Verdict(gate.parameter, gate.title, bound, None, False, None, reason)
     missed = bound - figure if least else figure - bound
     if missed <= 0.0:

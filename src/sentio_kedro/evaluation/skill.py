@@ -64,14 +64,13 @@ def judge_skill(
     needed = minimum_track_record(moments, confidence=parameters.confidence)
     found: Figures = {
         "probabilistic_sharpe": probabilistic_sharpe(moments),
-        "deflated_sharpe": deflated_sharpe(moments, trials.count, trials.deviation),
         "expected_maximum_sharpe": expected_maximum_sharpe(trials.count, trials.deviation) * year,
         "trials": trials.count,
         "trial_sharpe_deviation": trials.deviation * year if len(trials.sharpes) > 1 else None,
         "minimum_track_record_bars": math.ceil(needed) if math.isfinite(needed) else None,
         "minimum_track_record_years": needed / periods_per_year if math.isfinite(needed) else None,
         "bars": len(agent),
-        **_overfitting(agent, trials, parameters),
+        **choice_figures(agent, trials, parameters),
         **_against_best(agent, baselines, trials, parameters),
         "iqm": _interquartile(scores, parameters),
         "intervals": {name: list(values) for name, values in (intervals or {}).items()},
@@ -82,11 +81,22 @@ def judge_skill(
     return found | {"reasons": _reasons(found, parameters) if traded else []}
 
 
-def _overfitting(agent: Floats, trials: JudgedTrials, parameters: ReportingParameters) -> Figures:
+def choice_figures(agent: Floats, trials: JudgedTrials, parameters: ReportingParameters) -> Figures:
+    """Say what is left of a result when the trials that it was chosen from are counted.
+
+    Args:
+        agent: Simple net returns per bar of the result, [T].
+        trials: What it was chosen from.
+        parameters: ``trials``: blocks, and how many trials it takes.
+
+    Returns:
+        ``deflated_sharpe``, ``pbo``, ``pbo_trials`` and ``pbo_blocks``, see ``judge_skill``.
+    """
     every, blocks = np.column_stack([agent, trials.peers]), parameters.trials.cscv_blocks
     enough = every.shape[1] >= parameters.trials.least and len(every) >= 2 * blocks
     result: Overfitting | None = backtest_overfitting(every, blocks) if enough else None
     return {
+        "deflated_sharpe": deflated_sharpe(sharpe_moments(agent), trials.count, trials.deviation),
         "pbo": None if result is None else result.probability,
         "pbo_trials": every.shape[1],
         "pbo_blocks": blocks,

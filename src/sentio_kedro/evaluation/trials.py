@@ -190,6 +190,23 @@ def lone_trial(returns: Floats) -> JudgedTrials:
     return JudgedTrials(1, np.array([sharpe_moments(returns).sharpe]), np.empty((len(returns), 0)))
 
 
+def recall(identity: str, run: str, returns: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> Trial | None:
+    """Find a trial again that an MLflow run was recorded as.
+
+    Args:
+        identity: What the run is as a trial.
+        run: Id of the run.
+        returns: Columns ``COLUMNS``, as that run judged them; the ledger may hold those of another seed.
+        records: The ledger.
+
+    Returns:
+        The run's newest trial; None if the ledger knows none.
+    """
+    mine = [entry for entry in records if entry["identity"] == identity and entry.get("run") == run]
+    known = [entry for entry in mine if entry["kind"] == "test"]
+    return Trial(identity, known[-1]["universe"], known[-1]["rows"], returns, known[-1]) if known else None
+
+
 def judged_among(mine: Trial, records: Sequence[Mapping[str, Any]], load: LoadReturns) -> JudgedTrials:
     """Find what ``mine`` was chosen from: all distinct trials on its universe.
 

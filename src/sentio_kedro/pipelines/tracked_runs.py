@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from sentio_kedro.evaluation.comparison import ORIGINS, JudgedRun
 from sentio_kedro.pipelines.tracking import AGENTS_TAG, RETURNS_FILE, without_credentials
+from sentio_kedro.pipelines.trial_records import TRIAL_FILE
 
 PREFIX = "out_of_sample."
 LEAST_CHARACTERS = 4  # of an id that names a run
@@ -112,6 +113,16 @@ def judged_run(run: Run) -> JudgedRun:
         returns=read_returns(run.info.run_id),
         periods_per_year=metrics.get(f"{PREFIX}agent.periods_per_year", 1.0),
     )
+
+
+def read_trial_returns(run_id: str) -> pd.DataFrame | None:
+    """Download the returns that a run is judged by as a trial, or None if it kept none."""
+    client = MlflowClient()
+    if TRIAL_FILE not in {file.path for file in client.list_artifacts(run_id)}:
+        return None
+    with TemporaryDirectory() as scratch:
+        found = Path(client.download_artifacts(run_id, TRIAL_FILE, scratch))
+        return pd.read_csv(found, parse_dates=["timestamp"])
 
 
 def read_returns(run_id: str) -> pd.DataFrame | None:

@@ -14,6 +14,9 @@ from sentio_kedro.agent.bundle import SPEC, AgentBundle
 from sentio_kedro.evaluation.trials import universe_name
 from sentio_kedro.manifests import LEARNER, code_hash, expected_manifest, upstream_stages
 
+TRIAL_TAG, TRIAL_FILE = "sentio.trial_identity", "trial_returns.csv"
+"""Tag of a run, which trial it is, and the file of the returns that it is judged by as one."""
+
 PACKAGE = Path(sentio_kedro.__file__).parent
 
 

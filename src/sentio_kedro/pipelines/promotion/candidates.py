@@ -17,6 +17,7 @@ from sentio_kedro.config import PromotionParameters
 from sentio_kedro.evaluation.comparison import JudgedRun
 from sentio_kedro.pipelines import registry
 from sentio_kedro.pipelines.tracked_runs import StoreError, judged_run
+from sentio_kedro.pipelines.trial_records import TRIAL_TAG
 
 AGENTS_FOLDER = "artifacts/agents"  # in the files of a logged model
 
@@ -29,11 +30,13 @@ class Candidate:
         number: The version.
         agents: Digest of its agents.
         run: The run that judged it.
+        trial: What that run is as a trial; empty if it does not say.
     """
 
     number: str
     agents: str
     run: JudgedRun
+    trial: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,8 @@ def _candidate(found: ModelVersion) -> Candidate:
             f"Version {found.version} of model `{found.name}` was not judged out of sample, or its run did not finish; "
             "run `kedro run --pipelines backtest,reporting` in its environment."
         )
-    return Candidate(str(found.version), found.tags.get("sentio.agents", ""), judged_run(run))
+    agents, trial = found.tags.get("sentio.agents", ""), run.data.tags.get(TRIAL_TAG, "")
+    return Candidate(str(found.version), agents, judged_run(run), trial)
 
 
 def load_agents(model: str, number: str) -> list[AgentBundle]:

@@ -7,26 +7,36 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from sentio_kedro.config import PromotionParameters, RegistryParameters
+from sentio_kedro.config import PromotionParameters, RegistryParameters, ReportingParameters
+from sentio_kedro.datasets import TrialLedger
 from sentio_kedro.evaluation.gates import failures, judge, switched_off
 from sentio_kedro.evaluation.rivalry import Rivalry, meet
+from sentio_kedro.evaluation.skill import choice_figures
+from sentio_kedro.evaluation.trials import judged_among, recall
 from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
 from sentio_kedro.market.splits import Segment, open_bars
 from sentio_kedro.pipelines import registry
 from sentio_kedro.pipelines.promotion.candidates import Candidates, find_candidates, load_agents
 from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, load_model, market_drift
-from sentio_kedro.pipelines.tracked_runs import StoreError, readable_store
+from sentio_kedro.pipelines.tracked_runs import StoreError, read_trial_returns, readable_store
 
 FROM_METRICS = {
-    "deflated_sharpe": "agent.deflated_sharpe",
-    "overfitting": "agent.pbo",
     "drawdown": "agent.max_drawdown",
     "tail_loss": "agent.daily_conditional_value_at_risk",
     "turnover": "agent.turnover_per_year",
 }
 """Figures that gates judge, and the metrics of the challenger's run that they are."""
+
+FROM_TRIALS = {"deflated_sharpe": "deflated_sharpe", "overfitting": "pbo"}
+"""Figures that gates judge, and how ``choice_figures`` names them: later trials count too, so they are made anew."""
+
+UNKNOWN_TRIAL = (
+    "The ledger of trials does not know the run that judged it: promote in the environment that did, with its ledger, "
+    "or run `kedro run --pipeline reporting` there with `reporting.trials.record: true`."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +59,31 @@ def _model(registered: RegistryParameters) -> str:
     return registered.model
 
 
+def measure_choice(
+    candidates: Candidates, trials: TrialLedger, reporting: ReportingParameters
+) -> dict[str, float | None]:
+    """Ask how the challenger stands among all trials on its universe, those made since it was judged included.
+
+    Returns:
+        Figures by name; empty if the ledger does not know the challenger's trial.
+    """
+    challenger, records = candidates.challenger, trials.records()
+    with readable_store():
+        returns = read_trial_returns(challenger.run.run_id)
+    if returns is None or (mine := recall(challenger.trial, challenger.run.run_id, returns, records)) is None:
+        return {}
+    among = judged_among(mine, records, trials.returns)
+    logger.info("The challenger is one of %d trials on its universe.", among.count)
+    figures = choice_figures(returns["return"].to_numpy(dtype=np.float64), among, reporting)
+    return {name: figures[key] for name, key in FROM_TRIALS.items()}
+
+
 def measure(
-    candidates: Candidates, aligned_bars: pd.DataFrame, folds: dict[str, Any] | None, parameters: PromotionParameters
+    candidates: Candidates,
+    aligned_bars: pd.DataFrame,
+    folds: dict[str, Any] | None,
+    parameters: PromotionParameters,
+    choice: dict[str, float | None],
 ) -> tuple[dict[str, float | None], Rivalry | None]:
     """Measure what the gates judge; what no gate asks for is not measured, and the lockbox stays closed.
 
@@ -59,6 +92,7 @@ def measure(
     """
     challenger, champion = candidates.challenger, candidates.champion
     figures: dict[str, float | None] = {name: challenger.run.metrics.get(key) for name, key in FROM_METRICS.items()}
+    figures |= choice
     with readable_store():
         agents = load_agents(candidates.model, challenger.number)
         asked = parameters.most_latency_ms is not None
@@ -87,7 +121,8 @@ def decide(
     figures, rivalry = measured
     challenger, champion = candidates.challenger, candidates.champion
     before = None if champion is None else champion.number
-    verdicts = judge(figures, parameters, champion=rivalry is not None)
+    causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in figures}
+    verdicts = judge(figures, parameters, champion=rivalry is not None, causes=causes)
     compared = rivalry is not None and parameters.least_sharpe_gain is not None
     reasons = [*(rivalry.refusals if compared and rivalry is not None else ()), *failures(verdicts)]
     decision = "refused" if reasons else "promoted"

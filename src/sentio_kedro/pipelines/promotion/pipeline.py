@@ -2,7 +2,14 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from sentio_kedro.pipelines.promotion.nodes import call_candidates, decide, let_take_effect, measure, step_back
+from sentio_kedro.pipelines.promotion.nodes import (
+    call_candidates,
+    decide,
+    let_take_effect,
+    measure,
+    measure_choice,
+    step_back,
+)
 
 DECISION = "registry_decision"
 RECORDED = [DECISION, "promotions@append"]
@@ -14,7 +21,13 @@ def create_pipeline() -> Pipeline:
     return pipeline(
         [
             node(call_candidates, [gates, registry, "logged_model"], "candidates", name="call_candidates"),
-            node(measure, ["candidates", "aligned_bars", "folds", gates], "gate_figures", name="measure_candidates"),
+            node(measure_choice, ["candidates", "trials", "params:reporting"], "gate_choice", name="measure_choice"),
+            node(
+                measure,
+                ["candidates", "aligned_bars", "folds", gates, "gate_choice"],
+                "gate_figures",
+                name="measure_candidates",
+            ),
             node(decide, ["candidates", "gate_figures", gates], ["gate_verdicts", *RECORDED], name="decide_promotion"),
             node(let_take_effect, [DECISION, "promotions@read"], None, name="promote"),
         ],

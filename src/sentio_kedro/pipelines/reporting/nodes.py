@@ -34,10 +34,10 @@ from sentio_kedro.market.splits import open_bars
 from sentio_kedro.pipelines import tracking
 from sentio_kedro.pipelines.registry import figure_tags, tag_version
 from sentio_kedro.pipelines.run_tags import describe_judged_rows
-from sentio_kedro.pipelines.trial_records import about_now, made_of, universe_of
+from sentio_kedro.pipelines.trial_records import TRIAL_FILE, TRIAL_TAG, about_now, made_of, universe_of
 
-TRIAL_TAG, UNIVERSE_TAG, VERDICT_TAG = "sentio.trial_identity", "sentio.universe", "sentio.verdict"
-"""Tags of a run: which trial it is, on which universe, and whether it was called skill."""
+UNIVERSE_TAG, VERDICT_TAG = "sentio.universe", "sentio.verdict"
+"""Tags of a run: on which universe it is a trial, and whether it was called skill."""
 
 SHOWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` in the catalog; folds are drawn earlier
 
@@ -168,7 +168,7 @@ def record_trial(
     if parameters.trials.record:
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})
-    tracking.log_text(trial.returns.to_csv(index=False), "trial_returns.csv")
+    tracking.log_text(trial.returns.to_csv(index=False), TRIAL_FILE)
     return judged_among(trial, trials.records(), trials.returns)
 
 
