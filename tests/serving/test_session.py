@@ -298,6 +298,48 @@ def test_bars_that_make_no_sense_are_refused(
     started.decide(row)  # nothing was taken in
 
 
+@pytest.mark.parametrize("account", [None, Account(cash=1e5, shares={"AAA": 100.0})])
+def test_a_dividend_above_the_price_leaves_the_session_as_it_was(
+    started: DecisionSession, agent: AgentBundle, bars: AlignedBars, account: Account | None
+) -> None:
+    two = bars.rows(slice(FIRST + 1, FIRST + 3))
+    assert two.dividend is not None
+    wrong = two.dividend.copy()
+    wrong[1, 1] = 10_000.0  # the first of the two bars is right, and must not be taken in either
+    with pytest.raises(ValueError, match=r"BBB 2020-01-25T00:30:00Z paid 10000 on a price of"):
+        started.decide(replace(two, dividend=wrong), account)
+    untroubled = DecisionSession(agent)
+    untroubled.start(history(bars, agent))
+    assert_same(started, untroubled)
+    np.testing.assert_array_equal(started.decide(two, account).target, untroubled.decide(two, account).target)
+    assert_same(started, untroubled)
+
+
+def test_a_bar_outside_the_sessions_of_the_exchange_leaves_the_session_as_it_was(
+    session_agent: AgentBundle, session_bars: AlignedBars
+) -> None:
+    session, untroubled = DecisionSession(session_agent), DecisionSession(session_agent)
+    row = FIRST + next(
+        n for n in range(1, 20) if np.diff(session_bars.timestamps)[FIRST + n - 1] > np.timedelta64(1, "h")
+    )
+    for each in (session, untroubled):
+        each.start(history(session_bars, session_agent, row - 1))
+    new = session_bars.rows(slice(row, row + 1))  # the first bar of a session
+    early = replace(new, timestamps=new.timestamps - np.timedelta64(3, "h"))
+    with pytest.raises(ValueError, match=r"end outside the sessions of `trading.calendar` XNYS"):
+        session.decide(early)
+    assert_same(session, untroubled)
+    np.testing.assert_array_equal(session.decide(new).target, untroubled.decide(new).target)
+
+
+def assert_same(session: DecisionSession, other: DecisionSession) -> None:
+    """Same bars, features, regimes and accounts."""
+    np.testing.assert_array_equal(session.market.bars.grid.timestamps, other.market.bars.grid.timestamps)
+    np.testing.assert_array_equal(session.market.features, other.market.features)
+    torch.testing.assert_close(session.market.posteriors, other.market.posteriors, rtol=0, atol=0)
+    torch.testing.assert_close(tuple(session.accounts), tuple(other.accounts), rtol=0, atol=0)
+
+
 def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: AlignedBars) -> None:
     needed = agent.spec.required_bars
     with pytest.raises(ValueError, match=f"need {needed} bars to decide, were given {needed - 5}; give 5 more"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 import torch
@@ -76,18 +77,27 @@ class LiveMarket:
         known = hold(np.concatenate([self.bars.own.close[-1:], *(row.close for row in rows)]))[-1]
         return torch.from_numpy(np.where(np.isnan(known), 1.0, known))
 
-    def append(self, bar: AlignedBars) -> None:
-        """Add a row of the grid, later than all others, and forget the oldest rows that nothing reads any more."""
-        self.bars = self.bars.with_bar(bar)
-        rows = len(self.bars.grid.timestamps)
-        newest = newest_features(self.bars.own, self.columns, bar.present[0], bar.timestamps, self.features[-1])
-        self.features = np.concatenate([self.features, newest[None]])[-rows:]
-        move = market_return(newest_rows(self.bars.grid, 2))[-1:]
-        self._moves = np.concatenate([self._moves, move])[-rows:]
-        self._filtered = [
-            np.concatenate([known, model.newest(self._moves)[None]])[-rows:]
+    def with_bar(self, bar: AlignedBars) -> LiveMarket:
+        """Return the market one row later, without the oldest rows that nothing reads any more; this one stays.
+
+        Args:
+            bar: One row of the grid, later than all others.
+
+        Raises:
+            ValueError: If a dividend is not below the previous close.
+        """
+        after = copy(self)
+        after.bars = self.bars.with_bar(bar)
+        rows = len(after.bars.grid.timestamps)
+        newest = newest_features(after.bars.own, self.columns, bar.present[0], bar.timestamps, self.features[-1])
+        after.features = np.concatenate([self.features, newest[None]])[-rows:]
+        move = market_return(newest_rows(after.bars.grid, 2))[-1:]
+        after._moves = np.concatenate([self._moves, move])[-rows:]
+        after._filtered = [
+            np.concatenate([known, model.newest(after._moves)[None]])[-rows:]
             for model, known in zip(self._models, self._filtered, strict=True)
         ]
+        return after
 
     def tensors(self) -> MarketTensors:
         """Return what accounts trade on: the rows of the grid, and rows without bars where the next ones are expected.

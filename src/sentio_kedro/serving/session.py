@@ -6,7 +6,8 @@ orders. An account that the session keeps is carried from bar to bar by the one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -153,23 +154,33 @@ class DecisionSession:
             What the agents want to hold from the next open on.
 
         Raises:
-            ValueError: If bars are of other symbols, not later than those known or leave a gap, or the account is not
-                the agents'.
+            ValueError: If bars are of other symbols, not later than those known, leave a gap or end outside the
+                exchange's sessions, a dividend is not below the price, or the account is not the agents'. After any
+                error the session is as it was before.
             BarsError: If a bar makes no sense.
         """
-        market = self.market
-        rows = [] if new_bars is None else new_rows(new_bars, market.bars.grid, self._allowed_gap)
-        given = None if account is None else self._states(account, market.close_after(rows))
+        rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, self._allowed_gap)
+        given = None if account is None else self._states(account, self.market.close_after(rows))
         verdict: Verdict | None = None
-        with one_thread():
+        with one_thread(), self._as_before_if_refused():
             for row in rows:
-                market.append(row)
+                self._market = self.market.with_bar(row)
                 if given is None:
-                    verdict = self._decide(market.tensors(), self._pending)
+                    verdict = self._decide(self.market.tensors(), self._pending)
             if verdict is not None:
                 return verdict
             self._kept = self._kept if given is None else given
-            return self._decide(market.tensors(), None)
+            return self._decide(self.market.tensors(), None)
+
+    @contextmanager
+    def _as_before_if_refused(self) -> Iterator[None]:
+        """Put the session back as it was if anything fails on the way; what it holds is replaced, never changed."""
+        before = self._market, self._kept, self._pending, self._allowed_gap
+        try:
+            yield
+        except BaseException:
+            self._market, self._kept, self._pending, self._allowed_gap = before
+            raise
 
     def _states(self, account: GivenAccount, close: Tensor) -> AccountState:
         if not isinstance(account, AccountState):
