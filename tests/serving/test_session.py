@@ -332,6 +332,19 @@ def test_a_bar_outside_the_sessions_of_the_exchange_leaves_the_session_as_it_was
     np.testing.assert_array_equal(session.decide(new).target, untroubled.decide(new).target)
 
 
+def test_a_new_start_that_is_refused_leaves_the_session_as_it_was(
+    started: DecisionSession, agent: AgentBundle, bars: AlignedBars
+) -> None:
+    untroubled = DecisionSession(agent)
+    untroubled.start(history(bars, agent))
+    with pytest.raises(ValueError, match=r"`account.shares` names \['XXX'\]"):
+        started.start(history(bars, agent, FIRST + 100), Account(cash=1e5, shares={"XXX": 1.0}))
+    assert_same(started, untroubled)
+    new = bars.rows(slice(FIRST + 1, FIRST + 2))
+    np.testing.assert_array_equal(started.decide(new).target, untroubled.decide(new).target)
+    assert_same(started, untroubled)
+
+
 def assert_same(session: DecisionSession, other: DecisionSession) -> None:
     """Same bars, features, regimes and accounts."""
     np.testing.assert_array_equal(session.market.bars.grid.timestamps, other.market.bars.grid.timestamps)

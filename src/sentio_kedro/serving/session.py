@@ -118,7 +118,8 @@ class DecisionSession:
             What the agents want to hold from the next open on.
 
         Raises:
-            ValueError: If the bars are too few or of other symbols, or the account is not theirs.
+            ValueError: If the bars are too few or of other symbols, or the account is not theirs. A session that had
+                started before then goes on as it was.
             BarsError: If a bar makes no sense.
         """
         bars = history if isinstance(history, AlignedBars) else align_bars(history, IngestionParameters())
@@ -128,12 +129,12 @@ class DecisionSession:
             raise ValueError(
                 f"The agents need {needed} bars to decide, were given {count}; give {needed - count} more."
             )
-        self._allowed_gap = np.diff(bars.timestamps).max() if self.longest_gap is None else self.longest_gap
-        self._market = LiveMarket(self.agents, bars)
-        market, first = self._market.tensors(), count - 1 - replay_bars
-        given = Account(cash=self.trading.initial_cash) if account is None else account
-        self._kept = self._states(given, market.close[first])
-        with one_thread():
+        with one_thread(), self._as_before_if_refused():
+            self._allowed_gap = np.diff(bars.timestamps).max() if self.longest_gap is None else self.longest_gap
+            self._market, self._pending = LiveMarket(self.agents, bars), None
+            market, first = self._market.tensors(), count - 1 - replay_bars
+            given = Account(cash=self.trading.initial_cash) if account is None else account
+            self._kept = self._states(given, market.close[first])
             if replay_bars:
                 self._replay(market, first)
             return self._decide(market, None)
