@@ -209,10 +209,22 @@ def test_checkpoints_of_other_code_are_not_continued(toy, monkeypatch):
     toy.run("ingestion", "features", "cross_validation", "regimes")
     toy.crash = "training"
     for code in ("one", "two", "one"):
-        monkeypatch.setattr("sentio_kedro.hooks.code_hash", lambda folder, packages, code=code: code)
+        monkeypatch.setattr("sentio_kedro.manifests.code_hash", lambda folder, packages, code=code: code)
         with pytest.raises(Killed):
             toy.run("training")
     assert len(toy.checkpoints()) == 2
+
+
+def test_agents_that_are_trained_again_must_be_judged_again(toy):
+    toy.run()
+    toy.run("training")
+    assert toy.manifests() == list(STAGES[:5])
+    with pytest.raises(StaleArtifactsError, match="kedro run --pipeline backtest"):
+        toy.run("reporting")
+    external = {"backtest": {"agent": "agents/mine"}}
+    toy.run("ingestion", "backtest", parameters=external)
+    toy.run("training")
+    assert toy.manifests() == [*STAGES[:5], "backtest"]  # which judged other agents
 
 
 def test_parallel_runner_is_refused_in_one_sentence(toy):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,14 +15,13 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from sentio_kedro.manifests import (
-    LEARNER,
     STAGES,
     Manifest,
-    code_hash,
     expected_manifest,
     explain_difference,
     flatten_parameters,
     require_manifests,
+    tracked_identity,
     upstream_stages,
 )
 from sentio_kedro.market.bars import bars_hash
@@ -157,7 +154,7 @@ class StageManifests:
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Delete a stage's manifest before the stage changes anything.
+        """Delete a stage's manifest before it changes anything; training deletes those of what judged its agents.
 
         Args:
             node: The node that is about to run.
@@ -168,6 +165,10 @@ class StageManifests:
                 return
             self._unstarted.discard(stage)
             self.facts.manifest(stage).remove()
+            if stage == "training":  # the same parameters need not make the same agents
+                for later in STAGES[STAGES.index(stage) + 1 :]:
+                    if stage in (self.facts.found(later) or {}).get("upstream", {}):
+                        self.facts.manifest(later).remove()
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str) -> None:
@@ -177,9 +178,7 @@ class StageManifests:
             dataset_name: The dataset that is about to be loaded.
         """
         if dataset_name == "checkpoints" and self.facts is not None:
-            learner = code_hash(Path(__file__).parent, LEARNER)
-            identity = f"{self.facts.expected('training').digest} {learner}"
-            self.facts.checkpoints.bind(hashlib.sha256(identity.encode()).hexdigest())
+            self.facts.checkpoints.bind(tracked_identity(self.facts.expected("training").digest))
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:

@@ -199,6 +199,16 @@ def agents_identity(bars_hash: str, parameters: Mapping[str, Any]) -> str:
     return expected_manifest(stage, bars_hash, parameters).digest
 
 
+def tracked_identity(identity: str) -> str:
+    """Return the digest that names a tracked run: of the agents, and of the code that trains, so that others mix not.
+
+    Args:
+        identity: Digest of what shaped the agents, such as ``agents_identity``.
+    """
+    learner = code_hash(Path(__file__).parent, LEARNER)
+    return hashlib.sha256(f"{identity} {learner}".encode()).hexdigest()
+
+
 def explain_difference(found: Mapping[str, Any] | None, expected: Manifest) -> str | None:
     """Say in one clause why a stage must run again, or return None if its artifacts fit.
 

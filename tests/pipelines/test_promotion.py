@@ -32,6 +32,7 @@ from sentio_kedro.pipelines import registry, tracking
 from sentio_kedro.pipelines.promotion import create_pipeline, create_rollback, measures, nodes
 from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
 from sentio_kedro.pipelines.tracked_runs import StoreError
+from sentio_kedro.pipelines.training import nodes as training
 
 GOOD = {
     **{"agent.max_drawdown": 0.04, "agent.daily_conditional_value_at_risk": 0.01},
@@ -61,6 +62,7 @@ class Registry:
             self.client.create_registered_model("toy")
         made = self.client.create_model_version("toy", "somewhere", run_id, tags={"sentio.agents": f"agents {number}"})
         self.client.set_registered_model_alias("toy", "challenger", made.version)
+        self.judge(made.version, run_id)
         return str(made.version)
 
     def trial(self, number, mean):
@@ -73,6 +75,10 @@ class Registry:
         for number in range(100, 100 + count):
             trial = self.trial(number, mean)
             self.trials.append({**trial.record, "run": "another"}, trial.returns)
+
+    def judge(self, number, run_id):
+        with mlflow.start_run(run_id=run_id):
+            registry.tag_judged("toy", str(number))
 
     def run(self, pipeline, **changes):
         given = {
@@ -289,8 +295,42 @@ def test_the_challenger_is_named_or_refused(toy):
 def test_a_version_that_nobody_judged_cannot_challenge(toy):
     number = toy.add(1)
     toy.client.set_terminated(toy.client.get_model_version("toy", number).run_id, "FAILED")
-    with pytest.raises(StoreError, match="Version 1 of model `toy` was not judged out of sample, or its run did not"):
+    with pytest.raises(
+        StoreError, match="Version 1 of model `toy` was not judged out of sample since it was trained, or"
+    ):
         toy.promote()
+
+
+def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):
+    first = toy.add(1)
+    run_id = toy.client.get_model_version("toy", first).run_id
+    second = toy.client.create_model_version("toy", "somewhere", run_id).version  # trained again, not yet judged
+    with pytest.raises(StoreError, match=f"Version {second} of model `toy` was not judged out of sample since it was"):
+        toy.promote(challenger=int(second))
+    toy.judge(second, run_id)
+    with pytest.raises(StoreError, match=f"version {first} of model `toy` holds the figures of toy/{second} now"):
+        toy.promote(challenger=int(first))
+    assert toy.promote(challenger=int(second))["decision"] == "promoted"
+
+
+def test_a_run_that_is_not_tracked_judges_no_version(toy):
+    toy.add(1)
+    number = toy.client.create_model_version("toy", "somewhere").version
+    registry.tag_judged("toy", str(number))
+    assert registry.JUDGED_BY_TAG not in toy.tags(number)
+
+
+def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, monkeypatch):
+    told = {}
+    monkeypatch.setattr(training, "log_model", lambda chosen, seen: "somewhere")
+    monkeypatch.setattr(training, "register", lambda uri, model, tags: told.update(tags) or "2")
+    monkeypatch.setattr(training, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame))
+    monkeypatch.setattr(training, "aligned_to_frame", lambda bars: bars)
+    agents = {"fold_3/seed_0": SimpleNamespace(spec=SimpleNamespace(fold=3))}
+    judged = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.JUDGES_TAG: "toy/1"}
+    with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **judged}):
+        training.log_agents(agents, None, {}, RegistryParameters(model="toy"))
+    assert told == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
 
 
 def test_without_a_registered_model_everything_says_what_to_do(store):

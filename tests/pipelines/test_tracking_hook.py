@@ -133,6 +133,13 @@ def test_other_parameters_or_bars_are_other_agents(toy):
     assert len(toy.runs()) == 3
 
 
+def test_agents_of_other_code_are_other_agents(toy, monkeypatch):
+    for learner in ("one", "two", "one"):
+        monkeypatch.setattr("sentio_kedro.manifests.code_hash", lambda folder, packages, code=learner: code)
+        toy.run("training")
+    assert len(toy.runs()) == 2
+
+
 def test_parameters_are_flattened_nested_ones_too(toy):
     toy.raw["trading"] = {"costs": {"commission_bps": 7.5}}
     toy.run("training")

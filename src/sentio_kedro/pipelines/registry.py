@@ -15,11 +15,14 @@ from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from sentio_kedro.pipelines.tracked_runs import StoreError
-from sentio_kedro.pipelines.tracking import optional_tracking
+from sentio_kedro.pipelines.tracking import log_tags, optional_tracking
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 REPLACED_TAG = "sentio.replaced"
 """Tag of a version that became champion: the version that it replaced."""
+
+JUDGED_BY_TAG, JUDGES_TAG = "sentio.judged_by", "sentio.judges"
+"""Tag of a version: the run that judged it. Tag of a run: the version that its figures are of."""
 
 TOLD = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
 SKILL = ("deflated_sharpe", "pbo")
@@ -49,6 +52,19 @@ def tag_version(model: str, number: str, tags: Mapping[str, str]) -> None:
     """Tag a version; a registry that fails costs a warning."""
     with optional_tracking():
         _tag(model, number, tags)
+
+
+def tag_judged(model: str, number: str) -> None:
+    """Tie a version and the active run to each other: the run's figures are those of this version, and of no other."""
+    run = mlflow.active_run()
+    if run is not None:
+        log_tags({JUDGES_TAG: judged_name(model, number)})
+        tag_version(model, number, {JUDGED_BY_TAG: str(run.info.run_id)})
+
+
+def judged_name(model: str, number: str) -> str:
+    """Return the name of a version in the tags of the run that judged it."""
+    return f"{model}/{number}"
 
 
 def _tag(model: str, number: str, tags: Mapping[str, str]) -> None:

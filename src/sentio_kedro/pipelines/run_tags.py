@@ -22,6 +22,11 @@ EXECUTION = (
 )
 """Parameters, or beginnings of their names, that say how orders are filled and what accounts pay."""
 
+ORIGIN_TAGS = frozenset(
+    f"sentio.{name}" for name in ("agents", "variant", "bars", "code", "execution", "universe_bias", "scheme", "seeds")
+)
+"""Tags of a run that hold of the agents from their training on; the others tell how they were judged."""
+
 ELSEWHERE = "from elsewhere"
 
 

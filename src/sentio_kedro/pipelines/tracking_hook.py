@@ -22,7 +22,7 @@ from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from sentio_kedro.hooks import OF_TRACKED_RUNS, RunFacts, StageManifests, registered_stages
-from sentio_kedro.manifests import agents_identity
+from sentio_kedro.manifests import agents_identity, tracked_identity
 from sentio_kedro.pipelines.run_tags import describe_origin, variant_of
 from sentio_kedro.pipelines.tracking import (
     AGENTS_TAG,
@@ -90,7 +90,7 @@ class MlflowTracking(MlflowHook):
         facts = self._manifests.facts
         if facts is None or self._context is None:
             return
-        identity = agents_identity(facts.bars_hash, facts.parameters)
+        identity = tracked_identity(agents_identity(facts.bars_hash, facts.parameters))
         opened = None
         with optional_tracking():
             super().after_context_created(self._context)

@@ -94,11 +94,18 @@ def _challenger(
 
 
 def _candidate(found: ModelVersion) -> Candidate:
-    run = MlflowClient().get_run(found.run_id) if found.run_id else None
+    judged_by = found.tags.get(registry.JUDGED_BY_TAG)
+    run = MlflowClient().get_run(judged_by) if judged_by else None
     if run is None or run.info.status != "FINISHED" or "out_of_sample.agent.sharpe" not in run.data.metrics:
         raise StoreError(
-            f"Version {found.version} of model `{found.name}` was not judged out of sample, or its run did not finish; "
-            "run `kedro run --pipelines backtest,reporting` in its environment."
+            f"Version {found.version} of model `{found.name}` was not judged out of sample since it was trained, or "
+            "its run did not finish; run `kedro run --pipelines backtest,reporting` in its environment."
+        )
+    told_of = run.data.tags.get(registry.JUDGES_TAG)
+    if told_of != registry.judged_name(found.name, str(found.version)):
+        raise StoreError(
+            f"The run that judged version {found.version} of model `{found.name}` holds the figures of {told_of} now, "
+            "which was trained from the same bars, parameters and code; name that version."
         )
     agents, trial = found.tags.get("sentio.agents", ""), run.data.tags.get(TRIAL_TAG, "")
     return Candidate(str(found.version), agents, judged_run(run), trial)

@@ -32,7 +32,7 @@ from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import open_bars
 from sentio_kedro.pipelines import tracking
-from sentio_kedro.pipelines.registry import figure_tags, tag_version
+from sentio_kedro.pipelines.registry import figure_tags, tag_judged, tag_version
 from sentio_kedro.pipelines.run_tags import describe_judged_rows
 from sentio_kedro.pipelines.trial_records import TRIAL_FILE, TRIAL_TAG, about_now, made_of, universe_of
 
@@ -217,10 +217,11 @@ def draw(
 def describe_version(
     metrics: dict[str, Any], logged_model: dict[str, Any] | None, backtest: BacktestParameters
 ) -> None:
-    """Tag the registered version of these agents with what they earned out of sample."""
+    """Tag the registered version of these agents with what they earned out of sample, and tie it to the run."""
     known = logged_model or {}
     if backtest.agent is None and known.get("version") is not None:
         tag_version(known["model"], known["version"], figure_tags(metrics))
+        tag_judged(known["model"], known["version"])
 
 
 def write_report(

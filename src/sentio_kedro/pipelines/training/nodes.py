@@ -33,6 +33,7 @@ from sentio_kedro.market.splits import Spans, folds_from_dict, open_bars
 from sentio_kedro.pipelines import tracking
 from sentio_kedro.pipelines.model_logging import log_model
 from sentio_kedro.pipelines.registry import register
+from sentio_kedro.pipelines.run_tags import ORIGIN_TAGS
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 
 
@@ -150,5 +151,6 @@ def log_agents(
     seen = aligned_to_frame(aligned_from_frame(aligned_bars).rows(open_bars(folds)))
     uri, version = log_model(chosen, seen), None
     if uri is not None and registered.model is not None:
-        version = register(uri, registered.model, tracking.run_tags() | {"sentio.fold": str(latest)})
+        origin = {name: text for name, text in tracking.run_tags().items() if name in ORIGIN_TAGS}  # never what judged
+        version = register(uri, registered.model, origin | {"sentio.fold": str(latest)})
     return {"agents": sorted(chosen), "model_uri": uri, "model": registered.model, "version": version}
