@@ -1,6 +1,7 @@
 """Runs side by side: only equal tests are compared, and the market's luck cancels."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from tests.evaluation.judged import PER_YEAR, returns, run
 
@@ -33,6 +34,14 @@ def test_luck_that_both_had_cancels_and_luck_of_ones_own_does_not(luck):
     assert paired.low > 0.0
     assert apart.low < 0.0 < apart.high
     assert paired.high - paired.low < 0.2 * (apart.high - apart.low)
+
+
+def test_bars_that_several_folds_test_count_once(luck):
+    noise = np.random.default_rng(3).normal(0.0, 0.01, 400)
+    one, other = returns(luck + noise), returns(luck)
+    again = [pd.concat([frame.assign(fold=fold) for fold in range(4)]) for frame in (one, other)]
+    expected = sharpe_difference(one, other, PER_YEAR, PARAMETERS)
+    assert sharpe_difference(*again, PER_YEAR, PARAMETERS) == pytest.approx(expected)
 
 
 def test_a_run_is_set_beside_the_first_one(luck):

@@ -9,9 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from tests.evaluation.combinatorial import combinatorial_run
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.account_figures import round_trip_figures
+from sentio_kedro.evaluation.account_figures import (
+    account_figures,
+    ledger_tables,
+    path_figures,
+    round_trip_figures,
+    split_paths,
+)
 from sentio_kedro.evaluation.frames import BASELINES, LINES, RunFacts, RunFrames, account_table
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready
 from sentio_kedro.evaluation.return_figures import EMPIRICAL, information_ratio
@@ -206,3 +213,56 @@ def test_win_rate_counts_round_trips_and_payoff_stands_beside_it() -> None:
 def test_json_ready_replaces_what_json_cannot_hold() -> None:
     value = {"a": np.float64("nan"), "b": [np.int64(1), float("inf")], 3: pd.Timestamp("2020-01-01", tz="UTC")}
     assert json_ready(value) == {"a": None, "b": [1, None], "3": "2020-01-01T00:00:00+00:00"}
+
+
+def _path_returns(name: str, path: int) -> np.ndarray:
+    market = np.random.default_rng(0).normal(0.0, 0.01, 120)
+    own = np.random.default_rng(path + 3 * ord(name[-1])).normal(0.0, 0.002, 120)
+    return market + own if name.startswith("seed_") else market
+
+
+def _leaves(value: object, name: str = "") -> dict[str, object]:
+    """Every plain value by where it stands."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {path: leaf for key, item in items for path, leaf in _leaves(item, f"{name}.{key}").items()}
+    return {name: value}
+
+
+def test_paths_that_are_alike_say_no_more_than_one_of_them(facts: RunFacts) -> None:
+    frames = combinatorial_run(lambda name, _: _path_returns(name, 0))
+    table = account_table(frames, "return")
+    assert len(table) == 3 * 120
+    once = frames.accounts.drop_duplicates(["account", "row"]).assign(fold=0)
+    every, one = (
+        build_metrics(each, dataclasses.replace(facts, scheme=scheme), PARAMETERS)
+        for each, scheme in ((frames, "combinatorial"), (dataclasses.replace(frames, accounts=once), "walk_forward"))
+    )
+    one["agent"]["folds"] = one["momentum"]["folds"] = 6
+    for name in ("agent", "momentum", "comparisons", "drawdowns", "bootstrap", "regimes", "years"):
+        assert _leaves(every[name]) == pytest.approx(_leaves(one[name])), name
+    assert _leaves({**every["skill"], "iqm": None}) == pytest.approx(_leaves({**one["skill"], "iqm": None}))
+
+
+def test_figures_of_combinatorial_folds_are_medians_over_paths(facts: RunFacts) -> None:
+    frames = combinatorial_run(_path_returns, seeds=3)
+    metrics = build_metrics(frames, dataclasses.replace(facts, scheme="combinatorial"), PARAMETERS)
+    for name in ("sharpe", "total_return", "max_drawdown"):
+        by_path = pd.DataFrame(metrics["paths"]["entries"]).set_index("account")[name]
+        for seed, found in enumerate(metrics["seeds"]):
+            assert found[name] == pytest.approx(by_path[f"seed_{seed}"].median()), (name, seed)
+    assert metrics["agent"]["bars"] == 120
+    assert metrics["bootstrap"]["mean_block_bars"] == pytest.approx(np.sqrt(120))
+    assert sum(entry["bars"] for entry in metrics["years"] if entry["account"] == "agent") == 120
+
+
+def test_round_trips_of_combinatorial_folds_belong_to_the_path_of_their_fold(facts: RunFacts) -> None:
+    trips = pd.DataFrame({"account": "seed_0", "fold": [0, 0, 1, 2, 0], "entry_row": [1, 40, 2, 3, 5], "pnl": 1.0})
+    trips = pd.concat([trips, pd.DataFrame({"account": ["momentum"], "fold": [0], "entry_row": [9], "pnl": 1.0})])
+    trips = trips.assign(**{"return": 0.01, "symbol": "A", "side": 1, "exit_row": 99, "bars": 1, "cost": 0.0})
+    frames = combinatorial_run(_path_returns, trades=trips)
+    tables = split_paths(ledger_tables(frames))
+    found = [account_figures(path, frames.trades, facts.periods_per_year) for path in tables]
+    assert [part["seed_0"]["trades"] for part in found] == [3, 1, 1]  # rows 0 to 29: folds 0, 1 and 2
+    assert [part["momentum"]["trades"] for part in found] == [1, 1, 1]  # it walks every row once
+    assert path_figures(tables, frames.trades, facts.periods_per_year)["seed_0"]["trades"] == 1

@@ -10,7 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sentio_kedro.evaluation.attribution import Tables, cost_share, ledger_sums
-from sentio_kedro.evaluation.frames import LINES, RunFrames, account_table, row_times
+from sentio_kedro.evaluation.backtest_paths import median_place, table_paths
+from sentio_kedro.evaluation.frames import LINES, OF_A_FOLD, SEED_PREFIX, RunFrames, account_table, row_times
 from sentio_kedro.evaluation.return_figures import return_figures
 
 Figures = dict[str, Any]
@@ -34,14 +35,44 @@ def day_numbers(frames: RunFrames, index: pd.Index) -> NDArray[np.int64]:
     return np.asarray((times - pd.Timestamp(0, tz="UTC")) // DAY, dtype=np.int64)
 
 
+def split_paths(tables: Tables) -> list[Tables]:
+    """Cut tables with index ``(fold, row)`` into those of each backtest path; one path leaves them as they are."""
+    paths = table_paths(tables["return"])
+    if len(paths) == 1:
+        return [tables]
+    return [{name: table.iloc[places] for name, table in tables.items()} for places in paths]
+
+
+def path_figures(paths: Sequence[Tables], trades: pd.DataFrame, periods_per_year: float) -> dict[str, Figures]:
+    """Figures of each account, where folds test rows again the median over its backtest paths, each figure by itself.
+
+    Args:
+        paths: See ``split_paths``.
+        trades: Round trips.
+        periods_per_year: Bars a year.
+
+    Returns:
+        See ``account_figures``; ``costs`` are those of the path with the median total return, since they must add up.
+    """
+    parts = [account_figures(path, trades, periods_per_year) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    found = {}
+    for account in parts[0]:
+        entries = [part[account] for part in parts]
+        middle = entries[median_place([entry["total_return"] for entry in entries])]
+        found[account] = median_figures(entries) | {"costs": middle["costs"]}
+    return found
+
+
 def account_figures(
     tables: Tables, trades: pd.DataFrame, periods_per_year: float, *, contiguous: bool = True
 ) -> dict[str, Figures]:
     """Figures of each account on the rows of ``tables``.
 
     Args:
-        tables: See ``ledger_tables``, of all rows or some.
-        trades: Round trips; those that were entered on other rows are left out.
+        tables: See ``ledger_tables``, of all rows or some, no row twice.
+        trades: Round trips; those that were entered on other rows, or in other folds than these, are left out.
         periods_per_year: Bars a year.
         contiguous: Whether the rows follow each other, see ``return_figures``.
 
@@ -54,8 +85,7 @@ def account_figures(
     """
     returns = tables["return"]
     found = return_figures(returns, tables["day"]["day"].to_numpy(), periods_per_year, contiguous=contiguous)
-    trades = trades[trades["entry_row"].isin(returns.index.get_level_values("row"))]
-    by_account = dict(list(trades.groupby("account")))
+    by_account = dict(list(entered_on(trades, returns.index).groupby("account")))
     means = {name: tables[name].mean() for name in ("turnover", "gross_exposure", "net_exposure")}
     invested = (tables["gross_exposure"] > 0.0).mean()
     for account, figures in found.items():
@@ -71,6 +101,15 @@ def account_figures(
             **round_trip_figures(by_account.get(account, trades.iloc[:0])),
         }
     return found
+
+
+def entered_on(trades: pd.DataFrame, index: pd.Index) -> pd.DataFrame:
+    """Round trips that were entered on the rows of ``index`` ``(fold, row)``; of accounts of a fold, in that fold."""
+    inside = trades["entry_row"].isin(index.get_level_values("row"))
+    if "fold" in trades.columns:
+        of_a_fold = trades["account"].isin(OF_A_FOLD) | trades["account"].str.startswith(SEED_PREFIX)
+        inside &= pd.MultiIndex.from_frame(trades[["fold", "entry_row"]]).isin(index) | ~of_a_fold
+    return trades[inside]
 
 
 def round_trip_figures(trips: pd.DataFrame) -> Figures:

@@ -8,7 +8,7 @@ between two accounts on the same market is judged with the market's luck in comm
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -127,6 +127,19 @@ def headline_samples(
         parts.append(_figures(means, centre, bars, periods_per_year) | {"max_drawdown": _drawdowns(logs, rows)})
     figures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return figures | {"calmar": _ratio(figures["annual_return"], figures["max_drawdown"])}
+
+
+def on_paths(returns: Floats, paths: Sequence[NDArray[np.int64]]) -> Floats:
+    """Put the paths of every account beside each other, [E, N] to [T, P N]: all paths of a sample share its rows."""
+    return returns if len(paths) == 1 else np.concatenate([returns[places] for places in paths], axis=1)
+
+
+def path_medians(samples: Floats, paths: int) -> Floats:
+    """Median of each account over the paths of ``on_paths`` in every sample, [samples, P N] to [samples, N]."""
+    if paths == 1:
+        return samples
+    medians: Floats = np.median(samples.reshape(len(samples), paths, -1), axis=1)
+    return medians
 
 
 def _row_chunks(bars: int, samples: int, block: float, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

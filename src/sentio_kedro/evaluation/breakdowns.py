@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sentio_kedro.evaluation.account_figures import Figures, account_figures, median_figures, round_trip_figures
+from sentio_kedro.evaluation.account_figures import (
+    Figures,
+    account_figures,
+    median_figures,
+    round_trip_figures,
+    split_paths,
+)
 from sentio_kedro.evaluation.attribution import Tables
 from sentio_kedro.evaluation.frames import SEED_PREFIX, RunFrames, account_table, metric_key, row_times
 
@@ -33,15 +39,17 @@ def regime_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -
     Returns:
         One entry per account and regime, calm to volatile; accounts are ``agent`` (medians over seeds), the baselines
         and every seed: ``account``, ``regime``, ``bars``, ``share`` (of the bars), and the figures ``PER_REGIME`` of
-        those bars alone, of round trips by the regime at their entry. None where there is nothing to measure.
+        those bars alone, of round trips by the regime at their entry. None where there is nothing to measure. Where
+        folds test rows again, medians over backtest paths.
     """
-    regime = account_table(frames, "regime")
+    paths = split_paths({**tables, "regime": account_table(frames, "regime")})
     found: dict[str, list[Figures]] = {}
-    for account in regime.columns:
+    for account in tables["return"].columns:
         trades = frames.trades[frames.trades["account"] == account]
-        own = {name: table[[account]] if name != "day" else table for name, table in tables.items()}
+        own = [{name: table if name == "day" else table[[account]] for name, table in path.items()} for path in paths]
+        regime = [path["regime"][account].to_numpy() for path in own]
         found[account] = [
-            _of_rows(own, regime[account].to_numpy() == number, trades, PER_REGIME, periods_per_year)[account]
+            _of_rows(own, [seen == number for seen in regime], trades, PER_REGIME, periods_per_year)[account]
             for number in range(frames.regimes)
         ]
     return _by_account(frames, found, "regime", list(range(frames.regimes)))
@@ -59,15 +67,35 @@ def year_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
         One entry per account and year, as ``regime_figures``, with the figures ``PER_YEAR``; ``year`` in the place of
         ``regime``. First and last year may be partial.
     """
-    rows = tables["return"].index.get_level_values("row")
-    year = pd.DatetimeIndex(row_times(frames).loc[rows]).year.to_numpy()
-    years = [int(number) for number in np.unique(year)]
-    parts = [_of_rows(tables, year == number, frames.trades, PER_YEAR, periods_per_year) for number in years]
+    paths, times = split_paths(tables), pd.DatetimeIndex(row_times(frames))
+    year_of = pd.Series(times.year, index=row_times(frames).index)
+    year = [year_of.loc[path["return"].index.get_level_values("row")].to_numpy() for path in paths]
+    years = [int(number) for number in np.unique(times.year)]
+    parts = [
+        _of_rows(paths, [seen == number for seen in year], frames.trades, PER_YEAR, periods_per_year)
+        for number in years
+    ]
     found = {account: [part[account] for part in parts] for account in tables["return"].columns}
     return _by_account(frames, found, "year", years)
 
 
 def _of_rows(
+    paths: Sequence[Tables],
+    inside: Sequence[np.ndarray],
+    trades: pd.DataFrame,
+    names: Sequence[str],
+    periods_per_year: float,
+) -> dict[str, Figures]:
+    """Figures ``names`` of each account on the rows ``inside`` of each path ``[T]``, the median over the paths."""
+    parts = [
+        _of_path(tables, here, trades, names, periods_per_year) for tables, here in zip(paths, inside, strict=True)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return {account: median_figures([part[account] for part in parts]) for account in parts[0]}
+
+
+def _of_path(
     tables: Tables, inside: np.ndarray, trades: pd.DataFrame, names: Sequence[str], periods_per_year: float
 ) -> dict[str, Figures]:
     """Figures ``names`` of each account on the rows ``inside`` ``[T]``, with their count and share."""

@@ -17,8 +17,9 @@ import pandas as pd
 import torch
 
 from sentio_kedro.config import ComparisonParameters
+from sentio_kedro.evaluation.backtest_paths import path_places
 from sentio_kedro.evaluation.judged_returns import agent_columns, describe_rows, rows_digest, shared_rows
-from sentio_kedro.evaluation.significance import Floats, percentile_interval, sharpe_samples
+from sentio_kedro.evaluation.significance import Floats, on_paths, path_medians, percentile_interval, sharpe_samples
 from sentio_kedro.trading.performance import sharpe_ratio
 
 ORIGINS = {"bars": "bars", "execution": "costs or execution"}
@@ -138,6 +139,9 @@ def sharpe_difference(
 ) -> Difference:
     """Compare two runs on the rows that judged both, resampled together.
 
+    Where moments recur (combinatorial folds), a resample draws distinct rows, of all backtest paths the same, and an
+    agent's Sharpe ratio is the median over its paths.
+
     Args:
         one: Frame of ``judged_returns``.
         other: That of the run to compare with.
@@ -150,7 +154,8 @@ def sharpe_difference(
     mine, theirs = shared_rows(one, other)
     first, second = (frame[agent_columns(frame)].to_numpy(dtype=np.float64) for frame in (mine, theirs))
     both = np.concatenate([first, second], axis=1)  # [T, N]
-    split = first.shape[1]
+    split, paths = first.shape[1], path_places(pd.DatetimeIndex(mine["timestamp"]).as_unit("ns").asi8)
+    both = on_paths(both, paths)
     drawn = sharpe_samples(
         both,
         periods_per_year,
@@ -158,9 +163,9 @@ def sharpe_difference(
         parameters.bootstrap_block,
         np.random.default_rng(parameters.seed),
     )
-    low, high = percentile_interval(_medians(drawn, split), parameters.confidence)
-    observed = sharpe_ratio(torch.from_numpy(both), periods_per_year).numpy()
-    return Difference(float(_medians(observed[None], split)[0]), low, high)
+    low, high = percentile_interval(_medians(path_medians(drawn, len(paths)), split), parameters.confidence)
+    observed = path_medians(sharpe_ratio(torch.from_numpy(both), periods_per_year).numpy()[None], len(paths))
+    return Difference(float(_medians(observed, split)[0]), low, high)
 
 
 def _medians(ratios: Floats, split: int) -> Floats:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sentio_kedro.evaluation.backtest_paths import once_a_bar
 from sentio_kedro.evaluation.frames import (
     SEED_PREFIX,
     AccountWalk,
@@ -23,7 +24,7 @@ WORST = 5
 
 
 def worst_drawdowns(frames: RunFrames, most: int = WORST) -> list[dict[str, Any]]:
-    """List the deepest drawdowns of the agent whose total return is the median.
+    """List the deepest drawdowns of the agent whose total return is the median, where rows recur on its median path.
 
     Args:
         frames: Frames of the run.
@@ -34,9 +35,10 @@ def worst_drawdowns(frames: RunFrames, most: int = WORST) -> list[dict[str, Any]
         not reached again), ``depth`` (fraction of the peak), ``bars_down`` (from the peak to the bottom) and
         ``bars_to_recover`` (from the bottom to the old peak; None likewise).
     """
-    returns = account_table(frames, "return")[median_seed(frames)]
+    agent = median_seed(frames)
+    returns = once_a_bar(account_table(frames, "return"), agent)[agent]
     periods = drawdown_periods(torch.from_numpy(returns.to_numpy(dtype=np.float64, copy=True)))
-    times = row_times(frames).loc[returns.index.get_level_values("row")].tolist()
+    times = row_times(frames).loc[returns.index].tolist()
     entries = []
     for index in torch.argsort(periods.depth, descending=True, stable=True)[:most].tolist():
         start, bottom, last = (int(row[index]) for row in (periods.start_row, periods.bottom_row, periods.last_row))

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.backtest_paths import once_a_bar
+from sentio_kedro.evaluation.backtest_paths import once_a_bar, table_paths
 from sentio_kedro.evaluation.bootstrap import (
     Floats,
     headline_samples,
+    on_paths,
+    path_medians,
     percentile_interval,
     round_trip_samples,
 )
@@ -29,21 +31,26 @@ def account_samples(
 ) -> dict[str, dict[str, Floats]]:
     """Resample the headline figures of every account, all with the same rows.
 
+    Where folds test rows again, a resample draws distinct rows, of all backtest paths the same, and an account's figure
+    is the median over its paths.
+
     Args:
         frames: Frames of the run.
         facts: Facts of the run.
         parameters: Number of resamples, block length and seed.
-        returns: Simple net returns, one column per account.
+        returns: Simple net returns, index ``(fold, row)``, one column per account.
 
     Returns:
         Per account the samples of each figure, [samples]: see ``bootstrap.headline_samples``, and of its round trips
         ``win_rate`` and ``expectancy`` if it made any; as ``agent`` the median over seeds of each resample.
     """
     rng, count = np.random.default_rng(parameters.seed), parameters.bootstrap_samples
-    values, block = returns.to_numpy(dtype=np.float64), parameters.bootstrap_block
+    paths, block = table_paths(returns), parameters.bootstrap_block
+    values = on_paths(returns.to_numpy(dtype=np.float64), paths)
     drawn = headline_samples(values, facts.periods_per_year, count, block, rng)
+    medians = {name: path_medians(figures, len(paths)) for name, figures in drawn.items()}
     samples = {
-        account: {name: figures[:, index] for name, figures in drawn.items()}
+        account: {name: figures[:, index] for name, figures in medians.items()}
         for index, account in enumerate(returns.columns)
     }
     for account, trips in frames.trades.groupby("account")["return"]:

@@ -79,7 +79,7 @@ def rows_digest(returns: pd.DataFrame) -> str:
 def describe_rows(returns: pd.DataFrame) -> str:
     """Say which rows judged a run, such as ``2018-10-06 to 2019-10-01, 17,245 bars``."""
     first, last = returns["timestamp"].min(), returns["timestamp"].max()
-    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {len(returns):,} bars"
+    return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {returns['timestamp'].nunique():,} bars"
 
 
 def _moments(returns: pd.DataFrame) -> NDArray[np.int64]:

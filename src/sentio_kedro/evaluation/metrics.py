@@ -10,7 +10,14 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.account_figures import Figures, account_figures, ledger_tables, median_figures
+from sentio_kedro.evaluation.account_figures import (
+    Figures,
+    ledger_tables,
+    median_figures,
+    path_figures,
+    split_paths,
+)
+from sentio_kedro.evaluation.backtest_paths import table_paths
 from sentio_kedro.evaluation.bootstrap import Floats, default_block, percentile_interval
 from sentio_kedro.evaluation.breakdowns import (
     fold_figures,
@@ -43,7 +50,8 @@ def build_metrics(
     """Judge the agents and the baselines on the out-of-sample rows.
 
     The agent's figures are medians over seeds, each figure by itself; the best seed is never singled out. Its Sharpe
-    interval is the stationary block bootstrap of that median, all accounts resampled with the same rows.
+    interval is the stationary block bootstrap of that median, all accounts resampled with the same rows. Where folds
+    test rows again, a figure of an account is the median over its backtest paths, so that each bar counts once.
 
     Args:
         frames: Frames of the run.
@@ -65,7 +73,7 @@ def build_metrics(
         ``targets``, ``alarms``, ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = ledger_tables(frames)
-    figures = account_figures(tables, frames.trades, facts.periods_per_year)
+    figures = path_figures(split_paths(tables), frames.trades, facts.periods_per_year)
     for name, found in order_figures(frames).items():
         figures[name] |= found
     metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], figures)
@@ -85,7 +93,7 @@ def build_metrics(
     metrics["targets"] = measure_targets(metrics["agent"], frames, facts)
     metrics["skill"] = skill_figures(frames, facts, parameters, tables["return"], metrics, trials, openings)
     metrics["alarms"] = alarms(frames, metrics["agent"])
-    block = parameters.bootstrap_block or default_block(len(tables["return"]))
+    block = parameters.bootstrap_block or default_block(metrics["agent"]["bars"])
     metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
     metrics |= {"periods_per_year": facts.periods_per_year}
     metrics["bootstrap"] = {"samples": parameters.bootstrap_samples, "mean_block_bars": block, "seed": parameters.seed}
@@ -147,12 +155,15 @@ def _comparison(agent: Figures, other: Figures, differences: Floats, confidence:
 
 
 def _active(returns: pd.DataFrame, seeds: list[str], baseline: str, periods_per_year: float) -> Figures:
-    """Information ratio of the agents against a baseline, the median over seeds; None where none has one."""
+    """Information ratio of the agents against a baseline, the median over paths and seeds; None where none has one."""
     columns = returns.to_numpy(dtype=np.float64).T
-    values = dict(zip(returns.columns, columns, strict=True))
-    ratios = [information_ratio(values[name], values[baseline], periods_per_year) for name in seeds]
-    known = [ratio for ratio in ratios if ratio is not None]
-    return {"information_ratio": float(np.median(known)) if known else None}
+    values, paths = dict(zip(returns.columns, columns, strict=True)), table_paths(returns)
+    medians = []
+    for name in seeds:
+        pairs = [(values[name][places], values[baseline][places]) for places in paths]
+        ratios = [{"information_ratio": information_ratio(*pair, periods_per_year)} for pair in pairs]
+        medians.append(median_figures(ratios))
+    return median_figures(medians)
 
 
 def _span(frames: RunFrames, returns: pd.DataFrame, facts: RunFacts) -> Figures:

@@ -48,11 +48,12 @@ def meet(challenger: JudgedRun, champion: JudgedRun, parameters: PromotionParame
     if challenger.returns is None or champion.returns is None:
         return _refused("The returns of challenger or champion were not kept; run `kedro run --pipeline reporting`.")
     one, other = shared_rows(challenger.returns, champion.returns)
-    if len(one) < parameters.least_common_bars:
+    bars = int(one["timestamp"].nunique())  # folds may test a bar more than once
+    if bars < parameters.least_common_bars:
         least = f"at least {parameters.least_common_bars} are asked for (`promotion.least_common_bars`)"
-        return _refused(f"Only {len(one)} bars judged both challenger and champion; {least}.", len(one))
+        return _refused(f"Only {bars} bars judged both challenger and champion; {least}.", bars)
     found = sharpe_difference(one, other, challenger.periods_per_year, parameters)
-    return Rivalry(describe_rows(one), len(one), found.value, found.low, found.high, ())
+    return Rivalry(describe_rows(one), bars, found.value, found.low, found.high, ())
 
 
 def _refused(reason: str, bars: int = 0) -> Rivalry:

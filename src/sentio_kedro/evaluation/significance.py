@@ -9,6 +9,8 @@ from sentio_kedro.evaluation.bootstrap import (
     Interval,
     default_block,
     headline_samples,
+    on_paths,
+    path_medians,
     percentile_interval,
     stationary_bootstrap_indices,
 )
@@ -17,6 +19,8 @@ __all__ = [
     "Floats",
     "Interval",
     "default_block",
+    "on_paths",
+    "path_medians",
     "percentile_interval",
     "sharpe_interval",
     "sharpe_samples",
