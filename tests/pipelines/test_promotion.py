@@ -275,6 +275,25 @@ def test_a_decision_takes_effect_only_once_it_is_in_the_ledger(toy):
     assert toy.aliases["champion"] == number
 
 
+def test_a_decision_about_a_champion_that_was_replaced_since_does_not_take_effect(toy):
+    first = toy.add(1)
+    early = toy.promote()
+    toy.client.delete_registered_model_alias("toy", "champion")
+    nodes.let_take_effect(early, [early])  # a killed process is finished
+    second = toy.add(1)
+    late = toy.promote()
+    toy.client.set_registered_model_alias("toy", "champion", first)
+    nodes.let_take_effect(late, [early, late])
+    nodes.let_take_effect(late, [early, late])
+    assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
+    with pytest.raises(StoreError, match="is not the last one on the champion"):
+        nodes.let_take_effect(early, [early, late])
+    other = late | {"version": "9", "champion": first}
+    with pytest.raises(StoreError, match=r"made when version 1 of `toy` was champion, and now version 2 is; it does"):
+        nodes.let_take_effect(other, [early, late, other])
+    assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
+
+
 def test_the_challenger_is_named_or_refused(toy):
     own, newest = toy.add(1), toy.add(2)
 

@@ -24,6 +24,9 @@ REPLACED_TAG = "sentio.replaced"
 JUDGED_BY_TAG, JUDGES_TAG = "sentio.judged_by", "sentio.judges"
 """Tag of a version: the run that judged it. Tag of a run: the version that its figures are of."""
 
+MOVERS = {"promoted": "version", "rolled_back": "restored"}
+"""Decisions that move the champion, and the key of their record that names the new one."""
+
 TOLD = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
 SKILL = ("deflated_sharpe", "pbo")
 SPAN = {"test_first": "first_timestamp", "test_last": "last_timestamp", "test_bars": "bars"}
@@ -111,6 +114,27 @@ def version(model: str, number: str) -> ModelVersion:
         raise StoreError(f"Model `{model}` has no version {number}.") from error
 
 
+def require_current(record: Mapping[str, Any]) -> None:
+    """Refuse a decision about a champion that has been replaced since; one that has taken effect in part may go on.
+
+    Args:
+        record: A decision, as in ``take_effect``.
+
+    Raises:
+        StoreError: If another version is champion now; no alias was moved.
+    """
+    moved = MOVERS.get(record["decision"])
+    now = aliases(record["model"]).get(CHAMPION)
+    if moved is None or now in (record["champion"], record[moved]):
+        return
+    compared, present = (f"version {number}" if number else "no version" for number in (record["champion"], now))
+    command = "promotion" if moved == "version" else "rollback"
+    raise StoreError(
+        f"The decision of {record['time']} was made when {compared} of `{record['model']}` was champion, and now "
+        f"{present} is; it does not take effect. Decide anew with `kedro run --pipeline {command}`."
+    )
+
+
 def take_effect(record: Mapping[str, Any]) -> None:
     """Let a decision take effect: move aliases and tag the version that it is about. Doing so twice changes nothing.
 
@@ -119,7 +143,11 @@ def take_effect(record: Mapping[str, Any]) -> None:
     Args:
         record: A decision: ``decision`` (``promoted``, ``refused``, ``kept`` or ``rolled_back``), ``time``, ``model``,
             ``version``, ``champion`` (before it) and ``reasons``.
+
+    Raises:
+        StoreError: If the champion is no longer the one that the decision was about.
     """
+    require_current(record)
     client, model, number, before = MlflowClient(), record["model"], record["version"], record["champion"]
     told = {"decision": record["decision"], "decided": record["time"], "reasons": " ".join(record["reasons"])}
     _tag(model, number, {f"sentio.{name}": value for name, value in told.items()})

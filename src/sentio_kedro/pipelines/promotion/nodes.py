@@ -182,5 +182,11 @@ def let_take_effect(record: dict[str, Any], ledger: list[dict[str, Any]]) -> Non
     """Move aliases and tag the version, once the decision is in the ledger."""
     if record not in ledger:
         raise StoreError("The decision is not in the ledger of promotions, so that it does not take effect; run again.")
+    movers = [entry for entry in ledger if entry["model"] == record["model"] and entry["decision"] in registry.MOVERS]
+    if record["decision"] in registry.MOVERS and record != movers[-1]:
+        raise StoreError(
+            f"The decision of {record['time']} is not the last one on the champion of `{record['model']}`, so that it "
+            "does not take effect; decide anew with `kedro run --pipeline promotion`."
+        )
     with readable_store():
         registry.take_effect(record)
