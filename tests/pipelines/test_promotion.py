@@ -1,6 +1,7 @@
 """Versions, aliases, promotion and rollback in a registry of their own."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import click
@@ -314,10 +315,27 @@ def test_the_challenger_is_named_or_refused(toy):
 def test_a_version_that_nobody_judged_cannot_challenge(toy):
     number = toy.add(1)
     toy.client.set_terminated(toy.client.get_model_version("toy", number).run_id, "FAILED")
-    with pytest.raises(
-        StoreError, match="Version 1 of model `toy` was not judged out of sample since it was trained, or"
-    ):
+    with pytest.raises(StoreError, match=r"The run .* of version 1 of model `toy` is FAILED; let it finish, or"):
         toy.promote()
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda client, run_id: client.set_terminated(run_id, "FAILED"), "The run .* of version 1 .* is FAILED; let"),
+        (lambda client, run_id: client.delete_run(run_id), "that judged version 1 of model `toy` was deleted from"),
+        (lambda client, run_id: client.set_tag(run_id, registry.JUDGES_TAG, "toy/7"), "the figures of toy/7 now"),
+    ],
+)
+def test_a_champion_whose_run_is_lost_refuses_on_record_and_only_the_comparison(toy, harm, reason):
+    first, second = toy.add(1), toy.add(2)
+    toy.promote(challenger=int(first))
+    harm(toy.client, toy.client.get_model_version("toy", first).run_id)
+    record = toy.promote()
+    assert (record["decision"], record["version"]) == ("refused", second)
+    assert re.search(reason, record["reasons"][0])
+    assert "promotion.least_sharpe_gain: null" in record["reasons"][0]
+    assert toy.promote(challenger=int(second), least_sharpe_gain=None)["decision"] == "promoted"
 
 
 def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):

@@ -44,17 +44,25 @@ def meet(challenger: JudgedRun, champion: JudgedRun, parameters: PromotionParame
     """
     mine, theirs = challenger.origin.get("execution"), champion.origin.get("execution")
     if mine is None or mine != theirs:
-        return _refused("Challenger and champion were judged under other costs or execution; judge both alike.")
+        return incomparable("Challenger and champion were judged under other costs or execution; judge both alike.")
     if challenger.returns is None or champion.returns is None:
-        return _refused("The returns of challenger or champion were not kept; run `kedro run --pipeline reporting`.")
+        return incomparable(
+            "The returns of challenger or champion were not kept; run `kedro run --pipeline reporting`."
+        )
     one, other = shared_rows(challenger.returns, champion.returns)
     bars = int(one["timestamp"].nunique())  # folds may test a bar more than once
     if bars < parameters.least_common_bars:
         least = f"at least {parameters.least_common_bars} are asked for (`promotion.least_common_bars`)"
-        return _refused(f"Only {bars} bars judged both challenger and champion; {least}.", bars)
+        return incomparable(f"Only {bars} bars judged both challenger and champion; {least}.", bars)
     found = sharpe_difference(one, other, challenger.periods_per_year, parameters)
     return Rivalry(describe_rows(one), bars, found.value, found.low, found.high, ())
 
 
-def _refused(reason: str, bars: int = 0) -> Rivalry:
+def incomparable(reason: str, bars: int = 0) -> Rivalry:
+    """Return the comparison of two runs that cannot be compared.
+
+    Args:
+        reason: Why, one sentence.
+        bars: Rows that judged both.
+    """
     return Rivalry("none", bars, None, None, None, (reason,))

@@ -11,10 +11,9 @@ from typing import Any
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
-from sentio_kedro.pipelines.tracked_runs import StoreError
+from sentio_kedro.pipelines.tracked_runs import MISSING, StoreError
 from sentio_kedro.pipelines.tracking import log_tags, optional_tracking
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -30,7 +29,6 @@ MOVERS = {"promoted": "version", "rolled_back": "restored"}
 TOLD = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
 SKILL = ("deflated_sharpe", "pbo")
 SPAN = {"test_first": "first_timestamp", "test_last": "last_timestamp", "test_bars": "bars"}
-_MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 
 
 def register(uri: str, model: str, tags: Mapping[str, str]) -> str | None:
@@ -92,7 +90,7 @@ def aliases(model: str) -> dict[str, str]:
     try:
         found = MlflowClient().get_registered_model(model).aliases
     except MlflowException as error:
-        if error.error_code != _MISSING:
+        if error.error_code != MISSING:
             raise
         raise StoreError(
             f"No model `{model}` is registered in MLflow; `kedro run --pipeline training` registers one."
@@ -109,7 +107,7 @@ def version(model: str, number: str) -> ModelVersion:
     try:
         return MlflowClient().get_model_version(model, number)
     except MlflowException as error:
-        if error.error_code != _MISSING:
+        if error.error_code != MISSING:
             raise
         raise StoreError(f"Model `{model}` has no version {number}.") from error
 

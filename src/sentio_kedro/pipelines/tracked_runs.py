@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 import click
 import mlflow
 import pandas as pd
-from mlflow.entities import Run
+from mlflow.entities import LifecycleStage, Run
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from sentio_kedro.evaluation.comparison import ORIGINS, JudgedRun
@@ -19,6 +21,9 @@ from sentio_kedro.pipelines.trial_records import TRIAL_FILE
 
 PREFIX = "out_of_sample."
 LEAST_CHARACTERS = 4  # of an id that names a run
+MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
+"""How MLflow calls the error that something is not there."""
+
 _JUDGED = f"{PREFIX}agent.sharpe"
 
 
@@ -123,6 +128,17 @@ def read_trial_returns(run_id: str) -> pd.DataFrame | None:
     with TemporaryDirectory() as scratch:
         found = Path(client.download_artifacts(run_id, TRIAL_FILE, scratch))
         return pd.read_csv(found, parse_dates=["timestamp"])
+
+
+def find_run(run_id: str) -> Run | None:
+    """Return a run, or None where it was deleted."""
+    try:
+        run = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
+        return None
+    return run if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
 
 
 def read_returns(run_id: str) -> pd.DataFrame | None:

@@ -13,7 +13,7 @@ import pandas as pd
 from sentio_kedro.config import PromotionParameters, RegistryParameters, ReportingParameters
 from sentio_kedro.datasets import TrialLedger
 from sentio_kedro.evaluation.gates import failures, judge, switched_off
-from sentio_kedro.evaluation.rivalry import Rivalry, meet
+from sentio_kedro.evaluation.rivalry import Rivalry, incomparable, meet
 from sentio_kedro.evaluation.skill import choice_figures
 from sentio_kedro.evaluation.trials import judged_among, recall
 from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
@@ -88,7 +88,8 @@ def measure(
     """Measure what the gates judge; what no gate asks for is not measured, and the lockbox stays closed.
 
     Returns:
-        Figures by name, None where undefined, and how challenger and champion compare on the same rows.
+        Figures by name, None where undefined, and how challenger and champion compare on the same rows
+        (None where no gate asks for it).
     """
     challenger, champion = candidates.challenger, candidates.champion
     figures: dict[str, float | None] = {name: challenger.run.metrics.get(key) for name, key in FROM_METRICS.items()}
@@ -104,9 +105,10 @@ def measure(
     if parameters.most_drift is not None:
         lockbox = None if sealed is None else Segment(sealed["start"], sealed["stop"])
         figures["drift"] = market_drift(agents, bars, parameters.drift_bars, lockbox)
-    if champion is None or champion.number == challenger.number:
+    if champion is None or champion.number == challenger.number or parameters.least_sharpe_gain is None:
         return figures, None
-    rivalry = meet(challenger.run, champion.run, parameters)
+    known = champion.run
+    rivalry = incomparable(champion.reason) if known is None else meet(challenger.run, known, parameters)
     return figures | {"sharpe_gain": rivalry.gain}, rivalry
 
 
@@ -123,8 +125,7 @@ def decide(
     before = None if champion is None else champion.number
     causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in figures}
     verdicts = judge(figures, parameters, champion=rivalry is not None, causes=causes)
-    compared = rivalry is not None and parameters.least_sharpe_gain is not None
-    reasons = [*(rivalry.refusals if compared and rivalry is not None else ()), *failures(verdicts)]
+    reasons = [*(() if rivalry is None else rivalry.refusals), *failures(verdicts)]
     decision = "refused" if reasons else "promoted"
     reasons = reasons or [f"It passed {len(verdicts)} gates."]
     if challenger.number == before:
