@@ -15,6 +15,7 @@ from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.account_figures import (
     account_figures,
     ledger_tables,
+    median_figures,
     path_figures,
     round_trip_figures,
     split_paths,
@@ -266,3 +267,20 @@ def test_round_trips_of_combinatorial_folds_belong_to_the_path_of_their_fold(fac
     assert [part["seed_0"]["trades"] for part in found] == [3, 1, 1]  # rows 0 to 29: folds 0, 1 and 2
     assert [part["momentum"]["trades"] for part in found] == [1, 1, 1]  # it walks every row once
     assert path_figures(tables, frames.trades, facts.periods_per_year)["seed_0"]["trades"] == 1
+
+
+def test_a_figure_that_fewer_than_half_of_the_seeds_have_is_not_the_agents() -> None:
+    flat, traded = {"sharpe": 0.0, "sortino": None}, {"sharpe": 2.0, "sortino": 3.0}
+    assert median_figures([flat, flat, traded]) == {"sharpe": 0.0, "sortino": None}
+    assert median_figures([flat, traded, traded]) == {"sharpe": 2.0, "sortino": 3.0}
+    assert median_figures([flat, traded]) == {"sharpe": 1.0, "sortino": 3.0}
+    assert median_figures([flat, flat]) == {"sharpe": 0.0, "sortino": None}
+
+
+def test_a_drawdown_that_was_not_recovered_took_longer_than_any() -> None:
+    def median(*recoveries: int | None) -> float | None:
+        return median_figures([{"recovery_bars": bars, "max_drawdown": 0.1} for bars in recoveries])["recovery_bars"]
+
+    assert [median(5, 9, None), median(5, None, None), median(5, None)] == [9.0, None, None]
+    calm = {"recovery_bars": None, "max_drawdown": 0.0}  # nothing to recover
+    assert median_figures([calm, {"recovery_bars": 5, "max_drawdown": 0.1}])["recovery_bars"] == 5.0

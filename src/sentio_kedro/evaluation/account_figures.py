@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -138,9 +139,18 @@ def round_trip_figures(trips: pd.DataFrame) -> Figures:
 
 
 def median_figures(entries: Sequence[Mapping[str, Any]]) -> Figures:
-    """Median of each figure over accounts, of those that have it; None where none has; tables are left out."""
+    """Median of each figure over accounts or paths; tables are left out.
+
+    A figure that fewer than half of them have is None: the others would be another population than that of the figures
+    beside it. A drawdown that was not recovered took longer than any that was: ``recovery_bars`` counts it as infinite,
+    and is None where the median is.
+    """
     medians: Figures = {}
     for name in [name for name, value in entries[0].items() if not isinstance(value, dict)]:
-        known = [entry[name] for entry in entries if entry[name] is not None and np.isfinite(entry[name])]
-        medians[name] = float(np.median(known)) if known else None
+        values = [entry[name] for entry in entries]
+        known = [value for value in values if value is not None and np.isfinite(value)]
+        if name == "recovery_bars":
+            known += [math.inf for entry in entries if entry[name] is None and entry["max_drawdown"]]
+        median = float(np.median(known)) if 2 * len(known) >= len(entries) and known else None
+        medians[name] = median if median is not None and math.isfinite(median) else None
     return medians

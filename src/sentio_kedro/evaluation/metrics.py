@@ -155,7 +155,7 @@ def _comparison(agent: Figures, other: Figures, differences: Floats, confidence:
 
 
 def _active(returns: pd.DataFrame, seeds: list[str], baseline: str, periods_per_year: float) -> Figures:
-    """Information ratio of the agents against a baseline, the median over paths and seeds; None where none has one."""
+    """Information ratio of the agents against a baseline, the median over paths and seeds; see ``median_figures``."""
     columns = returns.to_numpy(dtype=np.float64).T
     values, paths = dict(zip(returns.columns, columns, strict=True)), table_paths(returns)
     medians = []
