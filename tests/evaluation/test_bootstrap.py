@@ -99,16 +99,29 @@ def test_chunks_bound_the_memory_and_give_every_sample(monkeypatch: pytest.Monke
     returns = np.random.default_rng(1).normal(0.0, 0.01, (100, 3))
     samples = headline_samples(returns, PERIODS, 11, None, np.random.default_rng(0))
     assert {values.shape for values in samples.values()} == {(11, 3)}
-    trips = round_trip_samples(returns[:, 0], 11, np.random.default_rng(0))
-    assert trips["win_rate"].shape == (11,)
+    trips = round_trip_samples(np.ones((3, 100, 2)), 11, None, np.random.default_rng(0))
+    assert trips["win_rate"].shape == (11, 2)
 
 
-def test_round_trips_are_drawn_with_their_results() -> None:
+def test_round_trips_are_drawn_with_the_rows_of_their_entry() -> None:
     results = np.r_[np.full(60, 0.01), np.full(40, -0.02)]
-    trips = round_trip_samples(results, 4_000, np.random.default_rng(0))
+    sums = np.stack([np.ones(100), results > 0.0, results])[:, :, None]
+    trips = round_trip_samples(sums, 4_000, 1.0, np.random.default_rng(0))
     assert trips["win_rate"].mean() == pytest.approx(0.6, abs=0.005)
     assert trips["win_rate"].std() == pytest.approx(np.sqrt(0.6 * 0.4 / 100), rel=0.05)
     assert trips["expectancy"] == pytest.approx(0.03 * trips["win_rate"] - 0.02)
+    rows = stationary_bootstrap_indices(100, 5, 10.0, np.random.default_rng(7))
+    drawn = round_trip_samples(sums, 5, 10.0, np.random.default_rng(7))["expectancy"]
+    assert drawn[:, 0] == pytest.approx(results[rows].mean(axis=1))
+
+
+def test_a_resample_without_a_round_trip_has_no_win_rate_and_counts_in_no_interval() -> None:
+    sums = np.zeros((3, 10, 1))
+    sums[:, 4, 0] = 1.0
+    drawn = round_trip_samples(sums, 200, 1.0, np.random.default_rng(0))["win_rate"][:, 0]
+    assert np.isnan(drawn).mean() == pytest.approx(0.9**10, abs=0.1)
+    assert percentile_interval(drawn, 0.95) == (1.0, 1.0)
+    assert np.isnan(percentile_interval(np.full(3, np.nan), 0.95)).all()
 
 
 def test_percentile_interval_is_central() -> None:

@@ -284,3 +284,14 @@ def test_a_drawdown_that_was_not_recovered_took_longer_than_any() -> None:
     assert [median(5, 9, None), median(5, None, None), median(5, None)] == [9.0, None, None]
     calm = {"recovery_bars": None, "max_drawdown": 0.0}  # nothing to recover
     assert median_figures([calm, {"recovery_bars": 5, "max_drawdown": 0.1}])["recovery_bars"] == 5.0
+
+
+def test_seeds_that_trade_alike_are_as_sure_of_their_trips_as_one(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run(seeds=5)
+    one = frames.trades[frames.trades["account"] == "seed_0"]
+    alike = pd.concat([one.assign(account=f"seed_{seed}") for seed in range(5)], ignore_index=True)
+    intervals = build_metrics(dataclasses.replace(frames, trades=alike), facts, PARAMETERS)["agent"]["intervals"]
+    alone = build_metrics(dataclasses.replace(make_run(seeds=1), trades=one), facts, PARAMETERS)["agent"]["intervals"]
+    for name in ("win_rate", "expectancy"):
+        assert intervals[name] == pytest.approx(alone[name]), name
+        assert intervals[name][1] > intervals[name][0]

@@ -39,8 +39,10 @@ def default_block(bars: int) -> float:
 
 
 def percentile_interval(samples: Floats, confidence: float) -> Interval:
-    """Return the central interval of ``samples`` [samples] that holds the share ``confidence`` of them."""
-    tail = (1.0 - confidence) / 2.0
+    """Return the central interval of ``samples`` [samples] that holds the share ``confidence`` of them; NaN is none."""
+    tail, samples = (1.0 - confidence) / 2.0, samples[~np.isnan(samples)]
+    if not len(samples):
+        return Interval(math.nan, math.nan)
     low, high = np.quantile(samples, [tail, 1.0 - tail])
     return Interval(float(low), float(high))
 
@@ -190,22 +192,28 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return ratio
 
 
-def round_trip_samples(results: Floats, samples: int, rng: np.random.Generator) -> dict[str, Floats]:
-    """Win rate and expectancy of resampled round trips; trips are taken as independent.
+def round_trip_samples(
+    sums: Floats, samples: int, mean_block: float | None, rng: np.random.Generator
+) -> dict[str, Floats]:
+    """Win rate and expectancy of the round trips that were entered on resampled rows, the same rows for all accounts.
+
+    Trips of one time share the market, within an account and between accounts. So whole blocks of rows are drawn with
+    all trips that were entered on them, as ``headline_samples`` draws them with a generator of the same seed.
 
     Args:
-        results: Net result of each trip / equity at entry, [trips]; at least one.
+        sums: How many trips were entered on each row, how many of them won, and the sum of their net results / equity
+            at entry, [3, T, N].
         samples: Number of resamples.
+        mean_block: Mean block length in bars; None takes the square root of T.
         rng: Random generator.
 
     Returns:
-        ``win_rate`` and ``expectancy``, [samples] each.
+        ``win_rate`` and ``expectancy``, [samples, N] each; NaN where a resample drew no trip.
     """
-    values = np.stack([results > 0.0, results], axis=1).astype(np.float64)
-    chunk = max(1, CHUNK_VALUES // len(results))
-    means = [
-        values[rng.integers(0, len(results), (min(chunk, samples - first), len(results)))].mean(axis=1)
-        for first in range(0, samples, chunk)
-    ]
-    drawn = np.concatenate(means)
-    return {"win_rate": drawn[:, 0], "expectancy": drawn[:, 1]}
+    bars = sums.shape[1]
+    by_row, parts = np.concatenate(list(sums), axis=1), []  # [T, 3 N]
+    for rows in _row_chunks(bars, samples, default_block(bars) if mean_block is None else mean_block, rng):
+        parts.append(_draw_counts(rows) @ by_row)
+    count, won, results = np.split(np.concatenate(parts), 3, axis=1)
+    trips = np.where(count > 0.0, count, np.nan)
+    return {"win_rate": won / trips, "expectancy": results / trips}

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.backtest_paths import once_a_bar, table_paths
+from sentio_kedro.evaluation.account_figures import entered_on
+from sentio_kedro.evaluation.backtest_paths import Places, once_a_bar, table_paths
 from sentio_kedro.evaluation.bootstrap import (
     Floats,
     headline_samples,
@@ -42,7 +43,9 @@ def account_samples(
 
     Returns:
         Per account the samples of each figure, [samples]: see ``bootstrap.headline_samples``, and of its round trips
-        ``win_rate`` and ``expectancy`` if it made any; as ``agent`` the median over seeds of each resample.
+        ``win_rate`` and ``expectancy`` if it made any (NaN where a resample drew none, see
+        ``bootstrap.round_trip_samples``); as ``agent`` the median over seeds of each resample, of figures that all
+        seeds have.
     """
     rng, count = np.random.default_rng(parameters.seed), parameters.bootstrap_samples
     paths, block = table_paths(returns), parameters.bootstrap_block
@@ -53,12 +56,45 @@ def account_samples(
         account: {name: figures[:, index] for name, figures in medians.items()}
         for index, account in enumerate(returns.columns)
     }
-    for account, trips in frames.trades.groupby("account")["return"]:
-        if account in samples:
-            samples[str(account)] |= round_trip_samples(trips.to_numpy(dtype=np.float64), count, rng)
+    for account, figures in _trip_samples(frames, parameters, returns, paths).items():
+        samples[account] |= figures
     seeds = [samples[name] for name in frames.seeds]
     shared = [name for name in seeds[0] if all(name in seed for seed in seeds)]
-    return samples | {AGENT: {name: np.median([seed[name] for seed in seeds], axis=0) for name in shared}}
+    return samples | {AGENT: {name: _median(np.stack([seed[name] for seed in seeds])) for name in shared}}
+
+
+def _trip_samples(
+    frames: RunFrames, parameters: ReportingParameters, returns: pd.DataFrame, paths: Sequence[Places]
+) -> dict[str, dict[str, Floats]]:
+    """Samples of the round trips of every account that made any, all with the rows of the headline figures."""
+    sums = np.stack([_trip_sums(frames.trades, returns.iloc[places]) for places in paths], axis=2)  # [3, T, P, N]
+    rng = np.random.default_rng(parameters.seed)
+    flat = sums.reshape(*sums.shape[:2], -1)
+    drawn = round_trip_samples(flat, parameters.bootstrap_samples, parameters.bootstrap_block, rng)
+    by_path = {name: figures.reshape(len(figures), len(paths), -1) for name, figures in drawn.items()}
+    return {
+        str(account): {name: _median(figures[:, :, index].T) for name, figures in by_path.items()}
+        for index, account in enumerate(returns.columns)
+        if sums[0, :, :, index].any()
+    }
+
+
+def _trip_sums(trades: pd.DataFrame, path: pd.DataFrame) -> Floats:
+    """Number of round trips, of those that won, and sum of their results by row of entry, [3, T, N]."""
+    trips = entered_on(trades[trades["account"].isin(path.columns)], path.index)
+    rows = pd.Index(path.index.get_level_values("row")).get_indexer(pd.Index(trips["entry_row"]))
+    accounts, results = path.columns.get_indexer(pd.Index(trips["account"])), trips["return"].to_numpy(dtype=np.float64)
+    sums = np.zeros((3, *path.shape))
+    for values, each in zip(sums, (np.ones(len(trips)), results > 0.0, results), strict=True):
+        np.add.at(values, (rows, accounts), each)
+    return sums
+
+
+def _median(samples: Floats) -> Floats:
+    """Median over the first axis of those that are a number, [K, samples] to [samples]."""
+    if not np.isnan(samples).any():
+        return np.median(samples, axis=0)
+    return pd.DataFrame(samples).median().to_numpy(dtype=np.float64)
 
 
 def interval_figures(samples: Mapping[str, Floats], confidence: float) -> Figures:
