@@ -29,6 +29,7 @@ from sentio_kedro.market.splits import Segment
 
 AGENTS = [make_agent(1, 0), make_agent(1, 1)]
 ROWS = Segment(220, BARS - 1)
+SYMBOLS = make_bars().symbols
 MODEL, OTHER = "a" * 64, "b" * 64
 
 
@@ -97,7 +98,7 @@ def test_an_opening_names_time_model_and_span() -> None:
 def test_openings_of_any_model_are_told_and_one_without_a_result_counts(judged: dict[str, Any]) -> None:
     failed, other, mine = opened(0), opened(1, OTHER), opened(2)
     records = [failed, other, result_record(at(3), other, judged), mine, result_record(at(4), mine, judged)]
-    told = openings(records, MODEL)
+    told = openings(records, MODEL, SYMBOLS, failed)
     assert [entry["time"] for entry in told] == [failed["time"], other["time"], mine["time"]]
     assert [entry["this_model"] for entry in told] == [True, False, True]
     assert [entry["finished"] for entry in told] == [False, True, True]
@@ -107,7 +108,28 @@ def test_openings_of_any_model_are_told_and_one_without_a_result_counts(judged: 
 
 
 def test_no_record_is_no_opening() -> None:
-    assert openings([], MODEL) == []
+    assert openings([], MODEL, SYMBOLS, None) == []
+
+
+def test_openings_that_looked_at_other_bars_are_not_of_this_lockbox() -> None:
+    record = opened()
+    first, last = pd.Timestamp(record["first"]), pd.Timestamp(record["last"])
+    hour = pd.Timedelta(hours=1)
+
+    def counted(start, stop, symbols=SYMBOLS):
+        named = {
+            "first": f"{start.isoformat()[:19]}Z",
+            "last": f"{stop.isoformat()[:19]}Z",
+        }  # as folds.json writes them
+        return len(openings([record], OTHER, symbols, named))
+
+    assert counted(first, last) == counted(last, last + hour) == counted(first - hour, first) == 1
+    assert counted(first + hour, first + hour) == 1
+    assert counted(last + hour, last + 2 * hour) == counted(first - 2 * hour, first - hour) == 0
+    assert counted(first, last, [SYMBOLS[0], "another"]) == 1
+    assert counted(first, last, ["another"]) == 0
+    assert len(openings([record], OTHER, SYMBOLS, None)) == 1
+    assert openings([record], OTHER, ["another"], None) == []
 
 
 def test_openings_of_one_model_have_keys_of_their_own() -> None:

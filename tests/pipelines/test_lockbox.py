@@ -2,7 +2,8 @@
 
 import json
 import re
-from dataclasses import fields
+import shutil
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG, record_opening
 from sentio_kedro.pipelines.reporting import nodes as reporting_nodes
 
 QUICK = {"backtest": {"baselines": []}}
-LEDGER = "08_reporting/lockbox_openings.jsonl"
+LEDGER = "data/registry/lockbox_openings.jsonl"
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def copied(finished, tmp_path):
 
 
 def ledger(project):
-    path = project.artifact(LEDGER)
+    path = project.path / LEDGER
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
@@ -70,8 +71,22 @@ def test_an_opening_that_fails_is_on_record(copied, monkeypatch):
     with pytest.raises(RuntimeError, match="out of memory"):
         copied.run("lockbox", params=QUICK)
     assert [record["event"] for record in seen[0]] == ["opened"]  # before anything of it was computed
-    (entry,) = lockbox.openings(ledger(copied), seen[0][0]["model"])
+    (opening,) = seen[0]
+    (entry,) = lockbox.openings(ledger(copied), opening["model"], opening["symbols"], opening)
     assert (entry["this_model"], entry["finished"], entry["sharpe"]) == (True, False, None)
+
+
+def test_an_opening_is_told_in_every_environment_on_these_bars(copied):
+    copied.run("lockbox", params=QUICK)
+    other = copied.path / "conf" / "other"
+    shutil.copytree(copied.path / "conf" / "smoke", other)
+    (other / "globals.yml").write_text("artifacts: data/other\nexperiment: sentio_kedro_smoke\n")
+    shutil.copytree(copied.path / "data" / "smoke", copied.path / "data" / "other")
+    elsewhere = replace(copied, env="other")
+    elsewhere.run("reporting", to_nodes=["measure"])
+    skill = json.loads(elsewhere.artifact("08_reporting/metrics.json").read_text())["skill"]
+    assert len(skill["lockbox_openings"]) == 1
+    assert any("has been opened once" in reason for reason in skill["reasons"])
 
 
 def test_agents_that_do_not_fit_open_nothing(copied):

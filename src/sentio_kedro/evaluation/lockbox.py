@@ -7,7 +7,7 @@ may have been.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -114,7 +114,8 @@ def opening_record(
 
     Returns:
         ``event`` (opened), ``opening`` (its key), ``time``, ``model``, ``agents`` (names), ``code`` (hash of the code
-        that trained them), ``bars_hash``, ``first`` and ``last`` (stamps of the first decision and of the last bar).
+        that trained them), ``bars_hash``, ``symbols``, ``first`` and ``last`` (stamps of the first decision and of the
+        last bar).
     """
     moment = time.isoformat(timespec="microseconds")
     return {
@@ -125,6 +126,7 @@ def opening_record(
         "agents": [agent.name for agent in agents],
         "code": agents[0].spec.hashes.get("code"),
         "bars_hash": bars_hash,
+        "symbols": list(bars.symbols),
         "first": stamp(bars, rows.start),
         "last": stamp(bars, len(bars.timestamps) - 1),
     }
@@ -146,12 +148,21 @@ def result_record(time: datetime, opening: Mapping[str, Any], metrics: Mapping[s
     return {"event": "result", "opening": opening["opening"], "time": moment, **figures}
 
 
-def openings(records: Iterable[Mapping[str, Any]], agents_identity: str) -> list[dict[str, Any]]:
-    """List the openings of a ledger, whichever model they were for: any look at the bars has used them up.
+def openings(
+    records: Iterable[Mapping[str, Any]],
+    agents_identity: str,
+    symbols: Collection[str],
+    lockbox: Mapping[str, Any] | None,
+) -> list[dict[str, Any]]:
+    """List the openings that looked at bars of a lockbox, whichever model and environment they were for.
+
+    Any look has used the bars up. One at some of the symbols counts, at some of the time, in bars of any length.
 
     Args:
         records: Records of the ledger, in order.
         agents_identity: Identity of the agents that are asked about (``manifests.agents_identity``).
+        symbols: Symbols that are traded.
+        lockbox: ``first`` and ``last`` stamp of the lockbox; None counts the openings of all times.
 
     Returns:
         One entry per opening, in order: ``time``, ``model``, ``this_model``, ``agents``, ``bars_hash``, ``first``,
@@ -165,5 +176,16 @@ def openings(records: Iterable[Mapping[str, Any]], agents_identity: str) -> list
         | {"this_model": record["model"] == agents_identity, "finished": record["opening"] in results}
         | {name: results.get(record["opening"], {}).get(name) for name in FIGURES}
         for record in found
-        if record["event"] == "opened"
+        if record["event"] == "opened" and _looked_at(record, symbols, lockbox)
     ]
+
+
+def _looked_at(record: Mapping[str, Any], symbols: Collection[str], lockbox: Mapping[str, Any] | None) -> bool:
+    if not set(symbols) & set(record["symbols"]):
+        return False
+    return lockbox is None or (_moment(record["first"]) <= _moment(lockbox["last"])
+                               and _moment(lockbox["first"]) <= _moment(record["last"]))  # fmt: skip
+
+
+def _moment(text: str) -> pd.Timestamp:
+    return pd.to_datetime(text, utc=True)

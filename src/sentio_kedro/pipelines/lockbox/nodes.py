@@ -96,7 +96,8 @@ def trade_lockbox(
     Returns:
         Accounts, and all frames.
     """
-    count = sum(entry["this_model"] for entry in lockbox.openings(records, opening["model"]))
+    told = lockbox.openings(records, opening["model"], opening["symbols"], opening)
+    count = sum(entry["this_model"] for entry in told)
     tracking.log_tags({OPENINGS_TAG: str(count)})
     bars = aligned_from_frame(aligned_bars)
     per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)

@@ -180,6 +180,7 @@ def measure(
     lockbox_records: list[dict[str, Any]],
     data_quality: dict[str, Any],
     sections: dict[str, Any],
+    folds: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Compute the figures of agents and baselines, and whether it is skill; the agent's go to MLflow as well.
 
@@ -187,7 +188,8 @@ def measure(
         The content of ``metrics.json``.
     """
     model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
-    metrics = build_metrics(frames, facts, parameters, judged_trials, openings(lockbox_records, model))
+    looks = openings(lockbox_records, model, list(data_quality["per_symbol"]), (folds or {}).get("lockbox"))
+    metrics = build_metrics(frames, facts, parameters, judged_trials, looks)
     tracking.log_metrics(metrics["skill"], prefix="out_of_sample.agent.")
     tracking.log_metrics(metrics["skill"]["iqm"], prefix="out_of_sample.agent.iqm.")
     tracking.log_tags({VERDICT_TAG: metrics["skill"]["verdict"]})

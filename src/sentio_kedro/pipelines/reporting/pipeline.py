@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
             node(state_facts, [*facts, scheme, backtest, "params:network"], "run_facts", name="state_facts"),
             node(keep_returns, ["run_frames", "aligned_bars"], "test_returns", name="keep_returns"),
             node(record_trial, tried, "judged_trials", name="record_trial"),
-            node(measure, [*judged, "data_quality", "parameters"], "metrics", name="measure"),
+            node(measure, [*judged, "data_quality", "parameters", "folds"], "metrics", name="measure"),
             node(describe_version, ["metrics", "logged_model", backtest], None, name="describe_version"),
             node(draw, ["run_frames", "run_facts", "metrics", "folds_figure", backtest], drawn, name="draw"),
             node(write_report, told, "report", name="write_report"),
