@@ -103,7 +103,10 @@ def test_reports_are_the_mean_over_members_of_the_best_so_far() -> None:
     listener = Listener()
     first, second = MEMBERS[:2]
     scores = [(first, 1.0), (first, 3.0), (first, 2.0), (second, -1.0), (second, 5.0)]
-    run_in_order(TrialProgress(MEMBERS[:2], listener), scores)
+    progress = TrialProgress(MEMBERS[:2], listener)
+    assert progress.latest is None
+    run_in_order(progress, scores)
+    assert progress.latest == 4.0
     assert listener.heard == [(0, 1.0), (1, 3.0), (2, 3.0), (MEMBER_STEPS, 1.0), (MEMBER_STEPS + 1, 4.0)]
 
 

@@ -74,9 +74,9 @@ def evaluate(tmp_path):
     return TrackedTrials("abc", Spans(input=1, reward=1, episode=1), CheckpointStore(tmp_path / "search"))
 
 
-def test_complete_and_pruned_candidates_enter_the_ledger_of_trials(evaluate, monkeypatch, tmp_path):
+def test_complete_candidates_enter_the_ledger_of_trials(evaluate, monkeypatch, tmp_path):
     ledger = TrialLedger(tmp_path / "ledger")
-    entries = CandidateEntries(ledger, FLAT, "BTC / 30 min", "abc", record=True)
+    entries = CandidateEntries(ledger, FLAT, "BTC / 30 min", "abc", 17_520.0, record=True)
     outcome(monkeypatch, SCORES)
     run(dataclasses.replace(evaluate, remember=entries.judged), 3)
     (record,) = ledger.records()
@@ -84,16 +84,29 @@ def test_complete_and_pruned_candidates_enter_the_ledger_of_trials(evaluate, mon
     assert ledger.returns(record["returns"])["return"].tolist() == [0.01, -0.02]  # of the median seed, the lower of two
     as_run = shaping_parameters(flatten_parameters(vars(BASE)) | FLAT)
     assert record["identity"] == trial_identity(as_run, learner_hash(), "BTC / 30 min")
-    entries.given_up(BASE, TRIALS, 17_520.0)
-    pruned = ledger.records()[1]
-    assert (pruned["candidate"], pruned["returns"]) == (1, None)
-    assert pruned["sharpe"] == pytest.approx(0.5 / np.sqrt(17_520.0))
-    assert pruned["identity"] != record["identity"]
-    assert pruned["parameters"]["training.gamma"] == 0.5
-    quiet = CandidateEntries(ledger, FLAT, "BTC / 30 min", "abc", record=False)
+    quiet = CandidateEntries(ledger, FLAT, "BTC / 30 min", "abc", 17_520.0, record=False)
     run(dataclasses.replace(evaluate, remember=quiet.judged), 4)
-    quiet.given_up(BASE, TRIALS, 17_520.0)
-    assert len(ledger.records()) == 2
+    quiet.given_up(Candidate(4, VALUES, BASE), 0.5)
+    assert len(ledger.records()) == 1
+
+
+@pytest.mark.parametrize(("error", "latest"), [(PrunedTrialError("poor"), 0.5), (FloatingPointError("kl"), None)])
+def test_what_a_search_gives_up_is_in_the_ledger_before_the_search_goes_on(
+    evaluate, monkeypatch, tmp_path, error, latest
+):
+    ledger = TrialLedger(tmp_path / "ledger")
+    entries = CandidateEntries(ledger, FLAT, "BTC / 30 min", "abc", 17_520.0, record=True)
+    monkeypatch.setattr("sentio_kedro.pipelines.search.entries.learner_hash", lambda: "code of that moment")
+    outcome(monkeypatch, error)
+    other = dataclasses.replace(BASE, training=dataclasses.replace(BASE.training, gamma=0.5))
+    progress = TrialProgress([], lambda step, score: False)
+    progress.latest = latest
+    with pytest.raises(type(error)):
+        dataclasses.replace(evaluate, give_up=entries.given_up)([], Candidate(1, VALUES, other), progress)
+    (record,) = ledger.records()
+    assert (record["study"], record["candidate"], record["returns"]) == ("abc", 1, None)
+    assert (record["code"], record["parameters"]["training.gamma"]) == ("code of that moment", 0.5)
+    assert record["sharpe"] == (None if latest is None else pytest.approx(0.5 / np.sqrt(17_520.0)))
 
 
 def outcome(monkeypatch, result):

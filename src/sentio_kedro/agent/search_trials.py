@@ -37,6 +37,9 @@ class TrialProgress:
     Agents train side by side, yet what is reported does not depend on which of them is faster: members report in the
     order fold, seed, member, and one that is ahead waits for its turn. A report is the mean over the members so far of
     each one's best validation score so far.
+
+    Attributes:
+        latest: The last report; None before the first.
     """
 
     def __init__(self, keys: Sequence[MemberKey], report: Callable[[int, float], bool]) -> None:
@@ -47,6 +50,7 @@ class TrialProgress:
             report: Takes a step and a score, and says whether to give up.
         """
         self.pruned, self.stopped = False, False
+        self.latest: float | None = None
         self._keys, self._report = list(keys), report
         self._scores: dict[MemberKey, list[float]] = defaultdict(list)
         self._ended: set[MemberKey] = set()
@@ -91,8 +95,8 @@ class TrialProgress:
             scores = self._scores[key]
             if self._told < len(scores):
                 best = max(scores[: self._told + 1])
-                score = float(np.mean([*self._best, best]))
-                self.pruned = self._report(self._position * MEMBER_STEPS + self._told, score)
+                self.latest = float(np.mean([*self._best, best]))
+                self.pruned = self._report(self._position * MEMBER_STEPS + self._told, self.latest)
                 self._told += 1
             elif self._is_over(key):
                 self._best += [max(scores)] if scores else []

@@ -124,15 +124,19 @@ def make_trial(
 
 
 def given_up(
-    parameters: Mapping[str, Any], code: str, universe: str, sharpe: float, about: Mapping[str, Any] | None = None
+    parameters: Mapping[str, Any],
+    code: str,
+    universe: str,
+    sharpe: float | None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the record of a trial that a search gave up: it counts, since what was known of it was acted upon.
+    """Return the record of a trial that a search gave up or that diverged: it was tried, so it counts.
 
     Args:
         parameters: See ``trial_identity``.
         code: Hash of the code that made the agents.
         universe: See ``universe_name``.
-        sharpe: Sharpe ratio per bar on validation rows, as far as it was known.
+        sharpe: Sharpe ratio per bar on validation rows, as far as it was known; None if it was not.
         about: What else the record should say.
     """
     identity = trial_identity(parameters, code, universe)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.agent.search import Candidate, Trial
-from sentio_kedro.agent.search_space import candidate_parameters
+from sentio_kedro.agent.search import Candidate
 from sentio_kedro.datasets import TrialLedger
 from sentio_kedro.evaluation.trials import candidate_returns, given_up, make_trial
 from sentio_kedro.manifests import flatten_parameters
@@ -27,6 +26,7 @@ class CandidateEntries:
         flat: Flattened parameters of all sections, which the search varies.
         universe: Name of the universe.
         study: Name of the study.
+        periods_per_year: Bars a year.
         record: Whether anything is entered at all.
     """
 
@@ -34,6 +34,7 @@ class CandidateEntries:
     flat: Mapping[str, Any]
     universe: str
     study: str
+    periods_per_year: float
     record: bool
 
     def judged(self, candidate: Candidate, returns: pd.DataFrame) -> None:
@@ -50,22 +51,19 @@ class CandidateEntries:
         trial = make_trial(shaping, learner_hash(), self.universe, candidate_returns(returns), "validation", about)
         self.ledger.append(trial.record, trial.returns)
 
-    def given_up(self, base: AgentParameters, trials: Sequence[Trial], periods_per_year: float) -> None:
-        """Enter the candidates that were pruned, with the Sharpe ratio for which they were.
+    def given_up(self, candidate: Candidate, latest: float | None) -> None:
+        """Enter a candidate that was pruned or diverged, at once, so that its code is the one that was tried.
 
         Args:
-            base: Parameters that are searched around.
-            trials: All trials of the study; others than pruned ones are left alone.
-            periods_per_year: Bars a year.
+            candidate: What was tried.
+            latest: Annualised Sharpe ratio on validation rows that was last known of it; None if none was.
         """
         if not self.record:
             return
-        for trial in trials:
-            if trial.state == "pruned" and trial.objective is not None:
-                shaping = self._shaping(candidate_parameters(base, trial.values))
-                sharpe = trial.objective / math.sqrt(periods_per_year)
-                about = about_now(study=self.study, candidate=trial.number)
-                self.ledger.append(given_up(shaping, learner_hash(), self.universe, sharpe, about))
+        sharpe = None if latest is None else latest / math.sqrt(self.periods_per_year)
+        about = about_now(study=self.study, candidate=candidate.number)
+        shaping = self._shaping(candidate.parameters)
+        self.ledger.append(given_up(shaping, learner_hash(), self.universe, sharpe, about))
 
     def _shaping(self, parameters: AgentParameters) -> dict[str, Any]:
         return shaping_parameters({**self.flat, **flatten_parameters(vars(parameters))})

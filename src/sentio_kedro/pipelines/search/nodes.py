@@ -72,18 +72,18 @@ def search_parameters(
     )
     warning = warn_of_test_rows(every, chosen)
     study = open_study(search_store.folder / STUDIES, about, pruning=parameters.pruning)
-    entries = CandidateEntries(ledger, flat, universe_of(data_quality), study.study_name, reporting.trials.record)
-    evaluate = TrackedTrials(study.study_name, Spans(**folds["spans"]), search_store, entries.judged)
+    per_year, name = studies[0].periods_per_year, study.study_name
+    entries = CandidateEntries(ledger, flat, universe_of(data_quality), name, per_year, reporting.trials.record)
+    evaluate = TrackedTrials(name, Spans(**folds["spans"]), search_store, entries.judged, entries.given_up)
     base, fixed = AgentParameters(network, training, trading), fixed_names(data_quality["bars_hash"], flat)
     trials = search(studies, base, parameters, study, evaluate, fixed)
-    entries.given_up(base, trials, studies[0].periods_per_year)
     best = best_trial(trials)
     logger.info("Best of %d trials: %s, Sharpe ratio %.2f on validation rows", len(trials), best.values, best.objective)
     returns = pd.concat([evaluate.returns(trial.number) for trial in trials if trial.state == "complete"])
     return (
         trial_table(trials),
         returns.reset_index(drop=True),
-        best_as_yaml(study.study_name, trials, chosen, warning),
+        best_as_yaml(name, trials, chosen, warning),
     )
 
 

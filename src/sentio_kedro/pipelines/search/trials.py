@@ -36,12 +36,14 @@ class TrackedTrials:
         spans: What a decision touches.
         store: Where the returns of trials are kept.
         remember: Told of every candidate that was judged, with its validation returns.
+        give_up: Told of every candidate that was pruned or diverged, with the last validation score known of it.
     """
 
     study: str
     spans: Spans
     store: CheckpointStore
     remember: Callable[[Candidate, pd.DataFrame], None] = lambda candidate, returns: None
+    give_up: Callable[[Candidate, float | None], None] = lambda candidate, latest: None
 
     def __call__(
         self, studies: Sequence[TrainingSet], candidate: Candidate, progress: TrialProgress
@@ -61,8 +63,10 @@ class TrackedTrials:
                 scores = score_candidate(studies, self.spans, candidate.parameters, progress)
             except PrunedTrialError as error:
                 given_up = error
+                self.give_up(candidate, progress.latest)
                 log_state("pruned")
             except FloatingPointError:
+                self.give_up(candidate, progress.latest)
                 log_state("failed")
                 raise
             else:
