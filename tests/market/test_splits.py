@@ -20,6 +20,7 @@ from sentio_kedro.market.splits import (
     lockbox_rows,
     make_folds,
     open_bars,
+    sealed_bars,
 )
 
 
@@ -249,3 +250,17 @@ def test_there_is_no_lockbox_to_open_where_it_is_off():
     folds = make_folds(111, Spans(11, 1, 4), unlocked(folds=2))
     with pytest.raises(ValueError, match=r"`cross_validation.lockbox` was 0"):
         lockbox_rows(folds_to_dict(folds, stamps, Spans(11, 1, 4), Segment(111, 111)))
+
+
+def test_the_lockbox_is_found_by_its_stamps_on_bars_that_have_moved():
+    stamps = np.datetime64("2024-01-01", "ns") + np.arange(100) * np.timedelta64(30, "m")
+    sealed = Segment(60, 90)
+    description = folds_to_dict([], stamps, Spans(1, 1, 1), sealed)
+    assert sealed_bars(description, stamps) == sealed
+    assert sealed_bars(description, stamps[10:]) == Segment(50, 80)
+    assert sealed_bars(description, stamps[70:]) == Segment(0, 20)
+    assert sealed_bars(description, stamps[95:]) == Segment(0, 0)
+    assert sealed_bars(description, stamps[:50]) == Segment(50, 50)
+    within = stamps + np.timedelta64(400, "ms")  # the stamps of the description are whole seconds
+    assert sealed_bars(folds_to_dict([], within, Spans(1, 1, 1), sealed), within) == sealed
+    assert sealed_bars(folds_to_dict([], stamps, Spans(1, 1, 1)), stamps) is None

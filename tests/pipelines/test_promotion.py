@@ -28,9 +28,10 @@ from sentio_kedro.evaluation.sharpe_tests import deflated_sharpe, sharpe_moments
 from sentio_kedro.evaluation.trials import make_trial
 from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.splits import Segment, Spans, folds_to_dict
 from sentio_kedro.pipelines import registry, tracking
 from sentio_kedro.pipelines.promotion import create_pipeline, create_rollback, measures, nodes
+from sentio_kedro.pipelines.promotion.candidates import Candidate, Candidates
 from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
 from sentio_kedro.pipelines.tracked_runs import StoreError
 from sentio_kedro.pipelines.training import nodes as training
@@ -39,6 +40,9 @@ GOOD = {
     **{"agent.max_drawdown": 0.04, "agent.daily_conditional_value_at_risk": 0.01},
     "agent.turnover_per_year": 20.0,
 }
+
+
+STAMPS = np.array([], dtype="datetime64[ns]")
 
 
 class Registry:
@@ -98,7 +102,7 @@ class Registry:
                 "trials": MemoryDataset(self.trials, copy_mode="assign"),
                 "params:reporting": MemoryDataset(ReportingParameters()),
                 "aligned_bars": MemoryDataset(pd.DataFrame()),
-                "folds": MemoryDataset({"lockbox": {"start": 2, "stop": 4}}),
+                "folds": MemoryDataset({"lockbox": None}),
                 "candidates": MemoryDataset(copy_mode="assign"),
                 "registry_decision": JSONDataset(filepath=str(self.folder / "decision.json")),
                 "gate_verdicts": MemoryDataset(),
@@ -134,7 +138,9 @@ def toy(store, tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: bars)
     monkeypatch.setattr(nodes, "decision_latency", lambda served, bars, calls: made.latency[-1])
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: made.drift[-1])
-    monkeypatch.setattr(nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame))
+    monkeypatch.setattr(
+        nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame, timestamps=STAMPS)
+    )
     monkeypatch.setattr(nodes, "aligned_to_frame", lambda bars: bars)
     return made
 
@@ -457,3 +463,20 @@ def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
     spec.symbols = ["BBB"]
     with pytest.raises(ValueError, match="BBB"):
         measures.market_drift(agents, bars, 100)
+
+
+def test_the_lockbox_stays_closed_when_the_feed_has_dropped_its_oldest_bars(monkeypatch):
+    feed = planted_bars(autoregressive_returns(100, 0.1, 0.004, seed=0), "AAA")
+    bars = align_bars(feed, IngestionParameters())
+    folds, seen = folds_to_dict([], bars.timestamps, Spans(1, 1, 1), Segment(60, 90)), {}
+    monkeypatch.setattr(nodes, "load_agents", lambda model, number: [])
+    monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
+    monkeypatch.setattr(nodes, "example_bars", lambda agents, frame: seen.update(example=frame))
+    monkeypatch.setattr(nodes, "decision_latency", lambda served, frame, calls: 0.0)
+    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: seen.update(lockbox=lockbox))
+    challenger = Candidate("1", "agents", SimpleNamespace(metrics={}))
+    newer = aligned_to_frame(bars.rows(slice(20, None)))
+    nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters())
+    assert seen["lockbox"] == Segment(40, 70)
+    stamps = pd.DatetimeIndex(bars.timestamps[20:60]).tz_localize("UTC")
+    assert list(seen["example"]["timestamp"]) == list(stamps)

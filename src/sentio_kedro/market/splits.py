@@ -34,6 +34,7 @@ __all__ = [
     "lockbox_rows",
     "make_folds",
     "open_bars",
+    "sealed_bars",
 ]
 
 LEAST_LOCKBOX_ROWS = 2  # a Sharpe ratio needs two returns
@@ -162,6 +163,24 @@ def open_bars(description: Mapping[str, Any]) -> slice:
     """
     lockbox = description.get("lockbox")
     return slice(0, None if lockbox is None else lockbox["start"])
+
+
+def sealed_bars(description: Mapping[str, Any], timestamps: NDArray[np.datetime64]) -> Segment | None:
+    """Return where the lockbox lies on other bars than those that were split; a feed may have dropped its oldest.
+
+    Args:
+        description: What ``folds_to_dict`` made; its stamps, which are whole seconds, are read, not its rows.
+        timestamps: Bar ends [T], UTC, in order.
+
+    Returns:
+        Its rows, empty where none of its bars is there; None if there is no lockbox.
+    """
+    lockbox = description.get("lockbox")
+    if lockbox is None:
+        return None
+    first, last = (np.datetime64(lockbox[end].removesuffix("Z"), "s") for end in ("first", "last"))
+    start, stop = np.searchsorted(timestamps, np.array([first, last + 1]))
+    return Segment(int(start), int(stop))
 
 
 def lockbox_rows(description: Mapping[str, Any]) -> Segment:

@@ -17,7 +17,7 @@ from sentio_kedro.evaluation.rivalry import Rivalry, incomparable, meet
 from sentio_kedro.evaluation.skill import choice_figures
 from sentio_kedro.evaluation.trials import judged_among, recall
 from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
-from sentio_kedro.market.splits import Segment, open_bars
+from sentio_kedro.market.splits import sealed_bars
 from sentio_kedro.pipelines import registry
 from sentio_kedro.pipelines.promotion.candidates import Candidates, find_candidates, load_agents
 from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, load_model, market_drift
@@ -98,13 +98,13 @@ def measure(
         agents = load_agents(candidates.model, challenger.number)
         asked = parameters.most_latency_ms is not None
         served = load_model(candidates.model, challenger.number) if asked else None
-    bars, sealed = aligned_from_frame(aligned_bars), (folds or {}).get("lockbox")
+    bars = aligned_from_frame(aligned_bars)
+    sealed = sealed_bars(folds or {}, bars.timestamps)
     if served is not None:
-        example = example_bars(agents, aligned_to_frame(bars.rows(open_bars(folds or {}))))
+        example = example_bars(agents, aligned_to_frame(bars.rows(slice(0, None if sealed is None else sealed.start))))
         figures["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
     if parameters.most_drift is not None:
-        lockbox = None if sealed is None else Segment(sealed["start"], sealed["stop"])
-        figures["drift"] = market_drift(agents, bars, parameters.drift_bars, lockbox)
+        figures["drift"] = market_drift(agents, bars, parameters.drift_bars, sealed)
     if champion is None or champion.number == challenger.number or parameters.least_sharpe_gain is None:
         return figures, None
     known = champion.run
