@@ -122,7 +122,7 @@ def test_stage_that_is_killed_leaves_no_manifest(toy):
         toy.run("training")
     toy.crash = ""
     toy.run("regimes", "training")
-    assert toy.manifests() == list(STAGES)
+    assert toy.manifests() == list(STAGES[:5])  # what judged the former agents must run again
 
 
 def test_later_stage_stops_before_any_node_and_names_every_problem(toy):
