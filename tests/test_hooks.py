@@ -227,6 +227,22 @@ def test_agents_that_are_trained_again_must_be_judged_again(toy):
     assert toy.manifests() == [*STAGES[:5], "backtest"]  # which judged other agents
 
 
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        (("backtest", "reporting", "promotion"), "`promotion` cannot be in one command with `backtest`, `reporting`, "),
+        (("lockbox", "comparison"), "`comparison` cannot be in one command with `lockbox`, "),
+    ],
+)
+def test_what_makes_a_run_and_what_reads_finished_ones_are_not_mixed(toy, stages, told):
+    toy.run()
+    before = {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")}
+    with pytest.raises(ValueError, match=told) as refused:
+        toy.run(*stages)
+    assert str(refused.value).endswith(f"afterwards type `kedro run --pipeline {stages[-1]}`.")
+    assert {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")} == before
+
+
 def test_parallel_runner_is_refused_in_one_sentence(toy):
     with pytest.raises(ValueError, match=r"ParallelRunner is not supported.*ThreadRunner"):
         StageManifests().before_pipeline_run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
@@ -31,6 +31,9 @@ if TYPE_CHECKING:  # the datasets need torch, which a run may not
 
 OF_TRACKED_RUNS = ("comparison", "promotion", "rollback")
 """Pipelines that read what MLflow holds; of earlier stages they need none, or any result."""
+
+TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox")
+"""Stages that log to MLflow; runs without any of them leave no trace there."""
 
 UNMANIFESTED = ("lockbox", "search", "signals", *OF_TRACKED_RUNS)
 """Pipelines that are checked before they run but leave no manifest: nothing is built on what they make."""
@@ -121,6 +124,7 @@ class StageManifests:
         stages = registered_stages()
         chosen = {node.name: node for node in pipeline.nodes}
         running = {stage: names & chosen.keys() for stage, names in stages.items() if names & chosen.keys()}
+        refuse_mixed_stages(running.keys())
         whole = {stage for stage, names in running.items() if names == stages[stage]}
         facts = RunFacts.of(catalog)
         partial = {stage: facts.found(stage) for stage in running.keys() - whole - set(UNMANIFESTED)}
@@ -278,6 +282,29 @@ def refuse_unsafe_runs(run_params: Mapping[str, Any], catalog: DataCatalog) -> N
             "`--only-missing-outputs` is not supported, because it keeps files that other parameters made; leave it "
             "out, or name the stages with `--pipelines`."
         )
+
+
+def refuse_mixed_stages(running: Collection[str]) -> None:
+    """Stop a command that both makes a run of MLflow and reads finished ones: its own is not finished yet.
+
+    Args:
+        running: Names of the pipelines of which a node will run.
+
+    Raises:
+        ValueError: With one sentence that says which command to type afterwards.
+    """
+    reading = [stage for stage in OF_TRACKED_RUNS if stage in running]
+    making = [stage for stage in TRACKED_STAGES if stage in running]
+    if reading and making:
+        option = f"--pipeline {reading[0]}" if len(reading) == 1 else f"--pipelines {','.join(reading)}"
+        raise ValueError(
+            f"{_listed(reading)} cannot be in one command with {_listed(making)}, whose MLflow run is not finished "
+            f"before the command is; afterwards type `kedro run {option}`."
+        )
+
+
+def _listed(stages: Sequence[str]) -> str:
+    return ", ".join(f"`{stage}`" for stage in stages)
 
 
 def repeated_options(run_params: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-from sentio_kedro.hooks import OF_TRACKED_RUNS, RunFacts, StageManifests, registered_stages
+from sentio_kedro.hooks import OF_TRACKED_RUNS, TRACKED_STAGES, RunFacts, StageManifests, registered_stages
 from sentio_kedro.manifests import agents_identity, tracked_identity
 from sentio_kedro.pipelines.run_tags import describe_origin, variant_of
 from sentio_kedro.pipelines.tracking import (
@@ -31,9 +31,6 @@ from sentio_kedro.pipelines.tracking import (
     optional_tracking,
     process_tags,
 )
-
-TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox")
-"""Stages that log to MLflow; runs without any of them leave no trace there."""
 
 _SQLITE = "sqlite:///"
 _PARAMETERS_PER_CALL = 100  # MLflow takes no more at once
