@@ -17,10 +17,8 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
     "Tutorial": [("Your own bars in ten minutes", "tutorial.md")],
     "Concepts": [
         ("Architecture", "architecture.md"),
-        ("Folds", "folds.md"),
         ("Trading", "trading.md"),
         ("Training", "training.md"),
-        ("Statistics", "significance.md"),
         ("Markets with a known law", "learning.md"),
     ],
     "How-to": [
