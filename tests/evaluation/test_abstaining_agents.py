@@ -189,7 +189,11 @@ def test_the_verdict_says_that_the_gate_closed_with_evidence_and_threshold(
 def test_the_verdict_is_silent_about_a_gate_that_did_not_close(metrics: dict[str, Any]) -> None:
     assert "gate" not in " ".join(verdict(gated(metrics, [])))
     idle = metrics | {"agent": metrics["agent"] | {"trades": 0}, "folds": gated(metrics, [])["folds"]}
-    assert "It never traded" in " ".join(verdict(idle))
+    nobody = [seed | {"trades": 0} for seed in metrics["seeds"]]
+    assert "It never traded" in " ".join(verdict(idle | {"seeds": nobody}))
+    found = " ".join(verdict(idle | {"seeds": [*nobody, nobody[0] | {"trades": 40}]}))
+    assert "The median agent never traded, but 1 of 3 agents did" in found
+    assert "It never traded" not in found
 
 
 def test_folds_tell_the_gate_and_the_gap(metrics: dict[str, Any]) -> None:

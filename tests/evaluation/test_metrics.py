@@ -295,3 +295,15 @@ def test_seeds_that_trade_alike_are_as_sure_of_their_trips_as_one(make_run: Make
     for name in ("win_rate", "expectancy"):
         assert intervals[name] == pytest.approx(alone[name]), name
         assert intervals[name][1] > intervals[name][0]
+
+
+def test_one_seed_that_traded_is_enough_to_be_judged(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run(seeds=3)
+    zero = dict.fromkeys(("return", "turnover", "ordered", "capped", "projected", *LINES), 0.0)
+    for name in ("seed_0", "seed_1"):
+        frames = _changed(frames, name, **zero)
+    trades = frames.trades[~frames.trades["account"].isin(["seed_0", "seed_1"])]
+    metrics = build_metrics(dataclasses.replace(frames, trades=trades), facts, PARAMETERS)
+    assert (metrics["agent"]["trades"], metrics["skill"]["verdict"]) == (0.0, "luck")
+    idle = dataclasses.replace(frames, trades=trades[trades["account"] != "seed_2"])
+    assert build_metrics(idle, facts, PARAMETERS)["skill"]["verdict"] == "no_trades"

@@ -124,7 +124,7 @@ def skill_figures(
         facts: Facts of the run.
         parameters: Bootstrap and thresholds.
         returns: Simple net returns, index ``(fold, row)``, one column per account.
-        metrics: ``agent`` and ``folds`` of the metrics.
+        metrics: ``agent``, ``seeds`` and ``folds`` of the metrics.
         trials: What the agents were chosen from; None takes them for the only trial.
         openings: Records of the lockbox's openings.
 
@@ -139,7 +139,7 @@ def skill_figures(
     return judge_skill(
         *(agent, baselines, scores.to_numpy(dtype=np.float64), trials or lone_trial(agent)),
         *(facts.periods_per_year, parameters),
-        traded=bool(metrics["agent"]["trades"]),
+        traded=any(seed["trades"] for seed in metrics["seeds"]),
         intervals=metrics["agent"]["intervals"],
         openings=openings,
     )

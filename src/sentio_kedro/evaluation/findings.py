@@ -143,7 +143,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"{seeds} {earned} {_percent(abs(agent['annual_return']))} a year after all costs, with a worst drawdown of "
         f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {_number(agent['sharpe'])} ({percent} interval "
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
-        *_luck_or_gate(agent, metrics["folds"]),
+        *_luck_or_gate(agent, metrics["seeds"], metrics["folds"]),
         *_skill(metrics["skill"]),
     ]
     if agent["seeds"] > 1:
@@ -163,10 +163,12 @@ def _number(value: float) -> str:
     return f"{value:.2f}".replace("-", "\u2212")  # a minus sign, which is as wide as a digit
 
 
-def _luck_or_gate(agent: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) -> list[str]:
+def _luck_or_gate(
+    agent: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]], folds: Sequence[Mapping[str, Any]]
+) -> list[str]:
     """Say how sure the result is, and in how many folds agents abstained."""
     closed = [entry for entry in folds if entry["abstains"]]
-    luck = _luck(agent) if agent["trades"] else "It never traded: it stayed out, and that says nothing about skill."
+    luck = _luck(agent) if agent["trades"] else _flat(sum(seed["trades"] > 0 for seed in seeds), len(seeds))
     if not closed:
         return [luck]
     known = [entry["evidence"] for entry in closed if entry["evidence"] is not None]
@@ -179,6 +181,16 @@ def _luck_or_gate(agent: Mapping[str, Any], folds: Sequence[Mapping[str, Any]]) 
         whole = f"The gate closed on all {len(folds)} agents" if len(folds) > 1 else "The gate closed on the agent"
         return [f"{whole}: {reason}. These figures are those of an account in cash, flat by decision."]
     return [luck, f"The gate closed on {len(closed)} of {len(folds)} agents, which stayed flat: {reason}."]
+
+
+def _flat(traded: int, seeds: int) -> str:
+    """Say who stayed out, if the median agent did."""
+    if not traded:
+        return "It never traded: it stayed out, and that says nothing about skill."
+    return (
+        f"The median agent never traded, but {traded} of {seeds} agents did: these figures are mostly those of an "
+        "account in cash."
+    )
 
 
 def _luck(agent: Mapping[str, Any]) -> str:

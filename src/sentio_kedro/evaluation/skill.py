@@ -47,7 +47,7 @@ def judge_skill(
         trials: What the agent was chosen from.
         periods_per_year: Bars a year.
         parameters: Bootstrap, confidence and thresholds.
-        traded: Whether the agent traded at all.
+        traded: Whether any agent traded at all.
         intervals: Intervals of its headline figures.
         openings: Records of the lockbox's openings.
 
