@@ -130,3 +130,20 @@ def test_the_verdict_is_silent_about_costs_that_were_not_simulated(make_run: Mak
 
 def test_a_sharpe_ratio_too_good_to_be_true_raises_an_alarm(make_run: MakeRun) -> None:
     assert "leak of the future" in alarms(make_run(), CALM | {"sharpe": 9.0})[0]
+
+
+@pytest.mark.parametrize(
+    ("pbo", "text"),
+    [
+        (0.1, "Neither luck nor the search for it"),
+        (None, "the ledger knows is too small to test"),
+    ],
+)
+def test_skill_does_not_claim_a_test_of_the_search_that_was_not_made(
+    make_run: MakeRun, facts: RunFacts, pbo: float | None, text: str
+) -> None:
+    metrics = build_metrics(make_run(), facts, PARAMETERS)
+    skill = metrics["skill"] | {"verdict": "skill", "pbo": pbo, "minimum_track_record_bars": 9, "reasons": []}
+    found = " ".join(verdict(metrics | {"skill": skill}))
+    assert text in found
+    assert found.count("Verdict: skill.") == 1

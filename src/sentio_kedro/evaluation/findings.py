@@ -21,6 +21,10 @@ SKILL = {
     "luck": "Verdict: luck. Luck, and the search for it, may show as much without any skill.",
     "undecided": "Verdict: undecided. It is more than luck is likely to show, but not every test of skill is passed.",
 }
+UNSEARCHED = (
+    "Verdict: skill. Luck does not explain this result; the search that the ledger knows is too small to test for "
+    "overfitting."
+)
 NOT_EARNED = "Verdict: no skill. There is no profit that luck would have to explain."
 TITLES = {
     "agent": "Agent, median",
@@ -205,8 +209,10 @@ def _skill(skill: Mapping[str, Any]) -> list[str]:
     """Call luck luck, and say why; silent where nothing was traded."""
     if skill["verdict"] not in SKILL:
         return []
-    earned = skill["minimum_track_record_bars"] is not None
-    return [SKILL[skill["verdict"]] if earned else NOT_EARNED, *skill["reasons"]]
+    if skill["minimum_track_record_bars"] is None:
+        return [NOT_EARNED, *skill["reasons"]]
+    untested = skill["verdict"] == "skill" and skill["pbo"] is None
+    return [UNSEARCHED if untested else SKILL[skill["verdict"]], *skill["reasons"]]
 
 
 def _break_even(found: Mapping[str, Any] | None) -> list[str]:
