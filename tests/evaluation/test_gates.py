@@ -18,13 +18,19 @@ BOUNDS = {
     "most_drift": 0.25,
     "least_sharpe_gain": 0.0,
 }
-AT_BOUND = {gate.figure: BOUNDS[gate.parameter] for gate in GATES}
+AT_BOUND = {gate.figure: BOUNDS[gate.parameter] - 1e-9 * gate.strict for gate in GATES}
 
 
 def test_a_figure_at_its_bound_passes_and_the_defaults_are_those_of_the_page():
     verdicts = judge(AT_BOUND, PromotionParameters(), champion=True)
     assert {verdict.gate: verdict.bound for verdict in verdicts} == BOUNDS
     assert all(verdict.passed and verdict.missed_by is None and not verdict.reason for verdict in verdicts)
+
+
+def test_overfitting_must_not_reach_its_bound_as_in_the_verdict_on_skill():
+    verdicts = judge(AT_BOUND | {"overfitting": 0.2}, PromotionParameters(), champion=True)
+    expected = "Probability of backtest overfitting is 0.2; below 0.2 is asked for (`promotion.most_overfitting`)."
+    assert failures(verdicts) == [expected]
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.parameter)

@@ -23,7 +23,7 @@ from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report import packed_plotly, render_report
 from sentio_kedro.evaluation.report_accounts import account_tables, cost_table, fold_table
 from sentio_kedro.evaluation.report_tables import formatted
-from sentio_kedro.evaluation.vital_signs import vital_signs
+from sentio_kedro.evaluation.vital_signs import skill_rows, vital_signs
 from sentio_kedro.market.splits import Fold, Segment, Spans, folds_to_dict
 
 MakeRun = Callable[..., RunFrames]
@@ -217,6 +217,11 @@ def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
     lost = SKILL | {"minimum_track_record_bars": None}
     assert vital_signs(metrics | {"skill": lost})[0].value == "No skill"
     assert signs["Lockbox openings"].note == "1 of them with these agents"
+    assert signs["Lockbox openings"].tone == ""
+    twice = SKILL | {"lockbox_openings": [*SKILL["lockbox_openings"], {"model": "other", "this_model": False}]}
+    again = {sign.title: sign for sign in vital_signs(metrics | {"skill": twice})}
+    assert again["Lockbox openings"].tone == "bad"
+    assert "is no better than the median on the other" in str(skill_rows(SKILL))
     assert signs["Data"].note.endswith("unseen bars of 1 symbols")
     page = render_report(judged, {})
     assert page.index("Deflated Sharpe ratio") < page.index("Too many trials.") < page.index("Five targets")

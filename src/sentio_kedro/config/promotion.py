@@ -28,7 +28,7 @@ class PromotionParameters:
         challenger: Version that wants to be champion: ``own`` (the agents among this environment's artifacts),
             ``newest`` (the version that was registered last, alias ``challenger``) or a version's number.
         least_deflated_sharpe: Least deflated Sharpe ratio, a probability.
-        most_overfitting: Largest probability of backtest overfitting.
+        most_overfitting: Probability of backtest overfitting that must not be reached.
         most_drawdown: Largest maximum drawdown out of sample, fraction of the peak.
         most_tail_loss: Largest mean loss of the worst 5 % of days (conditional value at risk), fraction of equity.
         most_turnover: Largest turnover a year, traded notional as a multiple of equity.

@@ -20,6 +20,7 @@ class Gate(NamedTuple):
         title: What the figure is, for people.
         form: How it is written.
         against_champion: Whether the figure needs a champion to compare with.
+        strict: Whether a figure at its bound fails, as ``skill`` has it.
     """
 
     parameter: str
@@ -27,11 +28,12 @@ class Gate(NamedTuple):
     title: str
     form: Form
     against_champion: bool = False
+    strict: bool = False
 
 
 GATES = (
     Gate("least_deflated_sharpe", "deflated_sharpe", "Deflated Sharpe ratio", "number"),
-    Gate("most_overfitting", "overfitting", "Probability of backtest overfitting", "number"),
+    Gate("most_overfitting", "overfitting", "Probability of backtest overfitting", "number", strict=True),
     Gate("most_drawdown", "drawdown", "Maximum drawdown", "percent"),
     Gate("most_tail_loss", "tail_loss", "Mean loss of the worst 5 % of days", "percent"),
     Gate("most_turnover", "turnover", "Turnover a year, in equities", "number"),
@@ -51,7 +53,8 @@ class Verdict(NamedTuple):
         bound: The bound.
         figure: What was measured; None if undefined.
         passed: Whether it lets the challenger through.
-        missed_by: How far the figure lies beyond the bound, positive; None if it passed or is undefined.
+        missed_by: How far the figure lies beyond the bound, 0 if it must not reach it and did; None if it passed or is
+            undefined.
         reason: Why it failed, one sentence; empty if it passed.
     """
 
@@ -75,7 +78,7 @@ def judge(
 
     Args:
         figures: Figures by name; missing, None or not finite is undefined, and an undefined figure passes no gate.
-        parameters: Bounds; a figure at its bound passes.
+        parameters: Bounds; a figure at its bound passes, unless the gate is strict.
         champion: Whether there is a champion; without one, gates that compare with it are not asked.
         causes: Why figures are undefined, by their names, as far as known: a sentence each, with what to do.
 
@@ -94,7 +97,8 @@ def judge(
 
 def _ask(gate: Gate, bound: float, figure: float | None, cause: str | None) -> Verdict:
     least = gate.parameter.startswith("least")
-    allowed = f"{'at least' if least else 'at most'} {written(bound, gate.form)} is asked for"
+    side = ("above" if gate.strict else "at least") if least else ("below" if gate.strict else "at most")
+    allowed = f"{side} {written(bound, gate.form)} is asked for"
     if figure is None or not math.isfinite(figure):
         why = f" {cause}" if cause else ""
         reason = (
@@ -102,10 +106,10 @@ def _ask(gate: Gate, bound: float, figure: float | None, cause: str | None) -> V
         )
         return Verdict(gate.parameter, gate.title, bound, None, False, None, reason)
     missed = bound - figure if least else figure - bound
-    if missed <= 0.0:
+    if missed < 0.0 or (missed == 0.0 and not gate.strict):
         return Verdict(gate.parameter, gate.title, bound, figure, True, None, "")
-    by = f"{written(missed, gate.form)} too {'little' if least else 'much'}"
-    reason = f"{gate.title} is {written(figure, gate.form)}; {allowed}: {by} (`promotion.{gate.parameter}`)."
+    by = f": {written(missed, gate.form)} too {'little' if least else 'much'}" if missed else ""
+    reason = f"{gate.title} is {written(figure, gate.form)}; {allowed}{by} (`promotion.{gate.parameter}`)."
     return Verdict(gate.parameter, gate.title, bound, figure, False, missed, reason)
 
 

@@ -153,7 +153,7 @@ def _lockbox(skill: Mapping[str, Any]) -> list[Sign]:
     openings = skill["lockbox_openings"]
     mine = sum(bool(opening.get("this_model")) for opening in openings)
     note = "never opened" if not openings else f"{mine} of them with these agents"
-    tone = "bad" if mine > 1 else ""
+    tone = "bad" if len(openings) > 1 else ""  # each look counts, whichever model it was for
     return [Sign("Lockbox openings", f"{len(openings)}", note, tone)]
 
 
@@ -191,7 +191,7 @@ def skill_rows(skill: Mapping[str, Any]) -> list[Row]:
         [
             "Probability of backtest overfitting",
             formatted(skill["pbo"], "percent"),
-            f"How often the best trial on one half of the rows is below the median on the other; "
+            f"How often the best trial on one half of the rows is no better than the median on the other; "
             f"{formatted(skill['pbo_trials'], 'count')} trials, {formatted(blocks, 'count')} blocks.",
         ],
         [
