@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import folds_from_dict, open_bars
 
+logger = logging.getLogger(__name__)
+
 OUTPUTS = ("accounts", "positions", "trades", "actions", "masks", "robustness")
 
 
@@ -28,13 +31,16 @@ def run_backtest(
     trading: TradingParameters,
     ingestion: IngestionParameters,
 ) -> tuple[pd.DataFrame, ...]:
-    """Let agents and baselines trade rows that no training saw; bars of the lockbox are left out.
+    """Let agents and baselines trade rows that no training saw.
+
+    The project's own agents leave the bars of the lockbox out. An agent from elsewhere (``backtest.agent``) trades all
+    bars that it is given, those of the lockbox among them, which the log tells.
 
     Args:
         agents: Agents of this project's folds by name; not read if ``backtest.agent`` names one.
         aligned_bars: Long bars on one grid.
         features: Features on that grid; not read if ``backtest.agent`` names an agent, which brings its own.
-        folds: Spans and folds; likewise.
+        folds: Spans and folds; of those only the lockbox is read if ``backtest.agent`` names one.
         parameters: Baselines, robustness, and perhaps a table of targets or an agent trained elsewhere.
         trading: Limits, costs and starting equity; an agent trained elsewhere brings its own.
         ingestion: Sessions per year.
@@ -46,6 +52,7 @@ def run_backtest(
     if parameters.agent is not None:
         per_year = periods_per_year(bars.timestamps, sessions)
         frames = _test_elsewhere(bars, Path(parameters.agent), parameters, per_year)
+        _tell_of_lockbox(bars, frames, (folds or {}).get("lockbox"))
     elif features is None or folds is None:
         raise ValueError("`features` or `folds` are missing; run `kedro run`, or name an agent in `backtest.agent`.")
     else:
@@ -58,3 +65,16 @@ def run_backtest(
 def _test_elsewhere(bars: AlignedBars, folder: Path, parameters: BacktestParameters, per_year: float) -> Frames:
     agent = AgentBundle.load(folder)
     return backtest_agent(bars, compute_features(bars, agent.spec.features), agent, parameters, per_year)
+
+
+def _tell_of_lockbox(bars: AlignedBars, frames: Frames, lockbox: dict[str, Any] | None) -> None:
+    if lockbox is None:
+        return
+    stamps = pd.DatetimeIndex(bars.timestamps[frames["accounts"]["row"].unique()]).tz_localize("UTC")
+    looked = int(((stamps >= pd.Timestamp(lockbox["first"])) & (stamps <= pd.Timestamp(lockbox["last"]))).sum())
+    if looked:
+        logger.warning(
+            "`backtest.agent` was tested on %d bars of this project's lockbox (%s to %s), which no ledger of openings "
+            "tells: for agents that are chosen after this, these bars are no lockbox any more.",
+            *(looked, lockbox["first"], lockbox["last"]),
+        )
