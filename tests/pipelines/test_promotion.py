@@ -301,6 +301,27 @@ def test_a_decision_about_a_champion_that_was_replaced_since_does_not_take_effec
     assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
 
 
+@pytest.mark.parametrize("decision", ["promoted", "rolled_back"])
+def test_a_decision_that_a_failing_store_cut_off_names_the_command_that_finishes_it(toy, monkeypatch, decision):
+    first = toy.add(1)
+    toy.promote()
+    second = toy.add(1)
+    if decision == "rolled_back":
+        toy.promote()
+    work = toy.promote if decision == "promoted" else toy.roll_back
+
+    def broken(*args):
+        raise ConnectionError("the line is dead")
+
+    with monkeypatch.context() as cut:
+        cut.setattr("mlflow.tracking.MlflowClient.set_registered_model_alias", broken)
+        with pytest.raises(StoreError, match="may have taken effect in part: finish it with `kedro run") as failed:
+            work()
+    pipeline, name = re.search(r"--pipeline (\w+) --nodes (\w+)`", str(failed.value)).groups()
+    toy.run({"promotion": create_pipeline(), "rollback": create_rollback()}[pipeline].only_nodes(name))
+    assert toy.aliases["champion"] == (second if decision == "promoted" else first)
+
+
 def test_the_challenger_is_named_or_refused(toy):
     own, newest = toy.add(1), toy.add(2)
 

@@ -32,8 +32,11 @@ class StoreError(click.ClickException, ValueError):
 
 
 @contextmanager
-def readable_store() -> Iterator[None]:
+def readable_store(consequence: str = "nothing was changed") -> Iterator[None]:
     """Say in one sentence that MLflow cannot be reached; passwords are blotted out.
+
+    Args:
+        consequence: What follows from a failure, a clause.
 
     Raises:
         StoreError: If a call of MLflow fails.
@@ -46,7 +49,7 @@ def readable_store() -> Iterator[None]:
         reason = without_credentials(str(error)).splitlines()[0] if str(error) else type(error).__name__
         uri = without_credentials(mlflow.get_tracking_uri())
         raise StoreError(
-            f"MLflow at {uri} failed ({reason}); nothing was changed. Check `server.mlflow_tracking_uri` in mlflow.yml."
+            f"MLflow at {uri} failed ({reason}); {consequence}. Check `server.mlflow_tracking_uri` in mlflow.yml."
         ) from error
 
 

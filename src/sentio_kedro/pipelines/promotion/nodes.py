@@ -189,5 +189,9 @@ def let_take_effect(record: dict[str, Any], ledger: list[dict[str, Any]]) -> Non
             f"The decision of {record['time']} is not the last one on the champion of `{record['model']}`, so that it "
             "does not take effect; decide anew with `kedro run --pipeline promotion`."
         )
-    with readable_store():
+    node = "rollback --nodes roll_back" if record["decision"] == "rolled_back" else "promotion --nodes promote"
+    unfinished = (
+        f"the decision is on record, but may have taken effect in part: finish it with `kedro run --pipeline {node}`"
+    )
+    with readable_store(f"{unfinished} in the same environment"):
         registry.take_effect(record)
