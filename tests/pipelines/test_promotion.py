@@ -497,7 +497,7 @@ def test_the_lockbox_stays_closed_when_the_feed_has_dropped_its_oldest_bars(monk
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: seen.update(lockbox=lockbox))
     challenger = Candidate("1", "agents", SimpleNamespace(metrics={}))
     newer = aligned_to_frame(bars.rows(slice(20, None)))
-    nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters())
+    nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters(), {})
     assert seen["lockbox"] == Segment(40, 70)
     stamps = pd.DatetimeIndex(bars.timestamps[20:60]).tz_localize("UTC")
     assert list(seen["example"]["timestamp"]) == list(stamps)
