@@ -127,3 +127,10 @@ def test_a_resample_without_a_round_trip_has_no_win_rate_and_counts_in_no_interv
 def test_percentile_interval_is_central() -> None:
     assert percentile_interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
     assert default_block(400) == 20.0
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_interval_bears_samples_without_a_bound() -> None:
+    assert percentile_interval(np.r_[np.arange(96.0), np.full(5, np.inf)], 0.9) == (5.0, 95.0)
+    assert percentile_interval(np.r_[-np.inf, np.arange(50.0), np.full(50, np.inf)], 0.95) == (1.0, np.inf)
+    assert percentile_interval(np.full(9, np.inf), 0.95) == (np.inf, np.inf)

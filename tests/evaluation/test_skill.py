@@ -112,6 +112,28 @@ def test_one_trial_has_nothing_taken_off() -> None:
     assert "cannot be measured with 1 trial on these bars; it takes 5" in found["reasons"][1]
 
 
+def test_enough_trials_on_too_few_bars_are_told_as_too_few_bars() -> None:
+    rng = np.random.default_rng(0)
+    found = _judge(rng.normal(0.0, 0.01, 15), rng.normal(0.0, 0.01, (15, 9)))
+    assert found["pbo"] is None
+    assert "cannot be measured on 15 bars; it takes 16, two for each of the 8 blocks." in found["reasons"][1]
+
+
+def test_cash_that_earns_the_same_each_bar_is_not_levered() -> None:
+    agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
+    cash = {"cash": np.full(BARS, 1e-6), "poor": agent - 0.01}
+    found = judge_skill(agent, cash, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
+    none = judge_skill(agent, {"cash": np.zeros(BARS)}, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
+    assert found["spa_p"] == pytest.approx(none["spa_p"], abs=0.01)
+
+
+@pytest.mark.parametrize(("confidence", "text"), [(0.975, "97.5\u00a0% sure"), (0.999, "99.9\u00a0% sure")])
+def test_a_confidence_is_not_rounded(confidence: float, text: str) -> None:
+    parameters = dataclasses.replace(PARAMETERS, confidence=confidence)
+    agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
+    assert text in _judge(agent, parameters=parameters)["reasons"][-1]
+
+
 def test_leverage_is_no_skill() -> None:
     rng = np.random.default_rng(0)
     agent, others = rng.normal(0.0006, 0.004, BARS), rng.normal(0.0, 0.004, (BARS, 5))

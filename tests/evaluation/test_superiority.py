@@ -86,3 +86,9 @@ def test_the_baseline_itself_is_not_superior_and_other_rows_are_refused() -> Non
     assert superiority(path, path) == 1.0
     with pytest.raises(ValueError, match="rows of `agent`, 50, had 49"):
         superiority(path, path[1:])
+
+
+def test_a_lead_of_rounding_is_none() -> None:
+    agent = np.random.default_rng(0).normal(0.0005, 0.004, 500)
+    assert superiority(agent, agent - 1e-19 * np.arange(500.0)) == 1.0
+    assert superiority(agent, (agent * 3.0) / 3.0 * (1.0 - 1e-15)) == 1.0

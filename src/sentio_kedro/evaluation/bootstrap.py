@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +39,21 @@ def default_block(bars: int) -> float:
 
 
 def percentile_interval(samples: Floats, confidence: float) -> Interval:
-    """Return the central interval of ``samples`` [samples] that holds the share ``confidence`` of them; NaN is none."""
+    """Return the central interval of ``samples`` [samples] that holds the share ``confidence`` of them; NaN is none.
+
+    With infinite samples the ends are samples, since nothing lies between a finite and an infinite one.
+    """
     tail, samples = (1.0 - confidence) / 2.0, samples[~np.isnan(samples)]
     if not len(samples):
         return Interval(math.nan, math.nan)
-    low, high = np.quantile(samples, [tail, 1.0 - tail])
+    method: Literal["linear", "inverted_cdf"] = "linear" if np.isfinite(samples).all() else "inverted_cdf"
+    low, high = np.quantile(samples, [tail, 1.0 - tail], method=method)
     return Interval(float(low), float(high))
+
+
+def confidence_percent(confidence: float) -> str:
+    """Write a confidence without rounding it to whole percents, such as ``97.5%``."""
+    return f"{100.0 * confidence:.6g}%"
 
 
 def stationary_bootstrap_indices(

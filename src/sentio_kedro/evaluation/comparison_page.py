@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sentio_kedro.evaluation.bootstrap import confidence_percent
 from sentio_kedro.evaluation.figure_style import BLUE, GREY, ORANGE, RULE, TITLE_MARGIN, VERMILLION, drawn, style
 
 SHARPE, LOW, HIGH = "agent.sharpe", "agent.sharpe_low", "agent.sharpe_high"
@@ -117,7 +118,8 @@ def _sentence(label: str, row: Mapping[Any, Any], confidence: float) -> str:
         return f"{label}: {row['differs_in']}. Its figures do not say which agents are better."
     low, high = row["difference_low"], row["difference_high"]
     verdict = "better" if low > 0.0 else "worse" if high < 0.0 else "cannot be told apart"
-    return f"{label}: {verdict}; Sharpe difference {_interval(row)}, {confidence:.0%} interval, on the same bars."
+    interval = f"{_interval(row)}, {confidence_percent(confidence)} interval"
+    return f"{label}: {verdict}; Sharpe difference {interval}, on the same bars."
 
 
 def _interval(row: Mapping[Any, Any]) -> str:

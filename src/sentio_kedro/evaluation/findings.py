@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sentio_kedro.evaluation.attribution import ledger_net
+from sentio_kedro.evaluation.bootstrap import confidence_percent
 from sentio_kedro.evaluation.frames import SEED_PREFIX, TARGETS_KEY, RunFrames
 from sentio_kedro.evaluation.limits import order_figures
 
@@ -139,7 +140,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         Sentences: what it earned, how sure that is, whether it is skill, how it compares, how many targets were met.
     """
     agent = metrics["agent"]
-    percent = f"{metrics['confidence']:.0%}".replace("%", "\u00a0%")
+    percent = confidence_percent(metrics["confidence"]).replace("%", "\u00a0%")
     seeds = f"the median of {agent['seeds']} agents" if agent["seeds"] > 1 else "the agent"
     earned = "earned" if agent["annual_return"] > 0.0 else "lost"
     sentences = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sentio_kedro.evaluation.bootstrap import confidence_percent
 from sentio_kedro.evaluation.findings import TITLES
 from sentio_kedro.evaluation.frames import LINES
 from sentio_kedro.evaluation.ledger_figures import ALWAYS_DRAWN, LINE_TITLES
@@ -48,7 +49,10 @@ def _account_table(metrics: Mapping[str, Any], title: str, note: str, columns: C
     rows = [
         [TITLES[name], *(_cell(metrics[name], key, kind) for key, _, kind in columns)] for name in accounts(metrics)
     ]
-    heads = [head if key != "interval" else f"{metrics['confidence']:.0%} interval" for key, head, _ in columns]
+    heads = [
+        head if key != "interval" else f"{confidence_percent(metrics['confidence'])} interval"
+        for key, head, _ in columns
+    ]
     return Table(title, note, ["Account", *heads], rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.bootstrap import Floats
+from sentio_kedro.evaluation.bootstrap import Floats, confidence_percent
 from sentio_kedro.evaluation.interquartile import interquartile_interval, interquartile_mean
 from sentio_kedro.evaluation.overfitting import Overfitting, backtest_overfitting
 from sentio_kedro.evaluation.sharpe_tests import (
@@ -22,6 +22,7 @@ from sentio_kedro.evaluation.sharpe_tests import (
 )
 from sentio_kedro.evaluation.superiority import superiority
 from sentio_kedro.evaluation.trials import JudgedTrials
+from sentio_kedro.trading.performance import STILL
 
 Figures = dict[str, Any]
 
@@ -122,7 +123,8 @@ def _against_best(
 def _at_volatility(returns: Floats, agent: Floats) -> Floats:
     """Scale ``returns`` [T, M] to the agent's deviation, so that nobody wins by risk alone; cash stays cash."""
     deviation = returns.std(axis=0)
-    return returns * np.where(deviation > 0.0, agent.std() / np.where(deviation > 0.0, deviation, 1.0), 1.0)
+    moves = deviation > STILL * np.abs(returns.mean(axis=0))
+    return returns * np.where(moves, agent.std() / np.where(moves, deviation, 1.0), 1.0)
 
 
 def _interquartile(scores: Floats, parameters: ReportingParameters) -> Figures:
@@ -174,6 +176,11 @@ def _deflation(found: Figures, needed: float) -> str:
 
 def _choice(found: Figures, bound: float, least: int) -> str:
     trials = found["pbo_trials"]
+    if found["pbo"] is None and trials >= least:
+        return (
+            f"Whether choosing by the past chooses anything cannot be measured on {found['bars']:,} bars; it takes "
+            f"{2 * found['pbo_blocks']}, two for each of the {found['pbo_blocks']} blocks."
+        )
     if found["pbo"] is None:
         return (
             f"Whether choosing by the past chooses anything cannot be measured with {trials} "
@@ -203,8 +210,8 @@ def _track_record(found: Figures, confidence: float) -> str:
     if bars is None:
         return "With a Sharpe ratio that is not positive no track record would show skill, however long."
     return (
-        f"At this Sharpe ratio it takes {bars:,} bars ({_number(years)} years) to be {confidence:.0%} sure that the "
-        f"true one is positive; there are {found['bars']:,}."
+        f"At this Sharpe ratio it takes {bars:,} bars ({_number(years)} years) to be "
+        f"{confidence_percent(confidence)} sure that the true one is positive; there are {found['bars']:,}."
     ).replace("%", "\u00a0%")
 
 

@@ -11,6 +11,7 @@ from arch.bootstrap import SPA
 
 from sentio_kedro.evaluation.bootstrap import Floats, default_block
 
+ROUNDING = 1e-9  # of the agent's own size; returns that differ by no more differ by rounding
 MOST_OBSERVATIONS = 2_000  # longer series are summed over bars side by side: arch's time grows with the square
 
 
@@ -48,7 +49,7 @@ def superiority(
         raise ValueError(f"`baseline` must have the rows of `agent`, {len(models)}, had {len(baseline)}.")
     differences = models - baseline[:, None]
     deviation = differences.std(axis=0)
-    moves = deviation > 0.0
+    moves = deviation > ROUNDING * np.sqrt(np.mean(agent**2))
     if not moves[0]:
         return 1.0  # the agent is the baseline
     scaled = differences[:, moves] / deviation[moves]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sentio_kedro.evaluation.bootstrap import confidence_percent
 from sentio_kedro.evaluation.findings import TITLES
 from sentio_kedro.evaluation.report_tables import MISSING, Row, formatted
 
@@ -41,7 +42,7 @@ def vital_signs(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None = 
     """
     agent, skill = metrics["agent"], metrics.get("skill") or {}
     low, high = agent["sharpe_low"], agent["sharpe_high"]
-    percent = f"{metrics['confidence']:.0%}"
+    percent = confidence_percent(metrics["confidence"])
     tone = "good" if low > 0.0 else "bad" if high < 0.0 else ""
     interval = f"{percent} interval {formatted(low, 'number')} to {formatted(high, 'number')}"
     met = sum(target["met"] is True for target in metrics["targets"])
