@@ -1,5 +1,7 @@
 """What was tried stays: records are appended, returns are written once."""
 
+import os
+
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
@@ -31,6 +33,22 @@ def test_a_repeat_adds_a_line_and_leaves_the_returns_as_they_were(ledger, tmp_pa
     assert before.keys() == after.keys()
     assert all(after[path].startswith(content) for path, content in before.items())
     assert ledger.returns(f"{'a' * 16}-r1")["return"].tolist() == [0.1, -0.1, 0.0]
+
+
+def test_two_processes_that_keep_the_same_trial_at_once_do_not_collide(ledger, monkeypatch, tmp_path):
+    write, first = pd.DataFrame.to_parquet, os.getpid()
+
+    def overtaken(frame, path, **options):
+        write(frame, path, **options)
+        if os.getpid() == first:
+            monkeypatch.setattr(os, "getpid", lambda: first + 1)
+            ledger.append(RECORD, RETURNS)  # as another process does before this one is done
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", overtaken)
+    ledger.append(RECORD, RETURNS)
+    assert len(ledger.records()) == 2
+    pd.testing.assert_frame_equal(ledger.returns(ledger.records()[0]["returns"]), RETURNS, check_freq=False)
+    assert len(list((tmp_path / "deep" / "trial_returns").iterdir())) == 1
 
 
 def test_a_trial_of_which_no_returns_are_known_names_none(ledger):

@@ -10,17 +10,19 @@ from pathlib import Path
 
 
 @contextmanager
-def replaced_file(target: Path) -> Iterator[Path]:
+def replaced_file(target: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a path to write to; afterwards it becomes ``target`` in one step.
 
     Args:
         target: The file to create or replace. Its folder is created.
+        shared: Whether several processes may write it at once: each then has a sibling of its own. One that a killed
+            process leaves is not tidied away.
 
     Yields:
         A hidden sibling of ``target``. If the body raises, it is removed and ``target`` stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = _partial(target)
+    partial = _partial(target.with_name(f"{os.getpid()}.{target.name}")) if shared else _partial(target)
     try:
         yield partial
         _flush(partial)

@@ -40,7 +40,7 @@ class TrialLedger:
         """
         name = f"{record['identity'][:16]}-{record['rows']}" if returns is not None else None
         if returns is not None and not self._path(str(name)).exists():
-            with replaced_file(self._path(str(name))) as partial:
+            with replaced_file(self._path(str(name)), shared=True) as partial:  # environments share the ledger
                 returns.to_parquet(partial, index=False)
         self._ledger.save({**record, "returns": name})  # last: a record never names returns that are not there
 
