@@ -37,16 +37,17 @@ class Ledger:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.kept: dict[str, pd.DataFrame] = {}
+        self.bars_hash = "bars"
 
     def add(self, width: int, returns: pd.DataFrame, universe: str = UNIVERSE) -> None:
-        trial = make_trial({"network.width": width}, "code", universe, returns, "test")
+        trial = make_trial({"network.width": width}, "code", universe, returns, "test", bars_hash=self.bars_hash)
         name = f"{trial.identity}-{trial.rows}"
         self.records.append({**trial.record, "returns": name})
         self.kept.setdefault(name, trial.returns)
 
     def judged(self, width: int, returns: pd.DataFrame) -> Any:
-        return judged_among(make_trial({"network.width": width}, "code", UNIVERSE, returns, "test"),
-                            self.records, self.kept.get)  # fmt: skip
+        mine = make_trial({"network.width": width}, "code", UNIVERSE, returns, "test", bars_hash=self.bars_hash)
+        return judged_among(mine, self.records, self.kept.get)
 
 
 def test_parameters_code_and_universe_make_a_trial_and_seeds_do_not() -> None:
@@ -67,7 +68,8 @@ def test_parameters_code_and_universe_make_a_trial_and_seeds_do_not() -> None:
 def test_the_record_keeps_what_the_tests_need() -> None:
     returns = _returns()
     record = make_trial(
-        {"network.width": 16, "training.seed": 3}, "code", UNIVERSE, returns, "test", {"run": "x"}
+        *({"network.width": 16, "training.seed": 3}, "code", UNIVERSE, returns, "test", {"run": "x"}),
+        bars_hash="bars",
     ).record
     moments = sharpe_moments(returns["return"].to_numpy())
     assert [record[name] for name in ("sharpe", "skewness", "kurtosis", "bars")] == pytest.approx(list(moments))
@@ -90,6 +92,17 @@ def test_repeats_and_other_rows_add_no_trial_and_other_universes_are_left_out() 
     assert judged.sharpes == pytest.approx(sharpes)
     assert judged.deviation == pytest.approx(np.std(sharpes, ddof=1))
     assert judged.peers == pytest.approx(_returns(1)[["return"]].to_numpy())  # 64 was judged on other rows
+
+
+def test_trials_on_restated_bars_count_but_are_not_compared_bar_by_bar() -> None:
+    ledger = Ledger()
+    ledger.add(32, _returns(1))
+    ledger.bars_hash = "restated"
+    judged = ledger.judged(16, _returns(0))  # the same stamps
+    assert judged.count == 2
+    assert judged.peers.shape == (100, 0)
+    ledger.add(32, _returns(1))
+    assert ledger.judged(16, _returns(0)).peers.shape == (100, 1)
 
 
 def test_rows_of_now_come_before_those_of_an_earlier_judgement() -> None:

@@ -74,7 +74,7 @@ class Registry:
         times = pd.date_range("2024-01-01", periods=60, freq="D", tz="UTC")
         earned = mean + np.random.default_rng(number).normal(0.0, 1.0, 60)
         returns = pd.DataFrame({"timestamp": times, "return": 0.01 * earned})
-        return make_trial({"network.width": number}, "code", "AAA / 1440 min", returns, "test")
+        return make_trial({"network.width": number}, "code", "AAA / 1440 min", returns, "test", bars_hash="b")
 
     def try_others(self, count, mean=0.0):
         for number in range(100, 100 + count):

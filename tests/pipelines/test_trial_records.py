@@ -20,7 +20,7 @@ SECTIONS: dict[str, Any] = {
     name: {}
     for name in ("ingestion", "cross_validation", "regimes", "trading", "network", "training", "backtest", "reporting")
 } | {"features": COLUMNS}
-QUALITY = {"per_symbol": {"BTC": {}, "ETH": {}}, "bar_minutes": 30.0}
+QUALITY = {"per_symbol": {"BTC": {}, "ETH": {}}, "bar_minutes": 30.0, "bars_hash": "bars"}
 NOTHING: Any = None
 
 

@@ -92,6 +92,8 @@ def make_trial(
     returns: pd.DataFrame,
     kind: Literal["test", "validation"],
     about: Mapping[str, Any] | None = None,
+    *,
+    bars_hash: str,
 ) -> Trial:
     """Describe one judgement of a trial.
 
@@ -102,12 +104,13 @@ def make_trial(
         returns: Columns ``COLUMNS``, one row per bar in order.
         kind: Which rows it was judged on.
         about: What else the record should say, such as the time and the MLflow run.
+        bars_hash: Hash of the raw bars: trials on restated bars cannot be compared bar by bar.
 
     Raises:
         ValueError: If there are fewer than two rows.
     """
     identity = trial_identity(parameters, code, universe)
-    rows = rows_digest(returns["timestamp"])
+    rows = trial_rows(returns["timestamp"], bars_hash)
     moments = sharpe_moments(returns["return"].to_numpy(dtype=np.float64))
     record = {
         "identity": identity,
@@ -115,6 +118,7 @@ def make_trial(
         "code": code,
         "parameters": _shaping(parameters),
         "kind": kind,
+        "bars_hash": bars_hash,
         "rows": rows,
         "first_timestamp": returns["timestamp"].iloc[0].isoformat(),
         "last_timestamp": returns["timestamp"].iloc[-1].isoformat(),
@@ -148,10 +152,15 @@ def _shaping(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if name not in SEEDS}
 
 
-def rows_digest(timestamps: pd.Series) -> str:
-    """Return 16 digits that tell rows from others."""
+def trial_rows(timestamps: pd.Series, bars_hash: str) -> str:
+    """Return 16 digits that tell rows from others: by their stamps, and by all the bars that they are rows of.
+
+    Args:
+        timestamps: End of the bar of each decision, in order.
+        bars_hash: Hash of the raw bars.
+    """
     stamps = pd.DatetimeIndex(timestamps).as_unit("ns").asi8
-    return hashlib.sha256(stamps.tobytes()).hexdigest()[:16]
+    return hashlib.sha256(stamps.tobytes() + bars_hash.encode()).hexdigest()[:16]
 
 
 def trial_returns(frames: RunFrames) -> pd.DataFrame:

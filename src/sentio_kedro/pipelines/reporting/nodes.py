@@ -164,7 +164,8 @@ def record_trial(
     """
     shaping, code = made_of(flatten_parameters(sections), agents)
     returns, universe = trial_returns(frames), universe_of(data_quality)
-    trial = make_trial(shaping, code, universe, returns, "test", about_now())
+    bars = data_quality["bars_hash"]
+    trial = make_trial(shaping, code, universe, returns, "test", about_now(), bars_hash=bars)
     if parameters.trials.record:
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})

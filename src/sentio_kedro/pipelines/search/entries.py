@@ -25,6 +25,7 @@ class CandidateEntries:
         ledger: Ledger of trials.
         flat: Flattened parameters of all sections, which the search varies.
         universe: Name of the universe.
+        bars_hash: Hash of the raw bars.
         study: Name of the study.
         periods_per_year: Bars a year.
         record: Whether anything is entered at all.
@@ -33,6 +34,7 @@ class CandidateEntries:
     ledger: TrialLedger
     flat: Mapping[str, Any]
     universe: str
+    bars_hash: str
     study: str
     periods_per_year: float
     record: bool
@@ -48,7 +50,8 @@ class CandidateEntries:
             return
         shaping = self._shaping(candidate.parameters)
         about = about_now(study=self.study, candidate=candidate.number)
-        trial = make_trial(shaping, learner_hash(), self.universe, candidate_returns(returns), "validation", about)
+        earned, bars = candidate_returns(returns), self.bars_hash
+        trial = make_trial(shaping, learner_hash(), self.universe, earned, "validation", about, bars_hash=bars)
         self.ledger.append(trial.record, trial.returns)
 
     def given_up(self, candidate: Candidate, latest: float | None) -> None:
@@ -60,7 +63,9 @@ class CandidateEntries:
         """
         if not self.record:
             return
-        sharpe = None if latest is None else latest / math.sqrt(self.periods_per_year)
+        sharpe = None
+        if latest is not None and math.isfinite(latest):
+            sharpe = latest / math.sqrt(self.periods_per_year)
         about = about_now(study=self.study, candidate=candidate.number)
         shaping = self._shaping(candidate.parameters)
         self.ledger.append(given_up(shaping, learner_hash(), self.universe, sharpe, about))

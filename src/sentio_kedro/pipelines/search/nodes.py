@@ -67,15 +67,14 @@ def search_parameters(
     chosen = searchable_folds(every, parameters.folds)
     studies = [study for study in search_studies if study.fold.number in chosen]
     flat = flatten_parameters(sections)
-    about = describe_search(
-        data_quality["bars_hash"], flat, [fold for fold in every if fold.number in chosen], parameters
-    )
+    universe, bars = universe_of(data_quality), data_quality["bars_hash"]
+    about = describe_search(bars, flat, [fold for fold in every if fold.number in chosen], parameters)
     warning = warn_of_test_rows(every, chosen)
     study = open_study(search_store.folder / STUDIES, about, pruning=parameters.pruning)
     per_year, name = studies[0].periods_per_year, study.study_name
-    entries = CandidateEntries(ledger, flat, universe_of(data_quality), name, per_year, reporting.trials.record)
+    entries = CandidateEntries(ledger, flat, universe, bars, name, per_year, reporting.trials.record)
     evaluate = TrackedTrials(name, Spans(**folds["spans"]), search_store, entries.judged, entries.given_up)
-    base, fixed = AgentParameters(network, training, trading), fixed_names(data_quality["bars_hash"], flat)
+    base, fixed = AgentParameters(network, training, trading), fixed_names(bars, flat)
     trials = search(studies, base, parameters, study, evaluate, fixed)
     best = best_trial(trials)
     logger.info("Best of %d trials: %s, Sharpe ratio %.2f on validation rows", len(trials), best.values, best.objective)
