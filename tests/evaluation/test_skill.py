@@ -182,6 +182,16 @@ def test_openings_of_the_lockbox_are_told() -> None:
     assert "opened twice" in found["reasons"][-1]
 
 
+def test_trials_that_were_judged_in_what_is_now_the_lockbox_are_told() -> None:
+    agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
+    for count, told in ((1, "1 trial was judged on bars of what"), (3, "3 trials were judged on bars of what")):
+        among = dataclasses.replace(lone_trial(agent), in_lockbox=count)
+        found = judge_skill(agent, {"cash": 0.0 * agent}, np.array([[1.0]]), among, YEAR, PARAMETERS)
+        assert found["trials_in_lockbox"] == count
+        assert told in found["reasons"][-1]
+    assert "lockbox" not in " ".join(_judge(agent)["reasons"])
+
+
 def test_a_probability_is_never_rounded_to_certainty() -> None:
     found = _judge(np.random.default_rng(0).normal(0.01, 0.004, BARS))
     assert found["deflated_sharpe"] > 0.9999

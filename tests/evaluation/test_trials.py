@@ -105,6 +105,25 @@ def test_trials_on_restated_bars_count_but_are_not_compared_bar_by_bar() -> None
     assert ledger.judged(16, _returns(0)).peers.shape == (100, 1)
 
 
+def test_trials_judged_on_bars_of_what_is_now_the_lockbox_are_counted_once_each() -> None:
+    ledger = Ledger()
+    ledger.add(16, _returns(0, bars=96))  # ends on 2020-01-02, 23:30
+    ledger.add(32, _returns(1, bars=97))  # ends on 2020-01-03
+    ledger.add(32, _returns(1, bars=97))
+    ledger.add(16, _returns(2, bars=200))  # another judgement of the first
+    ledger.add(64, _returns(2, bars=9), universe=universe_name(["BTC"], 30))
+    ledger.records.append(given_up({"network.width": 99}, "code", UNIVERSE, None) | {"returns": None})
+    mine = make_trial({"network.width": 16}, "code", UNIVERSE, _returns(0), "test", bars_hash="bars")
+
+    def counted(first: str, last: str = "2020-02-01") -> int:
+        lockbox = {"first": f"{first}T00:00:00Z", "last": f"{last}T00:00:00Z"}
+        return judged_among(mine, ledger.records, ledger.kept.get, lockbox).in_lockbox
+
+    assert [counted("2020-01-03"), counted("2020-01-04"), counted("2020-01-06")] == [2, 1, 0]
+    assert counted("2019-01-01", "2019-12-31") == 0
+    assert judged_among(mine, ledger.records, ledger.kept.get).in_lockbox == 0
+
+
 def test_rows_of_now_come_before_those_of_an_earlier_judgement() -> None:
     ledger = Ledger()
     ledger.add(32, _returns(2, start="2019-01-01"))

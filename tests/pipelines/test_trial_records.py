@@ -22,6 +22,7 @@ SECTIONS: dict[str, Any] = {
 } | {"features": COLUMNS}
 QUALITY = {"per_symbol": {"BTC": {}, "ETH": {}}, "bar_minutes": 30.0, "bars_hash": "bars"}
 NOTHING: Any = None
+FOLDS: dict[str, Any] = {"lockbox": {"first": "2021-01-01T00:00:00Z", "last": "2021-02-01T00:00:00Z"}}
 
 
 def agents(code: str = "code") -> Any:
@@ -41,7 +42,7 @@ def record(tmp_path, monkeypatch):
         sections = SECTIONS | {name: SECTIONS[name] | values for name, values in changed.items()}
         reporting = ReportingParameters(trials=TrialParameters(record=kept))
         ledger = TrialLedger(tmp_path)
-        return nodes.record_trial(NOTHING, quality, sections, agents(code), ledger, reporting).count
+        return nodes.record_trial(NOTHING, quality, sections, agents(code), ledger, reporting, FOLDS).count
 
     return one
 

@@ -58,7 +58,8 @@ def judge_skill(
         ``trials``, ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
         ``minimum_track_record_years`` (None if no record would do), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None
         below ``trials.least`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
-        ``high``), ``intervals``, ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``,
+        ``high``), ``intervals``, ``trials_in_lockbox`` (trials that were judged on bars of what is now the
+        lockbox), ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``,
         ``luck``, ``undecided``, ``no_trades``) and ``reasons``, plain sentences.
     """
     year, moments = math.sqrt(periods_per_year), sharpe_moments(agent)
@@ -75,6 +76,7 @@ def judge_skill(
         **_against_best(agent, baselines, trials, parameters),
         "iqm": _interquartile(scores, parameters),
         "intervals": {name: list(values) for name, values in (intervals or {}).items()},
+        "trials_in_lockbox": trials.in_lockbox,
         "lockbox_openings": [dict(opening) for opening in openings],
         "bounds": asdict(parameters.skill),
     }
@@ -152,6 +154,12 @@ def _reasons(found: Figures, parameters: ReportingParameters) -> list[str]:
         _superiority(found, bounds.most_spa_p, parameters.bootstrap_samples),
         _track_record(found, parameters.confidence),
     ]
+    if tested := found["trials_in_lockbox"]:
+        trials = "trial was" if tested == 1 else "trials were"
+        reasons.append(
+            f"{tested:,} {trials} judged on bars of what is now the lockbox: for whoever saw them, these bars are no "
+            "test any more."
+        )
     if openings:
         reasons.append(
             f"The lockbox has been opened {_times(len(openings))}: each look makes its bars less of a surprise."

@@ -56,11 +56,13 @@ class JudgedTrials:
         count: Distinct trials on the universe, the judged one included.
         sharpes: Their Sharpe ratios per bar, as far as known, the judged one's first, [N].
         peers: Returns of the other trials that were judged on the same rows, [T, M].
+        in_lockbox: Distinct trials on the universe, judged on bars of what is now the lockbox.
     """
 
     count: int
     sharpes: Floats
     peers: Floats
+    in_lockbox: int = 0
 
     @property
     def deviation(self) -> float:
@@ -220,7 +222,12 @@ def recall(identity: str, run: str, returns: pd.DataFrame, records: Sequence[Map
     return Trial(identity, known[-1]["universe"], known[-1]["rows"], returns, known[-1]) if known else None
 
 
-def judged_among(mine: Trial, records: Sequence[Mapping[str, Any]], load: LoadReturns) -> JudgedTrials:
+def judged_among(
+    mine: Trial,
+    records: Sequence[Mapping[str, Any]],
+    load: LoadReturns,
+    lockbox: Mapping[str, Any] | None = None,
+) -> JudgedTrials:
     """Find what ``mine`` was chosen from: all distinct trials on its universe.
 
     A trial that was judged on several rows counts once, with its Sharpe ratio on the rows of ``mine`` if it has one
@@ -230,6 +237,7 @@ def judged_among(mine: Trial, records: Sequence[Mapping[str, Any]], load: LoadRe
         mine: The trial that is judged; in the ledger or not.
         records: The ledger.
         load: Gives the returns that a record names.
+        lockbox: ``first`` and ``last`` stamp of the lockbox; None if there is none.
     """
     others: dict[str, Mapping[str, Any]] = {}
     for record in records:
@@ -247,4 +255,18 @@ def judged_among(mine: Trial, records: Sequence[Mapping[str, Any]], load: LoadRe
         1 + len(others),
         np.array([own, *sharpes]),
         np.stack(found, axis=1) if found else np.empty((bars, 0)),
+        0 if lockbox is None else _in_lockbox(mine.universe, records, lockbox),
+    )
+
+
+def _in_lockbox(universe: str, records: Sequence[Mapping[str, Any]], lockbox: Mapping[str, Any]) -> int:
+    first, last = (pd.to_datetime(lockbox[name], utc=True) for name in ("first", "last"))
+    judged = [entry for entry in records if entry["universe"] == universe and "last_timestamp" in entry]
+    return len(
+        {
+            entry["identity"]
+            for entry in judged
+            if pd.to_datetime(entry["last_timestamp"], utc=True) >= first
+            and pd.to_datetime(entry["first_timestamp"], utc=True) <= last
+        }
     )

@@ -156,6 +156,7 @@ def record_trial(
     agents: dict[str, AgentBundle] | None,
     trials: TrialLedger,
     parameters: ReportingParameters,
+    folds: dict[str, Any] | None,
 ) -> JudgedTrials:
     """Enter the run into the ledger of trials, before anybody has seen how it did.
 
@@ -170,7 +171,7 @@ def record_trial(
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})
     tracking.log_text(trial.returns.to_csv(index=False), TRIAL_FILE)
-    return judged_among(trial, trials.records(), trials.returns)
+    return judged_among(trial, trials.records(), trials.returns, (folds or {}).get("lockbox"))
 
 
 def measure(

@@ -26,7 +26,7 @@ def create_pipeline() -> Pipeline:
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
     seen = ["agents", "aligned_bars", "features", "folds", "positions", "params:reporting", "params:backtest"]
     judged = ["run_frames", "run_facts", "params:reporting", "judged_trials", "lockbox_openings@read"]
-    tried = ["run_frames", "data_quality", "parameters", "agents", "trials", "params:reporting"]
+    tried = ["run_frames", "data_quality", "parameters", "agents", "trials", "params:reporting", "folds"]
     scheme, backtest = "params:cross_validation.scheme", "params:backtest"
     drawn = ["figures", *(f"{name}_figure" for name in SHOWN)]
     told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]
