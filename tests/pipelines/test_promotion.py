@@ -273,6 +273,34 @@ def test_rollback_steps_back_once_for_every_promotion_and_is_recorded(toy):
     assert told == ["promoted"] * 3 + ["rolled_back"] * 2
 
 
+def test_rollback_follows_the_history_where_a_version_was_champion_twice(toy):
+    first, second, third = toy.add(1), toy.add(1), toy.add(1)
+    gone = []
+    for number in (first, second, third, first):
+        toy.promote(challenger=int(number))
+    for _ in range(3):
+        toy.roll_back()
+        gone.append((toy.aliases["champion"], toy.aliases.get("previous")))
+    assert gone == [(third, second), (second, first), (first, None)]
+    with pytest.raises(StoreError, match="no previous champion"):
+        toy.roll_back()
+
+
+def test_the_line_of_champions_leaves_out_what_never_took_effect():
+    def told(decision, champion, version=None, model="toy", **more):
+        return {"decision": decision, "champion": champion, "version": version, "model": model, **more}
+
+    ledger = [told("promoted", None, "1"), told("promoted", "1", "2"), told("promoted", None, "7", model="other")]
+    assert registry.line_of_champions(ledger, "toy") == ["1", "2"]
+    lost = [*ledger, told("promoted", "2", "3"), told("refused", "2", "4")]
+    assert registry.line_of_champions(lost, "toy") == ["1", "2"]
+    lost = [*ledger, told("rolled_back", "2", "2", restored="1"), told("promoted", "2", "3")]
+    assert registry.line_of_champions(lost, "toy") == ["1", "2", "3"]
+    by_hand = [*ledger, told("kept", "5", "5"), told("rolled_back", "5", "5", restored="2")]
+    assert registry.line_of_champions(by_hand, "toy") == ["1", "2"]
+    assert registry.line_of_champions([], "toy") == []
+
+
 def test_a_decision_takes_effect_only_once_it_is_in_the_ledger(toy):
     number = toy.add(1)
     record = toy.promote()

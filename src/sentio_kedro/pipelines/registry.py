@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mlflow
@@ -17,9 +17,6 @@ from sentio_kedro.pipelines.tracked_runs import MISSING, StoreError
 from sentio_kedro.pipelines.tracking import log_tags, optional_tracking
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-REPLACED_TAG = "sentio.replaced"
-"""Tag of a version that became champion: the version that it replaced."""
-
 JUDGED_BY_TAG, JUDGES_TAG = "sentio.judged_by", "sentio.judges"
 """Tag of a version: the run that judged it. Tag of a run: the version that its figures are of."""
 
@@ -133,7 +130,34 @@ def require_current(record: Mapping[str, Any]) -> None:
     )
 
 
-def take_effect(record: Mapping[str, Any]) -> None:
+def line_of_champions(ledger: Sequence[Mapping[str, Any]], model: str) -> list[str]:
+    """Return the champions that promotions made and no rollback took back, the present one last.
+
+    A version that was promoted twice is there twice. Each record names the champion that it found: where that is
+    another one, the decision before it never took effect, or an alias was moved by hand.
+
+    Args:
+        ledger: Decisions in order, of any model.
+        model: The model that is asked about.
+    """
+    line: list[str] = []
+    for record in (entry for entry in ledger if entry["model"] == model):
+        line = _ending_with(record["champion"], line)
+        if record["decision"] == "promoted":
+            line = [*line, record["version"]]
+        elif record["decision"] == "rolled_back":
+            line = _ending_with(record["restored"], line[:-1])
+    return line
+
+
+def _ending_with(champion: str | None, line: list[str]) -> list[str]:
+    if champion is None:
+        return []
+    places = [place for place, number in enumerate(line) if number == champion]
+    return line[: places[-1] + 1] if places else [*line, champion]
+
+
+def take_effect(record: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> None:
     """Let a decision take effect: move aliases and tag the version that it is about. Doing so twice changes nothing.
 
     The alias ``previous`` moves before ``champion``, so that a killed process leaves the old champion known.
@@ -141,6 +165,7 @@ def take_effect(record: Mapping[str, Any]) -> None:
     Args:
         record: A decision: ``decision`` (``promoted``, ``refused``, ``kept`` or ``rolled_back``), ``time``, ``model``,
             ``version``, ``champion`` (before it) and ``reasons``.
+        ledger: All decisions up to this one.
 
     Raises:
         StoreError: If the champion is no longer the one that the decision was about.
@@ -151,13 +176,12 @@ def take_effect(record: Mapping[str, Any]) -> None:
     _tag(model, number, {f"sentio.{name}": value for name, value in told.items()})
     if record["decision"] == "promoted":
         if before is not None:
-            _tag(model, number, {REPLACED_TAG: before})
             client.set_registered_model_alias(model, PREVIOUS, before)
         client.set_registered_model_alias(model, CHAMPION, number)
     elif record["decision"] == "rolled_back":
         client.set_registered_model_alias(model, CHAMPION, record["restored"])
-        earlier = version(model, record["restored"]).tags.get(REPLACED_TAG)
-        if earlier is None:
-            client.delete_registered_model_alias(model, PREVIOUS)
+        line = line_of_champions(ledger, model)
+        if len(line) > 1:
+            client.set_registered_model_alias(model, PREVIOUS, line[-2])
         else:
-            client.set_registered_model_alias(model, PREVIOUS, earlier)
+            client.delete_registered_model_alias(model, PREVIOUS)

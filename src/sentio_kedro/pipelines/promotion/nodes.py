@@ -194,4 +194,4 @@ def let_take_effect(record: dict[str, Any], ledger: list[dict[str, Any]]) -> Non
         f"the decision is on record, but may have taken effect in part: finish it with `kedro run --pipeline {node}`"
     )
     with readable_store(f"{unfinished} in the same environment"):
-        registry.take_effect(record)
+        registry.take_effect(record, ledger)
