@@ -140,6 +140,12 @@ def test_remedy_repeats_the_parameters_of_the_command(toy):
         toy.run("training", runtime_params={"network": {"window": 64}, "training": {"seeds": 3}})
 
 
+def test_remedy_writes_values_as_the_command_line_reads_them(toy):
+    given = {"a": {"none": None, "yes": True}, "text": "rolling", "half": 0.5}
+    with pytest.raises(StaleArtifactsError, match=r'--params "a.none=null,a.yes=true,text=rolling,half=0.5"'):
+        toy.run("training", runtime_params=given)
+
+
 def test_other_bars_are_noticed(toy):
     toy.run()
     toy.write_bars(31)

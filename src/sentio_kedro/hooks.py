@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -319,5 +320,8 @@ def repeated_options(run_params: Mapping[str, Any]) -> list[str]:
 def _assignments(prefix: str, values: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     for key, value in values.items():
-        found += _assignments(f"{prefix}{key}.", value) if isinstance(value, Mapping) else [f"{prefix}{key}={value}"]
+        if isinstance(value, Mapping):
+            found += _assignments(f"{prefix}{key}.", value)
+        else:
+            found.append(f"{prefix}{key}={value if isinstance(value, str) else json.dumps(value)}")
     return found
