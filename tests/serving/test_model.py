@@ -199,6 +199,43 @@ def test_the_logged_model_has_code_safetensors_signature_and_example(
     )
 
 
+def open_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be an active run until it is ended, in no store."""
+    runs = [SimpleNamespace()]
+    monkeypatch.setattr(mlflow, "active_run", lambda: runs[-1] if runs else None)
+    monkeypatch.setattr(mlflow, "end_run", lambda status: runs.pop())
+
+
+def test_agents_are_logged_and_served_though_a_symbol_was_delisted(
+    agents: list[AgentBundle], known: AlignedBars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = aligned_to_frame(known)
+    left = frame[frame["symbol"] != "CCC"]
+    logged: dict[str, Any] = {}
+    open_a_run(monkeypatch)
+    monkeypatch.setattr(
+        mlflow.pyfunc, "log_model", lambda **given: logged.update(given) or SimpleNamespace(model_uri="models:/m-1")
+    )
+    assert log_model({agent.name: agent for agent in agents}, left) == "models:/m-1"
+    example, params = logged["input_example"]
+    assert set(example["symbol"]) == {"AAA", "BBB"}
+    model = SignalModel()
+    for agent in agents:
+        agent.save(tmp_path / agent.name)
+    model.load_context(SimpleNamespace(artifacts={"agents": str(tmp_path)}))
+    answer = predict(model, example, **params)
+    assert answer["symbol"].tolist() == ["AAA", "BBB", "CCC"]
+    assert answer["target"].iloc[2] == 0.0
+
+
+def test_bars_that_agents_cannot_decide_on_are_no_failure_of_mlflow(
+    agents: list[AgentBundle], known: AlignedBars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_a_run(monkeypatch)
+    with pytest.raises(ValueError, match=r"The agents need \d+ bars to decide, were given 50"):
+        log_model({agent.name: agent for agent in agents}, aligned_to_frame(known.rows(slice(-50, None))))
+
+
 @pytest.mark.slow
 def test_mlflow_serves_the_numbers_of_the_process(
     logged: tuple[Path, str], model: SignalModel, known: AlignedBars

@@ -332,6 +332,22 @@ def test_a_bar_outside_the_sessions_of_the_exchange_leaves_the_session_as_it_was
     np.testing.assert_array_equal(session.decide(new).target, untroubled.decide(new).target)
 
 
+def test_a_symbol_without_any_bar_is_halted(agent: AgentBundle, bars: AlignedBars) -> None:
+    frame = aligned_to_frame(history(bars, agent))
+    session = DecisionSession(agent)
+    verdict = session.start(frame[frame["symbol"] != "BBB"], replay_bars=5)
+    assert verdict.symbols == ("AAA", "BBB", "CCC")
+    assert verdict.target[1] == 0.0
+    assert not verdict.legal[0, 1, 1:].any()
+    assert verdict.legal[0, 0, 1:].any()
+    new = aligned_to_frame(bars.rows(slice(FIRST + 1, FIRST + 2)))
+    with pytest.raises(
+        ValueError, match=r"`account.shares` holds \['BBB'\], of which there was no bar and so no price"
+    ):
+        session.decide(new[new["symbol"] != "BBB"], Account(cash=1.0, shares={"BBB": 1.0}))
+    session.decide(new, Account(cash=1.0, shares={"BBB": 1.0}))
+
+
 def test_a_new_start_that_is_refused_leaves_the_session_as_it_was(
     started: DecisionSession, agent: AgentBundle, bars: AlignedBars
 ) -> None:

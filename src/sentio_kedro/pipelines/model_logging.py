@@ -50,16 +50,19 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> 
 
     Returns:
         The model's URI, or None when nothing is tracked.
+
+    Raises:
+        ValueError: If the agents cannot decide on the bars, which is no fault of MLflow and so ends the run.
     """
     if mlflow.active_run() is None:
         return None
+    example = newest_bars(agents, aligned_bars)
+    signals = newest_signals(list(agents.values()), aligned_from_frame(example), SignalParameters(replay_bars=1))
     uri: str | None = None
     with optional_tracking(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODEL_NAME
         for name, agent in agents.items():
             agent.save(folder / name)
-        example = newest_bars(agents, aligned_bars)
-        signals = newest_signals(list(agents.values()), aligned_from_frame(example), SignalParameters(replay_bars=1))
         account = json.dumps({"cash": SignalParameters().equity, "shares": {}})
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,

@@ -40,7 +40,7 @@ def new_rows(new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64)
         BarsError: If a value makes no sense.
     """
     bars = new_bars if isinstance(new_bars, AlignedBars) else aligned_new(new_bars)
-    bars = _of_symbols(bars, known.symbols)
+    bars = of_symbols(bars, known.symbols)
     _refuse_disorder(bars.timestamps, known.timestamps[-1], longest_gap)
     _refuse_nonsense(bars)
     return [bars.rows(slice(row, row + 1)) for row in range(len(bars.timestamps))]
@@ -85,8 +85,12 @@ def _unusable(frame: pd.DataFrame, stamps: pd.Series) -> bool:
     return bool(not numbers or gaps or twice)
 
 
-def _of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
-    """Return the bars with a column for each of ``symbols``, NaN where the bars have none."""
+def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
+    """Return the bars with a column for each of ``symbols``, NaN where the bars have none.
+
+    Raises:
+        ValueError: If the bars hold other symbols too.
+    """
     if bars.symbols == tuple(symbols):
         return bars
     unknown = sorted(set(bars.symbols) - set(symbols))

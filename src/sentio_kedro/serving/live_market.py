@@ -73,9 +73,8 @@ class LiveMarket:
         return [torch.from_numpy(self._filtered[model]) for model in self._model_of]
 
     def close_after(self, rows: Sequence[AlignedBars]) -> Tensor:
-        """Return the last known closes ``[A]`` once ``rows`` were added; 1 for an asset that has not begun."""
-        known = hold(np.concatenate([self.bars.own.close[-1:], *(row.close for row in rows)]))[-1]
-        return torch.from_numpy(np.where(np.isnan(known), 1.0, known))
+        """Return the last known closes ``[A]`` once ``rows`` were added; NaN for an asset that has had no bar."""
+        return torch.from_numpy(hold(np.concatenate([self.bars.own.close[-1:], *(row.close for row in rows)]))[-1])
 
     def with_bar(self, bar: AlignedBars) -> LiveMarket:
         """Return the market one row later, without the oldest rows that nothing reads any more; this one stays.

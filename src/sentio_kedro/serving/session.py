@@ -18,11 +18,11 @@ from sentio_kedro.agent.ensemble import AgentNetworks, AgentsPolicy
 from sentio_kedro.agent.losses import lower_tail_mean
 from sentio_kedro.agent.update import value_scale
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.aligned import AlignedBars, hold
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.serving.accounts import Account, account_report, account_states, for_agents
-from sentio_kedro.serving.arrivals import RawBars, new_rows
+from sentio_kedro.serving.arrivals import RawBars, new_rows, of_symbols
 from sentio_kedro.serving.live_market import LiveMarket
 from sentio_kedro.serving.verdicts import Verdict
 from sentio_kedro.trading.accounts import AccountState, Decision
@@ -109,7 +109,8 @@ class DecisionSession:
 
         Args:
             history: At least ``required_bars`` bars: aligned, or a long frame whose stamps are ends of bars in UTC. An
-                asset that was halted needs as many bars of its own.
+                asset that was halted needs as many bars of its own; a symbol without any bar, such as a delisted one,
+                is halted.
             account: Accounts at the newest bar, see ``decide``; null opens one with ``trading.initial_cash`` per agent.
             replay_bars: Bars that each agent trades first, from the account on, so that it decides on a position as it
                 would have in a backtest; then the account stands that many bars before the newest.
@@ -123,7 +124,7 @@ class DecisionSession:
             BarsError: If a bar makes no sense.
         """
         bars = history if isinstance(history, AlignedBars) else align_bars(history, IngestionParameters())
-        same_symbols(self.agents, bars.symbols)
+        bars = of_symbols(bars, self.symbols)
         count, needed = len(bars.timestamps), self.required_bars + replay_bars
         if count < needed:
             raise ValueError(
@@ -134,7 +135,7 @@ class DecisionSession:
             self._market, self._pending = LiveMarket(self.agents, bars), None
             market, first = self._market.tensors(), count - 1 - replay_bars
             given = Account(cash=self.trading.initial_cash) if account is None else account
-            self._kept = self._states(given, market.close[first])
+            self._kept = self._states(given, torch.from_numpy(hold(bars.close[: first + 1])[-1]))
             if replay_bars:
                 self._replay(market, first)
             return self._decide(market, None)
@@ -186,9 +187,17 @@ class DecisionSession:
     def _states(self, account: GivenAccount, close: Tensor) -> AccountState:
         if not isinstance(account, AccountState):
             several = [account] if isinstance(account, Account) else list(account)
-            states = account_states(several, self.symbols, close, self.trading)
+            states = account_states(several, self.symbols, close.nan_to_num(nan=1.0), self.trading)
             account = states if isinstance(account, Account) else AccountState._make(x[:, None] for x in states)
-        return for_agents(account, len(self.agents), len(self.symbols), self.trading.orders.latency_bars)
+        states = for_agents(account, len(self.agents), len(self.symbols), self.trading.orders.latency_bars)
+        held = (states.shares != 0.0).flatten(0, -2).any(0) & close.isnan()
+        if held.any():
+            names = [symbol for symbol, unpriced in zip(self.symbols, held.tolist(), strict=True) if unpriced]
+            raise ValueError(
+                f"`account.shares` holds {names}, of which there was no bar and so no price; start with a history that "
+                "has bars of them, or leave them out and count what they are worth as cash."
+            )
+        return states
 
     def _replay(self, market: MarketTensors, first: int) -> None:
         """Let the agents trade from row ``first`` to the newest, as in the backtest."""
