@@ -1,5 +1,6 @@
 """Sessions: which one a bar belongs to, by UTC days or by an exchange's calendar with half days and daylight saving."""
 
+import exchange_calendars
 import numpy as np
 import pytest
 from hypothesis import given
@@ -151,3 +152,15 @@ def test_the_stamps_of_the_next_bars_follow_from_the_sessions(
     horizon = np.array([known[0], known[-1] + np.timedelta64(20, "D")])
     schedule = None if calendar is None else session_schedule(horizon, calendar)
     assert expected_stamps(known, 2, schedule).tolist() == np.array(expected, dtype="datetime64[ns]").tolist()
+
+
+def test_sessions_are_looked_up_no_further_ahead_than_the_calendar_is_known() -> None:
+    bound = exchange_calendars.get_calendar("XSHG", start="2025-01-01", end="2025-02-01").bound_max().to_datetime64()
+    stamps = (bound - np.array([40, 30]) * np.timedelta64(1, "D")).astype("datetime64[ns]")
+    schedule = session_schedule(stamps, "XSHG", np.timedelta64(400, "D"))
+    assert bound - np.timedelta64(10, "D") < schedule.closes[-1] <= bound + np.timedelta64(1, "D")
+    assert session_schedule(stamps, "XNYS", np.timedelta64(400, "D")).closes[-1] > stamps[-1] + np.timedelta64(390, "D")
+    newest = np.array([schedule.closes[-1] - np.timedelta64(30, "m"), schedule.closes[-1]])
+    assert expected_stamps(newest - np.timedelta64(30, "m"), 1, schedule).tolist() == newest[1:].tolist()
+    with pytest.raises(ValueError, match=r"XSHG is known up to .* only, .* upgrade the package exchange_calendars"):
+        expected_stamps(newest, 1, schedule)

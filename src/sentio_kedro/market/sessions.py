@@ -127,6 +127,9 @@ def expected_stamps(timestamps: Stamps, count: int, schedule: Schedule | None = 
         timestamps: Bar ends [T] in UTC, increasing, at least two.
         count: Bars wanted.
         schedule: Sessions of the exchange that last beyond them; null is a market that never closes.
+
+    Raises:
+        ValueError: If the schedule has no session after one that is needed.
     """
     length, stamps, newest = most_common_gap(timestamps), [], timestamps[-1]
     for _ in range(count):
@@ -138,13 +141,24 @@ def expected_stamps(timestamps: Stamps, count: int, schedule: Schedule | None = 
 def _next_stamp(stamp: np.datetime64, length: np.timedelta64, schedule: Schedule) -> np.datetime64:
     session = int(_sessions(np.array([stamp]), schedule.opens, schedule.closes, schedule.calendar, length)[0])
     close = schedule.closes[session]
+    if session + 1 == len(schedule.closes) and (length >= DAILY or stamp >= close):
+        raise ValueError(
+            f"`trading.calendar` {schedule.calendar} is known up to {np.datetime_as_string(close, unit='D')} only, "
+            "which does not tell when the next session opens; upgrade the package exchange_calendars."
+        )
     if length >= DAILY:
         return np.datetime64(stamp + (schedule.closes[session + 1] - close))
     return np.datetime64(stamp + length if stamp < close else schedule.opens[session + 1] + length)
 
 
-def session_schedule(timestamps: Stamps, calendar: str) -> Schedule:
+def session_schedule(timestamps: Stamps, calendar: str, ahead: np.timedelta64 | None = None) -> Schedule:
     """Look up the sessions around stamps; all sessions of a calendar are slow to make.
+
+    Args:
+        timestamps: Bar ends [T] in UTC, increasing.
+        calendar: A name of the package exchange_calendars.
+        ahead: How far to look beyond the last stamp; less where the calendar is not known as far (the holidays of
+            ``XSHG``, for one, are told a year at a time). Null looks a day beyond.
 
     Raises:
         ValueError: If there is no such calendar, or it does not cover the stamps.
@@ -152,6 +166,10 @@ def session_schedule(timestamps: Stamps, calendar: str) -> Schedule:
     first, last = (str(day) for day in (timestamps[[0, -1]] + np.array([-MARGIN, DAY])).astype("datetime64[D]"))
     try:
         sessions = exchange_calendars.get_calendar(calendar, start=first, end=last)
+        if ahead is not None:
+            wanted, bound = timestamps[-1] + ahead, sessions.bound_max()
+            last = str((wanted if bound is None else min(wanted, bound.to_datetime64())).astype("datetime64[D]"))
+            sessions = exchange_calendars.get_calendar(calendar, start=first, end=last)
     except InvalidCalendarName:
         known = exchange_calendars.get_calendar_names()
         close = difflib.get_close_matches(calendar.upper(), known, n=3, cutoff=0.5) or ["XNYS", "XLON", "CMES"]

@@ -126,7 +126,7 @@ class LiveMarket:
         if calendar is None:
             return None
         if self._schedule is None or stamps[-1] + LEAST_AHEAD > self._schedule.closes[-1]:
-            self._schedule = session_schedule(np.array([stamps[0], stamps[-1] + HORIZON]), calendar)
+            self._schedule = session_schedule(stamps[[0, -1]], calendar, HORIZON)
         return self._schedule
 
 
