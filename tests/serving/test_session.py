@@ -272,6 +272,11 @@ def test_a_gap_is_refused_unless_it_is_allowed(started: DecisionSession, agent: 
     lenient.decide(late)
 
 
+def test_no_bars_at_all_are_refused(started: DecisionSession, bars: AlignedBars) -> None:
+    with pytest.raises(ValueError, match=r"There must be new bars, were 0 rows"):
+        started.decide(bars.rows(slice(0, 0)))
+
+
 def test_bars_of_other_symbols_are_refused(started: DecisionSession, bars: AlignedBars) -> None:
     frame = aligned_to_frame(bars.rows(slice(FIRST + 1, FIRST + 2)))
     with pytest.raises(ValueError, match=r"trade \['AAA', 'BBB', 'CCC'\], the bars hold \['XXX'\] too"):
@@ -382,6 +387,11 @@ def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: Aligne
     [
         (Account(cash=1.0, shares={"XXX": 1.0}), r"`account.shares` names \['XXX'\], the agents trade"),
         (Account(cash=float("nan")), r"`account.cash` must be a finite number, was nan"),
+        (
+            Account(cash=1.0, working={"AAA": float("inf")}),
+            r"`account.working\[AAA\]` must be a finite number, was inf",
+        ),
+        (Account(cash=1.0, in_flight={"AAA": [float("nan")]}), r"`account.in_flight\[AAA\]\[0\]` must be a finite"),
         (Account(cash=1.0, in_flight={"AAA": [1.0, 2.0]}), r"`account.in_flight\[AAA\]` must hold one number per bar"),
         (open_accounts(torch.ones(2, 3), 3, 1), r"`account.cash` must have the shape \[..., 1\].*was \[2, 3\]"),
         (open_accounts(torch.ones(2, 1), 2, 1), r"`account.shares` must have the shape \[2, 1, 3\].*was \[2, 1, 2\]"),

@@ -169,7 +169,11 @@ def _require_sane(account: Account, symbols: Sequence[str], latency: int) -> Non
         for name, values in named.items()
         if not set(values) <= set(symbols)
     ]
-    numbers = {"cash": account.cash, **{f"shares[{name}]": held for name, held in account.shares.items()}}
+    numbers = {"cash": account.cash}
+    for field, amounts in (("shares", account.shares), ("working", account.working)):
+        numbers |= {f"{field}[{name}]": amount for name, amount in amounts.items()}
+    for name, under_way in account.in_flight.items():
+        numbers |= {f"in_flight[{name}][{bar}]": amount for bar, amount in enumerate(under_way)}
     problems += [
         f"`account.{name}` must be a finite number, was {value}; correct it"
         for name, value in numbers.items()

@@ -36,11 +36,13 @@ def new_rows(new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64)
         longest_gap: Longest time that may pass from one bar to the next.
 
     Raises:
-        ValueError: If the bars are of other symbols, not later than those known, or leave a gap.
+        ValueError: If the bars are of other symbols, not later than those known, leave a gap, or are none.
         BarsError: If a value makes no sense.
     """
     bars = new_bars if isinstance(new_bars, AlignedBars) else aligned_new(new_bars)
     bars = of_symbols(bars, known.symbols)
+    if not len(bars.timestamps):
+        raise ValueError("There must be new bars, were 0 rows; give a bar, or null to decide again at the newest one.")
     _refuse_disorder(bars.timestamps, known.timestamps[-1], longest_gap)
     _refuse_nonsense(bars)
     return [bars.rows(slice(row, row + 1)) for row in range(len(bars.timestamps))]
