@@ -9,7 +9,6 @@ from sentio_kedro.pipelines.tracking import (
     log_figures,
     log_frame,
     log_metrics,
-    log_path,
     log_tags,
     log_text,
     nested_run,
@@ -26,14 +25,11 @@ def client(store):
 
 
 def test_everything_that_nodes_log_arrives(client, tmp_path):
-    (tmp_path / "agent").mkdir()
-    (tmp_path / "agent" / "agent.json").write_text("{}")
     with mlflow.start_run() as run:
         log_curves(CURVES, step="update")
         log_metrics({"sharpe": 1.0, "sharpe_low": None, "drawdown": float("nan"), "name": "x"}, prefix="test.")
         log_figures({"equity": go.Figure(go.Scatter(y=[1, 2]))})
         log_text("<p>report</p>", "report.html")
-        log_path(tmp_path / "agent", "agents/fold_0")
         log_frame(CURVES, "returns.parquet")
         log_frame(CURVES, "comparison.csv")
         log_tags({"sentio.scheme": "combinatorial"})
@@ -47,7 +43,6 @@ def test_everything_that_nodes_log_arrives(client, tmp_path):
     assert {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()} == {
         "figures/equity.html",
         "report.html",
-        "agents/fold_0/agent.json",
         "returns.parquet",
         "comparison.csv",
     }
@@ -99,7 +94,6 @@ def test_without_a_run_nothing_is_logged(tmp_path, monkeypatch):
         log_metrics({"sharpe": 1.0})
         log_figures({"equity": go.Figure()})
         log_text("", "report.html")
-        log_path(tmp_path, "agents")
     assert run_id is None
     assert mlflow.active_run() is None
     assert list(tmp_path.iterdir()) == []

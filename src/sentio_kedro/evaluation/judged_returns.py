@@ -12,7 +12,6 @@ from sentio_kedro.evaluation.frames import SEED_PREFIX, RunFrames, account_table
 from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.regimes import market_return
 
-ROW_COLUMNS = ("timestamp", "fold", "market")
 SAME_MOVE = 1e-9  # two log returns of one market at most so far apart are equal but for rounding
 _DECIMALS = 9
 

@@ -270,14 +270,3 @@ def run_tags() -> dict[str, str]:
             tags = MlflowClient().get_run(run.info.run_id).data.tags
             found = {name: text for name, text in tags.items() if name.startswith("sentio.") and name not in private}
     return found
-
-
-def log_path(path: Path, folder: str) -> None:
-    """Log a file, or the files of a folder, below ``folder`` of the active run's artifacts."""
-    if mlflow.active_run() is None:
-        return
-    with optional_tracking():
-        if path.is_dir():
-            mlflow.log_artifacts(str(path), folder)
-        else:
-            mlflow.log_artifact(str(path), folder)

@@ -14,6 +14,7 @@ from mlflow.entities.model_registry import ModelVersion
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import PromotionParameters
+from sentio_kedro.datasets import AgentBundles
 from sentio_kedro.evaluation.comparison import JudgedRun
 from sentio_kedro.pipelines import registry
 from sentio_kedro.pipelines.tracked_runs import StoreError, find_run, judged_run
@@ -153,5 +154,4 @@ def load_agents(model: str, number: str) -> list[AgentBundle]:
     """Load the agents of a version."""
     with TemporaryDirectory() as scratch:
         files = Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{number}", dst_path=scratch))
-        folders = sorted(path.parent for path in (files / AGENTS_FOLDER).rglob("agent.json"))
-        return [AgentBundle.load(folder) for folder in folders]
+        return list(AgentBundles(filepath=str(files / AGENTS_FOLDER)).load().values())
