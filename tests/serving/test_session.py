@@ -269,7 +269,12 @@ def test_a_gap_is_refused_unless_it_is_allowed(started: DecisionSession, agent: 
         started.decide(late)
     lenient = DecisionSession(agent, longest_gap=np.timedelta64(2, "h"))
     lenient.start(history(bars, agent))
-    lenient.decide(late)
+    expected = lenient.decide(late)
+    verdict = started.decide(late, longest_gap=np.timedelta64(90, "m"))
+    np.testing.assert_array_equal(verdict.target, expected.target)
+    started.decide(bars.rows(slice(FIRST + 4, FIRST + 5)))  # the feed is back
+    with pytest.raises(ValueError, match=r"if there were none, give `decide` a `longest_gap` of that length"):
+        started.decide(bars.rows(slice(FIRST + 7, FIRST + 8)))
 
 
 def test_no_bars_at_all_are_refused(started: DecisionSession, bars: AlignedBars) -> None:

@@ -61,7 +61,8 @@ def _refuse_disorder(stamps: Stamps, newest: np.datetime64, longest_gap: np.time
         before = newest if row == 0 else stamps[row - 1]
         raise ValueError(
             f"The bars from {_text(before)} to {_text(stamps[row])} are missing: {gaps[row] / minute:g} minutes have "
-            f"passed, at most {longest_gap / minute:g} may; give the bars in between, or allow a longer `longest_gap`."
+            f"passed, at most {longest_gap / minute:g} may; give the bars in between; if "
+            "there were none, give `decide` a `longest_gap` of that length."
         )
 
 

@@ -141,7 +141,13 @@ class DecisionSession:
             return self._decide(market, None)
 
     @torch.inference_mode()
-    def decide(self, new_bars: RawBars | None = None, account: GivenAccount | None = None) -> Verdict:
+    def decide(
+        self,
+        new_bars: RawBars | None = None,
+        account: GivenAccount | None = None,
+        *,
+        longest_gap: np.timedelta64 | None = None,
+    ) -> Verdict:
         """Take new bars, and decide at the newest one.
 
         Args:
@@ -151,6 +157,8 @@ class DecisionSession:
                 them (a batch), or the tensors of a batch ``[..., 1]`` or ``[..., N]`` for N agents. Null takes the
                 accounts that the session keeps: the orders of its last decision are filled at the next open by the
                 execution step of the backtest, and the agents decide at every bar.
+            longest_gap: Longest time that may pass from one bar to the next in this call, for a feed that was out; null
+                is the session's.
 
         Returns:
             What the agents want to hold from the next open on.
@@ -161,7 +169,8 @@ class DecisionSession:
                 error the session is as it was before.
             BarsError: If a bar makes no sense.
         """
-        rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, self._allowed_gap)
+        allowed = self._allowed_gap if longest_gap is None else longest_gap
+        rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, allowed)
         given = None if account is None else self._states(account, self.market.close_after(rows))
         verdict: Verdict | None = None
         with one_thread(), self._as_before_if_refused():
