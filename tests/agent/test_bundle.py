@@ -96,3 +96,13 @@ def test_what_the_gate_said_travels_with_the_agent_and_older_agents_never_abstai
     path.write_text(json.dumps(older))
     assert not AgentBundle.load(tmp_path).spec.abstains
     assert math.isnan(AgentBundle.load(tmp_path).spec.evidence)
+
+
+def test_what_became_of_missing_bars_travels_with_the_agent_and_older_agents_halt(tmp_path: Path) -> None:
+    bundle = make_bundle()
+    AgentBundle(replace(bundle.spec, missing="drop_bar"), bundle.weights).save(tmp_path)
+    assert AgentBundle.load(tmp_path).spec.missing == "drop_bar"
+    path = tmp_path / "agent.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in known.items() if name != "missing"}))
+    assert AgentBundle.load(tmp_path).spec.missing == "halt"

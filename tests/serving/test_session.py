@@ -358,6 +358,25 @@ def test_a_symbol_without_any_bar_is_halted(agent: AgentBundle, bars: AlignedBar
     session.decide(new, Account(cash=1.0, shares={"BBB": 1.0}))
 
 
+def test_agents_that_were_trained_without_halts_drop_the_stamps_that_a_symbol_lacks(
+    agent: AgentBundle, bars: AlignedBars
+) -> None:
+    session = DecisionSession(AgentBundle(replace(agent.spec, missing="drop_bar"), agent.weights))
+    known, halted = history(bars, agent), np.zeros((3, 3), dtype=bool)
+    session.start(known)
+    kept = known.timestamps[known.present.all(axis=1)]
+    np.testing.assert_array_equal(
+        session.market.bars.grid.timestamps, kept[-len(session.market.bars.grid.timestamps) :]
+    )
+    halted[0, 1] = True
+    new = bars.rows(slice(FIRST + 1, FIRST + 4)).without(halted)
+    with pytest.raises(ValueError, match=r"drop_bar` leaves no bar.* give the bars together with the next"):
+        session.decide(new.rows(slice(0, 1)))
+    verdict = session.decide(new.rows(slice(0, 2)))
+    assert verdict.timestamp == new.timestamps[1]
+    assert new.timestamps[0] not in session.market.bars.grid.timestamps
+
+
 def test_a_new_start_that_is_refused_leaves_the_session_as_it_was(
     started: DecisionSession, agent: AgentBundle, bars: AlignedBars
 ) -> None:

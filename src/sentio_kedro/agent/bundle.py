@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ConfigDict, TypeAdapter
@@ -48,6 +48,8 @@ class AgentSpec:
             unknown.
         abstains: Whether it stays flat everywhere, since its evidence was not enough.
         bars_per_session: Bars a session of the bars that it was trained on; null where it is not known.
+        missing: ``ingestion.missing`` of the bars that it was trained on: ``halt`` keeps a bar that a symbol lacks,
+            ``drop_bar`` drops it for all.
         format: Version of this description.
     """
 
@@ -70,6 +72,7 @@ class AgentSpec:
     evidence: float = math.nan
     abstains: bool = False
     bars_per_session: float | None = None
+    missing: Literal["drop_bar", "halt"] = "halt"
     format: int = FORMAT
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from typing import Literal
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ class TrainingSet:
         regimes: Regime model of the fold's train rows.
         periods_per_year: Bars per year.
         trading: What the market must tell an account: spreads, sessions, who may be sold short.
+        missing: ``ingestion.missing`` that the bars were read with.
     """
 
     fold: Fold
@@ -59,6 +61,7 @@ class TrainingSet:
     regimes: RegimeModel
     periods_per_year: float
     trading: TradingParameters = field(default_factory=TradingParameters)
+    missing: Literal["drop_bar", "halt"] = "halt"
     _screened: dict[tuple[int, Criterion], Screening] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )

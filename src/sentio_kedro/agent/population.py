@@ -322,6 +322,7 @@ def _spec(
         evidence=judged.evidence,
         abstains=abstains(judged.evidence, parameters.training.abstention),
         bars_per_session=bars_per_session(study.bars.timestamps),
+        missing=study.missing,
     )
 
 

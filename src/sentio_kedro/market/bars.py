@@ -44,6 +44,7 @@ __all__ = [
     "days_since_previous",
     "most_common_gap",
     "periods_per_year",
+    "whole_rows",
 ]
 
 _MINUTE = 60_000_000_000  # nanoseconds
@@ -72,13 +73,21 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
     if parameters.bar_label == "start":
         ends = ends + _bar_length(ends, frame["symbol"].to_numpy(dtype=object), parameters)
     bars = pivot_bars(ends, frame)
-    if parameters.missing == "halt":
-        return bars
+    return bars if parameters.missing == "halt" else whole_rows(bars)
+
+
+def whole_rows(bars: AlignedBars) -> AlignedBars:
+    """Return the rows that all symbols have; what dropped bars split and paid moves to the asset's next kept bar.
+
+    Raises:
+        ValueError: If no row is left.
+    """
     whole = np.asarray(bars.present.all(axis=1))
     if not whole.any():
         raise ValueError(
             "`ingestion.missing: drop_bar` leaves no bar: no timestamp has bars of all symbols "
-            f"{list(bars.symbols)}; set `ingestion.missing: halt`, or drop a symbol."
+            f"{list(bars.symbols)}; set `ingestion.missing: halt`, drop a symbol, or, in a session, give the bars "
+            "together with the next that all symbols have."
         )
     return bars.without(~whole[:, None]).rows(whole)
 

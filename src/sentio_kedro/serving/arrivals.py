@@ -18,14 +18,16 @@ from sentio_kedro.market.bar_checks import (
     check_bars,
     parse_timestamps,
 )
-from sentio_kedro.market.bars import pivot_bars
+from sentio_kedro.market.bars import pivot_bars, whole_rows
 from sentio_kedro.market.stamps import Stamps
 
 RawBars = AlignedBars | pd.DataFrame
 """Aligned bars, or a long frame with stamps that are ends of bars and name their zone."""
 
 
-def new_rows(new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64) -> list[AlignedBars]:
+def new_rows(
+    new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64, *, drop_bar: bool = False
+) -> list[AlignedBars]:
     """Return new rows of the grid one by one, if all of them are fit to follow the bars ``known``.
 
     A symbol without a bar at a stamp is halted there.
@@ -34,6 +36,7 @@ def new_rows(new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64)
         new_bars: The bars.
         known: Bars so far.
         longest_gap: Longest time that may pass from one bar to the next.
+        drop_bar: Drop stamps that not all symbols have, instead of halting those that lack a bar.
 
     Raises:
         ValueError: If the bars are of other symbols, not later than those known, leave a gap, or are none.
@@ -45,6 +48,7 @@ def new_rows(new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64)
         raise ValueError("There must be new bars, were 0 rows; give a bar, or null to decide again at the newest one.")
     _refuse_disorder(bars.timestamps, known.timestamps[-1], longest_gap)
     _refuse_nonsense(bars)
+    bars = whole_rows(bars) if drop_bar else bars
     return [bars.rows(slice(row, row + 1)) for row in range(len(bars.timestamps))]
 
 

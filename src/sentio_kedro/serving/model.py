@@ -33,7 +33,11 @@ DEFAULTS: dict[str, Any] = {
 
 
 class SignalModel(PythonModel):
-    """Decides at the newest bar of a history of raw bars whose stamps name bar ends in UTC."""
+    """Decides at the newest bar of a history of raw bars whose stamps name the **ends** of bars, in UTC.
+
+    A feed that names the start of a bar (as the catalog's shipped file does, see ``ingestion.bar_label``) must be moved
+    by one bar first, or time of day, sessions and the stamp of the answer are a bar off.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the agents from the model's artifact."""

@@ -19,7 +19,7 @@ from sentio_kedro.agent.losses import lower_tail_mean
 from sentio_kedro.agent.update import value_scale
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.aligned import AlignedBars, hold
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.bars import align_bars, whole_rows
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.serving.accounts import Account, account_report, account_states, for_agents
 from sentio_kedro.serving.arrivals import RawBars, new_rows, of_symbols
@@ -69,6 +69,7 @@ class DecisionSession:
         self.longest_gap = longest_gap
         self._allowed_gap: np.timedelta64 = np.timedelta64(0, "ns")  # what it comes to once there is a history
         self.trading = self.agents[0].spec.trading
+        self._drops = self.agents[0].spec.missing == "drop_bar"
         self.symbols = tuple(self.agents[0].spec.symbols)
         self.required_bars = max(agent.spec.required_bars for agent in self.agents)
         self._networks = AgentNetworks(self.agents, torch.float64, traced=traced)
@@ -125,6 +126,7 @@ class DecisionSession:
         """
         bars = history if isinstance(history, AlignedBars) else align_bars(history, IngestionParameters())
         bars = of_symbols(bars, self.symbols)
+        bars = whole_rows(bars) if self._drops else bars
         count, needed = len(bars.timestamps), self.required_bars + replay_bars
         if count < needed:
             raise ValueError(
@@ -152,7 +154,7 @@ class DecisionSession:
 
         Args:
             new_bars: One bar per symbol, or several stamps in order; null decides again at the newest bar. A symbol
-                without a bar is halted.
+                without a bar is halted; agents that were trained with ``ingestion.missing: drop_bar`` drop the stamp.
             account: The account at the close of the newest bar: one ``Account`` that all agents look at, a sequence of
                 them (a batch), or the tensors of a batch ``[..., 1]`` or ``[..., N]`` for N agents. Null takes the
                 accounts that the session keeps: the orders of its last decision are filled at the next open by the
@@ -170,7 +172,7 @@ class DecisionSession:
             BarsError: If a bar makes no sense.
         """
         allowed = self._allowed_gap if longest_gap is None else longest_gap
-        rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, allowed)
+        rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, allowed, drop_bar=self._drops)
         given = None if account is None else self._states(account, self.market.close_after(rows))
         verdict: Verdict | None = None
         with one_thread(), self._as_before_if_refused():
@@ -274,7 +276,7 @@ def _require_alike(agents: Sequence[AgentBundle]) -> None:
         raise ValueError("`agents` must hold at least one agent, was empty; train one first.")
     first = agents[0].spec
     same_symbols(agents, first.symbols)
-    for name in ("fold", "members", "features", "network", "trading", "gamma"):
+    for name in ("fold", "members", "features", "network", "trading", "gamma", "missing"):
         values = [getattr(agent.spec, name) for agent in agents]
         if any(value != values[0] for value in values):
             raise ValueError(

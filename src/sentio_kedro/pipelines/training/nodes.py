@@ -54,7 +54,7 @@ def prepare_studies(
         folds: Spans and folds.
         regime_models: The regime model of each fold.
         columns: How the features are made.
-        ingestion: Sessions per year.
+        ingestion: Sessions per year, and what became of missing bars.
         trading: What the market must tell an account.
 
     Returns:
@@ -67,7 +67,7 @@ def prepare_studies(
     for fold in folds_from_dict(folds):
         seen, known = visible_bars(bars, values, fold, spans)
         model = RegimeModel.from_dict(regime_models[str(fold.number)])
-        studies.append(TrainingSet(fold, seen, known, columns.columns, model, per_year, trading))
+        studies.append(TrainingSet(fold, seen, known, columns.columns, model, per_year, trading, ingestion.missing))
     return studies
 
 
