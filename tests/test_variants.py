@@ -67,7 +67,7 @@ def test_a_challenger_is_refused_then_promoted_served_by_alias_and_rolled_back(v
     assert client.get_registered_model(MODEL).aliases == {"champion": 1, "challenger": 2}
     ledger = (variants.path / "data" / "registry" / "promotions.jsonl").read_text().splitlines()
     assert [json.loads(line)["decision"] for line in ledger] == ["promoted", "refused", "promoted", "rolled_back"]
-    told = json.loads(ledger[2])["against_champion"]
+    told = json.loads(ledger[1])["against_champion"]
     assert told["bars"] > 500
     assert np.isfinite(told["gain"])
     drift = [gate for gate in json.loads(ledger[2])["gates"] if gate["gate"] == "most_drift"]
@@ -82,4 +82,4 @@ def test_a_refused_promotion_fails_the_command_but_not_the_pipeline(variants):
     assert "Traceback" not in ran.stdout + ran.stderr
     record = json.loads(variants.artifact("08_reporting/registry_decision.json").read_text())
     undefined = {gate["gate"] for gate in record["gates"] if gate["figure"] is None}
-    assert undefined == {"most_overfitting"}  # too few trials; every other figure was found under its name
+    assert undefined == {"least_deflated_sharpe", "most_overfitting"}  # smoke runs are no trials; the rest was found
