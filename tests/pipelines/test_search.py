@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from mlflow.tracking import MlflowClient
 
 from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.agent.search import Candidate, Trial
@@ -47,26 +46,6 @@ QUICK = {
     "reporting": {"trials": {"record": True}},
     "search": {"trials": 2, "space": {"training.gamma": {"low": 0.5}} | NOT_SEARCHED},
 }
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory):
-    """A store with its tables, made once: making them takes seconds."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture
-def client(tmp_path, empty_store):
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    mlflow.set_experiment(experiment_id=MlflowClient().create_experiment("toy", (tmp_path / "artifacts").as_uri()))
-    yield MlflowClient()
-    while mlflow.active_run():
-        mlflow.end_run()
-    mlflow.set_tracking_uri(before)
 
 
 @pytest.fixture
@@ -125,11 +104,11 @@ def run(evaluate, number=0):
     return evaluate([], Candidate(number, VALUES, BASE), TrialProgress([], lambda step, score: False))
 
 
-def test_a_trial_is_a_nested_run_with_parameters_scores_and_returns_per_bar(client, evaluate, monkeypatch, tmp_path):
+def test_a_trial_is_a_nested_run_with_parameters_scores_and_returns_per_bar(store, evaluate, monkeypatch, tmp_path):
     outcome(monkeypatch, SCORES)
     with mlflow.start_run() as parent:
         assert run(evaluate, 3) == SCORES
-    (nested,) = client.search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    (nested,) = store.search_runs([parent.info.experiment_id], f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
     assert nested.info.run_name == "trial 3"
     assert nested.info.status == "FINISHED"
     assert nested.data.tags[STATE_TAG] == "complete"
@@ -155,19 +134,19 @@ def test_a_trial_is_a_nested_run_with_parameters_scores_and_returns_per_bar(clie
         (KeyboardInterrupt(), "KILLED", None),
     ],
 )
-def test_a_trial_that_does_not_end_well_is_closed_and_continued(client, evaluate, monkeypatch, error, status, state):
+def test_a_trial_that_does_not_end_well_is_closed_and_continued(store, evaluate, monkeypatch, error, status, state):
     with mlflow.start_run() as parent:
         outcome(monkeypatch, error)
         with pytest.raises(type(error)):
             run(evaluate)
         assert mlflow.active_run().info.run_id == parent.info.run_id
         nested = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
-        (first,) = client.search_runs([parent.info.experiment_id], nested)
+        (first,) = store.search_runs([parent.info.experiment_id], nested)
         assert (first.info.status, first.data.tags.get(STATE_TAG)) == (status, state)
         assert len(evaluate.returns(0)) == 0
         outcome(monkeypatch, SCORES)
         run(evaluate)
-    (second,) = client.search_runs([parent.info.experiment_id], nested)
+    (second,) = store.search_runs([parent.info.experiment_id], nested)
     assert (second.info.status, second.data.tags[STATE_TAG]) == ("FINISHED", "complete")
 
 
