@@ -95,12 +95,13 @@ def whole_rows(bars: AlignedBars) -> AlignedBars:
 def pivot_bars(ends: Stamps, frame: pd.DataFrame) -> AlignedBars:
     """Put long bars [n] whose ends are ``ends`` [n] on one grid; what has no value in an optional column is neutral."""
     grid, row = np.unique(ends, return_inverse=True)
-    symbols, column = np.unique(frame["symbol"].astype(str).to_numpy(dtype=object), return_inverse=True)
+    symbols, place = np.unique(frame["symbol"].astype(str).to_numpy(dtype=object), return_inverse=True)
     values = {}
     for name in (*VALUE_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in frame.columns)):
-        delivered = pd.to_numeric(frame[name]).to_numpy(dtype=np.float64, na_value=np.nan)
+        column = frame[name] if pd.api.types.is_numeric_dtype(frame[name]) else pd.to_numeric(frame[name])
+        delivered = column.to_numpy(dtype=np.float64, na_value=np.nan)
         values[name] = np.full((len(grid), len(symbols)), np.nan)
-        values[name][row, column] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
+        values[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
     return AlignedBars(grid, tuple(str(symbol) for symbol in symbols), **values)
 
 

@@ -86,10 +86,13 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
 def _unusable(frame: pd.DataFrame, stamps: pd.Series) -> bool:
     """Whether a frame holds what a grid would hide: stamps or symbols or numbers that are none, or a bar twice."""
     values = [frame[name] for name in VALUE_COLUMNS]
-    numbers = all(pd.api.types.is_numeric_dtype(column) for column in values)
-    gaps = stamps.isna().any() or frame["symbol"].isna().any() or any(column.isna().any() for column in values)
-    twice = len(set(zip(stamps.tolist(), frame["symbol"].tolist(), strict=True))) < len(frame)
-    return bool(not numbers or gaps or twice)
+    if not all(pd.api.types.is_numeric_dtype(column) for column in values):
+        return True
+    symbols, ends = frame["symbol"].to_numpy(dtype=object), stamps.to_numpy(dtype="datetime64[ns]")
+    numbers = [column.to_numpy(dtype=np.float64, na_value=np.nan) for column in values]
+    gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in numbers)
+    twice = len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(frame)
+    return bool(gaps or twice)
 
 
 def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
