@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -94,15 +95,28 @@ def whole_rows(bars: AlignedBars) -> AlignedBars:
 
 def pivot_bars(ends: Stamps, frame: pd.DataFrame) -> AlignedBars:
     """Put long bars [n] whose ends are ``ends`` [n] on one grid; what has no value in an optional column is neutral."""
+    return bars_on_grid(ends, frame["symbol"].astype(str).to_numpy(dtype=object), delivered_values(frame))
+
+
+def delivered_values(frame: pd.DataFrame) -> dict[str, Floats]:
+    """Return the numbers of long bars by column, [n] each; NaN where there is none."""
+    columns = {name: frame[name] for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns}
+    numbers = {
+        name: column if pd.api.types.is_numeric_dtype(column) else pd.to_numeric(column)
+        for name, column in columns.items()
+    }
+    return {name: column.to_numpy(dtype=np.float64, na_value=np.nan) for name, column in numbers.items()}
+
+
+def bars_on_grid(ends: Stamps, symbols: NDArray[np.object_], values: Mapping[str, Floats]) -> AlignedBars:
+    """Put long bars [n] on one grid; see ``pivot_bars`` and ``delivered_values``."""
     grid, row = np.unique(ends, return_inverse=True)
-    symbols, place = np.unique(frame["symbol"].astype(str).to_numpy(dtype=object), return_inverse=True)
-    values = {}
-    for name in (*VALUE_COLUMNS, *(name for name in OPTIONAL_COLUMNS if name in frame.columns)):
-        column = frame[name] if pd.api.types.is_numeric_dtype(frame[name]) else pd.to_numeric(frame[name])
-        delivered = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        values[name] = np.full((len(grid), len(symbols)), np.nan)
-        values[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
-    return AlignedBars(grid, tuple(str(symbol) for symbol in symbols), **values)
+    names, place = np.unique(symbols, return_inverse=True)
+    columns = {}
+    for name, delivered in values.items():
+        columns[name] = np.full((len(grid), len(names)), np.nan)
+        columns[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
+    return AlignedBars(grid, tuple(str(name) for name in names), **columns)
 
 
 def _bar_length(ends: Stamps, symbol: NDArray[np.object_], parameters: IngestionParameters) -> np.timedelta64:

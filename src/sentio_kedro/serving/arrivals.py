@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.aligned import AlignedBars
@@ -18,8 +19,8 @@ from sentio_kedro.market.bar_checks import (
     check_bars,
     parse_timestamps,
 )
-from sentio_kedro.market.bars import pivot_bars, whole_rows
-from sentio_kedro.market.stamps import Stamps
+from sentio_kedro.market.bars import bars_on_grid, delivered_values, whole_rows
+from sentio_kedro.market.stamps import Floats, Stamps
 
 RawBars = AlignedBars | pd.DataFrame
 """Aligned bars, or a long frame with stamps that are ends of bars and name their zone."""
@@ -78,21 +79,20 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
     """
     whole = set(COLUMNS) <= set(frame.columns) and len(frame) > 0
     stamps = parse_timestamps(frame["timestamp"]) if whole else pd.Series(dtype="datetime64[ns]")
-    if not isinstance(stamps.dtype, pd.DatetimeTZDtype) or _unusable(frame, stamps):
+    numeric = whole and all(pd.api.types.is_numeric_dtype(frame[name].dtype) for name in VALUE_COLUMNS)
+    if not isinstance(stamps.dtype, pd.DatetimeTZDtype) or not numeric:
         check_bars(frame, IngestionParameters())
-    return pivot_bars(stamps.to_numpy(dtype="datetime64[ns]"), frame)
+    ends, values = stamps.to_numpy(dtype="datetime64[ns]"), delivered_values(frame)
+    symbols = frame["symbol"].to_numpy(dtype=object)
+    if _unusable(ends, symbols, [values[name] for name in VALUE_COLUMNS]):
+        check_bars(frame, IngestionParameters())
+    return bars_on_grid(ends, np.array([str(symbol) for symbol in symbols], dtype=object), values)
 
 
-def _unusable(frame: pd.DataFrame, stamps: pd.Series) -> bool:
-    """Whether a frame holds what a grid would hide: stamps or symbols or numbers that are none, or a bar twice."""
-    values = [frame[name] for name in VALUE_COLUMNS]
-    if not all(pd.api.types.is_numeric_dtype(column) for column in values):
-        return True
-    symbols, ends = frame["symbol"].to_numpy(dtype=object), stamps.to_numpy(dtype="datetime64[ns]")
-    numbers = [column.to_numpy(dtype=np.float64, na_value=np.nan) for column in values]
-    gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in numbers)
-    twice = len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(frame)
-    return bool(gaps or twice)
+def _unusable(ends: Stamps, symbols: NDArray[np.object_], values: Sequence[Floats]) -> bool:
+    """Whether bars hold what a grid would hide: stamps or symbols or numbers that are none, or a bar twice."""
+    gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in values)
+    return bool(gaps or len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(ends))
 
 
 def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
