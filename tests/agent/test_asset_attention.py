@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from sentio_kedro.agent.attention import AssetAttention
+from sentio_kedro.agent.encoders import Encoder
 from sentio_kedro.agent.networks import NetworkShape, build_network
 from sentio_kedro.config import NetworkParameters
 
@@ -56,6 +58,11 @@ def test_without_identities_assets_are_exchangeable() -> None:
     torch.testing.assert_close(layer(market()[:, order]), layer(market())[:, order])
 
 
+def hear_all(encoder: Encoder, pairs: Tensor) -> None:
+    every = torch.ones(2, dtype=torch.bool)
+    encoder.set_heard(every, ~every, torch.zeros(2, 2, dtype=torch.bool), every[:1], pairs)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_an_encoder_of_either_precision_keeps_who_heeds_whom(precision: str) -> None:
     parameters = NetworkParameters(
@@ -65,7 +72,7 @@ def test_an_encoder_of_either_precision_keeps_who_heeds_whom(precision: str) -> 
     with torch.no_grad():
         for weight in encoder.layers[0].asset.output.parameters():
             weight.fill_(0.3)  # the branch starts silent
-    encoder.set_heard(torch.ones(2, dtype=torch.bool), torch.ones(1, dtype=torch.bool), torch.eye(2, dtype=torch.bool))
+    hear_all(encoder, torch.eye(2, dtype=torch.bool))
     features = torch.randn(1, 6, 2, 2, generator=torch.Generator().manual_seed(2))
     moved = features.clone()
     moved[:, :, 1] += 1.0
@@ -82,7 +89,7 @@ def test_an_asset_that_needs_none_of_its_own_columns_drops_them_and_others_still
             for weight in layer.asset.output.parameters():
                 weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(3)))
     follows = torch.tensor([[False, False], [True, False]])
-    encoder.set_heard(torch.ones(2, dtype=torch.bool), torch.ones(1, dtype=torch.bool), follows)
+    hear_all(encoder, follows)
     features = torch.randn(1, 8, 2, 2, generator=torch.Generator().manual_seed(2))
     for asset in (0, 1):
         moved = features.clone()

@@ -129,7 +129,7 @@ def test_the_order_of_the_assets_only_orders_the_embeddings(lively: Build, parts
 def test_features_are_scaled_by_the_frozen_scaler_and_clipped(lively: Build, parts: dict[str, str]) -> None:
     plain, scaled = encoder_of(lively, **parts), encoder_of(lively, **parts)
     mean, deviation = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([2.0, 0.5, 1.0])
-    scaled.set_scaler(mean, deviation)
+    scaled.set_scaler(mean, deviation, torch.zeros_like(mean))
     features = normal(1, 12, 2, 3)
     torch.testing.assert_close(scaled(features * deviation + mean, 12), plain(features, 12))
     features[0, 4, 1, 2] = SCALED_LIMIT
@@ -138,7 +138,9 @@ def test_features_are_scaled_by_the_frozen_scaler_and_clipped(lively: Build, par
     assert torch.equal(plain(features, 12), plain(wild, 12))
 
 
-ALWAYS = {"mean": (3,), "deviation": (3,), "input.weight": (8, 3), "input.bias": (8,)} | {"norm.weight": (8,)}
+ALWAYS = {"mean": (3,), "deviation": (3,), "input.weight": (8, 3), "input.bias": (8,)} | {"norm.weight": (8,)} | {
+    "sizes": (8, 3), "usual": (3,), "shown": (2, 3), "turned": (2, 3),
+}  # fmt: skip
 MIX = {"mix_norm.weight": (8,), "mix.0.weight": (16, 8), "mix.0.bias": (16,), "mix.2.weight": (8, 16)}
 TIME = {"time_norm.weight": (8,), "time.query.weight": (8, 8), "time.key_value.weight": (16, 8)} | {
     "time.output.weight": (8, 8)

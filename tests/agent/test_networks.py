@@ -232,6 +232,7 @@ def test_a_new_policy_is_nearly_uniform(parts: dict[str, object]) -> None:
 @pytest.mark.parametrize("parts", VARIANTS, ids=str)
 def test_every_weight_gets_a_gradient(lively: Build, parts: dict[str, object]) -> None:
     network = lively(**parts)
+    network.encoder.get_buffer("shown").fill_(1.0)  # sizes are heard only where the screening finds them
     posterior = normal(1, 6, 2).softmax(-1)
     projected = network.head.project(network.encoder(normal(1, 12, 2, 3), 6), posterior)
     hidden = network.head.hidden(projected, normal(6, 2, 4))
@@ -250,10 +251,14 @@ def test_loading_weights_draws_nothing_from_the_global_generator() -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
 
 
-def test_an_agent_from_before_the_screening_hears_every_lag() -> None:
+def test_an_agent_from_before_the_screening_hears_every_lag_and_no_sizes() -> None:
     shape = NetworkShape(3, 2, 2, 4)
     network = build_network(SIZES, shape, torch.Generator().manual_seed(0))
-    weights = {name: value for name, value in network.state_dict().items() if name != "encoder.heard"}
+    later = {f"encoder.{name}" for name in ("heard", "sizes", "usual", "shown", "turned")}
+    weights = {name: value for name, value in network.state_dict().items() if name not in later}
     again = load_network(SIZES, shape, weights)
     assert again.encoder.get_buffer("heard").eq(1.0).all()
+    assert again.encoder.get_buffer("shown").tolist() == [[1.0] * 3, [0.0] * 3]
+    features = torch.randn(1, 8, 2, 3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(again.encoder(features, 4), network.encoder(features, 4))
     assert torch.equal(again.encoder.input.weight, network.encoder.input.weight)

@@ -197,14 +197,14 @@ def test_resampled_paths_are_made_of_train_rows_alone() -> None:
 def test_the_scaler_is_fitted_on_train_rows_alone() -> None:
     calm, wild = study(), study(wild=True)
     rows = np.concatenate([calm.features[30:42], calm.features[60:67]]).reshape(-1, 2)
-    mean, deviation = calm.scaler()
+    mean, deviation, usual = calm.scaler()
     np.testing.assert_allclose(mean, rows.mean(axis=0))
     np.testing.assert_allclose(deviation, rows.std(axis=0))
+    np.testing.assert_allclose(usual, np.abs((rows - mean) / deviation).clip(max=5.0).mean(axis=0))
     same = TrainingSet(wild.fold, wild.bars, calm.features.copy(), COLUMNS, wild.regimes, 1.0)
     same.features[67:] *= 10.0
     same.features[:30] *= 10.0
-    assert np.array_equal(same.scaler()[0], mean)
-    assert np.array_equal(same.scaler()[1], deviation)
+    assert all(np.array_equal(*pair) for pair in zip(same.scaler(), (mean, deviation, usual), strict=True))
 
 
 def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
@@ -212,17 +212,18 @@ def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
     features = one.features.copy()
     features[:, :, 0] = 3.0
     features[30:32] = np.nan
-    mean, deviation = TrainingSet(one.fold, one.bars, features, COLUMNS, one.regimes, 1.0).scaler()
+    mean, deviation, usual = TrainingSet(one.fold, one.bars, features, COLUMNS, one.regimes, 1.0).scaler()
     assert mean[0] == 3.0
     assert deviation[0] == 1.0
-    assert np.isfinite(mean).all()
+    assert usual[0] == 0.0
+    assert np.isfinite([mean, usual]).all()
 
 
 def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors, np.ndarray]:
     """A path of ``one`` and the source row of each of its bars."""
     how = one.parameters.resampling
     assert one.relative is not None
-    _, source = resample(
+    _, source, _ = resample(
         one.relative, one.segments, length, how.block_bars, how.random_signs, np.random.default_rng(seed), one.levels
     )
     return one._resampled(length, np.random.default_rng(seed)), source

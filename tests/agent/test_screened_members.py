@@ -203,7 +203,7 @@ def test_weights_of_what_is_not_heard_get_no_gradient() -> None:
 def test_without_screening_all_is_heard() -> None:
     study = make_study()
     encoder = loud(member_of(study, screening="none").network).encoder
-    mean, deviation = study.scaler()
+    mean, deviation, _ = study.scaler()
     torch.testing.assert_close(encoder.get_buffer("mean"), torch.from_numpy(mean).float())
     torch.testing.assert_close(encoder.get_buffer("deviation"), torch.from_numpy(deviation).float())
     assert (encoder.get_buffer("heard") == 1.0).all()

@@ -78,7 +78,7 @@ def test_members_show_what_the_stack_does_to_them_until_they_leave(lively: Build
 
 def test_a_call_runs_each_member_with_its_own_weights(lively: Build) -> None:
     networks = [lively(seed=seed) for seed in range(3)]
-    networks[2].encoder.set_scaler(torch.full((3,), 0.5), torch.full((3,), 2.0))  # scalers differ, too
+    networks[2].encoder.set_scaler(torch.full((3,), 0.5), torch.full((3,), 2.0), torch.zeros(3))  # scalers differ, too
     features = torch.randn(3, 1, 12, 2, 3, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
     scale = torch.tensor([1.0, 2.0, 3.0], dtype=DOUBLE)
     alone = [total(network, scale[row], features[row]).item() for row, network in enumerate(networks)]

@@ -72,7 +72,7 @@ def make_agent(fold: int, seed: int, trading: TradingParameters = LIMITS, assets
         awaken(network)
         with torch.no_grad():
             network.head.policy.weight.mul_(500.0)
-            network.encoder.set_scaler(torch.zeros(2), torch.full((2,), 0.01))
+            network.encoder.set_scaler(torch.zeros(2), torch.full((2,), 0.01), torch.zeros(2))
     spec = AgentSpec(
         fold=fold, seed=seed, members=2, symbols=["AAA", "BBB", "CCC"][:assets], periods_per_year=17520.0, gamma=0.9,
         required_bars=120, train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00",

@@ -12,10 +12,10 @@ from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.resampling import (
     detrended,
     disturbed_history,
+    mirrored_history,
     path_levels,
     relative_bars,
     resample,
-    resample_bars,
 )
 from sentio_kedro.market.splits import Segment
 
@@ -24,6 +24,10 @@ PRICES = ("open", "high", "low", "close")
 
 def rng_of(seed):
     return np.random.default_rng(seed)
+
+
+def resample_bars(bars, *given):
+    return resample(relative_bars(bars), *given)
 
 
 def begun(bars, path):
@@ -47,14 +51,14 @@ def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, 
     for name in PRICES:
         getattr(poisoned, name)[np.setdiff1d(np.arange(120), allowed)] *= 10.0
     poisoned.volume[90:] *= 1e6
-    path, rows = resample_bars(poisoned, segments, length, block, signs, rng_of(seed))
+    path, rows, _ = resample_bars(poisoned, segments, length, block, signs, rng_of(seed))
     drawn = {*range(start + 1, start + 20), *range(61, 90)}
     assert len(rows) == length == len(path.timestamps)
     assert set(rows.tolist()) <= drawn
     assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12)).all()
     assert (path.low <= np.minimum(path.open, path.close) * (1 + 1e-12)).all()
     assert (np.diff(path.timestamps) > np.timedelta64(0)).all()
-    clean, same = resample_bars(bars, segments, length, block, signs, rng_of(seed))
+    clean, same, _ = resample_bars(bars, segments, length, block, signs, rng_of(seed))
     np.testing.assert_array_equal(rows, same)
     for name in (*PRICES, "volume"):  # no price outside the segments is read, and nothing after them
         np.testing.assert_allclose(getattr(path, name), getattr(clean, name), rtol=1e-12)
@@ -62,7 +66,7 @@ def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, 
 
 def test_each_bar_keeps_its_ratios_to_the_previous_close(walk):
     bars = walk(300, 3, seed=1)
-    path, rows = resample_bars(bars, [Segment(0, 300)], 500, 16, False, rng_of(0))
+    path, rows, _ = resample_bars(bars, [Segment(0, 300)], 500, 16, False, rng_of(0))
     before = begun(bars, path)
     for name in PRICES:
         np.testing.assert_allclose(getattr(path, name) / before, getattr(bars, name)[rows] / bars.close[rows - 1])
@@ -72,7 +76,7 @@ def test_each_bar_keeps_its_ratios_to_the_previous_close(walk):
 
 def test_mean_block_length_is_the_parameter(walk):
     relative = relative_bars(walk(5_000))
-    _, rows = resample(relative, [Segment(0, 5_000)], 40_000, 20, False, rng_of(0))
+    _, rows, _ = resample(relative, [Segment(0, 5_000)], 40_000, 20, False, rng_of(0))
     assert 40_000 / ((np.diff(rows) != 1).sum() + 1) == pytest.approx(20, rel=0.08)
     counts = np.bincount(rows, minlength=5_000)
     assert counts[100:].std() / counts[100:].mean() < 1.0
@@ -80,10 +84,11 @@ def test_mean_block_length_is_the_parameter(walk):
 
 def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
     bars = walk(200, 2, seed=2)
-    path, rows = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
+    path, rows, told = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
     before = begun(bars, path)
     moves, source = np.log(path.close / before), np.log(bars.close[rows] / bars.close[rows - 1])
     signs = np.sign(moves / source)
+    np.testing.assert_array_equal(signs[:, 0], told)
     np.testing.assert_allclose(moves, signs * source, atol=1e-12)
     np.testing.assert_array_equal(signs[:, 0], signs[:, 1])
     assert {-1.0, 1.0} == set(signs[:, 0].tolist())
@@ -100,19 +105,19 @@ def test_replay_is_one_stretch_of_history(walk):
     first = path_levels(relative_bars(bars), segments).price
     starts = set()
     for seed in range(200):
-        path, rows = resample_bars(bars, segments, 24, 0, False, rng_of(seed))
+        path, rows, _ = resample_bars(bars, segments, 24, 0, False, rng_of(seed))
         assert (np.diff(rows) == 1).all()
         assert len(rows) == 24
         starts.add(int(rows[0]))
         np.testing.assert_allclose(path.close[-1] / first, bars.close[rows[-1]] / bars.close[rows[0] - 1])
     assert starts == {*range(21, 37), 71}
-    _, rows = resample_bars(bars, segments, 1_000, 0, False, rng_of(0))
+    _, rows, _ = resample_bars(bars, segments, 1_000, 0, False, rng_of(0))
     np.testing.assert_array_equal(rows, np.arange(21, 60))
 
 
 def test_missing_bars_stay_missing_and_the_chain_goes_on(walk):
     bars = walk(80, 2, missing=0.2, seed=4)
-    path, rows = resample_bars(bars, [Segment(0, 80)], 300, 8, False, rng_of(1))
+    path, rows, _ = resample_bars(bars, [Segment(0, 80)], 300, 8, False, rng_of(1))
     had_close = np.isfinite(bars.held_close()[rows - 1])
     np.testing.assert_array_equal(path.present, bars.present[rows] & had_close)
     np.testing.assert_array_equal(np.isfinite(path.volume), path.present)
@@ -144,7 +149,7 @@ def test_features_of_a_replayed_path_are_those_of_the_history(walk):
         for name in ("log_return", "volatility", "moving_average_gap", "return_rank", "time_of_day_sine")
     ]
     relative = relative_bars(bars)
-    path, rows = resample(relative, [Segment(100, 400)], 120, 0, False, rng_of(2))
+    path, rows, _ = resample(relative, [Segment(100, 400)], 120, 0, False, rng_of(2))
     features = compute_features(path, columns, calendar=relative.timestamps[rows])
     np.testing.assert_allclose(features[10:], compute_features(bars, columns)[rows][10:], atol=1e-9)
 
@@ -167,11 +172,11 @@ def test_paths_have_the_prices_and_volumes_of_the_rows_that_may_be_drawn(walk):
     means = np.array([bars.volume[max(0, row - 95) : row + 1].mean(axis=0) for row in drawn])
     np.testing.assert_allclose(levels.volume, np.median(means, axis=0))
     np.testing.assert_array_equal(path_levels(relative_bars(bars), [Segment(5, 7)]).price, bars.close[6])
-    path, rows = resample_bars(bars, segments, 300, 20, False, rng_of(0))
+    path, rows, _ = resample_bars(bars, segments, 300, 20, False, rng_of(0))
     np.testing.assert_allclose(path.close[0], levels.price * bars.close[rows[0]] / bars.close[rows[0] - 1])
     own = np.array([bars.volume[row] / bars.volume[max(0, row - 95) : row + 1].mean(axis=0) for row in rows])
     np.testing.assert_allclose(path.volume, levels.volume * own)
-    same, _ = resample(relative_bars(bars), segments, 300, 20, False, rng_of(0), levels=levels)
+    same, _, _ = resample(relative_bars(bars), segments, 300, 20, False, rng_of(0), levels=levels)
     np.testing.assert_array_equal(same.close, path.close)
 
 
@@ -189,7 +194,7 @@ def test_an_asset_without_bars_in_the_rows_has_none_on_the_path(walk):
     bars = walk(100, 2)
     for column in bars.columns().values():
         column[:60, 1] = np.nan
-    path, _ = resample_bars(bars, [Segment(0, 50)], 80, 8, True, rng_of(0))
+    path, _, _ = resample_bars(bars, [Segment(0, 50)], 80, 8, True, rng_of(0))
     assert not path.present[:, 1].any()
     assert path.present[:, 0].all()
     levels = path_levels(relative_bars(bars), [Segment(0, 50)])
@@ -200,8 +205,8 @@ def test_prices_are_total_return_and_levels_are_as_traded(walk, traded):
     whole = walk(300, 1, seed=4)
     bars = traded(whole, {(100, 0): (10.0, 0.0), (200, 0): (1.0, 2.0)})
     segments = [Segment(0, 300)]
-    path, rows = resample_bars(bars, segments, 400, 16, True, rng_of(5))
-    smooth, same = resample_bars(whole, segments, 400, 16, True, rng_of(5))
+    path, rows, _ = resample_bars(bars, segments, 400, 16, True, rng_of(5))
+    smooth, same, _ = resample_bars(whole, segments, 400, 16, True, rng_of(5))
     np.testing.assert_array_equal(rows, same)
     for name in PRICES:
         ratio = getattr(path, name) / getattr(smooth, name)
@@ -218,12 +223,12 @@ def test_spreads_are_copied_and_funding_is_mirrored_with_its_block(walk):
     bars = replace(
         bars, spread=np.random.default_rng(0).random((200, 2)), funding=np.random.default_rng(1).random((200, 2))
     )
-    path, rows = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
+    path, rows, _ = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
     signs = np.sign(np.log(path.close / begun(bars, path)) / np.log(bars.close[rows] / bars.close[rows - 1]))
     assert {-1.0, 1.0} == set(signs[:, 0].tolist())
     np.testing.assert_array_equal(path.spread, bars.spread[rows])
     np.testing.assert_array_equal(path.funding, signs * bars.funding[rows])
-    plain, _ = resample_bars(walk(200, 2), [Segment(0, 200)], 40, 10, True, rng_of(3))
+    plain, _, _ = resample_bars(walk(200, 2), [Segment(0, 200)], 40, 10, True, rng_of(3))
     assert plain.spread is plain.funding is None
 
 
@@ -234,7 +239,7 @@ def test_segments_without_two_rows_are_refused(walk):
 
 def test_without_mirror_and_noise_a_draw_takes_what_it_always_took_from_the_generator(walk):
     rng = rng_of(3)
-    path, rows = resample_bars(walk(200, 2, seed=2), [Segment(0, 200)], 400, 10, True, rng)
+    path, rows, _ = resample_bars(walk(200, 2, seed=2), [Segment(0, 200)], 400, 10, True, rng)
     np.testing.assert_allclose(path.close[-1], [97.31505383, 115.90216612], rtol=1e-9)
     assert (rows[-1], rng.integers(1 << 60)) == (133, 770333082231145696)
 
@@ -245,8 +250,8 @@ def test_a_mirrored_path_is_the_whole_path_in_a_mirror(walk, block, signs, seed)
     relative = relative_bars(walk(120, 2, seed, missing=0.1))
     relative = replace(relative, funding=np.where(np.isnan(relative.close), np.nan, 1e-4))
     segments, levels = [Segment(0, 120)], path_levels(relative, [Segment(0, 120)])
-    plain, rows = resample(relative, segments, 90, block, signs, rng_of(seed))
-    path, same = resample(relative, segments, 90, block, signs, rng_of(seed), mirrored=True)
+    plain, rows, _ = resample(relative, segments, 90, block, signs, rng_of(seed))
+    path, same, _ = resample(relative, segments, 90, block, signs, rng_of(seed), mirrored=True)
     np.testing.assert_array_equal(rows, same)
     turned = {"open": "open", "high": "low", "low": "high", "close": "close"}
     if (path.funding == plain.funding)[plain.present].all():
@@ -276,8 +281,8 @@ def test_half_of_the_paths_are_mirrored(walk):
 def test_noisy_bars_are_valid_bars_whose_gaps_and_wicks_are_kept(walk, noise, mirrored, block, seed):
     bars = walk(120, 2, seed, missing=0.1)
     relative, segments = relative_bars(bars), [Segment(0, 120)]
-    plain, rows = resample(relative, segments, 90, block, True, rng_of(seed), mirrored=mirrored)
-    path, same = resample(relative, segments, 90, block, True, rng_of(seed), mirrored=mirrored, noise=noise)
+    plain, rows, _ = resample(relative, segments, 90, block, True, rng_of(seed), mirrored=mirrored)
+    path, same, _ = resample(relative, segments, 90, block, True, rng_of(seed), mirrored=mirrored, noise=noise)
     np.testing.assert_array_equal(rows, same)
     np.testing.assert_array_equal(path.present, plain.present)
     here = path.present
@@ -307,8 +312,8 @@ def test_noise_has_the_size_of_the_bars_own_trailing_volatility(walk):
     np.testing.assert_allclose(relative.volatility[500], np.sqrt((moves[404:500] ** 2).mean(axis=0)))
     np.testing.assert_allclose(relative.volatility[20], np.sqrt((moves[:20] ** 2).mean(axis=0)))
     assert np.isnan(relative.volatility[0]).all()
-    plain, rows = resample(relative, segments, 20_000, 50, False, rng_of(0))
-    path, _ = resample(relative, segments, 20_000, 50, False, rng_of(0), noise=0.5)
+    plain, rows, _ = resample(relative, segments, 20_000, 50, False, rng_of(0))
+    path, _, _ = resample(relative, segments, 20_000, 50, False, rng_of(0), noise=0.5)
     added = np.diff(np.log(path.close / plain.close), axis=0) / relative.volatility[rows[1:]]
     np.testing.assert_allclose(added.std(axis=0), 0.5, rtol=0.02)
     np.testing.assert_allclose(added.mean(axis=0), 0.0, atol=0.02)
@@ -320,7 +325,9 @@ def test_the_disturbed_history_is_every_row_in_order(walk):
     bars = walk(200, 2, seed=5, missing=0.05)
     relative = relative_bars(bars)
     levels = path_levels(relative, [Segment(50, 150)])
-    path = disturbed_history(relative, levels, False, 0.0, rng_of(0))
+    path, rows, signs = disturbed_history(relative, levels, False, 0.0, rng_of(0))
+    np.testing.assert_array_equal(rows, np.arange(200))
+    np.testing.assert_array_equal(signs, 1.0)
     np.testing.assert_array_equal(path.present, np.isfinite(relative.close))
     begin = np.array([np.flatnonzero(bars.present[:, asset])[0] for asset in range(2)])
     first = bars.close[begin, [0, 1]]
@@ -328,11 +335,14 @@ def test_the_disturbed_history_is_every_row_in_order(walk):
         expected = np.where(path.present, getattr(bars, name) * levels.price / first, np.nan)
         np.testing.assert_allclose(getattr(path, name), expected)
     mirrors = [disturbed_history(relative, levels, True, 0.0, rng_of(seed)) for seed in range(20)]
-    turned = [not np.array_equal(some.close, path.close, equal_nan=True) for some in mirrors]
+    turned = [not np.array_equal(some.bars.close, path.close, equal_nan=True) for some in mirrors]
     assert 4 <= sum(turned) <= 16
-    mirror = mirrors[turned.index(True)]
+    for some, other in zip(mirrors, turned, strict=True):
+        np.testing.assert_array_equal(some.signs, -1.0 if other else 1.0)
+    mirror = mirrors[turned.index(True)].bars
     np.testing.assert_allclose(mirror.close * path.close, np.where(path.present, levels.price**2, np.nan))
-    noisy = disturbed_history(relative, levels, False, 0.3, rng_of(0))
+    np.testing.assert_array_equal(mirrored_history(relative, levels).close, mirror.close)
+    noisy = disturbed_history(relative, levels, False, 0.3, rng_of(0)).bars
     assert (noisy.high >= np.maximum(noisy.open, noisy.close) * (1 - 1e-12))[noisy.present].all()
 
 
@@ -378,9 +388,9 @@ def test_paths_of_detrended_bars_end_where_they_began(walk):
     segments = [Segment(20, 80)]
     relative = relative_bars(walk(100, 2, seed=3))
     bars = detrended(relative, segments)
-    path, rows = resample(bars, segments, 59, 0, False, rng_of(0))
+    path, rows, _ = resample(bars, segments, 59, 0, False, rng_of(0))
     np.testing.assert_array_equal(rows, np.arange(21, 80))
     np.testing.assert_allclose(path.close[-1], path_levels(bars, segments).price)
     assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12)).all()
-    drifting, _ = resample(relative, segments, 59, 0, False, rng_of(0))
+    drifting, _, _ = resample(relative, segments, 59, 0, False, rng_of(0))
     assert (np.abs(np.log(drifting.close[-1] / path.close[-1])) > 1e-3).all()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sentio_kedro.market.screening import LEAST_ROWS, Screening, screen
+from sentio_kedro.market.screening import LEAST_ROWS, Screening, screen, unmoved
 from sentio_kedro.market.splits import Segment
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -64,6 +64,40 @@ def test_a_column_that_foretells_the_return_is_found_and_hardly_any_other(signal
     assert PLANTED in found(kept)
     assert len(found(kept)) <= 2
     np.testing.assert_array_equal(kept.lags, [True])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_is_told_whether_a_columns_value_or_its_size_foretells_the_return(seed):
+    of_value, of_size = (screen(*planted(seed, signal), ALONE, TRAIN, 1, "bic") for signal in (linear, size))
+    for kept, told, silent in ((of_value, "values", "sizes"), (of_size, "sizes", "values")):
+        assert getattr(kept, told)[PLANTED]
+        assert not getattr(kept, silent)[PLANTED]
+        np.testing.assert_array_equal(kept.columns, kept.values | kept.sizes)
+        np.testing.assert_array_equal(kept.direct, kept.values)  # of one regime
+
+
+def test_of_many_assets_a_quarter_must_need_a_size():
+    features, returns = noise(1, assets=8, columns=6)
+    returns[1:, :2] += 0.01 * size(features[:-1, :2, 2])
+    returns[1:, 4] += 0.01 * size(features[:-1, 4, 4])
+    kept = screen(features, returns, ALONE, TRAIN, 1, "bic")
+    assert np.flatnonzero(kept.sizes).tolist() == [2]
+    assert not kept.values.any()
+
+
+def test_a_column_is_unmoved_if_the_mirror_leaves_it_alike_on_train_rows():
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((ROWS, 2, 6))
+    mirrored = features.copy()
+    mirrored[..., 1] *= -1.0
+    mirrored[..., 2] = rng.standard_normal((ROWS, 2))  # neither
+    mirrored[..., 3] += 0.5 * rng.standard_normal((ROWS, 2))  # nearly alike
+    features[..., 4] = mirrored[..., 4] = 2.0  # says nothing
+    mirrored[ROWS // 2 :, :, 0] *= -1.0  # after the train rows
+    mirrored[:9, :, 5], features[20:40, 1, 5] = np.nan, np.nan
+    train = (Segment(0, 200), Segment(300, ROWS // 2))
+    assert unmoved(features, mirrored, train).tolist() == [True, False, False, True, False, True]
+    assert not unmoved(features[: LEAST_ROWS // 4], mirrored[: LEAST_ROWS // 4], (Segment(0, LEAST_ROWS // 4),)).any()
 
 
 def test_the_longest_lag_that_foretells_the_return_keeps_those_before_it():

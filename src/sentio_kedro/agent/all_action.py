@@ -143,9 +143,7 @@ def grid_loss(
     Returns:
         The loss, and its parts.
     """
-    steps = grid.rewards.shape[0]
-    embedding = network.encoder(windows.features[index, :-1], steps, windows.dropout_of(index))
-    embedding = embedding.transpose(0, 1)[:, :, None]
+    embedding = windows.embedded_decisions(network.encoder, index)
     posterior = windows.posterior[:-1, index]
     hidden = network.head.hidden(network.head.project(embedding, posterior), grid.account[:-1, index])
     permitted = network.head.permitted(grid.legal[:, index])

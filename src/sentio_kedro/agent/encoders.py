@@ -156,29 +156,46 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
         self.register_buffer("heard", torch.ones(self.lags, 1))
         self.norm = nn.LayerNorm(width)
+        self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; no draw of its own
+        self.register_buffer("usual", torch.zeros(shape.features))
+        self.register_buffer("shown", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
+        self.register_buffer("turned", torch.zeros(2, shape.features))
 
     @property
     def lags(self) -> int:
         """Bars that are heard one by one, the present one included: the taps of the convolution."""
         return 1 if self.taps is None else self.parameters_.convolution
 
-    def set_heard(self, columns: Tensor, lags: Tensor, pairs: Tensor) -> None:
-        """Freeze which columns ``[F]`` and lags ``[k]`` the network hears, and who heeds whom ``[A, A]`` (all bool).
+    def set_heard(self, values: Tensor, sizes: Tensor, turned: Tensor, lags: Tensor, pairs: Tensor) -> None:
+        """Freeze what the network hears (all bool).
 
-        Call it after ``set_scaler``: a column that is not heard is scaled to nothing, its deviation becomes infinite.
+        Call it after ``set_scaler``: a column of which nothing is heard gets an infinite deviation.
+
+        Args:
+            values: ``[F]`` columns whose scaled value is heard.
+            sizes: ``[F]`` columns of which the size of the scaled value is heard.
+            turned: ``[2, F]`` columns whose value, and whose size, changes sign where a bar is mirrored.
+            lags: ``[k]`` bars that are heard one by one.
+            pairs: ``[A, A]`` who heeds whom.
         """
-        self.get_buffer("deviation").masked_fill_(~columns.to(self.input.weight.device), float("inf"))
+        silent = ~(values | sizes).to(self.input.weight.device)
+        self.get_buffer("deviation").masked_fill_(silent, float("inf"))
+        self.get_buffer("shown").copy_(torch.stack([values, sizes]))
+        self.get_buffer("turned").copy_(turned)
         self.get_buffer("heard").copy_(lags[:, None])
         for index, layer in enumerate(self.layers):
             if isinstance(layer, Layer) and layer.asset is not None:
                 layer.asset.set_heeded(pairs, first=index == 0)
 
-    def set_scaler(self, mean: Tensor, deviation: Tensor) -> None:
-        """Freeze the scaler ``[F]``, fitted on train rows."""
+    def set_scaler(self, mean: Tensor, deviation: Tensor, usual: Tensor) -> None:
+        """Freeze the scaler ``[F]``, fitted on train rows: mean, deviation, and mean size of the scaled value."""
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("deviation").copy_(deviation)
+        self.get_buffer("usual").copy_(usual)
 
-    def forward(self, features: Tensor, keep: int, dropout: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, keep: int, dropout: Tensor | None = None, signs: Tensor | None = None
+    ) -> Tensor:
         """Embed the last ``keep`` bars.
 
         Args:
@@ -186,13 +203,14 @@ class Encoder(nn.Module):
                 them, an embedding does not depend on where the window was cut.
             keep: Bars wanted.
             dropout: ``[B, L, D]`` from ``draw_dropout``, in training; None drops nothing.
+            signs: ``[B, T]`` -1 where a bar of a synthetic path is mirrored, else 1; None mirrors nothing.
 
         Returns:
             ``[B, keep, A, D]``.
         """
         half = self.parameters_.precision == "bfloat16" and features.dtype == torch.float32
         with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
-            x = self._through_layers(self.before_layers(features), keep, dropout)
+            x = self._through_layers(self.before_layers(features, signs), keep, dropout)
             return torch.as_tensor(self.norm(x).transpose(1, 2)).to(features.dtype)
 
     def _through_layers(self, x: Tensor, keep: int, dropout: Tensor | None) -> Tensor:
@@ -206,14 +224,14 @@ class Encoder(nn.Module):
                 x = layer(x, wanted, thinned)
         return x
 
-    def before_layers(self, features: Tensor) -> Tensor:
-        """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``.
+    def before_layers(self, features: Tensor, signs: Tensor | None = None) -> Tensor:
+        """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``; ``signs`` as of ``forward``.
 
         With ``asset_identity`` each asset has a gain and an offset per channel of its own (Perez et al., FiLM, arXiv
         1709.07871), by which the network knows them apart; all other weights are shared.
         """
-        scaled = (features - self.get_buffer("mean")) / self.get_buffer("deviation")
-        x = torch.as_tensor(self.input(scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT).transpose(1, 2)))
+        values, sizes = self._inputs(features.transpose(1, 2), None if signs is None else signs[:, None, :, None])
+        x = torch.as_tensor(self.input(values)) + F.linear(sizes, self.sizes)
         if self.identity is not None:  # what a channel means may differ from asset to asset, its sign included
             gain, offset = self.identity
             x = x + x * gain + offset
@@ -226,6 +244,20 @@ class Encoder(nn.Module):
         for lag in range(1, taps):
             mixed = torch.addcmul(mixed, weights[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
         return x + F.silu(mixed)
+
+    def _inputs(self, features: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what is heard of features ``[..., F]``: scaled values, and how much larger they are than usual.
+
+        Random signs mirror prices. What mirroring leaves as it is, such as volume or the size of a return, would then
+        foretell nothing. Turned with the bar, it foretells the mirrored return as it foretold the real one.
+        """
+        scaled = (features - self.get_buffer("mean")) / self.get_buffer("deviation")
+        values = scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)
+        weights = self.get_buffer("shown")
+        if signs is not None:
+            turned = self.get_buffer("turned")[:, None, None, None]
+            weights = weights[:, None, None, None] * (1.0 - turned * (1.0 - signs))
+        return values * weights[0], (values.abs() - self.get_buffer("usual")) * weights[1]
 
 
 @torch.no_grad()

@@ -73,8 +73,7 @@ def evaluate_grid(
         draws: The walks that ``critic_target: distribution`` needs.
         prices: Prices of the limits on episodes; None charges nothing.
     """
-    steps, gamma = grid.rewards.shape[0], parameters.gamma
-    embedding = network.encoder(windows.features, steps + 1, windows.dropout).transpose(0, 1)[:, :, None]
+    gamma, embedding = parameters.gamma, windows.embedded(network.encoder)
     hidden = network.head.hidden(network.head.project(embedding, windows.posterior), grid.account)
     logits = network.head.logits(hidden[:-1], windows.posterior[:-1])
     log_probabilities = masked_log_probabilities(logits, network.head.permitted(grid.legal))

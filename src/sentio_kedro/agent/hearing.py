@@ -16,15 +16,25 @@ def heard(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Any]
         names: Feature columns in the order of the network.
 
     Returns:
-        ``heard`` (names of the columns, with commas; empty if there is none), ``heard_columns`` (how many),
+        ``heard`` (as of ``heard_names``, with commas; empty if there is none), ``heard_columns`` (how many),
         ``feature_columns`` (how many there are) and ``heard_lags`` (bars that are heard one by one, the present one
         included).
     """
     kept = weights["encoder.deviation"].isfinite().tolist()
-    columns = [name for name, keep in zip(names, kept, strict=True) if keep]
+    shown = weights["encoder.shown"] if "encoder.shown" in weights else None  # agents from before it hear no sizes
+    values, sizes = (kept, [False] * len(kept)) if shown is None else shown.bool().tolist()
+    heard_values = [value and keep for value, keep in zip(values, kept, strict=True)]
     return {
-        "heard": ", ".join(columns),
-        "heard_columns": len(columns),
+        "heard": ", ".join(heard_names(names, heard_values, sizes)),
+        "heard_columns": sum(kept),
         "feature_columns": len(kept),
         "heard_lags": int(weights["encoder.heard"].sum()),
     }
+
+
+def heard_names(names: Sequence[str], values: Sequence[bool], sizes: Sequence[bool]) -> list[str]:
+    """Name what is heard of columns: ``name`` for the value, ``size of name`` for the size."""
+    found = []
+    for name, value, size in zip(names, values, sizes, strict=True):
+        found += [name] * value + [f"size of {name}"] * size
+    return found

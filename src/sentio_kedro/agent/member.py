@@ -137,8 +137,7 @@ def new_member(
     generator = torch_generator(key.stream(parameters.training.seed, WEIGHT_STREAM), torch.device("cpu"))
     network = build_network(parameters.network, network_shape(study, parameters.trading), generator)
     network.to(device, dtype)
-    mean, deviation = study.scaler()
-    network.encoder.set_scaler(torch.from_numpy(mean), torch.from_numpy(deviation))
+    network.encoder.set_scaler(*(torch.from_numpy(fitted) for fitted in study.scaler()))
     _hear_less(study, network, parameters)
     training, like = parameters.training, next(network.parameters())
     decay = training.weight_decay
@@ -159,7 +158,9 @@ def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentPara
     if criterion == "none" or parameters.training.limits_episodes:
         return
     kept = study.screened(network.encoder.lags, criterion)
-    network.encoder.set_heard(*(torch.from_numpy(mask) for mask in kept))
+    even = study.turned(kept) if parameters.training.resampling.turn_even else np.zeros((2, len(kept.values)), bool)
+    masks = kept.values, kept.sizes, even, kept.lags, kept.pairs
+    network.encoder.set_heard(*(torch.from_numpy(mask) for mask in masks))
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -165,6 +165,7 @@ def build_network(parameters: NetworkParameters, shape: NetworkShape, generator:
 def load_network(parameters: NetworkParameters, shape: NetworkShape, weights: Mapping[str, Tensor]) -> PolicyNetwork:
     """Build a network with ``weights``, whatever other threads build meanwhile."""
     network = build_network(parameters, shape, torch.Generator().manual_seed(0))
-    heard = {"encoder.heard": network.encoder.get_buffer("heard")}  # agents from before it hear every lag
-    network.load_state_dict({**heard, **weights})
+    added = ("sizes", "heard", "usual", "shown", "turned")  # agents from before these hear every lag, and no sizes
+    state = network.encoder.state_dict()
+    network.load_state_dict({**{f"encoder.{name}": state[name] for name in added}, **weights})
     return network

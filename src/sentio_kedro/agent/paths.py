@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from sentio_kedro.agent.hearing import heard_names
 from sentio_kedro.agent.rollout import Windows, cut_windows
 from sentio_kedro.config import FeatureColumn, TradingParameters, TrainingParameters
 from sentio_kedro.market.adjustment import adjusted
@@ -20,14 +21,15 @@ from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.resampling import (
     PathLevels,
     RelativeBars,
-    Rows,
+    ResampledPath,
     detrended,
     disturbed_history,
+    mirrored_history,
     path_levels,
     relative_bars,
     resample,
 )
-from sentio_kedro.market.screening import Criterion, Screening, screen
+from sentio_kedro.market.screening import SCALED_LIMIT, Criterion, Mask, Screening, screen, unmoved
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.stamps import Floats
@@ -71,13 +73,14 @@ class TrainingSet:
         posterior = self.regimes.filter(market_return(self.bars))
         return market_tensors(self.bars, self.features, posterior, self.trading)
 
-    def scaler(self) -> tuple[Floats, Floats]:
-        """Fit mean and standard deviation ``[F]`` of the features on the train rows alone."""
+    def scaler(self) -> tuple[Floats, Floats, Floats]:
+        """Fit mean, standard deviation and mean size of the scaled value ``[F]`` of the features on the train rows."""
         rows = np.concatenate([self.features[part.start : part.stop] for part in self.fold.train])
         flat = rows.reshape(-1, rows.shape[-1])
         flat = flat[np.isfinite(flat).all(-1)]
-        deviation = flat.std(axis=0)
-        return flat.mean(axis=0), np.where(deviation > 1e-8, deviation, 1.0)  # noqa: PLR2004 - a constant column
+        mean, deviation = flat.mean(axis=0), flat.std(axis=0)
+        deviation = np.where(deviation > 1e-8, deviation, 1.0)  # noqa: PLR2004 - a constant column
+        return mean, deviation, np.minimum(np.abs(flat - mean) / deviation, SCALED_LIMIT).mean(axis=0)
 
     def screened(self, lags: int, criterion: Criterion) -> Screening:
         """Keep the feature columns and the ``lags`` that foretell the next return on the train rows alone.
@@ -95,13 +98,27 @@ class TrainingSet:
         returns[1:] = np.log(whole.close[1:] / whole.held_close()[:-1])
         posterior = self.regimes.filter(market_return(self.bars))
         found = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
-        names = [column.name for column, keep in zip(self.columns, found.columns, strict=True) if keep]
+        names = heard_names([column.name for column in self.columns], found.values.tolist(), found.sizes.tolist())
         tell = logger.info if names else logger.warning
         tell(
             "Fold %d: screening keeps %d of %d feature columns (%s) at lags up to %d",
-            *(self.fold.number, len(names), len(self.columns), ", ".join(names) or "none", int(found.lags.sum()) - 1),
+            *(self.fold.number, int(found.columns.sum()), len(self.columns), ", ".join(names) or "none"),
+            int(found.lags.sum()) - 1,
         )
         return found
+
+    def turned(self, kept: Screening) -> Mask:
+        """Say what foretells the return and is the same on mirrored bars, so that it must be turned with them.
+
+        Returns:
+            ``[2, F]``: values of columns that do so by themselves, and sizes.
+        """
+        if not kept.direct.any():
+            return np.stack([kept.direct, kept.sizes])
+        relative = relative_bars(self.bars)
+        bars = mirrored_history(relative, path_levels(relative, self.fold.train))
+        mirrored = compute_features(bars, self.columns, calendar=self.bars.timestamps)
+        return np.stack([kept.direct & unmoved(self.features, mirrored, self.fold.train), kept.sizes])
 
 
 def member_segments(train: Sequence[Segment], member: int, members: int, least: int) -> list[Segment]:
@@ -188,7 +205,7 @@ class PathSampler:
         if self.relative is None:
             raise RuntimeError("`resampling.block_bars` is 0: there is no path to resample.")
         how = self.parameters.resampling
-        path, source = resample(
+        path = resample(
             self.relative,
             self.segments,
             length,
@@ -199,7 +216,7 @@ class PathSampler:
             mirrored=how.mirrored,
             noise=how.noise,
         )
-        return self._market_of(path, source)
+        return self._market_of(path)
 
     def _history(self, rng: np.random.Generator) -> MarketTensors:
         """Return the real market, or the history mirrored and with noise."""
@@ -208,17 +225,18 @@ class PathSampler:
         if self.relative is None or self.levels is None:
             raise RuntimeError("The sampler has neither a market nor bars to make one of.")
         how = self.parameters.resampling
-        path = disturbed_history(self.relative, self.levels, how.mirrored, how.noise, rng)
-        return self._market_of(path, np.arange(len(path.timestamps)))
+        return self._market_of(disturbed_history(self.relative, self.levels, how.mirrored, how.noise, rng))
 
-    def _market_of(self, path: AlignedBars, source: Rows) -> MarketTensors:
-        """Compute what a path shows, whose bars come from the rows ``source``."""
-        features = compute_features(path, self.study.columns, calendar=self.study.bars.timestamps[source])
-        posterior = self.study.regimes.filter(market_return(path))
-        market = market_tensors(path, features, posterior, self.study.trading, self.clock.along(source))
+    def _market_of(self, path: ResampledPath) -> MarketTensors:
+        """Compute what a path shows."""
+        bars, source = path.bars, path.rows
+        features = compute_features(bars, self.study.columns, calendar=self.study.bars.timestamps[source])
+        posterior = self.study.regimes.filter(market_return(bars))
+        market = market_tensors(bars, features, posterior, self.study.trading, self.clock.along(source))
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
         ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
-        return market._replace(delisted=ended).to(self.device, self.dtype)
+        signs = torch.from_numpy(path.signs)
+        return market._replace(delisted=ended, signs=signs).to(self.device, self.dtype)
 
     def _replay(self, rng: np.random.Generator) -> Windows:
         steps = self.parameters.episode_bars

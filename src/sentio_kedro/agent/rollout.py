@@ -15,7 +15,7 @@ from sentio_kedro.agent.distributions import (
     normalised,
     sample_actions,
 )
-from sentio_kedro.agent.networks import Head, PolicyNetwork
+from sentio_kedro.agent.networks import Encoder, Head, PolicyNetwork
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision
@@ -36,6 +36,7 @@ class Windows(NamedTuple):
         unit: ``[S, W, 1, A]`` unit of reward at the decisions, fraction of equity.
         tape: Market facts of the S decisions and of the bar after, at which accounts are only looked at
             ``[S + 1, W, 1, A]``.
+        signs: ``[W, C + S + 1]`` -1 where a bar is mirrored, else 1; None mirrors nothing.
         dropout: ``[W, layers, D]`` from ``draw_dropout``, the same in the rollout and all its updates; None drops
             nothing.
     """
@@ -44,6 +45,7 @@ class Windows(NamedTuple):
     posterior: Tensor
     unit: Tensor
     tape: Tape
+    signs: Tensor | None = None
     dropout: Tensor | None = None
 
     @property
@@ -51,9 +53,17 @@ class Windows(NamedTuple):
         """Market facts of the S decisions alone."""
         return self.tape.part(0, self.tape.steps - 1)
 
-    def dropout_of(self, index: Tensor) -> Tensor | None:
-        """Dropout of the windows in ``index`` ``[w]``."""
-        return None if self.dropout is None else self.dropout[index]
+    def embedded(self, encoder: Encoder) -> Tensor:
+        """Embed the decisions and the bar after them: ``[S + 1, W, 1, A, D]``."""
+        found = encoder(self.features, self.tape.steps, self.dropout, self.signs)
+        return torch.as_tensor(found).transpose(0, 1)[:, :, None]
+
+    def embedded_decisions(self, encoder: Encoder, index: Tensor) -> Tensor:
+        """Embed the decisions of the windows in ``index`` ``[w]``: ``[S, w, 1, A, D]``."""
+        dropout = None if self.dropout is None else self.dropout[index]
+        signs = None if self.signs is None else self.signs[index, :-1]
+        found = encoder(self.features[index, :-1], self.tape.steps - 1, dropout, signs)
+        return torch.as_tensor(found).transpose(0, 1)[:, :, None]
 
 
 def cut_windows(
@@ -63,11 +73,13 @@ def cut_windows(
     span = torch.arange(-context, steps + 1, device=starts.device)
     rows = starts[None, :, None] + torch.arange(steps + 1, device=starts.device)[:, None, None]  # [S + 1, W, 1]
     tape = make_tape(market, rows, parameters)
+    bars = starts[:, None] + span  # [W, C + S + 1]
     return Windows(
-        features=market.features[starts[:, None] + span],
+        features=market.features[bars],
         posterior=market.posterior[rows],
         unit=reward_unit(tape, market.volatility[rows], parameters)[:-1],
         tape=tape,
+        signs=None if market.signs is None else market.signs[bars],
     )
 
 
@@ -189,10 +201,7 @@ def collect(
         The rollout.
     """
     tape = windows.decisions
-    steps = tape.steps
-    embedding = network.encoder(windows.features, steps + 1, windows.dropout)  # [W, S + 1, A, D]
-    embedding = embedding.transpose(0, 1)[:, :, None]  # [S + 1, W, 1, A, D]
-    projected = network.head.project(embedding, windows.posterior)
+    projected = network.head.project(windows.embedded(network.encoder), windows.posterior)
     policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
     start = start_accounts(draws.start, tape.close[0], policy.levels, parameters)
     end, (fill, record) = simulate(tape, policy, start, parameters, step=step)

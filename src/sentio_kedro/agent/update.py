@@ -134,9 +134,7 @@ def minibatch_loss(
     Returns:
         The loss, and its parts.
     """
-    steps = rollout.rewards.shape[0]
-    embedding = network.encoder(windows.features[index, :-1], steps, windows.dropout_of(index))
-    embedding = embedding.transpose(0, 1)[:, :, None]
+    embedding = windows.embedded_decisions(network.encoder, index)
     posterior = windows.posterior[:-1, index]
     projected = network.head.project(embedding, posterior)
     hidden = network.head.hidden(projected, rollout.account[:, index])

@@ -15,7 +15,11 @@ class ResamplingParameters:
 
     Attributes:
         block_bars: Mean length of the blocks of consecutive train bars that a path is made of; 0 replays the history.
-        random_signs: Mirror each block in log price with probability one half. Forgets drift and even signals.
+        random_signs: Mirror each block in log price with probability one half. Forgets drift, and even signals that
+            are not turned.
+        turn_even: Where a bar is mirrored, change the sign of what mirroring leaves as it is and screening finds to
+            foretell the return: the value of an even column such as volume, about its mean, and sizes. Else random
+            signs forget it. Needs ``training.screening``.
         mirrored: Mirror each whole path in log price with probability one half. Forgets drift and even signals, but a
             path keeps its direction from block to block.
         detrended: Take each asset's mean return over the train rows from its paths. Forgets drift alone.
@@ -25,6 +29,7 @@ class ResamplingParameters:
 
     block_bars: Annotated[int, Field(ge=0)] = 128
     random_signs: bool = True
+    turn_even: bool = True
     mirrored: bool = False
     detrended: bool = False
     noise: NonNegative = 0.0

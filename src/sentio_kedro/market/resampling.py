@@ -59,6 +59,20 @@ class RelativeBars:
     funding: Floats | None = None
 
 
+class ResampledPath(NamedTuple):
+    """A path and where it comes from.
+
+    Attributes:
+        bars: The bars.
+        rows: Source row of each bar [length].
+        signs: -1 where the bar is mirrored, else 1 [length].
+    """
+
+    bars: AlignedBars
+    rows: Rows
+    signs: Floats
+
+
 class PathLevels(NamedTuple):
     """Where paths start.
 
@@ -146,7 +160,7 @@ def resample(
     levels: PathLevels | None = None,
     mirrored: bool = False,
     noise: float = 0.0,
-) -> tuple[AlignedBars, Rows]:
+) -> ResampledPath:
     """Draw one path.
 
     Args:
@@ -162,10 +176,9 @@ def resample(
         noise: Standard deviation of the noise on log returns, share of the bar's trailing volatility; 0 draws none.
 
     Returns:
-        The path on a regular grid of stamps, and the source row of each bar [length]. Pass
-        ``relative.timestamps[rows]`` as the calendar of ``compute_features`` and the source rows' clock to
-        ``market_tensors``. Prices are total-return prices, so the path has neither splits nor dividends; spreads are
-        copied, funding is copied and changes sign in a mirrored block.
+        The path on a regular grid of stamps. Pass ``relative.timestamps[rows]`` as the calendar of ``compute_features``
+        and the source rows' clock to ``market_tensors``. Prices are total-return prices, so the path has neither splits
+        nor dividends; spreads are copied, funding is copied and changes sign in a mirrored block.
 
     Raises:
         ValueError: If no segment has two rows.
@@ -180,12 +193,12 @@ def resample(
     rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
     levels = path_levels(relative, segments) if levels is None else levels
     rows, signs = rows[:length], np.repeat(signs, lengths)[:length]
-    return _disturbed(relative, levels, rows, signs, mirrored, noise, rng), rows
+    return _disturbed(relative, levels, rows, signs, mirrored, noise, rng)
 
 
 def disturbed_history(
     relative: RelativeBars, levels: PathLevels, mirrored: bool, noise: float, rng: np.random.Generator
-) -> AlignedBars:
+) -> ResampledPath:
     """Draw the history itself as a path: every row in its order, mirrored or not and with noise or without.
 
     Args:
@@ -200,6 +213,12 @@ def disturbed_history(
     """
     rows = np.arange(len(relative.timestamps))
     return _disturbed(relative, levels, rows, np.ones(len(rows)), mirrored, noise, rng)
+
+
+def mirrored_history(relative: RelativeBars, levels: PathLevels) -> AlignedBars:
+    """Mirror the whole history in log price; arguments as of ``disturbed_history``."""
+    rows = np.arange(len(relative.timestamps))
+    return _chained(relative, levels, rows, -np.ones(len(rows)))
 
 
 def _drawable(segments: Sequence[Segment]) -> list[Segment]:
@@ -246,7 +265,7 @@ def _disturbed(
     mirrored: bool,
     noise: float,
     rng: np.random.Generator,
-) -> AlignedBars:
+) -> ResampledPath:
     """Chain the bars of ``rows``; what is switched off draws nothing from ``rng``."""
     if mirrored:
         signs = signs * rng.choice([-1.0, 1.0])
@@ -254,7 +273,7 @@ def _disturbed(
     if noise:
         volatility = relative.volatility[rows]  # [length, A]
         shocks = noise * volatility * rng.standard_normal(volatility.shape)
-    return _chained(relative, levels, rows, signs, shocks)
+    return ResampledPath(_chained(relative, levels, rows, signs, shocks), rows, signs)
 
 
 def _chained(
@@ -291,15 +310,3 @@ def _chained(
         spread=None if relative.spread is None else relative.spread[rows],
         funding=None if relative.funding is None else sign * relative.funding[rows],
     )
-
-
-def resample_bars(
-    bars: AlignedBars,
-    segments: Sequence[Segment],
-    length: int,
-    block_bars: int,
-    random_signs: bool,
-    rng: np.random.Generator,
-) -> tuple[AlignedBars, Rows]:
-    """Draw one path from bars that are not prepared yet; see ``resample``."""
-    return resample(relative_bars(bars), segments, length, block_bars, random_signs, rng)

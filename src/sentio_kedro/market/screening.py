@@ -32,6 +32,8 @@ LONGEST_PATH = 64  # steps of the lasso's path
 SCALED_LIMIT = 5.0  # scaled columns are clipped here, as in the network
 LEAST_ROWS = 100  # fewer tell nothing: all is kept
 LEAST_DEVIATION = 1e-8
+VALUE, SIZE = 0, 1  # shapes in which a column is offered; those after them are its products with the posterior
+EVEN = 0.5  # least correlation of a column with itself on the mirrored bars
 _LISTENING = Lock()
 
 
@@ -39,16 +41,25 @@ class Screening(NamedTuple):
     """What is worth hearing.
 
     Attributes:
-        columns: ``[F]`` whether a column is kept.
+        values: ``[F]`` whether a column's value is kept, for its own sake or with the regimes'.
+        sizes: ``[F]`` whether the size of a column is kept (its scaled distance from the mean, for even signals).
+        direct: ``[F]`` whether a column's value foretells the return whatever the regime.
         lags: ``[k]`` whether a column of so many bars ago is heard on its own: up to the longest lag that foretells the
             next bar, since what will foretell it in some bars is known now.
         pairs: ``[A, A]`` whether the first asset's next return needs a column of the second. All are, where assets are
             too many to be looked at together.
     """
 
-    columns: Mask
+    values: Mask
+    sizes: Mask
+    direct: Mask
     lags: Mask
     pairs: Mask
+
+    @property
+    def columns(self) -> Mask:
+        """``[F]`` whether anything of a column is kept."""
+        return self.values | self.sizes
 
 
 def screen(
@@ -85,12 +96,39 @@ def screen(
         if pooled is not None:
             pairs[asset] = np.isin(np.arange(assets), pooled[chosen.any(axis=(0, 1, 3))])
     if not told:
-        return Screening(np.ones(count, dtype=bool), np.ones(lags, dtype=bool), pairs)
-    votes = np.sum([chosen.any(axis=(0, 1, 2)) for chosen in told], axis=0)
+        every, none = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
+        return Screening(every, none, none, np.ones(lags, dtype=bool), pairs)
+    shapes = np.array([chosen.any(axis=(0, 2)) for chosen in told])  # [told, shapes, F]
     heard = np.sum([chosen.any(axis=(1, 2, 3)) for chosen in told], axis=0)
     needed = 1.0 if assets <= FEW_ASSETS else max(1.0, SHARE_OF_ASSETS * len(told))
     longest = np.flatnonzero(heard >= needed).max(initial=0)
-    return Screening(votes >= needed, np.arange(lags) <= longest, pairs)
+    direct, sizes = (shapes[:, shape].sum(axis=0) >= needed for shape in (VALUE, SIZE))
+    columns = shapes.any(axis=1).sum(axis=0) >= needed
+    own = np.delete(shapes, SIZE, axis=1).any(axis=1).sum(axis=0) >= needed
+    return Screening(columns & (own | ~sizes), sizes, direct, np.arange(lags) <= longest, pairs)
+
+
+def unmoved(features: Floats, mirrored: Floats, train: Sequence[Segment]) -> Mask:
+    """Say which columns are the same on bars mirrored in log price, such as those of volume and volatility.
+
+    Args:
+        features: ``[T, A, F]``; NaN where unknown.
+        mirrored: ``[T, A, F]`` the same columns of the mirrored bars.
+        train: Rows to compare.
+
+    Returns:
+        ``[F]`` whether the two have a correlation of at least a half.
+    """
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in train])
+    found = np.zeros(features.shape[2], dtype=bool)
+    for column in range(features.shape[2]):
+        pair = np.stack([features[rows, :, column].ravel(), mirrored[rows, :, column].ravel()])
+        pair = pair[:, np.isfinite(pair).all(axis=0)]
+        if pair.shape[1] >= LEAST_ROWS:
+            ours, theirs = pair - pair.mean(axis=1, keepdims=True)
+            scale = np.sqrt((ours @ ours) * (theirs @ theirs))
+            found[column] = scale > LEAST_DEVIATION and ours @ theirs >= EVEN * scale
+    return found
 
 
 def _chosen(

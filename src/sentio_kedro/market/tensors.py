@@ -53,6 +53,7 @@ class MarketTensors(NamedTuple):
         funding: ``[T, A]`` funding rate of the bar, fraction of notional, paid by longs to shorts; null: none.
         delisted: ``[T, A]`` the first row after an asset's last bar; null: no asset ends before the bars do.
         shortable: ``[A]`` whether the asset may be sold short; null: all may.
+        signs: ``[T]`` -1 where a synthetic path's bar is a real one mirrored in log price, else 1; null: none is.
     """
 
     features: Tensor
@@ -78,6 +79,7 @@ class MarketTensors(NamedTuple):
     funding: Tensor | None = None
     delisted: Tensor | None = None
     shortable: Tensor | None = None
+    signs: Tensor | None = None
 
     @property
     def assets(self) -> int:
