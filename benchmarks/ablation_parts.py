@@ -101,6 +101,7 @@ PARTS = {
         "resampled blocks mirrored at random",
         ("training.resampling.random_signs=false",), ("training.resampling.block_bars=128",),
     ),
+    "turn_even": Part("volume and sizes turned with mirrored blocks", ("training.resampling.turn_even=false",)),
     "mirrored": Part("whole paths mirrored at random", on=("training.resampling.mirrored=true",)),
     "noise": Part("noise of a tenth of the volatility on returns", on=("training.resampling.noise=0.1",)),
     "detrended": Part("paths without the train rows' mean return", on=("training.resampling.detrended=true",)),

@@ -55,7 +55,7 @@ class NetworkParameters:
     convolution: Count = 4
     asset_identity: bool = False
     asset_attention: bool = True
-    hidden: Annotated[int, Field(ge=4)] = 32
+    hidden: Annotated[int, Field(ge=4)] = 64
     regime_experts: bool = True
     quantiles: Count = 51
     masked: bool = True
