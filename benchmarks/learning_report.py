@@ -80,9 +80,9 @@ ROWS = (
     Row("signal", demands=(median_at_least(0.85),)),
     Row("signal", CHOSEN),
     Row("size", demands=(median_at_least(0.80),)),
-    Row("size", CHOSEN),
+    Row("size", CHOSEN, (median_at_least(0.80),)),
     Row("drift", demands=(median_at_least(0.80),)),
-    Row("drift", CHOSEN),
+    Row("drift", CHOSEN, (median_at_least(0.80),)),
     Row("lead_lag", demands=(median_at_least(0.80),)),
     Row(
         "lead_lag",

@@ -18,7 +18,7 @@ def test_the_shipped_file_changes_no_default() -> None:
 
 
 def test_sizes_alone_give_the_network_that_knew_no_other_parts() -> None:
-    sizes = {"width": 16, "layers": 1, "heads": 2, "window": 16, "convolution": 4, "hidden": 32, "quantiles": 51}
+    sizes = {"width": 16, "layers": 1, "heads": 2, "window": 16, "convolution": 4, "hidden": 64, "quantiles": 51}
     assert NETWORK.validate_python(sizes) == NetworkParameters(
         encoder="transformer",
         positions="rotary",

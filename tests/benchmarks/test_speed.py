@@ -1,0 +1,115 @@
+"""The benchmarks of speed measure what they say: steps over the median update, floors that follow the work, slopes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+import population
+import scaling
+import throughput
+from floor import work
+from sentio_kedro.agent.member import AgentParameters
+from sentio_kedro.config import TradingParameters
+from workload import LearningRun, Workload, seed_workload, standard_workload
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def small(windows: int = 4, learner: str = "enhanced", layers: int = 1) -> Workload:
+    """The standard workload in sizes that take no time."""
+    start = standard_workload(learner, replicas=2)
+    network = replace(start.parameters.network, width=8, layers=layers, heads=2, window=4, hidden=8, quantiles=4)
+    training = replace(start.parameters.training, windows=windows, episode_bars=8, epochs=2, minibatches=2)
+    return start._replace(parameters=AgentParameters(network, training, start.parameters.trading))
+
+
+def test_the_seed_workload_is_the_one_that_the_target_names() -> None:
+    network, training = seed_workload().parameters.network, seed_workload().parameters.training
+    assert (network.layers, network.width, network.heads, network.window) == (6, 512, 8, 120)
+    assert (training.windows, training.replicas, training.episode_bars) == (8, 16, 1000)
+    assert (training.epochs, training.minibatches) == (4, 4)
+    assert throughput.ROLLOUTS * training.windows * training.replicas == 1024
+
+
+def test_an_update_of_a_run_learns_in_as_many_steps_as_are_counted() -> None:
+    run = LearningRun(small(), CPU)
+    before = [weight.detach().clone() for weight in run.member.network.head.parameters()]
+    assert {"seconds_paths", "seconds_rollout", "seconds_advantages", "seconds_update"} <= run.update().keys()
+    assert run.optimiser_steps() == 2 * 2
+    after = run.member.network.head.parameters()
+    assert any(not torch.equal(*pair) for pair in zip(before, after, strict=True))
+
+
+def test_the_rate_is_steps_over_the_median_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    lasts = iter([50.0, 50.0, 50.0, 1.0, 4.0, 2.0])  # three before timing
+    now = {"wall": 0.0}
+
+    class Run(LearningRun):
+        def update(self) -> dict[str, float]:
+            super().update()
+            now["wall"] += next(lasts)
+            return {"seconds_rollout": 0.25}
+
+    monkeypatch.setattr(throughput, "LearningRun", Run)
+    monkeypatch.setattr(time, "perf_counter", lambda: now["wall"])
+    monkeypatch.setattr(time, "process_time", lambda: 0.5 * now["wall"])
+    told = throughput.measure(small(learner="plain"), 3, CPU)
+    steps = 4 * 2 * 8  # windows x replicas x decisions
+    assert told["env_steps_per_second"] == pytest.approx(steps / 2.0)
+    assert told["fastest_env_steps_per_second"] == pytest.approx(steps / 1.0)
+    assert told["env_steps_per_cpu_second"] == pytest.approx(steps / 1.0)
+    assert told["unique_bars_per_second"] == pytest.approx(4 * 8 / 2.0)
+    assert (told["optimizer_steps_per_update"], told["seconds_before_timing"]) == (4.0, 150.0)
+
+
+def test_the_floor_follows_the_work() -> None:
+    one, twice = (work(LearningRun(small(windows, "plain"), CPU)) for windows in (4, 8))
+    assert twice[0] == pytest.approx(2.0 * one[0])  # arithmetic grows with the windows, weights' traffic does not
+    assert one[1] < twice[1] < 2.0 * one[1]
+    assert work(LearningRun(small(4, "plain", layers=2), CPU))[0] > one[0]
+
+
+def test_a_slope_is_an_exponent() -> None:
+    assert scaling.slope([1, 2, 4, 8], [3.0, 6.0, 12.0, 24.0]) == pytest.approx(1.0)
+    assert scaling.slope([16, 64], [2.0, 32.0]) == pytest.approx(2.0)
+    assert scaling.slope([1, 2, 4], [5.0, 5.0, 5.0]) == pytest.approx(0.0)
+
+
+def test_each_size_alone_is_scaled() -> None:
+    for name, sizes in scaling.SIZES.items():
+        for size in sizes:
+            parameters = scaling.workload(**(scaling.BASE | {name: size})).parameters
+            found = {
+                "bars": parameters.training.episode_bars,
+                "replicas": parameters.training.replicas,
+                "window": parameters.network.window,
+                "layers": parameters.network.layers,
+            }
+            assert found == scaling.BASE | {name: size}
+
+
+def test_a_member_of_a_stack_takes_its_share_of_the_median_gap() -> None:
+    reported = [(0.0, 0.0), (1.0, 2.0), (4.0, 8.0), (6.0, 12.0), (99.0, 99.0)]  # the last one is followed by validation
+    assert population.typical(reported, 4) == {"seconds": 0.5, "cpu_seconds": 1.0}
+
+
+def test_every_way_to_train_a_population_is_timed() -> None:
+    parameters = small().parameters
+    training = replace(parameters.training, members=1, device="cpu", screening="none")
+    told = population.measure(2, 2, CPU, replace(parameters, training=training, trading=TradingParameters()))
+    assert told.keys() == {"stacked", "one_by_one", "threads", "stacked_is_faster_by"}
+    alone = min(told[way]["seconds"] for way in ("one_by_one", "threads"))
+    assert told["stacked_is_faster_by"] == pytest.approx(alone / told["stacked"]["seconds"])
