@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent import stacked, trainer
-from sentio_kedro.agent.member import AgentParameters, Member, MemberKey, snapshot
+from sentio_kedro.agent.member import AgentParameters, Member, MemberKey, new_member, snapshot
 from sentio_kedro.agent.paths import TrainingSet
 from sentio_kedro.agent.schedules import count_updates
 from sentio_kedro.agent.selection import Score
@@ -36,6 +36,7 @@ from sentio_kedro.config import (
 from sentio_kedro.market.aligned import AlignedBars
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.screening import Screening
 from sentio_kedro.market.splits import Fold, Segment
 
 pytestmark = pytest.mark.filterwarnings("error:There is a performance drop")  # no operation falls back to a loop
@@ -191,6 +192,22 @@ def test_every_option_can_be_stacked(name: str) -> None:
     keys = [KEYS[0], KEYS[-1]]
     for key, member in zip(keys, together(how, keys), strict=True):
         assert_same(member, alone(how, key))
+
+
+def test_members_that_hear_different_things_can_be_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kept(one: TrainingSet, lags: int, _: str) -> Screening:
+        """Fold 0 hears a size, which turns with mirrored bars; fold 1 a value, which is mirrored itself."""
+        size = np.array([one.fold.number == 0])
+        return Screening(~size, size, ~size, np.ones(lags, dtype=bool), np.ones((2, 2), dtype=bool))
+
+    monkeypatch.setattr(TrainingSet, "screened", kept)
+    how, keys = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 4)), [KEYS[0], KEYS[-1]]
+    members = together(how, keys)
+    assert [member.network.encoder.get_buffer("turned").tolist() for member in members] == [[[0.0], [1.0]], [[0.0]] * 2]
+    for key, member in zip(keys, members, strict=True):
+        assert_same(member, alone(how, key))
+    start = new_member(study(0), keys[0], how, CPU, DOUBLE).network.encoder.sizes
+    assert not torch.equal(members[0].network.encoder.sizes, start)  # what is heard is learnt
 
 
 def test_a_member_does_not_notice_the_others() -> None:
