@@ -3,10 +3,11 @@
     python benchmarks/options.py                                # signal, size and drift, market seed 0
     python benchmarks/options.py --seeds 0 1 2 3 4 --output benchmarks/results/learning/options.json
 
-What a market is made of decides which path options help: random signs forget drift and even signals, detrended paths
-forget drift alone. Nobody who trades real bars knows. On each path an agent is trained with every set of OPTIONS, and
-the one with the highest Sharpe ratio on validation rows is kept; of equals, the first. Only then are test rows looked
-at, and the share of the optimum that is told is that of the agents kept. The shares of all the others stand beside it.
+What a market is made of decides which path options help: random signs forget drift, and even signals that are not
+turned with the path; detrended paths forget drift alone. Nobody who trades real bars knows. On each path an agent is
+trained with every set of OPTIONS, and the one with the highest Sharpe ratio on validation rows is kept; of equals, the
+first. Only then are test rows looked at, and the share of the optimum that is told is that of the agents kept. The
+shares of all the others stand beside it.
 """
 
 from __future__ import annotations

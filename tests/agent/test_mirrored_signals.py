@@ -85,6 +85,10 @@ def test_nothing_turns_unless_asked_to() -> None:
     assert masks(encoder) == heard_of("size", MOVE, turned=False)
 
 
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
+
+
 def hearing(values: list[int], sizes: list[int], turned: list[int]) -> Encoder:
     """An encoder of three columns and no convolution."""
     encoder = build_network(NETWORK, NetworkShape(3, 1, 1, 4), torch.Generator().manual_seed(0)).encoder.double()
@@ -99,7 +103,7 @@ def hearing(values: list[int], sizes: list[int], turned: list[int]) -> Encoder:
 @torch.no_grad()
 def test_sizes_are_distances_from_the_mean_less_the_usual_one() -> None:
     encoder = hearing([0], [2], [])
-    features = torch.randn(2, 9, 1, 3, dtype=torch.float64)
+    features = normal(2, 9, 1, 3)
     value = (features[..., 0] - 1.0) / 2.0
     size = ((features[..., 2] + 2.0) / 0.5).abs().clamp(max=SCALED_LIMIT) - 0.9
     weights = encoder.input.weight[:, 0], encoder.sizes[:, 2]
@@ -111,8 +115,8 @@ def test_sizes_are_distances_from_the_mean_less_the_usual_one() -> None:
 @pytest.mark.parametrize(("values", "sizes", "turned"), [([0, 1], [], [0]), ([1], [0, 2], []), ([0, 2], [1, 2], [2])])
 def test_mirrored_bars_turn_what_turns_and_nothing_else(values: list[int], sizes: list[int], turned: list[int]) -> None:
     encoder = hearing(values, sizes, turned)
-    features = torch.randn(2, 9, 1, 3, dtype=torch.float64)
-    signs = torch.where(torch.rand(2, 9, dtype=torch.float64) < 0.5, -1.0, 1.0)
+    features = normal(2, 9, 1, 3)
+    signs = torch.where(normal(2, 9) < 0.0, -1.0, 1.0)
     without = hearing([column for column in values if column not in turned], [], [])
     only = hearing(turned, sizes, [])  # without its bias it is what turns
     still, moving = (some.before_layers(features) - some.input.bias for some in (without, only))
@@ -121,18 +125,30 @@ def test_mirrored_bars_turn_what_turns_and_nothing_else(values: list[int], sizes
     assert torch.equal(encoder.before_layers(features, torch.ones_like(signs)), encoder.before_layers(features))
 
 
+def test_paths_that_are_never_mirrored_turn_nothing() -> None:
+    never = {"random_signs": False}, {"block_bars": 0}, {"block_bars": 0, "noise": 0.1}
+    for resampling in never:
+        assert masks(member_of(study_of("size"), **resampling).network.encoder)["turned"] == [[0.0] * 3] * 2
+        training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
+        study = study_of("size")
+        assert PathSampler(study, study.fold.train, training, CONTEXT, CPU).draw(np.random.default_rng(0)).signs is None
+    mirrored = member_of(study_of("size"), block_bars=0, mirrored=True).network.encoder
+    assert masks(mirrored) == heard_of("size", MOVE, turned=True)
+
+
 def foretold(study: TrainingSet, encoder: Encoder, **resampling: Any) -> float:
     """Correlation of what an encoder hears with the next return on a synthetic path, as a member is given it."""
     training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
     sampler = PathSampler(study, study.fold.train, training, CONTEXT, CPU)
     windows = sampler.draw(np.random.default_rng(0))
-    index = torch.arange(training.windows)
     with torch.no_grad():
         encoder.input.bias.zero_()
         for weight in (encoder.input.weight, encoder.sizes):
             weight.fill_(1.0)
-        signs = None if windows.signs is None else windows.signs[index, :-1]
-        seen = encoder.before_layers(windows.features[:, :-1], signs)[:, 0, CONTEXT:, 0]  # [W, S]
+        encoder.norm = torch.nn.Identity()  # the embedding is what is heard, plus what its silent layers add
+        order = torch.randperm(training.windows, generator=torch.Generator().manual_seed(0))
+        seen = windows.embedded_decisions(encoder, order)[:, order.argsort(), 0, 0, 0].T  # [W, S]
+        assert torch.equal(seen, windows.embedded(encoder)[:-1, :, 0, 0, 0].T)
     decisions: Tensor = (windows.decisions.next_close / windows.decisions.close).log()[..., 0, 0].T
     return float(torch.corrcoef(torch.stack([seen.flatten(), decisions.flatten()]))[0, 1])
 
@@ -146,4 +162,4 @@ def test_random_signs_keep_what_foretells_the_return(follows: str) -> None:
     assert foretold(study, encoder, random_signs=True) == pytest.approx(real, abs=0.06)
     untold = member_of(study, turn_even=False).network.encoder
     forgotten = foretold(study, untold, random_signs=True)
-    assert (forgotten > 0.1) == (follows == "move")
+    assert (abs(forgotten) > 0.1) == (follows == "move")

@@ -101,11 +101,12 @@ def test_days_are_those_of_the_decisions(make_run: MakeRun) -> None:
 def test_what_the_agents_of_a_fold_hear_is_told_once(make_run: MakeRun) -> None:
     frames = make_run()
     found = heard_columns(frames)
-    assert found[0] == {"fold": 0, "seeds": [0, 1], "columns": ["log_return_1"], "of": 20, "lags": 4}
-    assert [entry["columns"] for entry in found[1:]] == [["log_return_1", "rsi_14"]] * 3
+    assert found[0] == {"fold": 0, "seeds": [0, 1], "names": ["log_return_1"], "columns": 1, "of": 20, "lags": 4}
+    assert [entry["names"] for entry in found[1:]] == [["log_return_1", "size of log_return_1", "rsi_14"]] * 3
+    assert [entry["columns"] for entry in found[1:]] == [2] * 3  # two of them say something of the same column
     apart = frames.agent_table.assign(heard=["", *frames.agent_table["heard"][1:]])
     first, second = heard_columns(dataclasses.replace(frames, agent_table=apart))[:2]
-    assert (first["seeds"], first["columns"], second["seeds"]) == ([0], [], [1])
+    assert (first["seeds"], first["names"], second["seeds"]) == ([0], [], [1])
     silent = frames.agent_table.drop(columns="heard")
     assert heard_columns(dataclasses.replace(frames, agent_table=silent)) == []
 

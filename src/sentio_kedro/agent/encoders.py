@@ -154,10 +154,10 @@ class Encoder(nn.Module):
         convolves = parameters.encoder == "transformer"
         self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
-        self.register_buffer("heard", torch.ones(self.lags, 1))
+        self.register_buffer("heard", torch.ones(self.lags, 1))  # lags
         self.norm = nn.LayerNorm(width)
         self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; no draw of its own
-        self.register_buffer("usual", torch.zeros(shape.features))
+        self.register_buffer("usual", torch.zeros(shape.features))  # mean size; then values and sizes, [2, F]:
         self.register_buffer("shown", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
         self.register_buffer("turned", torch.zeros(2, shape.features))
 

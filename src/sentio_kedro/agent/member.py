@@ -152,14 +152,15 @@ def new_member(
 def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
     """Let the network hear only what the screening of the fold's columns keeps.
 
-    With a limit on episodes it hears everything: columns that tell risk need not foretell the mean.
+    With a limit on episodes it hears every column's value: columns that tell risk need not foretell the mean.
     """
     criterion = parameters.training.screening
     if criterion == "none" or parameters.training.limits_episodes:
         return
     kept = study.screened(network.encoder.lags, criterion)
-    even = study.turned(kept) if parameters.training.resampling.turn_even else np.zeros((2, len(kept.values)), bool)
-    masks = kept.values, kept.sizes, even, kept.lags, kept.pairs
+    how = parameters.training.resampling
+    turned = study.turned(kept) if how.turn_even and how.mirrors else np.zeros((2, len(kept.values)), dtype=bool)
+    masks = kept.values, kept.sizes, turned, kept.lags, kept.pairs
     network.encoder.set_heard(*(torch.from_numpy(mask) for mask in masks))
 
 

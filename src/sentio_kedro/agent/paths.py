@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from threading import Lock
 from typing import Literal
 
@@ -107,18 +108,23 @@ class TrainingSet:
         )
         return found
 
+    @cached_property
+    def even(self) -> Mask:
+        """Columns that are the same on mirrored bars ``[F]``, compared on the train rows."""
+        relative = relative_bars(self.bars)
+        bars = mirrored_history(relative, path_levels(relative, self.fold.train))
+        mirrored = compute_features(bars, self.columns, calendar=self.bars.timestamps)
+        return unmoved(self.features, mirrored, self.fold.train)
+
     def turned(self, kept: Screening) -> Mask:
         """Say what foretells the return and is the same on mirrored bars, so that it must be turned with them.
 
         Returns:
-            ``[2, F]``: values of columns that do so by themselves, and sizes.
+            ``[2, F]``: values of even columns that do so whatever the regime, and sizes. That a size is the same in the
+            mirror holds where a column is even, or odd with a small mean.
         """
-        if not kept.direct.any():
-            return np.stack([kept.direct, kept.sizes])
-        relative = relative_bars(self.bars)
-        bars = mirrored_history(relative, path_levels(relative, self.fold.train))
-        mirrored = compute_features(bars, self.columns, calendar=self.bars.timestamps)
-        return np.stack([kept.direct & unmoved(self.features, mirrored, self.fold.train), kept.sizes])
+        values = kept.direct & self.even if kept.direct.any() else kept.direct
+        return np.stack([values, kept.sizes])
 
 
 def member_segments(train: Sequence[Segment], member: int, members: int, least: int) -> list[Segment]:
@@ -235,7 +241,7 @@ class PathSampler:
         market = market_tensors(bars, features, posterior, self.study.trading, self.clock.along(source))
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
         ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
-        signs = torch.from_numpy(path.signs)
+        signs = torch.from_numpy(path.signs) if self.parameters.resampling.mirrors else None
         return market._replace(delisted=ended, signs=signs).to(self.device, self.dtype)
 
     def _replay(self, rng: np.random.Generator) -> Windows:

@@ -18,10 +18,11 @@ class ResamplingParameters:
         random_signs: Mirror each block in log price with probability one half. Forgets drift, and even signals that
             are not turned.
         turn_even: Where a bar is mirrored, change the sign of what mirroring leaves as it is and screening finds to
-            foretell the return: the value of an even column such as volume, about its mean, and sizes. Else random
-            signs forget it. Needs ``training.screening``.
-        mirrored: Mirror each whole path in log price with probability one half. Forgets drift and even signals, but a
-            path keeps its direction from block to block.
+            foretell the return whatever the regime: the value of an even column such as volume, about its mean, and
+            sizes. Else random signs forget it. Needs ``training.screening``. What is skewed tells by its turned values
+            that a bar is mirrored, so that drift is not quite forgotten beside it.
+        mirrored: Mirror each whole path in log price with probability one half. Forgets drift, and even signals that
+            are not turned, but a path keeps its direction from block to block.
         detrended: Take each asset's mean return over the train rows from its paths. Forgets drift alone.
         noise: Standard deviation of the noise that is added to a path's log returns, as a share of the bar's own
             trailing volatility; 0 is off.
@@ -33,6 +34,11 @@ class ResamplingParameters:
     mirrored: bool = False
     detrended: bool = False
     noise: NonNegative = 0.0
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether bars of a path may be mirrored."""
+        return self.mirrored or (self.random_signs and self.block_bars > 0)
 
 
 @parameters

@@ -63,8 +63,8 @@ class TrainingParameters:
         abstention: When an agent stays flat for want of evidence.
         averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
         screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
-            convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps all. With a
-            limit on episodes all are kept.
+            convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps the values of
+            all and no sizes. With a limit on episodes it is the same as ``none``.
         validations: Times that the policy is judged on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
             errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.

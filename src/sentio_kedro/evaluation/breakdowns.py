@@ -184,8 +184,9 @@ def heard_columns(frames: RunFrames) -> list[Figures]:
         frames: Frames of the run.
 
     Returns:
-        In order of the folds: ``fold``, ``seeds``, ``columns`` (names), ``of`` (how many columns there are) and
-        ``lags`` (bars heard one by one, the present one included). Empty for agents whose table does not say.
+        In order of the folds: ``fold``, ``seeds``, ``names`` (what is heard: values and sizes of columns), ``columns``
+        (of how many columns), ``of`` (how many columns there are) and ``lags`` (bars heard one by one, the present one
+        included). Empty for agents whose table does not say.
     """
     table = frames.agent_table
     if "heard" not in table.columns:
@@ -193,9 +194,9 @@ def heard_columns(frames: RunFrames) -> list[Figures]:
     found: list[Figures] = []
     known = table.dropna(subset=["heard"]).sort_values(["fold", "seed"], kind="stable")
     for row in known.to_dict("records"):
-        columns = row["heard"].split(", ") if row["heard"] else []
-        told = {"fold": int(row["fold"]), "columns": columns, "of": int(row["feature_columns"])}
-        told["lags"] = int(row["heard_lags"])
+        names = row["heard"].split(", ") if row["heard"] else []
+        told: Figures = {"fold": int(row["fold"]), "names": names, "columns": int(row["heard_columns"])}
+        told |= {"of": int(row["feature_columns"]), "lags": int(row["heard_lags"])}
         same = next((entry for entry in found if told.items() <= entry.items()), None)
         if same is None:
             found.append(told | {"seeds": [int(row["seed"])]})

@@ -213,9 +213,9 @@ def heard_table(heard: Sequence[Mapping[str, Any]]) -> Table:
         [
             f"Fold {entry['fold']}",
             ", ".join(str(seed) for seed in entry["seeds"]),
-            f"{len(entry['columns'])} of {entry['of']}",
+            f"{entry['columns']} of {entry['of']}",
             formatted(entry["lags"], "count"),
-            ", ".join(entry["columns"]) or MISSING,
+            ", ".join(entry["names"]) or MISSING,
         ]
         for entry in heard
     ]

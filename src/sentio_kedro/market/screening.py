@@ -80,7 +80,7 @@ def screen(
         criterion: What one more coefficient must gain: 2 (``aic``), log n (``bic``), or log n + log p (``ebic``).
 
     Returns:
-        What is kept; everything where no asset has enough rows to tell.
+        What is kept; the value of every column where no asset has enough rows to tell.
     """
     steps, assets, count = features.shape
     rows = np.concatenate([np.arange(max(part.start, lags - 1), min(part.stop, steps - 1)) for part in train])
@@ -127,7 +127,7 @@ def unmoved(features: Floats, mirrored: Floats, train: Sequence[Segment]) -> Mas
         if pair.shape[1] >= LEAST_ROWS:
             ours, theirs = pair - pair.mean(axis=1, keepdims=True)
             scale = np.sqrt((ours @ ours) * (theirs @ theirs))
-            found[column] = scale > LEAST_DEVIATION and ours @ theirs >= EVEN * scale
+            found[column] = scale > LEAST_DEVIATION**2 * ours.size and ours @ theirs >= EVEN * scale
     return found
 
 

@@ -98,7 +98,7 @@ class SignalLaw:
 class SizeLaw:
     """r[t + 1] = slope (abs(r[t]) - its mean under the noise) + sigma e: sizes tell the next sign.
 
-    A mirrored path has the same sizes and the opposite signs, so random signs destroy this signal.
+    A mirrored path has the same sizes and the opposite signs, so random signs destroy this signal unless sizes turn.
 
     Attributes:
         slope: Mean of the next return per size of the last one.
