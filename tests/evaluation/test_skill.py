@@ -92,6 +92,8 @@ def test_figures_are_those_of_the_tests_and_annualised_where_they_say_so() -> No
     found, moments = _judge(agent, others, intervals={"sharpe": (1.0, 2.0)}), sharpe_moments(agent)
     trials = _among(agent, others)
     assert found["probabilistic_sharpe"] == probabilistic_sharpe(moments)
+    assert found["judged_sharpe"] == pytest.approx(moments.sharpe * YEAR**0.5)
+    assert f"At a Sharpe ratio of {found['judged_sharpe']:.2f} (the median agent's" in " ".join(found["reasons"])
     assert found["deflated_sharpe"] == deflated_sharpe(moments, 10, trials.deviation)
     assert found["trial_sharpe_deviation"] == pytest.approx(trials.deviation * math.sqrt(YEAR))
     assert found["minimum_track_record_bars"] == math.ceil(minimum_track_record(moments))

@@ -53,18 +53,20 @@ def judge_skill(
         openings: Records of the lockbox's openings.
 
     Returns:
-        ``probabilistic_sharpe`` (probability that the true Sharpe ratio is above zero), ``deflated_sharpe`` (above what
-        the best of so many worthless trials would show), ``expected_maximum_sharpe`` (what that is, annualised),
-        ``trials``, ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
+        ``judged_sharpe`` (annualised, of ``agent``; the headline is the median over all agents),
+        ``probabilistic_sharpe`` (probability that the true one is above zero), ``deflated_sharpe`` (above what the best
+        of so many worthless trials would show), ``expected_maximum_sharpe`` (what that is, annualised), ``trials``,
+        ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
         ``minimum_track_record_years`` (None if no record would do), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None
         below ``trials.least`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
-        ``high``), ``intervals``, ``trials_in_lockbox`` (trials that were judged on bars of what is now the
-        lockbox), ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``,
-        ``luck``, ``undecided``, ``no_trades``) and ``reasons``, plain sentences.
+        ``high``), ``intervals``, ``trials_in_lockbox`` (trials that were judged on bars of what is now the lockbox),
+        ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``, ``luck``, ``undecided``,
+        ``no_trades``) and ``reasons``, plain sentences.
     """
     year, moments = math.sqrt(periods_per_year), sharpe_moments(agent)
     needed = minimum_track_record(moments, confidence=parameters.confidence)
     found: Figures = {
+        "judged_sharpe": moments.sharpe * year,
         "probabilistic_sharpe": probabilistic_sharpe(moments),
         "expected_maximum_sharpe": expected_maximum_sharpe(trials.count, trials.deviation) * year,
         "trials": trials.count,
@@ -218,7 +220,8 @@ def _track_record(found: Figures, confidence: float) -> str:
     if bars is None:
         return "With a Sharpe ratio that is not positive no track record would show skill, however long."
     return (
-        f"At this Sharpe ratio it takes {bars:,} bars ({_number(years)} years) to be "
+        f"At a Sharpe ratio of {_number(found['judged_sharpe'])} (the median agent's, of an even number the lower of "
+        f"the two in the middle; all these tests judge that one) it takes {bars:,} bars ({_number(years)} years) to be "
         f"{confidence_percent(confidence)} sure that the true one is positive; there are {found['bars']:,}."
     ).replace("%", "\u00a0%")
 
