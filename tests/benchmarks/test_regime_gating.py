@@ -31,7 +31,7 @@ def test_differences_are_paired_and_their_interval_is_students() -> None:
 def test_both_sides_have_as_many_parameters() -> None:
     gated, ungated = parameter_count([GATED]), parameter_count([UNGATED])
     assert gated == pytest.approx(ungated, rel=0.01)
-    assert parameter_count([UNGATED, "network.hidden=64"]) > ungated
+    assert parameter_count([UNGATED, "network.hidden=128"]) > ungated
 
 
 def test_the_sides_differ_in_the_gating_alone(
