@@ -14,7 +14,7 @@ run: $(VENV)/.installed
 	$(BIN)/kedro run
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
 from kedro.runner import AbstractRunner
 
 ROOT = Path(__file__).parents[1]
+LONGEST = ("test_tutorial.py", "test_run.py", "test_browser.py", "test_learning.py", "test_notebooks.py")
 
 os.environ["DO_NOT_TRACK"] = "1"  # Kedro's telemetry stays quiet in projects made by tests, too
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread, which is faster for tensors of a few numbers."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def synthetic_bars(bars: int = 900, symbols: tuple[str, ...] = ("AAA", "BBB"), seed: int = 0) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """A small market, a small network, and one thread, for the tests of the agent package."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -48,12 +48,8 @@ def lively_network(
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def _tiny_tensors(one_thread: None) -> None:
     """Tiny tensors wake no other thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(name="market", scope="session")

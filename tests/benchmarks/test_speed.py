@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,15 +16,8 @@ from sentio_kedro.agent.member import AgentParameters
 from sentio_kedro.config import TradingParameters
 from workload import LearningRun, Workload, seed_workload, standard_workload
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def small(windows: int = 4, learner: str = "enhanced", layers: int = 1) -> Workload:
