@@ -21,13 +21,13 @@ from typing import Any
 import torch
 
 from sentio_kedro.agent.ensemble import AgentsPolicy
-from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network, receptive_field
+from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, build_network, receptive_field
+from sentio_kedro.agent.ppo.compiled import CompiledStep
 from sentio_kedro.config import NetworkParameters, TradingParameters
-from sentio_kedro.evaluation.walks import walk_rows
+from sentio_kedro.evaluation.backtest.walk import walk_rows
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.compilation import CompiledStep
 from sentio_kedro.trading.simulate import Advance, advance
 
 BARS, ASSETS, FEATURES, REGIMES = 35_000, 5, 21, 3

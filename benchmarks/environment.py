@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.memory import keep_freed_memory
+from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sentio_kedro.agent.learners import make_learner
-from sentio_kedro.agent.update import Coefficients
+from sentio_kedro.agent.ppo.learners import make_learner
+from sentio_kedro.agent.ppo.update import Coefficients
 from workload import LearningRun
 
 SIZE, COPIED = 2048, 64 << 20  # rows of the matrices, floats that are copied

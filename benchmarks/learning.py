@@ -6,7 +6,7 @@
     python benchmarks/learning.py --markets noise --set training.abstention.threshold=1  # who stays flat?
     python benchmarks/learning.py --markets ar1 --output benchmarks/results/learning/ar1.json
 
-The markets are those of `sentio_kedro.evaluation.planted.catalogue`; docs/learning.md says what each one asks of an
+The markets are those of `planted.catalogue`; docs/learning.md says what each one asks of an
 agent. Shares are of expected profit net of costs, on rows that no training saw. Where nothing can be earned the pooled
 95 % interval of gross profit must cover 0. `learning_report.py` writes the files of benchmarks/results/learning into
 docs/learning.md.
@@ -28,16 +28,16 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from sentio_kedro.agent.member import AgentParameters
+from planted import MARKETS, PlantedMarket
+from planted.study import Forgetful, LearningResult, measure_learning
 from sentio_kedro.config import (
+    AgentParameters,
     FeatureParameters,
     NetworkParameters,
     RegimeParameters,
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.evaluation.learning import Forgetful, LearningResult, measure_learning
-from sentio_kedro.evaluation.planted import MARKETS, PlantedMarket
 
 CONFIGURATION = Path(__file__).parents[1] / "conf" / "base"
 NORMAL_95 = 1.96

@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from learning import chosen_markets, judge, measure, settings, write
-from sentio_kedro.evaluation.learning import LearningResult
-from sentio_kedro.evaluation.planted import MARKETS
+from planted import MARKETS
+from planted.study import LearningResult
 
 SIGNS, TREND = "training.resampling.random_signs", "training.resampling.detrended"
 OPTIONS: Mapping[str, tuple[str, ...]] = {  # the defaults first

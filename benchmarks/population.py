@@ -28,14 +28,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.member import AgentParameters, MemberKey
-from sentio_kedro.agent.memory import keep_freed_memory
-from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.schedules import steps_per_update
-from sentio_kedro.agent.stacked import Task, train_members_together
-from sentio_kedro.agent.trainer import train_member
-from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters, TrainingParameters
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.agent.data.training_set import TrainingSet
+from sentio_kedro.agent.training.allocator import keep_freed_memory
+from sentio_kedro.agent.training.batched.trainer import Task, train_members_together
+from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.agent.training.schedules import steps_per_update
+from sentio_kedro.agent.training.trainer import train_member
+from sentio_kedro.config import AgentParameters, FeatureColumn, NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Fold, Segment

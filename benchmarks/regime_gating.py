@@ -19,9 +19,9 @@ import torch
 from scipy.stats import t as student
 
 from learning import judge, measure, read_parameters, settings, write
-from sentio_kedro.agent.networks import NetworkShape, build_network
-from sentio_kedro.evaluation.learning import LearningResult
-from sentio_kedro.evaluation.planted import MARKETS
+from planted import MARKETS
+from planted.study import LearningResult
+from sentio_kedro.agent.network.network import NetworkShape, build_network
 
 NAME = "regimes"
 GATED, UNGATED = "network.regime_experts=true", "network.regime_experts=false"

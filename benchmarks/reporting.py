@@ -23,11 +23,11 @@ import torch
 
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.config.evaluation import USUAL_BASELINES
-from sentio_kedro.evaluation.attribution import ledger_net
-from sentio_kedro.evaluation.figures import draw_figures
-from sentio_kedro.evaluation.frames import BASELINES, COLUMNS, RunFacts, RunFrames
+from sentio_kedro.evaluation.measures.attribution import ledger_net
 from sentio_kedro.evaluation.metrics import build_metrics
-from sentio_kedro.evaluation.report import render_report
+from sentio_kedro.evaluation.plots.draw import draw_figures
+from sentio_kedro.evaluation.report.report import render_report
+from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, RunFacts, RunFrames
 from sentio_kedro.trading.action_masks import LAYERS
 
 BAR, FIRST = pd.Timedelta(minutes=30), pd.Timestamp("2018-01-01", tz="UTC")

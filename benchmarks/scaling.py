@@ -28,11 +28,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from log_plot import log_plot
-from sentio_kedro.agent.learners import make_learner
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.agent.memory import keep_freed_memory
-from sentio_kedro.agent.networks import receptive_field
-from sentio_kedro.agent.update import Coefficients, update
+from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.ppo.learners import make_learner
+from sentio_kedro.agent.ppo.update import Coefficients, update
+from sentio_kedro.agent.training.allocator import keep_freed_memory
+from sentio_kedro.config import AgentParameters
 from workload import LearningRun, Workload, standard_workload
 
 BASE = {"bars": 512, "replicas": 16, "window": 64, "layers": 2}

@@ -32,16 +32,16 @@ import torch
 import yaml
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.networks import NetworkShape, build_network, receptive_field
+from sentio_kedro.agent.network.network import NetworkShape, build_network, receptive_field
 from sentio_kedro.config import FeatureParameters, NetworkParameters, RegimeParameters, TradingParameters
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.indicators import longest_lookback
-from sentio_kedro.pipelines.model_logging import log_model
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.session import DecisionSession
+from sentio_kedro.tracking.model import log_model
 from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.market_facts import lookback
+from sentio_kedro.trading.precompute import lookback
 
 CONF = Path(__file__).parents[1] / "conf" / "base"
 SYMBOLS, MEMBERS, PER_SESSION = ("A", "B", "C", "D", "E"), 4, 48.0

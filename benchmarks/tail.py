@@ -24,15 +24,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from learning import read_parameters
-from sentio_kedro.agent.losses import tail_of
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.agent.networks import receptive_field
-from sentio_kedro.agent.population import train_agent
-from sentio_kedro.agent.selection import judge
-from sentio_kedro.config import TailParameters, TradingParameters
-from sentio_kedro.evaluation.learning import Forgetful, PlantedStudy, prepare_study
-from sentio_kedro.evaluation.planted.catalogue import PlantedMarket
-from sentio_kedro.evaluation.planted.crashes import CrashLaw
+from planted.catalogue import PlantedMarket
+from planted.crashes import CrashLaw
+from planted.study import Forgetful, PlantedStudy, prepare_study
+from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.ppo.losses import tail_of
+from sentio_kedro.agent.training.population import train_agent
+from sentio_kedro.agent.training.validation import judge
+from sentio_kedro.config import AgentParameters, TailParameters, TradingParameters
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import market_tensors
 

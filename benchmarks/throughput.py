@@ -29,8 +29,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from floor import floor
-from sentio_kedro.agent.memory import keep_freed_memory
-from sentio_kedro.agent.schedules import steps_per_update
+from sentio_kedro.agent.training.allocator import keep_freed_memory
+from sentio_kedro.agent.training.schedules import steps_per_update
 from workload import NETWORK, LearningRun, Workload, seed_workload, standard_workload
 
 ROLLOUTS = 8  # of the seed workload: 8 x 8 windows x 16 replicas are 1,024 episodes

@@ -19,15 +19,16 @@ from typing import NamedTuple
 
 import torch
 
-from sentio_kedro.agent.losses import adapted_coefficient
-from sentio_kedro.agent.member import AgentParameters, Member
-from sentio_kedro.agent.networks import NetworkShape, build_network, receptive_field
-from sentio_kedro.agent.phases import Phases
-from sentio_kedro.agent.rollout import Windows, cut_windows
-from sentio_kedro.agent.tail import TailMonitor, observe_episodes
-from sentio_kedro.agent.trainer import learn
-from sentio_kedro.agent.update import Coefficients
+from sentio_kedro.agent.data.windows import Windows, cut_windows
+from sentio_kedro.agent.network.network import NetworkShape, build_network, receptive_field
+from sentio_kedro.agent.ppo.constraints import TailMonitor, observe_episodes
+from sentio_kedro.agent.ppo.losses import adapted_coefficient
+from sentio_kedro.agent.ppo.update import Coefficients
+from sentio_kedro.agent.training.member import Member
+from sentio_kedro.agent.training.timing import Phases
+from sentio_kedro.agent.training.trainer import learn
 from sentio_kedro.config import (
+    AgentParameters,
     DivergenceParameters,
     DrawdownParameters,
     NetworkParameters,

@@ -18,7 +18,7 @@ from kedro.framework.session import KedroSession
 from kedro.runner import AbstractRunner
 
 ROOT = Path(__file__).parents[1]
-LONGEST = ("test_tutorial.py", "test_run.py", "test_browser.py", "test_learning.py", "test_notebooks.py")
+LONGEST = ("test_tutorial.py", "test_run.py", "test_browser.py", "test_study.py", "test_notebooks.py")
 
 os.environ["DO_NOT_TRACK"] = "1"  # Kedro's telemetry stays quiet in projects made by tests, too
 

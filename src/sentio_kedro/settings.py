@@ -4,9 +4,9 @@ import logging
 
 from kedro.config import OmegaConfigLoader
 
-from sentio_kedro.hooks import StageManifests
-from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
-from sentio_kedro.pipelines.tracking_hook import MlflowTracking
+from sentio_kedro.hooks.manifests import StageManifests
+from sentio_kedro.hooks.promotion import RefusedPromotions
+from sentio_kedro.hooks.tracking import MlflowTracking
 
 # kedro-mlflow sets its own level when it is imported, over what conf/logging.yml says.
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)

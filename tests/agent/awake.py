@@ -2,7 +2,7 @@
 
 import torch
 
-from sentio_kedro.agent.networks import PolicyNetwork
+from sentio_kedro.agent.network.network import PolicyNetwork
 
 
 @torch.no_grad()

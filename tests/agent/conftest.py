@@ -6,7 +6,7 @@ import pytest
 import torch
 from tests.agent.awake import awaken
 
-from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, build_network
+from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, build_network
 from sentio_kedro.config import NetworkParameters
 from sentio_kedro.market.tensors import MarketTensors
 

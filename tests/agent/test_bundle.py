@@ -10,7 +10,7 @@ import torch
 from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec, refuse_seen_bars, same_symbols
-from sentio_kedro.agent.networks import NetworkShape, build_network
+from sentio_kedro.agent.network.network import NetworkShape, build_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 
 SMALL = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)

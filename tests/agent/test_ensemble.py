@@ -10,19 +10,19 @@ import torch
 from sentio_kedro.agent import ensemble
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.ensemble import SideBySide, agents_policy, encode_rows
-from sentio_kedro.agent.networks import PolicyNetwork, receptive_field
-from sentio_kedro.agent.selection import judge
+from sentio_kedro.agent.network.network import PolicyNetwork, receptive_field
+from sentio_kedro.agent.training.validation import judge
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions
-from sentio_kedro.trading.environment import account_features
-from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.observations import account_features
+from sentio_kedro.trading.position_limits import View, look
+from sentio_kedro.trading.precompute import make_tape
 from sentio_kedro.trading.simulate import Record, simulate
-from sentio_kedro.trading.tape import Tape
-from sentio_kedro.trading.view import View, look
+from sentio_kedro.trading.step_data import Tape
 
 DOUBLE = torch.float64
 TRADING = TradingParameters()

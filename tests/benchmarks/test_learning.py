@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import learning
-from sentio_kedro.evaluation.learning import LearningResult
+from planted.study import LearningResult
 
 
 def result(share: float, asset_shares: list[float], positions: list[float], gross: list[float]) -> LearningResult:

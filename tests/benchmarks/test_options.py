@@ -12,8 +12,8 @@ import pytest
 import learning_report
 import options
 from options import OPTIONS, choose, compare
-from sentio_kedro.evaluation.learning import LearningResult
-from sentio_kedro.evaluation.planted import MARKETS
+from planted import MARKETS
+from planted.study import LearningResult
 
 
 def agent(share: float, validation: float, seconds: float = 10.0) -> LearningResult:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import regime_gating
+from planted.study import LearningResult
 from regime_gating import GATED, UNGATED, compare, parameter_count
-from sentio_kedro.evaluation.learning import LearningResult
 
 
 def results(*shares: float) -> list[LearningResult]:

@@ -12,8 +12,7 @@ import population
 import scaling
 import throughput
 from floor import work
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.config import TradingParameters
+from sentio_kedro.config import AgentParameters, TradingParameters
 from workload import LearningRun, Workload, seed_workload, standard_workload
 
 pytestmark = pytest.mark.usefixtures("one_thread")

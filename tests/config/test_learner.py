@@ -8,9 +8,8 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 from tests.config.pages import leaves, written
 
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.config import NetworkParameters, TradingParameters, TrainingParameters
-from sentio_kedro.config.variants import VARIANTS as VARIANT_KEYS
+from sentio_kedro.config import AgentParameters, NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config.presets import VARIANTS as VARIANT_KEYS
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 VARIANTS = ("standard", "maskable", "enhanced")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from sentio_kedro.evaluation.frames import BASELINES, COLUMNS, LINES, RunFrames
+from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, LINES, RunFrames
 from sentio_kedro.market.splits import combinatorial_paths
 
 GROUPS, TESTED, PATHS = 4, 2, 3

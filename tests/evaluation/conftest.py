@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentio_kedro.evaluation.attribution import ledger_net
-from sentio_kedro.evaluation.frames import BASELINES, COLUMNS, RunFacts, RunFrames
+from sentio_kedro.evaluation.measures.attribution import ledger_net
+from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, RunFacts, RunFrames
 from sentio_kedro.trading.action_masks import LAYERS
 
 FOLDS, FOLD_ROWS, FIRST_ROW, SEEDS, REGIMES, SYMBOLS = 4, 500, 600, 2, 3, ("BTC", "ETH")

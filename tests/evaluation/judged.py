@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sentio_kedro.evaluation.comparison import JudgedRun
+from sentio_kedro.evaluation.comparison.compare import JudgedRun
 
 PER_YEAR = 252.0
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from tests.evaluation.test_backtest import BARS, COLUMNS, FOLDS, LIMITS, QUICK, make_agent, make_bars
+from tests.evaluation.backtest.test_backtest import BARS, COLUMNS, FOLDS, LIMITS, QUICK, make_agent, make_bars
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import BacktestParameters, ReportingParameters
-from sentio_kedro.evaluation.backtest import backtest_folds
+from sentio_kedro.evaluation.backtest.backtest import backtest_folds
 from sentio_kedro.evaluation.lockbox import (
     FIGURES,
     TRADED,

@@ -12,7 +12,7 @@ import pytest
 from tests.evaluation.combinatorial import combinatorial_run
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.account_figures import (
+from sentio_kedro.evaluation.measures.accounts import (
     account_figures,
     ledger_tables,
     median_figures,
@@ -20,9 +20,9 @@ from sentio_kedro.evaluation.account_figures import (
     round_trip_figures,
     split_paths,
 )
-from sentio_kedro.evaluation.frames import BASELINES, LINES, RunFacts, RunFrames, account_table
+from sentio_kedro.evaluation.measures.returns import EMPIRICAL, information_ratio
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready
-from sentio_kedro.evaluation.return_figures import EMPIRICAL, information_ratio
+from sentio_kedro.evaluation.run_frames import BASELINES, LINES, RunFacts, RunFrames, account_table
 
 PARAMETERS = ReportingParameters(bootstrap_samples=60)
 KEYS = {

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sentio_kedro.agent.data.resampling import relative_bars
 from sentio_kedro.config import FeatureColumn
 from sentio_kedro.market.adjustment import adjusted, adjustment_factors
 from sentio_kedro.market.indicators import INDICATORS, compute_features
 from sentio_kedro.market.regimes import market_return
-from sentio_kedro.market.resampling import relative_bars
 
 PRICES = ("open", "high", "low", "close")
 ACTIONS = {(50, 0): (4.0, 0.0), (120, 0): (1.0, 2.5), (120, 1): (0.05, 0.0), (260, 1): (3.0, 1.5), (0, 1): (2.0, 5.0)}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentio_kedro.market.spreads import estimated_spread
+from sentio_kedro.market.trailing import estimated_spread
 
 
 def bounced(spread, bars=4_000, trades=60, volatility=0.01, seed=0):

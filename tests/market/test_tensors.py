@@ -13,7 +13,6 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.bars import AlignedBars
 from sentio_kedro.market.sessions import Clock, market_clock
-from sentio_kedro.market.spreads import estimated_spread
 from sentio_kedro.market.tensors import (
     LEAST_VOLATILITY,
     LEAST_VOLUME,
@@ -22,6 +21,7 @@ from sentio_kedro.market.tensors import (
     market_tensors,
     trailing_volatility,
 )
+from sentio_kedro.market.trailing import estimated_spread
 
 ACTIONS = {(5, 0): (2.0, 0.0), (9, 0): (1.0, 3.0), (9, 1): (0.1, 0.0), (20, 1): (3.0, 1.5), (30, 0): (1.5, 0.0)}
 

@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.config import ComparisonParameters
-from sentio_kedro.pipelines import tracking
 from sentio_kedro.pipelines.comparison import nodes
-from sentio_kedro.pipelines.run_tags import COMMIT_TAG, describe_origin, execution_digest, variant_of
-from sentio_kedro.pipelines.tracked_runs import StoreError, find_judged_runs
+from sentio_kedro.tracking import client as tracking
+from sentio_kedro.tracking.runs import StoreError, find_judged_runs
+from sentio_kedro.tracking.tags import COMMIT_TAG, describe_origin, execution_digest, variant_of
 
 
 def track_run(variant, number, status="FINISHED", bars=60, sharpe=1.0, **tags):
@@ -131,7 +131,7 @@ def test_a_run_tells_its_origin_with_and_without_git(tmp_path, monkeypatch):
         **{"sentio.variant": "maskable", "sentio.bars": "hash", "sentio.universe_bias": "dated"},
         **{"sentio.scheme": "walk_forward", "sentio.seeds": "3"},
     }
-    monkeypatch.setattr("sentio_kedro.pipelines.run_tags.get_git_commit", lambda folder: "abc")
+    monkeypatch.setattr("sentio_kedro.tracking.tags.get_git_commit", lambda folder: "abc")
     assert describe_origin("hash", known, tmp_path)[COMMIT_TAG] == "abc"
 
 

@@ -13,6 +13,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from tests.pipelines.test_comparison import track_run
 
+from planted import autoregressive_returns, planted_bars
 from sentio_kedro.config import (
     FeatureColumn,
     IngestionParameters,
@@ -21,20 +22,20 @@ from sentio_kedro.config import (
     ReportingParameters,
 )
 from sentio_kedro.datasets import JSONDataset, LedgerDataset, TrialLedger
-from sentio_kedro.evaluation.drift import feature_drift
-from sentio_kedro.evaluation.overfitting import backtest_overfitting
-from sentio_kedro.evaluation.planted import autoregressive_returns, planted_bars
-from sentio_kedro.evaluation.sharpe_tests import deflated_sharpe, sharpe_moments
-from sentio_kedro.evaluation.trials import make_trial
+from sentio_kedro.evaluation.comparison.drift import feature_drift
+from sentio_kedro.evaluation.skill.trials import make_trial
+from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
+from sentio_kedro.evaluation.statistics.sharpe_tests import deflated_sharpe, sharpe_moments
+from sentio_kedro.hooks.promotion import RefusedPromotions
 from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import Segment, Spans, folds_to_dict
-from sentio_kedro.pipelines import registry, tracking
 from sentio_kedro.pipelines.promotion import create_pipeline, create_rollback, measures, nodes
-from sentio_kedro.pipelines.promotion.candidates import Candidate, Candidates
-from sentio_kedro.pipelines.promotion_hook import RefusedPromotions
-from sentio_kedro.pipelines.tracked_runs import StoreError
 from sentio_kedro.pipelines.training import nodes as training
+from sentio_kedro.tracking import client as tracking
+from sentio_kedro.tracking import registry
+from sentio_kedro.tracking.candidates import Candidate, Candidates
+from sentio_kedro.tracking.runs import StoreError
 
 GOOD = {
     **{"agent.max_drawdown": 0.04, "agent.daily_conditional_value_at_risk": 0.01},

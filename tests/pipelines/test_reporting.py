@@ -19,8 +19,8 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.evaluation.figures import CAPTIONS
-from sentio_kedro.evaluation.frames import COLUMNS
+from sentio_kedro.evaluation.plots.draw import CAPTIONS
+from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.pipelines.reporting import create_pipeline, nodes
 
 

@@ -10,19 +10,25 @@ import pandas as pd
 import pytest
 import yaml
 
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.agent.search import Candidate, Trial
-from sentio_kedro.agent.search_trials import AgentScore, PrunedTrialError, TrialProgress
-from sentio_kedro.config import NetworkParameters, SearchParameters, SearchRange, TradingParameters, TrainingParameters
+from sentio_kedro.config import (
+    AgentParameters,
+    NetworkParameters,
+    SearchParameters,
+    SearchRange,
+    TradingParameters,
+    TrainingParameters,
+)
 from sentio_kedro.datasets import CheckpointStore, TrialLedger
-from sentio_kedro.evaluation.trials import trial_identity
+from sentio_kedro.evaluation.skill.trials import trial_identity
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.splits import Fold, Segment, Spans
 from sentio_kedro.pipelines.search import trials as tracked
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.nodes import describe_search, fixed_names, warn_of_test_rows
 from sentio_kedro.pipelines.search.trials import STATE_TAG, TrackedTrials, best_as_yaml, trial_table
-from sentio_kedro.pipelines.trial_records import learner_hash, shaping_parameters
+from sentio_kedro.search.study import Candidate, Trial
+from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress
+from sentio_kedro.tracking.trials import learner_hash, shaping_parameters
 
 BASE = AgentParameters(NetworkParameters(), TrainingParameters(), TradingParameters())
 STAMPS = np.array(["2020-01-01T00:30", "2020-01-01T01:00"], dtype="datetime64[ns]")

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.member import AgentParameters, MemberKey
-from sentio_kedro.agent.networks import receptive_field
-from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.population import train_agent
+from sentio_kedro.agent.data.training_set import TrainingSet
+from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.agent.training.population import train_agent
 from sentio_kedro.config import (
+    AgentParameters,
     FeatureColumn,
     NetworkParameters,
     RegimeParameters,
@@ -23,11 +24,11 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.market.splits import Fold, Segment, Spans
-from sentio_kedro.trading.market_facts import lookback
+from sentio_kedro.trading.precompute import lookback
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 TRAIN = 900  # bars that training sees

@@ -23,13 +23,13 @@ from mlflow.exceptions import MlflowException
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import aligned_to_frame
-from sentio_kedro.pipelines.model_logging import log_model
 from sentio_kedro.serving.accounts import Account
-from sentio_kedro.serving.decisions import newest_signals
 from sentio_kedro.serving.model import SignalModel
+from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
+from sentio_kedro.tracking.model import log_model
 
 NEWEST = 1_150  # row of the bar that is decided on
 ACCOUNT = {"cash": 60_000.0, "shares": {"AAA": 250.0, "BBB": -120.0}, "peak_equity": 90_000.0}

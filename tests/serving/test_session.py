@@ -13,18 +13,18 @@ import torch
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.ensemble import agents_policy
 from sentio_kedro.config import BacktestParameters, RobustnessParameters, SignalParameters
-from sentio_kedro.evaluation.backtest import backtest_folds
-from sentio_kedro.evaluation.scenes import Scene
-from sentio_kedro.evaluation.walks import walk_rows
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.evaluation.backtest.backtest import backtest_folds
+from sentio_kedro.evaluation.backtest.context import Scene
+from sentio_kedro.evaluation.backtest.walk import walk_rows
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import BarsError
 from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.serving.accounts import Account
-from sentio_kedro.serving.decisions import newest_signals
+from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
-from sentio_kedro.serving.verdicts import Verdict
+from sentio_kedro.serving.signal import Verdict
 from sentio_kedro.trading.accounts import AccountState, open_accounts
 from sentio_kedro.trading.action_masks import LAYERS
 from sentio_kedro.trading.simulate import Step

@@ -17,8 +17,8 @@ from sentio_kedro.trading.action_masks import (
     objections,
     require_choice,
 )
-from sentio_kedro.trading.tape import Tape
-from sentio_kedro.trading.view import look
+from sentio_kedro.trading.position_limits import look
+from sentio_kedro.trading.step_data import Tape
 
 DOUBLE = torch.float64
 FINE = [-1.0, -0.5, 0.0, 0.5, 1.0]

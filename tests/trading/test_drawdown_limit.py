@@ -10,9 +10,9 @@ from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
 from sentio_kedro.trading.action_masks import HOLD, decode, level_tensor
-from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.position_limits import View
+from sentio_kedro.trading.precompute import make_tape
 from sentio_kedro.trading.simulate import Record, simulate
-from sentio_kedro.trading.view import View
 
 SHIPPED = Path(__file__).parents[2] / "data" / "01_raw" / "crypto_30min.parquet"
 LIMIT, BARS, WARM_UP = 0.08, 1_000, 200

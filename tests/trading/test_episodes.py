@@ -13,11 +13,11 @@ from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
 from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
-from sentio_kedro.trading.environment import account_features
 from sentio_kedro.trading.episodes import Episodes, Observation, Transition, episode_starts
-from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.observations import account_features
+from sentio_kedro.trading.position_limits import View, look
+from sentio_kedro.trading.precompute import make_tape
 from sentio_kedro.trading.simulate import Record, simulate
-from sentio_kedro.trading.view import View, look
 
 BARS, SESSION = 200, 13
 PLAIN = TradingParameters(levels=[-1.0, -0.5, 0.0, 0.5, 1.0], costs=CostParameters(commission_bps=10))

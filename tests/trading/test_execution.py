@@ -18,9 +18,9 @@ from sentio_kedro.trading.accounts import (
 )
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.orders import Orders, order_shares, project
+from sentio_kedro.trading.position_limits import look
 from sentio_kedro.trading.simulate import net_returns
-from sentio_kedro.trading.tape import Tape
-from sentio_kedro.trading.view import look
+from sentio_kedro.trading.step_data import Tape
 
 DOUBLE = torch.float64
 

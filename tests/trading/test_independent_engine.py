@@ -27,9 +27,9 @@ from sentio_kedro.config import CostParameters, OrderParameters, TradingParamete
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
 from sentio_kedro.trading.action_masks import decode, level_tensor
-from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.position_limits import View
+from sentio_kedro.trading.precompute import make_tape
 from sentio_kedro.trading.simulate import Record, simulate
-from sentio_kedro.trading.view import View
 
 backtesting = pytest.importorskip("backtesting")
 

@@ -17,8 +17,8 @@ from sentio_kedro.config import (
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions, objections
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.tape import Tape
-from sentio_kedro.trading.view import look
+from sentio_kedro.trading.position_limits import look
+from sentio_kedro.trading.step_data import Tape
 
 DOUBLE = torch.float64
 FREE = CostParameters(commission_bps=0.0, half_spread_bps=0.0)

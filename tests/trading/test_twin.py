@@ -20,8 +20,8 @@ from sentio_kedro.config import (
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation, open_accounts
 from sentio_kedro.trading.action_masks import LAYERS, forbidden_shares, legal_actions
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.tape import Tape
-from sentio_kedro.trading.view import look
+from sentio_kedro.trading.position_limits import look
+from sentio_kedro.trading.step_data import Tape
 
 DOUBLE = torch.float64
 LEVELS = ([-1.0, 0.0, 1.0], [-1.0, -0.5, 0.0, 0.5, 1.0], [0.0, 1.0], [-1.0, 0.0], [-0.3, 0.0, 0.2, 0.7, 1.0])

@@ -11,7 +11,7 @@ from math import floor, inf, isfinite, nan, sqrt
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState
-from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.step_data import Tape
 
 DEAD = 1e-3
 TINY = 1e-12

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sentio_kedro.agent.networks import NetworkShape, PolicyNetwork, load_network
+from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, load_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.regimes import RegimeModel
 

@@ -10,16 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.distributions import masked_log_probabilities
-from sentio_kedro.agent.networks import Encoder, Head, receptive_field, rising
+from sentio_kedro.agent.network.distributions import masked_log_probabilities
+from sentio_kedro.agent.network.network import Encoder, Head, receptive_field, rising
 from sentio_kedro.agent.traced import StackedEncoders
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import HOLD, decode, level_tensor
-from sentio_kedro.trading.environment import account_features
+from sentio_kedro.trading.observations import account_features
+from sentio_kedro.trading.position_limits import View
 from sentio_kedro.trading.simulate import Policy, Record
-from sentio_kedro.trading.view import View
 
 ENCODED_BARS = 4096  # bars embedded at once, so that memory does not grow with the history
 

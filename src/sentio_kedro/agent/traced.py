@@ -17,7 +17,7 @@ from torch.func import functional_call, stack_module_state
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sentio_kedro.agent.encoders import Encoder, NetworkShape, receptive_field
+from sentio_kedro.agent.network.encoder import Encoder, NetworkShape, receptive_field
 from sentio_kedro.config import NetworkParameters
 
 WITHOUT_EFFECT = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)

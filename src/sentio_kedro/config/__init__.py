@@ -5,7 +5,7 @@ of bounds before any node runs. Fractions are fractions of one (0.08 is 8 %), co
 traded notional), lengths are bars unless the name says otherwise.
 """
 
-from sentio_kedro.config.comparison import ComparisonParameters
+from sentio_kedro.config.agent import AgentParameters
 from sentio_kedro.config.evaluation import (
     BacktestParameters,
     ReportingParameters,
@@ -32,7 +32,7 @@ from sentio_kedro.config.objective import (
     StoppingParameters,
     TailParameters,
 )
-from sentio_kedro.config.promotion import PromotionParameters, RegistryParameters
+from sentio_kedro.config.promotion import ComparisonParameters, PromotionParameters, RegistryParameters
 from sentio_kedro.config.search import SearchParameters, SearchRange
 from sentio_kedro.config.trading import (
     CarryParameters,
@@ -46,6 +46,7 @@ from sentio_kedro.config.training import TrainingParameters
 
 __all__ = [
     "AbstentionParameters",
+    "AgentParameters",
     "BacktestParameters",
     "CarryParameters",
     "ComparisonParameters",

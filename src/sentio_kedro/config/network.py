@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import Count, parameters
-from sentio_kedro.config.variants import VariantName, with_variant
+from sentio_kedro.config.presets import VariantName, with_variant
 
 LEAST_QUANTILES = 3  # fewer tell nothing of the tails; one is a critic that knows the mean alone
 

@@ -1,10 +1,12 @@
-"""Where the section ``trading`` starts: presets that single keys override."""
+"""Presets: where the sections ``trading``, ``network`` and ``training`` start; single keys override them."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from typing import Any, Literal
+
+from pydantic_core import ArgsKwargs
 
 PresetName = Literal["none", "proportional", "realistic"]
 
@@ -45,3 +47,33 @@ def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
         known = below.get(key)
         below[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
     return below
+
+
+VariantName = Literal["standard", "maskable", "enhanced"]
+
+PLAIN: dict[str, Any] = {
+    "advantages": "sampled",
+    "path_baseline": False,
+    "screening": "none",
+    "selection_margin": 0.0,
+}
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "standard": {"network": {"masked": False, "quantiles": 1, "regime_experts": False}, "training": PLAIN},
+    "maskable": {"network": {"quantiles": 1, "regime_experts": False}, "training": PLAIN},
+    "enhanced": {"network": {}, "training": {}},
+}
+
+
+def with_variant(section: str, given: Any) -> Any:
+    """Put the keys of ``given`` over those of its ``variant`` in ``section``; objects pass as they are.
+
+    Args:
+        section: ``network`` or ``training``.
+        given: What pydantic was given: a mapping, or arguments.
+    """
+    if isinstance(given, ArgsKwargs):
+        return ArgsKwargs(given.args, with_variant(section, dict(given.kwargs or {})))
+    if not isinstance(given, dict):
+        return given
+    start = VARIANTS.get(str(given.get("variant", "enhanced")), {}).get(section, {})
+    return merged(copy.deepcopy(start), given)

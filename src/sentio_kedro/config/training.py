@@ -15,7 +15,7 @@ from sentio_kedro.config.objective import (
     StoppingParameters,
     TailParameters,
 )
-from sentio_kedro.config.variants import VariantName, with_variant
+from sentio_kedro.config.presets import VariantName, with_variant
 
 
 @parameters

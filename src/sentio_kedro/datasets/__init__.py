@@ -3,7 +3,7 @@
 from sentio_kedro.datasets.agents import AgentBundles
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
-from sentio_kedro.datasets.ledgers import LedgerDataset
+from sentio_kedro.datasets.json_lines import LedgerDataset
 from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
 
 __all__ = [

@@ -11,7 +11,7 @@ import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
 from sentio_kedro.datasets.atomic import replaced_file
-from sentio_kedro.datasets.ledgers import LedgerDataset
+from sentio_kedro.datasets.json_lines import LedgerDataset
 
 LEDGER, RETURNS = "trials.jsonl", "trial_returns"
 

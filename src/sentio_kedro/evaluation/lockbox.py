@@ -17,11 +17,11 @@ import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import BacktestParameters, ReportingParameters, RobustnessParameters, TradingParameters
-from sentio_kedro.evaluation.backtest import backtest_folds, stamp
-from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames, account_table
-from sentio_kedro.evaluation.ledgers import Frames
+from sentio_kedro.evaluation.backtest.backtest import backtest_folds, stamp
+from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready
-from sentio_kedro.evaluation.significance import percentile_interval, sharpe_samples
+from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, account_table
+from sentio_kedro.evaluation.statistics.bootstrap import percentile_interval, sharpe_samples
 from sentio_kedro.market.bars import AlignedBars, Floats
 from sentio_kedro.market.splits import Fold, Segment
 

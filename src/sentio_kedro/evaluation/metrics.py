@@ -10,16 +10,15 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.account_figures import (
+from sentio_kedro.evaluation.alarms import alarms
+from sentio_kedro.evaluation.measures.accounts import (
     Figures,
     ledger_tables,
     median_figures,
     path_figures,
     split_paths,
 )
-from sentio_kedro.evaluation.backtest_paths import table_paths
-from sentio_kedro.evaluation.bootstrap import Floats, default_block, percentile_interval
-from sentio_kedro.evaluation.breakdowns import (
+from sentio_kedro.evaluation.measures.breakdowns import (
     fold_figures,
     generalisation_gap,
     heard_columns,
@@ -28,16 +27,17 @@ from sentio_kedro.evaluation.breakdowns import (
     symbol_figures,
     year_figures,
 )
-from sentio_kedro.evaluation.drawdowns import drawdown_limit, worst_drawdowns
-from sentio_kedro.evaluation.evidence import account_samples, interval_figures, skill_figures
-from sentio_kedro.evaluation.findings import alarms
-from sentio_kedro.evaluation.frames import RunFacts, RunFrames, median_seed, metric_key, row_times
-from sentio_kedro.evaluation.limits import mask_shares, order_figures
-from sentio_kedro.evaluation.return_figures import information_ratio
-from sentio_kedro.evaluation.sharpe_paths import sharpe_paths
-from sentio_kedro.evaluation.stress import stress_figures
-from sentio_kedro.evaluation.targets import measure_targets
-from sentio_kedro.evaluation.trials import JudgedTrials
+from sentio_kedro.evaluation.measures.drawdowns import drawdown_limit, worst_drawdowns
+from sentio_kedro.evaluation.measures.limits import mask_shares, order_figures
+from sentio_kedro.evaluation.measures.path_sharpes import sharpe_paths
+from sentio_kedro.evaluation.measures.paths import table_paths
+from sentio_kedro.evaluation.measures.returns import information_ratio
+from sentio_kedro.evaluation.measures.robustness import stress_figures
+from sentio_kedro.evaluation.measures.targets import measure_targets
+from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key, row_times
+from sentio_kedro.evaluation.skill.intervals import account_samples, interval_figures, skill_figures
+from sentio_kedro.evaluation.skill.trials import JudgedTrials
+from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block, percentile_interval
 
 
 def build_metrics(

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentio_kedro.market.aligned import AlignedBars, acts
-from sentio_kedro.market.stamps import Floats
+from sentio_kedro.market.aligned_bars import AlignedBars, acts
+from sentio_kedro.market.timestamps import Floats
 
 
 class Factors(NamedTuple):

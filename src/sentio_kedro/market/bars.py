@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned import NEUTRAL, AlignedBars
+from sentio_kedro.market.aligned_bars import NEUTRAL, AlignedBars
 from sentio_kedro.market.bar_checks import (
     COLUMNS,
     OPTIONAL_COLUMNS,
@@ -22,7 +22,7 @@ from sentio_kedro.market.bar_checks import (
     localize_timestamps,
     parse_timestamps,
 )
-from sentio_kedro.market.stamps import (
+from sentio_kedro.market.timestamps import (
     Floats,
     Stamps,
     days_since_previous,

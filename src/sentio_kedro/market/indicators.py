@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from sentio_kedro.config import FeatureColumn, IndicatorName
 from sentio_kedro.market import formulas
 from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.formulas import AssetBars
-from sentio_kedro.market.stamps import Floats, Stamps
+from sentio_kedro.market.timestamps import Floats, Stamps
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import RegimeParameters
 from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned import AlignedBars
-from sentio_kedro.market.stamps import Floats
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.timestamps import Floats
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 from exchange_calendars.errors import CalendarError, InvalidCalendarName
 from numpy.typing import NDArray
 
-from sentio_kedro.market.stamps import (
+from sentio_kedro.market.timestamps import (
     Floats,
     Stamps,
     bars_per_session,

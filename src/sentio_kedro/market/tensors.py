@@ -11,11 +11,10 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.adjustment import Factors, adjustment_factors
-from sentio_kedro.market.aligned import NEUTRAL, AlignedBars, Mask, hold
+from sentio_kedro.market.aligned_bars import NEUTRAL, AlignedBars, Mask, hold
 from sentio_kedro.market.sessions import Clock, market_clock
-from sentio_kedro.market.spreads import estimated_spread
-from sentio_kedro.market.stamps import Floats
-from sentio_kedro.market.trailing import trailing_mean
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.trailing import estimated_spread, trailing_mean
 
 VOLATILITY_MEMORY = 96  # bars of the trailing volatility that rewards are measured in, and of the trailing volume
 LONGEST_HALT = 20  # bars that an asset may be missing at the end before it counts as delisted

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.networks import receptive_field
+from sentio_kedro.agent.network.network import receptive_field
 from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned import AlignedBars, hold
+from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.indicators import compute_features, longest_lookback, newest_features
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.rolling import RollingBars, joined, missing_rows, newest_rows
 from sentio_kedro.market.sessions import Schedule, expected_stamps, market_clock, session_schedule
-from sentio_kedro.market.spreads import estimated_spread
-from sentio_kedro.market.stamps import bars_per_session
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
-from sentio_kedro.trading.market_facts import lookback
+from sentio_kedro.market.timestamps import bars_per_session
+from sentio_kedro.market.trailing import estimated_spread
+from sentio_kedro.serving.rolling_bars import RollingBars, joined, missing_rows, newest_rows
+from sentio_kedro.trading.precompute import lookback
 
 HORIZON = np.timedelta64(400, "D")  # sessions of an exchange that are looked up ahead of the newest bar
 LEAST_AHEAD = np.timedelta64(20, "D")  # those that must be known, or else they are looked up again

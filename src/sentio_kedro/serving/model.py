@@ -20,7 +20,7 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import IngestionParameters, SignalParameters
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.serving.accounts import Account
-from sentio_kedro.serving.decisions import signals_of
+from sentio_kedro.serving.newest import signals_of
 from sentio_kedro.serving.session import DecisionSession
 
 ARTIFACT = "agents"
@@ -47,7 +47,7 @@ class SignalModel(PythonModel):
 
     def predict(
         self,
-        context: PythonModelContext,
+        context: PythonModelContext | None,
         model_input: pd.DataFrame,
         params: dict[str, Any] | None = None,
     ) -> pd.DataFrame:

@@ -15,25 +15,25 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.agent.ensemble import AgentNetworks, AgentsPolicy
-from sentio_kedro.agent.losses import lower_tail_mean
-from sentio_kedro.agent.update import value_scale
+from sentio_kedro.agent.ppo.losses import lower_tail_mean
+from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.aligned import AlignedBars, hold
+from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.bars import align_bars, whole_rows
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.serving.accounts import Account, account_report, account_states, for_agents
-from sentio_kedro.serving.arrivals import RawBars, new_rows, of_symbols
+from sentio_kedro.serving.incoming_bars import RawBars, new_rows, of_symbols
 from sentio_kedro.serving.live_market import LiveMarket
-from sentio_kedro.serving.verdicts import Verdict
+from sentio_kedro.serving.signal import Verdict
 from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import legal_actions, objections, require_choice
-from sentio_kedro.trading.environment import reward_unit
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.market_facts import make_tape
+from sentio_kedro.trading.observations import reward_unit
 from sentio_kedro.trading.orders import order_shares, whole_lots
+from sentio_kedro.trading.position_limits import look
+from sentio_kedro.trading.precompute import make_tape
 from sentio_kedro.trading.simulate import one_thread, simulate
-from sentio_kedro.trading.tape import Tape
-from sentio_kedro.trading.view import look
+from sentio_kedro.trading.step_data import Tape
 
 TAIL = 0.05  # share of outcomes in the tail that `tail_risk` averages
 GivenAccount = Account | Sequence[Account] | AccountState

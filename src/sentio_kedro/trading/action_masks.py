@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState, Decision
-from sentio_kedro.trading.tape import Levels, Tape
-from sentio_kedro.trading.view import View
+from sentio_kedro.trading.position_limits import View
+from sentio_kedro.trading.step_data import Levels, Tape
 
 HOLD = 0  # index of the HOLD action; level i has index i + 1
 TIE = 1e-6  # relative difference at which two exposures count as the same

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import CostParameters
-from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.step_data import Tape
 
 BASIS_POINT = 1e-4
 

@@ -12,10 +12,10 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions, level_tensor
-from sentio_kedro.trading.environment import account_features
-from sentio_kedro.trading.market_facts import make_tape
-from sentio_kedro.trading.tape import Levels, Tape
-from sentio_kedro.trading.view import Caps, View, look
+from sentio_kedro.trading.observations import account_features
+from sentio_kedro.trading.position_limits import Caps, View, look
+from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.step_data import Levels, Tape
 
 LOOKED_AT = ("tradable", "var_cap", "volatility_cap", "must_leave", "liquidity")  # that a fill does not read
 CAPS = ("volatility_cap", "regime_cap", "kelly_cap", "session_cap")  # that nothing but their least matters of

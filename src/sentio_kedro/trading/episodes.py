@@ -17,10 +17,10 @@ from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill
 from sentio_kedro.trading.action_masks import decode, legal_actions
-from sentio_kedro.trading.environment import account_features
 from sentio_kedro.trading.episode_facts import VIEWED, Fresh, World, look_closely, make_world, opened_accounts
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.view import Caps, View
+from sentio_kedro.trading.observations import account_features
+from sentio_kedro.trading.position_limits import Caps, View
 
 DENSE = torch.contiguous_format
 

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import LEAST_EQUITY, AccountState, Decision, Fill, Variation, without_dust
+from sentio_kedro.trading.at_close import Outcome, mark
+from sentio_kedro.trading.at_open import Opening, fill_orders, open_bar
 from sentio_kedro.trading.costs import Costs, trade_costs
 from sentio_kedro.trading.exits import entry_price, exit_price
-from sentio_kedro.trading.marking import Outcome, mark
-from sentio_kedro.trading.opening import Opening, fill_orders, open_bar
 from sentio_kedro.trading.orders import Orders, enqueue, order_shares
-from sentio_kedro.trading.tape import Tape
-from sentio_kedro.trading.view import View
+from sentio_kedro.trading.position_limits import View
+from sentio_kedro.trading.step_data import Tape
 
 
 def execute(

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.opening import Opening
-from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.at_open import Opening
+from sentio_kedro.trading.step_data import Tape
 
 
 def has_stops(parameters: TradingParameters) -> bool:

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sentio_kedro.trading.environment import ACCOUNT_FEATURES
 from sentio_kedro.trading.episodes import Episodes, Observation
+from sentio_kedro.trading.observations import ACCOUNT_FEATURES
 
 try:
     from gymnasium.spaces import Box, MultiDiscrete

@@ -16,8 +16,8 @@ from sentio_kedro.trading.accounts import (
     level_exposure,
     without_dust,
 )
-from sentio_kedro.trading.tape import ROUNDING, Tape
-from sentio_kedro.trading.view import View
+from sentio_kedro.trading.position_limits import View
+from sentio_kedro.trading.step_data import ROUNDING, Tape
 
 LEAST_EXPOSURE = 1e-12
 BALANCED = 1e-6  # of equity: increases whose sum is smaller leave net exposure as it is

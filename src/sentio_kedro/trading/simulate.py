@@ -13,9 +13,9 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.tape import Tape
+from sentio_kedro.trading.position_limits import View, look
+from sentio_kedro.trading.step_data import Tape
 from sentio_kedro.trading.telemetry import Sight, layers_of, sight_of
-from sentio_kedro.trading.view import View, look
 
 RUIN = 1e-9  # of the first equity; what is below counts as nothing
 Record = tuple[Tensor, ...]

@@ -10,8 +10,8 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import LEAST_EQUITY, AccountState, Fill, allocation
 from sentio_kedro.trading.action_masks import forbidden_shares
-from sentio_kedro.trading.tape import FIXED, Tape
-from sentio_kedro.trading.view import Caps, View, session_cap
+from sentio_kedro.trading.position_limits import Caps, View, session_cap
+from sentio_kedro.trading.step_data import FIXED, Tape
 
 BLOCK_STEPS = 128  # steps worked out at once, so that memory stays small
 

@@ -10,8 +10,8 @@ import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
-from sentio_kedro.evaluation.backtest import backtest_agent, backtest_folds
-from sentio_kedro.evaluation.ledgers import Frames
+from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds
+from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.market.bars import AlignedBars, aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features

@@ -9,10 +9,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from sentio_kedro.config import ComparisonParameters
-from sentio_kedro.evaluation.comparison import compare_runs
-from sentio_kedro.evaluation.comparison_page import comparison_figure, comparison_sentences, comparison_text
-from sentio_kedro.pipelines import tracking
-from sentio_kedro.pipelines.tracked_runs import find_judged_runs
+from sentio_kedro.evaluation.comparison.compare import compare_runs
+from sentio_kedro.evaluation.comparison.page import comparison_figure, comparison_sentences, comparison_text
+from sentio_kedro.tracking import client as tracking
+from sentio_kedro.tracking.runs import find_judged_runs
 
 COMPARED_TAG = "sentio.compared"
 """Tag of the run that holds a comparison: digest of the runs that it compares."""

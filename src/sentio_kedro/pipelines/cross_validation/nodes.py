@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sentio_kedro.agent.networks import receptive_field
+from sentio_kedro.agent.network.network import receptive_field
 from sentio_kedro.config import (
     CrossValidationParameters,
     NetworkParameters,
@@ -15,11 +15,11 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.evaluation.fold_figures import fold_figure
+from sentio_kedro.evaluation.plots.folds import fold_figure
 from sentio_kedro.market.bars import aligned_from_frame
 from sentio_kedro.market.splits import Spans, folds_to_dict, lockbox_bars
 from sentio_kedro.market.splits import make_folds as split
-from sentio_kedro.trading.market_facts import lookback
+from sentio_kedro.trading.precompute import lookback
 
 
 def measure_spans(

@@ -17,14 +17,14 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.evaluation import lockbox
-from sentio_kedro.evaluation.frames import RunFacts
-from sentio_kedro.evaluation.ledgers import Frames
+from sentio_kedro.evaluation.backtest.ledger_frames import Frames
+from sentio_kedro.evaluation.run_frames import RunFacts
 from sentio_kedro.manifests import agents_identity, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.splits import folds_from_dict, lockbox_rows, open_bars
-from sentio_kedro.pipelines import tracking
-from sentio_kedro.serving.decisions import choose_agents
+from sentio_kedro.serving.newest import choose_agents
+from sentio_kedro.tracking import client as tracking
 
 OPENINGS_TAG = "sentio.lockbox_openings"
 """Tag of a parent run: how often the lockbox was opened for its agents."""

@@ -5,23 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc.model import PythonModel
 
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
-from sentio_kedro.evaluation.drift import feature_drift
-from sentio_kedro.market.aligned import AlignedBars
+from sentio_kedro.evaluation.comparison.drift import feature_drift
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import Segment
-from sentio_kedro.pipelines.model_logging import newest_bars
+from sentio_kedro.serving.model import SignalModel
+from sentio_kedro.tracking.model import newest_bars
 
 WARM_UP = 2  # decisions before the clock runs
 MILLISECONDS = 1_000.0
 
 
-def decision_latency(model: PythonModel, bars: pd.DataFrame, calls: int) -> float:
+def decision_latency(model: SignalModel, bars: pd.DataFrame, calls: int) -> float:
     """Time decisions of a model in this process, beside what a server adds.
 
     Args:
@@ -39,12 +38,6 @@ def decision_latency(model: PythonModel, bars: pd.DataFrame, calls: int) -> floa
         if call >= WARM_UP:
             taken.append(time.perf_counter() - started)
     return float(np.quantile(taken, 0.99)) * MILLISECONDS
-
-
-def load_model(model: str, number: str) -> PythonModel:
-    """Load a registered version as a server would."""
-    loaded: PythonModel = mlflow.pyfunc.load_model(f"models:/{model}/{number}").unwrap_python_model()
-    return loaded
 
 
 def example_bars(agents: Sequence[AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:

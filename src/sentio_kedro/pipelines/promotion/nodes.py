@@ -12,16 +12,17 @@ import pandas as pd
 
 from sentio_kedro.config import PromotionParameters, RegistryParameters, ReportingParameters
 from sentio_kedro.datasets import TrialLedger
-from sentio_kedro.evaluation.gates import failures, judge, switched_off
-from sentio_kedro.evaluation.rivalry import Rivalry, incomparable, meet
-from sentio_kedro.evaluation.skill import choice_figures
-from sentio_kedro.evaluation.trials import judged_among, recall
+from sentio_kedro.evaluation.comparison.champion import Rivalry, incomparable, meet
+from sentio_kedro.evaluation.comparison.gates import failures, judge, switched_off
+from sentio_kedro.evaluation.skill.skill import choice_figures
+from sentio_kedro.evaluation.skill.trials import judged_among, recall
 from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
 from sentio_kedro.market.splits import sealed_bars
-from sentio_kedro.pipelines import registry
-from sentio_kedro.pipelines.promotion.candidates import Candidates, find_candidates, load_agents
-from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, load_model, market_drift
-from sentio_kedro.pipelines.tracked_runs import StoreError, read_trial_returns, readable_store
+from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, market_drift
+from sentio_kedro.tracking import registry
+from sentio_kedro.tracking.candidates import Candidates, find_candidates, load_agents
+from sentio_kedro.tracking.registry import load_model
+from sentio_kedro.tracking.runs import StoreError, read_trial_returns, readable_store
 
 FROM_METRICS = {
     "drawdown": "agent.max_drawdown",

@@ -18,23 +18,23 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.datasets import TrialLedger
-from sentio_kedro.evaluation.attention import attention_frame
-from sentio_kedro.evaluation.figures import CAPTIONS, draw_figures
-from sentio_kedro.evaluation.frames import COLUMNS, RunFacts, RunFrames, Scheme
-from sentio_kedro.evaluation.judged_returns import judged_returns
+from sentio_kedro.evaluation.comparison.returns import judged_returns
 from sentio_kedro.evaluation.lockbox import openings
+from sentio_kedro.evaluation.measures.attention import attention_frame
 from sentio_kedro.evaluation.metrics import build_metrics
-from sentio_kedro.evaluation.report import render_report
-from sentio_kedro.evaluation.trials import JudgedTrials, judged_among, make_trial, trial_returns
+from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
+from sentio_kedro.evaluation.report.report import render_report
+from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, Scheme
+from sentio_kedro.evaluation.skill.trials import JudgedTrials, judged_among, make_trial, trial_returns
 from sentio_kedro.manifests import agents_identity, flatten_parameters
 from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import open_bars
-from sentio_kedro.pipelines import tracking
-from sentio_kedro.pipelines.registry import figure_tags, tag_judged, tag_version
-from sentio_kedro.pipelines.run_tags import describe_judged_rows
-from sentio_kedro.pipelines.trial_records import TRIAL_FILE, TRIAL_TAG, about_now, made_of, universe_of
+from sentio_kedro.tracking import client as tracking
+from sentio_kedro.tracking.registry import figure_tags, tag_judged, tag_version
+from sentio_kedro.tracking.tags import describe_judged_rows
+from sentio_kedro.tracking.trials import TRIAL_FILE, TRIAL_TAG, about_now, made_of, universe_of
 
 UNIVERSE_TAG, VERDICT_TAG = "sentio.universe", "sentio.verdict"
 """Tags of a run: on which universe it is a trial, and whether it was called skill."""

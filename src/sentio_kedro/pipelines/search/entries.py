@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.agent.search import Candidate
+from sentio_kedro.config import AgentParameters
 from sentio_kedro.datasets import TrialLedger
-from sentio_kedro.evaluation.trials import candidate_returns, given_up, make_trial
+from sentio_kedro.evaluation.skill.trials import candidate_returns, given_up, make_trial
 from sentio_kedro.manifests import flatten_parameters
-from sentio_kedro.pipelines.trial_records import about_now, learner_hash, shaping_parameters
+from sentio_kedro.search.study import Candidate
+from sentio_kedro.tracking.trials import about_now, learner_hash, shaping_parameters
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.search import best_trial, open_study, search
-from sentio_kedro.agent.search_trials import searchable_folds, seen_test_rows
+from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.config import (
+    AgentParameters,
     NetworkParameters,
     ReportingParameters,
     SearchParameters,
@@ -24,7 +22,9 @@ from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_pa
 from sentio_kedro.market.splits import Fold, Spans, folds_from_dict
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
-from sentio_kedro.pipelines.trial_records import universe_of
+from sentio_kedro.search.study import best_trial, open_study, search
+from sentio_kedro.search.trials import searchable_folds, seen_test_rows
+from sentio_kedro.tracking.trials import universe_of
 
 STUDIES = "studies.db"
 """File of all studies, below the folder of the search's store."""

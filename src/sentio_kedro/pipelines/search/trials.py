@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
 import torch
 import yaml
 
-from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.search import Candidate, Trial, best_trial, fold_means
-from sentio_kedro.agent.search_trials import AgentScore, PrunedTrialError, TrialProgress, score_candidate
-from sentio_kedro.agent.trainee import CheckpointStore
-from sentio_kedro.config.search import Scalar
+from sentio_kedro.agent.data.training_set import TrainingSet
+from sentio_kedro.agent.training.lifecycle import CheckpointStore
 from sentio_kedro.market.splits import Spans
-from sentio_kedro.pipelines import tracking
+from sentio_kedro.search.study import Candidate, Trial, best_trial, fold_means
+from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress, score_candidate
+from sentio_kedro.tracking import client as tracking
 
 STATE_TAG = "sentio.trial"
 """Tag of a nested run: ``complete``, ``pruned`` or ``failed``."""
@@ -58,21 +56,21 @@ class TrackedTrials:
         given_up: PrunedTrialError | None = None
         scores: Sequence[AgentScore] = ()
         with tracking.nested_run(f"trial {number}", {"study": self.study, "trial": number}):
-            log_values(candidate.values)
+            tracking.log_parameters(candidate.values)
             try:
                 scores = score_candidate(studies, self.spans, candidate.parameters, progress)
             except PrunedTrialError as error:
                 given_up = error
                 self.give_up(candidate, progress.latest)
-                log_state("pruned")
+                tracking.log_tags({STATE_TAG: "pruned"})
             except FloatingPointError:
                 self.give_up(candidate, progress.latest)
-                log_state("failed")
+                tracking.log_tags({STATE_TAG: "failed"})
                 raise
             else:
                 self._keep(candidate.number, scores)
                 self.remember(candidate, self.returns(candidate.number))
-                log_state("complete")
+                tracking.log_tags({STATE_TAG: "complete"})
         if given_up is not None:
             raise given_up
         return scores
@@ -106,20 +104,6 @@ class TrackedTrials:
             columns = (number, fold, seed, rows, timestamps, returns)
             frames.append(pd.DataFrame(dict(zip(RETURN_COLUMNS, columns, strict=True))))
         return pd.concat(frames, ignore_index=True)
-
-
-def log_values(values: Mapping[str, Scalar]) -> None:
-    """Log the searched parameters of the active run."""
-    if mlflow.active_run() is not None:
-        with tracking.optional_tracking():
-            mlflow.log_params(dict(values))
-
-
-def log_state(state: str) -> None:
-    """Tag the active run with what became of its trial."""
-    if mlflow.active_run() is not None:
-        with tracking.optional_tracking():
-            mlflow.set_tag(STATE_TAG, state)
 
 
 def trial_table(trials: Sequence[Trial]) -> pd.DataFrame:

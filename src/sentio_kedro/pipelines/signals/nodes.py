@@ -7,7 +7,7 @@ import pandas as pd
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import IngestionParameters, SignalParameters
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.serving.decisions import choose_agents, newest_signals
+from sentio_kedro.serving.newest import choose_agents, newest_signals
 
 
 def decide(

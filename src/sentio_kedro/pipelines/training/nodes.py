@@ -7,17 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.member import AgentParameters
-from sentio_kedro.agent.paths import TrainingSet
-from sentio_kedro.agent.population import train_population, visible_bars
-from sentio_kedro.agent.schedules import count_updates
-from sentio_kedro.agent.trainee import CheckpointStore
+from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
+from sentio_kedro.agent.training.lifecycle import CheckpointStore
+from sentio_kedro.agent.training.population import train_population
+from sentio_kedro.agent.training.schedules import count_updates
 from sentio_kedro.config import (
+    AgentParameters,
     FeatureParameters,
     IngestionParameters,
     NetworkParameters,
@@ -30,11 +29,11 @@ from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame, perio
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Spans, folds_from_dict, open_bars
-from sentio_kedro.pipelines import tracking
-from sentio_kedro.pipelines.model_logging import log_model
-from sentio_kedro.pipelines.registry import register
-from sentio_kedro.pipelines.run_tags import ORIGIN_TAGS
 from sentio_kedro.pipelines.training.progress import TrainingProgress
+from sentio_kedro.tracking import client as tracking
+from sentio_kedro.tracking.model import log_model
+from sentio_kedro.tracking.registry import register
+from sentio_kedro.tracking.tags import ORIGIN_TAGS
 
 
 def prepare_studies(
@@ -111,7 +110,7 @@ def train_agents(
 
 
 def _log_agent(curve: list[dict[str, float]], about: dict[str, Any]) -> None:
-    if mlflow.active_run() is None:
+    if not tracking.is_tracked():
         return
     frame = pd.DataFrame(curve).astype({"update": int})
     for member, rows in frame.groupby("member"):

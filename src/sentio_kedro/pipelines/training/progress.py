@@ -10,7 +10,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from sentio_kedro.agent.member import MemberKey
+from sentio_kedro.agent.training.member import MemberKey
 
 LINES_PER_FOLD = 4
 

@@ -1,0 +1,1 @@
+"""Training data: fold data, screening, resampled paths, windows."""

@@ -1,0 +1,312 @@
+"""Synthetic market paths made of blocks of real bars (stationary bootstrap, Politis and Romano 1994).
+
+One price history can be learnt by heart; a new path for every update cannot. All assets take the same rows, so the
+cross-section of each bar is real. A bar is kept as log ratios to the previous close, free of splits and dividends, and
+chained anew from the assets' usual prices and volumes, so that lots, shares and participation mean what they mean on
+the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sentio_kedro.market.adjustment import adjustment_factors
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.timestamps import Floats, Stamps, most_common_gap
+from sentio_kedro.market.trailing import trailing_mean
+
+Rows = NDArray[np.int64]
+VOLUME_BARS = 96  # bars of the mean that volume is measured against
+VOLATILITY_BARS = 96  # bars of the volatility that noise is measured in
+
+
+@dataclass(frozen=True, eq=False)
+class RelativeBars:
+    """Bars in units that can be chained in any order.
+
+    Attributes:
+        timestamps: Bar ends [T].
+        symbols: Names of the assets.
+        open: log(open / previous close) [T, A]; NaN where the asset has no bar or no close before it.
+        high: log(high / previous close) [T, A].
+        low: log(low / previous close) [T, A].
+        close: log(close / previous close) [T, A].
+        volume: Volume over the asset's trailing mean volume [T, A].
+        volatility: Root mean square of the asset's last 96 ``close``, this bar's included [T, A].
+        price: Close as traded [T, A], quote currency.
+        mean_volume: The trailing mean volume itself [T, A], in shares of the row.
+        spread: Quoted spread [T, A], fraction of the mid price; null if the bars have none.
+        funding: Funding rate of the bar [T, A]; null if the bars have none.
+    """
+
+    timestamps: Stamps
+    symbols: tuple[str, ...]
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    volume: Floats
+    volatility: Floats
+    price: Floats
+    mean_volume: Floats
+    spread: Floats | None = None
+    funding: Floats | None = None
+
+
+class ResampledPath(NamedTuple):
+    """A path and where it comes from.
+
+    Attributes:
+        bars: The bars.
+        rows: Source row of each bar [length].
+        signs: -1 where the bar is mirrored, else 1 [length].
+    """
+
+    bars: AlignedBars
+    rows: Rows
+    signs: Floats
+
+
+class PathLevels(NamedTuple):
+    """Where paths start.
+
+    Attributes:
+        price: Close before the first bar of a path [A], quote currency.
+        volume: Volume that a path's relative volume is multiplied by [A], shares or coins.
+    """
+
+    price: Floats
+    volume: Floats
+
+
+def relative_bars(bars: AlignedBars) -> RelativeBars:
+    """Express bars relative to each asset's last known close and trailing mean volume.
+
+    The first bar of an asset has no previous close and counts as missing.
+    """
+    factors = adjustment_factors(bars)
+    whole = bars if factors is None else factors.applied(bars)
+    before = np.full(whole.close.shape, np.nan)
+    before[1:] = whole.held_close()[:-1]
+    close = np.log(whole.close / before)
+    volume, mean_volume = np.full(close.shape, np.nan), np.full(close.shape, np.nan)
+    for asset in range(len(bars.symbols)):
+        rows = np.flatnonzero(bars.present[:, asset])
+        mean = trailing_mean(whole.volume[rows, asset], VOLUME_BARS)
+        volume[rows, asset] = np.divide(whole.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
+        mean_volume[rows, asset] = mean if factors is None else mean * factors.split[rows, asset]
+    known = np.isfinite(close)
+    squares = trailing_mean(np.where(known, close, 0.0) ** 2, VOLATILITY_BARS, known)
+    return RelativeBars(
+        timestamps=bars.timestamps,
+        symbols=bars.symbols,
+        open=np.log(whole.open / before),
+        high=np.log(whole.high / before),
+        low=np.log(whole.low / before),
+        close=close,
+        volume=np.where(known, volume, np.nan),
+        volatility=np.where(known, np.sqrt(squares), np.nan),
+        price=np.where(known, bars.close, np.nan),
+        mean_volume=np.where(known, mean_volume, np.nan),
+        spread=None if bars.spread is None else np.where(known, bars.spread, np.nan),
+        funding=None if bars.funding is None else np.where(known, bars.funding, np.nan),
+    )
+
+
+def detrended(relative: RelativeBars, segments: Sequence[Segment]) -> RelativeBars:
+    """Take each asset's mean log return over ``segments`` from its bars, so that paths drift nowhere on average.
+
+    Where positions are held for long, an asset's mean return is known worst of all (Merton, On estimating the expected
+    return on the market, Journal of Financial Economics 1980); whoever does not want to bet on it takes it away.
+    """
+    rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
+    known = np.isfinite(relative.close[rows])
+    total = np.where(known, relative.close[rows], 0.0).sum(axis=0)
+    mean = total / np.maximum(known.sum(axis=0), 1)
+    moved = {name: getattr(relative, name) - mean for name in ("open", "high", "low", "close")}
+    return replace(relative, **moved)
+
+
+def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLevels:
+    """Return the median close and median trailing mean volume of the rows that may be drawn from ``segments``.
+
+    An asset without a bar there has a price of 1 and no volume; its paths have no bars either.
+
+    Raises:
+        ValueError: If no segment has two rows.
+    """
+    rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
+
+    def median(values: Floats, otherwise: float) -> Floats:
+        known = [column[np.isfinite(column)] for column in values[rows].T]
+        return np.array([np.median(column) if column.size else otherwise for column in known])
+
+    return PathLevels(median(relative.price, 1.0), median(relative.mean_volume, 0.0))
+
+
+def resample(
+    relative: RelativeBars,
+    segments: Sequence[Segment],
+    length: int,
+    block_bars: int,
+    random_signs: bool,
+    rng: np.random.Generator,
+    levels: PathLevels | None = None,
+    mirrored: bool = False,
+    noise: float = 0.0,
+) -> ResampledPath:
+    """Draw one path.
+
+    Args:
+        relative: The bars, prepared once by ``relative_bars``.
+        segments: Rows that may be drawn; row t is drawn only if t - 1 lies in the same segment.
+        length: Bars of the path.
+        block_bars: Mean length of the blocks, whose lengths are geometric; 0 takes one stretch as it happened (the
+            longest segment if none has ``length`` bars).
+        random_signs: Mirror each block in log price with probability one half.
+        rng: Source of all randomness.
+        levels: Where the path starts; null asks ``path_levels``, which is slow beside a draw.
+        mirrored: Mirror the whole path in log price with probability one half, beside the signs of its blocks.
+        noise: Standard deviation of the noise on log returns, share of the bar's trailing volatility; 0 draws none.
+
+    Returns:
+        The path on a regular grid of stamps. Pass ``relative.timestamps[rows]`` as the calendar of ``compute_features``
+        and the source rows' clock to ``market_tensors``. Prices are total-return prices, so the path has neither splits
+        nor dividends; spreads are copied, funding is copied and changes sign in a mirrored block.
+
+    Raises:
+        ValueError: If no segment has two rows.
+    """
+    drawable = _drawable(segments)
+    if block_bars == 0:
+        starts, lengths = _stretch(drawable, length, rng)
+    else:
+        starts, lengths = _blocks(drawable, length, block_bars, rng)
+    signs = rng.choice([-1.0, 1.0], size=len(starts)) if random_signs else np.ones(len(starts))
+    first = np.cumsum(lengths) - lengths  # [blocks] place of each block in the path
+    rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
+    levels = path_levels(relative, segments) if levels is None else levels
+    rows, signs = rows[:length], np.repeat(signs, lengths)[:length]
+    return _disturbed(relative, levels, rows, signs, mirrored, noise, rng)
+
+
+def disturbed_history(
+    relative: RelativeBars, levels: PathLevels, mirrored: bool, noise: float, rng: np.random.Generator
+) -> ResampledPath:
+    """Draw the history itself as a path: every row in its order, mirrored or not and with noise or without.
+
+    Args:
+        relative: The bars, prepared once by ``relative_bars``.
+        levels: Where the path starts, from ``path_levels``.
+        mirrored: Mirror the whole history in log price with probability one half.
+        noise: Standard deviation of the noise on log returns, share of the bar's trailing volatility; 0 draws none.
+        rng: Source of all randomness.
+
+    Returns:
+        Bars as of ``resample`` whose source rows are all rows in order; an asset's first bar is missing.
+    """
+    rows = np.arange(len(relative.timestamps))
+    return _disturbed(relative, levels, rows, np.ones(len(rows)), mirrored, noise, rng)
+
+
+def mirrored_history(relative: RelativeBars, levels: PathLevels) -> AlignedBars:
+    """Mirror the whole history in log price; arguments as of ``disturbed_history``."""
+    rows = np.arange(len(relative.timestamps))
+    return _chained(relative, levels, rows, -np.ones(len(rows)))
+
+
+def _drawable(segments: Sequence[Segment]) -> list[Segment]:
+    """Return the rows that may be drawn: those whose previous row lies in the same segment."""
+    drawable = [Segment(segment.start + 1, segment.stop) for segment in segments if segment.stop - segment.start > 1]
+    if not drawable:
+        raise ValueError(
+            f"`segments` must hold one of at least 2 rows to resample from, were {[tuple(s) for s in segments]}; give "
+            "the fold more bars."
+        )
+    return drawable
+
+
+def _stretch(drawable: Sequence[Segment], length: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    places = np.array([max(0, segment.stop - segment.start - length + 1) for segment in drawable])
+    if not places.any():
+        longest = max(drawable, key=lambda segment: segment.stop - segment.start)
+        return np.array([longest.start]), np.array([longest.stop - longest.start])
+    place = int(rng.integers(places.sum()))
+    chosen = int(np.searchsorted(np.cumsum(places), place, side="right"))
+    return np.array([drawable[chosen].start + place - int(places[:chosen].sum())]), np.array([length])
+
+
+def _blocks(drawable: Sequence[Segment], length: int, block_bars: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """Return starts and lengths of blocks that cover ``length`` bars; a block ends where its segment does."""
+    rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in drawable])
+    stops = np.concatenate([np.full(segment.stop - segment.start, segment.stop) for segment in drawable])
+    starts, lengths = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    while lengths.sum() < length:
+        pick = rng.integers(len(rows), size=2 * length // block_bars + 8)
+        starts = np.concatenate([starts, rows[pick]])
+        lengths = np.concatenate(
+            [lengths, np.minimum(rng.geometric(1.0 / block_bars, len(pick)), (stops - rows)[pick])]
+        )
+    needed = int(np.searchsorted(np.cumsum(lengths), length)) + 1
+    return starts[:needed], lengths[:needed]
+
+
+def _disturbed(
+    relative: RelativeBars,
+    levels: PathLevels,
+    rows: Rows,
+    signs: Floats,
+    mirrored: bool,
+    noise: float,
+    rng: np.random.Generator,
+) -> ResampledPath:
+    """Chain the bars of ``rows``; what is switched off draws nothing from ``rng``."""
+    if mirrored:
+        signs = signs * rng.choice([-1.0, 1.0])
+    shocks = None
+    if noise:
+        volatility = relative.volatility[rows]  # [length, A]
+        shocks = noise * volatility * rng.standard_normal(volatility.shape)
+    return ResampledPath(_chained(relative, levels, rows, signs, shocks), rows, signs)
+
+
+def _chained(
+    relative: RelativeBars, levels: PathLevels, rows: Rows, signs: Floats, shocks: Floats | None = None
+) -> AlignedBars:
+    """Chain the bars of ``rows``, each mirrored if its sign is -1 (high and low then trade places).
+
+    Shocks [length, A] are added to the closes. Opens keep their gap and the wicks beyond open and close their length,
+    so that high and low stay consistent and ranges are not widened by more than the body is.
+    """
+    sign = signs[:, None]  # [length, 1]
+    opened, close = sign * relative.open[rows], sign * relative.close[rows]  # [length, A]
+    high = np.where(sign > 0.0, relative.high[rows], -relative.low[rows])
+    low = np.where(sign > 0.0, relative.low[rows], -relative.high[rows])
+    moves = close if shocks is None else close + shocks
+    if shocks is not None:
+        high = high + np.maximum(opened, moves) - np.maximum(opened, close)
+        low = low + np.minimum(opened, moves) - np.minimum(opened, close)
+    steps = np.cumsum(np.where(np.isnan(moves), 0.0, moves), axis=0)
+    before = np.vstack([np.zeros((1, steps.shape[1])), steps[:-1]])
+
+    def price(relatives: Floats) -> Floats:
+        return np.asarray(levels.price * np.exp(before + relatives))
+
+    grid = relative.timestamps[0] + np.arange(len(rows)) * most_common_gap(relative.timestamps)
+    return AlignedBars(
+        timestamps=grid,
+        symbols=relative.symbols,
+        open=price(opened),
+        high=price(high),
+        low=price(low),
+        close=price(moves),
+        volume=levels.volume * relative.volume[rows],
+        spread=None if relative.spread is None else relative.spread[rows],
+        funding=None if relative.funding is None else sign * relative.funding[rows],
+    )

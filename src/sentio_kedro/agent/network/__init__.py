@@ -1,0 +1,1 @@
+"""The policy network: encoder, attention, heads, distributions."""

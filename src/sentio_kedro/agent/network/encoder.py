@@ -1,0 +1,292 @@
+"""Encoders of the market: from the features of the last bars to one embedding per bar and asset.
+
+Dimensions: B windows, T bars, A assets, F features, D width, L layers, W bars of an attention window.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from sentio_kedro.agent.network.attention import AssetAttention, WindowAttention
+from sentio_kedro.config import NetworkParameters
+
+SCALED_LIMIT = 5.0  # scaled features are clipped here, so that one wild bar cannot dominate
+
+
+class NetworkShape(NamedTuple):
+    """Sizes that the data fix.
+
+    Attributes:
+        features: Feature columns F.
+        assets: Assets A.
+        regimes: Regimes K.
+        actions: Actions of one asset: HOLD and the levels.
+    """
+
+    features: int
+    assets: int
+    regimes: int
+    actions: int
+
+
+def layer_reach(parameters: NetworkParameters) -> int:
+    """Bars before its own that one layer reads: W - 1, or none without attention."""
+    return 0 if parameters.encoder == "mlp" else parameters.window - 1
+
+
+def receptive_field(parameters: NetworkParameters) -> int:
+    """Bars that one embedding depends on, its own included: L (W - 1) + k, or 1 for the ``mlp``."""
+    taps = 1 if parameters.encoder == "mlp" else parameters.convolution
+    return parameters.layers * layer_reach(parameters) + taps
+
+
+def draw_dropout(
+    parameters: NetworkParameters, windows: int, generator: torch.Generator, like: Tensor
+) -> Tensor | None:
+    """Draw which channels each layer leaves unchanged in each window, for a rollout and all its updates.
+
+    Consistent dropout (Hausknecht and Wagener, arXiv 2202.11818): what acts and what learns must drop the same
+    channels, or else probability ratios are wrong from the first minibatch on. So the mask is drawn once per rollout.
+    All bars and assets of a window share it (Gal and Ghahramani, arXiv 1512.05287).
+
+    Args:
+        parameters: ``dropout``, layers and width.
+        windows: Number of windows.
+        generator: Source of the draws, on the device of ``like``; untouched where dropout is off.
+        like: A tensor of the wanted device and dtype.
+
+    Returns:
+        ``[windows, L, D]``: 0 for a channel left unchanged, else 1 / (1 - dropout); None where dropout is off.
+    """
+    if parameters.dropout == 0.0:
+        return None
+    shape = (windows, parameters.layers, parameters.width)
+    kept = torch.rand(shape, generator=generator, device=like.device) >= parameters.dropout
+    return kept.to(like.dtype) / (1.0 - parameters.dropout)
+
+
+class Layer(nn.Module):
+    """Pre-norm attention over time, attention across assets, and a two-layer perceptron.
+
+    The ``mlp`` has the perceptron alone.
+    """
+
+    def __init__(self, parameters: NetworkParameters, assets: int) -> None:
+        """Build the layer; a market of one asset needs no attention across assets."""
+        super().__init__()
+        width, heads = parameters.width, parameters.heads
+        attends = parameters.encoder == "transformer"
+        across = attends and parameters.asset_attention and assets > 1
+        self.time_norm = nn.LayerNorm(width) if attends else None
+        self.time = WindowAttention(width, heads, parameters.window, parameters.positions) if attends else None
+        self.asset_norm = nn.LayerNorm(width) if across else None
+        self.asset = AssetAttention(width, heads, assets if parameters.asset_identity else None) if across else None
+        self.mix_norm = nn.LayerNorm(width)
+        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self._start_silent()
+
+    @torch.no_grad()
+    def _start_silent(self) -> None:
+        """Let each branch add nothing at first, so that what it adds is learnt (Zhang et al., arXiv 1901.09321)."""
+        ends = [self.mix[2], *(branch.output for branch in (self.time, self.asset) if branch is not None)]
+        for end in ends:
+            for weight in end.parameters():
+                weight.zero_()
+
+    def forward(self, x: Tensor, keep: int, dropout: Tensor | None = None) -> Tensor:
+        """Map ``x`` ``[B, A, T, D]`` to its last ``keep`` bars ``[B, A, keep, D]``.
+
+        ``dropout`` ``[B, D]`` multiplies whatever the layer adds to its input.
+        """
+        batch, assets = x.shape[:2]
+        kept = x[:, :, -keep:]
+        if self.time is not None and self.time_norm is not None:
+            attended = self.time(self.time_norm(x).flatten(0, 1), keep)
+            kept = kept + _thinned(attended.view(batch, assets, keep, -1), dropout)
+        if self.asset is not None and self.asset_norm is not None:
+            own, seen = self.asset.passed(kept), _by_bar(self.asset_norm(kept))
+            asking = seen if own is kept else _by_bar(self.asset_norm(own))
+            across = self.asset(seen, asking).view(batch, keep, assets, -1)
+            kept = own + _thinned(across.transpose(1, 2), dropout)
+        return kept + _thinned(torch.as_tensor(self.mix(self.mix_norm(kept))), dropout)
+
+    def time_weights(self, x: Tensor) -> Tensor:
+        """Return the attention over time ``[A, heads, T, W]`` in one window ``x`` ``[1, A, T, D]``.
+
+        Raises:
+            ValueError: If the layer has no attention.
+        """
+        if self.time is None or self.time_norm is None:
+            raise ValueError(
+                "`network.encoder` is mlp, which has no attention to look at; train an agent with "
+                "`network.encoder: transformer`."
+            )
+        return self.time.weights(self.time_norm(x).flatten(0, 1), x.shape[2])
+
+
+def _by_bar(x: Tensor) -> Tensor:
+    """Turn ``[B, A, T, D]`` into ``[B T, A, D]``."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def _thinned(added: Tensor, dropout: Tensor | None) -> Tensor:
+    return added if dropout is None else added * dropout[:, None, None]
+
+
+class Encoder(nn.Module):
+    """From features to market embeddings."""
+
+    def __init__(self, parameters: NetworkParameters, shape: NetworkShape) -> None:
+        """Build the encoder; its scaler starts as the identity (see ``set_scaler``)."""
+        super().__init__()
+        width = parameters.width
+        self.parameters_ = parameters
+        self.register_buffer("mean", torch.zeros(shape.features))
+        self.register_buffer("deviation", torch.ones(shape.features))
+        self.input = nn.Linear(shape.features, width)
+        known = parameters.asset_identity and shape.assets > 1
+        self.identity = nn.Parameter(torch.randn(2, shape.assets, 1, width) * 0.5) if known else None
+        convolves = parameters.encoder == "transformer"
+        self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
+        self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
+        self.register_buffer("heard", torch.ones(self.lags, 1))  # lags
+        self.norm = nn.LayerNorm(width)
+        self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; no draw of its own
+        self.register_buffer("usual", torch.zeros(shape.features))  # mean size; then values and sizes, [2, F]:
+        self.register_buffer("shown", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
+        self.register_buffer("turned", torch.zeros(2, shape.features))
+
+    @property
+    def lags(self) -> int:
+        """Bars that are heard one by one, the present one included: the taps of the convolution."""
+        return 1 if self.taps is None else self.parameters_.convolution
+
+    def set_heard(self, values: Tensor, sizes: Tensor, turned: Tensor, lags: Tensor, pairs: Tensor) -> None:
+        """Freeze what the network hears (all bool).
+
+        Call it after ``set_scaler``: a column of which nothing is heard gets an infinite deviation.
+
+        Args:
+            values: ``[F]`` columns whose scaled value is heard.
+            sizes: ``[F]`` columns of which the size of the scaled value is heard.
+            turned: ``[2, F]`` columns whose value, and whose size, changes sign where a bar is mirrored.
+            lags: ``[k]`` bars that are heard one by one.
+            pairs: ``[A, A]`` who heeds whom.
+        """
+        silent = ~(values | sizes).to(self.input.weight.device)
+        self.get_buffer("deviation").masked_fill_(silent, float("inf"))
+        self.get_buffer("shown").copy_(torch.stack([values, sizes]))
+        self.get_buffer("turned").copy_(turned)
+        self.get_buffer("heard").copy_(lags[:, None])
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, Layer) and layer.asset is not None:
+                layer.asset.set_heeded(pairs, first=index == 0)
+
+    def set_scaler(self, mean: Tensor, deviation: Tensor, usual: Tensor) -> None:
+        """Freeze the scaler ``[F]``, fitted on train rows: mean, deviation, and mean size of the scaled value."""
+        self.get_buffer("mean").copy_(mean)
+        self.get_buffer("deviation").copy_(deviation)
+        self.get_buffer("usual").copy_(usual)
+
+    def forward(
+        self, features: Tensor, keep: int, dropout: Tensor | None = None, signs: Tensor | None = None
+    ) -> Tensor:
+        """Embed the last ``keep`` bars.
+
+        Args:
+            features: ``[B, T, A, F]``; bars before the last ``keep`` are context. With ``receptive_field - 1`` of
+                them, an embedding does not depend on where the window was cut.
+            keep: Bars wanted.
+            dropout: ``[B, L, D]`` from ``draw_dropout``, in training; None drops nothing.
+            signs: ``[B, T]`` -1 where a bar of a synthetic path is mirrored, else 1; None mirrors nothing.
+
+        Returns:
+            ``[B, keep, A, D]``.
+        """
+        half = self.parameters_.precision == "bfloat16" and features.dtype == torch.float32
+        with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
+            x = self._through_layers(self.before_layers(features, signs), keep, dropout)
+            return torch.as_tensor(self.norm(x).transpose(1, 2)).to(features.dtype)
+
+    def _through_layers(self, x: Tensor, keep: int, dropout: Tensor | None) -> Tensor:
+        reach, saving = layer_reach(self.parameters_), self.parameters_.checkpoint_layers and torch.is_grad_enabled()
+        for index, layer in enumerate(self.layers):
+            wanted = min(keep + (len(self.layers) - 1 - index) * reach, x.shape[2])
+            thinned = None if dropout is None else dropout[:, index]
+            if saving:
+                x = checkpoint(layer, x, wanted, thinned, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, wanted, thinned)
+        return x
+
+    def before_layers(self, features: Tensor, signs: Tensor | None = None) -> Tensor:
+        """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``; ``signs`` as of ``forward``.
+
+        With ``asset_identity`` each asset has a gain and an offset per channel of its own (Perez et al., FiLM, arXiv
+        1709.07871), by which the network knows them apart; all other weights are shared.
+        """
+        values, sizes = self._inputs(features.transpose(1, 2), None if signs is None else signs[:, None, :, None])
+        x = torch.as_tensor(self.input(values)) + F.linear(sizes, self.sizes)
+        if self.identity is not None:  # what a channel means may differ from asset to asset, its sign included
+            gain, offset = self.identity
+            x = x + x * gain + offset
+        if self.taps is None:
+            return x
+        taps, length = self.parameters_.convolution, x.shape[2]
+        past = F.pad(x, (0, 0, taps - 1, 0))
+        weights = self.taps * self.get_buffer("heard")
+        mixed = weights[0] * x
+        for lag in range(1, taps):
+            mixed = torch.addcmul(mixed, weights[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
+        return x + F.silu(mixed)
+
+    def _inputs(self, features: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what is heard of features ``[..., F]``: scaled values, and how much larger they are than usual.
+
+        Random signs mirror prices. What mirroring leaves as it is, such as volume or the size of a return, would then
+        foretell nothing. Turned with the bar, it foretells the mirrored return as it foretold the real one.
+        """
+        scaled = (features - self.get_buffer("mean")) / self.get_buffer("deviation")
+        values = scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)
+        weights = self.get_buffer("shown")
+        if signs is not None:
+            turned = self.get_buffer("turned")[:, None, None, None]
+            weights = weights[:, None, None, None] * (1.0 - turned * (1.0 - signs))
+        return values * weights[0], (values.abs() - self.get_buffer("usual")) * weights[1]
+
+
+@torch.no_grad()
+def attention_weights(encoder: Encoder, features: Tensor, rows: Tensor) -> Tensor:
+    """Tell how much chosen bars heed the bars before them, in each layer and head.
+
+    The cost grows with the bars between the first and the last row.
+
+    Args:
+        encoder: The encoder.
+        features: ``[T, A, F]``, from the first bar known; rows before ``receptive_field - 1`` see fewer bars.
+        rows: ``[R]`` indices of bars.
+
+    Returns:
+        ``[L, R, A, heads, W]``, weights over the last W bars, oldest first and the bar itself last. They sum to 1; bars
+        before the first have weight 0.
+
+    Raises:
+        ValueError: If a row is not in the features, or the encoder has no attention.
+    """
+    bars = features.shape[0]
+    if rows.numel() == 0 or int(rows.min()) < 0 or int(rows.max()) >= bars:
+        raise ValueError(f"`rows` must name at least one bar and lie in [0, {bars - 1}], was {rows.tolist()}.")
+    start = max(0, int(rows.min()) - receptive_field(encoder.parameters_) + 1)
+    x = encoder.before_layers(features[None, start : int(rows.max()) + 1])
+    found = []
+    for layer in encoder.layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"`encoder.layers` must hold layers, held {type(layer).__name__}.")
+        found.append(layer.time_weights(x)[:, :, rows - start].permute(2, 0, 1, 3))
+        x = layer(x, x.shape[2])
+    return torch.stack(found)

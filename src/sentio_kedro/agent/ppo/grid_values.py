@@ -1,0 +1,155 @@
+"""What positions and actions on the grid are worth: exact expectations, and what single accounts draw from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.data.windows import Windows
+from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_probabilities, normalised, sample_actions
+from sentio_kedro.agent.network.network import PolicyNetwork
+from sentio_kedro.agent.ppo.constraints import Outcomes, Prices
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, Walk, drawdowns_of_actions, greedy_walk, outcomes_of_actions
+from sentio_kedro.agent.ppo.rewards import shaped_rewards
+from sentio_kedro.agent.ppo.update import value_scale
+from sentio_kedro.config import TrainingParameters
+
+
+class GridTargets(NamedTuple):
+    """What an update learns from.
+
+    Attributes:
+        log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
+        advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
+        returns: ``[S, W, P, A]`` values, or draws from their distribution, in units of the critic.
+        outcomes: ``[W, P]`` what became of greedy accounts that walked the windows; None without a limit on episodes.
+    """
+
+    log_probabilities: Tensor
+    advantages: Tensor
+    returns: Tensor
+    outcomes: Outcomes | None = None
+
+
+class WalkDraws(NamedTuple):
+    """What is random where the critic learns the distribution of returns, drawn before.
+
+    Attributes:
+        noise: ``[S, W, P, A, B]`` standard Gumbel noise of the actions.
+        quantile: ``[W, P, A]`` which quantile of the critic stands behind a window's end.
+    """
+
+    noise: Tensor
+    quantile: Tensor
+
+
+def draw_walks(shape: tuple[int, ...], quantiles: int, generator: torch.Generator, like: Tensor) -> WalkDraws:
+    """Draw walks over a grid whose rewards have ``shape`` ``[S, W, P, A, B]``, on the device and dtype of ``like``."""
+    noise = gumbel_noise(shape, generator, like)
+    return WalkDraws(noise, torch.randint(quantiles, shape[1:-1], generator=generator, device=like.device))
+
+
+@torch.no_grad()
+def evaluate_grid(
+    network: PolicyNetwork,
+    windows: Windows,
+    grid: PositionGrid,
+    parameters: TrainingParameters,
+    draws: WalkDraws | None = None,
+    prices: Prices | None = None,
+) -> GridTargets:
+    """Value every position and action under the present policy, backwards along each window.
+
+    ``V_t(p) = sum over b of pi_t(b | p) Q_t(p, b)`` with ``Q_t(p, b) = r_t(p, b) + gamma V_{t+1}(p after b)``
+    (Sutton and Barto, Reinforcement Learning, 2018, equations 3.14 and 4.6); the critic stands for V behind the end.
+
+    Args:
+        network: The member.
+        windows: W windows.
+        grid: Positions on them.
+        parameters: Discount, shape of the reward, what the critic learns.
+        draws: The walks that ``critic_target: distribution`` needs.
+        prices: Prices of the limits on episodes; None charges nothing.
+    """
+    gamma, embedding = parameters.gamma, windows.embedded(network.encoder)
+    hidden = network.head.hidden(network.head.project(embedding, windows.posterior), grid.account)
+    logits = network.head.logits(hidden[:-1], windows.posterior[:-1])
+    log_probabilities = masked_log_probabilities(logits, network.head.permitted(grid.legal))
+    rewards = shaped_rewards(grid.rewards, parameters.reward)
+    behind = network.head.value(hidden[-1]) * value_scale(gamma)  # [W, P, A]
+    probabilities = log_probabilities.exp()
+    following = normalised(log_probabilities * parameters.continuation)  # [S, W, P, A, B]
+    values, advantages = _expectations(rewards, following.exp(), behind, grid, gamma)
+    advantages = advantages - (probabilities * advantages).sum(-1, keepdim=True)
+    returns = values
+    if parameters.critic_target == "distribution":
+        if draws is None:
+            raise ValueError("`draws` must be given for `critic_target: distribution`, was None.")
+        quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
+        returns = _sampled_returns(rewards, following, quantiles, grid, gamma, draws)
+    outcomes = None
+    if parameters.limits_episodes:
+        walk = greedy_walk(log_probabilities, windows, grid)
+        outcomes = walk.outcomes()
+        if prices is not None:
+            advantages = advantages - _charged(walk, windows, grid, log_probabilities, parameters, prices)
+    return GridTargets(log_probabilities, advantages, returns / value_scale(gamma), outcomes)
+
+
+def _charged(
+    walk: Walk,
+    windows: Windows,
+    grid: PositionGrid,
+    log_probabilities: Tensor,
+    parameters: TrainingParameters,
+    prices: Prices,
+) -> Tensor:
+    """Charge each action for the episode that it leads to ``[S, W, P, A, B]``, mean 0 under the policy."""
+    charge = torch.zeros_like(log_probabilities)
+    if prices.tail is not None:
+        charge = charge + prices.tail.charge(outcomes_of_actions(walk, windows, grid), parameters.tail.alpha)
+    if prices.drawdown is not None:
+        charge = charge + prices.drawdown.charge(-drawdowns_of_actions(walk, windows, grid), parameters.drawdown.alpha)
+    charge = charge - (log_probabilities.exp() * charge).sum(-1, keepdim=True)
+    return charge / windows.unit[..., None]
+
+
+def _expectations(
+    rewards: Tensor, probabilities: Tensor, value: Tensor, grid: PositionGrid, gamma: float
+) -> tuple[Tensor, Tensor]:
+    """Values ``[S, W, P, A]`` and advantages ``[S, W, P, A, B]``."""
+    place = grid.replica_of_level()
+    advantages, values = torch.empty_like(rewards), torch.empty_like(rewards[..., 0])
+    for step in range(rewards.shape[0] - 1, -1, -1):
+        moved = value.gather(1, place).transpose(1, 2)[:, None]  # [W, 1, A, levels]
+        stayed = value[..., None]
+        moved = torch.where(grid.filled[step][..., None], moved, stayed)  # a dropped order leaves the position
+        quality = rewards[step] + gamma * torch.cat([stayed, moved.expand(*stayed.shape[:-1], -1)], dim=-1)
+        value = (probabilities[step] * quality).sum(-1)
+        values[step] = value
+        advantages[step] = quality - value[..., None]
+    return values, advantages
+
+
+def _sampled_returns(
+    rewards: Tensor,
+    log_probabilities: Tensor,
+    behind: Tensor,
+    grid: PositionGrid,
+    gamma: float,
+    draws: WalkDraws,
+) -> Tensor:
+    """What an account that samples actions earns from each position on, discounted ``[S, W, P, A]``, units of reward.
+
+    Behind the end stands a draw from the critic's distribution ``[W, P, A, Q]``.
+    """
+    action = sample_actions(log_probabilities, draws.noise)  # [S, W, P, A]
+    taken, after = rewards.gather(-1, action[..., None])[..., 0], grid.after(action)
+    following = behind.gather(-1, draws.quantile[..., None])[..., 0]
+    returns = torch.empty_like(taken)
+    for step in range(len(rewards) - 1, -1, -1):
+        following = taken[step] + gamma * following.gather(1, after[step])
+        returns[step] = following
+    return returns

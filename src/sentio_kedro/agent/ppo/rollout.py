@@ -1,0 +1,209 @@
+"""Policies that walk the market: sampling accounts for training, greedy ensembles for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.data.windows import Windows
+from sentio_kedro.agent.network.distributions import (
+    gumbel_noise,
+    masked_log_probabilities,
+    masked_logits,
+    normalised,
+    sample_actions,
+)
+from sentio_kedro.agent.network.network import Head, PolicyNetwork
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.trading.accounts import AccountState, Decision
+from sentio_kedro.trading.action_masks import decode, level_tensor
+from sentio_kedro.trading.observations import account_features, asset_rewards, start_accounts
+from sentio_kedro.trading.position_limits import View, look
+from sentio_kedro.trading.simulate import Advance, Record, advance, simulate
+
+
+class RolloutDraws(NamedTuple):
+    """All that is random in a rollout, drawn before it, so that what follows is a pure function of tensors.
+
+    Attributes:
+        noise: ``[S, W, R, A, actions]`` standard Gumbel noise of the actions.
+        start: ``[W, R, A]`` index of the level that each account starts with.
+        quantile: ``[S, W, R, A]`` which quantile of the critic is drawn of the state after each step; None draws none.
+        stop: ``[S, W, R, A]`` uniform, decides where sampled returns stop; None with ``quantile``.
+    """
+
+    noise: Tensor
+    start: Tensor
+    quantile: Tensor | None = None
+    stop: Tensor | None = None
+
+
+def draw_rollout(
+    windows: Windows, replicas: int, actions: int, generator: torch.Generator, quantiles: int | None = None
+) -> RolloutDraws:
+    """Draw what ``collect`` needs.
+
+    Args:
+        windows: W windows of S decisions.
+        replicas: R accounts per window.
+        actions: Number of actions, HOLD included.
+        generator: Source of the draws, on the windows' device.
+        quantiles: Quantiles of the critic, where draws from its distributions are wanted.
+    """
+    close = windows.tape.close
+    after, count, _, assets = close.shape
+    accounts = (count, replicas, assets)
+    path = (after - 1, *accounts)
+    noise = gumbel_noise((*path, actions), generator, close)
+    start = torch.randint(actions, accounts, generator=generator, device=close.device)
+    if quantiles is None:
+        return RolloutDraws(noise, start)
+    quantile = torch.randint(quantiles, path, generator=generator, device=close.device)
+    return RolloutDraws(noise, start, quantile, torch.rand(path, generator=generator, device=close.device))
+
+
+class Rollout(NamedTuple):
+    """What happened to W x R accounts over S steps. Layout ``[S, W, R, A, ...]``.
+
+    Attributes:
+        account: ``[..., G]`` account features at the decisions.
+        legal: ``[..., actions]``.
+        action: Actions taken.
+        log_probabilities: ``[..., actions]`` of the policy that acted.
+        values: Mean of the critic's quantiles, in units of reward.
+        bootstrap: ``[W, R, A]`` value of the state after the last step.
+        rewards: Rewards.
+        alive: 1 where the account lived at the decision.
+        survived: 1 where it still lived after the step.
+        drawn: A draw from the critic's distribution of the state after each step, units of reward; None unless asked.
+    """
+
+    account: Tensor
+    legal: Tensor
+    action: Tensor
+    log_probabilities: Tensor
+    values: Tensor
+    bootstrap: Tensor
+    rewards: Tensor
+    alive: Tensor
+    survived: Tensor
+    drawn: Tensor | None = None
+
+
+class SamplingPolicy:
+    """Samples from one member; its record is what the update needs."""
+
+    def __init__(
+        self, head: Head, projected: Tensor, posterior: Tensor, noise: Tensor, parameters: TradingParameters
+    ) -> None:
+        """Take the head, its projected embeddings ``[S + 1, W, 1, A, hidden]``, posteriors and Gumbel noise."""
+        self.head, self.projected, self.posterior, self.noise = head, projected, posterior, noise
+        self.parameters = parameters
+        self.levels = level_tensor(parameters, projected)
+
+    @property
+    def inputs(self) -> Record:
+        """Projected embeddings, posteriors and noise of each decision."""
+        return self.projected[:-1], self.posterior[:-1], self.noise
+
+    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+        """Sample one action per asset; remember account features, mask, action, logits, hidden layer and life."""
+        projected, posterior, noise = inputs
+        seen = account_features(account, view, self.parameters)
+        hidden = self.head.hidden(projected, seen)
+        logits = masked_logits(self.head.logits(hidden, posterior), self.head.permitted(legal))
+        action = sample_actions(logits, noise)
+        return decode(action, self.levels), (seen, legal, action, logits, hidden, account.alive)
+
+
+@torch.no_grad()
+def collect(
+    network: PolicyNetwork,
+    windows: Windows,
+    draws: RolloutDraws,
+    value_scale: float,
+    parameters: TradingParameters,
+    step: Advance = advance,
+) -> Rollout:
+    """Let R accounts per window trade by sampling. Pure.
+
+    Args:
+        network: The member.
+        windows: W windows of S decisions.
+        draws: Start positions and noise of the actions, in which alone the accounts of a window differ; and draws from
+            the critic's distributions, if wanted.
+        value_scale: Units of reward per unit of the critic's output.
+        parameters: Limits and costs.
+        step: The step to take; ``compilation.CompiledStep`` is a faster one.
+
+    Returns:
+        The rollout.
+    """
+    tape = windows.decisions
+    projected = network.head.project(windows.embedded(network.encoder), windows.posterior)
+    policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
+    start = start_accounts(draws.start, tape.close[0], policy.levels, parameters)
+    end, (fill, record) = simulate(tape, policy, start, parameters, step=step)
+
+    seen = account_features(end, look(end, windows.tape.step(-1), parameters), parameters)
+    behind = network.head.hidden(projected[-1], seen)
+    bootstrap = network.head.value(behind) * value_scale
+    account, legal, action, logits, hidden, alive = record
+    values = network.head.value(hidden)
+    log_probabilities = normalised(logits)
+    survived = torch.cat([alive[1:], end.alive[None]])
+    dtype = projected.dtype
+    drawn = None
+    if draws.quantile is not None:
+        drawn = draw_of(network.head, torch.cat([hidden[1:], behind[None]]), draws.quantile) * value_scale
+    alive = alive[..., None].to(dtype).expand_as(values)
+    return Rollout(
+        account=account,
+        legal=legal,
+        action=action,
+        log_probabilities=log_probabilities,
+        values=values * value_scale,
+        bootstrap=bootstrap,
+        rewards=asset_rewards(fill, windows.unit) * alive,
+        alive=alive,
+        survived=survived[..., None].to(dtype).expand_as(values),
+        drawn=drawn,
+    )
+
+
+def draw_of(head: Head, hidden: Tensor, quantile: Tensor) -> Tensor:
+    """Take the quantile of the critic that ``quantile`` ``[...]`` names, of each state ``[..., hidden]``: ``[...]``."""
+    return head.quantiles(hidden).gather(-1, quantile[..., None])[..., 0]
+
+
+class EnsemblePolicy:
+    """Averages the members' legal probabilities and takes the likeliest action; its record is action and mask."""
+
+    def __init__(
+        self, heads: Sequence[Head], projected: Sequence[Tensor], posterior: Tensor, parameters: TradingParameters
+    ) -> None:
+        """Take each member's head and its projected embeddings ``[S, ..., A, hidden]``, posteriors ``[S, ..., K]``."""
+        self.heads, self.projected, self.posterior, self.parameters = heads, projected, posterior, parameters
+        self.levels = level_tensor(parameters, projected[0])
+
+    @property
+    def inputs(self) -> Record:
+        """Posteriors and each member's projected embeddings."""
+        return self.posterior, *self.projected
+
+    def probabilities(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> Tensor:
+        """Average the members' legal probabilities ``[..., A, actions]``."""
+        seen = account_features(account, view, self.parameters)
+        total = torch.zeros((), dtype=seen.dtype, device=seen.device)
+        for head, projected in zip(self.heads, inputs[1:], strict=True):
+            logits = head.logits(head.hidden(projected, seen), inputs[0])
+            total = total + masked_log_probabilities(logits, head.permitted(legal)).exp()
+        return total / len(self.heads)
+
+    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+        """Take the likeliest action of each asset."""
+        action = self.probabilities(inputs, account, view, legal).argmax(-1)
+        return decode(action, self.levels), (action, legal)

@@ -1,0 +1,1 @@
+"""Training of members and agents: schedule, checkpoints, validation."""

@@ -1,0 +1,1 @@
+"""Members of an agent trained as one batch."""

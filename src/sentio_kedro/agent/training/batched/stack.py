@@ -1,0 +1,188 @@
+"""The weights of many members in one tensor, so that one call computes them all and one step moves them all.
+
+M counts members, N the weights of one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sentio_kedro.agent.network.network import PolicyNetwork
+from sentio_kedro.agent.training.batched.batching import over_members
+from sentio_kedro.agent.training.member import Member
+
+T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
+ALIGNED = 16  # every weight tensor begins at a multiple of so many numbers, as matrix units like it
+
+
+class State(NamedTuple):
+    """Weights and what Adam remembers of their gradients.
+
+    Attributes:
+        weights: ``[M, N]``.
+        first: ``[M, N]`` moving mean of the gradients.
+        second: ``[M, N]`` moving mean of their squares.
+        steps: ``[M]`` steps taken.
+    """
+
+    weights: Tensor
+    first: Tensor
+    second: Tensor
+    steps: Tensor
+
+    def where(self, chosen: Tensor, other: State) -> State:
+        """Take the members ``[M]`` (bool) that are ``chosen``, and the others from ``other``."""
+        return State(*(torch.where(_like(chosen, mine), mine, its) for mine, its in zip(self, other, strict=True)))
+
+
+class _Lent(nn.Module):
+    """Lets ``functional_call`` put weights into a network while a function of the network runs."""
+
+    def __init__(self, network: PolicyNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, function: Callable[..., T], *arguments: object) -> T:
+        """Return what ``function`` makes of the network and ``arguments``."""
+        return function(self.network, *arguments)
+
+
+class Stack:
+    """Members whose networks are alike, side by side.
+
+    While a member is in a stack its network's parameters and its optimiser's moments *are* rows of the stack: a step of
+    the stack moves them, and they can be read, judged and saved as if the member trained alone.
+
+    Attributes:
+        members: M members.
+        state: Their weights and moments; the rows that the members show.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        """Take over the members' weights and moments."""
+        self.members = list(members)
+        network = members[0].network
+        self._lent = _Lent(copy.deepcopy(network))
+        shapes = {name: weight.shape for name, weight in network.named_parameters()}
+        sizes = [-(-shape.numel() // ALIGNED) * ALIGNED for shape in shapes.values()]
+        starts = [sum(sizes[:place]) for place in range(len(sizes))]
+        self._places = {name: (start, shape) for (name, shape), start in zip(shapes.items(), starts, strict=True)}
+        like = next(network.parameters())
+        room = (len(members), sum(sizes))
+        weights, first, second = (like.new_zeros(room) for _ in range(3))
+        self.state = State(weights, first, second, torch.zeros(len(members), device=like.device))
+        self._buffers = {
+            f"network.{name}": torch.stack([dict(member.network.named_buffers())[name] for member in members])
+            for name, _ in network.named_buffers()
+        }
+        for row, member in enumerate(members):
+            self._take(row, member)
+
+    @torch.no_grad()
+    def _take(self, row: int, member: Member) -> None:
+        weights, first, second, steps = (part[row] for part in self.state)
+        for name, weight in member.network.named_parameters():
+            moments = member.optimiser.state[weight]
+            for flat, own in ((weights, weight), (first, moments.get("exp_avg")), (second, moments.get("exp_avg_sq"))):
+                if own is not None:
+                    self._part(flat, name).copy_(own)
+            if moments:
+                steps.copy_(moments["step"])
+            weight.data = self._part(weights, name)
+            moments |= {"step": steps, "exp_avg": self._part(first, name), "exp_avg_sq": self._part(second, name)}
+
+    def release(self, row: int) -> None:
+        """Give the member in ``row`` weights and moments of its own, which the stack does not move any more."""
+        member = self.members[row]
+        for weight in member.network.parameters():
+            weight.data = weight.data.clone()
+            moments = member.optimiser.state[weight]
+            moments |= {name: value.clone() for name, value in moments.items()}
+
+    def call(
+        self,
+        function: Callable[[PolicyNetwork, *Arguments], T],
+        weights: Tensor,
+        *arguments: *Arguments,
+        rows: Sequence[int] | None = None,
+    ) -> T:
+        """Call ``function`` for all members at once.
+
+        Args:
+            function: A pure function of a network and tensors.
+            weights: ``[M, N]`` weights of the networks, such as ``state.weights``.
+            arguments: Its other arguments, with a leading dimension of members in every tensor.
+            rows: Members to call it for, in place of all M.
+
+        Returns:
+            What it returns, with that dimension in every tensor.
+        """
+        names = tuple(self._buffers)
+        buffers = tuple(x if rows is None else x[list(rows)] for x in self._buffers.values())
+
+        def of_member(flat: Tensor, fixed: tuple[Tensor, ...], own: tuple[*Arguments]) -> T:
+            values = {f"network.{name}": self._part(flat, name) for name in self._places}
+            values |= dict(zip(names, fixed, strict=True))
+            called: T = torch.func.functional_call(self._lent, values, (function, *own))
+            return called
+
+        with _attention_that_stacks(weights.device):
+            return over_members(of_member, weights, buffers, arguments)
+
+    def judged_weights(self, rows: Sequence[int]) -> Tensor:
+        """Weights ``[rows, N]`` by which members are judged: their averages, where there are any."""
+        flat = self.state.weights[list(rows)].clone()
+        for place, row in enumerate(rows):
+            for name in self._places if self.members[row].average else ():
+                self._part(flat[place], name).copy_(self.members[row].average[name])
+        return flat
+
+    @torch.no_grad()
+    def put(self, state: State) -> None:
+        """Move all members to ``state``."""
+        for mine, its in zip(self.state, state, strict=True):
+            mine.copy_(its)
+
+    def _part(self, flat: Tensor, name: str) -> Tensor:
+        start, shape = self._places[name]
+        return flat[start : start + shape.numel()].view(shape)
+
+
+@torch.no_grad()
+def adam_step(state: State, gradients: Tensor, rates: Tensor, group: Mapping[str, Any]) -> State:
+    """Take one step of Adam with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101, algorithm 2).
+
+    The same arithmetic as ``torch.optim.AdamW``, with a learning rate and a count of steps for each member.
+
+    Args:
+        state: Before the step.
+        gradients: ``[M, N]``.
+        rates: ``[M]`` learning rates, float64.
+        group: ``betas``, ``eps`` and ``weight_decay``, as of a group of ``AdamW``.
+    """
+    (mean_decay, square_decay), decay = group["betas"], group["weight_decay"]
+    steps = state.steps + 1.0
+    wide, dtype = steps.double(), gradients.dtype
+    first = torch.lerp(state.first, gradients, 1.0 - mean_decay)
+    second = state.second * square_decay + (1.0 - square_decay) * gradients.square()
+    size = (rates / (1.0 - mean_decay**wide)).to(dtype)[:, None]
+    root = (1.0 - square_decay**wide).sqrt().to(dtype)[:, None]
+    kept = state.weights * (1.0 - rates * decay).to(dtype)[:, None]
+    return State(kept - size * first / (second.sqrt() / root + group["eps"]), first, second, steps)
+
+
+def _attention_that_stacks(device: torch.device) -> AbstractContextManager[None]:
+    """Keep to attention kernels that ``vmap`` knows: on a CPU it runs the fused one member by member."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+
+
+def _like(chosen: Tensor, part: Tensor) -> Tensor:
+    return chosen.view(-1, *(1,) * (part.dim() - 1))

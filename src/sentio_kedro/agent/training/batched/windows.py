@@ -1,0 +1,82 @@
+"""The windows of many members: drawn ahead on the CPU, and stacked. M counts members."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from sentio_kedro.agent.data.windows import Windows
+from sentio_kedro.agent.training.batched.batching import leaves, stack_members, with_leaves
+from sentio_kedro.agent.training.lifecycle import Trainee
+from sentio_kedro.agent.training.member import PATH_STREAM, MemberKey
+from sentio_kedro.agent.training.schedules import count_updates
+from sentio_kedro.config import AgentParameters
+
+NEUTRAL: dict[str, float | bool] = {"split": 1.0, "dividend": 0.0, "funding": 0.0, "delisted": False}
+"""Fields of the tape that a market without such events leaves out, and what they are where nothing happens."""
+
+
+class PathQueue:
+    """Draws every member's next windows in threads while the present ones are learnt from.
+
+    Windows do not depend on weights, and each draw is keyed by its member and update: when it is made does not matter.
+    """
+
+    def __init__(self, trainees: Sequence[Trainee], parameters: AgentParameters) -> None:
+        """Prepare the members' samplers; nothing is drawn yet."""
+        self._seed, self._updates = parameters.training.seed, count_updates(parameters)
+        self._samplers = {trainee.key: trainee.sampler(parameters, torch.device("cpu")) for trainee in trainees}
+        self._drawn: dict[MemberKey, Future[Windows]] = {}
+        self._pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), len(trainees)), "paths")
+
+    def __enter__(self) -> PathQueue:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop drawing."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def take(self, trainees: Sequence[Trainee], device: torch.device) -> Windows:
+        """Return the windows of the members' next updates, stacked ``[M, ...]`` on ``device``.
+
+        Call it once for each update of a member. The windows of the updates after are drawn from then on.
+        """
+        places = [(trainee.key, trainee.member.done) for trainee in trainees]
+        futures = [self._drawn.pop(key) if key in self._drawn else self._draw(key, update) for key, update in places]
+        windows = stack_windows([future.result() for future in futures])
+        self._drawn |= {key: self._draw(key, update + 1) for key, update in places if update + 1 < self._updates}
+        return with_leaves(windows, (x.to(device, non_blocking=True) for x in leaves(windows)))
+
+    def _draw(self, key: MemberKey, update: int) -> Future[Windows]:
+        rng = np.random.default_rng(key.stream(self._seed, PATH_STREAM, update))
+        return self._pool.submit(self._samplers[key].draw, rng)
+
+
+def stack_windows(windows: Sequence[Windows]) -> Windows:
+    """Stack windows of different markets ``[M, ...]``.
+
+    A market without splits, dividends, funding or delistings leaves these facts out; beside one that has them it has
+    neutral ones, which change no result.
+    """
+    filled = list(windows)
+    for name, neutral in NEUTRAL.items():
+        present = [getattr(one.tape, name) is not None for one in filled]
+        if any(present) and not all(present):
+            filled = [one if has else _with_fact(one, name, neutral) for one, has in zip(filled, present, strict=True)]
+    return stack_members(filled)
+
+
+def _with_fact(windows: Windows, name: str, neutral: float | bool) -> Windows:
+    fact: dict[str, Any] = {
+        name: torch.full_like(windows.tape.close, neutral, dtype=torch.bool if neutral is False else None)
+    }
+    return windows._replace(tape=windows.tape._replace(**fact))

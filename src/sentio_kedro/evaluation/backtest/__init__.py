@@ -1,0 +1,1 @@
+"""The out-of-sample test: agents, baselines and stress variants through the one step."""

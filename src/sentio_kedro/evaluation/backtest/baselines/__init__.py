@@ -1,0 +1,1 @@
+"""Baselines that pay the same costs through the same step."""

@@ -1,0 +1,123 @@
+"""A table of target positions, from wherever they come, walked through the same execution as agents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
+from sentio_kedro.market.bar_checks import localize_timestamps, parse_timestamps
+from sentio_kedro.market.bars import AlignedBars
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.trading.accounts import allocation
+
+TARGETS = "targets"  # name of the account
+COLUMNS = ("timestamp", "symbol", "target")
+ROUNDING = 1e-9
+NAMED = 5  # examples of a problem that are named
+
+
+class TargetsError(ValueError):
+    """What is wrong with a table of targets, all of it."""
+
+
+def read_targets(path: Path) -> pd.DataFrame:
+    """Read a CSV with the columns ``timestamp``, ``symbol`` and ``target``.
+
+    Raises:
+        TargetsError: If there is no such file or a column is missing.
+    """
+    if not path.is_file():
+        raise TargetsError(f"`backtest.targets` must name a CSV file, `{path}` is none; correct the path, or set null.")
+    empty = {"target": ["", "NaN", "nan", "null"]}  # and nothing else: NA may be a symbol
+    return pd.read_csv(path, dtype={"symbol": str}, keep_default_na=False, na_values=empty)
+
+
+def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading: TradingParameters) -> ScheduledPolicy:
+    """Turn targets into a schedule.
+
+    Args:
+        frame: ``timestamp`` (end of the bar at which the target is decided, with a zone), ``symbol``, ``target``
+            (fraction of equity, negative is short). A target that is empty, or that has no row, is a hold.
+        bars: Aligned bars.
+        rows: Decision rows of the schedule; targets at other bars are left out.
+        trading: Limits: one target may not exceed ``max_position`` or ``gross_limit``, those of one stamp together not
+            ``gross_limit``.
+
+    Returns:
+        The schedule over ``rows``.
+
+    Raises:
+        TargetsError: With everything that is wrong: missing columns, unknown symbols, stamps without a zone or off the
+            grid, repeated rows, targets that are no numbers or beyond the limits, no target at ``rows``.
+    """
+    missing = [column for column in COLUMNS if column not in frame.columns]
+    if missing:
+        raise TargetsError(f"Targets lack the columns {missing}, had {list(frame.columns)}; add them.")
+    frame = frame.assign(symbol=frame["symbol"].astype(str)).reset_index(drop=True)
+    stamps, problems = _parsed(frame["timestamp"])
+    row = _rows_of(stamps, bars)
+    off_grid = stamps.notna().to_numpy() & (row < 0)
+    problems += _listed(off_grid, frame, "stamps that are no bar's end", "shift them to ends of bars in UTC")
+    unknown = ~frame["symbol"].isin(bars.symbols).to_numpy()
+    problems += _listed(unknown, frame, f"symbols other than {list(bars.symbols)}", "correct or remove them")
+    repeated = frame.assign(timestamp=stamps).duplicated(["timestamp", "symbol"]).to_numpy() & stamps.notna().to_numpy()
+    problems += _listed(repeated, frame, "repeated rows of one stamp and symbol", "keep one")
+    target = pd.to_numeric(frame["target"], errors="coerce").to_numpy(dtype=np.float64)
+    given = frame["target"].notna().to_numpy()
+    problems += _listed(given & ~np.isfinite(target), frame, "targets that are no finite number", "correct them")
+    problems += _beyond_limits(frame, stamps, np.where(np.isfinite(target), target, 0.0), trading)
+    ordered = np.isfinite(target) & (row >= rows.start) & (row < rows.stop)
+    if not problems and not ordered.any():
+        first, last = (str(pd.Timestamp(bars.timestamps[edge])) for edge in (rows.start, rows.stop - 1))
+        problems.append(f"no target at the tested bars, which run from {first} to {last} UTC; give targets there")
+    if problems:
+        raise TargetsError("Targets cannot be followed: " + "; ".join(problems) + ".")
+    shape = (rows.stop - rows.start, len(bars.symbols))
+    levels, due = np.zeros(shape), np.zeros(shape, dtype=bool)
+    place = row[ordered] - rows.start, np.searchsorted(np.array(bars.symbols), frame["symbol"].to_numpy()[ordered])
+    levels[place] = target[ordered] / allocation(trading, len(bars.symbols))
+    due[place] = True
+    return ScheduledPolicy(torch.from_numpy(levels), torch.from_numpy(due))
+
+
+def _parsed(column: pd.Series) -> tuple[pd.Series, list[str]]:
+    """Stamps in UTC without their zone, missing where they cannot be read, and what is wrong with them."""
+    stamps = localize_timestamps(parse_timestamps(column), None)
+    wrong = stamps.isna().to_numpy(dtype=np.bool_)
+    problems = _listed(wrong, column.to_frame(), "stamps that cannot be read or have no zone", "write ISO 8601 with Z")
+    return stamps.dt.tz_localize(None).astype("datetime64[ns]"), problems
+
+
+def _rows_of(stamps: pd.Series, bars: AlignedBars) -> NDArray[np.int64]:
+    """Row of each stamp on the grid, -1 where it is not on it."""
+    rows: NDArray[np.int64] = pd.DatetimeIndex(bars.timestamps).get_indexer(pd.DatetimeIndex(stamps)).astype(np.int64)
+    return rows
+
+
+def _beyond_limits(
+    frame: pd.DataFrame, stamps: pd.Series, target: NDArray[np.float64], trading: TradingParameters
+) -> list[str]:
+    most = min(trading.max_position, trading.gross_limit)
+    single = np.abs(target) > most * (1.0 + ROUNDING)
+    remedy = "lower them, or raise `trading.max_position` and `trading.gross_limit`"
+    problems = _listed(single, frame, f"targets beyond {most:g} of equity", remedy)
+    gross = pd.Series(np.abs(target)).groupby(stamps.to_numpy()).transform("sum").to_numpy()
+    together = gross > trading.gross_limit * (1.0 + ROUNDING)
+    bound = f"targets of one stamp that add up to more than `trading.gross_limit` = {trading.gross_limit:g}"
+    return problems + _listed(together & ~single, frame, bound, "lower them, or raise the limit")
+
+
+def _listed(wrong: NDArray[np.bool_], frame: pd.DataFrame, what: str, remedy: str) -> list[str]:
+    """Say how many rows are wrong, with examples and the remedy; nothing if none is."""
+    if not wrong.any():
+        return []
+    some = frame[wrong].head(NAMED)
+    columns = [column for column in COLUMNS if column in some.columns]
+    examples = "; ".join(" ".join(str(value) for value in row) for row in some[columns].itertuples(index=False))
+    return [f"{int(wrong.sum())} {what} ({examples}); {remedy}"]

@@ -1,0 +1,48 @@
+"""Rules that know nothing of an account, as one policy, walked alone through the one execution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from sentio_kedro.agent.ensemble import SideBySide
+from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
+from sentio_kedro.evaluation.backtest.context import Scene, closing
+from sentio_kedro.evaluation.backtest.walk import RowWalk, walk_rows
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.trading.accounts import Variation
+from sentio_kedro.trading.simulate import Policy
+
+Rules = Mapping[str, ScheduledPolicy]
+"""Schedules by name, each over the same decision rows."""
+
+
+def scheduled(rules: Rules, piece: Segment, span: Segment) -> list[tuple[Policy, int]]:
+    """Rules over ``span`` as one policy at the rows of a piece, with its number of accounts; none without rules."""
+    if not rules:
+        return []
+    parts = [rule.part(piece.start - span.start, piece.stop - span.start) for rule in rules.values()]
+    return [(ScheduledPolicy.beside(parts), len(parts))]
+
+
+def walk_schedules(scene: Scene, span: Segment, rules: Rules, *, telemetry: bool = False) -> RowWalk:
+    """Walk rules from fresh accounts along ``span``, at whose end they leave their positions.
+
+    They pay all costs and carry, and know the limits on positions, gross exposure and margin but no layer of the
+    agents' mask.
+
+    Args:
+        scene: The market, limits and costs.
+        span: Decision rows.
+        rules: Schedules over ``span``, one account each.
+        telemetry: Whether the ledger tells positions and what limits cut.
+    """
+
+    def policy(piece: Segment) -> SideBySide:
+        ends = [span.stop] * len(rules)
+        return SideBySide(scheduled(rules, piece, span), *closing(piece, ends, scene.trading.orders.latency_bars))
+
+    unguarded = Variation(guarded=torch.zeros(len(rules), 1, dtype=torch.bool))
+    account = scene.open_accounts((len(rules),))
+    return walk_rows(scene.market, span, policy, account, scene.trading, variation=unguarded, telemetry=telemetry)

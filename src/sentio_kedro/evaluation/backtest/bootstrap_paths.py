@@ -1,0 +1,75 @@
+"""Bootstrapped paths of test rows: which rows they are made of, and prices that go on where blocks join."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sentio_kedro.evaluation.statistics.bootstrap import default_block, stationary_bootstrap_indices
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading.step_data import Tape
+
+PRICES = ("close", "open", "next_close", "high", "low", "dividend")
+
+
+def drawn_rows(rows: int, paths: Sequence[int | None], block_bars: float | None, rng: np.random.Generator) -> Tensor:
+    """Choose the steps ``[rows, V]`` of a segment that each variant walks.
+
+    Args:
+        rows: Steps of the segment.
+        paths: Number of each variant's path, None for what happened; variants with one number share the path.
+        block_bars: Mean block of the stationary bootstrap (Politis and Romano 1994); None takes the root of ``rows``.
+        rng: Source of the draws.
+    """
+    numbers = sorted({path for path in paths if path is not None})
+    block = default_block(rows) if block_bars is None else block_bars
+    drawn = torch.from_numpy(stationary_bootstrap_indices(rows, max(1, len(numbers)), block, rng)) if numbers else None
+    column = torch.arange(rows)
+    return torch.stack(
+        [column if drawn is None or path is None else drawn[numbers.index(path)] for path in paths], dim=1
+    )
+
+
+class PathPrices:
+    """Levels of prices along paths: each step keeps its own ratios and goes on from the last close."""
+
+    def __init__(self, market: MarketTensors, drawn: Sequence[bool]) -> None:
+        """Take which of V variants walk a path; the others see prices as they were."""
+        self.drawn = torch.tensor(drawn)
+        self.last: Tensor | None = None  # [paths, A] last close of each path
+        self.assets = market.assets
+
+    def continued(self, tape: Tape) -> Tape:
+        """Rescale facts ``[S, V, 1, A]`` that follow those of the call before.
+
+        Prices and dividends scale, and shares traded in the market inversely, so that its value in quote currency is
+        that of the source row; spreads, volatilities and caps are ratios already.
+        """
+        if not bool(self.drawn.any()):
+            return tape
+        close, after = tape.close[:, self.drawn, 0], tape.next_close[:, self.drawn, 0]  # [S, paths, A]
+        begin = torch.ones_like(close[0]) if self.last is None else self.last / close[0]
+        joins = torch.cat([begin[None], after[:-1] / close[1:]])  # 1 where rows follow each other
+        level = joins.cumprod(0)
+        self.last = (level * after)[-1]
+        scale = torch.ones_like(tape.close)
+        scale[:, self.drawn, 0] = level
+        changed = {name: value * scale for name in PRICES if (value := getattr(tape, name)) is not None}
+        if tape.impact is not None:  # per root of a share
+            changed["impact"] = tape.impact * scale.sqrt()
+        if tape.most_shares is not None:
+            changed["most_shares"] = tape.most_shares / scale
+        return tape._replace(**changed)
+
+
+def begin_sessions(tape: Tape, source: Tensor, steps: Segment) -> Tape:
+    """Let a session begin where two blocks join; ``source`` ``[rows, V]`` holds all steps of the segment."""
+    if tape.session_starts is None:
+        return tape
+    joins = torch.zeros_like(source, dtype=torch.bool)
+    joins[1:] = source[1:] != source[:-1] + 1
+    return tape._replace(session_starts=tape.session_starts | joins[slice(*steps), :, None, None])

@@ -1,0 +1,45 @@
+"""Names that readers see, of accounts, regimes and mask layers."""
+
+from __future__ import annotations
+
+from sentio_kedro.evaluation.run_frames import TARGETS_KEY
+
+TITLES = {
+    "agent": "Agent, median",
+    "buy_and_hold": "Buy and hold",
+    "equal_weight": "Equal weight",
+    "momentum": "Momentum",
+    "random": "Random actions",
+    "ridge": "Ridge signal",
+    "boosted_trees": "Boosted trees signal",
+    "minimum_variance": "Minimum variance",
+    "risk_parity": "Risk parity",
+    "regime_rule": "Flat in crises",
+    TARGETS_KEY: "Table of targets",
+}
+LINE_TITLES = {
+    "price_pnl": "Price profit",
+    "dividends": "Dividends",
+    "commission": "Commission",
+    "spread": "Spread",
+    "impact": "Impact",
+    "borrow": "Borrow fee",
+    "financing": "Financing",
+    "funding": "Funding",
+    "shortfall": "Broker's loss",
+}
+ALWAYS_DRAWN = ("price_pnl", "commission", "spread")
+
+
+def layer_title(layer: str) -> str:
+    """Name of a mask layer for people."""
+    return layer.replace("_", " ").capitalize()
+
+
+def regime_title(regime: int, regimes: int) -> str:
+    """Name of a regime for people."""
+    if regimes == 1:
+        return "All bars"
+    if regime == 0:
+        return "Calm"
+    return "Volatile" if regime == regimes - 1 else f"Regime {regime}"

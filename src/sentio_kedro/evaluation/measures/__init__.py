@@ -1,0 +1,1 @@
+"""Metrics of accounts, returns, drawdowns and robustness."""

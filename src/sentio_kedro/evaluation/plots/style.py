@@ -1,0 +1,226 @@
+"""One look for all figures: colours that colour-blind people can tell apart, percent axes, few points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from sentio_kedro.evaluation.labels import TITLES
+from sentio_kedro.evaluation.run_frames import TARGETS_KEY, RunFrames, account_table, metric_key, row_times
+
+MOST_POINTS = 1_200  # of one line; of the bars between, the lowest and the highest of each short span are drawn
+SIGNIFICANT = 6  # digits of a drawn value
+TITLE_MARGIN = 112  # pixels above the plot for the title and a legend of three rows
+SHADED_SPANS = 160  # most time buckets whose regime is drawn
+
+# Okabe and Ito 2008, Color Universal Design.
+BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE, GREY = (
+    *("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8A8F98"),
+)
+BROWN, LAVENDER, OLIVE, TEAL = "#A6761D", "#7570B3", "#999933", "#44AA99"  # Brewer 2003, and Tol 2021
+COLOURS = {
+    "agent": BLUE,
+    **{"buy_and_hold": ORANGE, "equal_weight": GREEN, "momentum": PURPLE, "random": GREY},
+    **{"ridge": BROWN, "boosted_trees": LAVENDER, "minimum_variance": OLIVE, "risk_parity": TEAL},
+    **{"regime_rule": VERMILLION, TARGETS_KEY: SKY},
+}
+DASHES = {
+    **{"buy_and_hold": "solid", "equal_weight": "dash", "momentum": "dot", "random": "dashdot"},
+    **{"ridge": "solid", "boosted_trees": "dash", "minimum_variance": "dot", "risk_parity": "dashdot"},
+    **{"regime_rule": "longdashdot", TARGETS_KEY: "longdash"},
+}
+DIVERGING = [  # clear at zero and see-through elsewhere, so that ink is read on it in light and dark
+    [0.0, "rgba(213,94,0,0.8)"],
+    [0.5, "rgba(138,143,152,0.10)"],
+    [1.0, "rgba(0,114,178,0.8)"],
+]
+RULE = "rgba(138,143,152,0.25)"
+AGENT_RANGE = "rgba(0,114,178,0.18)"
+
+
+def new_figure(title: str, y_title: str, *, percent: bool = False, height: int = 420) -> go.Figure:
+    """Make an empty figure in the project's look; its background is transparent, so that it suits light and dark."""
+    figure = go.Figure()
+    style(figure, title, height)
+    figure.update_yaxes(title=y_title, tickformat=".0%" if percent else None)
+    return figure
+
+
+def style(figure: go.Figure, title: str, height: int) -> None:
+    """Give ``figure`` the project's look."""
+    figure.update_layout(
+        title={
+            "text": title,
+            "x": 0.0,
+            "xanchor": "left",
+            "yref": "container",
+            "y": 1.0,
+            "yanchor": "top",
+            "pad": {"t": 8},
+        },
+        height=height,
+        font={"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 13, "color": "#5B616B"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 76, "r": 16, "t": TITLE_MARGIN, "b": 52},
+        hovermode="x unified",
+        legend={
+            "orientation": "h",
+            "traceorder": "normal",
+            "yanchor": "bottom",
+            "y": 1.02,
+            "x": 0.0,
+            "xanchor": "left",
+        },
+    )
+    figure.update_xaxes(gridcolor=RULE, zerolinecolor=RULE, linecolor=RULE)
+    figure.update_yaxes(gridcolor=RULE, zerolinecolor=RULE, linecolor=RULE)
+
+
+def path_table(frames: RunFrames, column: str) -> pd.DataFrame:
+    """One column of ``accounts`` over time: index timestamp, one column per account.
+
+    Where test rows come back (combinatorial folds), the folds' values of a row are averaged.
+    """
+    table = account_table(frames, column)
+    again = table.index.get_level_values("row").duplicated().any()
+    table = table.groupby(level="row").mean() if again else table.droplevel("fold").sort_index()
+    return table.set_index(pd.DatetimeIndex(row_times(frames).loc[table.index], name="timestamp"))
+
+
+def thin_rows(count: int) -> NDArray[np.int64]:
+    """Pick at most ``MOST_POINTS`` evenly spread rows of ``count``, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(np.int64))
+
+
+def keep_extremes(table: pd.DataFrame, points: int = MOST_POINTS) -> pd.DataFrame:
+    """Thin lines for drawing so that no peak and no trough is lost.
+
+    Rows are cut into short spans of equal length, and each line keeps the lowest and the highest value of each span, in
+    their order, at a quarter and three quarters of it. First and last row are kept as they are.
+
+    Args:
+        table: One line per column.
+        points: Most rows that are left; a table with no more is returned as it is.
+
+    Returns:
+        The thinned table.
+    """
+    rows = len(table)
+    if rows <= points:
+        return table
+    size = -(-rows // ((points - 2) // 2))
+    spans = -(-rows // size)
+    values = table.to_numpy(dtype=np.float64)
+    padded = np.concatenate([values, np.repeat(values[-1:], spans * size - rows, axis=0)])
+    parts = padded.reshape(spans, size, -1)  # [spans, size, N]
+    lowest, highest = parts.argmin(axis=1), parts.argmax(axis=1)  # [spans, N]
+    order = np.stack([np.minimum(lowest, highest), np.maximum(lowest, highest)], axis=1)  # [spans, 2, N]
+    picked = np.take_along_axis(parts, order, axis=1).reshape(2 * spans, -1)
+    places = np.arange(spans)[:, None] * size + np.array([size // 4, 3 * size // 4])
+    places = np.minimum(places.ravel(), rows - 1)
+    drawn = np.concatenate([values[:1], picked, values[-1:]])
+    return pd.DataFrame(drawn, index=table.index[[0, *places, rows - 1]], columns=table.columns)
+
+
+def bucket_means(table: pd.DataFrame, buckets: int = MOST_POINTS // 3) -> pd.DataFrame:
+    """Average consecutive rows so that at most ``buckets`` are left; the index is the first time of each."""
+    size = -(-len(table) // buckets)
+    group = np.arange(len(table)) // size
+    return table.groupby(group).mean().set_index(table.index[::size])
+
+
+def drawn(values: pd.Series | NDArray[np.float64] | Sequence[float]) -> list[float | None]:
+    """Round values to a few significant digits, which keeps the file small; not finite becomes a gap."""
+    numbers = np.asarray(values, dtype=np.float64)
+    return [float(f"{number:.{SIGNIFICANT}g}") if np.isfinite(number) else None for number in numbers]
+
+
+def drawn_times(times: pd.Index) -> list[str]:
+    """Times as short ISO text, to the minute, UTC."""
+    return list(pd.DatetimeIndex(times).strftime("%Y-%m-%d %H:%M"))
+
+
+def add_agent_and_baselines(figure: go.Figure, table: pd.DataFrame, frames: RunFrames, hover: str) -> None:
+    """Draw the baselines as thin lines, the median of the agents bold and their range as a band.
+
+    Args:
+        figure: Figure to add to.
+        table: Index timestamp, one column per account; thinned here by ``keep_extremes``.
+        frames: Frames of the run.
+        hover: Number format of the hover text, for example ``.2%``.
+    """
+    agents = table[frames.seeds]
+    lines = {"highest": agents.max(axis=1), "lowest": agents.min(axis=1), "median": agents.median(axis=1)}
+    table = keep_extremes(pd.concat([table[list(frames.baselines)], pd.DataFrame(lines)], axis=1))
+    x = drawn_times(table.index)
+    if len(frames.seeds) > 1:
+        outline = {"width": 0}
+        figure.add_scatter(x=x, y=drawn(table["highest"]), line=outline, showlegend=False, hoverinfo="skip")
+        figure.add_scatter(
+            x=x, y=drawn(table["lowest"]), line=outline, fill="tonexty", fillcolor=AGENT_RANGE,
+            name="Range of seeds", hoverinfo="skip",
+        )  # fmt: skip
+    for name in frames.baselines:
+        key = metric_key(name)
+        line = {"color": COLOURS[key], "width": 1.4, "dash": DASHES[key]}
+        figure.add_scatter(x=x, y=drawn(table[name]), name=TITLES[key], line=line, hovertemplate=f"%{{y:{hover}}}")
+    line = {"color": COLOURS["agent"], "width": 2.8}
+    median = drawn(table["median"])
+    figure.add_scatter(x=x, y=median, name=TITLES["agent"], line=line, hovertemplate=f"%{{y:{hover}}}")
+
+
+def add_fold_borders(figure: go.Figure, frames: RunFrames) -> None:
+    """Draw a dotted line where each fold's test rows begin, but for the first."""
+    starts = frames.accounts[frames.accounts["account"] == frames.seeds[0]].groupby("fold")["timestamp"].min()
+    line = {"color": GREY, "width": 1, "dash": "dot"}
+    borders = [
+        {"type": "line", "x0": time, "x1": time, "line": line} for time in drawn_times(pd.Index(sorted(starts)))[1:]
+    ]
+    _add_spans(figure, borders)
+    if borders:
+        figure.add_scatter(x=[None], y=[None], mode="lines", name="Fold border", line=line)
+
+
+def add_regime_shading(figure: go.Figure, frames: RunFrames) -> None:
+    """Shade the spans in which a regime other than the calmest was the likeliest, the more volatile the darker.
+
+    At most 160 spans of time are told apart, each by its mean posterior.
+    """
+    first, last = frames.accounts["timestamp"].min(), frames.accounts["timestamp"].max()
+    posterior = frames.regime_posteriors
+    posterior = posterior[posterior["timestamp"].between(first, last)]
+    states = [name for name in posterior.columns if name.startswith("state_")]
+    if posterior.empty or len(states) < 2:  # noqa: PLR2004 - one state has nothing to tell
+        return
+    means = bucket_means(posterior.groupby("timestamp")[states].mean(), SHADED_SPANS)
+    likeliest = means.to_numpy().argmax(axis=1)
+    ends = [*drawn_times(means.index[1:]), drawn_times(pd.Index([last]))[0]]
+    changes = np.flatnonzero(np.diff(likeliest, prepend=-1)).tolist()
+    shaded = []
+    for begin, stop in zip(changes, [*changes[1:], len(likeliest)], strict=True):
+        if likeliest[begin] > 0:
+            shade = regime_shade(int(likeliest[begin]), len(states))
+            x0, x1 = drawn_times(means.index[[begin]])[0], ends[stop - 1]
+            shaded.append({"x0": x0, "x1": x1, "fillcolor": shade, "line": {"width": 0}, "layer": "below"})
+    _add_spans(figure, shaded)
+    for state in range(1, len(states)):
+        square = {"symbol": "square", "size": 11, "color": regime_shade(state, len(states))}
+        name = "Volatile regime" if state == len(states) - 1 else f"Regime {state}"
+        figure.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=square)
+
+
+def _add_spans(figure: go.Figure, spans: Sequence[Mapping[str, object]]) -> None:
+    """Add rectangles or lines over the whole height, all at once: Plotly copies the layout at every single one."""
+    whole = {"type": "rect", "xref": "x", "yref": "paper", "y0": 0, "y1": 1}
+    figure.layout.shapes = [*figure.layout.shapes, *({**whole, **span} for span in spans)]
+    figure.update_xaxes(type="date")  # a trace without data would leave the axis a number line
+
+
+def regime_shade(state: int, states: int) -> str:
+    """Colour of a regime's shading, from clear (calm) to vermillion (volatile)."""
+    return f"rgba(213,94,0,{0.22 * state / (states - 1):.3f})"

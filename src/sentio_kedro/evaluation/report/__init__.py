@@ -1,0 +1,1 @@
+"""The report: verdict, headline, tables and page."""

@@ -1,0 +1,1 @@
+"""Statistics of return series: bootstrap, Sharpe ratio tests, overfitting. No data frames."""

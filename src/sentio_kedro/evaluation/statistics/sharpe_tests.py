@@ -1,0 +1,134 @@
+"""Is a Sharpe ratio skill: how likely the true one exceeds what luck, and the best of many trials, would show.
+
+Probabilistic Sharpe ratio and minimum track record length: Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient
+Frontier, Journal of Risk 15. Deflated Sharpe ratio: the same 2014, The Deflated Sharpe Ratio, Journal of Portfolio
+Management 40. Sharpe ratios are per bar here, never annualised: the number of bars carries the time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from sentio_kedro.evaluation.statistics.bootstrap import Floats
+from sentio_kedro.trading.performance import STILL
+
+NORMAL_KURTOSIS = 3.0
+
+
+class SharpeMoments(NamedTuple):
+    """What the distribution of an estimated Sharpe ratio depends on.
+
+    Attributes:
+        sharpe: Mean over sample deviation of the returns per bar, not annualised.
+        skewness: Third standardised moment; 0 for normal returns.
+        kurtosis: Fourth standardised moment, not in excess; 3 for normal returns.
+        bars: Number of returns.
+    """
+
+    sharpe: float
+    skewness: float
+    kurtosis: float
+    bars: int
+
+
+def sharpe_moments(returns: Floats) -> SharpeMoments:
+    """Measure the Sharpe ratio per bar and the moments that its error depends on.
+
+    Args:
+        returns: Simple returns per bar, [T].
+
+    Returns:
+        The moments; a Sharpe ratio of 0 and those of a normal distribution where returns do not vary.
+
+    Raises:
+        ValueError: If there are fewer than two bars.
+    """
+    bars = len(returns)
+    if bars < 2:  # noqa: PLR2004 - a deviation needs two
+        raise ValueError(f"`returns` must hold at least 2 bars, held {bars}; give more bars.")
+    mean, deviation = float(np.mean(returns)), float(np.std(returns, ddof=1))
+    if not deviation > STILL * abs(mean):
+        return SharpeMoments(0.0, 0.0, NORMAL_KURTOSIS, bars)
+    kurtosis = float(stats.kurtosis(returns, fisher=False))
+    return SharpeMoments(mean / deviation, float(stats.skew(returns)), kurtosis, bars)
+
+
+def sharpe_error(moments: SharpeMoments) -> float:
+    """Return the standard error of an estimated Sharpe ratio per bar (equation 5 of the paper of 2012)."""
+    sharpe = moments.sharpe
+    variance = 1.0 - moments.skewness * sharpe + (moments.kurtosis - 1.0) / 4.0 * sharpe**2
+    return math.sqrt(max(variance, 0.0) / (moments.bars - 1))
+
+
+def probabilistic_sharpe(moments: SharpeMoments, benchmark: float = 0.0) -> float:
+    """Probability that the true Sharpe ratio exceeds ``benchmark``.
+
+    Args:
+        moments: Of the returns.
+        benchmark: Sharpe ratio per bar to exceed.
+
+    Returns:
+        In [0, 1].
+    """
+    difference, error = moments.sharpe - benchmark, sharpe_error(moments)
+    if error == 0.0:
+        return 0.5 if difference == 0.0 else float(difference > 0.0)
+    return float(stats.norm.cdf(difference / error))
+
+
+def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confidence: float = 0.95) -> float:
+    """Bars after which such returns would show that the true Sharpe ratio exceeds ``benchmark``.
+
+    Args:
+        moments: Of the returns; their own number of bars does not matter.
+        benchmark: Sharpe ratio per bar to exceed.
+        confidence: Probability wanted, above 0.5.
+
+    Returns:
+        Number of bars, infinite if the Sharpe ratio is not above ``benchmark``.
+    """
+    difference = moments.sharpe - benchmark
+    if difference <= 0.0:
+        return math.inf
+    spread = sharpe_error(moments) ** 2 * (moments.bars - 1)
+    return float(1.0 + spread * (stats.norm.ppf(confidence) / difference) ** 2)
+
+
+def expected_maximum_sharpe(trials: int, deviation: float) -> float:
+    """Sharpe ratio that the best of ``trials`` worthless trials is expected to show.
+
+    Args:
+        trials: Number of trials; they are taken as independent, which related ones are not: the figure errs on the
+            careful side.
+        deviation: Deviation of the Sharpe ratios over trials.
+
+    Returns:
+        In the unit of ``deviation``; 0 for a single trial, which was not chosen among any.
+
+    Raises:
+        ValueError: If there is no trial.
+    """
+    if trials < 1:
+        raise ValueError(f"`trials` must be at least 1, was {trials}: what is judged is a trial itself.")
+    if trials == 1:
+        return 0.0
+    high, higher = stats.norm.ppf([1.0 - 1.0 / trials, 1.0 - 1.0 / (trials * math.e)])
+    return float(deviation * ((1.0 - np.euler_gamma) * high + np.euler_gamma * higher))
+
+
+def deflated_sharpe(moments: SharpeMoments, trials: int, deviation: float) -> float:
+    """Probability that the true Sharpe ratio exceeds what the best of ``trials`` worthless trials would show.
+
+    Args:
+        moments: Of the returns of the chosen trial.
+        trials: Number of trials, the chosen one included.
+        deviation: Deviation of their Sharpe ratios per bar.
+
+    Returns:
+        In [0, 1]; the probabilistic Sharpe ratio for a single trial.
+    """
+    return probabilistic_sharpe(moments, expected_maximum_sharpe(trials, deviation))

@@ -1,0 +1,62 @@
+"""Does an agent beat a baseline, given all that was tried: Hansen's test of superior predictive ability.
+
+Hansen 2005, A Test for Superior Predictive Ability, Journal of Business and Economic Statistics 23, as the library
+``arch`` computes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from arch.bootstrap import SPA
+
+from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block
+
+ROUNDING = 1e-9  # of the agent's own size; returns that differ by no more differ by rounding
+MOST_OBSERVATIONS = 2_000  # longer series are summed over bars side by side: arch's time grows with the square
+
+
+def superiority(
+    agent: Floats,
+    baseline: Floats,
+    others: Floats | None = None,
+    *,
+    samples: int = 1_000,
+    mean_block: float | None = None,
+    seed: int = 0,
+) -> float:
+    """Test whether ``agent`` earns more than ``baseline``, as one of all the models that were tried.
+
+    The null hypothesis says that no model has a higher mean return than the baseline. Each difference is scaled by its
+    deviation, so that no model counts more because it is levered. Models that earned more than the agent are lowered
+    to its own mean, which changes nothing of the distribution under the null: the p-value is the agent's, not theirs.
+
+    Args:
+        agent: Simple returns per bar, [T].
+        baseline: Those of the baseline on the same rows, [T].
+        others: Those of the other models that were tried, [T, M]; None if there were none.
+        samples: Number of resamples of the stationary bootstrap.
+        mean_block: Mean block length in bars; None takes the square root of T.
+        seed: Seed of the resamples.
+
+    Returns:
+        The consistent p-value: how likely luck alone shows the best of so many models so far ahead.
+
+    Raises:
+        ValueError: If the returns are not on the same rows.
+    """
+    models = agent[:, None] if others is None else np.column_stack([agent, others])
+    if len(baseline) != len(models):
+        raise ValueError(f"`baseline` must have the rows of `agent`, {len(models)}, had {len(baseline)}.")
+    differences = models - baseline[:, None]
+    deviation = differences.std(axis=0)
+    moves = deviation > ROUNDING * np.sqrt(np.mean(agent**2))
+    if not moves[0]:
+        return 1.0  # the agent is the baseline
+    scaled = differences[:, moves] / deviation[moves]
+    scaled -= np.maximum(scaled.mean(axis=0) - scaled[:, 0].mean(), 0.0)
+    block = default_block(len(scaled)) if mean_block is None else mean_block
+    bars = -(-len(scaled) // MOST_OBSERVATIONS)  # summed into one observation
+    observed = np.add.reduceat(scaled, np.arange(0, len(scaled), bars), axis=0)
+    test = SPA(np.zeros(len(observed)), -observed, max(1, round(block / bars)), samples, seed=seed)
+    test.compute()
+    return float(test.pvalues["consistent"])

@@ -1,0 +1,197 @@
+"""One MLflow run for all that is done with the same agents, whichever commands did it."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import mlflow
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+from kedro.pipeline.node import Node
+from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
+from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
+from mlflow.entities import Param, RunStatus, RunTag
+from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
+
+from sentio_kedro.hooks.manifests import OF_TRACKED_RUNS, TRACKED_STAGES, RunFacts, StageManifests, registered_stages
+from sentio_kedro.manifests import agents_identity, tracked_identity
+from sentio_kedro.tracking.client import (
+    AGENTS_TAG,
+    close_killed_runs,
+    find_run,
+    optional_tracking,
+    process_tags,
+)
+from sentio_kedro.tracking.tags import describe_origin, variant_of
+
+_SQLITE = "sqlite:///"
+_PARAMETERS_PER_CALL = 100  # MLflow takes no more at once
+_logger = logging.getLogger(__name__)
+
+
+class MlflowTracking(MlflowHook):
+    """kedro-mlflow's hook, with one parent run per set of agents, and optional: a server that fails stops nothing."""
+
+    run_id: str | None
+    _already_active_mlflow: bool
+
+    def __init__(self, manifests: StageManifests) -> None:
+        super().__init__()
+        self._is_mlflow_enabled = False
+        self._manifests = manifests
+        self._context: KedroContext | None = None
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Read ``mlflow.yml``; no store is opened before a run needs it.
+
+        Args:
+            context: Kedro's context. It gets the attribute ``mlflow``, which ``kedro mlflow ui`` reads.
+        """
+        # Without these a server that is down would hold up the run for minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        settings = context.config_loader["mlflow"]
+        server = settings.setdefault("server", {})
+        server["mlflow_tracking_uri"] = _below(context.project_path, server.get("mlflow_tracking_uri"))
+        context.config_loader["mlflow"] = settings
+        context.__setattr__("mlflow", KedroMlflowConfig.model_validate(settings))
+        self._context = context
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Open the run that the agents' earlier stages began, or begin it.
+
+        Args:
+            run_params: Kedro's record of the command line.
+            pipeline: What will run.
+            catalog: The run's catalog.
+        """
+        self.run_id, self._is_mlflow_enabled = None, False
+        chosen = {node.name for node in pipeline.nodes}
+        stages = registered_stages()
+        if any(stages.get(stage, set()) & chosen for stage in OF_TRACKED_RUNS) and self._context is not None:
+            with optional_tracking():
+                super().after_context_created(self._context)  # they read the store and open runs themselves, if any
+        if not any(stages.get(stage, set()) & chosen for stage in TRACKED_STAGES):
+            return
+        facts = self._manifests.facts
+        if facts is None or self._context is None:
+            return
+        identity = tracked_identity(agents_identity(facts.bars_hash, facts.parameters))
+        opened = None
+        with optional_tracking():
+            super().after_context_created(self._context)
+            self._find_run(identity, variant_of(facts.parameters))
+            super().before_pipeline_run(run_params, pipeline, catalog)
+            if mlflow.active_run() is not None:  # none if mlflow.yml switches these pipelines off
+                self._describe_run(identity, facts)
+            opened = self.run_id
+        self.run_id = opened
+
+    def _find_run(self, identity: str, variant: str) -> None:
+        tracking = self.mlflow_config.tracking
+        tracking.run.name = f"{variant} {identity[:8]}"
+        if self._already_active_mlflow:
+            return
+        experiment_id = tracking.experiment._experiment.experiment_id
+        client = self.mlflow_config.server._mlflow_client
+        close_killed_runs(client, experiment_id)
+        found = find_run(client, experiment_id, {AGENTS_TAG: identity})
+        tracking.run.id = found.info.run_id if found else None
+
+    def _describe_run(self, identity: str, facts: RunFacts) -> None:
+        project = Path(cast("KedroContext", self._context).project_path)
+        origin = describe_origin(facts.bars_hash, facts.parameters, project)
+        mlflow.set_tags({AGENTS_TAG: identity, **origin, **process_tags()})
+        self._log_parameters(facts.parameters)
+        atexit.unregister(self._close_killed)
+        atexit.register(self._close_killed)
+
+    def _log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        client = self.mlflow_config.server._mlflow_client
+        logged = client.get_run(self.run_id).data.params
+        now = {name: _text(value)[:MAX_PARAM_VAL_LENGTH] for name, value in parameters.items()}
+        new = [Param(name, value) for name, value in now.items() if name not in logged]
+        changed = {name: value for name, value in now.items() if logged.get(name, value) != value}
+        # What MLflow holds of a parameter can never change: the newer value becomes a tag.
+        tags = [RunTag(f"sentio.now.{name}", value) for name, value in changed.items()]
+        if changed:
+            _logger.warning("MLflow keeps the first value of parameters that changed since: %s.", ", ".join(changed))
+        for start in range(0, max(len(new), 1), _PARAMETERS_PER_CALL):
+            client.log_batch(self.run_id, params=new[start : start + _PARAMETERS_PER_CALL], tags=tags)
+
+    @hook_impl
+    def before_node_run(self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool) -> None:
+        """Make the parent run the active one in the thread that runs ``node``.
+
+        Args:
+            node: The node that is about to run.
+            catalog: The run's catalog.
+            inputs: The node's inputs.
+            is_async: Whether datasets load and save asynchronously.
+        """
+        if self.run_id is None:
+            return
+        active = mlflow.active_run()
+        if active is None:
+            with optional_tracking():
+                mlflow.start_run(run_id=self.run_id)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Close the run as finished.
+
+        Args:
+            run_params: Kedro's record of the command line.
+            pipeline: What ran.
+            catalog: The run's catalog.
+        """
+        self._close(RunStatus.FINISHED)
+
+    @hook_impl
+    def on_pipeline_error(
+        self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
+    ) -> None:
+        """Close the run as failed.
+
+        Args:
+            error: What stopped the pipeline.
+            run_params: Kedro's record of the command line.
+            pipeline: What ran.
+            catalog: The run's catalog.
+        """
+        self._close(RunStatus.FAILED)
+
+    def _close_killed(self) -> None:
+        # An interrupt from the keyboard reaches no Kedro hook.
+        self._close(RunStatus.KILLED)
+
+    def _close(self, status: int) -> None:
+        run_id, self.run_id, self._is_mlflow_enabled = self.run_id, None, False
+        if run_id is None or self._already_active_mlflow:
+            return
+        with optional_tracking():
+            while mlflow.active_run():
+                mlflow.end_run(RunStatus.to_string(status))
+            self.mlflow_config.server._mlflow_client.set_terminated(run_id, RunStatus.to_string(status))
+
+
+def _below(project: Path, uri: str | None) -> str | None:
+    """Return ``uri`` with a relative SQLite file placed in the project's folder, wherever the command was typed."""
+    if uri is None or not uri.startswith(_SQLITE):
+        return uri
+    return f"{_SQLITE}{(Path(project) / uri.removeprefix(_SQLITE)).as_posix()}"
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

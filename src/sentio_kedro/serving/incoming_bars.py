@@ -1,0 +1,147 @@
+"""Bars as they arrive at a decision session: checked before anything is computed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sentio_kedro.config import IngestionParameters
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bar_checks import (
+    COLUMNS,
+    OPTIONAL_COLUMNS,
+    VALUE_COLUMNS,
+    BarsError,
+    Problem,
+    check_bars,
+    parse_timestamps,
+)
+from sentio_kedro.market.bars import bars_on_grid, delivered_values, whole_rows
+from sentio_kedro.market.timestamps import Floats, Stamps
+
+RawBars = AlignedBars | pd.DataFrame
+"""Aligned bars, or a long frame with stamps that are ends of bars and name their zone."""
+
+
+def new_rows(
+    new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64, *, drop_bar: bool = False
+) -> list[AlignedBars]:
+    """Return new rows of the grid one by one, if all of them are fit to follow the bars ``known``.
+
+    A symbol without a bar at a stamp is halted there.
+
+    Args:
+        new_bars: The bars.
+        known: Bars so far.
+        longest_gap: Longest time that may pass from one bar to the next.
+        drop_bar: Drop stamps that not all symbols have, instead of halting those that lack a bar.
+
+    Raises:
+        ValueError: If the bars are of other symbols, not later than those known, leave a gap, or are none.
+        BarsError: If a value makes no sense.
+    """
+    bars = new_bars if isinstance(new_bars, AlignedBars) else aligned_new(new_bars)
+    bars = of_symbols(bars, known.symbols)
+    if not len(bars.timestamps):
+        raise ValueError("There must be new bars, were 0 rows; give a bar, or null to decide again at the newest one.")
+    _refuse_disorder(bars.timestamps, known.timestamps[-1], longest_gap)
+    _refuse_nonsense(bars)
+    bars = whole_rows(bars) if drop_bar else bars
+    return [bars.rows(slice(row, row + 1)) for row in range(len(bars.timestamps))]
+
+
+def _refuse_disorder(stamps: Stamps, newest: np.datetime64, longest_gap: np.timedelta64) -> None:
+    late = int((stamps <= newest).sum())
+    if late:
+        raise ValueError(
+            f"New bars must be later than the newest bar known, {_text(newest)}, the first was {_text(stamps[0])}; "
+            f"give each bar once, in order of time ({late} of {len(stamps)} are too old)."
+        )
+    gaps = np.diff(stamps, prepend=newest)
+    if (gaps > longest_gap).any():
+        row, minute = int(np.argmax(gaps > longest_gap)), np.timedelta64(1, "m")
+        before = newest if row == 0 else stamps[row - 1]
+        raise ValueError(
+            f"The bars from {_text(before)} to {_text(stamps[row])} are missing: {gaps[row] / minute:g} minutes have "
+            f"passed, at most {longest_gap / minute:g} may; give the bars in between; if "
+            "there were none, give `decide` a `longest_gap` of that length."
+        )
+
+
+def aligned_new(frame: pd.DataFrame) -> AlignedBars:
+    """Put a long frame of a few bars on a grid.
+
+    Raises:
+        BarsError: If columns, stamps or values make no sense, as ``check_bars`` tells it.
+    """
+    whole = set(COLUMNS) <= set(frame.columns) and len(frame) > 0
+    stamps = parse_timestamps(frame["timestamp"]) if whole else pd.Series(dtype="datetime64[ns]")
+    numeric = whole and all(pd.api.types.is_numeric_dtype(frame[name].dtype) for name in VALUE_COLUMNS)
+    if not isinstance(stamps.dtype, pd.DatetimeTZDtype) or not numeric:
+        check_bars(frame, IngestionParameters())
+    ends, values = stamps.to_numpy(dtype="datetime64[ns]"), delivered_values(frame)
+    symbols = frame["symbol"].to_numpy(dtype=object)
+    if _unusable(ends, symbols, [values[name] for name in VALUE_COLUMNS]):
+        check_bars(frame, IngestionParameters())
+    return bars_on_grid(ends, np.array([str(symbol) for symbol in symbols], dtype=object), values)
+
+
+def _unusable(ends: Stamps, symbols: NDArray[np.object_], values: Sequence[Floats]) -> bool:
+    """Whether bars hold what a grid would hide: stamps or symbols or numbers that are none, or a bar twice."""
+    gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in values)
+    return bool(gaps or len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(ends))
+
+
+def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
+    """Return the bars with a column for each of ``symbols``, NaN where the bars have none.
+
+    Raises:
+        ValueError: If the bars hold other symbols too.
+    """
+    if bars.symbols == tuple(symbols):
+        return bars
+    unknown = sorted(set(bars.symbols) - set(symbols))
+    if unknown:
+        raise ValueError(f"The agents trade {list(symbols)}, the bars hold {unknown} too; leave those out.")
+    place = [symbols.index(symbol) for symbol in bars.symbols]
+    widened = {}
+    for name, column in bars.columns().items():
+        widened[name] = np.full((len(bars.timestamps), len(symbols)), np.nan)
+        widened[name][:, place] = column
+    return AlignedBars(bars.timestamps, tuple(symbols), **widened)
+
+
+def _refuse_nonsense(bars: AlignedBars) -> None:
+    """Refuse values that ``check_bars`` refuses: it writes the message, this only looks whether there is anything."""
+    columns = bars.columns()
+    there = np.logical_or.reduce([np.isfinite(columns[name]) for name in VALUE_COLUMNS])  # [T, A]
+    empty = np.flatnonzero(~there.any(axis=1))
+    if empty.size:
+        raise ValueError(f"At {_text(bars.timestamps[empty[0]])} no symbol has a bar; leave out such rows.")
+    with np.errstate(invalid="ignore"):
+        sane = np.logical_and.reduce(
+            [
+                *(np.isfinite(columns[name]) for name in VALUE_COLUMNS),
+                bars.low > 0.0,
+                bars.volume >= 0.0,
+                *(price >= bars.low for price in (bars.open, bars.close)),
+                *(price <= bars.high for price in (bars.open, bars.close)),
+                *(np.isfinite(columns[name]) for name in OPTIONAL_COLUMNS if name in columns),
+                *(columns[name] >= 0.0 for name in ("dividend", "spread") if name in columns),
+                *(columns[name] > 0.0 for name in ("split",) if name in columns),
+            ]
+        )
+    wrong = there & ~sane
+    if not wrong.any():
+        return
+    row, asset = (int(found[0]) for found in np.nonzero(wrong))
+    values = ", ".join(f"{name}={column[row, asset]:g}" for name, column in columns.items())
+    rule = "values must be finite and fit together (0 < low <= open, close <= high): correct the bar"
+    raise BarsError((Problem(rule, (f"{bars.symbols[asset]} {_text(bars.timestamps[row])} {values}",)),))
+
+
+def _text(stamp: np.datetime64) -> str:
+    return f"{np.datetime_as_string(stamp, unit='s')}Z"

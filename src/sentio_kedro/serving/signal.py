@@ -1,0 +1,81 @@
+"""What agents say at one bar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from sentio_kedro.market.aligned_bars import Mask
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.trading.orders import whole_lots
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What N agents want to hold from the next open on, for accounts ``[...]``; no leading dimension for a single one.
+
+    Figures are the mean over agents; ``actions`` and ``legal`` are each agent's own.
+
+    Attributes:
+        timestamp: End of the bar that was decided on, UTC.
+        symbols: A assets.
+        target: ``[..., A]`` position once the orders are filled at this close, fraction of equity; negative is short.
+        shares: ``[..., A]`` the same in shares, what is under way included.
+        orders: ``[..., A]`` orders to send now, shares; negative sells.
+        regime: ``[K]`` filtered regime probabilities, calm to volatile.
+        tail_risk: ``[..., A]`` expected loss of the worst 5 % of outcomes as the critics see them, fraction of equity,
+            discounted by the agents' gamma.
+        actions: ``[..., N, A]`` chosen action: 0 holds, i is the i-th level of ``trading.levels``.
+        legal: ``[..., N, A, actions]`` legal actions.
+        binding: ``[..., A, layers]`` whether a layer of the mask cuts or forbids a level, by ``LAYERS``.
+        close: ``[A]`` last known closes.
+    """
+
+    timestamp: np.datetime64
+    symbols: tuple[str, ...]
+    target: Floats
+    shares: Floats
+    orders: Floats
+    regime: Floats
+    tail_risk: Floats
+    actions: NDArray[np.int64]
+    legal: Mask
+    binding: Mask
+    close: Floats
+
+    def binding_layers(self) -> list[str]:
+        """Name the layers that bind for each asset of a single account, separated by commas."""
+        return [",".join(np.array(LAYERS)[row]) for row in self.binding]
+
+    def sized(self, equity: float, lot: float) -> Verdict:
+        """Return the targets in shares of another equity, in whole lots."""
+        shares = self.target * equity / self.close
+        return replace(self, shares=whole_lots(torch.from_numpy(shares), lot).numpy() if lot else shares)
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per symbol, for a single account.
+
+        Returns:
+            ``timestamp``, ``symbol``, ``target``, ``shares``, ``order``, ``regime`` (likeliest state), ``state_0`` and
+            on (probabilities), ``tail_risk``, ``binding`` (layers of the mask, separated by commas), ``agents``.
+        """
+        states = {f"state_{state}": float(probability) for state, probability in enumerate(self.regime)}
+        return pd.DataFrame(
+            {
+                "timestamp": pd.Timestamp(self.timestamp).tz_localize("UTC"),
+                "symbol": list(self.symbols),
+                "target": self.target,
+                "shares": self.shares,
+                "order": self.orders,
+                "regime": int(np.argmax(self.regime)),
+                **states,
+                "tail_risk": self.tail_risk,
+                "binding": self.binding_layers(),
+                "agents": self.actions.shape[-2],
+            }
+        )

@@ -1,0 +1,1 @@
+"""The MLflow boundary: runs, tags, models and the registry."""

@@ -1,0 +1,284 @@
+"""What nodes log to MLflow. Everything here does nothing when no run is active, and never stops a run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import mlflow
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import psutil
+from mlflow.entities import Metric, Run, RunStatus
+from mlflow.tracking import MlflowClient
+
+AGENTS_TAG = "sentio.agents"
+"""Tag of a parent run: digest of the agents that training, backtest and reporting are about."""
+
+RETURNS_FILE = "returns.parquet"
+"""Artifact of a parent run: what every account earned at each test row."""
+
+_PROCESS_TAG, _STARTED_TAG, _HOST_TAG = "sentio.process", "sentio.process_started", "sentio.host"
+_METRICS_PER_CALL = 1000  # MLflow takes no more at once
+_RUNNING = RunStatus.to_string(RunStatus.RUNNING)
+
+_logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def optional_tracking() -> Iterator[None]:
+    """Turn what MLflow raises into one warning; the rest of the run goes on untracked."""
+    try:
+        yield
+    except Exception as error:
+        reason = without_credentials(str(error)).splitlines()[0] if str(error) else type(error).__name__
+        uri = without_credentials(mlflow.get_tracking_uri())
+        _logger.warning("MLflow at %s failed (%s); this run goes on untracked.", uri, reason)
+        while mlflow.active_run():
+            with suppress(Exception):
+                mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
+
+
+def without_credentials(text: str) -> str:
+    """Return ``text`` with the user and password of every address in it blotted out."""
+    return re.sub(r"://[^/\s@]+@", "://***@", text)
+
+
+def process_tags() -> dict[str, str]:
+    """Return tags that tell whether the process behind a run is still alive."""
+    started = psutil.Process().create_time()
+    return {_PROCESS_TAG: str(os.getpid()), _STARTED_TAG: f"{started:.2f}", _HOST_TAG: socket.gethostname()}
+
+
+def close_killed_runs(client: MlflowClient, experiment_id: str) -> list[str]:
+    """Mark runs as killed that are still open though their process is gone.
+
+    Runs of other machines stay as they are: whether their process lives cannot be seen from here.
+
+    Args:
+        client: Client of the tracking store.
+        experiment_id: Experiment to tidy.
+
+    Returns:
+        Ids of the runs that were closed.
+    """
+    query = f"attributes.status = '{_RUNNING}' and tags.`{_HOST_TAG}` = '{socket.gethostname()}'"
+    closed = [run.info.run_id for run in _search(client, experiment_id, query) if not _is_alive(run.data.tags)]
+    for run_id in closed:
+        client.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED))
+        _logger.warning("MLflow run %s was left open by a process that is gone; closed it as killed.", run_id)
+    return closed
+
+
+def _is_alive(tags: Mapping[str, str]) -> bool:
+    try:
+        process = psutil.Process(int(tags.get(_PROCESS_TAG, "-1")))
+        return f"{process.create_time():.2f}" == tags.get(_STARTED_TAG)
+    except (psutil.NoSuchProcess, ValueError):
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def find_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
+    """Return the newest run that has all ``tags``, or None."""
+    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    runs = _search(client, experiment_id, query)
+    return runs[0] if runs else None
+
+
+def _search(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
+    return list(client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"]))
+
+
+def is_tracked() -> bool:
+    """Say whether a run is active."""
+    return mlflow.active_run() is not None
+
+
+@contextmanager
+def nested_run(name: str, tags: Mapping[str, str]) -> Iterator[str | None]:
+    """Log what happens in the body to a nested run of the active one.
+
+    A nested run of the same parent with the same tags is continued. It ends as the body does: finished, failed, killed.
+
+    Args:
+        name: Name of the run, such as ``fold 0 seed 1``.
+        tags: What tells it from its siblings, such as ``{"fold": "0", "seed": "1"}``.
+
+    Yields:
+        Id of the nested run, or None when nothing is tracked.
+    """
+    run_id: str | None = None
+    with optional_tracking():
+        run_id = _open_nested(name, tags)
+    with _ending_as_the_body(run_id):
+        yield run_id
+
+
+@contextmanager
+def own_run(experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[str | None]:
+    """Log what happens in the body to a run of its own, which belongs to no set of agents.
+
+    A run with the same tags is continued. It ends as the body does.
+
+    Args:
+        experiment: Name of the experiment.
+        name: Name of the run.
+        tags: What tells it from others.
+
+    Yields:
+        Id of the run, or None when nothing is tracked.
+    """
+    run_id: str | None = None
+    with optional_tracking():
+        experiment_id = mlflow.set_experiment(experiment).experiment_id
+        found = find_run(MlflowClient(), experiment_id, tags)
+        known = {"run_name": name} if found is None else {"run_id": found.info.run_id}
+        run = mlflow.start_run(**known, tags={**tags, **process_tags()}, log_system_metrics=False)
+        run_id = str(run.info.run_id)
+    with _ending_as_the_body(run_id):
+        yield run_id
+
+
+@contextmanager
+def _ending_as_the_body(run_id: str | None) -> Iterator[None]:
+    """Close the active run ``run_id`` as finished, failed or killed."""
+    status = RunStatus.FINISHED
+    try:
+        yield
+    except Exception:
+        status = RunStatus.FAILED
+        raise
+    except BaseException:
+        status = RunStatus.KILLED
+        raise
+    finally:
+        with optional_tracking():
+            active = mlflow.active_run()
+            if active is not None and active.info.run_id == run_id:
+                mlflow.end_run(RunStatus.to_string(status))
+
+
+def _open_nested(name: str, tags: Mapping[str, str]) -> str | None:
+    parent = mlflow.active_run()
+    if parent is None:
+        return None
+    same = {"mlflow.parentRunId": parent.info.run_id, **tags}
+    found = find_run(MlflowClient(), parent.info.experiment_id, same)
+    mine = {**tags, **process_tags()}
+    if found is not None:
+        run = mlflow.start_run(run_id=found.info.run_id, nested=True, tags=mine)
+    else:
+        run = mlflow.start_run(
+            experiment_id=parent.info.experiment_id, run_name=name, nested=True, tags=mine, log_system_metrics=False
+        )
+    return str(run.info.run_id)
+
+
+def _now() -> int:
+    return int(time.time() * 1000)  # milliseconds
+
+
+def log_curves(curves: pd.DataFrame, step: str) -> None:
+    """Log each number column of ``curves`` as a metric over ``step``; what is not finite is left out.
+
+    Args:
+        curves: One row per step.
+        step: Column of whole numbers that orders the rows.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        return
+    now = _now()
+    numbers = curves.drop(columns=[step]).select_dtypes("number")
+    metrics = [
+        Metric(str(column), float(value), now, int(row))
+        for column in numbers
+        for row, value in zip(curves[step], numbers[column], strict=True)
+        if np.isfinite(value)
+    ]
+    _log_metrics(run.info.run_id, metrics)
+
+
+def log_metrics(metrics: Mapping[str, float | int | None], prefix: str = "") -> None:
+    """Log single numbers of the active run.
+
+    Args:
+        metrics: Numbers by name; what is missing or not finite is left out.
+        prefix: Put before every name, such as ``out_of_sample.``.
+    """
+    run = mlflow.active_run()
+    if run is None:
+        return
+    now = _now()
+    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float) and np.isfinite(value)}
+    _log_metrics(run.info.run_id, [Metric(f"{prefix}{name}", float(value), now, 0) for name, value in numbers.items()])
+
+
+def _log_metrics(run_id: str, metrics: list[Metric]) -> None:
+    with optional_tracking():
+        for start in range(0, len(metrics), _METRICS_PER_CALL):
+            MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
+
+
+def log_tags(tags: Mapping[str, str]) -> None:
+    """Set tags of the active run."""
+    if mlflow.active_run() is not None:
+        with optional_tracking():
+            mlflow.set_tags(dict(tags))
+
+
+def log_parameters(values: Mapping[str, object]) -> None:
+    """Log parameters of the active run."""
+    if mlflow.active_run() is not None:
+        with optional_tracking():
+            mlflow.log_params(dict(values))
+
+
+def log_figures(figures: Mapping[str, go.Figure], folder: str = "figures") -> None:
+    """Log Plotly figures of the active run, one page each."""
+    if mlflow.active_run() is None:
+        return
+    with optional_tracking():
+        for name, figure in figures.items():
+            mlflow.log_figure(figure, f"{folder}/{name}.html")
+
+
+def log_text(text: str, name: str) -> None:
+    """Log ``text`` as the artifact ``name`` of the active run, such as ``report.html``."""
+    if mlflow.active_run() is not None:
+        with optional_tracking():
+            mlflow.log_text(text, name)
+
+
+def log_frame(frame: pd.DataFrame, name: str) -> None:
+    """Log a table as the artifact ``name`` of the active run, such as ``returns.parquet`` or ``comparison.csv``."""
+    if mlflow.active_run() is None:
+        return
+    with optional_tracking(), TemporaryDirectory() as scratch:
+        path = Path(scratch) / name
+        if path.suffix == ".csv":
+            frame.to_csv(path, index=False)
+        else:
+            frame.to_parquet(path, index=False)
+        mlflow.log_artifact(str(path))
+
+
+def run_tags() -> dict[str, str]:
+    """Return the active run's own tags, ``sentio.*`` but for those of its process; none where nothing is tracked."""
+    run, private = mlflow.active_run(), (_PROCESS_TAG, _STARTED_TAG, _HOST_TAG)
+    found: dict[str, str] = {}
+    if run is not None:
+        with optional_tracking():
+            tags = MlflowClient().get_run(run.info.run_id).data.tags
+            found = {name: text for name, text in tags.items() if name.startswith("sentio.") and name not in private}
+    return found

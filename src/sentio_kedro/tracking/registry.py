@@ -1,0 +1,194 @@
+"""The agents' model in MLflow's registry: versions, and the aliases that name the one that is used.
+
+``champion`` is served, ``previous`` was champion before it, ``challenger`` is the version that was registered last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from sentio_kedro.serving.model import SignalModel
+from sentio_kedro.tracking.client import log_tags, optional_tracking
+from sentio_kedro.tracking.runs import MISSING, StoreError
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+JUDGED_BY_TAG, JUDGES_TAG = "sentio.judged_by", "sentio.judges"
+"""Tag of a version: the run that judged it. Tag of a run: the version that its figures are of."""
+
+MOVERS = {"promoted": "version", "rolled_back": "restored"}
+"""Decisions that move the champion, and the key of their record that names the new one."""
+
+TOLD = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
+SKILL = ("deflated_sharpe", "pbo")
+SPAN = {"test_first": "first_timestamp", "test_last": "last_timestamp", "test_bars": "bars"}
+
+
+def register(uri: str, model: str, tags: Mapping[str, str]) -> str | None:
+    """Register a logged model as the newest version and make it the challenger.
+
+    Args:
+        uri: Address of the logged model.
+        model: Name of the registered model, made if there is none.
+        tags: Tags of the version.
+
+    Returns:
+        The version's number, or None, with a warning in the log, where the registry fails.
+    """
+    number: str | None = None
+    with optional_tracking():
+        number = str(mlflow.register_model(uri, model, tags=dict(tags)).version)
+        MlflowClient().set_registered_model_alias(model, CHALLENGER, number)
+    return number
+
+
+def tag_version(model: str, number: str, tags: Mapping[str, str]) -> None:
+    """Tag a version; a registry that fails costs a warning."""
+    with optional_tracking():
+        _tag(model, number, tags)
+
+
+def tag_judged(model: str, number: str) -> None:
+    """Tie a version and the active run to each other: the run's figures are those of this version, and of no other."""
+    run = mlflow.active_run()
+    if run is not None:
+        log_tags({JUDGES_TAG: judged_name(model, number)})
+        tag_version(model, number, {JUDGED_BY_TAG: str(run.info.run_id)})
+
+
+def judged_name(model: str, number: str) -> str:
+    """Return the name of a version in the tags of the run that judged it."""
+    return f"{model}/{number}"
+
+
+def _tag(model: str, number: str, tags: Mapping[str, str]) -> None:
+    for name, value in tags.items():
+        MlflowClient().set_model_version_tag(model, number, name, value)
+
+
+def figure_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the tags that say what a version earned out of sample, from ``metrics.json``, as far as it is known."""
+    agent, skill = metrics["agent"], metrics.get("skill") or {}
+    told = {name: agent.get(name) for name in TOLD} | {name: skill.get(name) for name in SKILL}
+    span = {f"sentio.{tag}": str(agent[name]) for tag, name in SPAN.items() if name in agent}
+    return span | {f"sentio.{name}": f"{value:.6g}" for name, value in told.items() if value is not None}
+
+
+def aliases(model: str) -> dict[str, str]:
+    """Return the version of each alias.
+
+    Raises:
+        StoreError: If the model is not registered.
+    """
+    try:
+        found = MlflowClient().get_registered_model(model).aliases
+    except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
+        raise StoreError(
+            f"No model `{model}` is registered in MLflow; `kedro run --pipeline training` registers one."
+        ) from error
+    return {alias: str(number) for alias, number in found.items()}
+
+
+def version(model: str, number: str) -> ModelVersion:
+    """Return a version.
+
+    Raises:
+        StoreError: If the model has no such version.
+    """
+    try:
+        return MlflowClient().get_model_version(model, number)
+    except MlflowException as error:
+        if error.error_code != MISSING:
+            raise
+        raise StoreError(f"Model `{model}` has no version {number}.") from error
+
+
+def require_current(record: Mapping[str, Any]) -> None:
+    """Refuse a decision about a champion that has been replaced since; one that has taken effect in part may go on.
+
+    Args:
+        record: A decision, as in ``take_effect``.
+
+    Raises:
+        StoreError: If another version is champion now; no alias was moved.
+    """
+    moved = MOVERS.get(record["decision"])
+    now = aliases(record["model"]).get(CHAMPION)
+    if moved is None or now in (record["champion"], record[moved]):
+        return
+    compared, present = (f"version {number}" if number else "no version" for number in (record["champion"], now))
+    command = "promotion" if moved == "version" else "rollback"
+    raise StoreError(
+        f"The decision of {record['time']} was made when {compared} of `{record['model']}` was champion, and now "
+        f"{present} is; it does not take effect. Decide anew with `kedro run --pipeline {command}`."
+    )
+
+
+def line_of_champions(ledger: Sequence[Mapping[str, Any]], model: str) -> list[str]:
+    """Return the champions that promotions made and no rollback took back, the present one last.
+
+    A version that was promoted twice is there twice. Each record names the champion that it found: where that is
+    another one, the decision before it never took effect, or an alias was moved by hand.
+
+    Args:
+        ledger: Decisions in order, of any model.
+        model: The model that is asked about.
+    """
+    line: list[str] = []
+    for record in (entry for entry in ledger if entry["model"] == model):
+        line = _ending_with(record["champion"], line)
+        if record["decision"] == "promoted":
+            line = [*line, record["version"]]
+        elif record["decision"] == "rolled_back":
+            line = _ending_with(record["restored"], line[:-1])
+    return line
+
+
+def _ending_with(champion: str | None, line: list[str]) -> list[str]:
+    if champion is None:
+        return []
+    places = [place for place, number in enumerate(line) if number == champion]
+    return line[: places[-1] + 1] if places else [*line, champion]
+
+
+def take_effect(record: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> None:
+    """Let a decision take effect: move aliases and tag the version that it is about. Doing so twice changes nothing.
+
+    The alias ``previous`` moves before ``champion``, so that a killed process leaves the old champion known.
+
+    Args:
+        record: A decision: ``decision`` (``promoted``, ``refused``, ``kept`` or ``rolled_back``), ``time``, ``model``,
+            ``version``, ``champion`` (before it) and ``reasons``.
+        ledger: All decisions up to this one.
+
+    Raises:
+        StoreError: If the champion is no longer the one that the decision was about.
+    """
+    require_current(record)
+    client, model, number, before = MlflowClient(), record["model"], record["version"], record["champion"]
+    told = {"decision": record["decision"], "decided": record["time"], "reasons": " ".join(record["reasons"])}
+    _tag(model, number, {f"sentio.{name}": value for name, value in told.items()})
+    if record["decision"] == "promoted":
+        if before is not None:
+            client.set_registered_model_alias(model, PREVIOUS, before)
+        client.set_registered_model_alias(model, CHAMPION, number)
+    elif record["decision"] == "rolled_back":
+        client.set_registered_model_alias(model, CHAMPION, record["restored"])
+        line = line_of_champions(ledger, model)
+        if len(line) > 1:
+            client.set_registered_model_alias(model, PREVIOUS, line[-2])
+        else:
+            client.delete_registered_model_alias(model, PREVIOUS)
+
+
+def load_model(model: str, number: str) -> SignalModel:
+    """Load a registered version as a server would."""
+    loaded: SignalModel = mlflow.pyfunc.load_model(f"models:/{model}/{number}").unwrap_python_model()
+    return loaded

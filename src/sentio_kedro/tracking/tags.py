@@ -1,0 +1,80 @@
+"""Tags by which MLflow's user interface groups, filters and compares runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from mlflow.utils.git_utils import get_git_commit
+
+import sentio_kedro
+from sentio_kedro.evaluation.comparison.returns import rows_digest
+from sentio_kedro.manifests import code_hash
+
+COMMIT_TAG = "mlflow.source.git.commit"
+EXECUTION = (
+    *("trading.initial_cash", "trading.calendar", "ingestion.sessions_per_year"),
+    *("trading.costs.", "trading.carry.", "trading.margin.", "trading.orders."),
+)
+"""Parameters, or beginnings of their names, that say how orders are filled and what accounts pay."""
+
+ORIGIN_TAGS = frozenset(
+    f"sentio.{name}" for name in ("agents", "variant", "bars", "code", "execution", "universe_bias", "scheme", "seeds")
+)
+"""Tags of a run that hold of the agents from their training on; the others tell how they were judged."""
+
+ELSEWHERE = "from elsewhere"
+
+
+def variant_of(parameters: Mapping[str, Any]) -> str:
+    """Return the learner's name: ``training.variant``, with ``network.variant`` before it where they differ."""
+    if parameters.get("backtest.agent") is not None:
+        return ELSEWHERE
+    training, network = parameters.get("training.variant", "unknown"), parameters.get("network.variant")
+    return str(training) if network in (None, training) else f"{network}/{training}"
+
+
+def execution_digest(parameters: Mapping[str, Any]) -> str:
+    """Digest of all that decides what the same trades cost; runs with different ones cannot be compared."""
+    shaping = {name: value for name, value in parameters.items() if name.startswith(EXECUTION)}
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
+
+
+def describe_origin(bars_hash: str, parameters: Mapping[str, Any], project: Path) -> dict[str, str]:
+    """Return the tags of a run that are known before it starts.
+
+    Args:
+        bars_hash: Hash of the raw bars.
+        parameters: Flattened parameters of all sections.
+        project: The project's folder. Its commit is left out where there is no git; the package's hash is always there.
+    """
+    tags = {
+        "sentio.variant": variant_of(parameters),
+        "sentio.bars": bars_hash,
+        "sentio.code": code_hash(Path(sentio_kedro.__file__).parent),
+    }
+    if parameters.get("backtest.agent") is None:  # an agent from elsewhere pays what it was trained with
+        tags["sentio.execution"] = execution_digest(parameters)
+    named = {
+        "sentio.universe_bias": "ingestion.universe",
+        "sentio.scheme": "cross_validation.scheme",
+        "sentio.seeds": "training.seeds",
+    }
+    tags |= {tag: str(parameters[name]) for tag, name in named.items() if name in parameters}
+    commit = get_git_commit(str(project))
+    return tags if commit is None else tags | {COMMIT_TAG: commit}
+
+
+def describe_judged_rows(returns: pd.DataFrame) -> dict[str, str]:
+    """Return the tags that say which rows judged a run; see ``judged_returns``."""
+    first, last = returns["timestamp"].min(), returns["timestamp"].max()
+    return {
+        "sentio.test_first": first.isoformat(),
+        "sentio.test_last": last.isoformat(),
+        "sentio.test_bars": str(len(returns)),
+        "sentio.test_rows": rows_digest(returns),
+    }

@@ -1,0 +1,167 @@
+"""Random signs mirror prices, not volume or sizes: what of these foretells the return turns with the bar."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from sentio_kedro.agent.data.paths import PathSampler
+from sentio_kedro.agent.data.training_set import TrainingSet
+from sentio_kedro.agent.network.encoder import SCALED_LIMIT, Encoder, NetworkShape
+from sentio_kedro.agent.network.network import build_network
+from sentio_kedro.agent.training.member import Member, MemberKey, new_member
+from sentio_kedro.config import (
+    AgentParameters,
+    FeatureColumn,
+    NetworkParameters,
+    ResamplingParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.splits import Fold, Segment
+
+ROWS, STOP, CONTEXT = 3_000, 2_800, 8
+MOVE, WILD, VOLUME = 0, 1, 2
+COLUMNS = [
+    FeatureColumn(name="move", indicator="log_return", bars=1),
+    FeatureColumn(name="wild", indicator="volatility", bars=8),
+    FeatureColumn(name="volume", indicator="volume_surprise", bars=48),
+]
+NETWORK = NetworkParameters(encoder="mlp", width=8, hidden=8, quantiles=1)
+TRAINING = TrainingParameters(windows=64, minibatches=1, episode_bars=16, device="cpu")
+KEY, CPU = MemberKey(0, 0, 0), torch.device("cpu")
+
+
+def study_of(follows: str, seed: int = 1) -> TrainingSet:
+    """One asset whose next return follows its ``volume``, or the ``size`` of the last return, or the ``move``."""
+    rng = np.random.default_rng(seed)
+    crowd, shocks = rng.standard_normal(ROWS), rng.standard_normal(ROWS)
+    moves = np.zeros(ROWS)
+    for t in range(1, ROWS):
+        before = moves[t - 1] / 0.01
+        signal = {"volume": crowd[t - 1], "size": abs(before) - 0.8, "move": before}[follows]
+        moves[t] = 0.01 * (0.3 * signal + shocks[t])
+    close = 100.0 * np.exp(np.cumsum(moves))[:, None]
+    opened = np.concatenate([close[:1], close[:-1]])
+    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
+    volume = 1e4 * np.exp(0.3 * crowd)[:, None]
+    bars = AlignedBars(
+        stamps, ("A",), opened, np.maximum(opened, close), np.minimum(opened, close), close, volume
+    )  # fmt: skip
+    model = RegimeModel(np.zeros(1), np.array([0.01]), np.ones((1, 1)), np.ones(1), memory=4)
+    fold = Fold(0, (Segment(60, STOP),), (Segment(2_820, 2_900),), (Segment(2_920, 2_990),))
+    return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, model, 17_520.0)
+
+
+def member_of(study: TrainingSet, **resampling: Any) -> Member:
+    training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
+    return new_member(study, KEY, AgentParameters(NETWORK, training, TradingParameters()), CPU)
+
+
+def masks(encoder: Encoder) -> dict[str, list[list[float]]]:
+    return {name: encoder.get_buffer(name).tolist() for name in ("shown", "turned")}
+
+
+def heard_of(follows: str, column: int, turned: bool) -> dict[str, list[list[float]]]:
+    """What an agent should hear where the return follows ``follows``."""
+    one = [float(index == column) for index in range(len(COLUMNS))]
+    shown = [[0.0] * 3, one] if follows == "size" else [one, [0.0] * 3]
+    return {"shown": shown, "turned": shown if turned else [[0.0] * 3] * 2}
+
+
+def test_what_foretells_the_return_and_is_not_mirrored_turns() -> None:
+    for follows, column, turned in (("volume", VOLUME, True), ("size", MOVE, True), ("move", MOVE, False)):
+        assert masks(member_of(study_of(follows)).network.encoder) == heard_of(follows, column, turned)
+
+
+def test_nothing_turns_unless_asked_to() -> None:
+    encoder = member_of(study_of("volume"), turn_even=False).network.encoder
+    assert masks(encoder) == heard_of("volume", VOLUME, turned=False)
+    encoder = member_of(study_of("size"), turn_even=False).network.encoder
+    assert masks(encoder) == heard_of("size", MOVE, turned=False)
+
+
+def normal(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
+
+
+def hearing(values: list[int], sizes: list[int], turned: list[int]) -> Encoder:
+    """An encoder of three columns and no convolution."""
+    encoder = build_network(NETWORK, NetworkShape(3, 1, 1, 4), torch.Generator().manual_seed(0)).encoder.double()
+    mean, deviation = torch.tensor([1.0, 0.0, -2.0]), torch.tensor([2.0, 1.0, 0.5])
+    encoder.set_scaler(mean, deviation, torch.tensor([0.8, 0.7, 0.9]))
+    value, size, turning = (torch.tensor([column in some for column in range(3)]) for some in (values, sizes, turned))
+    one = torch.ones(1, 1, dtype=torch.bool)
+    encoder.set_heard(value, size, torch.stack([turning, size]), one[0], one)
+    return encoder
+
+
+@torch.no_grad()
+def test_sizes_are_distances_from_the_mean_less_the_usual_one() -> None:
+    encoder = hearing([0], [2], [])
+    features = normal(2, 9, 1, 3)
+    value = (features[..., 0] - 1.0) / 2.0
+    size = ((features[..., 2] + 2.0) / 0.5).abs().clamp(max=SCALED_LIMIT) - 0.9
+    weights = encoder.input.weight[:, 0], encoder.sizes[:, 2]
+    expected = encoder.input.bias + value[..., None] * weights[0] + size[..., None] * weights[1]
+    torch.testing.assert_close(encoder.before_layers(features).transpose(1, 2), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("values", "sizes", "turned"), [([0, 1], [], [0]), ([1], [0, 2], []), ([0, 2], [1, 2], [2])])
+def test_mirrored_bars_turn_what_turns_and_nothing_else(values: list[int], sizes: list[int], turned: list[int]) -> None:
+    encoder = hearing(values, sizes, turned)
+    features = normal(2, 9, 1, 3)
+    signs = torch.where(normal(2, 9) < 0.0, -1.0, 1.0)
+    without = hearing([column for column in values if column not in turned], [], [])
+    only = hearing(turned, sizes, [])  # without its bias it is what turns
+    still, moving = (some.before_layers(features) - some.input.bias for some in (without, only))
+    expected = encoder.input.bias + still + signs[:, None, :, None] * moving
+    torch.testing.assert_close(encoder.before_layers(features, signs), expected)
+    assert torch.equal(encoder.before_layers(features, torch.ones_like(signs)), encoder.before_layers(features))
+
+
+def test_paths_that_are_never_mirrored_turn_nothing() -> None:
+    never = {"random_signs": False}, {"block_bars": 0}, {"block_bars": 0, "noise": 0.1}
+    for resampling in never:
+        assert masks(member_of(study_of("size"), **resampling).network.encoder)["turned"] == [[0.0] * 3] * 2
+        training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
+        study = study_of("size")
+        assert PathSampler(study, study.fold.train, training, CONTEXT, CPU).draw(np.random.default_rng(0)).signs is None
+    mirrored = member_of(study_of("size"), block_bars=0, mirrored=True).network.encoder
+    assert masks(mirrored) == heard_of("size", MOVE, turned=True)
+
+
+def foretold(study: TrainingSet, encoder: Encoder, **resampling: Any) -> float:
+    """Correlation of what an encoder hears with the next return on a synthetic path, as a member is given it."""
+    training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
+    sampler = PathSampler(study, study.fold.train, training, CONTEXT, CPU)
+    windows = sampler.draw(np.random.default_rng(0))
+    with torch.no_grad():
+        encoder.input.bias.zero_()
+        for weight in (encoder.input.weight, encoder.sizes):
+            weight.fill_(1.0)
+        encoder.norm = torch.nn.Identity()  # the embedding is what is heard, plus what its silent layers add
+        order = torch.randperm(training.windows, generator=torch.Generator().manual_seed(0))
+        seen = windows.embedded_decisions(encoder, order)[:, order.argsort(), 0, 0, 0].T  # [W, S]
+        assert torch.equal(seen, windows.embedded(encoder)[:-1, :, 0, 0, 0].T)
+    decisions: Tensor = (windows.decisions.next_close / windows.decisions.close).log()[..., 0, 0].T
+    return float(torch.corrcoef(torch.stack([seen.flatten(), decisions.flatten()]))[0, 1])
+
+
+@pytest.mark.parametrize("follows", ["volume", "size", "move"])
+def test_random_signs_keep_what_foretells_the_return(follows: str) -> None:
+    study = study_of(follows)
+    encoder = member_of(study).network.encoder
+    real = foretold(study, encoder, random_signs=False)
+    assert 0.1 < real < 0.4
+    assert foretold(study, encoder, random_signs=True) == pytest.approx(real, abs=0.06)
+    untold = member_of(study, turn_even=False).network.encoder
+    forgotten = foretold(study, untold, random_signs=True)
+    assert (abs(forgotten) > 0.1) == (follows == "move")

@@ -1,0 +1,352 @@
+"""Train paths: members miss different parts, and windows come from train rows and the generator alone."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentio_kedro.agent.data.paths import PathSampler
+from sentio_kedro.agent.data.resampling import resample
+from sentio_kedro.agent.data.training_set import TrainingSet, member_segments, visible_bars
+from sentio_kedro.agent.data.windows import Windows
+from sentio_kedro.config import FeatureColumn, ResamplingParameters, TradingParameters, TrainingParameters
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.sessions import market_clock
+from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.market.tensors import MarketTensors
+
+ROWS, STEPS, CONTEXT = 120, 5, 6
+TRAIN = (Segment(30, 42), Segment(60, 67))
+COLUMNS = [
+    FeatureColumn(name="move", indicator="log_return", bars=1),
+    FeatureColumn(name="wild", indicator="volatility", bars=4),
+]
+SEGMENTS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 5)), min_size=1, max_size=4)
+
+
+def walk(wild: bool = False) -> AlignedBars:
+    """Two random walks; if ``wild``, moves outside the train rows are a hundred times as large."""
+    rng = np.random.default_rng(0)
+    moves = 0.01 * rng.standard_normal((ROWS, 2)).clip(-2.0, 2.0)
+    train = np.concatenate([np.arange(part.start, part.stop) for part in TRAIN])
+    if wild:
+        moves[np.setdiff1d(np.arange(ROWS), train)] = rng.choice([-2.0, 2.0], (ROWS - len(train), 1))
+    close = 100.0 * np.exp(np.cumsum(moves, axis=0))
+    opened = np.concatenate([np.full((1, 2), 100.0), close[:-1]])
+    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
+    top, bottom = np.maximum(opened, close), np.minimum(opened, close)
+    return AlignedBars(stamps, ("A", "B"), opened, top, bottom, close, np.ones((ROWS, 2)))
+
+
+def study(wild: bool = False) -> TrainingSet:
+    bars = walk(wild)
+    model = RegimeModel(
+        means=np.zeros(2),
+        deviations=np.array([0.005, 0.02]),
+        transition=np.array([[0.9, 0.1], [0.2, 0.8]]),
+        stationary=np.array([2 / 3, 1 / 3]),
+        memory=16,
+    )
+    fold = Fold(0, TRAIN, (Segment(80, 90),), (Segment(95, 100),))
+    return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, model, 17520.0)
+
+
+def sampler(block_bars: int, wild: bool = False, windows: int = 6) -> PathSampler:
+    how = TrainingParameters(
+        windows=windows,
+        minibatches=1,
+        episode_bars=STEPS,
+        resampling=ResamplingParameters(block_bars=block_bars, random_signs=False),
+    )
+    return PathSampler(study(wild), TRAIN, how, CONTEXT, torch.device("cpu"))
+
+
+def flat(windows: Windows) -> list[torch.Tensor]:
+    parts = [x for part in windows for x in (part if isinstance(part, tuple) else (part,))]
+    return [x for part in parts if part is not None for x in (part if isinstance(part, tuple) else (part,))]
+
+
+def rows_of(segments: list[Segment] | tuple[Segment, ...]) -> set[int]:
+    return {row for part in segments for row in range(part.start, part.stop)}
+
+
+def placed(sizes: list[tuple[int, int]]) -> list[Segment]:
+    segments, row = [], 10
+    for length, gap in sizes:
+        row += gap
+        segments.append(Segment(row, row + length))
+        row += length
+    return segments
+
+
+@given(SEGMENTS, st.integers(2, 6))
+@settings(max_examples=60, deadline=None)
+def test_members_miss_different_parts_and_together_keep_every_row(sizes: list[tuple[int, int]], members: int) -> None:
+    train = placed(sizes)
+    every = rows_of(train)
+    if len(every) < 2 * max(members, 4):
+        return
+    missed = []
+    for member in range(members):
+        kept = member_segments(train, member, members, 1)
+        assert len(rows_of(kept)) == sum(part.stop - part.start for part in kept)  # no row twice
+        assert rows_of(kept) <= every
+        missed.append(every - rows_of(kept))
+    assert all(missed)
+    assert sum(map(len, missed)) == len(set().union(*missed))  # no row is missed twice, so each has its keeper
+    assert all(abs(len(part) - len(every) / max(members, 4)) < 1.0 + 1e-9 for part in missed)
+
+
+@given(SEGMENTS)
+@settings(max_examples=20, deadline=None)
+def test_a_single_member_keeps_all(sizes: list[tuple[int, int]]) -> None:
+    assert member_segments(placed(sizes), 0, 1, 10_000) == placed(sizes)
+
+
+def test_rests_too_short_to_use_are_left_out_and_the_train_rows_are_never_empty() -> None:
+    train = [Segment(0, 40), Segment(50, 90)]
+    assert member_segments(train, 0, 2, 1) == [Segment(20, 40), Segment(50, 90)]
+    assert member_segments(train, 1, 2, 1) == [Segment(0, 40), Segment(70, 90)]
+    assert member_segments(train, 1, 2, 21) == [Segment(0, 40)]
+    assert member_segments(train, 1, 2, 41) == train
+
+
+@pytest.mark.parametrize("block_bars", [0, 8])
+def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
+    one = sampler(block_bars)
+    first = one.draw(np.random.default_rng(4))
+    one.draw(np.random.default_rng(5))
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002 - the global state must not matter
+    random.seed(3)
+    again = one.draw(np.random.default_rng(4))
+    fresh = sampler(block_bars).draw(np.random.default_rng(4))
+    other = one.draw(np.random.default_rng(6))
+    assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(again), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(fresh), strict=True))
+    assert not torch.equal(first.tape.close, other.tape.close)
+
+
+def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> None:
+    one = sampler(0)
+    close = study().market().close.float()
+    known = {tuple(close[start : start + STEPS].flatten().tolist()): start for start in range(ROWS - STEPS)}
+    starts = set()
+    for seed in range(25):
+        drawn = one.draw(np.random.default_rng(seed))
+        for window in range(6):
+            start = known[tuple(drawn.decisions.close[:, window, 0].flatten().tolist())]
+            starts.add(start)
+            assert torch.equal(drawn.tape.close[-1, window, 0], close[start + STEPS])
+    assert starts == set(range(30, 42 - STEPS + 1)) | set(range(60, 67 - STEPS + 1))
+
+
+def test_replay_draws_each_start_equally_often() -> None:
+    one = sampler(0, windows=400)
+    close = study().market().close.float()
+    first = torch.cat([one.draw(np.random.default_rng(seed)).decisions.close[0, :, 0, 0] for seed in range(3)])
+    counts = torch.stack([(first == close[row, 0]).sum() for row in [*range(30, 38), *range(60, 63)]])
+    assert counts.sum() == 1200
+    expected = 1200 / 11
+    assert (counts - expected).abs().max() < 4.5 * expected**0.5
+
+
+def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
+    how = TrainingParameters(windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=0))
+    one = PathSampler(study(), TRAIN, how, CONTEXT, torch.device("cpu"))
+    close = study().market().close.float()
+    drawn = one.draw(np.random.default_rng(0))
+    allowed = {close[row, 0].item() for row in range(30, 33)}
+    assert set(drawn.decisions.close[0, :, 0, 0].tolist()) <= allowed
+
+
+@pytest.mark.parametrize("block_bars", [0, 8])
+def test_windows_have_their_decisions_and_their_context(block_bars: int) -> None:
+    drawn = sampler(block_bars).draw(np.random.default_rng(1))
+    assert drawn.features.shape == (6, CONTEXT + STEPS + 1, 2, 2)
+    assert drawn.features.dtype == torch.float32
+    assert drawn.posterior.shape == (STEPS + 1, 6, 1, 2)
+    assert drawn.decisions.close.shape == (STEPS, 6, 1, 2)
+    torch.testing.assert_close(drawn.posterior.sum(-1), torch.ones(STEPS + 1, 6, 1))
+
+
+def test_resampled_windows_follow_each_other_on_one_path_behind_its_warm_up() -> None:
+    drawn = sampler(8).draw(np.random.default_rng(1))
+    assert longest_lookback(COLUMNS) > 1
+    assert drawn.decisions.tradable.all()
+    assert drawn.tape.tradable[-1].all()
+    assert (drawn.features[..., 1] != 0.0).all()  # no bar of the context is still warming up
+    assert torch.equal(drawn.decisions.close[0, 1:], drawn.tape.close[-1, :-1])
+    told = drawn.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)[:, :, None]  # log return of each bar after a decision
+    direct = (drawn.decisions.next_close / drawn.decisions.close).log()
+    torch.testing.assert_close(told, direct, rtol=0, atol=1e-5)  # features belong to the path's own bars
+
+
+def test_resampled_paths_are_made_of_train_rows_alone() -> None:
+    drawn = sampler(8, wild=True).draw(np.random.default_rng(2))
+    direct = (drawn.decisions.next_close / drawn.decisions.close).log()
+    assert direct.abs().max() < 0.021  # other rows move by 2
+
+
+def test_the_scaler_is_fitted_on_train_rows_alone() -> None:
+    calm, wild = study(), study(wild=True)
+    rows = np.concatenate([calm.features[30:42], calm.features[60:67]]).reshape(-1, 2)
+    mean, deviation, usual = calm.scaler()
+    np.testing.assert_allclose(mean, rows.mean(axis=0))
+    np.testing.assert_allclose(deviation, rows.std(axis=0))
+    np.testing.assert_allclose(usual, np.abs((rows - mean) / deviation).clip(max=5.0).mean(axis=0))
+    same = TrainingSet(wild.fold, wild.bars, calm.features.copy(), COLUMNS, wild.regimes, 1.0)
+    same.features[67:] *= 10.0
+    same.features[:30] *= 10.0
+    assert all(np.array_equal(*pair) for pair in zip(same.scaler(), (mean, deviation, usual), strict=True))
+
+
+def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
+    one = study()
+    features = one.features.copy()
+    features[:, :, 0] = 3.0
+    features[30:32] = np.nan
+    mean, deviation, usual = TrainingSet(one.fold, one.bars, features, COLUMNS, one.regimes, 1.0).scaler()
+    assert mean[0] == 3.0
+    assert deviation[0] == 1.0
+    assert usual[0] == 0.0
+    assert np.isfinite([mean, usual]).all()
+
+
+def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors, np.ndarray]:
+    """A path of ``one`` and the source row of each of its bars."""
+    how = one.parameters.resampling
+    assert one.relative is not None
+    _, source, _ = resample(
+        one.relative, one.segments, length, how.block_bars, how.random_signs, np.random.default_rng(seed), one.levels
+    )
+    return one._resampled(length, np.random.default_rng(seed)), source
+
+
+def sampler_of(some: TrainingSet) -> PathSampler:
+    how = TrainingParameters(
+        windows=4, minibatches=1, episode_bars=STEPS, resampling=ResamplingParameters(block_bars=8)
+    )
+    return PathSampler(some, TRAIN, how, CONTEXT, torch.device("cpu"))
+
+
+def test_the_clock_of_a_path_is_that_of_its_source_bars() -> None:
+    calm = study()
+    gaps = np.arange(ROWS) // 7 * np.timedelta64(3, "h")  # seven bars, then three hours more
+    bars = replace(calm.bars, timestamps=calm.bars.timestamps + gaps)
+    trading = TradingParameters(calendar="24/7")
+    market, source = drawn_path(sampler_of(replace(calm, bars=bars, trading=trading)), 200, 3)
+    clock = market_clock(bars.timestamps, "24/7")
+    assert len(set(clock.elapsed[1:].round(6))) == 2
+    np.testing.assert_allclose(market.elapsed, clock.elapsed[source], rtol=1e-6)
+    np.testing.assert_array_equal(market.minutes_since_open, clock.minutes_since_open[source])
+    np.testing.assert_array_equal(market.minutes_to_close, clock.minutes_to_close[source])
+    same = (np.diff(source) == 1) & (np.diff(clock.session[source]) == 0)
+    np.testing.assert_array_equal(np.diff(market.session) == 0, same)
+    assert (np.diff(market.session) >= 0).all()
+    np.testing.assert_allclose(market.daily_volatility, market.volatility * clock.bars_per_session**0.5, rtol=1e-6)
+    assert clock.bars_per_session != 48.0  # what the path's own stamps would say
+
+
+@pytest.mark.parametrize("resampled", [True, False])
+def test_a_path_and_the_history_are_told_what_trading_asks_for(resampled: bool) -> None:
+    calm = study()
+    spread = np.random.default_rng(0).random((ROWS, 2)) / 100.0
+    trading = TradingParameters(costs={"half_spread": "bars"}, masks={"no_short": ["B"]})
+    asking = replace(calm, bars=replace(calm.bars, spread=spread), trading=trading)
+    market, source = drawn_path(sampler_of(asking), 99, 1) if resampled else (asking.market(), np.arange(ROWS))
+    np.testing.assert_allclose(market.spread, spread[source], rtol=1e-6)
+    assert market.shortable is not None
+    assert market.shortable.tolist() == [True, False]
+    assert drawn_path(sampler_of(calm), 99, 1)[0].spread is None
+    assert calm.market().spread is None
+
+
+@pytest.mark.parametrize("end", [35, 64, 75])
+def test_an_asset_ends_on_a_path_where_its_end_was_drawn(end: int) -> None:
+    calm = study()
+    gone = (np.arange(ROWS) >= end)[:, None] & np.array([False, True])
+    bars = calm.bars.without(gone)
+    market, source = drawn_path(sampler_of(replace(calm, bars=bars)), 300, 2)
+    assert market.delisted is not None
+    expected = np.stack([np.zeros(300, dtype=bool), source == end], axis=1)
+    assert expected.any() == (end < 70)  # rows after the train rows are never drawn
+    np.testing.assert_array_equal(market.delisted, expected)
+    np.testing.assert_array_equal(market.present[:, 1], source < end)
+    assert drawn_path(sampler_of(calm), 300, 2)[0].delisted is None
+
+
+def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
+    calm = study()
+    split, dividend = np.ones((ROWS, 2)), np.zeros((ROWS, 2))
+    split[50, 0], split[95, 1], dividend[48, 1], split[116, 0] = 2.0, 3.0, 0.5, 7.0
+    bars = replace(calm.bars, split=split, dividend=dividend, spread=np.ones((ROWS, 2)), funding=np.ones((ROWS, 2)))
+    fold = Fold(0, (Segment(20, 40), Segment(60, 90)), (Segment(100, 110),), (Segment(44, 52),))
+    seen, features = visible_bars(bars, calm.features, fold, Spans(input=4, reward=1, episode=2))
+    hidden = np.r_[0:17, 41:57, 91:97]
+    assert len(seen.timestamps) == len(features) == 111
+    np.testing.assert_array_equal(seen.present.all(axis=1), ~np.isin(np.arange(111), hidden))
+    assert seen.split is not None
+    assert seen.dividend is not None
+    assert np.argwhere(np.nan_to_num(seen.split, nan=1.0) != 1.0).tolist() == [[57, 0], [97, 1]]
+    assert (seen.split[57, 0], seen.split[97, 1], seen.dividend[57, 1]) == (2.0, 3.0, 0.5)
+    assert set(seen.columns()) == set(bars.columns())
+    for name, column in seen.columns().items():
+        assert np.isnan(column[hidden]).all(), name
+    assert replace(calm, fold=fold, bars=seen, features=features).market().delisted is None
+
+
+def disturbed(block_bars: int, mirrored: bool, noise: float, wild: bool = False) -> PathSampler:
+    how = ResamplingParameters(block_bars=block_bars, random_signs=False, mirrored=mirrored, noise=noise)
+    training = TrainingParameters(windows=6, minibatches=1, episode_bars=STEPS, resampling=how)
+    return PathSampler(study(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
+
+
+def moves_of(drawn: Windows) -> torch.Tensor:
+    """Log returns of the bars after each decision ``[S, W, A]``."""
+    return (drawn.decisions.next_close / drawn.decisions.close).log()[:, :, 0]
+
+
+@pytest.mark.parametrize("block_bars", [0, 8])
+def test_a_mirror_turns_all_windows_of_an_update_and_their_features(block_bars: int) -> None:
+    turned = 0
+    for seed in range(12):
+        plain = disturbed(block_bars, False, 0.0).draw(np.random.default_rng(seed))
+        drawn = disturbed(block_bars, True, 0.0).draw(np.random.default_rng(seed))
+        sign = 1.0 if torch.allclose(moves_of(drawn), moves_of(plain), atol=1e-5) else -1.0
+        turned += sign < 0.0
+        torch.testing.assert_close(moves_of(drawn), sign * moves_of(plain), rtol=0, atol=1e-5)
+        told = drawn.features[..., 0], sign * plain.features[..., 0]  # log return
+        torch.testing.assert_close(*told, rtol=0, atol=1e-5)
+        torch.testing.assert_close(drawn.features[..., 1], plain.features[..., 1], rtol=0, atol=1e-4)  # volatility
+        assert drawn.decisions.tradable.all()
+    assert 2 <= turned <= 10
+
+
+@pytest.mark.parametrize("block_bars", [0, 8])
+def test_noise_changes_the_prices_and_the_features_that_read_them(block_bars: int) -> None:
+    plain = disturbed(block_bars, False, 0.0).draw(np.random.default_rng(1))
+    drawn = disturbed(block_bars, False, 0.5).draw(np.random.default_rng(1))
+    added = moves_of(drawn) - moves_of(plain)
+    assert 0.25 * 0.01 < added.std() < 1.0 * 0.01  # half of a volatility of 0.01 or so
+    told = drawn.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)
+    torch.testing.assert_close(told, moves_of(drawn), rtol=0, atol=1e-5)  # features are those of the noisy bars
+    again = disturbed(block_bars, False, 0.5).draw(np.random.default_rng(1))
+    assert all(torch.equal(a, b) for a, b in zip(flat(drawn), flat(again), strict=True))
+
+
+def test_the_disturbed_history_is_drawn_from_train_rows_alone() -> None:
+    one = disturbed(0, True, 0.0, wild=True)
+    for seed in range(5):  # the bar after the last decision may lie behind the train rows
+        assert moves_of(one.draw(np.random.default_rng(seed)))[:-1].abs().max() < 0.021  # other rows move by 2
+
+
+def test_the_real_market_is_replayed_if_nothing_disturbs_it() -> None:
+    assert sampler(0).relative is None
+    assert disturbed(0, True, 0.0).market is None

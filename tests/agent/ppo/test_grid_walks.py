@@ -1,0 +1,98 @@
+"""Episodes that come of actions on the grid: each drawdown is that of an account followed bar by bar."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from sentio_kedro.agent.data.windows import Windows, cut_windows
+from sentio_kedro.agent.network.distributions import masked_log_probabilities
+from sentio_kedro.agent.ppo.all_action import draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, drawdowns_of_actions, greedy_walk
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.tensors import MarketTensors
+
+DOUBLE = torch.float64
+TRADING = TradingParameters(levels=[-1.0, 0.0, 1.0], gross_limit=1.0, net_limit=0.6)
+STEPS, WINDOWS, LEVELS = 5, 2, 3
+Markets = Callable[..., MarketTensors]
+
+
+def setting(market: Markets, assets: int) -> tuple[Windows, PositionGrid, torch.Tensor]:
+    """Windows with a bar on which an asset cannot be traded, and log probabilities of no pattern."""
+    whole = market(assets=assets)
+    whole.tradable[12, 0] = False
+    windows = cut_windows(whole, torch.tensor([10, 22]), STEPS, 8, TRADING)
+    draws = torch.Generator().manual_seed(1)
+    grid = position_grid(windows, TRADING, draw_grid(windows, LEVELS, draws))
+    logits = 3.0 * torch.randn(grid.rewards.shape, generator=draws, dtype=DOUBLE)
+    return windows, grid, masked_log_probabilities(logits, grid.legal)
+
+
+def deepest(path: list[float]) -> float:
+    """Largest fall of a list from an earlier entry to a later one, found pair by pair."""
+    return max(path[first] - path[last] for first in range(len(path)) for last in range(first, len(path)))
+
+
+class Account:
+    """One account on the grid, moved by hand."""
+
+    def __init__(self, windows: Windows, grid: PositionGrid, log_probabilities: torch.Tensor, window: int, at: int):
+        self.windows, self.grid, self.window = windows, grid, window
+        self.likeliest = log_probabilities.argmax(-1)
+        self.assets = grid.rewards.shape[3]
+        self.at, self.path = [at] * self.assets, [0.0]
+
+    def step(self, step: int, actions: dict[int, int]) -> None:
+        """Take ``actions`` by asset, the likeliest one in the others."""
+        gained, held, reached = 0.0, [], []
+        for asset in range(self.assets):
+            at = self.at[asset]
+            action = actions.get(asset, int(self.likeliest[step, self.window, at, asset]))
+            chosen = torch.full(self.grid.rewards.shape[:-1], action)
+            reached.append(int(self.grid.after(chosen)[step, self.window, at, asset]))
+            unit = self.windows.unit[step, self.window, 0, asset].item()
+            gained += self.grid.rewards[step, self.window, at, asset, action].item() * unit
+            held.append(self.grid.position[step + 1, self.window, reached[-1], asset].item())
+        gross, net = sum(abs(position) for position in held), abs(sum(held))
+        factor = min(1.0, 1.0 / max(gross, 1e-12), 0.6 / max(net, 1e-12))
+        self.at = reached
+        self.path.append(self.path[-1] + math.log1p(factor * gained))
+
+
+@pytest.mark.parametrize("assets", [1, 2, 3])
+def test_the_drawdown_after_each_action_is_that_of_the_account_followed_bar_by_bar(
+    market: Markets, assets: int
+) -> None:
+    windows, grid, log_probabilities = setting(market, assets)
+    found = drawdowns_of_actions(greedy_walk(log_probabilities, windows, grid), windows, grid)
+    places = itertools.product(range(STEPS), range(WINDOWS), range(LEVELS), range(assets), range(1 + LEVELS))
+    for when, window, replica, asset, action in places:
+        account = Account(windows, grid, log_probabilities, window, replica)
+        for step in range(STEPS):
+            if step == when:
+                account.at[asset] = replica
+            account.step(step, {asset: action} if step == when else {})
+        place = (when, window, replica, asset, action)
+        assert found[place].item() == pytest.approx(deepest(account.path), abs=1e-9), place
+
+
+def test_accounts_that_walk_have_the_drawdown_of_their_path(market: Markets) -> None:
+    windows, grid, log_probabilities = setting(market, 2)
+    outcomes = greedy_walk(log_probabilities, windows, grid).outcomes()
+    for window, replica in itertools.product(range(WINDOWS), range(LEVELS)):
+        account = Account(windows, grid, log_probabilities, window, replica)
+        for step in range(STEPS):
+            account.step(step, {})
+        assert outcomes.growth[window, replica].item() == pytest.approx(account.path[-1], abs=1e-9)
+        assert outcomes.drawdown[window, replica].item() == pytest.approx(deepest(account.path), abs=1e-9)
+
+
+def test_the_likeliest_first_action_leads_to_the_drawdown_of_the_walk(market: Markets) -> None:
+    windows, grid, log_probabilities = setting(market, 2)
+    walk = greedy_walk(log_probabilities, windows, grid)
+    first = drawdowns_of_actions(walk, windows, grid)[0]  # [W, P, A, B]
+    chosen = first.gather(-1, log_probabilities[0].argmax(-1)[..., None])[..., 0]
+    torch.testing.assert_close(chosen, walk.outcomes().drawdown[..., None].expand_as(chosen))

@@ -1,0 +1,366 @@
+"""Training: resumable to the bit, blind to what comes after, selected on validation rows alone."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from planted import autoregressive_returns, planted_bars
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
+from sentio_kedro.agent.network.network import PolicyNetwork, receptive_field
+from sentio_kedro.agent.training import trainer
+from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.agent.training.population import count_workers, train_agent, train_population, trains_together
+from sentio_kedro.agent.training.schedules import count_updates
+from sentio_kedro.agent.training.trainer import choose_device, train_member
+from sentio_kedro.config import (
+    AgentParameters,
+    CrossValidationParameters,
+    DivergenceParameters,
+    DrawdownParameters,
+    FeatureColumn,
+    IngestionParameters,
+    NetworkParameters,
+    RegimeParameters,
+    ResamplingParameters,
+    StoppingParameters,
+    TailParameters,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.market.bars import AlignedBars, align_bars
+from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.regimes import fit_regimes, market_return
+from sentio_kedro.market.splits import Fold, Spans, make_folds
+
+COLUMNS = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=8)]
+NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
+TRAINING = TrainingParameters(
+    seeds=2, members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
+    checkpoint_updates=2, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
+    screening="none",
+)  # fmt: skip
+PARAMETERS = AgentParameters(NETWORK, TRAINING, TradingParameters())
+REGIMES = RegimeParameters(states=2, memory=16, restarts=1, iterations=5)
+SPANS = Spans(input=receptive_field(NETWORK) + 97, reward=1, episode=10)
+BARS = 700
+
+
+class Memory:
+    """A checkpoint store in memory that also counts its saves."""
+
+    def __init__(self) -> None:
+        self.saved: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
+
+    def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        return self.saved.get(key)
+
+    def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        copied = dict(state) | {"curve": [dict(row) for row in state["curve"]]}
+        self.saved[key] = ({name: value.clone() for name, value in tensors.items()}, copied)
+
+
+class Killer:
+    """Raises after a number of updates."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+    def stop(self) -> None:
+        self.left = 0
+
+
+PATIENT = 10**9
+
+
+def make_study(scale_after: int | None = None, number: int = 0, strength: float = 0.3) -> TrainingSet:
+    """One fold of a planted market; rows after ``scale_after`` are multiplied by 10."""
+    bars = align_bars(planted_bars(autoregressive_returns(BARS, strength, 0.01, seed=1)), IngestionParameters())
+    if scale_after is not None:
+        factor = np.where(np.arange(BARS) > scale_after, 10.0, 1.0)[:, None]
+        bars = replace(
+            bars, **{name: getattr(bars, name) * factor for name in ("open", "high", "low", "close", "volume")}
+        )
+    fold = make_folds(BARS, SPANS, CrossValidationParameters(folds=1, first_test=0.7, lockbox=0.0))[0]
+    return study_of(bars, replace(fold, number=number))
+
+
+def study_of(bars: AlignedBars, fold: Fold) -> TrainingSet:
+    features = compute_features(bars, COLUMNS)
+    returns = market_return(bars)
+    model = fit_regimes([returns[part.start : part.stop] for part in fold.train], REGIMES, seed=0)
+    seen, known = visible_bars(bars, features, fold, SPANS)
+    return TrainingSet(fold, seen, known, COLUMNS, model, 365.0)
+
+
+def train(study: TrainingSet, parameters: AgentParameters = PARAMETERS, store: Memory | None = None) -> AgentBundle:
+    return train_agent(study, 0, SPANS, parameters, store or Memory(), Killer(PATIENT), {})[0]
+
+
+def equal_weights(first: AgentBundle, second: AgentBundle) -> bool:
+    return all(torch.equal(a[name], b[name]) for a, b in zip(first.weights, second.weights, strict=True) for name in a)
+
+
+def test_the_longest_lookback_fits_the_spans_of_these_tests() -> None:
+    assert longest_lookback(COLUMNS) <= 97
+
+
+@pytest.mark.parametrize("advantages", ["all_action", "sampled"])
+def test_a_killed_training_continues_to_the_same_bits(advantages: str) -> None:
+    parameters = replace(PARAMETERS, training=replace(TRAINING, advantages=advantages))
+    study = make_study()
+    whole = train(study, parameters)
+    for kill_after in (3, count_updates(parameters) + 1):
+        store = Memory()
+        with pytest.raises(KeyboardInterrupt):
+            train_agent(study, 0, SPANS, parameters, store, Killer(kill_after), {})
+        assert equal_weights(whole, train(study, parameters, store))
+
+
+def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
+    study = make_study()
+    end = study.fold.validation[-1].stop - 1 + SPANS.reward
+    assert equal_weights(train(study), train(make_study(scale_after=end)))
+
+
+@pytest.mark.parametrize("screening", ["none", "bic"])
+def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str) -> None:
+    study = make_study(strength=0.6)
+    changed = make_study(scale_after=study.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
+    parameters = replace(PARAMETERS, training=replace(TRAINING, screening=screening))
+    assert changed.bars.close[-1] != study.bars.close[-1]
+    assert all(np.array_equal(a, b) for a, b in zip(study.scaler(), changed.scaler(), strict=True))
+    assert study.regimes.to_dict() == changed.regimes.to_dict()
+    last = []
+    for one in (study, changed):
+        market = one.market().to(torch.device("cpu"), torch.float32)
+        last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
+    states = [member.network.state_dict() for member in last]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert states[0]["encoder.deviation"].isfinite().tolist() == [True, screening == "none"]  # columns that are heard
+
+
+def test_training_is_never_given_test_rows() -> None:
+    study = make_study()
+    assert len(study.bars.timestamps) == study.fold.validation[-1].stop + SPANS.reward
+    assert len(study.bars.timestamps) <= study.fold.test[0].start + 1
+    assert study.features.shape[0] == len(study.bars.timestamps)
+
+
+def test_test_blocks_between_train_rows_are_blanked() -> None:
+    bars = align_bars(planted_bars(autoregressive_returns(1500, 0.1, 0.01, seed=1)), IngestionParameters())
+    split = CrossValidationParameters(scheme="combinatorial", groups=5, test_groups=1, lockbox=0.0)
+    fold = next(fold for fold in make_folds(1500, SPANS, split) if len(fold.train) > 1)
+    seen, known = visible_bars(bars, compute_features(bars, COLUMNS), fold, SPANS)
+    for part in fold.test:
+        inside = slice(part.start + SPANS.reward, part.stop)
+        assert not seen.present[inside].any()
+        assert np.isnan(known[inside]).all()
+    for part in (*fold.train, *fold.validation):
+        assert np.array_equal(seen.close[part.start : part.stop], bars.close[part.start : part.stop])
+
+
+def returns_of_sharpe(sharpe: float) -> Tensor:
+    """Returns per bar whose annualised Sharpe ratio is as told; they differ in their mean alone."""
+    swings = torch.randn(63, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return 0.01 * ((swings - swings.mean()) / swings.std() + sharpe / 365.0**0.5)
+
+
+@pytest.mark.parametrize(("validation", "chosen"), [((1.0, 2.0), 1), ((2.0, 1.0), 0)])
+def test_the_checkpoint_with_the_best_validation_score_is_kept(
+    monkeypatch: pytest.MonkeyPatch, validation: tuple[float, float], chosen: int
+) -> None:
+    weights: list[dict[str, Tensor]] = []
+
+    def judged(networks: list[PolicyNetwork], *_: object) -> list[Tensor]:
+        weights.append({name: value.clone() for name, value in networks[0].state_dict().items()})
+        train = 10.0 * validation[1 - (len(weights) - 1)]  # train says the contrary
+        return [returns_of_sharpe(train), returns_of_sharpe(validation[len(weights) - 1])]
+
+    monkeypatch.setattr(trainer, "judge_parts", judged)
+    study = make_study()
+    market = study.market().to(torch.device("cpu"), torch.float32)
+    parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=0.0))
+    member = train_member(study, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT))
+    assert member.best_score == pytest.approx(2.0)
+    assert torch.equal(member.best_returns, returns_of_sharpe(2.0))
+    assert member.kept == 2 * (1 + chosen)
+    assert len(weights) == TRAINING.validations
+    assert all(torch.equal(member.best[name], weights[chosen][name]) for name in member.best)
+    assert not all(torch.equal(member.best[name], weights[1 - chosen][name]) for name in member.best)
+
+
+def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
+    """Returns on validation rows that fall by a share of their deviation with every judgement."""
+    calls: list[int] = []
+
+    def judged(*_: object) -> list[Tensor]:
+        calls.append(len(calls))
+        swings = torch.randn(63, dtype=torch.float64, generator=torch.Generator().manual_seed(len(calls)))
+        return [swings, swings - fall * len(calls)]
+
+    return judged
+
+
+@pytest.mark.parametrize(("fall", "kept"), [(0.0, 4), (3.0, 2)], ids=["luck", "lead"])
+def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
+    """Killed between the two judgements, after updates 2 and 4, it chooses as if it had not been."""
+    study, saved = make_study(), []
+    market = study.market().to(torch.device("cpu"), torch.float32)
+    parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
+    for killed in (False, True):
+        monkeypatch.setattr(trainer, "judge_parts", worse_and_worse(fall))
+        store = Memory()
+        if killed:
+            with pytest.raises(KeyboardInterrupt):
+                train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(2))
+            assert store.saved[str(MemberKey(0, 0, 0))][1]["kept"] == 2
+        member = train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        assert (member.done, member.kept) == (4, kept)
+        saved.append(store.saved[str(MemberKey(0, 0, 0))])
+    (first, first_state), (second, second_state) = saved
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["learner.best_returns"].std() > 0.0
+    for name in ("done", "kept", "best_score"):
+        assert first_state[name] == second_state[name]
+
+
+def test_the_curve_marks_the_update_whose_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def selected(fall: float) -> list[float]:
+        monkeypatch.setattr(trainer, "judge_parts", worse_and_worse(fall))
+        training = replace(TRAINING, members=1, selection_margin=2.0)
+        parameters, study = replace(PARAMETERS, training=training), make_study()
+        _, curve, _ = train_agent(study, 0, SPANS, parameters, Memory(), Killer(PATIENT), {})
+        return [row["update"] for row in curve if row["selected"]]
+
+    assert selected(0.0) == [4.0]
+    assert selected(3.0) == [2.0]
+
+
+def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
+    studies = [make_study(), make_study(number=1)]
+    together = replace(PARAMETERS, training=replace(TRAINING, workers=3))
+    one_by_one, at_once = (
+        list(train_population(studies, SPANS, parameters, Memory(), Killer(PATIENT), {}))
+        for parameters in (PARAMETERS, together)
+    )
+    assert [agent.name for agent, _, _ in at_once] == [
+        "fold_0/seed_0",
+        "fold_0/seed_1",
+        "fold_1/seed_0",
+        "fold_1/seed_1",
+    ]
+    assert all(equal_weights(a[0], b[0]) for a, b in zip(one_by_one, at_once, strict=True))
+    assert not equal_weights(at_once[0][0], at_once[1][0])  # seeds differ
+    assert not equal_weights(at_once[0][0], at_once[2][0])  # so do folds, of the same rows
+
+
+@pytest.mark.parametrize("how", [{"workers": 2}, {"population": "stacked"}])
+def test_a_failure_stops_the_other_agents(how: dict[str, Any]) -> None:
+    together = replace(PARAMETERS, training=replace(TRAINING, **how))
+    progress = Killer(2)
+    with pytest.raises(KeyboardInterrupt):
+        list(train_population([make_study()], SPANS, together, Memory(), progress, {}))
+    assert progress.left <= 0
+
+
+def test_a_batched_population_gives_the_agents_that_train_alone() -> None:
+    studies = [make_study(), make_study(number=1)]
+    stacked = replace(PARAMETERS, training=replace(TRAINING, population="stacked"))
+    one_by_one, at_once = (
+        list(train_population(studies, SPANS, parameters, Memory(), Killer(PATIENT), {}))
+        for parameters in (PARAMETERS, stacked)
+    )
+    for (agent, curve, about), (other, other_curve, other_about) in zip(one_by_one, at_once, strict=True):
+        assert agent.name == other.name
+        for member, other_member in zip(agent.weights, other.weights, strict=True):
+            assert all(torch.allclose(member[name], other_member[name], atol=1e-3) for name in member)
+        rows = [[(row["member"], row["update"], row["selected"]) for row in each] for each in (curve, other_curve)]
+        assert rows[0] == rows[1]
+        assert about.keys() == other_about.keys()
+
+
+def test_members_are_stacked_where_it_is_asked_for_or_a_gpu_is_to_be_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wish(population: str, device: str = "cpu", **sizes: bool) -> bool:
+        training = replace(TRAINING, population=population, device=device)
+        return trains_together(replace(PARAMETERS, network=replace(NETWORK, **sizes), training=training), 2)
+
+    assert [wish(population) for population in ("auto", "alone", "stacked")] == [False, False, True]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [wish(population, "cuda") for population in ("auto", "alone", "stacked")] == [True, False, True]
+    assert not wish("auto", "cuda", checkpoint_layers=True)
+    assert not trains_together(replace(PARAMETERS, training=replace(TRAINING, device="cuda")), 1)
+    with pytest.raises(ValueError, match=r"`training.population: stacked` cannot compute layers again"):
+        wish("stacked", checkpoint_layers=True)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
+    wild = replace(PARAMETERS, training=replace(TRAINING, learning_rate=1e30))
+    with pytest.raises(FloatingPointError, match=r"are not finite.*training.learning_rate"):
+        train(make_study(), wild)
+
+
+def test_returns_that_are_no_numbers_stop_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = torch.full((63,), float("nan"), dtype=torch.float64)
+    monkeypatch.setattr(trainer, "judge_parts", lambda *_: [returns_of_sharpe(0.0), broken])
+    with pytest.raises(FloatingPointError, match=r"after update 2 is not a number"):
+        train(make_study())
+
+
+def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "judge_parts", lambda *_: [returns_of_sharpe(0.0), returns_of_sharpe(1.0)])
+    study, store = make_study(), Memory()
+    training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
+    parameters = replace(PARAMETERS, training=training)
+    market = study.market().to(torch.device("cpu"), torch.float32)
+    for _ in range(2):  # the second call continues from the checkpoint
+        member = train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4
+
+
+def test_everything_at_once_continues_to_the_same_bits() -> None:
+    training = replace(
+        TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
+        drawdown=DrawdownParameters(limit=0.001, pool=400), averaging=0.9, least_entropy=0.01, schedule="linear",
+        divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
+        windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
+    )  # fmt: skip
+    parameters, study = replace(PARAMETERS, training=training), make_study(strength=0.6)
+    stores = Memory(), Memory()
+    whole = train(study, parameters, stores[0])
+    with pytest.raises(KeyboardInterrupt):
+        train_agent(study, 0, SPANS, parameters, stores[1], Killer(14), {})
+    tensors, state = stores[1].saved[str(MemberKey(0, 0, 0))]
+    assert state["done"] == 14
+    assert tensors["learner.dual"] > 0.0
+    assert tensors["learner.drawdown_dual"] > 0.0
+    assert equal_weights(whole, train(study, parameters, stores[1]))
+    first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
+    assert first[1]["done"] == second[1]["done"] == 17
+    assert first[1]["kept"] == second[1]["kept"]
+    assert first[0]["best.encoder.deviation"].isfinite().tolist() == [True, True]  # with limits all are heard
+    assert first[0].keys() == second[0].keys()
+    assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
+
+
+def test_workers_are_bounded_by_agents() -> None:
+    assert count_workers(replace(TRAINING, workers=8), 3) == 3
+    assert count_workers(replace(TRAINING, workers=None), 1) == 1
+
+
+def test_a_missing_gpu_is_refused() -> None:
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match=r"`training.device` is cuda"):
+            choose_device("cuda")
+    assert choose_device("cpu").type == "cpu"

@@ -1,0 +1,190 @@
+"""Judging: chunks that never meet, walked like any other account."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sentio_kedro.agent.network.network import PolicyNetwork
+from sentio_kedro.agent.training.validation import (
+    Score,
+    chunk_length,
+    chunk_starts,
+    judge,
+    judge_parts,
+    lead,
+    split_validation,
+)
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.trading import simulate
+from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
+from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.execution import execute
+from sentio_kedro.trading.observations import account_features
+from sentio_kedro.trading.performance import sharpe_ratio
+from sentio_kedro.trading.position_limits import look
+from sentio_kedro.trading.precompute import make_tape
+
+DOUBLE = torch.float64
+TRADING = TradingParameters(max_drawdown=0.3)
+CONTEXT = 8
+Build = Callable[..., PolicyNetwork]
+Markets = Callable[..., MarketTensors]
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), min_size=1, max_size=5), st.integers(1, 15))
+@settings(max_examples=60, deadline=None)
+def test_chunks_stay_in_their_segments_and_never_overlap(sizes: list[tuple[int, int]], length: int) -> None:
+    segments, row = [], 0
+    for size, gap in sizes:
+        segments.append(Segment(row + gap, row + gap + size))
+        row += gap + size
+    starts = chunk_starts(segments, length)
+    rows = [start + offset for start in starts for offset in range(length)]
+    assert len(set(rows)) == len(rows)
+    for start in starts:
+        assert any(part.start <= start and start + length <= part.stop for part in segments)
+    assert len(starts) == sum((part.stop - part.start) // length for part in segments)
+
+
+@torch.no_grad()
+def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, stop: int) -> torch.Tensor:
+    """Trade one account bar by bar, reading the history up to each bar and nothing later."""
+    account = open_accounts(torch.ones(1, dtype=DOUBLE), market.assets)
+    returns = []
+    for row in range(start, stop):
+        facts = make_tape(market, torch.tensor([[row]]), TRADING).step(0)
+        view = look(account, facts, TRADING)
+        legal = legal_actions(account, view, facts, TRADING)
+        chances = torch.zeros(market.assets, 4, dtype=DOUBLE)
+        for network in networks:
+            embedding = network.encoder(market.features[None, : row + 1], 1)[0, 0]
+            projected = network.head.project(embedding, market.posterior[row])
+            hidden = network.head.hidden(projected, account_features(account, view, TRADING)[0])
+            logits = network.head.logits(hidden, market.posterior[row]).masked_fill(~legal[0], float("-inf"))
+            chances += logits.softmax(-1) / len(networks)
+        action = chances.argmax(-1)
+        level = torch.tensor([[[0.0, -1.0, 0.0, 1.0][index] for index in action.tolist()]], dtype=DOUBLE)
+        before = account.equity
+        account, _ = execute(account, view, Decision(level, (action == 0)[None]), facts, TRADING)
+        returns.append(account.equity / before - 1.0)
+    return torch.cat(returns)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_judging_one_chunk_equals_walking_it_bar_by_bar(lively: Build, market: Markets, members: int) -> None:
+    networks, whole = [lively(seed=7 + member) for member in range(members)], market()
+    whole.tradable[18:20, 0] = False
+    found = judge(networks, whole, [Segment(12, 30)], 18, CONTEXT, TRADING)
+    assert found.std() > 1e-3
+    torch.testing.assert_close(found, walked(networks, whole, 12, 30), rtol=0, atol=1e-9)
+
+
+def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, market: Markets) -> None:
+    networks, whole = [lively(seed=7)], market()
+    found = judge(networks, whole, [Segment(10, 22), Segment(25, 32)], 6, CONTEXT, TRADING)
+    expected = [walked(networks, whole, start, start + 6) for start in (10, 16, 25)]
+    torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("share", "gap", "choosing", "measuring"),
+    [
+        (0.0, 3, [(10, 20), (30, 50)], [(10, 20), (30, 50)]),  # all do both
+        (0.5, 0, [(10, 20), (30, 35)], [(35, 50)]),
+        (0.5, 2, [(10, 20), (30, 35)], [(37, 50)]),
+        (0.8, 1, [(10, 16)], [(17, 20), (30, 50)]),
+        (2 / 3, 0, [(10, 20)], [(30, 50)]),
+    ],
+)
+def test_the_latest_validation_rows_measure_and_the_others_choose(
+    share: float, gap: int, choosing: list[tuple[int, int]], measuring: list[tuple[int, int]]
+) -> None:
+    found = split_validation([Segment(10, 20), Segment(30, 50)], share, gap)
+    assert [[(part.start, part.stop) for part in rows] for rows in found] == [choosing, measuring]
+
+
+@pytest.mark.parametrize(("share", "gap", "who"), [(0.99, 0, "choose weights"), (0.1, 3, "measure evidence")])
+def test_too_few_rows_on_either_side_are_refused(share: float, gap: int, who: str) -> None:
+    with pytest.raises(ValueError, match=rf"`training.abstention.evidence_share` = {share:g} .* to {who}"):
+        split_validation([Segment(10, 40)], share, gap)
+
+
+def test_a_decision_without_a_legal_action_spoils_the_returns(
+    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def legal_before(account: AccountState, *_: object) -> torch.Tensor:
+        return torch.zeros((*account.shares.shape, 4), dtype=torch.bool)
+
+    monkeypatch.setattr(simulate, "legal_actions", legal_before)
+    returns = judge([lively()], market(), [Segment(12, 30)], 18, CONTEXT, TRADING)
+    assert returns.isnan().all()
+    assert math.isnan(Score.of([returns, returns], 252.0).validation_sharpe)  # and the score, which stops training
+
+
+def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -> None:
+    whole, later = market(), market()
+    for part in later[:3]:
+        part[31:] = 7.0  # the last decision is taken at row 29 and marked at row 30
+    later.posterior[31:] = 0.5
+    segments = [Segment(12, 30)]
+    assert torch.equal(
+        judge([lively(seed=7)], whole, segments, 18, 8, TRADING),
+        judge([lively(seed=7)], later, segments, 18, 8, TRADING),
+    )
+
+
+def test_a_score_is_the_sharpe_ratio_of_each_parts_returns(lively: Build, market: Markets) -> None:
+    networks, whole, parts = [lively(seed=7)], market(), [[Segment(12, 20)], [Segment(22, 30)]]
+    found = Score.of(judge_parts(networks, whole, parts, CONTEXT, TRADING), 252.0)
+    assert found.train_sharpe != found.validation_sharpe
+    for score, part in zip((found.train_sharpe, found.validation_sharpe), parts, strict=True):
+        returns = judge(networks, whole, part, 8, CONTEXT, TRADING)
+        assert score == pytest.approx(float(sharpe_ratio(returns, 252.0)), rel=1e-9)
+        assert score == pytest.approx(252.0**0.5 * (returns.mean() / returns.std()).item(), rel=0.05)
+    torch.testing.assert_close(found.returns, judge(networks, whole, parts[1], 8, CONTEXT, TRADING))
+
+
+def slow_lead(better: np.ndarray, other: np.ndarray) -> float:
+    """Mean difference of returns per deviation over its Newey-West standard error, in plain sums."""
+    difference = better / better.std(ddof=1) - other / other.std(ddof=1)
+    bars, rest = len(difference), difference - difference.mean()
+    lags = int(4 * (bars / 100) ** (2 / 9))
+    variance = sum(rest[t] ** 2 for t in range(bars)) / bars
+    for lag in range(1, lags + 1):
+        covariance = sum(rest[t] * rest[t - lag] for t in range(lag, bars)) / bars
+        variance += 2 * (1 - lag / (lags + 1)) * covariance
+    return float(difference.mean() / (variance / bars) ** 0.5)
+
+
+def test_a_lead_is_the_difference_of_sharpe_ratios_in_standard_errors() -> None:
+    rng = np.random.default_rng(0)
+    common = rng.standard_normal(200)
+    better, other = 0.01 * (common + 0.3), 0.03 * (common + 0.5 * rng.standard_normal(200))  # the other bets more
+    found = lead(torch.from_numpy(better), torch.from_numpy(other))
+    assert found == pytest.approx(slow_lead(better, other), rel=1e-9)
+    assert found > 2.0
+    assert lead(torch.from_numpy(other), torch.from_numpy(better)) == pytest.approx(-found, rel=1e-9)
+    single = lead(torch.from_numpy(better).float(), torch.from_numpy(other).float())
+    assert single == pytest.approx(found, rel=1e-4)  # so do returns in float32
+
+
+def test_small_leads_are_known_exactly() -> None:
+    better, flat = torch.tensor([2.0, 0.0, 2.0, 2.0]), torch.zeros(4)
+    # mean 3/2, variance 3/4, covariance -5/16 at the one lag, whose weight is a half: error (7/16 / 4)^(1/2)
+    assert lead(better, flat) == pytest.approx(12.0 / 7.0**0.5, rel=1e-9)
+    assert lead(flat, 0.001 * better) == pytest.approx(-12.0 / 7.0**0.5, rel=1e-6)  # in units of its own deviation
+    assert lead(better, better) == 0.0
+    assert lead(better, 4.0 * better) == 0.0  # the same bets, four times as large
+    assert lead(flat, flat) == 0.0
+
+
+def test_chunks_fill_the_longest_segment() -> None:
+    assert chunk_length([Segment(0, 100), Segment(200, 500)]) == 150  # two chunks of about 128 rows
+    assert chunk_length([Segment(0, 40)]) == 40

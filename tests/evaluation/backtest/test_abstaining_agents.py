@@ -1,0 +1,226 @@
+"""An agent that abstains is flat in every test, costs its neighbours nothing, and the report says why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from tests.agent.awake import awaken
+
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.config import (
+    BacktestParameters,
+    FeatureColumn,
+    NetworkParameters,
+    ReportingParameters,
+    RobustnessParameters,
+    SignalParameters,
+    TradingParameters,
+)
+from sentio_kedro.evaluation.alarms import alarms
+from sentio_kedro.evaluation.backtest.backtest import backtest_folds
+from sentio_kedro.evaluation.backtest.ledger_frames import Frames
+from sentio_kedro.evaluation.metrics import build_metrics, generalisation_gap
+from sentio_kedro.evaluation.report.report import render_report
+from sentio_kedro.evaluation.report.verdict import verdict
+from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.serving.newest import newest_signals
+
+MakeRun = Callable[..., RunFrames]
+NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
+COLUMNS = [FeatureColumn(name="r", indicator="log_return")]
+REGIMES = {"means": [0.0], "deviations": [0.01], "transition": [[1.0]], "stationary": [1.0], "memory": 4}
+LIMITS = TradingParameters()
+FOLDS = [Fold(0, (), (), (Segment(40, 80),)), Fold(1, (), (), (Segment(80, 119),))]
+PARAMETERS = ReportingParameters(bootstrap_samples=20)
+CALM = {"sharpe": 1.0, "max_drawdown": 0.1}
+
+
+@cache
+def bars() -> AlignedBars:
+    close = 100.0 * np.exp(np.cumsum(0.01 * np.random.default_rng(0).standard_normal((120, 1)), axis=0))
+    opened = np.vstack([[[100.0]], close[:-1]])
+    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(120) * np.timedelta64(30, "m")
+    top, bottom = np.maximum(opened, close), np.minimum(opened, close)
+    return AlignedBars(stamps, ("AAA",), opened, top, bottom, close, np.ones((120, 1)))
+
+
+def make_agent(fold: int, seed: int, abstains: bool) -> AgentBundle:
+    """An untrained agent whose opinion changes from bar to bar."""
+    network = build_network(NETWORK, NetworkShape(1, 1, 1, 4), torch.Generator().manual_seed(10 * seed + fold))
+    awaken(network, 3)
+    with torch.no_grad():
+        network.head.policy.weight.mul_(500.0)
+        network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01), torch.zeros(1))
+    spec = AgentSpec(
+        fold=fold, seed=seed, members=1, symbols=["AAA"], periods_per_year=17520.0, gamma=0.9, required_bars=20,
+        train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00", features=COLUMNS,
+        network=NETWORK, trading=LIMITS, regimes=REGIMES, train_sharpe=0.0, validation_sharpe=0.0, hashes={},
+        evidence=0.4, abstains=abstains,
+    )  # fmt: skip
+    return AgentBundle(spec, (network.state_dict(),))
+
+
+@cache
+def backtested(closed: frozenset[tuple[int, int]]) -> Frames:
+    """The backtest of two folds and two seeds of which those in ``closed`` abstain."""
+    agents = [make_agent(fold, seed, (fold, seed) in closed) for fold in (0, 1) for seed in (0, 1)]
+    shaken = RobustnessParameters(cost_multipliers=[0.0, 2.0], latency_bars=[1], start_offsets=[3], paths=2)
+    known = {agent.name: agent for agent in agents}
+    features = compute_features(bars(), COLUMNS)
+    return backtest_folds(bars(), features, FOLDS, known, LIMITS, BacktestParameters(robustness=shaken), 17520.0)
+
+
+def part(frame: pd.DataFrame, seed: int, fold: int | None = None) -> pd.DataFrame:
+    mine = frame[frame["account"] == f"seed_{seed}"]
+    return (mine if fold is None else mine[mine["fold"] == fold]).reset_index(drop=True)
+
+
+def test_an_agent_that_abstains_in_one_fold_is_flat_there_and_trades_in_the_other() -> None:
+    mixed, plain = backtested(frozenset({(1, 0)})), backtested(frozenset())
+    assert part(plain["accounts"], 0, 1)["turnover"].sum() > 0.0
+    flat = part(mixed["accounts"], 0, 1)
+    assert (flat[["turnover", "return", "gross_exposure", "ordered"]] == 0.0).all(axis=None)
+    taken = part(mixed["actions"], 0, 1)
+    assert set(taken[taken["count"] > 0]["action"]) == {"0"}
+    pd.testing.assert_frame_equal(part(mixed["accounts"], 0, 0), part(plain["accounts"], 0, 0))
+    for name in ("accounts", "trades", "robustness"):
+        pd.testing.assert_frame_equal(part(mixed[name], 1), part(plain[name], 1))
+
+
+def test_every_shaken_test_of_an_agent_that_abstains_is_flat() -> None:
+    found = backtested(frozenset({(0, 1), (1, 1)}))["robustness"]
+    mine, other = part(found, 1), part(found, 0)
+    assert set(mine["kind"]) == {"cost", "latency", "start", "path", "break_even"}
+    assert (mine[["turnover", "total_return", "max_drawdown"]] == 0.0).all(axis=None)
+    assert (other["turnover"] > 0.0).all()
+
+
+def test_signals_of_agents_that_abstain_are_flat_and_count_in_the_mean() -> None:
+    alone = [newest_signals([make_agent(0, 0, out)], bars(), SignalParameters()) for out in (False, True)]
+    assert abs(alone[0]["target"][0]) == pytest.approx(1.0)
+    assert alone[0]["tail_risk"][0] > 0.0
+    assert alone[1][["target", "shares", "tail_risk"]].iloc[0].tolist() == [0.0, 0.0, 0.0]
+    both = newest_signals([make_agent(0, 0, False), make_agent(0, 1, True)], bars(), SignalParameters())
+    assert both["target"][0] == pytest.approx(0.5 * alone[0]["target"][0])
+    assert both["tail_risk"][0] == pytest.approx(0.5 * alone[0]["tail_risk"][0])
+
+
+def told(make_run: MakeRun, closed: set[tuple[int, int]]) -> RunFrames:
+    """The synthetic run if agents of ``closed`` (fold, seed) abstained."""
+    frames = make_run()
+    table = frames.agent_table.assign(evidence=3.0, abstention_threshold=1.0, abstains=False)
+    accounts, actions, trades = frames.accounts.copy(), frames.actions.copy(), frames.trades
+    for fold, seed in closed:
+        mine = (table["fold"] == fold) & (table["seed"] == seed)
+        table.loc[mine, "evidence"], table.loc[mine, "abstains"] = 0.42, True
+        rows = (accounts["account"] == f"seed_{seed}") & (accounts["fold"] == fold)
+        money = ["return", "turnover", "price_pnl", "dividends", "commission", "spread", "impact", "borrow"]
+        accounts.loc[rows, [*money, "financing", "funding", "shortfall", "ordered", "capped", "projected"]] = 0.0
+        counts = (actions["account"] == f"seed_{seed}") & (actions["fold"] == fold) & (actions["action"] != "0")
+        actions.loc[counts, "count"] = 0
+    still = {f"seed_{seed}" for seed in (0, 1) if {(fold, seed) for fold in range(4)} <= closed}
+    trades = trades[~trades["account"].isin(still)]
+    return dataclasses.replace(frames, agent_table=table, accounts=accounts, actions=actions, trades=trades)
+
+
+EVERY = {(fold, seed) for fold in range(4) for seed in (0, 1)}
+
+
+@pytest.mark.parametrize("closed", [{(3, 1), (2, 1), (1, 1)}, {(fold, 1) for fold in range(4)}, EVERY])
+def test_staying_flat_by_decision_is_no_alarm(make_run: MakeRun, closed: set[tuple[int, int]]) -> None:
+    frames = told(make_run, closed)
+    assert alarms(frames, CALM) == []
+    unknown = frames.agent_table.drop(columns=["evidence", "abstention_threshold", "abstains"])
+    assert alarms(dataclasses.replace(frames, agent_table=unknown), CALM) != []
+
+
+def test_an_agent_that_is_stuck_where_its_gate_is_open_is_still_an_alarm(make_run: MakeRun) -> None:
+    frames = told(make_run, {(0, 1)})
+    actions = frames.actions.copy()
+    actions.loc[(actions["account"] == "seed_1") & (actions["fold"] > 0) & (actions["action"] != "+1"), "count"] = 0
+    assert alarms(dataclasses.replace(frames, actions=actions), CALM) == [
+        "seed_1 always took the action '+1': it learnt a constant, not a strategy."
+    ]
+
+
+@pytest.fixture(scope="module", name="metrics")
+def metrics_fixture(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
+    """Metrics of the synthetic run in which one agent of eight abstained."""
+    return build_metrics(told(make_run, {(3, 1)}), facts, PARAMETERS)
+
+
+def gated(metrics: dict[str, Any], evidence: list[float | None]) -> dict[str, Any]:
+    """The metrics if the first agents had this evidence and abstained, and none traded if those are all."""
+    folds = [entry | {"abstains": False} for entry in metrics["folds"]]
+    for entry, found in zip(folds, evidence, strict=False):
+        entry |= {"abstains": True, "evidence": found, "abstention_threshold": 1.0}
+    trades = 0 if len(evidence) == len(folds) else metrics["agent"]["trades"]
+    return metrics | {"folds": folds, "agent": metrics["agent"] | {"trades": trades}}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "texts"),
+    [
+        ([0.42, -0.3], ["closed on 2 of 8 agents, which stayed flat", "was \u22120.30 to 0.42, not above the"]),
+        ([0.42, 0.42], ["was 0.42, not above the threshold of 1.00"]),
+        ([0.0], ["closed on 1 of 8 agents", "was 0.00, not"]),
+        ([None], ["was undefined, not"]),
+        ([0.5] * 8, ["closed on all 8 agents", "flat by decision"]),
+    ],
+)
+def test_the_verdict_says_that_the_gate_closed_with_evidence_and_threshold(
+    metrics: dict[str, Any], evidence: list[float | None], texts: list[str]
+) -> None:
+    found = " ".join(verdict(gated(metrics, evidence)))
+    assert all(text in found for text in texts), found
+    assert "never traded" not in found
+
+
+def test_the_verdict_is_silent_about_a_gate_that_did_not_close(metrics: dict[str, Any]) -> None:
+    assert "gate" not in " ".join(verdict(gated(metrics, [])))
+    idle = metrics | {"agent": metrics["agent"] | {"trades": 0}, "folds": gated(metrics, [])["folds"]}
+    nobody = [seed | {"trades": 0} for seed in metrics["seeds"]]
+    assert "It never traded" in " ".join(verdict(idle | {"seeds": nobody}))
+    found = " ".join(verdict(idle | {"seeds": [*nobody, nobody[0] | {"trades": 40}]}))
+    assert "The median agent never traded, but 1 of 3 agents did" in found
+    assert "It never traded" not in found
+
+
+def test_folds_tell_the_gate_and_the_gap(metrics: dict[str, Any]) -> None:
+    by_agent = {(entry["fold"], entry["seed"]): entry for entry in metrics["folds"]}
+    assert (by_agent[3, 1]["evidence"], by_agent[3, 1]["abstains"]) == (0.42, True)
+    assert (by_agent[3, 0]["evidence"], by_agent[3, 0]["abstains"]) == (3.0, False)
+    assert by_agent[3, 1]["abstention_threshold"] == 1.0
+    assert by_agent[3, 1]["generalisation_gap"] == pytest.approx(4.3 - 1.4)
+    assert metrics["generalisation_gap"] == pytest.approx(4.15 - 1.45)  # train 4 + 0.1 fold, validation 1.5 - 0.1 seed
+
+
+def test_agents_made_before_the_gate_was_known_are_judged_all_the_same(make_run: MakeRun, facts: RunFacts) -> None:
+    older = build_metrics(make_run(), facts, PARAMETERS)
+    assert {entry["evidence"] for entry in older["folds"]} == {None}
+    assert not any(entry["abstains"] for entry in older["folds"])
+
+
+def test_the_gap_is_the_mean_of_what_is_known() -> None:
+    assert generalisation_gap([]) is None
+    assert generalisation_gap([{"generalisation_gap": None}]) is None
+    assert generalisation_gap([{"generalisation_gap": gap} for gap in (None, 1.0, -0.5)]) == 0.25
+
+
+def test_the_report_shows_the_gap_as_a_number_and_marks_agents_that_stayed_flat(metrics: dict[str, Any]) -> None:
+    page = render_report(metrics, {})
+    assert "Generalisation gap: 2.70 (train less validation Sharpe ratio" in page
+    assert page.count("<td>0.42 (stayed flat)</td>") == 1
+    assert page.count("<td>3.00</td>") >= 7
+    assert "Generalisation gap:" not in render_report(metrics | {"generalisation_gap": None}, {})

@@ -1,0 +1,256 @@
+"""Variants of the test: each equals a run of its own, and the break-even breaks even."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.agent.awake import awaken
+
+from planted import autoregressive_returns, planted_bars
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.config import (
+    BacktestParameters,
+    CostParameters,
+    FeatureColumn,
+    IngestionParameters,
+    NetworkParameters,
+    RobustnessParameters,
+    TradingParameters,
+)
+from sentio_kedro.evaluation.backtest import stress_variants as variants
+from sentio_kedro.evaluation.backtest.backtest import backtest_folds
+from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, drawn_rows
+from sentio_kedro.evaluation.backtest.context import Scene
+from sentio_kedro.evaluation.backtest.robustness import COLUMNS, next_multipliers
+from sentio_kedro.evaluation.backtest.stress_variants import Variant, simulate_variants
+from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.market.tensors import market_tensors
+from sentio_kedro.trading.performance import maximum_drawdown, sharpe_ratio
+from sentio_kedro.trading.precompute import make_tape
+
+NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
+FEATURES = [FeatureColumn(name="r1", indicator="log_return")]
+REGIMES = {
+    "means": [0.0, 0.0], "deviations": [0.005, 0.02], "transition": [[0.9, 0.1], [0.2, 0.8]],
+    "stationary": [2 / 3, 1 / 3], "memory": 16,
+}  # fmt: skip
+BARS, FIRST, PER_YEAR = 240, 150, 17520.0
+FOLDS = [Fold(0, (), (), (Segment(FIRST, 195),)), Fold(1, (), (), (Segment(195, BARS - 1),))]
+FREE = TradingParameters(costs=CostParameters(commission_bps=2, half_spread_bps=1))
+NOTHING = RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+REALISTIC = TradingParameters(
+    calendar="24/7",
+    max_drawdown=0.08,
+    orders={"participation": 0.2, "minimum_notional": 10.0},
+    masks={"overnight": False, "daily_loss": 0.02, "target_volatility": 0.2, "regime_exposure": [1.0, 0.5]},
+    costs={"impact": 1.0},
+    carry={"borrow_rate": 0.03, "financing_rate": 0.06, "funding": True},
+    margin={"initial": 0.5, "maintenance": 0.25},
+)
+
+
+def make_agent(fold: int, seed: int, trading: TradingParameters) -> AgentBundle:
+    """An untrained agent whose opinion changes from bar to bar."""
+    shape = NetworkShape(features=1, assets=2, regimes=2, actions=4)
+    network = build_network(NETWORK, shape, torch.Generator().manual_seed(10 * seed + fold))
+    awaken(network)
+    with torch.no_grad():
+        network.head.policy.weight.mul_(500.0)
+        network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01), torch.zeros(1))
+    spec = AgentSpec(
+        fold=fold, seed=seed, members=1, symbols=["AAA", "BBB"], periods_per_year=PER_YEAR, gamma=0.9,
+        required_bars=120,
+        train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00", features=FEATURES,
+        network=NETWORK, trading=trading, regimes=REGIMES, train_sharpe=0.0, validation_sharpe=0.0, hashes={},
+    )  # fmt: skip
+    return AgentBundle(spec, (network.state_dict(),))
+
+
+def agents_of(trading: TradingParameters) -> dict[str, AgentBundle]:
+    agents = [make_agent(fold, seed, trading) for fold in (0, 1) for seed in (0, 1)]
+    return {agent.name: agent for agent in agents}
+
+
+@pytest.fixture(scope="module", name="bars")
+def bars_fixture() -> AlignedBars:
+    returns = [autoregressive_returns(BARS, 0.2, 0.01, seed=seed) for seed in (0, 1)]
+    frames = [planted_bars(moves, name) for moves, name in zip(returns, ("AAA", "BBB"), strict=True)]
+    aligned = align_bars(pd.concat(frames), IngestionParameters())
+    dividend = np.zeros((BARS, 2))
+    dividend[180] = 0.3
+    return replace(aligned, volume=aligned.volume * 1_000.0, dividend=dividend)
+
+
+@pytest.fixture(scope="module", name="features")
+def features_fixture(bars: AlignedBars) -> Floats:
+    return compute_features(bars, FEATURES)
+
+
+def backtested(
+    bars: AlignedBars,
+    features: Floats,
+    trading: TradingParameters,
+    shaken: RobustnessParameters = NOTHING,
+    folds: list[Fold] = FOLDS,
+    agents: dict[str, AgentBundle] | None = None,
+) -> dict[str, pd.DataFrame]:
+    known = agents_of(trading) if agents is None else agents
+    return backtest_folds(bars, features, folds, known, trading, BacktestParameters(robustness=shaken), PER_YEAR)
+
+
+def row_of(frame: pd.DataFrame, kind: str, value: float) -> pd.DataFrame:
+    chosen = frame[(frame["kind"] == kind) & (frame["value"] == value)]
+    assert len(chosen) == 2
+    return chosen.set_index("account")
+
+
+def same_run(row: pd.DataFrame, accounts: pd.DataFrame) -> None:
+    """A variant's figures are those of the accounts of a run of its own."""
+    for name in ("seed_0", "seed_1"):
+        own = accounts[accounts["account"] == name]
+        returns = torch.from_numpy(own["return"].to_numpy().copy())
+        assert row.loc[name, "total_return"] == pytest.approx(own["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
+        assert row.loc[name, "sharpe"] == pytest.approx(float(sharpe_ratio(returns, PER_YEAR)), rel=1e-9)
+        assert row.loc[name, "max_drawdown"] == pytest.approx(float(maximum_drawdown(returns)), rel=1e-9)
+        assert row.loc[name, "turnover"] == pytest.approx(own["turnover"].mean(), rel=1e-9)
+        paid = own[["commission", "spread", "impact"]].sum(axis=1).sum() / own["turnover"].sum()
+        assert row.loc[name, "cost_bps"] == pytest.approx(1e4 * paid, rel=1e-9)
+
+
+@pytest.mark.parametrize("trading", [FREE, REALISTIC], ids=["free", "realistic"])
+def test_every_variant_is_a_run_with_its_parameters(
+    bars: AlignedBars, features: Floats, trading: TradingParameters
+) -> None:
+    agents = agents_of(trading)
+    shaken = RobustnessParameters(cost_multipliers=[1.0, 2.0], latency_bars=[0, 2], start_offsets=[0, 7], paths=1)
+    frames = backtested(bars, features, trading, shaken, agents=agents)
+    found = frames["robustness"]
+    for kind, value in (("cost", 1.0), ("latency", 0.0), ("start", 0.0)):
+        same_run(row_of(found, kind, value), frames["accounts"])
+    costs = trading.costs
+    names = ("commission_bps", "half_spread_bps", "impact")
+    double = replace(costs, **{name: 2 * getattr(costs, name) for name in names})
+    dear = backtested(bars, features, replace(trading, costs=double), agents=agents)
+    same_run(row_of(found, "cost", 2.0), dear["accounts"])
+    late = backtested(bars, features, replace(trading, orders=replace(trading.orders, latency_bars=2)), agents=agents)
+    same_run(row_of(found, "latency", 2.0), late["accounts"])
+    assert row_of(found, "path", 0.0)["total_return"].ne(row_of(found, "cost", 1.0)["total_return"]).all()
+
+
+def test_a_late_start_is_a_run_that_starts_late(bars: AlignedBars, features: Floats) -> None:
+    found = backtested(bars, features, FREE, replace(NOTHING, start_offsets=[7]))["robustness"]
+    assert set(found["kind"]) == {"start"}
+    later = [replace(FOLDS[0], test=(Segment(FIRST + 7, 195),)), FOLDS[1]]
+    accounts = backtested(bars, features, FREE, folds=later)["accounts"]
+    for name, row in row_of(found, "start", 7.0).iterrows():
+        own = accounts[accounts["account"] == name]
+        assert row["total_return"] == pytest.approx(own["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
+        assert row["turnover"] == pytest.approx(own["turnover"].sum() / (BARS - 1 - FIRST), rel=1e-9)
+
+
+def test_the_break_even_breaks_even(bars: AlignedBars, features: Floats) -> None:
+    agents = agents_of(FREE)
+    shaken = replace(NOTHING, cost_multipliers=[1.0])
+    found = backtested(bars, features, FREE, shaken, agents=agents)["robustness"]
+    rows = found[found["kind"] == "break_even"].set_index("account")
+    solved = 0
+    for name, row in rows.iterrows():
+        if row["value"] == 0.0:
+            assert row["total_return"] <= 0.0
+            continue
+        solved += 1
+        costs = CostParameters(commission_bps=2 * row["value"], half_spread_bps=row["value"])
+        again = backtested(bars, features, replace(FREE, costs=costs), agents=agents)["accounts"]
+        growth = np.log(again[again["account"] == name]["equity"].iloc[-1] / 1e6)
+        assert abs(growth) < 1e-3
+        assert row["cost_bps"] == pytest.approx(3 * row["value"], rel=1e-9)
+    assert solved
+
+
+def test_a_path_of_the_rows_in_order_is_what_happened(
+    bars: AlignedBars, features: Floats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(variants, "PIECE_ROWS", 16)
+    monkeypatch.setattr(
+        variants, "drawn_rows", lambda rows, paths, *_: torch.arange(rows)[:, None].expand(-1, len(paths))
+    )
+    by_fold = {fold: [make_agent(fold, seed, REALISTIC) for seed in (0, 1)] for fold in (0, 1)}
+    scene = Scene.of(bars, features, by_fold, REALISTIC)
+    outcomes = simulate_variants(scene, FOLDS, [Variant(), Variant(path=0)], None, 0)
+    assert torch.equal(outcomes.returns[:, 0], outcomes.returns[:, 1])
+    assert outcomes.turnover[0].gt(0.0).all()
+
+
+def test_steps_of_a_path_keep_their_ratios_and_go_on_from_each_other(bars: AlignedBars, features: Floats) -> None:
+    market = market_tensors(bars, features, np.ones((BARS, 1)), REALISTIC)
+    source = torch.tensor([[3, 5, 6, 100, 20, 21], [0, 1, 2, 3, 4, 5]]).T  # [S, V]
+    trading = replace(REALISTIC, orders=replace(REALISTIC.orders, stop_loss=0.1))
+    rows = FIRST - 100 + source[..., None]
+    plain = make_tape(market, rows, trading)
+    prices = PathPrices(market, [True, False])
+    parts = [prices.continued(plain.part(*piece)) for piece in ((0, 2), (2, 6))]
+    close, after = (torch.cat([getattr(part, name) for part in parts])[:, 0, 0] for name in ("close", "next_close"))
+    assert torch.allclose(close[1:], after[:-1], rtol=1e-14)
+    for name in ("open", "next_close", "high", "low", "dividend"):
+        scaled, unscaled = torch.cat([getattr(part, name) for part in parts]), getattr(plain, name)
+        assert torch.allclose(scaled[:, 0, 0] / close, unscaled[:, 0, 0] / plain.close[:, 0, 0], rtol=1e-13)
+        assert torch.equal(scaled[:, 1], unscaled[:, 1])
+    shares = 1e6 / close  # the impact of trading a value does not depend on the price level
+    impact = torch.cat([part.impact for part in parts])[:, 0, 0] * shares.sqrt()
+    assert torch.allclose(impact, plain.impact[:, 0, 0] * (1e6 / plain.close[:, 0, 0]).sqrt(), rtol=1e-13)
+    value = torch.cat([part.most_shares for part in parts])[:, 0, 0] * close
+    assert torch.allclose(value, (plain.most_shares * plain.close)[:, 0, 0], rtol=1e-13)
+
+
+def test_a_session_begins_where_blocks_join(bars: AlignedBars, features: Floats) -> None:
+    daily = replace(REALISTIC, masks=replace(REALISTIC.masks, daily_loss=0.02))
+    market = market_tensors(bars, features, np.ones((BARS, 1)), daily)
+    source = torch.tensor([[0, 1, 9, 10], [0, 1, 2, 3]]).T
+    tape = make_tape(market, FIRST + source[..., None], daily)
+    starts = begin_sessions(tape.part(1, 4), source, Segment(1, 4)).session_starts
+    assert starts is not None
+    known = tape.session_starts
+    assert known is not None
+    assert starts[:, 1].equal(known[1:, 1])
+    assert starts[:, 0, 0, 0].tolist() == [bool(known[1, 0, 0, 0]), True, bool(known[3, 0, 0, 0])]
+
+
+def test_paths_are_drawn_from_their_seed_and_shared() -> None:
+    first, again, other = (drawn_rows(50, [None, 0, 1, 0], 5.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first[:, 0].tolist() == list(range(50))
+    assert torch.equal(first[:, 1], first[:, 3])
+    assert not torch.equal(first[:, 1], first[:, 2])
+    assert int(first.min()) >= 0
+    assert int(first.max()) < 50
+
+
+def test_switched_off_parts_leave_no_rows(bars: AlignedBars, features: Floats) -> None:
+    found = backtested(bars, features, FREE)["robustness"]
+    assert found.empty
+    assert list(found.columns) == list(COLUMNS)
+
+
+@settings(max_examples=50, deadline=None)
+@given(root=st.floats(0.05, 40.0), slope=st.floats(0.01, 3.0))
+def test_the_search_finds_the_root_of_a_line(root: float, slope: float) -> None:
+    points = {multiplier: slope * (root - multiplier) for multiplier in (0.0, 0.7, 1.0, 1.3)}
+    for _ in range(3):
+        points |= {wanted: slope * (root - wanted) for wanted in next_multipliers(sorted(points.items()))}
+    assert min(map(abs, points.values())) < 5e-4
+    assert next_multipliers(sorted(points.items())) == ()
+
+
+def test_the_search_knows_when_there_is_nothing_to_find() -> None:
+    assert next_multipliers([(0.0, -0.1), (1.0, -0.2)]) == ()  # loses without costs
+    assert next_multipliers([(0.0, 0.1), (1.0, 0.1)]) == ()  # costs take nothing
+    assert next_multipliers([(0.0, 0.1), (1.0, 0.0999999)]) == ()  # nor will they at a thousand times
+    assert all(0.7 <= wanted <= 1.0 for wanted in next_multipliers([(0.0, 0.2), (0.7, 0.1), (1.0, -0.1)]))

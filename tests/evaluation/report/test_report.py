@@ -1,0 +1,280 @@
+"""The report is one file that says what it must."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from plotly.offline import get_plotlyjs
+
+from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.metrics import build_metrics
+from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
+from sentio_kedro.evaluation.plots.folds import fold_figure
+from sentio_kedro.evaluation.report.account_tables import account_tables, cost_table, fold_table
+from sentio_kedro.evaluation.report.headline import skill_rows, vital_signs
+from sentio_kedro.evaluation.report.report import packed_plotly, render_report
+from sentio_kedro.evaluation.report.tables import formatted
+from sentio_kedro.evaluation.report.verdict import verdict
+from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
+from sentio_kedro.market.splits import Fold, Segment, Spans, folds_to_dict
+
+MakeRun = Callable[..., RunFrames]
+QUALITY: dict[str, Any] = {
+    **{"grid_bars": 35_000, "bar_minutes": 30.0, "first": "2017-10-01", "last": "2019-10-01", "missing": "halt"},
+    "per_symbol": {"BTC": {"bars": 34_950, "first": "2017-10-01T00:30:00Z", "gaps": 7, "biggest_log_return": 0.13}},
+}
+
+
+FOLDS = [Fold(0, (Segment(4, 50),), (Segment(50, 60),), (Segment(60, 99),))]
+STAMPS = np.datetime64("2017-10-01T00:30", "ns") + np.arange(100) * np.timedelta64(30, "m")
+
+
+@pytest.fixture(scope="module")
+def metrics(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
+    """Metrics of the synthetic run."""
+    return build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=30))
+
+
+@pytest.fixture(scope="module")
+def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
+    """The whole report of the synthetic run."""
+    figures = draw_figures(
+        make_run(), facts, metrics, fold_figure(folds_to_dict(FOLDS, STAMPS, Spans(5, 1, 4)), STAMPS)
+    )
+    context = {"parameters": {"training": {"seeds": 2}}, "bars_sha256": "<abc>"}
+    return render_report(metrics, figures, data_quality=QUALITY, context=context)
+
+
+def test_the_report_is_one_small_file_without_outside_resources(page: str) -> None:
+    library = packed_plotly()
+    assert gzip.decompress(base64.b64decode(library)).decode() == get_plotlyjs()
+    assert page.count(library) == 1
+    assert len(page.encode()) < 2_500_000
+    own = page.replace(library, "")
+    assert not re.search(r"""(src|href|action)\s*=\s*["']?(https?:)?//|@import|url\(|https?://""", own)
+    assert "<link" not in own.replace('<link rel="icon" href="data:,">', "")
+
+
+def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> None:
+    text = page.replace(packed_plotly(), "")
+    assert verdict(metrics)[1] in text
+    for part in (
+        *(
+            "Survivorship-biased universe",
+            "Five targets",
+            "extrapolated",
+            "not measured",
+            "not met",
+            "95\u00a0% interval",
+        ),
+        *("Buy and hold", "Equal weight", "Momentum", "Random actions", "Every fold and seed", "Data quality"),
+        *(
+            "Costs",
+            "Robustness",
+            "Drawdown limit",
+            "Sharpe ratio by regime",
+            "Limits, orders and margin",
+            "Value at risk",
+        ),
+        *("Resampled markets, 95\u00a0% quantile", "not recovered", "Borrow fee"),
+        *("Averaged over folds and seeds", "What the numbers mean", "parameters.training.seeds", "BTC", "34,950"),
+        formatted(metrics["agent"]["sharpe"], "number"),
+    ):
+        assert part in text, part
+    for name, caption in CAPTIONS.items():
+        assert f'id="plot-{name}"' in text
+        assert caption.replace("'", "&#39;") in text
+
+
+def test_values_are_escaped(page: str) -> None:
+    assert "&lt;abc&gt;" in page
+    assert "<abc>" not in page
+
+
+def test_every_figure_is_json_that_a_browser_reads(page: str) -> None:
+    found = re.findall(r'<script type="application/json" id="data-(\w+)">(.*?)</script>', page, re.S)
+    assert {name for name, _ in found} == set(CAPTIONS)
+    for _, text in found:
+        assert "NaN" not in text
+        assert "title" not in json.loads(text)["layout"]
+
+
+def test_the_folds_are_drawn_beside_their_table(page: str) -> None:
+    assert page.index('<h2 id="folds">') < page.index('id="plot-folds"') < page.index('<h2 id="data">')
+
+
+def test_a_dated_universe_and_walk_forward_folds_raise_no_banner(metrics: dict[str, Any]) -> None:
+    page = render_report(metrics | {"universe": "dated"}, {})
+    assert "Survivorship" not in page
+    assert "no record that anybody could have earned" not in page
+    assert "trained and chosen before the bars that judge them" in page
+
+
+@pytest.mark.parametrize(("scheme", "name"), [("combinatorial", "Combinatorial folds."), ("k_fold", "K-fold.")])
+def test_folds_that_train_on_later_bars_are_no_record(metrics: dict[str, Any], scheme: str, name: str) -> None:
+    page = render_report(metrics | {"scheme": scheme}, {})
+    assert f"<strong>{name}</strong> Agents also learnt from bars after those that they were tested on" in page
+    assert "no record that anybody could have earned" in page
+    assert "trained and chosen on other bars than those that judge them" in page
+
+
+def test_alarms_stand_above_the_figures(metrics: dict[str, Any]) -> None:
+    page = render_report(metrics | {"alarms": ["seed_0 never traded."]}, {})
+    assert page.index("seed_0 never traded.") < page.index("Five targets")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "text"),
+    [
+        (0.12345, "percent", "12.35\u00a0%"),
+        (-0.5, "number", "\u22120.50"),
+        (None, "percent", "\u2013"),
+        (1234.0, "count", "1,234"),
+        (0.00012, "small_percent", "0.0120\u00a0%"),
+        (-1e-6, "percent", "0.00\u00a0%"),
+    ],
+)
+def test_numbers_are_written_for_people(value: float | None, kind: Any, text: str) -> None:
+    assert formatted(value, kind) == text
+
+
+def test_lines_share_the_times_of_an_earlier_one(page: str) -> None:
+    (text,) = re.findall(r'<script type="application/json" id="data-equity">(.*?)</script>', page, re.S)
+    times = [trace["x"] for trace in json.loads(text)["data"]]
+    assert isinstance(times[0], list)
+    assert times[1] == 0
+    assert "trace.x = held.data[trace.x].x" in page
+
+
+def test_a_drawdown_limit_shows_its_breaches(make_run: MakeRun, facts: RunFacts) -> None:
+    limited = dataclasses.replace(facts, max_drawdown=0.02)
+    page = render_report(build_metrics(make_run(), limited, ReportingParameters(bootstrap_samples=30)), {})
+    assert "The limit was 2.00\u00a0% of the peak." in page
+    assert "Move left" in page
+    off = render_report(build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=30)), {})
+    assert "No drawdown limit was set" in off
+    assert "Move left" not in off
+
+
+def _number(text: str) -> float:
+    return float(text.removesuffix("\u00a0%").replace("\u2212", "-").replace(",", ""))
+
+
+def test_the_ledger_of_the_report_adds_up(metrics: dict[str, Any]) -> None:
+    found = cost_table(metrics)
+    assert len(found.rows) == 5
+    assert "Broker's loss" not in found.heads
+    assert found.note == "Zero for all accounts: broker's loss."
+    for _, *lines, net in found.rows:
+        assert sum(map(_number, lines)) == pytest.approx(_number(net), abs=0.05)
+
+
+def test_accounts_are_rows_and_no_table_of_them_is_wide(metrics: dict[str, Any]) -> None:
+    many = metrics | {"baselines": [*metrics["baselines"], "target_positions"], "target_positions": metrics["momentum"]}
+    for found in account_tables(many):
+        assert [row[0] for row in found.rows] == [
+            *("Agent, median", "Buy and hold", "Equal weight", "Momentum", "Random actions", "Table of targets"),
+        ]
+        assert {len(row) for row in found.rows} == {len(found.heads)}
+        assert len(found.heads) <= 9
+
+
+def test_many_agents_are_folded_away(make_run: MakeRun, facts: RunFacts) -> None:
+    metrics = build_metrics(make_run(seeds=8), facts, ReportingParameters(bootstrap_samples=10))
+    assert len(fold_table(metrics["folds"]).rows) == 32
+    assert "<summary>All 32 agents</summary>" in render_report(metrics, {})
+
+
+SKILL: dict[str, Any] = {
+    **{"probabilistic_sharpe": 0.71, "deflated_sharpe": 0.32, "expected_maximum_sharpe": 1.9, "trials": 37},
+    "bounds": {"least_deflated_sharpe": 0.95, "most_overfitting": 0.2, "most_spa_p": 0.05},
+    **{"trial_sharpe_deviation": 0.4, "minimum_track_record_bars": 52_000, "minimum_track_record_years": 2.97},
+    **{"pbo": 0.46, "pbo_trials": 12, "pbo_blocks": 16, "spa_p": 0.31, "spa_baseline": "momentum"},
+    **{
+        "iqm": {"sharpe": 1.2, "low": 0.4, "high": 1.9},
+        "intervals": {},
+        "verdict": "luck",
+        "reasons": ["Too many trials."],
+    },
+    "lockbox_openings": [{"time": "2020-01-02T03:04:05Z", "model": "<m>", "this_model": True, "sharpe": 0.3}],
+}
+
+
+def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
+    judged = metrics | {"skill": SKILL}
+    signs = {sign.title: sign for sign in vital_signs(judged, QUALITY)}
+    assert (signs["Verdict"].value, signs["Verdict"].tone) == ("Luck", "bad")
+    assert (signs["Deflated Sharpe ratio"].value, signs["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
+    assert signs["Superior ability, p-value"].note == "against momentum"
+    lost = SKILL | {"minimum_track_record_bars": None}
+    assert vital_signs(metrics | {"skill": lost})[0].value == "No skill"
+    assert signs["Lockbox openings"].note == "1 of them with these agents"
+    assert signs["Lockbox openings"].tone == ""
+    twice = SKILL | {"lockbox_openings": [*SKILL["lockbox_openings"], {"model": "other", "this_model": False}]}
+    again = {sign.title: sign for sign in vital_signs(metrics | {"skill": twice})}
+    assert again["Lockbox openings"].tone == "bad"
+    assert "is no better than the median on the other" in str(skill_rows(SKILL))
+    assert signs["Data"].note.endswith("unseen bars of 1 symbols")
+    page = render_report(judged, {})
+    assert page.index("Deflated Sharpe ratio") < page.index("Too many trials.") < page.index("Five targets")
+    assert "52,000 bars, 2.97 years" in page
+    assert "2020-01-02 03:04" in page
+    assert "&lt;m&gt;" in page
+
+
+def test_what_was_not_tested_is_a_dash(metrics: dict[str, Any]) -> None:
+    nothing = dict.fromkeys(SKILL) | {"verdict": "undecided", "trials": 1, "reasons": [], "lockbox_openings": []}
+    nothing |= {"bounds": SKILL["bounds"]}
+    signs = {sign.title: sign for sign in vital_signs(metrics | {"skill": nothing})}
+    assert (signs["Backtest overfitting"].value, signs["Backtest overfitting"].note) == (
+        "\u2013", "not tested: too few trials",
+    )  # fmt: skip
+    assert signs["Lockbox openings"].note == "never opened"
+    assert "It has never been opened." in render_report(metrics | {"skill": nothing}, {})
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(0.1, 2.0, "Above zero"), (-1.0, 1.0, "Undecided"), (-2.0, -0.1, "Loses")]
+)
+def test_without_the_tests_of_skill_the_interval_decides(
+    metrics: dict[str, Any], low: float, high: float, word: str
+) -> None:
+    agent = metrics["agent"] | {"sharpe_low": low, "sharpe_high": high}
+    assert vital_signs(metrics | {"agent": agent, "skill": None})[0].value == word
+    assert vital_signs(metrics | {"agent": agent | {"trades": 0}, "skill": None})[0].value == "No trades"
+
+
+def test_a_broken_limit_and_costs_that_cannot_be_borne_are_marked(metrics: dict[str, Any]) -> None:
+    limit = metrics["drawdown_limit"] | {"limit": 0.01}
+    bearable = {"outcome": "found", "multiplier": 0.5, "paid_bps": 12.0, "bps_per_side": 6.0}
+    changed = metrics | {"drawdown_limit": limit, "robustness": metrics["robustness"] | {"break_even": bearable}}
+    signs = {sign.title: sign for sign in vital_signs(changed)}
+    assert (signs["Maximum drawdown"].tone, signs["Maximum drawdown"].note) == ("bad", "limit 1.00\u00a0%")
+    assert (signs["Break-even costs"].value, signs["Break-even costs"].tone) == ("\u00d7 0.50", "bad")
+
+
+def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    frames = dataclasses.replace(frames, masks=frames.masks.iloc[:0], robustness=frames.robustness.iloc[:0])
+    page = render_report(build_metrics(frames, facts, ReportingParameters(bootstrap_samples=30)), {})
+    assert "No variant was simulated." in page
+    assert "Target levels forbidden" not in page
+
+
+def test_a_figure_without_data_is_a_sentence(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> None:
+    frames = make_run()
+    frames = dataclasses.replace(frames, attention=frames.attention.iloc[:0])
+    page = render_report(metrics, draw_figures(frames, dataclasses.replace(facts, encoder="mlp"), metrics))
+    assert "<p>The agents&#39; encoder is an mlp, which has no attention.</p>" in page
+    assert 'id="plot-attention"' not in page
+    assert 'id="data-attention"' not in page
+    assert CAPTIONS["attention"] not in page
+    assert 'id="plot-equity"' in page

@@ -1,0 +1,150 @@
+"""Sentences say what the figures say, alarms ring when they should."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from sentio_kedro.config import ReportingParameters
+from sentio_kedro.evaluation.alarms import alarms
+from sentio_kedro.evaluation.measures.attribution import ledger_net
+from sentio_kedro.evaluation.metrics import build_metrics
+from sentio_kedro.evaluation.report.verdict import verdict
+from sentio_kedro.evaluation.run_frames import LINES, RunFacts, RunFrames
+
+MakeRun = Callable[..., RunFrames]
+PARAMETERS = ReportingParameters(bootstrap_samples=60)
+CALM = {"sharpe": 1.0, "max_drawdown": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("drift", "luck", "against"),
+    [
+        (2e-3, "whole interval lies above zero", "it clearly beat buy and hold"),
+        (0.0, "interval holds zero", "luck explains"),
+        (-2e-3, "whole interval lies below zero", "it was clearly beaten by buy and hold"),
+    ],
+)
+def test_the_verdict_follows_the_interval(
+    make_run: MakeRun, facts: RunFacts, drift: float, luck: str, against: str
+) -> None:
+    frames = make_run(drift={"seed_0": drift + 1.2e-4, "seed_1": drift + 1.2e-4})
+    text = " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
+    assert luck in text
+    assert against in text
+    assert ("earned" if drift > 0 else "lost") in text or drift == 0.0
+
+
+def test_no_alarm_rings_for_a_sound_run(make_run: MakeRun) -> None:
+    assert alarms(make_run(), CALM) == []
+
+
+def test_an_agent_that_never_changes_its_action_raises_an_alarm(make_run: MakeRun) -> None:
+    frames = make_run()
+    stuck = frames.actions.copy()
+    stuck.loc[(stuck["account"] == "seed_1") & (stuck["action"] != "+1"), "count"] = 0
+    assert alarms(dataclasses.replace(frames, actions=stuck), CALM) == [
+        "seed_1 always took the action '+1': it learnt a constant, not a strategy."
+    ]
+
+
+def test_an_agent_that_stops_trading_half_way_raises_an_alarm(make_run: MakeRun) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    mine = accounts["account"] == "seed_1"
+    late = accounts["row"] > accounts["row"].quantile(0.25)
+    accounts.loc[mine & late, ["turnover", "commission", "spread", "impact"]] = 0.0
+    accounts["return"] = ledger_net(accounts)
+    (alarm,) = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
+    assert alarm.startswith("seed_1 did not trade in the last 75% of the bars")
+
+
+def test_accounts_that_do_not_add_up_raise_an_alarm(make_run: MakeRun) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    accounts.loc[3, "return"] += 1e-6
+    assert "1 rows of seed_0" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_line_of_the_ledger_belongs_to_the_identity(make_run: MakeRun, line: str) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    accounts.loc[3, line] += 1e-6
+    assert "1 rows of seed_0" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
+
+
+@pytest.mark.parametrize(("every", "rings"), [(4, True), (6, False)])
+def test_joint_limits_that_cut_more_than_a_fifth_of_the_orders_raise_an_alarm(
+    make_run: MakeRun, every: int, rings: bool
+) -> None:
+    frames = make_run()
+    accounts = frames.accounts.assign(capped=0.0, projected=0.0, ordered=0.0)
+    mine = accounts.index[accounts["account"] == "seed_1"]
+    accounts.loc[mine, "ordered"] = 0.5
+    accounts.loc[mine[::every], ["capped", "projected"]] = 0.5
+    found = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
+    assert [text.split(":")[0] for text in found] == (
+        ["Joint limits cut 25% of the orders of seed_1, more than 20%"] if rings else []
+    )
+    assert all("`trading.levels`" in text and "`trading.var_limit`" in text for text in found)
+
+
+def test_a_bankrupt_agent_raises_an_alarm(make_run: MakeRun) -> None:
+    frames = make_run()
+    accounts = frames.accounts.copy()
+    accounts.loc[(accounts["account"] == "seed_0") & (accounts["row"] >= 2_500), "equity"] = 900.0
+    assert alarms(dataclasses.replace(frames, accounts=accounts), CALM) == [
+        "seed_0 went bankrupt: its returns after that are zero, not earned."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "text"),
+    [
+        ((2.0, 3.0), "It breaks even at 2.00 times the trading costs, 3.60 bps per side instead of the 1.80 bps"),
+        ((0.25, 0.25), "It would break even only at 0.25 times the trading costs, 0.45 bps per side"),
+        ((0.0, 0.0), "It loses even if trading costs nothing."),
+        ((float("inf"), float("inf")), "It still earns at any trading costs that were simulated."),
+    ],
+)
+def test_the_verdict_says_what_trading_may_cost(
+    make_run: MakeRun, facts: RunFacts, multipliers: tuple[float, float], text: str
+) -> None:
+    frames = make_run()
+    robustness = frames.robustness.copy()
+    robustness.loc[robustness["kind"] == "break_even", "value"] = multipliers
+    robustness.loc[robustness["kind"] == "break_even", "cost_bps"] = 1.8 * np.array(multipliers)
+    frames = dataclasses.replace(frames, robustness=robustness)
+    assert text in " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
+
+
+def test_the_verdict_is_silent_about_costs_that_were_not_simulated(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    frames = dataclasses.replace(frames, robustness=frames.robustness.iloc[:0])
+    text = " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
+    assert "trading costs" not in text
+
+
+def test_a_sharpe_ratio_too_good_to_be_true_raises_an_alarm(make_run: MakeRun) -> None:
+    assert "leak of the future" in alarms(make_run(), CALM | {"sharpe": 9.0})[0]
+
+
+@pytest.mark.parametrize(
+    ("pbo", "text"),
+    [
+        (0.1, "Neither luck nor the search for it"),
+        (None, "the ledger knows is too small to test"),
+    ],
+)
+def test_skill_does_not_claim_a_test_of_the_search_that_was_not_made(
+    make_run: MakeRun, facts: RunFacts, pbo: float | None, text: str
+) -> None:
+    metrics = build_metrics(make_run(), facts, PARAMETERS)
+    skill = metrics["skill"] | {"verdict": "skill", "pbo": pbo, "minimum_track_record_bars": 9, "reasons": []}
+    found = " ".join(verdict(metrics | {"skill": skill}))
+    assert text in found
+    assert found.count("Verdict: skill.") == 1

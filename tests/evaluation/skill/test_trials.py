@@ -1,0 +1,182 @@
+"""What counts as a trial, and what a result is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.evaluation.combinatorial import combinatorial_run
+
+from sentio_kedro.evaluation.run_frames import RunFrames, account_table, median_seed
+from sentio_kedro.evaluation.skill.trials import (
+    candidate_returns,
+    given_up,
+    judged_among,
+    lone_trial,
+    make_trial,
+    trial_identity,
+    trial_returns,
+    universe_name,
+)
+from sentio_kedro.evaluation.statistics.sharpe_tests import sharpe_moments
+
+UNIVERSE = universe_name(["ETH", "BTC"], 30.0)
+
+
+def _returns(seed: int = 0, bars: int = 100, start: str = "2020-01-01") -> pd.DataFrame:
+    times = pd.date_range(start, periods=bars, freq="30min", tz="UTC")
+    return pd.DataFrame({"timestamp": times, "return": np.random.default_rng(seed).normal(0.0, 0.01, bars)})
+
+
+class Ledger:
+    """Records and returns in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.kept: dict[str, pd.DataFrame] = {}
+        self.bars_hash = "bars"
+
+    def add(self, width: int, returns: pd.DataFrame, universe: str = UNIVERSE) -> None:
+        trial = make_trial({"network.width": width}, "code", universe, returns, "test", bars_hash=self.bars_hash)
+        name = f"{trial.identity}-{trial.rows}"
+        self.records.append({**trial.record, "returns": name})
+        self.kept.setdefault(name, trial.returns)
+
+    def judged(self, width: int, returns: pd.DataFrame) -> Any:
+        mine = make_trial({"network.width": width}, "code", UNIVERSE, returns, "test", bars_hash=self.bars_hash)
+        return judged_among(mine, self.records, self.kept.get)
+
+
+def test_parameters_code_and_universe_make_a_trial_and_seeds_do_not() -> None:
+    parameters = {"network.width": 16, "training.seed": 0, "training.seeds": 2}
+    mine = trial_identity(parameters, "code", UNIVERSE)
+    assert trial_identity(parameters | {"training.seed": 7, "training.seeds": 5}, "code", UNIVERSE) == mine
+    assert trial_identity(dict(reversed(parameters.items())), "code", UNIVERSE) == mine
+    assert UNIVERSE == universe_name(["BTC", "ETH"], 30)
+    others = {
+        trial_identity(parameters | {"network.width": 32}, "code", UNIVERSE),
+        trial_identity(parameters, "other code", UNIVERSE),
+        trial_identity(parameters, "code", universe_name(["BTC", "ETH"], 60)),
+        trial_identity(parameters, "code", universe_name(["BTC"], 30)),
+    }
+    assert len(others | {mine}) == 5
+
+
+def test_the_record_keeps_what_the_tests_need() -> None:
+    returns = _returns()
+    record = make_trial(
+        *({"network.width": 16, "training.seed": 3}, "code", UNIVERSE, returns, "test", {"run": "x"}),
+        bars_hash="bars",
+    ).record
+    moments = sharpe_moments(returns["return"].to_numpy())
+    assert [record[name] for name in ("sharpe", "skewness", "kurtosis", "bars")] == pytest.approx(list(moments))
+    assert record["parameters"] == {"network.width": 16}
+    assert (record["kind"], record["run"], record["first_timestamp"][:10]) == ("test", "x", "2020-01-01")
+
+
+def test_repeats_and_other_rows_add_no_trial_and_other_universes_are_left_out() -> None:
+    ledger, now = Ledger(), _returns(0)
+    ledger.add(16, now)  # the judged one itself
+    ledger.add(16, _returns(5))  # another draw of it
+    ledger.add(32, _returns(1))
+    ledger.add(32, _returns(1))
+    ledger.add(32, _returns(2, start="2019-01-01"))
+    ledger.add(64, _returns(3, start="2019-01-01"))
+    ledger.add(99, _returns(4), universe=universe_name(["BTC"], 30))
+    judged = ledger.judged(16, now)
+    sharpes = [sharpe_moments(frame["return"].to_numpy()).sharpe for frame in (now, _returns(1), _returns(3))]
+    assert judged.count == 3
+    assert judged.sharpes == pytest.approx(sharpes)
+    assert judged.deviation == pytest.approx(np.std(sharpes, ddof=1))
+    assert judged.peers == pytest.approx(_returns(1)[["return"]].to_numpy())  # 64 was judged on other rows
+
+
+def test_trials_on_restated_bars_count_but_are_not_compared_bar_by_bar() -> None:
+    ledger = Ledger()
+    ledger.add(32, _returns(1))
+    ledger.bars_hash = "restated"
+    judged = ledger.judged(16, _returns(0))  # the same stamps
+    assert judged.count == 2
+    assert judged.peers.shape == (100, 0)
+    ledger.add(32, _returns(1))
+    assert ledger.judged(16, _returns(0)).peers.shape == (100, 1)
+
+
+def test_trials_judged_on_bars_of_what_is_now_the_lockbox_are_counted_once_each() -> None:
+    ledger = Ledger()
+    ledger.add(16, _returns(0, bars=96))  # ends on 2020-01-02, 23:30
+    ledger.add(32, _returns(1, bars=97))  # ends on 2020-01-03
+    ledger.add(32, _returns(1, bars=97))
+    ledger.add(16, _returns(2, bars=200))  # another judgement of the first
+    ledger.add(64, _returns(2, bars=9), universe=universe_name(["BTC"], 30))
+    ledger.records.append(given_up({"network.width": 99}, "code", UNIVERSE, None) | {"returns": None})
+    mine = make_trial({"network.width": 16}, "code", UNIVERSE, _returns(0), "test", bars_hash="bars")
+
+    def counted(first: str, last: str = "2020-02-01") -> int:
+        lockbox = {"first": f"{first}T00:00:00Z", "last": f"{last}T00:00:00Z"}
+        return judged_among(mine, ledger.records, ledger.kept.get, lockbox).in_lockbox
+
+    assert [counted("2020-01-03"), counted("2020-01-04"), counted("2020-01-06")] == [2, 1, 0]
+    assert counted("2019-01-01", "2019-12-31") == 0
+    assert judged_among(mine, ledger.records, ledger.kept.get).in_lockbox == 0
+
+
+def test_rows_of_now_come_before_those_of_an_earlier_judgement() -> None:
+    ledger = Ledger()
+    ledger.add(32, _returns(2, start="2019-01-01"))
+    ledger.add(32, _returns(1))
+    judged = ledger.judged(16, _returns(0))
+    assert judged.sharpes[1] == sharpe_moments(_returns(1)["return"].to_numpy()).sharpe
+    assert judged.peers.shape == (100, 1)
+
+
+def test_a_trial_whose_returns_are_lost_or_were_never_known_still_counts() -> None:
+    ledger = Ledger()
+    ledger.add(32, _returns(1))
+    ledger.kept.clear()
+    ledger.records.append(given_up({"network.width": 64}, "code", UNIVERSE, -0.02) | {"returns": None})
+    judged = ledger.judged(16, _returns(0))
+    assert judged.count == 3
+    assert judged.sharpes[2] == -0.02
+    assert judged.peers.shape == (100, 0)
+
+
+def test_without_a_ledger_it_is_the_only_trial() -> None:
+    judged = lone_trial(_returns()["return"].to_numpy())
+    assert (judged.count, judged.deviation, judged.peers.shape) == (1, 0.0, (100, 0))
+
+
+def test_a_run_is_judged_by_its_median_agent(make_run: Callable[..., RunFrames]) -> None:
+    frames = make_run(seeds=3)
+    returns = trial_returns(frames)
+    expected = account_table(frames, "return")[median_seed(frames)]
+    assert returns["return"].tolist() == expected.tolist()
+    assert returns["timestamp"].is_monotonic_increasing
+    assert len(returns) == returns["timestamp"].nunique() == 2_000
+
+
+def test_a_run_of_combinatorial_folds_is_judged_by_one_path_that_could_have_been_held() -> None:
+    noise = np.random.default_rng(0).normal(0.0, 0.01, (3, 12))
+    frames = combinatorial_run(lambda name, path: noise[path] + 0.01 * (1 - path) if name == "seed_0" else noise[0])
+    mine = trial_returns(frames)
+    assert mine["return"].to_numpy() == pytest.approx(noise[1])  # drifts of 1, 0 and -1 %: the middle one, no mean
+    assert mine["timestamp"].is_monotonic_increasing
+
+
+def test_a_candidate_is_judged_by_its_median_seed() -> None:
+    times = pd.date_range("2020-01-01", periods=2, tz="UTC")
+    frame = pd.DataFrame({"fold": 0, "seed": np.repeat([0, 1, 2], 2), "timestamp": list(times) * 3})
+    frame["return"] = [0.3, 0.3, 0.1, 0.1, -0.2, -0.2]
+    assert candidate_returns(frame)["return"].tolist() == [0.1, 0.1]
+    two = candidate_returns(frame[frame["seed"] < 2])
+    assert two["return"].tolist() == [0.1, 0.1]  # the lower of two, never the best
+
+
+def test_a_candidate_of_folds_that_share_bars_is_judged_by_its_median_path() -> None:
+    times = pd.date_range("2020-01-01", periods=2, tz="UTC")
+    frame = pd.DataFrame({"fold": np.repeat([0, 1, 2], 2), "seed": 0, "timestamp": list(times) * 3})
+    frame["return"] = [0.3, 0.3, 0.1, 0.2, -0.2, -0.2]
+    assert candidate_returns(frame.iloc[::-1])["return"].tolist() == [0.1, 0.2]

@@ -1,0 +1,105 @@
+"""Worked numbers of the papers, and how luck is taken off.
+
+Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient Frontier, Journal of Risk 15; the same 2014, The Deflated
+Sharpe Ratio, Journal of Portfolio Management 40.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from sentio_kedro.evaluation.statistics.sharpe_tests import (
+    SharpeMoments,
+    deflated_sharpe,
+    expected_maximum_sharpe,
+    minimum_track_record,
+    probabilistic_sharpe,
+    sharpe_moments,
+)
+
+# Paper of 2014, a numerical example: an annual Sharpe ratio of 2.5 over five years of 250 daily returns, skewness -3,
+# kurtosis 10, Sharpe ratios of the trials with an annual variance of one half.
+CHOSEN = SharpeMoments(2.5 / math.sqrt(250.0), -3.0, 10.0, 1_250)
+NORMAL = CHOSEN._replace(skewness=0.0, kurtosis=3.0)
+DEVIATION = math.sqrt(0.5 / 250.0)
+
+# Paper of 2012: a hedge fund's two years of monthly returns with a Sharpe ratio of 0.458 a month, 1.59 a year.
+FUND = SharpeMoments(0.458, -2.448, 10.164, 24)
+
+
+def test_the_best_of_a_hundred_trials_of_the_paper_deflates_to_its_worked_numbers() -> None:
+    assert expected_maximum_sharpe(100, DEVIATION) == pytest.approx(0.1132, abs=5e-5)
+    assert deflated_sharpe(CHOSEN, 100, DEVIATION) == pytest.approx(0.9004, abs=5e-5)
+
+
+def test_fewer_trials_or_normal_returns_would_have_passed_as_the_paper_says() -> None:
+    assert deflated_sharpe(CHOSEN, 46, DEVIATION) == pytest.approx(0.9505, abs=5e-5)
+    assert deflated_sharpe(NORMAL, 88, DEVIATION) == pytest.approx(0.9505, abs=5e-5)
+
+
+def test_skewness_and_fat_tails_lower_the_probability_as_in_the_papers_hedge_fund() -> None:
+    assert probabilistic_sharpe(FUND._replace(skewness=0.0, kurtosis=3.0)) == pytest.approx(0.982, abs=5e-4)
+    assert probabilistic_sharpe(FUND) == pytest.approx(0.913, abs=5e-4)
+
+
+@pytest.mark.parametrize(("periods", "years"), [(250.0, 2.73), (52.0, 2.83), (12.0, 3.24)])
+def test_years_that_tell_a_sharpe_ratio_of_two_from_one_are_those_of_the_paper(periods: float, years: float) -> None:
+    moments = SharpeMoments(2.0 / math.sqrt(periods), 0.0, 3.0, 100)
+    assert minimum_track_record(moments, 1.0 / math.sqrt(periods)) / periods == pytest.approx(years, abs=5e-3)
+
+
+def test_at_its_minimum_length_a_track_record_has_just_the_probability_wanted() -> None:
+    bars = minimum_track_record(FUND, 0.1, 0.9)
+    longer = FUND._replace(bars=math.ceil(bars))
+    assert probabilistic_sharpe(longer, 0.1) >= 0.9 > probabilistic_sharpe(longer._replace(bars=math.floor(bars)), 0.1)
+    assert minimum_track_record(FUND, 0.458) == math.inf
+
+
+@given(trials=st.integers(1, 500), more=st.integers(1, 500), deviation=st.floats(1e-3, 0.1))
+def test_it_falls_as_trials_or_their_dispersion_grow(trials: int, more: int, deviation: float) -> None:
+    before = deflated_sharpe(CHOSEN, trials, deviation)
+    assert deflated_sharpe(CHOSEN, trials + more, deviation) < before
+    if trials > 1:
+        assert deflated_sharpe(CHOSEN, trials, 1.1 * deviation) < before
+
+
+def test_one_trial_gives_the_probabilistic_sharpe_ratio_and_none_is_refused() -> None:
+    assert deflated_sharpe(CHOSEN, 1, 0.3) == probabilistic_sharpe(CHOSEN)
+    with pytest.raises(ValueError, match="`trials` must be at least 1, was 0"):
+        expected_maximum_sharpe(0, 0.1)
+
+
+def test_the_expected_maximum_is_that_of_normal_draws() -> None:
+    draws = np.random.default_rng(0).normal(0.0, 0.3, (20_000, 50)).max(axis=1)
+    assert expected_maximum_sharpe(50, 0.3) == pytest.approx(draws.mean(), rel=0.02)
+
+
+def test_moments_are_per_bar_and_not_in_excess() -> None:
+    returns = np.random.default_rng(0).gamma(2.0, 0.01, 5_000) - 0.015
+    moments = sharpe_moments(returns)
+    assert moments.sharpe == pytest.approx(returns.mean() / returns.std(ddof=1))
+    assert moments.skewness == pytest.approx(stats.skew(returns))
+    assert moments.kurtosis == pytest.approx(3.0 + stats.kurtosis(returns))
+    assert moments.bars == 5_000
+    assert sharpe_moments(2.0 * returns) == pytest.approx(moments)
+
+
+def test_an_account_in_cash_is_as_likely_good_as_bad() -> None:
+    moments = sharpe_moments(np.zeros(50))
+    assert moments == (0.0, 0.0, 3.0, 50)
+    assert probabilistic_sharpe(moments) == 0.5
+    with pytest.raises(ValueError, match="at least 2 bars, held 1"):
+        sharpe_moments(np.zeros(1))
+
+
+def test_the_probability_is_calibrated_on_skewed_returns() -> None:
+    rng = np.random.default_rng(1)
+    worthless = rng.gamma(1.0, 0.01, (400, 500)) - 0.01  # a true Sharpe ratio of zero
+    found = np.array([probabilistic_sharpe(sharpe_moments(path)) for path in worthless])
+    assert np.mean(found > 0.95) == pytest.approx(0.05, abs=0.03)

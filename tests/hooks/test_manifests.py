@@ -1,0 +1,267 @@
+"""Toy stages through Kedro's own runners: each stage adds its name to what it read."""
+
+import json
+from pathlib import Path
+
+import pytest
+from kedro.framework.hooks.manager import _create_hook_manager
+from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
+from kedro.pipeline import Pipeline, node
+from kedro.runner import SequentialRunner, ThreadRunner
+
+from sentio_kedro.datasets import CheckpointStoreDataset, JSONDataset, ParquetDataset
+from sentio_kedro.hooks.manifests import StageManifests
+from sentio_kedro.manifests import STAGES, StaleArtifactsError
+from sentio_kedro.market.bars import bars_hash
+
+COLUMNS = {"columns": [{"name": "return_1", "indicator": "log_return"}]}
+PARAMETERS = {name: {} for name in ("ingestion", "cross_validation", "regimes", "trading", "network", "training")} | {
+    "backtest": {},
+    "reporting": {},
+    "features": COLUMNS,
+}
+
+
+class Killed(Exception):
+    """A crash in the middle of a stage."""
+
+
+class Toy:
+    """Stages of two nodes each, the second of which can be made to crash."""
+
+    def __init__(self, folder: Path, make_bars) -> None:
+        self.folder, self.crash, self.make_bars = folder, "", make_bars
+        self.write_bars(30)
+
+    def write_bars(self, bars: int) -> None:
+        ParquetDataset(filepath=str(self.folder / "bars.parquet")).save(self.make_bars(bars))
+
+    def stage(self, name: str, source: str) -> Pipeline:
+        def first(data):
+            return name
+
+        def second(data):
+            if self.crash == name:
+                raise Killed
+            return name
+
+        inputs = [source, "checkpoints"] if name == "training" else source
+        start = (lambda data, store: store.save("half", {}, {}) or name) if name == "training" else first
+        return Pipeline(
+            [
+                node(start, inputs, f"{name}_half", name=f"{name}_first"),
+                node(second, f"{name}_half", f"{name}_data", name=f"{name}_second"),
+            ],
+            tags=name,
+        )
+
+    def pipelines(self) -> dict[str, Pipeline]:
+        sources = ["bars", *(f"{name}_data" for name in STAGES)]
+        made = {name: self.stage(name, source) for name, source in zip(STAGES, sources, strict=False)}
+        for name in ("signals", "lockbox"):
+            made[name] = Pipeline([node(lambda data: "done", "training_data", f"{name}_data", name=name)])
+        made["promotion"] = Pipeline([node(lambda data: "decision", "ingestion_data", "decision", name="promote")])
+        made["comparison"] = Pipeline([node(lambda: "table", None, "table", name="compare")])
+        return made
+
+    def catalog(self, parameters=None, kind=DataCatalog) -> DataCatalog:
+        def file(name):
+            return JSONDataset(filepath=str(self.folder / f"{name}.json"))
+
+        names = [f"{name}_{part}" for name in STAGES for part in ("half", "data", "manifest")]
+        return kind(
+            {
+                "bars": ParquetDataset(filepath=str(self.folder / "bars.parquet")),
+                "parameters": MemoryDataset(PARAMETERS | (parameters or {})),
+                "checkpoints": CheckpointStoreDataset(filepath=str(self.folder / "checkpoints")),
+                **{name: file(name) for name in names},
+            }
+        )
+
+    def run(self, *stages, parameters=None, runner=None, pipeline=None, **run_params):
+        catalog = self.catalog(parameters)
+        chosen = pipeline or sum((self.pipelines()[name] for name in stages or STAGES), Pipeline([]))
+        manager = _create_hook_manager()
+        manager.register(StageManifests())
+        manager.hook.before_pipeline_run(run_params=run_params, pipeline=chosen, catalog=catalog)
+        (runner or SequentialRunner()).run(chosen, catalog, manager, run_id="toy")
+
+    def manifests(self) -> list[str]:
+        return [name for name in STAGES if (self.folder / f"{name}_manifest.json").exists()]
+
+    def checkpoints(self) -> list[Path]:
+        return list((self.folder / "checkpoints").rglob("*.safetensors"))
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch, make_bars):
+    made = Toy(tmp_path, make_bars)
+    monkeypatch.setattr("sentio_kedro.pipeline_registry.register_pipelines", made.pipelines)
+    return made
+
+
+@pytest.mark.parametrize("runner", [SequentialRunner, ThreadRunner])
+def test_each_stage_leaves_a_manifest_that_the_next_command_accepts(toy, runner):
+    toy.run(runner=runner())
+    assert toy.manifests() == list(STAGES)
+    record = json.loads((toy.folder / "training_manifest.json").read_text())
+    assert record["bars_hash"] == bars_hash(toy.make_bars(30))
+    assert record["parameters"]["network.width"] == 16
+    assert set(record["upstream"]) == {"ingestion", "features", "cross_validation", "regimes"}
+    for stage in (*STAGES, "signals"):
+        toy.run(stage, runner=runner())
+
+
+def test_stage_that_is_killed_leaves_no_manifest(toy):
+    toy.run()
+    toy.crash = "regimes"
+    with pytest.raises(Killed):
+        toy.run("regimes")
+    assert "regimes" not in toy.manifests()
+    with pytest.raises(StaleArtifactsError, match=r"kedro run --pipeline regimes"):
+        toy.run("training")
+    toy.crash = ""
+    toy.run("regimes", "training")
+    assert toy.manifests() == list(STAGES[:5])  # what judged the former agents must run again
+
+
+def test_later_stage_stops_before_any_node_and_names_every_problem(toy):
+    toy.run("ingestion", "features", "cross_validation")
+    with pytest.raises(StaleArtifactsError) as error:
+        toy.run("training", parameters={"cross_validation": {"folds": 7}}, env="equities")
+    assert "`cross_validation.folds` was 4, is now 7" in str(error.value)
+    assert "`regimes` has not been run" in str(error.value)
+    assert "`kedro run --pipelines cross_validation,regimes --env equities`" in str(error.value)
+    assert not (toy.folder / "training_half.json").exists()
+
+
+def test_remedy_repeats_the_parameters_of_the_command(toy):
+    with pytest.raises(StaleArtifactsError, match=r'--params "network.window=64,training.seeds=3"'):
+        toy.run("training", runtime_params={"network": {"window": 64}, "training": {"seeds": 3}})
+
+
+def test_remedy_writes_values_as_the_command_line_reads_them(toy):
+    given = {"a": {"none": None, "yes": True}, "text": "rolling", "half": 0.5}
+    with pytest.raises(StaleArtifactsError, match=r'--params "a.none=null,a.yes=true,text=rolling,half=0.5"'):
+        toy.run("training", runtime_params=given)
+
+
+def test_other_bars_are_noticed(toy):
+    toy.run()
+    toy.write_bars(31)
+    with pytest.raises(StaleArtifactsError, match="made from other bars"):
+        toy.run("training")
+
+
+def test_signals_run_on_newer_bars_but_not_without_agents(toy):
+    with pytest.raises(StaleArtifactsError, match="--pipeline training"):
+        toy.run("signals")
+    toy.run()
+    toy.write_bars(31)
+    toy.run("signals")
+
+
+def test_the_lockbox_needs_agents_that_fit_and_leaves_every_manifest(toy):
+    with pytest.raises(StaleArtifactsError, match=r"kedro run --pipelines .*training"):
+        toy.run("lockbox")
+    toy.run("ingestion", "features", "cross_validation", "regimes", "training")
+    toy.run("lockbox")
+    assert toy.manifests() == ["ingestion", "features", "cross_validation", "regimes", "training"]
+    with pytest.raises(StaleArtifactsError, match=r"`training.seeds` was 2, is now 3"):
+        toy.run("lockbox", parameters={"training": {"seeds": 3}})
+
+
+def test_what_reads_tracked_runs_needs_no_stage_but_a_promotion_needs_bars_on_a_grid(toy):
+    toy.run("comparison")
+    with pytest.raises(StaleArtifactsError, match="--pipeline ingestion"):
+        toy.run("promotion")
+    toy.run("ingestion")
+    toy.run("promotion", parameters={"training": {"seeds": 7}})
+    toy.write_bars(31)
+    toy.run("promotion", "comparison")
+    assert toy.manifests() == ["ingestion"]
+
+
+def test_agent_from_elsewhere_is_tested_without_a_training(toy):
+    external = {"backtest": {"agent": "agents/mine"}}
+    toy.run("ingestion", parameters=external)
+    (toy.folder / "training_data.json").write_text('"elsewhere"')
+    toy.run("backtest", parameters=external)
+    assert toy.manifests() == ["ingestion", "backtest"]
+
+
+def test_part_of_a_stage_renews_a_manifest_that_fits_and_no_other(toy):
+    toy.run()
+    part = toy.pipelines()["features"].only_nodes("features_second")
+    toy.run(pipeline=part)
+    assert toy.manifests() == list(STAGES)
+    toy.run(pipeline=part, parameters={"features": {"columns": [{"name": "x", "indicator": "log_return"}]}})
+    assert "features" not in toy.manifests()
+
+
+def test_training_continues_from_its_own_checkpoints_and_clears_them_at_its_end(toy):
+    toy.run("ingestion", "features", "cross_validation", "regimes")
+    toy.crash = "training"
+    for parameters in ({}, {"training": {"seeds": 3}}, {"training": {"device": "cpu"}}):
+        with pytest.raises(Killed):
+            toy.run("training", parameters=parameters)
+    assert len(toy.checkpoints()) == 2
+    toy.crash = ""
+    toy.run("training")
+    assert toy.checkpoints() == []
+
+
+def test_checkpoints_of_other_code_are_not_continued(toy, monkeypatch):
+    toy.run("ingestion", "features", "cross_validation", "regimes")
+    toy.crash = "training"
+    for code in ("one", "two", "one"):
+        monkeypatch.setattr("sentio_kedro.manifests.code_hash", lambda folder, packages, code=code: code)
+        with pytest.raises(Killed):
+            toy.run("training")
+    assert len(toy.checkpoints()) == 2
+
+
+def test_agents_that_are_trained_again_must_be_judged_again(toy):
+    toy.run()
+    toy.run("training")
+    assert toy.manifests() == list(STAGES[:5])
+    with pytest.raises(StaleArtifactsError, match="kedro run --pipeline backtest"):
+        toy.run("reporting")
+    external = {"backtest": {"agent": "agents/mine"}}
+    toy.run("ingestion", "backtest", parameters=external)
+    toy.run("training")
+    assert toy.manifests() == [*STAGES[:5], "backtest"]  # which judged other agents
+
+
+@pytest.mark.parametrize(
+    ("stages", "told"),
+    [
+        (("backtest", "reporting", "promotion"), "`promotion` cannot be in one command with `backtest`, `reporting`, "),
+        (("lockbox", "comparison"), "`comparison` cannot be in one command with `lockbox`, "),
+    ],
+)
+def test_what_makes_a_run_and_what_reads_finished_ones_are_not_mixed(toy, stages, told):
+    toy.run()
+    before = {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")}
+    with pytest.raises(ValueError, match=told) as refused:
+        toy.run(*stages)
+    assert str(refused.value).endswith(f"afterwards type `kedro run --pipeline {stages[-1]}`.")
+    assert {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")} == before
+
+
+def test_parallel_runner_is_refused_in_one_sentence(toy):
+    with pytest.raises(ValueError, match=r"ParallelRunner is not supported.*ThreadRunner"):
+        StageManifests().before_pipeline_run(
+            run_params={}, pipeline=Pipeline([]), catalog=toy.catalog(kind=SharedMemoryDataCatalog)
+        )
+
+
+def test_missing_outputs_only_is_refused(toy):
+    with pytest.raises(ValueError, match="only-missing-outputs"):
+        toy.run("ingestion", only_missing_outputs=True)
+
+
+def test_unreadable_bars_are_refused_by_their_schema(toy):
+    ParquetDataset(filepath=str(toy.folder / "bars.parquet")).save(toy.make_bars(30).drop(columns="timestamp"))
+    with pytest.raises(KeyError):
+        toy.run("training")

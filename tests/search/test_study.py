@@ -1,0 +1,233 @@
+"""A search proposes the same whether it was stopped or not, prunes, and finds what a planted market rewards."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from sentio_kedro.agent.data.training_set import TrainingSet
+from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.config import (
+    AgentParameters,
+    NetworkParameters,
+    SearchParameters,
+    SearchRange,
+    TradingParameters,
+    TrainingParameters,
+)
+from sentio_kedro.search.study import (
+    LEAST_COMPLETE,
+    Candidate,
+    MedianOfLatest,
+    Trial,
+    best_trial,
+    open_study,
+    search,
+    study_name,
+)
+from sentio_kedro.search.trials import AgentScore, TrialProgress
+
+BASE = AgentParameters(NetworkParameters(), TrainingParameters(seeds=1, members=1), TradingParameters())
+SPACE = {
+    "training.gamma": SearchRange(low=0.1, high=0.99),
+    "training.entropy": SearchRange(low=0.01, high=10.0, log=True),
+    "network.width": SearchRange(choices=[8, 16, 32]),
+}
+SEARCH = SearchParameters(trials=16, space=SPACE, seed=3)
+ABOUT: dict[str, Any] = {"bars": "b", "parameters": {"network.layers": 1}}
+JUDGEMENTS = 3
+
+
+def scored(*validation: float) -> list[AgentScore]:
+    nothing: Any = np.empty(0)
+    return [AgentScore(fold, 0, 2.0, score, nothing, nothing, nothing) for fold, score in enumerate(validation)]
+
+
+def quality(candidate: Candidate) -> float:
+    """Best at gamma 0.7 and width 16."""
+    gamma = candidate.parameters.training.gamma
+    return 1.0 - abs(gamma - 0.7) - 0.1 * (candidate.parameters.network.width != 16)
+
+
+class Judge:
+    """Evaluates without training: reports judgements that rise to the candidate's quality."""
+
+    def __init__(self, interrupt_at: int = 10**9, diverge_at: int = 10**9) -> None:
+        self.tried: list[dict[str, Any]] = []
+        self.interrupt_at, self.diverge_at = interrupt_at, diverge_at
+
+    def __call__(
+        self, studies: Sequence[TrainingSet], candidate: Candidate, progress: TrialProgress
+    ) -> Sequence[AgentScore]:
+        self.tried.append(dict(candidate.values))
+        for judgement in range(JUDGEMENTS):
+            score = quality(candidate) - 0.1 * (JUDGEMENTS - 1 - judgement)
+            progress.update(MemberKey(0, 0, 0), judgement + 1, JUDGEMENTS, {"validation_sharpe": score})
+            if candidate.number == self.interrupt_at and judgement == 1:
+                raise KeyboardInterrupt
+            if candidate.number == self.diverge_at:
+                raise FloatingPointError("kl is not finite")
+        return scored(quality(candidate))
+
+
+@pytest.fixture(name="run")
+def run_fixture() -> Callable[..., tuple[list[Trial], Judge]]:
+    """Runs a search in memory; one of the same name continues it."""
+    stored: dict[str, optuna.storages.InMemoryStorage] = {}
+
+    def run(
+        name: str = "one", parameters: SearchParameters = SEARCH, judge: Judge | None = None, base: Any = BASE
+    ) -> tuple[list[Trial], Judge]:
+        judge = judge or Judge()
+        storage = stored.setdefault(name, optuna.storages.InMemoryStorage())
+        pruner = MedianOfLatest() if parameters.pruning else optuna.pruners.NopPruner()
+        study = optuna.create_study(
+            study_name=name, storage=storage, pruner=pruner, direction="maximize", load_if_exists=True
+        )
+        studies: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
+        return search(studies, base, parameters, study, judge), judge
+
+    return run
+
+
+def test_the_base_comes_first_and_later_trials_are_better(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    trials, _ = run(parameters=replace(SEARCH, trials=40, pruning=False))
+    assert [trial.number for trial in trials] == list(range(40))
+    assert trials[0].values == {"training.gamma": 0.9, "training.entropy": 0.3, "network.width": 16}
+    objectives = [trial.objective or 0.0 for trial in trials]
+    assert np.mean(objectives[-15:]) > np.mean(objectives[1:11])
+    best = best_trial(trials)
+    assert best.objective == max(objectives)
+    assert best.values["training.gamma"] == pytest.approx(0.7, abs=0.1)
+    assert best.values["network.width"] == 16
+    assert best.train_sharpe == 2.0
+    assert best.folds == {"0": best.objective}
+
+
+def test_a_base_outside_the_space_is_not_tried(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    outside = replace(BASE, training=replace(BASE.training, gamma=0.01))
+    trials, _ = run(parameters=replace(SEARCH, trials=1), base=outside)
+    assert trials[0].values["training.gamma"] >= 0.1
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("interrupt_at", [0, 4, 13])
+def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
+    run: Callable[..., tuple[list[Trial], Judge]], interrupt_at: int
+) -> None:
+    whole, all_tried = run("whole")
+    with pytest.raises(KeyboardInterrupt):
+        run("stopped", judge=Judge(interrupt_at=interrupt_at))
+    resumed, tried = run("stopped")
+    assert tried.tried == all_tried.tried[interrupt_at:]
+    assert [replace(trial, seconds=None) for trial in resumed] == [replace(trial, seconds=None) for trial in whole]
+
+
+def test_more_trials_continue_and_none_repeat(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    whole, all_tried = run("whole")
+    run("short", parameters=replace(SEARCH, trials=5))
+    longer, tried = run("short")
+    assert tried.tried == all_tried.tried[5:]
+    assert [trial.values for trial in longer] == [trial.values for trial in whole]
+    again, nothing = run("short")
+    assert nothing.tried == []
+    assert again == longer
+
+
+def test_a_file_keeps_what_memory_keeps(run: Callable[..., tuple[list[Trial], Judge]], tmp_path: Path) -> None:
+    few = replace(SEARCH, trials=3)
+    whole, _ = run(parameters=few)
+    studies: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
+    with pytest.raises(KeyboardInterrupt):
+        search(studies, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge(interrupt_at=1))
+    kept = search(studies, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge())
+    assert [replace(trial, seconds=None) for trial in kept] == [replace(trial, seconds=None) for trial in whole]
+
+
+def test_another_seed_proposes_otherwise(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    first, _ = run("first", parameters=replace(SEARCH, trials=3))
+    second, _ = run("second", parameters=replace(SEARCH, trials=3, seed=4))
+    assert first[0].values == second[0].values  # the base
+    assert first[1].values != second[1].values
+
+
+def test_poor_candidates_are_pruned_and_good_ones_are_not(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    trials, judge = run()
+    states = [trial.state for trial in trials]
+    assert set(states) == {"complete", "pruned"}
+    assert states[:LEAST_COMPLETE] == ["complete"] * LEAST_COMPLETE
+    finals: list[float] = []
+    for trial, values in zip(trials, judge.tried, strict=True):
+        reached = 1.0 - abs(values["training.gamma"] - 0.7) - 0.1 * (values["network.width"] != 16)
+        poor = len(finals) >= LEAST_COMPLETE and reached < np.median(finals)
+        assert trial.state == ("pruned" if poor else "complete")
+        assert trial.folds == ({} if poor else {"0": reached})
+        finals += [] if poor else [reached]
+    unpruned, _ = run("unpruned", parameters=replace(SEARCH, pruning=False))
+    assert {trial.state for trial in unpruned} == {"complete"}
+
+
+def test_a_candidate_that_diverges_fails_and_the_search_goes_on(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    trials, _ = run(parameters=replace(SEARCH, trials=4), judge=Judge(diverge_at=1))
+    assert [trial.state for trial in trials] == ["complete", "failed", "complete", "complete"]
+    assert trials[1].objective is None
+
+
+def test_an_error_leaves_the_trial_open_to_be_tried_again(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    class Broken(Judge):
+        def __call__(self, studies: Any, candidate: Candidate, progress: TrialProgress) -> Sequence[AgentScore]:
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        run(judge=Broken())
+    trials, judge = run(parameters=replace(SEARCH, trials=2))
+    assert [trial.state for trial in trials] == ["complete", "complete"]
+    assert judge.tried[0]["training.gamma"] == 0.9
+
+
+def test_the_worst_fold_can_be_the_objective() -> None:
+    def evaluate(studies: Any, candidate: Candidate, progress: TrialProgress) -> Sequence[AgentScore]:
+        return scored(1.0, 3.0)
+
+    lowest = SearchParameters(trials=1, space=SPACE, objective="lowest")
+    for parameters, value in ((replace(lowest, objective="mean"), 2.0), (lowest, 1.0)):
+        (trial,) = search([], BASE, parameters, optuna.create_study(direction="maximize"), evaluate)
+        assert trial.objective == value
+        assert trial.folds == {"0": 1.0, "1": 3.0}
+
+
+def test_a_space_that_cannot_be_built_is_refused_before_a_trial(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+    judge = Judge()
+    with pytest.raises(ValueError, match=r"`network.width` = 9 is refused"):
+        run(parameters=SearchParameters(space={"network.width": SearchRange(low=8, high=16)}), judge=judge)
+    assert judge.tried == []
+
+
+def test_a_study_of_something_else_begins_anew_and_says_what_differs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "folder" / "studies.db"
+    with caplog.at_level(logging.WARNING):
+        first = open_study(path, ABOUT, pruning=True)
+        first.ask()
+        assert open_study(path, ABOUT, pruning=True).study_name == first.study_name == study_name(ABOUT)
+    assert caplog.text == ""
+    other = open_study(path, ABOUT | {"bars": "c", "parameters": {"network.layers": 2}}, pruning=True)
+    assert other.study_name != first.study_name
+    assert other.trials == []
+    assert '`bars` was "b", is now "c"; `parameters network.layers` was 1, is now 2.' in caplog.text
+    assert len(open_study(path, ABOUT, pruning=True).trials) == 1
+
+
+def test_without_a_complete_trial_there_is_no_best() -> None:
+    failed = Trial(0, "failed", {}, None, None, {}, None)
+    with pytest.raises(ValueError, match=r"must have a complete trial to choose from, had 1"):
+        best_trial([failed])
+    equals = [Trial(number, "complete", {}, 1.0, 1.0, {}, 1.0) for number in (1, 2)]
+    assert best_trial([failed, *equals]).number == 1

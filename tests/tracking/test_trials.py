@@ -1,0 +1,125 @@
+"""A repeat, other seeds and a smoke run add no trial; other parameters or code add one; nothing is unlearnt."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentio_kedro.config import ReportingParameters
+from sentio_kedro.config.evaluation import TrialParameters
+from sentio_kedro.datasets import TrialLedger
+from sentio_kedro.manifests import flatten_parameters
+from sentio_kedro.pipelines.reporting import nodes
+from sentio_kedro.tracking.trials import learner_hash, made_of, shaping_parameters, universe_of
+
+COLUMNS = {"columns": [{"name": "r", "indicator": "log_return"}]}
+SECTIONS: dict[str, Any] = {
+    name: {}
+    for name in ("ingestion", "cross_validation", "regimes", "trading", "network", "training", "backtest", "reporting")
+} | {"features": COLUMNS}
+QUALITY = {"per_symbol": {"BTC": {}, "ETH": {}}, "bar_minutes": 30.0, "bars_hash": "bars"}
+NOTHING: Any = None
+FOLDS: dict[str, Any] = {"lockbox": {"first": "2021-01-01T00:00:00Z", "last": "2021-02-01T00:00:00Z"}}
+
+
+def agents(code: str = "code") -> Any:
+    return {"fold_0/seed_0": SimpleNamespace(spec=SimpleNamespace(hashes={"learner": code}))}
+
+
+@pytest.fixture
+def record(tmp_path, monkeypatch):
+    """Enters a run into one ledger and says how many trials there are."""
+    times = pd.date_range("2020-01-01", periods=50, freq="30min", tz="UTC")
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(
+        nodes, "trial_returns", lambda frames: pd.DataFrame({"timestamp": times, "return": rng.normal(0.0, 0.01, 50)})
+    )
+
+    def one(code="code", kept=True, quality=QUALITY, **changed):
+        sections = SECTIONS | {name: SECTIONS[name] | values for name, values in changed.items()}
+        reporting = ReportingParameters(trials=TrialParameters(record=kept))
+        ledger = TrialLedger(tmp_path)
+        return nodes.record_trial(NOTHING, quality, sections, agents(code), ledger, reporting, FOLDS).count
+
+    return one
+
+
+def test_a_repeat_adds_none(record):
+    assert [record(), record(), record()] == [1, 1, 1]
+
+
+def test_other_seeds_and_what_shapes_nothing_add_none(record):
+    record()
+    assert record(training={"seeds": 5}) == 1
+    assert record(training={"seed": 7}) == 1
+    assert record(training={"workers": 3}, backtest={"momentum_bars": 9}, reporting={"seed": 4}) == 1
+
+
+def test_other_parameters_or_code_add_one_each(record):
+    record()
+    assert record(network={"width": 32}) == 2
+    assert record(training={"gamma": 0.5}) == 3
+    assert record(trading={"max_drawdown": 0.2}) == 4
+    assert record(regimes={"states": 2}) == 5
+    assert record(features={"columns": [{"name": "r", "indicator": "log_return", "bars": 4}]}) == 6
+    assert record(cross_validation={"folds": 2}) == 7
+    assert record(code="other") == 8
+    assert record() == 8
+
+
+def test_another_universe_counts_for_itself(record):
+    record()
+    assert record(quality=QUALITY | {"bar_minutes": 60.0}) == 1
+    assert record(quality=QUALITY | {"per_symbol": {"BTC": {}}}) == 1
+
+
+def test_a_smoke_run_adds_none_but_knows_the_others(record):
+    record()
+    assert record(kept=False, network={"width": 32}) == 2
+    assert record() == 1
+
+
+def test_agents_that_do_not_know_their_code_are_taken_for_the_present_one():
+    flat = flatten_parameters(SECTIONS)
+    unknown: Any = {"a": SimpleNamespace(spec=SimpleNamespace(hashes={}))}
+    assert made_of(flat, agents("x")) == (shaping_parameters(flat), "x")
+    assert made_of(flat, unknown)[1] == made_of(flat, None)[1] == learner_hash()
+
+
+def test_an_agent_from_elsewhere_brings_its_own_parameters_and_code(finished):
+    folder = next((finished.path / "data/smoke/06_models/agents").glob("*/*"))
+    flat = flatten_parameters(SECTIONS | {"backtest": {"agent": str(folder)}})
+    shaping, code = made_of(flat, None)
+    assert {"agent", "features", "network", "trading"} <= shaping.keys()
+    assert code == learner_hash()
+    assert made_of({**flat, "network.width": 99}, None)[0] == shaping
+
+
+def test_the_universe_is_symbols_and_length_of_a_bar():
+    assert universe_of(QUALITY) == "BTC ETH / 30 min"
+
+
+def test_deleting_the_mlflow_run_unlearns_no_trial(finished, tmp_path):
+    project = finished.copy(tmp_path)
+    kept = {"reporting": {"trials": {"record": True}}}
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert not (project.path / "data" / "registry" / "trials.jsonl").exists()  # the smoke run was no trial
+    project.run("reporting", params=kept, to_nodes=["measure"])
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    (run,) = [run for run in mlflow.search_runs(output_format="list", search_all_experiments=True)
+              if "sentio.trial_identity" in run.data.tags]  # fmt: skip
+    assert run.data.metrics["out_of_sample.agent.trials"] == 1.0
+    assert {"out_of_sample.agent.deflated_sharpe", "out_of_sample.agent.spa_p"} <= run.data.metrics.keys()
+    mlflow.delete_run(run.info.run_id)
+    mlflow.set_tracking_uri(before)
+    ledger = TrialLedger(project.path / "data" / "registry")
+    (record,) = ledger.records()
+    assert (record["run"], record["identity"]) == (run.info.run_id, run.data.tags["sentio.trial_identity"])
+    assert len(ledger.returns(record["returns"])) == record["bars"]
+    ledger.append({**record, "identity": "another"})
+    project.run("reporting", params=kept, to_nodes=["measure"])
+    assert project.catalog()["metrics"].load()["skill"]["trials"] == 2
