@@ -35,7 +35,7 @@ import sentio_kedro
 from ablation_page import page
 from ablation_parts import PARTS, Sides, nothing, sides
 from learning import measure, read_parameters
-from planted import MARKETS
+from planted.catalogue import MARKETS
 from sentio_kedro.manifests import code_hash
 
 ROOT = Path(__file__).parents[1]

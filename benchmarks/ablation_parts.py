@@ -61,10 +61,10 @@ PARTS = {
         "each asset credited with the profit of all, advantages sampled",
         on=("training.credit=joint",), within=SAMPLED, assets=True,
     ),
-    "continuation": Part("later decisions valued as traded against as explored", ("training.continuation=1",)),
+    "greedy_exponent": Part("later decisions valued as traded against as explored", ("training.greedy_exponent=1",)),
     "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
-    "least_entropy": Part(
-        "entropy bonus that falls to a tenth", on=("training.entropy=0.3", "training.least_entropy=0.03")
+    "min_entropy": Part(
+        "entropy bonus that falls to a tenth", on=("training.entropy=0.3", "training.min_entropy=0.03")
     ),
     "short_horizon": Part("gamma 0.9 against 0.99", ("training.gamma=0.99",)),
     "divergence": Part("penalty on divergence, coefficient 1", on=("training.divergence.coefficient=1.0",)),
@@ -97,11 +97,11 @@ PARTS = {
     "asset_identity": Part("a gain and an offset per asset", on=("network.asset_identity=true",), assets=True),
     # paths and members
     "resampling": Part("resampled paths against the history", ("training.resampling.block_bars=0",)),
-    "random_signs": Part(
+    "mirror_blocks": Part(
         "resampled blocks mirrored at random",
-        ("training.resampling.random_signs=false",), ("training.resampling.block_bars=128",),
+        ("training.resampling.mirror_blocks=false",), ("training.resampling.block_bars=128",),
     ),
-    "turn_even": Part("volume and sizes turned with mirrored blocks", ("training.resampling.turn_even=false",)),
+    "flip_invariant": Part("mirror-invariant features flipped with blocks", ("training.resampling.flip_invariant=false",)),
     "mirrored": Part("whole paths mirrored at random", on=("training.resampling.mirrored=true",)),
     "noise": Part("noise of a tenth of the volatility on returns", on=("training.resampling.noise=0.1",)),
     "detrended": Part("paths without the train rows' mean return", on=("training.resampling.detrended=true",)),

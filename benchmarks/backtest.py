@@ -21,11 +21,12 @@ from typing import Any
 import torch
 
 from sentio_kedro.agent.ensemble import AgentsPolicy
-from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, build_network, receptive_field
+from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
+from sentio_kedro.agent.network.network import PolicyNetwork, build_network
 from sentio_kedro.agent.ppo.compiled import CompiledStep
 from sentio_kedro.config import NetworkParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.walk import walk_rows
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.simulate import Advance, advance
@@ -42,7 +43,7 @@ TRADING = TradingParameters(
         "last_minutes": 30,
         "trades_per_day": 20,
         "pattern_day_trader": True,
-        "minimum_holding_bars": 2,
+        "min_holding_bars": 2,
         "no_short": ["E"],
         "overnight": False,
     },
@@ -56,8 +57,8 @@ def random_market(bars: int = BARS, assets: int = ASSETS) -> MarketTensors:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=draws, dtype=DOUBLE)
 
-    moves = 0.005 * normal(bars, assets)
-    close = 100.0 * moves.cumsum(0).exp()
+    market_returns = 0.005 * normal(bars, assets)
+    close = 100.0 * market_returns.cumsum(0).exp()
     opening = torch.cat([close[:1], close[:-1]]) * (0.001 * normal(bars, assets)).exp()
     place = torch.arange(bars) % PER_SESSION
     return MarketTensors(
@@ -70,7 +71,7 @@ def random_market(bars: int = BARS, assets: int = ASSETS) -> MarketTensors:
         high=torch.maximum(opening, close) * 1.001,
         low=torch.minimum(opening, close) * 0.999,
         volume=1e6 * normal(bars, assets).exp(),
-        returns=moves,
+        returns=market_returns,
         daily_volatility=torch.full_like(close, 0.005 * PER_SESSION**0.5),
         daily_volume=torch.full_like(close, 1e6 * PER_SESSION),
         elapsed=torch.where(place == 0, 0.5, 0.01).to(DOUBLE),
@@ -115,7 +116,7 @@ def measure(market: MarketTensors, accounts: int, step: Advance, bars: int) -> d
     start = open_accounts(cash, market.assets, TRADING.orders.latency_bars)
     began = time.perf_counter()
     rows = Segment(0, bars - 1)
-    walk = walk_rows(market, rows, agent.policy, start, TRADING, telemetry=True, step=step, chunk=CHUNK)
+    walk = simulate_rows(market, rows, agent.policy, start, TRADING, telemetry=True, step=step, chunk=CHUNK)
     end = walk.finish()
     seconds = time.perf_counter() - began
     return {

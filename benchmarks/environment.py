@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.episodes import Episodes, EpisodeState, Transition, play
 
@@ -35,13 +35,13 @@ TRADING = TradingParameters(
     preset="realistic",
     levels=[-1.0, -0.5, 0.0, 0.5, 1.0],
     calendar="XNYS",
-    costs={"commission_per_share": 0.005, "minimum_commission": 1.0, "half_spread": "bars", "impact": 1.0},
+    costs={"commission_per_share": 0.005, "min_commission": 1.0, "half_spread": "bars", "impact": 1.0},
     orders={
         "latency_bars": 1,
         "participation": 0.1,
         "unfilled": "carry",
         "lot_size": 1.0,
-        "minimum_notional": 10.0,
+        "min_notional": 10.0,
         "stop_loss": 0.05,
         "take_profit": 0.1,
         "flat_at_close": True,
@@ -60,7 +60,7 @@ TRADING = TradingParameters(
         "no_short": ["AAA"],
         "trades_per_day": 6,
         "pattern_day_trader": True,
-        "minimum_holding_bars": 2,
+        "min_holding_bars": 2,
         "kelly_fraction": 0.5,
     },
 )

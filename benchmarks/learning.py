@@ -2,7 +2,7 @@
 
     python benchmarks/learning.py                               # ar1 and noise, market seeds 0, 1, 2
     python benchmarks/learning.py --markets all --seeds 0 1 2 3 4
-    python benchmarks/learning.py --markets drift size --set training.resampling.random_signs=false
+    python benchmarks/learning.py --markets drift size --set training.resampling.mirror_blocks=false
     python benchmarks/learning.py --markets noise --set training.abstention.threshold=1  # who stays flat?
     python benchmarks/learning.py --markets ar1 --output benchmarks/results/learning/ar1.json
 
@@ -28,7 +28,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from planted import MARKETS, PlantedMarket
+from planted.catalogue import MARKETS, PlantedMarket
 from planted.study import Forgetful, LearningResult, measure_learning
 from sentio_kedro.config import (
     AgentParameters,

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 
 from learning import chosen_markets, judge, measure, settings, write
-from planted import MARKETS
+from planted.catalogue import MARKETS
 from planted.study import LearningResult
 
-SIGNS, TREND = "training.resampling.random_signs", "training.resampling.detrended"
+SIGNS, TREND = "training.resampling.mirror_blocks", "training.resampling.detrended"
 OPTIONS: Mapping[str, tuple[str, ...]] = {  # the defaults first
     f"{SIGNS}={signs} {TREND}={trend}": (f"{SIGNS}={signs}", f"{TREND}={trend}")
     for signs in ("true", "false")

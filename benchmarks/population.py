@@ -36,9 +36,9 @@ from sentio_kedro.agent.training.schedules import steps_per_update
 from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.config import AgentParameters, FeatureColumn, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Fold, Segment
 
 BARS, SIGMA = 4096, 0.004
 COLUMNS = [
@@ -52,9 +52,9 @@ def make_study() -> TrainingSet:
     rng = np.random.default_rng(0)
     close = 100.0 * np.exp(np.cumsum(SIGMA * rng.standard_normal((BARS, 1)), axis=0))
     opened = np.vstack([close[:1], close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(BARS) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(BARS) * np.timedelta64(30, "m")
     high, low = np.maximum(opened, close), np.minimum(opened, close)
-    bars = AlignedBars(stamps, ("A",), opened, high, low, close, np.ones((BARS, 1)))
+    bars = AlignedBars(timestamps, ("A",), opened, high, low, close, np.ones((BARS, 1)))
     regimes = RegimeModel(np.zeros(2), np.array([0.003, 0.006]), np.full((2, 2), 0.5), np.full(2, 0.5), memory=64)
     fold = Fold(0, (Segment(200, 3400),), (Segment(3500, 4000),), ())
     return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, regimes, 17520.0)
@@ -110,7 +110,7 @@ def stacked(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, flo
 def one_by_one(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
     """Time a member that trains alone."""
     clock, task = Clock(), tasks[0]
-    train_member(task.study, task.key, parameters, task.market, clock, clock)
+    train_member(task.training_set, task.key, parameters, task.market, clock, clock)
     return typical(clock.reported[task.key], 1)
 
 
@@ -119,7 +119,8 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
     clock, workers = Clock(), min(len(tasks), len(os.sched_getaffinity(0)))
     with threads(1), ThreadPoolExecutor(workers) as pool:
         for future in [
-            pool.submit(train_member, task.study, task.key, parameters, task.market, clock, clock) for task in tasks
+            pool.submit(train_member, task.training_set, task.key, parameters, task.market, clock, clock)
+            for task in tasks
         ]:
             future.result()
     return {"seconds": statistics.median(typical(x, workers)["seconds"] for x in clock.reported.values())}
@@ -127,11 +128,11 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
 
 def measure(members: int, updates: int, device: torch.device, parameters: AgentParameters) -> dict[str, Any]:
     """Time each way to train ``members`` members for ``updates`` updates."""
-    study = make_study()
-    market = study.market().to(device, torch.float32)
+    training_set = make_study()
+    market = training_set.market().to(device, torch.float32)
     steps = (updates + 2) * steps_per_update(parameters)
     how = replace(parameters, training=replace(parameters.training, total_steps=steps, validations=1))
-    tasks = [Task(study, MemberKey(0, seed, 0), market) for seed in range(members)]
+    tasks = [Task(training_set, MemberKey(0, seed, 0), market) for seed in range(members)]
     ways: dict[str, Callable[[Sequence[Task], AgentParameters], dict[str, float]]] = {
         "stacked": stacked,
         "one_by_one": one_by_one,

@@ -19,9 +19,10 @@ import torch
 from scipy.stats import t as student
 
 from learning import judge, measure, read_parameters, settings, write
-from planted import MARKETS
+from planted.catalogue import MARKETS
 from planted.study import LearningResult
-from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import build_network
 
 NAME = "regimes"
 GATED, UNGATED = "network.regime_experts=true", "network.regime_experts=false"

@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.config.evaluation import USUAL_BASELINES
+from sentio_kedro.config.evaluation import DEFAULT_BASELINES
 from sentio_kedro.evaluation.measures.attribution import ledger_net
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import draw_figures
@@ -58,7 +58,7 @@ def main() -> None:
         "rows": given.rows,
         "assets": given.assets,
         "seeds": given.seeds,
-        "baselines": len(BASELINES) + len(USUAL_BASELINES),
+        "baselines": len(BASELINES) + len(DEFAULT_BASELINES),
     }
     whole = round(sum(value for name, value in seconds.items() if not name.endswith("(processor)")), 3)
     print(json.dumps(shape | {"seconds": seconds, "sum": whole, "bytes": sizes}))
@@ -87,7 +87,7 @@ def made_up_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]:
     """Frames of a run of ``seeds`` agents and the usual baselines on ``assets`` random walks."""
     rng = np.random.default_rng(0)
     symbols = [f"COIN{index}" for index in range(assets)]
-    names = [*(f"seed_{seed}" for seed in range(seeds)), *BASELINES, *USUAL_BASELINES]
+    names = [*(f"seed_{seed}" for seed in range(seeds)), *BASELINES, *DEFAULT_BASELINES]
     market = rng.standard_t(4, (rows, assets)) * 0.003
     weights = {name: _weights(rng, rows, assets, name) for name in names}
     curves, agents = _training(rng, seeds)
@@ -188,7 +188,16 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
                 frame["validation_sharpe"] = np.where(judged, updates / 20 + rng.normal(0, 0.5, 50), np.nan)
                 curves.append(frame)
             agents.append((fold, seed, 4.0, 1.0, 4, "log_return_1, rsi_14", 2, 30))
-    columns = ["fold", "seed", "train_sharpe", "validation_sharpe", "members", "heard", "heard_lags", "feature_columns"]
+    columns = [
+        "fold",
+        "seed",
+        "train_sharpe",
+        "validation_sharpe",
+        "members",
+        "selected_features",
+        "selected_lags",
+        "feature_columns",
+    ]
     return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=columns)
 
 

@@ -28,7 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 from log_plot import log_plot
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.agent.ppo.update import Coefficients, update
 from sentio_kedro.agent.training.allocator import keep_freed_memory

@@ -32,7 +32,8 @@ import torch
 import yaml
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.network.network import NetworkShape, build_network, receptive_field
+from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import FeatureParameters, NetworkParameters, RegimeParameters, TradingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import aligned_to_frame
@@ -41,7 +42,7 @@ from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.tracking.model import log_model
 from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.precompute import lookback
+from sentio_kedro.trading.precompute import trading_lookback
 
 CONF = Path(__file__).parents[1] / "conf" / "base"
 SYMBOLS, MEMBERS, PER_SESSION = ("A", "B", "C", "D", "E"), 4, 48.0
@@ -61,8 +62,8 @@ def random_bars(count: int) -> AlignedBars:
     opened = np.vstack([close[:1], close[:-1]])
     high = np.maximum(opened, close) * (1.0 + 0.002 * rng.random(shape))
     low = np.minimum(opened, close) / (1.0 + 0.002 * rng.random(shape))
-    stamps = np.datetime64("2018-01-01T00:30", "ns") + np.arange(count) * np.timedelta64(30, "m")
-    return AlignedBars(stamps, SYMBOLS, opened, high, low, close, 1e4 * (1.0 + rng.random(shape)))
+    timestamps = np.datetime64("2018-01-01T00:30", "ns") + np.arange(count) * np.timedelta64(30, "m")
+    return AlignedBars(timestamps, SYMBOLS, opened, high, low, close, 1e4 * (1.0 + rng.random(shape)))
 
 
 def random_agent(seed: int) -> AgentBundle:
@@ -86,7 +87,7 @@ def random_agent(seed: int) -> AgentBundle:
         with torch.no_grad():
             built.head.policy.weight.mul_(300.0)  # a fresh policy is nearly indifferent
         weights.append(built.state_dict())
-    needed = receptive_field(network) + max(longest_lookback(columns), memory, lookback(trading))
+    needed = receptive_field(network) + max(longest_lookback(columns), memory, trading_lookback(trading))
     spec = AgentSpec(
         fold=0, seed=seed, members=MEMBERS, symbols=list(SYMBOLS), periods_per_year=17520.0, gamma=0.9,
         required_bars=needed, train_start="2017-01-01T00:00:00+00:00", train_end="2017-12-01T00:00:00+00:00",

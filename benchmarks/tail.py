@@ -27,7 +27,7 @@ from learning import read_parameters
 from planted.catalogue import PlantedMarket
 from planted.crashes import CrashLaw
 from planted.study import Forgetful, PlantedStudy, prepare_study
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.ppo.losses import tail_of
 from sentio_kedro.agent.training.population import train_agent
 from sentio_kedro.agent.training.validation import judge
@@ -46,7 +46,7 @@ TRADING = TradingParameters(
 )
 SETTINGS = [
     "training.total_steps=600000",  # the price of the tail takes its time
-    "training.resampling.random_signs=false",
+    "training.resampling.mirror_blocks=false",
     "training.resampling.block_bars=64",
     "training.gamma=0.95",
     "training.entropy=0.1",
@@ -54,19 +54,19 @@ SETTINGS = [
 EPISODE = 64
 
 
-def episodes(study: PlantedStudy, parameters: AgentParameters) -> tuple[torch.Tensor, dict[str, Any]]:
+def episodes(training_set: PlantedStudy, parameters: AgentParameters) -> tuple[torch.Tensor, dict[str, Any]]:
     """Train an agent and return the log returns ``[n]`` of its episodes on the test rows, and what it did."""
     began = time.perf_counter()
     nobody = Forgetful()
-    agent, curve, _ = train_agent(study.training, 0, study.spans, parameters, nobody, nobody, {})
+    agent, curve, _ = train_agent(training_set.training, 0, training_set.spans, parameters, nobody, nobody, {})
     seconds = time.perf_counter() - began
-    posterior = study.training.regimes.filter(market_return(study.bars))
-    market = market_tensors(study.bars, study.features, posterior, parameters.trading).to(
+    posterior = training_set.training.regimes.filter(market_return(training_set.bars))
+    market = market_tensors(training_set.bars, training_set.features, posterior, parameters.trading).to(
         torch.device("cpu"), torch.float32
     )
     networks = agent.networks(torch.float32)
     context = receptive_field(parameters.network) - 1
-    returns = judge(networks, market, study.fold.test, EPISODE, context, parameters.trading)
+    returns = judge(networks, market, training_set.fold.test, EPISODE, context, parameters.trading)
     last = {name: value for name, value in curve[-1].items() if name in ("tail_price", "episode_tail", "reward")}
     return returns.log1p().view(-1, EPISODE).sum(1), {"train_seconds": seconds} | last
 
@@ -75,13 +75,13 @@ def compare(seed: int, changes: list[str]) -> dict[str, Any]:
     """Train without and with the constraint."""
     features, regimes, base = read_parameters(2.0, [*SETTINGS, *changes])
     free = AgentParameters(base.network, base.training, TRADING)
-    study = prepare_study(MARKET, seed, features, regimes, free)
-    without, told = episodes(study, free)
+    training_set = prepare_study(MARKET, seed, features, regimes, free)
+    without, told = episodes(training_set, free)
     alpha = base.training.tail.alpha
     tail = float(tail_of(without, alpha)[1])
     limit = TailParameters(**(vars(base.training.tail) | {"limit": max(-tail, 1e-4) * 2.0 / 3.0}))
     bound = replace(free, training=replace(base.training, tail=limit))
-    within, also = episodes(study, bound)
+    within, also = episodes(training_set, bound)
     bounded = float(tail_of(within, alpha)[1])
     return {
         "unconstrained": {"mean": float(without.mean()), "tail": tail} | told,

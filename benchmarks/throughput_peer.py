@@ -12,7 +12,7 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sentio_kedro.agent.network.network import Encoder, NetworkShape
+from sentio_kedro.agent.network.encoder import Encoder, NetworkShape
 from sentio_kedro.config import NetworkParameters
 from sentio_kedro.market.tensors import MarketTensors
 

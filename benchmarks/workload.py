@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.network import NetworkShape, build_network, receptive_field
+from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.agent.ppo.constraints import TailMonitor, observe_episodes
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients
@@ -71,8 +72,8 @@ def random_market(bars: int = BARS, features: int = FEATURES, regimes: int = REG
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
 
-    moves = normal(bars, 1) * SIGMA
-    close = 50.0 * moves.cumsum(0).exp()
+    market_returns = normal(bars, 1) * SIGMA
+    close = 50.0 * market_returns.cumsum(0).exp()
     volume = 1e6 * (0.5 + torch.rand(bars, 1, generator=generator))
     bar, elapsed = torch.arange(bars) % SESSION, torch.full((bars,), 1.0 / 48.0)
     elapsed[bar == 0] += 17.5 / 24.0
@@ -85,7 +86,7 @@ def random_market(bars: int = BARS, features: int = FEATURES, regimes: int = REG
         volatility=volatility,
         posterior=normal(bars, regimes).softmax(-1),
         volume=volume,
-        returns=moves,
+        returns=market_returns,
         daily_volatility=volatility * SESSION**0.5,
         daily_volume=volume * SESSION,
         elapsed=elapsed,

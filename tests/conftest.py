@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
 def synthetic_bars(bars: int = 900, symbols: tuple[str, ...] = ("AAA", "BBB"), seed: int = 0) -> pd.DataFrame:
     """Daily bars of random walks that alternate between calm and wild quarters."""
     rng = np.random.default_rng(seed)
-    stamps = pd.date_range("2015-01-01", periods=bars, freq="D", tz="UTC")
+    timestamps = pd.date_range("2015-01-01", periods=bars, freq="D", tz="UTC")
     scale = np.where(np.arange(bars) // 60 % 2, 0.02, 0.005)
     frames = []
     for symbol in symbols:
@@ -50,7 +50,7 @@ def synthetic_bars(bars: int = 900, symbols: tuple[str, ...] = ("AAA", "BBB"), s
         frames.append(
             pd.DataFrame(
                 {
-                    "timestamp": stamps,
+                    "timestamp": timestamps,
                     "symbol": symbol,
                     "open": open_,
                     "high": np.maximum(open_, close) * spread,

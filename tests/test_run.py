@@ -128,7 +128,7 @@ class TestFinishedRun:
     def test_one_parent_run_carries_everything(self, finished):
         (parent,) = runs(finished)
         assert parent.info.status == "FINISHED"
-        assert parent.data.params["trading.costs.minimum_commission"] == "1.0"
+        assert parent.data.params["trading.costs.min_commission"] == "1.0"
         assert parent.data.params["trading.costs.impact"] == "1.0"  # from the preset, which no file spells out
         assert parent.data.params["training.total_steps"] == "1024"
         metrics = json.loads(finished.artifact("08_reporting/metrics.json").read_text())

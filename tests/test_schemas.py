@@ -20,11 +20,11 @@ SHIPPED = {
 
 
 def frame_of(symbols=("BTC", "ETH"), rows=20):
-    stamps = pd.date_range("2020-01-01", periods=rows, freq="30min", tz="UTC")
+    timestamps = pd.date_range("2020-01-01", periods=rows, freq="30min", tz="UTC")
     parts = [
         pd.DataFrame(
             {
-                "timestamp": stamps,
+                "timestamp": timestamps,
                 "symbol": symbol,
                 "open": 2.0,
                 "high": 3.0,

@@ -11,7 +11,7 @@ import pytest
 
 MODEL = "sentio_kedro_smoke"
 # What a run of seconds cannot show, and what a loaded machine may miss.
-UNASKED = ("least_deflated_sharpe", "most_overfitting", "most_latency_ms", "least_sharpe_gain")
+UNASKED = ("min_deflated_sharpe", "max_overfitting", "max_latency_ms", "min_sharpe_gain")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_a_challenger_is_refused_then_promoted_served_by_alias_and_rolled_back(v
     first, second = replace(variants, env="smoke"), variants
     passing = {"promotion": {**variants.params["promotion"], **dict.fromkeys(UNASKED)}}
     first.run("promotion", params=passing)
-    second.run("promotion", params={"promotion": {**passing["promotion"], "least_sharpe_gain": 99.0}})
+    second.run("promotion", params={"promotion": {**passing["promotion"], "min_sharpe_gain": 99.0}})
     assert client.get_model_version_by_alias(MODEL, "champion").version == 1
     second.run("promotion", params=passing)
     assert client.get_registered_model(MODEL).aliases == {"champion": 2, "previous": 1, "challenger": 2}
@@ -70,7 +70,7 @@ def test_a_challenger_is_refused_then_promoted_served_by_alias_and_rolled_back(v
     told = json.loads(ledger[1])["against_champion"]
     assert told["bars"] > 500
     assert np.isfinite(told["gain"])
-    drift = [gate for gate in json.loads(ledger[2])["gates"] if gate["gate"] == "most_drift"]
+    drift = [gate for gate in json.loads(ledger[2])["gates"] if gate["gate"] == "max_drift"]
     assert 0.0 < drift[0]["figure"] < 1.0
 
 
@@ -82,4 +82,4 @@ def test_a_refused_promotion_fails_the_command_but_not_the_pipeline(variants):
     assert "Traceback" not in ran.stdout + ran.stderr
     record = json.loads(variants.artifact("08_reporting/registry_decision.json").read_text())
     undefined = {gate["gate"] for gate in record["gates"] if gate["figure"] is None}
-    assert undefined == {"least_deflated_sharpe", "most_overfitting"}  # smoke runs are no trials; the rest was found
+    assert undefined == {"min_deflated_sharpe", "max_overfitting"}  # smoke runs are no trials; the rest was found

@@ -50,10 +50,10 @@ class HiddenRegimesLaw:
     def log_odds(self, returns: Floats) -> Floats:
         """Filter the log odds ``[T]`` of the second regime at each bar from ``returns[: t + 1]``."""
         before = np.concatenate([[0.0], returns[:-1]])
-        evidence = self._evidence(before, returns)
+        validation_t = self._interval_rows(before, returns)
         odds = np.empty(len(returns))
         known = 0.0
-        for t, seen in enumerate(evidence):
+        for t, seen in enumerate(validation_t):
             odds[t] = known = (self._predicted(known) if t else 0.0) + seen
         return odds
 
@@ -64,7 +64,7 @@ class HiddenRegimesLaw:
         chance = second * stay + (1.0 - second) * (1.0 - stay)
         return np.asarray(np.log(chance / (1.0 - chance)))
 
-    def _evidence(self, before: Floats, returns: Floats) -> Floats:
+    def _interval_rows(self, before: Floats, returns: Floats) -> Floats:
         """Log likelihood ratio of the second regime to the first, of ``returns`` after ``before``."""
         first, second = (self._log_density(before, returns, regime) for regime in range(2))
         return second - first
@@ -80,30 +80,30 @@ class HiddenRegimesLaw:
     def optimum(self, path: PlantedPath, cost: float, levels: Floats) -> Floats:
         """Best positions ``[T, 1]``; the state is the last return and the belief."""
         wild = max(sigma / np.sqrt(1.0 - phi * phi) for phi, sigma in zip(self.phis, self.sigmas, strict=True))
-        moves = np.linspace(-RETURN_SPREAD, RETURN_SPREAD, RETURN_POINTS) * wild
+        market_returns = np.linspace(-RETURN_SPREAD, RETURN_SPREAD, RETURN_POINTS) * wild
         beliefs = np.linspace(-BELIEF_SPREAD, BELIEF_SPREAD, BELIEF_POINTS)
-        transition = self._transition(moves, beliefs)
-        means = self._means(moves[:, None], beliefs[None]).ravel()
+        transition = self._transition(market_returns, beliefs)
+        means = self._means(market_returns[:, None], beliefs[None]).ravel()
         worth = following_worth(means, lambda following: np.asarray(transition @ following), cost, levels)
         odds = self.log_odds(path.returns[:, 0])
         states = np.stack([path.returns[:, 0], odds], axis=-1)
-        return follow(path.means[:, 0], interpolated([moves, beliefs], worth, states), cost, levels)[:, None]
+        return follow(path.means[:, 0], interpolated([market_returns, beliefs], worth, states), cost, levels)[:, None]
 
-    def _transition(self, moves: Floats, beliefs: Floats) -> csr_matrix:
+    def _transition(self, market_returns: Floats, beliefs: Floats) -> csr_matrix:
         """Chance of each (return, belief) after each, ``[R B, R B]``; a belief between two points is shared by them."""
         predicted = self._predicted(beliefs)[None, :, None]  # [1, B, 1]
-        before, after = moves[:, None, None], moves[None, None, :]  # [R, 1, 1], [1, 1, R']
+        before, after = market_returns[:, None, None], market_returns[None, None, :]  # [R, 1, 1], [1, 1, R']
         likelihood = [np.exp(self._log_density(before, after, regime)) for regime in range(2)]
         second = 1.0 / (1.0 + np.exp(-predicted))
         density = (1.0 - second) * likelihood[0] + second * likelihood[1]  # [R, B, R']
         density = density / density.sum(-1, keepdims=True)
-        posterior = np.clip(predicted + self._evidence(before, after), beliefs[0], beliefs[-1])
+        posterior = np.clip(predicted + self._interval_rows(before, after), beliefs[0], beliefs[-1])
         place = (posterior - beliefs[0]) / (beliefs[1] - beliefs[0])
         low = np.minimum(place.astype(np.int64), len(beliefs) - 2)
         share = place - low
-        states = np.arange(len(moves) * len(beliefs))
-        columns = np.arange(len(moves)) * len(beliefs) + low  # [R, B, R']
-        rows = np.repeat(states, len(moves))
+        states = np.arange(len(market_returns) * len(beliefs))
+        columns = np.arange(len(market_returns)) * len(beliefs) + low  # [R, B, R']
+        rows = np.repeat(states, len(market_returns))
         entries = np.concatenate([(density * (1.0 - share)).ravel(), (density * share).ravel()])
         places = (np.tile(rows, 2), np.concatenate([columns.ravel(), columns.ravel() + 1]))
-        return csr_matrix((entries, places), shape=(len(moves) * len(beliefs),) * 2)
+        return csr_matrix((entries, places), shape=(len(market_returns) * len(beliefs),) * 2)

@@ -23,7 +23,7 @@ TOLERANCE = 1e-9  # of the cost, in an iteration of the worth
 ITERATIONS = 20_000
 POINTS = {1: 241, 2: 81, 3: 41}  # grid points per lagged value, by number of lagged values
 SPREAD = 6.0  # standard deviations that a grid covers
-LEAST_DEVIATION = 1e-12  # of values that hardly vary
+MIN_DEVIATION = 1e-12  # of values that hardly vary
 
 
 def following_worth(means: Floats, expect: Callable[[Floats], Floats], cost: float, levels: Floats) -> Floats:
@@ -124,7 +124,7 @@ def autoregressive_positions(
     """
     if lag not in POINTS:
         raise ValueError(f"`lag` must be in {sorted(POINTS)} (the grid has a dimension per lag), was {lag}; lower it.")
-    sigma = max(sigma, LEAST_DEVIATION)
+    sigma = max(sigma, MIN_DEVIATION)
     width = SPREAD * sigma / np.sqrt(1.0 - phi * phi)
     grid = np.linspace(-width, width, POINTS[lag])
     transition = gaussian_transition(phi * grid, sigma, grid)  # [G, G] oldest value, next value

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV  # type: ignore[import-untyped]
 
 from planted.control import autoregressive_positions
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.timestamps import Floats
 
 LAGS = (1, 4)  # bars of features that a regression may see, the current one included
@@ -72,13 +72,13 @@ def ridge_positions(predictions: Floats, train: Sequence[Segment], cost: float, 
     positions = np.empty_like(predictions)
     for asset in range(predictions.shape[1]):
         mean = float(predictions[rows, asset].mean())
-        moves = np.nan_to_num(predictions[:, asset] - mean)
-        variance = float((moves[rows] ** 2).mean())
-        together = float((moves[rows[1:]] * moves[rows[1:] - 1]).mean())
+        market_returns = np.nan_to_num(predictions[:, asset] - mean)
+        variance = float((market_returns[rows] ** 2).mean())
+        together = float((market_returns[rows[1:]] * market_returns[rows[1:] - 1]).mean())
         limit = LARGEST_PERSISTENCE
         persistence = float(np.clip(together / variance, -limit, limit)) if variance > 0.0 else 0.0
         sigma = (variance * (1.0 - persistence**2)) ** 0.5
-        positions[:, asset] = autoregressive_positions(moves, persistence, sigma, 1.0, cost, levels, mean=mean)
+        positions[:, asset] = autoregressive_positions(market_returns, persistence, sigma, 1.0, cost, levels, mean=mean)
     return positions
 
 

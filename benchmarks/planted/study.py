@@ -14,7 +14,7 @@ from planted.judgement import expected_sharpe, share_of_optimum, shares_per_asse
 from planted.paths import PlantedPath, path_bars
 from planted.reference import ridge_positions, ridge_predictions
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.lifecycle import CheckpointStore, Progress
 from sentio_kedro.agent.training.population import train_agent
 from sentio_kedro.config import (
@@ -28,12 +28,15 @@ from sentio_kedro.config import (
     TradingParameters,
 )
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.market.bars import AlignedBars, Floats, align_bars, periods_per_year
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.splits import Fold, Spans, make_folds
+from sentio_kedro.market.splits import make_folds
+from sentio_kedro.market.timestamps import Floats, periods_per_year
 from sentio_kedro.trading.accounts import allocation
-from sentio_kedro.trading.precompute import lookback
+from sentio_kedro.trading.precompute import trading_lookback
 
 BASIS_POINT = 1e-4
 CALM = BacktestParameters(
@@ -120,15 +123,15 @@ def prepare_study(
     columns = [*features.columns, *market.columns]
     values = compute_features(bars, columns)
     rows = receptive_field(parameters.network)
-    memory = max(longest_lookback(columns), regimes.memory, lookback(parameters.trading))
+    memory = max(longest_lookback(columns), regimes.memory, trading_lookback(parameters.trading))
     reward = 1 + parameters.trading.orders.latency_bars
     spans = Spans(input=rows + memory, reward=reward, episode=parameters.training.episode_bars)
     usable = len(path.returns) - spans.input
     split = CrossValidationParameters(folds=1, first_test=1.0 - market.test_bars / usable, lockbox=0.0)
     (fold,) = make_folds(len(path.returns), spans, split)
     seen, known = visible_bars(bars, values, fold, spans)
-    moves = market_return(bars)
-    model = fit_regimes([moves[part.start : part.stop] for part in fold.train], regimes, seed=0)
+    market_returns = market_return(bars)
+    model = fit_regimes([market_returns[part.start : part.stop] for part in fold.train], regimes, seed=0)
     per_year = periods_per_year(bars.timestamps, IngestionParameters().sessions_per_year)
     training = TrainingSet(fold, seen, known, columns, model, per_year, parameters.trading)
     cost, levels = proportional_cost(parameters.trading), asset_levels(parameters.trading, market.law.assets)
@@ -158,25 +161,31 @@ def measure_learning(
     Returns:
         What it earned.
     """
-    study = prepare_study(market, seed, features, regimes, parameters)
+    training_set = prepare_study(market, seed, features, regimes, parameters)
     began = time.perf_counter()
-    agent, _, _ = train_agent(study.training, 0, study.spans, parameters, store, progress, {})
+    agent, _, _ = train_agent(training_set.training, 0, training_set.spans, parameters, store, progress, {})
     seconds = time.perf_counter() - began
-    per_year = study.training.periods_per_year
+    per_year = training_set.training.periods_per_year
     frames = backtest_folds(
-        study.bars, study.features, [study.fold], {agent.name: agent}, parameters.trading, CALM, per_year
+        training_set.bars,
+        training_set.features,
+        [training_set.fold],
+        {agent.name: agent},
+        parameters.trading,
+        CALM,
+        per_year,
     )
     account = frames["accounts"].query("account == 'seed_0'")
     held = frames["positions"]["position"].to_numpy(dtype=np.float64).reshape(-1, market.law.assets)
-    optimum = study.judged(market.law.optimum(study.path, study.cost, study.levels))
-    means = study.judged(study.path.means)
-    came = study.judged(np.roll(study.path.returns, -1, axis=0))  # a test row is never the last bar
+    optimum = training_set.judged(market.law.optimum(training_set.path, training_set.cost, training_set.levels))
+    means = training_set.judged(training_set.path.means)
+    came = training_set.judged(np.roll(training_set.path.returns, -1, axis=0))  # a test row is never the last bar
     net = account["return"].to_numpy()
     return LearningResult(
-        share_of_optimum=share_of_optimum(held, optimum, means, study.cost),
-        asset_shares=shares_per_asset(held, optimum, means, study.cost),
-        ridge_share=share_of_optimum(ridge_reference(study), optimum, means, study.cost),
-        optimum_sharpe=expected_sharpe(optimum, means, came, study.cost, per_year),
+        share_of_optimum=share_of_optimum(held, optimum, means, training_set.cost),
+        asset_shares=shares_per_asset(held, optimum, means, training_set.cost),
+        ridge_share=share_of_optimum(ridge_reference(training_set), optimum, means, training_set.cost),
+        optimum_sharpe=expected_sharpe(optimum, means, came, training_set.cost, per_year),
         sharpe=float(net.mean() / max(net.std(), 1e-12) * per_year**0.5),
         gross=account["price_pnl"].to_numpy(dtype=np.float64),
         positions=held,
@@ -185,11 +194,11 @@ def measure_learning(
     )
 
 
-def ridge_reference(study: PlantedStudy) -> Floats:
+def ridge_reference(training_set: PlantedStudy) -> Floats:
     """Positions ``[rows, A]`` of the ridge regression at the test rows."""
-    train = study.fold.train
-    predictions = ridge_predictions(study.features, study.path.returns, train)
-    return study.judged(ridge_positions(predictions, train, study.cost, study.levels))
+    train = training_set.fold.train
+    predictions = ridge_predictions(training_set.features, training_set.path.returns, train)
+    return training_set.judged(ridge_positions(predictions, train, training_set.cost, training_set.levels))
 
 
 def proportional_cost(trading: TradingParameters) -> float:

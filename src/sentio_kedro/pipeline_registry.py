@@ -44,7 +44,7 @@ def register_pipelines() -> dict[str, Pipeline]:
 
 def prepared_search() -> Pipeline:
     """Return the search behind its own copy of the node that prepares the training, under the names ``search.*``."""
-    prepare = training.create_pipeline().only_nodes("prepare_studies")
+    prepare = training.create_pipeline().only_nodes("prepare_training_sets")
     known = {name for name in prepare.inputs() if not name.startswith("params:")}
     copied = pipeline(
         prepare,
@@ -52,6 +52,6 @@ def prepared_search() -> Pipeline:
         namespace="search",
         inputs=known,
         parameters={name for name in prepare.inputs() if name.startswith("params:")},
-        outputs={"studies": "search_studies"},
+        outputs={"training_sets": "search_training_sets"},
     )
     return copied + search.create_pipeline()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from tests.agent.awake import awaken
 
-from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import PolicyNetwork, build_network
 from sentio_kedro.config import NetworkParameters
 from sentio_kedro.market.tensors import MarketTensors
 

@@ -10,7 +10,8 @@ import torch
 from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec, refuse_seen_bars, same_symbols
-from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 
 SMALL = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
@@ -85,17 +86,17 @@ def test_other_symbols_are_refused() -> None:
 
 def test_what_the_gate_said_travels_with_the_agent_and_older_agents_never_abstain(tmp_path: Path) -> None:
     bundle = make_bundle()
-    assert math.isnan(bundle.spec.evidence)
-    replace(bundle, spec=replace(bundle.spec, evidence=0.25, abstains=True)).save(tmp_path)
+    assert math.isnan(bundle.spec.validation_t)
+    replace(bundle, spec=replace(bundle.spec, validation_t=0.25, abstains=True)).save(tmp_path)
     again = AgentBundle.load(tmp_path).spec
-    assert (again.evidence, again.abstains) == (0.25, True)
+    assert (again.validation_t, again.abstains) == (0.25, True)
     path = tmp_path / "agent.json"
     older = {
-        name: value for name, value in json.loads(path.read_text()).items() if name not in ("evidence", "abstains")
+        name: value for name, value in json.loads(path.read_text()).items() if name not in ("validation_t", "abstains")
     }
     path.write_text(json.dumps(older))
     assert not AgentBundle.load(tmp_path).spec.abstains
-    assert math.isnan(AgentBundle.load(tmp_path).spec.evidence)
+    assert math.isnan(AgentBundle.load(tmp_path).spec.validation_t)
 
 
 def test_what_became_of_missing_bars_travels_with_the_agent_and_older_agents_halt(tmp_path: Path) -> None:

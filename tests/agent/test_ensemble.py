@@ -10,19 +10,20 @@ import torch
 from sentio_kedro.agent import ensemble
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.ensemble import SideBySide, agents_policy, encode_rows
-from sentio_kedro.agent.network.network import PolicyNetwork, receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.validation import judge
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import View, look
-from sentio_kedro.trading.precompute import make_tape
-from sentio_kedro.trading.simulate import Record, simulate
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import PositionLimits, position_limits
+from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.simulate import PolicyTrace, simulate
+from sentio_kedro.trading.step_data import StepData
 
 DOUBLE = torch.float64
 TRADING = TradingParameters()
@@ -34,13 +35,15 @@ Markets = Callable[..., MarketTensors]
 class Remembering:
     """Always asks for one level, and remembers whose account it was shown."""
 
-    inputs: Record = ()
+    inputs: PolicyTrace = ()
 
     def __init__(self, level: float, hold: bool = False) -> None:
         self.level, self.hold = level, hold
         self.cash: list[float] = []
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: torch.Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: torch.Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         assert legal.shape == (*account.shares.shape, 4)
         assert view.position.shape == view.cap.shape == account.shares.shape
         self.cash += account.cash.tolist()
@@ -48,15 +51,15 @@ class Remembering:
         return Decision(level, torch.full(account.shares.shape, self.hold)), ()
 
 
-def tape_of(whole: MarketTensors, start: int, stop: int) -> Tape:
-    return make_tape(whole, torch.arange(start, stop)[:, None], TRADING)
+def tape_of(whole: MarketTensors, start: int, stop: int) -> StepData:
+    return make_step_data(whole, torch.arange(start, stop)[:, None], TRADING)
 
 
 def test_each_account_gets_its_own_policys_decision(market: Markets) -> None:
     policies = [Remembering(1.0), Remembering(-1.0), Remembering(0.0, hold=True)]
     account = open_accounts(torch.tensor([10.0, 20.0, 30.0, 40.0], dtype=DOUBLE), 2)
     row = tape_of(market(), 10, 11).step(0)
-    view = look(account, row, TRADING)
+    view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     decision, _ = SideBySide(list(zip(policies, (1, 2, 1), strict=True))).decide((), account, view, legal)
     assert decision.level.tolist() == [[1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0], [0.0, 0.0]]
@@ -65,24 +68,24 @@ def test_each_account_gets_its_own_policys_decision(market: Markets) -> None:
 
 
 def test_side_by_side_walks_like_each_agent_alone(market: Markets) -> None:
-    tape = tape_of(market(), 10, 16)
+    step_data = tape_of(market(), 10, 16)
     together, _ = simulate(
-        tape,
+        step_data,
         SideBySide([(Remembering(1.0), 1), (Remembering(-1.0), 1)]),
         open_accounts(torch.ones(2, dtype=DOUBLE), 2),
         TRADING,
     )
     for index, level in enumerate((1.0, -1.0)):
-        alone, _ = simulate(tape, Remembering(level), open_accounts(torch.ones(1, dtype=DOUBLE), 2), TRADING)
+        alone, _ = simulate(step_data, Remembering(level), open_accounts(torch.ones(1, dtype=DOUBLE), 2), TRADING)
         assert together.equity[index].item() == alone.equity.item()
 
 
 def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) -> None:
-    tape = tape_of(market(), 10, 16)
+    step_data = tape_of(market(), 10, 16)
     policies = [Remembering(1.0), Remembering(-1.0)]
     leave = torch.tensor([[False, False]] * 5 + [[True, True]])
     account, (fill, _) = simulate(
-        tape,
+        step_data,
         SideBySide([(policy, 1) for policy in policies], leave),
         open_accounts(torch.ones(2, dtype=DOUBLE), 2),
         TRADING,
@@ -90,7 +93,10 @@ def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) ->
     assert (fill.shares[4] != 0.0).all()
     assert (account.shares == 0.0).all()
     account, _ = simulate(
-        tape, SideBySide([(policy, 1) for policy in policies]), open_accounts(torch.ones(2, dtype=DOUBLE), 2), TRADING
+        step_data,
+        SideBySide([(policy, 1) for policy in policies]),
+        open_accounts(torch.ones(2, dtype=DOUBLE), 2),
+        TRADING,
     )
     assert (account.shares != 0.0).all()
 
@@ -158,7 +164,7 @@ def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(li
     whole, members = market(), [lively(seed=seed) for seed in (7, 8, 9)]
     policy = agents_policy([bundle_of(members)], whole, [whole.posterior], 20, 21)
     account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), tape_of(whole, 20, 21).step(0)
-    view = look(account, row, TRADING)
+    view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     legal[0, 1, 3] = False
     expected = torch.zeros(2, 4, dtype=DOUBLE)
@@ -173,7 +179,7 @@ def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(li
 
 def abstaining(networks: list[PolicyNetwork]) -> AgentBundle:
     bundle = bundle_of(networks)
-    return replace(bundle, spec=replace(bundle.spec, evidence=0.3, abstains=True))
+    return replace(bundle, spec=replace(bundle.spec, validation_t=0.3, abstains=True))
 
 
 @pytest.mark.parametrize("closed", [(True, False), (False, True), (True, True), (False, False)])
@@ -207,7 +213,7 @@ def test_an_agent_that_abstains_leaves_what_can_be_traded_and_holds_the_rest(liv
     account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
     account = account._replace(shares=torch.full((2, 2), 0.004, dtype=DOUBLE))
     row = tape_of(whole, 20, 21).step(0)
-    view = look(account, row, TRADING)
+    view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     inputs = tuple(x[0] for x in policy.inputs)
     decision, (action, _) = policy.decide(inputs, account, view, legal)
@@ -216,6 +222,6 @@ def test_an_agent_that_abstains_leaves_what_can_be_traded_and_holds_the_rest(liv
     assert decision.hold[1].tolist() == [False, True]
     paths = [x[None].expand(3, *x.shape) for x in inputs]  # a batch of variants of both agents
     many = AccountState._make(x[None].expand(3, *x.shape) for x in account)
-    shown = look(many, row, TRADING)
+    shown = position_limits(many, row, TRADING)
     _, (actions, _) = policy.decide(tuple(paths), many, shown, legal_actions(many, shown, row, TRADING))
     assert torch.equal(actions, action[None].expand(3, 2, 2))

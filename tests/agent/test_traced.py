@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, receptive_field
+from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
+from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.traced import StackedEncoders
 
 SHAPE = NetworkShape(features=3, assets=2, regimes=2, actions=4)

@@ -10,7 +10,7 @@ import pytest
 
 import learning_report
 from learning_report import COLUMNS, PAGE, RESULTS, ROWS, read_results, render, written
-from planted import MARKETS
+from planted.catalogue import MARKETS
 
 FIVE = [0, 1, 2, 3, 4]
 

@@ -12,7 +12,7 @@ import pytest
 import learning_report
 import options
 from options import OPTIONS, choose, compare
-from planted import MARKETS
+from planted.catalogue import MARKETS
 from planted.study import LearningResult
 
 
@@ -38,7 +38,7 @@ def test_one_agent_is_kept_on_each_path_and_the_others_stand_beside_it() -> None
 def test_options_are_the_four_ways_to_resample_and_the_defaults_come_first() -> None:
     assert len({changes for changes in OPTIONS.values()}) == 4
     first = next(iter(OPTIONS.values()))
-    assert first == ("training.resampling.random_signs=true", "training.resampling.detrended=false")
+    assert first == ("training.resampling.mirror_blocks=true", "training.resampling.detrended=false")
 
 
 def test_what_is_written_is_a_line_of_the_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from sentio_kedro.config.generalisation import AbstentionParameters
 
 def test_what_is_new_is_off() -> None:
     how = ResamplingParameters()
-    assert (how.block_bars, how.random_signs, how.mirrored, how.noise) == (128, True, False, 0.0)
+    assert (how.block_bars, how.mirror_blocks, how.mirrored, how.noise) == (128, True, False, 0.0)
     assert AbstentionParameters().threshold is None
 
 

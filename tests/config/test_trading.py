@@ -68,7 +68,7 @@ def test_parameters_that_were_saved_come_back() -> None:
         ({"carry": {"borrow_rate": -0.1}}, ["borrow_rate", "greater than or equal to 0"]),
         ({"max_drawdown": 0.0}, ["max_drawdown", "greater than 0"]),
         ({"masks": {"daily_loss": 0.0}}, ["daily_loss", "greater than 0"]),
-        ({"orders": {"minimum_notional": 2e6}}, ["minimum_notional", "2e+06", "1e+06", "lower"]),
+        ({"orders": {"min_notional": 2e6}}, ["min_notional", "2e+06", "1e+06", "lower"]),
         ({"orders": {"flat_at_close": True}}, ["trading.calendar", "XNYS", "flat_at_close"]),
         ({"masks": {"overnight": False, "first_minutes": 5}}, ["trading.calendar", "first_minutes", "overnight"]),
         ({"preset": "cautious"}, ["preset", "none", "realistic"]),

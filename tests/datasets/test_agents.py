@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets import AgentBundles
+from sentio_kedro.datasets.agents import AgentBundles
 
 
 class Bundle:

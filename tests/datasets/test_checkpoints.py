@@ -2,7 +2,7 @@ import pytest
 import torch
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets import CheckpointStore, CheckpointStoreDataset
+from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 
 
 def test_checkpoint_comes_back_bit_for_bit(tmp_path):

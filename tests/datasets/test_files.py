@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import pytest
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
+from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
 
 FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
 

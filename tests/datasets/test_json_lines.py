@@ -1,7 +1,7 @@
 import pytest
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets import LedgerDataset
+from sentio_kedro.datasets.json_lines import LedgerDataset
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets import TrialLedger, TrialLedgerDataset
+from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
 
 RECORD = {"identity": "a" * 64, "rows": "r1", "sharpe": 0.1}
 RETURNS = pd.DataFrame({"timestamp": pd.date_range("2020-01-01", periods=3, tz="UTC"), "return": [0.1, -0.1, 0.0]})

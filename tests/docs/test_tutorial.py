@@ -15,7 +15,7 @@ from tests.conftest import ROOT, Project
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", TUTORIAL, re.DOTALL)
 SMALL_TRAINING = {"total_steps": 64, "windows": 4, "minibatches": 2, "validations": 1, "seeds": 1, "device": "cpu"}
-UNSHAKEN = {"cost_multipliers": [], "latency_bars": [], "start_offsets": [], "paths": 0}
+NO_STRESS = {"cost_multipliers": [], "latency_bars": [], "start_offsets": [], "paths": 0}
 
 
 def named_files() -> dict[str, str]:
@@ -61,7 +61,7 @@ def test_a_reader_gets_from_a_csv_to_a_report_a_champion_and_back(
     changed = copied.path / "conf" / "mine" / "parameters.yml"
     smaller = yaml.safe_load(changed.read_text())
     smaller["training"] |= SMALL_TRAINING
-    smaller["backtest"] |= {"robustness": UNSHAKEN}
+    smaller["backtest"] |= {"robustness": NO_STRESS}
     smaller["cross_validation"] |= {"folds": 1}
     smaller["reporting"] = {"bootstrap_samples": 50, "attention_bars": 0}
     smaller["signals"] = {"replay_bars": 16}

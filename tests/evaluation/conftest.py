@@ -92,12 +92,23 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
                 frame["validation_sharpe"] = np.where(judged, update / 12 + rng.normal(0.0, 0.5, 30), np.nan)
                 frame["selected"] = update == 24
                 curves.append(frame)
-            heard = "log_return_1, size of log_return_1, rsi_14" if fold else "log_return_1"
+            selected_features = "log_return_1, size of log_return_1, rsi_14" if fold else "log_return_1"
             agents.append(
-                (fold, seed, 4.0 + 0.1 * fold, 1.5 - 0.1 * seed, 2, 12.0, heard, min(2, 1 + fold), 4 - fold, 20)
+                (
+                    fold,
+                    seed,
+                    4.0 + 0.1 * fold,
+                    1.5 - 0.1 * seed,
+                    2,
+                    12.0,
+                    selected_features,
+                    min(2, 1 + fold),
+                    4 - fold,
+                    20,
+                )
             )
     columns = ["fold", "seed", "train_sharpe", "validation_sharpe", "members", "train_seconds"]
-    columns += ["heard", "heard_columns", "heard_lags", "feature_columns"]
+    columns += ["selected_features", "selected_columns", "selected_lags", "feature_columns"]
     return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=columns)
 
 

@@ -3,15 +3,15 @@
 import numpy as np
 import pandas as pd
 
-from sentio_kedro.evaluation.comparison.compare import JudgedRun
+from sentio_kedro.evaluation.comparison.compare import TestedRun
 
 PER_YEAR = 252.0
 
 
 def returns(*columns, bars=400, market=None):
-    stamps = pd.date_range("2024-01-01", periods=bars, freq="D", tz="UTC")
-    moves = np.linspace(-0.01, 0.01, bars) if market is None else market
-    frame = pd.DataFrame({"timestamp": stamps, "fold": 0, "market": moves})
+    timestamps = pd.date_range("2024-01-01", periods=bars, freq="D", tz="UTC")
+    market_returns = np.linspace(-0.01, 0.01, bars) if market is None else market
+    frame = pd.DataFrame({"timestamp": timestamps, "fold": 0, "market": market_returns})
     return frame.assign(**{f"seed_{number}": column for number, column in enumerate(columns)})
 
 
@@ -26,4 +26,4 @@ def run(number, frame, **changes):
         "returns": frame,
         "periods_per_year": PER_YEAR,
     }
-    return JudgedRun(**{**made, **changes})
+    return TestedRun(**{**made, **changes})

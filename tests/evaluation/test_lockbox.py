@@ -24,8 +24,8 @@ from sentio_kedro.evaluation.lockbox import (
     trade_lockbox,
 )
 from sentio_kedro.evaluation.metrics import build_metrics
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Segment
 
 AGENTS = [make_agent(1, 0), make_agent(1, 1)]
 ROWS = Segment(220, BARS - 1)
@@ -89,8 +89,8 @@ def test_each_seed_has_its_own_interval(judged: dict[str, Any]) -> None:
 
 def test_an_opening_names_time_model_and_span() -> None:
     record = opened()
-    stamps = pd.DatetimeIndex(make_bars().timestamps).tz_localize("UTC")
-    assert (record["first"], record["last"]) == (stamps[220].isoformat(), stamps[-1].isoformat())
+    timestamps = pd.DatetimeIndex(make_bars().timestamps).tz_localize("UTC")
+    assert (record["first"], record["last"]) == (timestamps[220].isoformat(), timestamps[-1].isoformat())
     assert (record["event"], record["time"]) == ("opened", "2024-05-01T12:00:00.000000+00:00")
     assert (record["model"], record["agents"]) == (MODEL, ["fold_1/seed_0", "fold_1/seed_1"])
 

@@ -13,11 +13,11 @@ from tests.evaluation.combinatorial import combinatorial_run
 
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.measures.accounts import (
-    account_figures,
+    account_metrics,
     ledger_tables,
-    median_figures,
-    path_figures,
-    round_trip_figures,
+    median_metrics,
+    path_metrics,
+    round_trip_metrics,
     split_paths,
 )
 from sentio_kedro.evaluation.measures.returns import EMPIRICAL, information_ratio
@@ -29,7 +29,7 @@ KEYS = {
     *("sharpe", "sharpe_low", "sharpe_high", "sharpe_seed_min", "sharpe_seed_max", "annual_return"),
     *("annual_volatility", "total_return", "max_drawdown", "win_rate", "trades", "expectancy", "payoff"),
     *("holding_bars", "turnover_per_bar", "gross_exposure", "cost_share", "seeds", "members", "folds", "bars"),
-    *("costs", "trip_cost", "ordered", "capped_orders", "projected_orders", "margin_calls", "bankruptcies"),
+    *("costs", "round_trip_cost", "ordered", "capped_orders", "projected_orders", "margin_calls", "bankruptcies"),
     *("drawdown_bars", "recovery_bars", "under_water", "turnover_per_year", "net_exposure", "invested", *EMPIRICAL),
     *("periods_per_year", "first_bar", "last_bar", "first_timestamp", "last_timestamp"),
     "intervals",
@@ -53,7 +53,7 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
         "median_seed",
         "regimes",
         "years",
-        "heard",
+        "selected_features",
         "paths",
         "symbols",
         "masks",
@@ -88,7 +88,7 @@ def test_figures_of_an_account_are_recomputed_by_hand(make_run: MakeRun, facts: 
     got = build_metrics(frames, facts, PARAMETERS)["momentum"]
     account = frames.accounts[frames.accounts["account"] == "momentum"]
     returns = account["return"].to_numpy()
-    trips = frames.trades[frames.trades["account"] == "momentum"]
+    round_trips = frames.trades[frames.trades["account"] == "momentum"]
     equity = np.concatenate([[1.0], np.cumprod(1.0 + returns)])
     costs = account[["commission", "spread", "impact", "borrow", "financing", "funding"]].sum().sum()
     gross = account["price_pnl"].sum() + account["dividends"].sum()
@@ -98,12 +98,12 @@ def test_figures_of_an_account_are_recomputed_by_hand(make_run: MakeRun, facts: 
         "annual_volatility": returns.std(ddof=1) * np.sqrt(facts.periods_per_year),
         "max_drawdown": (1.0 - equity / np.maximum.accumulate(equity)).max(),
         "total_return": equity[-1] - 1.0,
-        "win_rate": (trips["pnl"] > 0).mean(),
+        "win_rate": (round_trips["pnl"] > 0).mean(),
         "trades": 40,
-        "expectancy": trips["return"].mean(),
+        "expectancy": round_trips["return"].mean(),
         "turnover_per_bar": account["turnover"].mean(),
         "cost_share": costs / abs(gross),
-        "trip_cost": trips["cost"].mean(),
+        "round_trip_cost": round_trips["cost"].mean(),
     }
     for name, value in expected.items():
         assert got[name] == pytest.approx(value, rel=1e-9), name
@@ -204,10 +204,17 @@ def test_missing_columns_and_accounts_are_refused_together(make_run: MakeRun) ->
 
 
 def test_win_rate_counts_round_trips_and_payoff_stands_beside_it() -> None:
-    trips = pd.DataFrame({"pnl": [1.0, 1.0, -4.0, 0.0], "return": [0.01, 0.01, -0.04, 0.0], "bars": [1, 2, 3, 6]})
-    trips["cost"] = [0.001, 0.002, 0.003, 0.002]
-    assert round_trip_figures(trips) == pytest.approx(
-        {"trades": 4, "win_rate": 0.5, "expectancy": -0.005, "trip_cost": 0.002, "payoff": 0.25, "holding_bars": 3.0}
+    round_trips = pd.DataFrame({"pnl": [1.0, 1.0, -4.0, 0.0], "return": [0.01, 0.01, -0.04, 0.0], "bars": [1, 2, 3, 6]})
+    round_trips["cost"] = [0.001, 0.002, 0.003, 0.002]
+    assert round_trip_metrics(round_trips) == pytest.approx(
+        {
+            "trades": 4,
+            "win_rate": 0.5,
+            "expectancy": -0.005,
+            "round_trip_cost": 0.002,
+            "payoff": 0.25,
+            "holding_bars": 3.0,
+        }
     )
 
 
@@ -258,32 +265,38 @@ def test_figures_of_combinatorial_folds_are_medians_over_paths(facts: RunFacts) 
 
 
 def test_round_trips_of_combinatorial_folds_belong_to_the_path_of_their_fold(facts: RunFacts) -> None:
-    trips = pd.DataFrame({"account": "seed_0", "fold": [0, 0, 1, 2, 0], "entry_row": [1, 40, 2, 3, 5], "pnl": 1.0})
-    trips = pd.concat([trips, pd.DataFrame({"account": ["momentum"], "fold": [0], "entry_row": [9], "pnl": 1.0})])
-    trips = trips.assign(**{"return": 0.01, "symbol": "A", "side": 1, "exit_row": 99, "bars": 1, "cost": 0.0})
-    frames = combinatorial_run(_path_returns, trades=trips)
+    round_trips = pd.DataFrame(
+        {"account": "seed_0", "fold": [0, 0, 1, 2, 0], "entry_row": [1, 40, 2, 3, 5], "pnl": 1.0}
+    )
+    round_trips = pd.concat(
+        [round_trips, pd.DataFrame({"account": ["momentum"], "fold": [0], "entry_row": [9], "pnl": 1.0})]
+    )
+    round_trips = round_trips.assign(
+        **{"return": 0.01, "symbol": "A", "side": 1, "exit_row": 99, "bars": 1, "cost": 0.0}
+    )
+    frames = combinatorial_run(_path_returns, trades=round_trips)
     tables = split_paths(ledger_tables(frames))
-    found = [account_figures(path, frames.trades, facts.periods_per_year) for path in tables]
+    found = [account_metrics(path, frames.trades, facts.periods_per_year) for path in tables]
     assert [part["seed_0"]["trades"] for part in found] == [3, 1, 1]  # rows 0 to 29: folds 0, 1 and 2
     assert [part["momentum"]["trades"] for part in found] == [1, 1, 1]  # it walks every row once
-    assert path_figures(tables, frames.trades, facts.periods_per_year)["seed_0"]["trades"] == 1
+    assert path_metrics(tables, frames.trades, facts.periods_per_year)["seed_0"]["trades"] == 1
 
 
 def test_a_figure_that_fewer_than_half_of_the_seeds_have_is_not_the_agents() -> None:
     flat, traded = {"sharpe": 0.0, "sortino": None}, {"sharpe": 2.0, "sortino": 3.0}
-    assert median_figures([flat, flat, traded]) == {"sharpe": 0.0, "sortino": None}
-    assert median_figures([flat, traded, traded]) == {"sharpe": 2.0, "sortino": 3.0}
-    assert median_figures([flat, traded]) == {"sharpe": 1.0, "sortino": 3.0}
-    assert median_figures([flat, flat]) == {"sharpe": 0.0, "sortino": None}
+    assert median_metrics([flat, flat, traded]) == {"sharpe": 0.0, "sortino": None}
+    assert median_metrics([flat, traded, traded]) == {"sharpe": 2.0, "sortino": 3.0}
+    assert median_metrics([flat, traded]) == {"sharpe": 1.0, "sortino": 3.0}
+    assert median_metrics([flat, flat]) == {"sharpe": 0.0, "sortino": None}
 
 
 def test_a_drawdown_that_was_not_recovered_took_longer_than_any() -> None:
     def median(*recoveries: int | None) -> float | None:
-        return median_figures([{"recovery_bars": bars, "max_drawdown": 0.1} for bars in recoveries])["recovery_bars"]
+        return median_metrics([{"recovery_bars": bars, "max_drawdown": 0.1} for bars in recoveries])["recovery_bars"]
 
     assert [median(5, 9, None), median(5, None, None), median(5, None)] == [9.0, None, None]
     calm = {"recovery_bars": None, "max_drawdown": 0.0}  # nothing to recover
-    assert median_figures([calm, {"recovery_bars": 5, "max_drawdown": 0.1}])["recovery_bars"] == 5.0
+    assert median_metrics([calm, {"recovery_bars": 5, "max_drawdown": 0.1}])["recovery_bars"] == 5.0
 
 
 def test_seeds_that_trade_alike_are_as_sure_of_their_trips_as_one(make_run: MakeRun, facts: RunFacts) -> None:

@@ -13,8 +13,8 @@ from sentio_kedro.evaluation.run_frames import (
     OPTIONAL_BASELINES,
     RunFacts,
     RunFrames,
+    account_paths,
     account_table,
-    account_walks,
 )
 
 
@@ -44,12 +44,12 @@ def test_baselines_of_a_fold_are_walks_of_their_own_where_test_rows_come_back(
     make_run: Callable[..., RunFrames], facts: RunFacts
 ) -> None:
     frames = with_accounts(make_run(), "ridge", "boosted_trees", "minimum_variance", "regime_rule")
-    walks = list(account_walks(frames, replace(facts, scheme="combinatorial")))
-    by_fold = account_walks(frames, replace(facts, scheme="k_fold"))
+    walks = list(account_paths(frames, replace(facts, scheme="combinatorial")))
+    by_fold = account_paths(frames, replace(facts, scheme="k_fold"))
     assert {walk.account for walk in by_fold if walk.fold is not None} == {*frames.seeds, *OF_A_FOLD}
     apart = {walk.account for walk in walks if walk.fold is not None}
     assert apart == {*frames.seeds, *OF_A_FOLD}
-    assert all(walk.fold is None for walk in account_walks(frames, facts))
+    assert all(walk.fold is None for walk in account_paths(frames, facts))
 
 
 def test_a_baseline_that_traded_a_row_in_two_folds_is_told_fold_by_fold(make_run: Callable[..., RunFrames]) -> None:

@@ -9,7 +9,8 @@ from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
 from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner, ThreadRunner
 
-from sentio_kedro.datasets import CheckpointStoreDataset, JSONDataset, ParquetDataset
+from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
+from sentio_kedro.datasets.files import JSONDataset, ParquetDataset
 from sentio_kedro.hooks.manifests import StageManifests
 from sentio_kedro.manifests import STAGES, StaleArtifactsError
 from sentio_kedro.market.bars import bars_hash

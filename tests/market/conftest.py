@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sentio_kedro.market.bars import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 
 
 def random_walk(rows, assets=1, seed=0, volatility=0.005, missing=0.0):
@@ -27,8 +27,8 @@ def random_walk(rows, assets=1, seed=0, volatility=0.005, missing=0.0):
         here = rng.random(rows) >= missing
         for name, value in values.items():
             columns[name][:, asset] = np.where(here, value, np.nan)
-    stamps = start + np.arange(rows) * np.timedelta64(30, "m")
-    return AlignedBars(stamps, tuple("ABCDEFGH"[:assets]), **columns)
+    timestamps = start + np.arange(rows) * np.timedelta64(30, "m")
+    return AlignedBars(timestamps, tuple("ABCDEFGH"[:assets]), **columns)
 
 
 @pytest.fixture(name="walk", scope="session")

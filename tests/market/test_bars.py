@@ -7,27 +7,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.bars import (
-    AlignedBars,
-    BarsError,
-    align_bars,
-    aligned_from_frame,
-    aligned_to_frame,
-    bars_hash,
-    check_bars,
-    data_quality,
-)
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bar_checks import BarsError, check_bars
+from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame, bars_hash, data_quality
 
 
 def frame_of(symbols=("A", "B"), rows=4, start="2020-01-01T00:00Z", minutes=30):
-    stamps = pd.date_range(start, periods=rows, freq=f"{minutes}min")
+    timestamps = pd.date_range(start, periods=rows, freq=f"{minutes}min")
     parts = []
     for number, symbol in enumerate(symbols):
         close = 10.0 + number + np.arange(rows, dtype=float)
         parts.append(
             pd.DataFrame(
                 {
-                    "timestamp": stamps,
+                    "timestamp": timestamps,
                     "symbol": symbol,
                     "open": close - 0.5,
                     "high": close + 1.0,
@@ -74,7 +67,7 @@ def test_good_bars_pass_stacked_or_interleaved():
 )
 def test_refusal_names_symbol_timestamp_value_and_remedy(column, value, rule):
     frame = frame_of().assign(spread=0.0, split=1.0, dividend=0.0, funding=0.0)
-    frame["timestamp"] = frame["timestamp"].map(lambda stamp: stamp.isoformat())
+    frame["timestamp"] = frame["timestamp"].map(lambda timestamp: timestamp.isoformat())
     frame[column] = frame[column].astype(object)
     frame.loc[5, column] = value
     message = message_of(frame)
@@ -137,7 +130,7 @@ def test_naive_stamps_need_a_configured_zone():
 def test_daylight_saving_keeps_utc_order_and_lost_hours_are_refused():
     frame = frame_of(("A",), rows=3, start="2020-10-30T16:00", minutes=60 * 24 * 2)  # clocks go back on 1 November
     bars = align_bars(frame, IngestionParameters(timezone="America/New_York"))
-    assert [str(stamp)[:16] for stamp in bars.timestamps] == [
+    assert [str(timestamp)[:16] for timestamp in bars.timestamps] == [
         "2020-10-30T20:00",
         "2020-11-01T21:00",
         "2020-11-03T21:00",

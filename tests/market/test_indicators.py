@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import FeatureColumn
 from sentio_kedro.market import formulas
-from sentio_kedro.market.bars import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, lookback
 
 HORIZONS = {
@@ -45,9 +45,9 @@ def rows_of(bars, rows):
 def of_prices(close, volume=1.0):
     close = np.asarray(close, dtype=float).reshape(len(close), -1)
     opened = np.vstack([close[:1], close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(len(close)) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(len(close)) * np.timedelta64(30, "m")
     values = (opened, np.maximum(opened, close), np.minimum(opened, close), close, np.full(close.shape, volume))
-    return AlignedBars(stamps, tuple("ABCDEFGH"[: close.shape[1]]), *values)
+    return AlignedBars(timestamps, tuple("ABCDEFGH"[: close.shape[1]]), *values)
 
 
 def test_every_indicator_is_tried():
@@ -173,8 +173,8 @@ def test_window_formulas_equal_slow_ones(walk):
     close, high, low, volume = (getattr(bars, name)[:, 0] for name in ("close", "high", "low", "volume"))
     names = ("volatility", "range_volatility", "volume_surprise", "moving_average_gap", "band_position")
     got = compute_features(bars, [column(name, 10) for name in names])[-1, 0]
-    moves = np.diff(np.log(close))[-10:]
-    deviation = np.sqrt((moves**2).mean())
+    market_returns = np.diff(np.log(close))[-10:]
+    deviation = np.sqrt((market_returns**2).mean())
     expected = [
         np.log(deviation),
         0.5 * np.log((np.log(high / low)[-10:] ** 2).mean() / (4 * np.log(2))),
@@ -197,8 +197,8 @@ def test_convergence_divergence_is_the_macd_histogram(walk):
 def test_calendar_columns_read_the_bar_end_or_the_given_stamps():
     bars = of_prices(np.ones(2))
     columns = [column(name) for name in CALENDAR]
-    stamps = np.array(["2024-01-01T06:00", "2024-01-03T12:00"], dtype="datetime64[ns]")  # a Monday and a Wednesday
-    features = compute_features(bars, columns, calendar=stamps)[:, 0]
+    timestamps = np.array(["2024-01-01T06:00", "2024-01-03T12:00"], dtype="datetime64[ns]")  # a Monday and a Wednesday
+    features = compute_features(bars, columns, calendar=timestamps)[:, 0]
     angles = 2 * np.pi * np.array([[0.25, 0.25 / 7], [0.5, 2.5 / 7]])
     expected = [[np.sin(day), np.cos(day), np.sin(week), np.cos(week)] for day, week in angles]
     np.testing.assert_allclose(features, expected, atol=1e-12)

@@ -123,10 +123,10 @@ def test_a_state_of_few_rows_is_merged_with_a_warning(caplog):
     returns = 0.001 * np.random.default_rng(0).standard_normal(2_000)
     returns[1_000:1_010] *= 300.0
     with caplog.at_level(logging.WARNING):
-        model = fit_regimes([returns], RegimeParameters(states=2, least_occupancy=0.02), 0)
+        model = fit_regimes([returns], RegimeParameters(states=2, min_occupancy=0.02), 0)
     assert model.states == 1
-    assert "`regimes.least_occupancy`" in caplog.text
-    assert fit_regimes([returns], RegimeParameters(states=2, least_occupancy=0.0), 0).states == 2
+    assert "`regimes.min_occupancy`" in caplog.text
+    assert fit_regimes([returns], RegimeParameters(states=2, min_occupancy=0.0), 0).states == 2
 
 
 def test_a_fit_cut_short_warns_and_nothing_else_is_said(caplog):

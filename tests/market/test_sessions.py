@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentio_kedro.market.sessions import Clock, expected_stamps, market_clock, session_schedule
+from sentio_kedro.market.sessions import Clock, expected_timestamps, market_clock, session_schedule
 
 
-def stamps(*texts):
+def timestamps(*texts):
     return np.array(texts, dtype="datetime64[ns]")
 
 
@@ -23,7 +23,7 @@ def columns(clock):
 
 
 def test_a_market_that_never_closes_has_utc_days_as_sessions():
-    clock = market_clock(stamps("2024-01-01T23:30", "2024-01-02", "2024-01-02T00:30", "2024-01-05T12:00"), None)
+    clock = market_clock(timestamps("2024-01-01T23:30", "2024-01-02", "2024-01-02T00:30", "2024-01-05T12:00"), None)
     assert clock.session.tolist() == [0, 0, 1, 4]
     assert clock.session.dtype == np.int64
     assert clock.elapsed.tolist() == pytest.approx([0.0, 1 / 48, 1 / 48, 3 + 11.5 / 24])
@@ -51,27 +51,29 @@ def test_a_half_day_closes_early():
 
 
 def test_sessions_without_bars_count():
-    clock = market_clock(stamps("2024-01-02T21:00", "2024-01-03T21:00", "2024-01-08T21:00", "2024-01-16T21:00"), "XNYS")
+    clock = market_clock(
+        timestamps("2024-01-02T21:00", "2024-01-03T21:00", "2024-01-08T21:00", "2024-01-16T21:00"), "XNYS"
+    )
     assert clock.session.tolist() == [0, 1, 4, 9]  # weekends and Martin Luther King's day are none
 
 
 @pytest.mark.parametrize("hour", ["21:00", "23:59"])
 def test_daily_bars_close_their_session(hour):
-    clock = market_clock(stamps(*(f"2024-01-0{day}T{hour}" for day in (3, 4, 5, 8))), "XNYS")
+    clock = market_clock(timestamps(*(f"2024-01-0{day}T{hour}" for day in (3, 4, 5, 8))), "XNYS")
     assert columns(clock) == ([0, 1, 2, 3], [390.0] * 4, [0.0] * 4)
 
 
 @pytest.mark.parametrize("days", [(3, 4, 5, 8), (4, 5, 6, 9)])  # the session's date, the following midnight
 @pytest.mark.parametrize("calendar", ["XNYS", "XASX", "XTKS", "CMES"])
 def test_daily_bars_stamped_at_midnight_have_a_session_each(days, calendar):
-    clock = market_clock(stamps(*(f"2024-02-{10 + day}" for day in days)), calendar)  # Tuesday 13 to Monday 19
+    clock = market_clock(timestamps(*(f"2024-02-{10 + day}" for day in days)), calendar)  # Tuesday 13 to Monday 19
     assert (clock.minutes_to_close == 0.0).all()
     assert (clock.minutes_since_open > 300.0).all()
     assert (np.diff(clock.session) >= 1).all()
 
 
 def test_a_daily_bar_inside_a_session_belongs_to_it():
-    clock = market_clock(stamps("2024-01-03T20:45", "2024-01-04T20:45", "2024-01-05T20:45"), "XNYS")
+    clock = market_clock(timestamps("2024-01-03T20:45", "2024-01-04T20:45", "2024-01-05T20:45"), "XNYS")
     assert columns(clock) == ([0, 1, 2], [375.0] * 3, [15.0] * 3)
 
 
@@ -88,20 +90,20 @@ def test_a_bar_that_runs_past_the_close_belongs_to_the_session_that_it_has_seen_
 def test_bars_outside_every_session_are_refused(lost):
     with pytest.raises(ValueError, match=rf"1 of 15 bars.*XNYS: {lost}:00Z.*ingestion\.timezone"):
         market_clock(
-            np.sort(np.append(half_hours("2024-01-04", "15:00", "21:00"), stamps(lost, "2024-01-02T21:00"))), "XNYS"
+            np.sort(np.append(half_hours("2024-01-04", "15:00", "21:00"), timestamps(lost, "2024-01-02T21:00"))), "XNYS"
         )
 
 
 def test_an_unknown_calendar_is_refused_with_names_like_it():
     with pytest.raises(ValueError, match=r"`trading\.calendar`.*'xnsy'.*XNYS.*null"):
-        market_clock(stamps("2024-01-03T21:00"), "xnsy")
+        market_clock(timestamps("2024-01-03T21:00"), "xnsy")
     with pytest.raises(ValueError, match="XNYS, XLON, CMES"):
-        market_clock(stamps("2024-01-03T21:00"), "????????")
+        market_clock(timestamps("2024-01-03T21:00"), "????????")
 
 
 def test_stamps_that_a_calendar_does_not_know_are_refused():
     with pytest.raises(ValueError, match=r"`trading\.calendar` XHKG does not cover.*1949.*cut the bars"):
-        market_clock(stamps("1950-01-04T08:00", "1950-01-05T08:00"), "XHKG")
+        market_clock(timestamps("1950-01-04T08:00", "1950-01-05T08:00"), "XHKG")
 
 
 def test_rows_are_cut_as_they_are():
@@ -137,7 +139,7 @@ def test_sessions_along_a_path_never_fall_and_never_join_what_was_apart(rows):
 
 
 @pytest.mark.parametrize(
-    ("calendar", "stamps", "expected"),
+    ("calendar", "timestamps", "expected"),
     [
         (None, ["2024-03-01T23:00", "2024-03-01T23:30"], ["2024-03-02T00:00", "2024-03-02T00:30"]),
         ("XNYS", ["2024-03-01T20:00", "2024-03-01T20:30"], ["2024-03-01T21:00", "2024-03-04T15:00"]),  # a weekend
@@ -146,21 +148,23 @@ def test_sessions_along_a_path_never_fall_and_never_join_what_was_apart(rows):
     ],
 )
 def test_the_stamps_of_the_next_bars_follow_from_the_sessions(
-    calendar: str | None, stamps: list[str], expected: list[str]
+    calendar: str | None, timestamps: list[str], expected: list[str]
 ) -> None:
-    known = np.array(stamps, dtype="datetime64[ns]")
+    known = np.array(timestamps, dtype="datetime64[ns]")
     horizon = np.array([known[0], known[-1] + np.timedelta64(20, "D")])
     schedule = None if calendar is None else session_schedule(horizon, calendar)
-    assert expected_stamps(known, 2, schedule).tolist() == np.array(expected, dtype="datetime64[ns]").tolist()
+    assert expected_timestamps(known, 2, schedule).tolist() == np.array(expected, dtype="datetime64[ns]").tolist()
 
 
 def test_sessions_are_looked_up_no_further_ahead_than_the_calendar_is_known() -> None:
     bound = exchange_calendars.get_calendar("XSHG", start="2025-01-01", end="2025-02-01").bound_max().to_datetime64()
-    stamps = (bound - np.array([40, 30]) * np.timedelta64(1, "D")).astype("datetime64[ns]")
-    schedule = session_schedule(stamps, "XSHG", np.timedelta64(400, "D"))
+    timestamps = (bound - np.array([40, 30]) * np.timedelta64(1, "D")).astype("datetime64[ns]")
+    schedule = session_schedule(timestamps, "XSHG", np.timedelta64(400, "D"))
     assert bound - np.timedelta64(10, "D") < schedule.closes[-1] <= bound + np.timedelta64(1, "D")
-    assert session_schedule(stamps, "XNYS", np.timedelta64(400, "D")).closes[-1] > stamps[-1] + np.timedelta64(390, "D")
+    assert session_schedule(timestamps, "XNYS", np.timedelta64(400, "D")).closes[-1] > timestamps[-1] + np.timedelta64(
+        390, "D"
+    )
     newest = np.array([schedule.closes[-1] - np.timedelta64(30, "m"), schedule.closes[-1]])
-    assert expected_stamps(newest - np.timedelta64(30, "m"), 1, schedule).tolist() == newest[1:].tolist()
+    assert expected_timestamps(newest - np.timedelta64(30, "m"), 1, schedule).tolist() == newest[1:].tolist()
     with pytest.raises(ValueError, match=r"XSHG is known up to .* only, .* upgrade the package exchange_calendars"):
-        expected_stamps(newest, 1, schedule)
+        expected_timestamps(newest, 1, schedule)

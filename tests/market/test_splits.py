@@ -9,11 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import CrossValidationParameters
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans, combinatorial_paths
 from sentio_kedro.market.splits import (
-    Fold,
-    Segment,
-    Spans,
-    combinatorial_paths,
     folds_from_dict,
     folds_to_dict,
     lockbox_bars,
@@ -231,8 +228,8 @@ def test_combinatorial_paths_match_the_tested_groups_of_the_folds():
 def test_folds_survive_json():
     spans = Spans(input=11, reward=1, episode=4)
     folds = make_folds(111, spans, unlocked(folds=2))
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(111) * np.timedelta64(30, "m")
-    text = json.dumps(folds_to_dict(folds, stamps, spans, Segment(100, 111)))
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(111) * np.timedelta64(30, "m")
+    text = json.dumps(folds_to_dict(folds, timestamps, spans, Segment(100, 111)))
     assert folds_from_dict(json.loads(text)) == folds
     assert json.loads(text)["folds"][0]["train"][0]["first"] == "2020-01-01T05:30:00Z"
     assert json.loads(text)["lockbox"] == {
@@ -242,25 +239,25 @@ def test_folds_survive_json():
         "last": "2020-01-03T07:30:00Z",
     }
     assert open_bars(json.loads(text)) == slice(0, 100)
-    assert open_bars(folds_to_dict(folds, stamps, spans)) == slice(0, None)
+    assert open_bars(folds_to_dict(folds, timestamps, spans)) == slice(0, None)
 
 
 def test_there_is_no_lockbox_to_open_where_it_is_off():
-    stamps = np.arange(111).astype("datetime64[m]")
+    timestamps = np.arange(111).astype("datetime64[m]")
     folds = make_folds(111, Spans(11, 1, 4), unlocked(folds=2))
     with pytest.raises(ValueError, match=r"`cross_validation.lockbox` was 0"):
-        lockbox_rows(folds_to_dict(folds, stamps, Spans(11, 1, 4), Segment(111, 111)))
+        lockbox_rows(folds_to_dict(folds, timestamps, Spans(11, 1, 4), Segment(111, 111)))
 
 
 def test_the_lockbox_is_found_by_its_stamps_on_bars_that_have_moved():
-    stamps = np.datetime64("2024-01-01", "ns") + np.arange(100) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2024-01-01", "ns") + np.arange(100) * np.timedelta64(30, "m")
     sealed = Segment(60, 90)
-    description = folds_to_dict([], stamps, Spans(1, 1, 1), sealed)
-    assert sealed_bars(description, stamps) == sealed
-    assert sealed_bars(description, stamps[10:]) == Segment(50, 80)
-    assert sealed_bars(description, stamps[70:]) == Segment(0, 20)
-    assert sealed_bars(description, stamps[95:]) == Segment(0, 0)
-    assert sealed_bars(description, stamps[:50]) == Segment(50, 50)
-    within = stamps + np.timedelta64(400, "ms")  # the stamps of the description are whole seconds
+    description = folds_to_dict([], timestamps, Spans(1, 1, 1), sealed)
+    assert sealed_bars(description, timestamps) == sealed
+    assert sealed_bars(description, timestamps[10:]) == Segment(50, 80)
+    assert sealed_bars(description, timestamps[70:]) == Segment(0, 20)
+    assert sealed_bars(description, timestamps[95:]) == Segment(0, 0)
+    assert sealed_bars(description, timestamps[:50]) == Segment(50, 50)
+    within = timestamps + np.timedelta64(400, "ms")  # the stamps of the description are whole seconds
     assert sealed_bars(folds_to_dict([], within, Spans(1, 1, 1), sealed), within) == sealed
-    assert sealed_bars(folds_to_dict([], stamps, Spans(1, 1, 1)), stamps) is None
+    assert sealed_bars(folds_to_dict([], timestamps, Spans(1, 1, 1)), timestamps) is None

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.bars import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.sessions import Clock, market_clock
 from sentio_kedro.market.tensors import (
-    LEAST_VOLATILITY,
-    LEAST_VOLUME,
+    MIN_VOLATILITY,
+    MIN_VOLUME,
     MarketTensors,
     delisted_rows,
     market_tensors,
@@ -104,7 +104,7 @@ def slow_volatility(close, memory):
     for row in range(len(close)):
         returns = [math.log(close[t] / close[t - 1]) for t in range(max(1, row - memory + 1), row + 1)]
         mean = sum(move * move for move in returns) / max(1, len(returns))
-        rows.append(max(math.sqrt(mean), LEAST_VOLATILITY))
+        rows.append(max(math.sqrt(mean), MIN_VOLATILITY))
     return rows
 
 
@@ -127,7 +127,7 @@ def test_trailing_volatility_does_not_depend_on_later_prices(walk, length, memor
 
 
 def test_a_price_that_stands_still_has_the_least_volatility():
-    assert (trailing_volatility(np.full((10, 1), 5.0)) == LEAST_VOLATILITY).all()
+    assert (trailing_volatility(np.full((10, 1), 5.0)) == MIN_VOLATILITY).all()
 
 
 def test_moving_changes_the_precision_of_numbers_and_not_of_masks(walk):
@@ -225,7 +225,7 @@ def test_daily_volume_counts_missing_bars_and_speaks_of_the_shares_of_its_row(wa
     assert market.daily_volume[row + 3, 0].item() == pytest.approx(10.0 * new.mean())
     assert market.daily_volume[row + 3, 1].item() == pytest.approx(10.0 * volume[row - 92 : row + 4, 1].mean())
     silent = market_tensors(replace(bars, volume=0.0 * bars.volume), plain_features(bars), posterior_of(bars))
-    assert (silent.daily_volume == LEAST_VOLUME).all()
+    assert (silent.daily_volume == MIN_VOLUME).all()
     assert (silent.to(torch.device("cpu"), torch.float32).daily_volume > 0.0).all()
 
 

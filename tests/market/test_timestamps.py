@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from sentio_kedro.market.sessions import bars_per_session
-from sentio_kedro.market.timestamps import closing_days, days_since_previous, most_common_gap, periods_per_year
+from sentio_kedro.market.timestamps import (
+    bars_per_session,
+    closing_days,
+    days_since_previous,
+    most_common_gap,
+    periods_per_year,
+)
 
 CRYPTO = np.datetime64("2020-01-01T00:30", "ns") + np.arange(480) * np.timedelta64(30, "m")
 DAILY = np.datetime64("2020-01-01T21:00", "ns") + np.array([0, 1, 2, 5, 6]) * np.timedelta64(1, "D")
@@ -25,5 +30,5 @@ def test_gaps_are_measured_in_days_and_the_commonest_is_found():
 
 
 def test_a_bar_that_ends_at_midnight_belongs_to_the_day_that_it_closes():
-    stamps = np.array(["2020-01-01T23:30", "2020-01-02T00:00", "2020-01-02T00:30"], dtype="datetime64[ns]")
-    assert closing_days(stamps).astype(str).tolist() == ["2020-01-01", "2020-01-01", "2020-01-02"]
+    timestamps = np.array(["2020-01-01T23:30", "2020-01-02T00:00", "2020-01-02T00:30"], dtype="datetime64[ns]")
+    assert closing_days(timestamps).astype(str).tolist() == ["2020-01-01", "2020-01-01", "2020-01-02"]

@@ -8,15 +8,15 @@ import pytest
 from sentio_kedro.config import ComparisonParameters
 from sentio_kedro.pipelines.comparison import nodes
 from sentio_kedro.tracking import client as tracking
-from sentio_kedro.tracking.runs import StoreError, find_judged_runs
+from sentio_kedro.tracking.runs import StoreError, find_tested_runs
 from sentio_kedro.tracking.tags import COMMIT_TAG, describe_origin, execution_digest, variant_of
 
 
 def track_run(variant, number, status="FINISHED", bars=60, sharpe=1.0, **tags):
     """Log what a finished run of agents leaves."""
-    stamps = pd.date_range("2024-01-01", periods=bars, freq="D", tz="UTC")
+    timestamps = pd.date_range("2024-01-01", periods=bars, freq="D", tz="UTC")
     earned = np.random.default_rng(number).normal(0.001, 0.01, bars)
-    frame = pd.DataFrame({"timestamp": stamps, "fold": 0, "market": 0.01, "seed_0": earned})
+    frame = pd.DataFrame({"timestamp": timestamps, "fold": 0, "market": 0.01, "seed_0": earned})
     known = {"sentio.agents": f"{number:064x}"[::-1], "sentio.variant": variant}
     known |= {"sentio.bars": "b", "sentio.execution": "e"}
     with mlflow.start_run(run_name=f"{variant} {number}", tags={**known, **tags}) as run:
@@ -33,7 +33,7 @@ def parameters(**changes):
 
 
 def names(wanted=None, newest=8):
-    return [run.name for run in find_judged_runs("toy", wanted, newest)]
+    return [run.name for run in find_tested_runs("toy", wanted, newest)]
 
 
 def test_runs_are_found_by_id_name_agents_or_variant_and_else_the_newest_finished_ones(store):
@@ -54,7 +54,7 @@ def test_runs_are_found_by_id_name_agents_or_variant_and_else_the_newest_finishe
 
 def test_what_was_logged_comes_back(store):
     track_run("enhanced", 1, sharpe=2.5)
-    (run,) = find_judged_runs("toy", None, 8)
+    (run,) = find_tested_runs("toy", None, 8)
     assert run.metrics == {"agent.sharpe": 2.5, "agent.periods_per_year": 252.0}
     assert (run.variant, run.origin, run.periods_per_year) == ("enhanced", {"bars": "b", "execution": "e"}, 252.0)
     assert run.returns["seed_0"].tolist() == np.random.default_rng(1).normal(0.001, 0.01, 60).tolist()
@@ -63,9 +63,9 @@ def test_what_was_logged_comes_back(store):
 
 def test_an_experiment_without_a_judged_run_says_what_makes_one(store):
     with pytest.raises(StoreError, match=r"`toy` holds no finished run .*`kedro run` makes one"):
-        find_judged_runs("toy", None, 8)
+        find_tested_runs("toy", None, 8)
     with pytest.raises(StoreError, match="`nowhere` holds no finished run"):
-        find_judged_runs("nowhere", None, 8)
+        find_tested_runs("nowhere", None, 8)
 
 
 def test_a_comparison_is_a_run_of_its_own_that_the_same_comparison_continues(store, tmp_path):
@@ -92,7 +92,7 @@ def test_a_store_that_fails_is_named_without_its_password(store, monkeypatch):
 
     monkeypatch.setattr("mlflow.tracking.MlflowClient.get_experiment_by_name", broken)
     with pytest.raises(StoreError, match="is gone") as refused:
-        find_judged_runs("toy", None, 8)
+        find_tested_runs("toy", None, 8)
     assert "pa55" not in str(refused.value)
 
 

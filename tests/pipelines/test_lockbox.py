@@ -17,8 +17,8 @@ from sentio_kedro.evaluation import lockbox
 from sentio_kedro.manifests import StaleArtifactsError
 from sentio_kedro.pipeline_registry import register_pipelines
 from sentio_kedro.pipelines.backtest import nodes as backtest_nodes
-from sentio_kedro.pipelines.lockbox import create_pipeline
 from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG, record_opening
+from sentio_kedro.pipelines.lockbox.pipeline import create_pipeline
 from sentio_kedro.pipelines.reporting import nodes as reporting_nodes
 
 QUICK = {"backtest": {"baselines": []}}
@@ -106,10 +106,10 @@ def test_an_agent_from_elsewhere_opens_nothing():
 
 @pytest.mark.parametrize(("rows", "looked"), [(range(100), 20), (range(85, 90), 5), (range(80), 0)])
 def test_an_agent_from_elsewhere_that_trades_the_lockbox_is_warned_of(monkeypatch, caplog, rows, looked):
-    stamps = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]").astype("datetime64[ns]")
+    timestamps = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]").astype("datetime64[ns]")
     nothing, locked = {}, {"start": 80, "stop": 100, "first": "2024-03-21T00:00:00Z", "last": "2024-04-09T00:00:00Z"}
     frames = dict.fromkeys(backtest_nodes.OUTPUTS) | {"accounts": pd.DataFrame({"row": [*rows, *rows]})}
-    monkeypatch.setattr(backtest_nodes, "aligned_from_frame", lambda frame: SimpleNamespace(timestamps=stamps))
+    monkeypatch.setattr(backtest_nodes, "aligned_from_frame", lambda frame: SimpleNamespace(timestamps=timestamps))
     monkeypatch.setattr(backtest_nodes, "_test_elsewhere", lambda *_: frames)
     elsewhere, usual = BacktestParameters(agent="agents/mine"), IngestionParameters()
     for folds in (None, {"lockbox": None}):
@@ -173,8 +173,8 @@ def walked(project, pipeline):
 
 
 def test_absurd_bars_in_the_lockbox_reach_no_training_set(finished, absurd):
-    prepare = register_pipelines()["training"].only_nodes("prepare_studies")
-    before, after = (walked(project, prepare).load("studies") for project in (finished, absurd))
+    prepare = register_pipelines()["training"].only_nodes("prepare_training_sets")
+    before, after = (walked(project, prepare).load("training_sets") for project in (finished, absurd))
     assert len(before) == 2
     for one, two in zip(before, after, strict=True):
         assert_same(one, two)

@@ -13,7 +13,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.runner import SequentialRunner
 from tests.pipelines.test_comparison import track_run
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.config import (
     FeatureColumn,
     IngestionParameters,
@@ -21,20 +21,24 @@ from sentio_kedro.config import (
     RegistryParameters,
     ReportingParameters,
 )
-from sentio_kedro.datasets import JSONDataset, LedgerDataset, TrialLedger
+from sentio_kedro.datasets.files import JSONDataset
+from sentio_kedro.datasets.json_lines import LedgerDataset
+from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.comparison.drift import feature_drift
 from sentio_kedro.evaluation.skill.trials import make_trial
 from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 from sentio_kedro.evaluation.statistics.sharpe_tests import deflated_sharpe, sharpe_moments
 from sentio_kedro.hooks.promotion import RefusedPromotions
 from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame
+from sentio_kedro.market.fold_shapes import Segment, Spans
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Segment, Spans, folds_to_dict
-from sentio_kedro.pipelines.promotion import create_pipeline, create_rollback, measures, nodes
+from sentio_kedro.market.splits import folds_to_dict
+from sentio_kedro.pipelines.promotion import measures, nodes
+from sentio_kedro.pipelines.promotion.pipeline import create_pipeline, create_rollback
 from sentio_kedro.pipelines.training import nodes as training
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking import registry
-from sentio_kedro.tracking.candidates import Candidate, Candidates
+from sentio_kedro.tracking.candidates import Candidates, Challenger
 from sentio_kedro.tracking.runs import StoreError
 
 GOOD = {
@@ -68,7 +72,7 @@ class Registry:
             self.client.create_registered_model("toy")
         made = self.client.create_model_version("toy", "somewhere", run_id, tags={"sentio.agents": f"agents {number}"})
         self.client.set_registered_model_alias("toy", "challenger", made.version)
-        self.judge(made.version, run_id)
+        self.apply_gates(made.version, run_id)
         return str(made.version)
 
     def trial(self, number, mean):
@@ -82,16 +86,16 @@ class Registry:
             trial = self.trial(number, mean)
             self.trials.append({**trial.record, "run": "another"}, trial.returns)
 
-    def judge(self, number, run_id):
+    def apply_gates(self, number, run_id):
         with mlflow.start_run(run_id=run_id):
-            registry.tag_judged("toy", str(number))
+            registry.tag_tested_version("toy", str(number))
 
     def run(self, pipeline, **changes):
         given = {
             "challenger": "newest",
-            "least_common_bars": 10,
+            "min_common_bars": 10,
             "bootstrap_samples": 20,
-            "most_overfitting": None,
+            "max_overfitting": None,
             **changes,
         }
         ledger = {f"promotions@{side}": LedgerDataset(filepath=str(self.ledger)) for side in ("append", "read")}
@@ -151,7 +155,7 @@ def test_the_first_champion_passes_the_absolute_gates_alone(toy):
     record = toy.promote()
     assert (record["decision"], record["version"], record["champion"]) == ("promoted", number, None)
     assert toy.aliases == {"champion": number, "challenger": number}
-    assert {gate["gate"] for gate in record["gates"]}.isdisjoint({"least_sharpe_gain"})
+    assert {gate["gate"] for gate in record["gates"]}.isdisjoint({"min_sharpe_gain"})
     assert record["agents"] == "agents 1"
     assert toy.tags(number)["sentio.decision"] == "promoted"
     assert [json.loads(line) for line in toy.ledger.read_text().splitlines()] == [record]
@@ -165,9 +169,9 @@ def test_a_challenger_that_fails_a_gate_is_recorded_and_leaves_the_champion(toy)
     record = toy.promote()
     assert record["decision"] == "refused"
     assert record["reasons"] == [
-        "Maximum drawdown is 12.5 %; at most 10 % is asked for: 2.5 % too much (`promotion.most_drawdown`).",
+        "Maximum drawdown is 12.5 %; at most 10 % is asked for: 2.5 % too much (`promotion.max_drawdown`).",
         "Latency of a decision, 99 % quantile is 1500 ms; at most 1000 ms is asked for: 500 ms too much "
-        "(`promotion.most_latency_ms`).",
+        "(`promotion.max_latency_ms`).",
     ]
     assert toy.aliases == {"champion": first, "challenger": second}
     assert "12.5 %" in toy.tags(second)["sentio.reasons"]
@@ -176,28 +180,28 @@ def test_a_challenger_that_fails_a_gate_is_recorded_and_leaves_the_champion(toy)
 
 def test_an_undefined_figure_refuses_unless_its_gate_is_off_and_that_is_recorded(toy):
     toy.add(1)  # the only trial: nothing to choose from
-    record = toy.promote(most_overfitting=0.2)
+    record = toy.promote(max_overfitting=0.2)
     assert record["decision"] == "refused"
     assert "overfitting is undefined" in record["reasons"][0]
-    record = toy.promote(most_overfitting=None)
-    assert (record["decision"], record["switched_off"]) == ("promoted", ["most_overfitting"])
+    record = toy.promote(max_overfitting=None)
+    assert (record["decision"], record["switched_off"]) == ("promoted", ["max_overfitting"])
 
 
 def test_trials_made_since_the_challenger_was_judged_count_against_it(toy):
     toy.add(1)
-    alone = gate(toy.promote(challenger=1, most_drift=0.0), "least_deflated_sharpe")
+    alone = gate(toy.promote(challenger=1, max_drift=0.0), "min_deflated_sharpe")
     assert alone["passed"]
     toy.try_others(30)
-    record = toy.promote(most_overfitting=0.2, challenger=1, least_deflated_sharpe=alone["figure"])
+    record = toy.promote(max_overfitting=0.2, challenger=1, min_deflated_sharpe=alone["figure"])
     returns = toy.trial(1, 0.4).returns["return"].to_numpy()
     peers = np.stack([toy.trial(number, 0.0).returns["return"].to_numpy() for number in range(100, 130)], axis=1)
     sharpes = [sharpe_moments(one).sharpe for one in (returns, *peers.T)]
-    assert gate(record, "least_deflated_sharpe")["figure"] == pytest.approx(
+    assert gate(record, "min_deflated_sharpe")["figure"] == pytest.approx(
         deflated_sharpe(sharpe_moments(returns), 31, np.std(sharpes, ddof=1))
     )
-    assert not gate(record, "least_deflated_sharpe")["passed"]
+    assert not gate(record, "min_deflated_sharpe")["passed"]
     expected = backtest_overfitting(np.column_stack([returns, peers]), 16).probability
-    assert gate(record, "most_overfitting")["figure"] == pytest.approx(expected)
+    assert gate(record, "max_overfitting")["figure"] == pytest.approx(expected)
 
 
 def test_a_challenger_whose_trial_the_ledger_does_not_know_is_refused_with_a_remedy(toy):
@@ -205,11 +209,11 @@ def test_a_challenger_whose_trial_the_ledger_does_not_know_is_refused_with_a_rem
     toy.add(1, tried=False)
     record = toy.promote()
     assert record["decision"] == "refused"
-    assert gate(record, "least_deflated_sharpe")["figure"] is None
+    assert gate(record, "min_deflated_sharpe")["figure"] is None
     assert "ledger of trials does not know the run that judged it" in record["reasons"][0]
     assert "`kedro run --pipeline reporting`" in record["reasons"][0]
     toy.trials.append({**toy.trial(1, 0.4).record, "run": "another"})  # the same trial, judged by another run
-    assert gate(toy.promote(), "least_deflated_sharpe")["figure"] is None
+    assert gate(toy.promote(), "min_deflated_sharpe")["figure"] is None
 
 
 def gate(record, name):
@@ -227,7 +231,7 @@ def test_a_better_challenger_replaces_the_champion_on_the_same_rows(toy):
     assert record["against_champion"]["gain"] == 0.0
     assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
     third = toy.add(3)
-    record = toy.promote(least_sharpe_gain=50.0)
+    record = toy.promote(min_sharpe_gain=50.0)
     assert record["decision"] == "refused"
     assert "Sharpe ratio beyond the champion's is" in record["reasons"][0]
     assert toy.aliases["champion"] == second
@@ -245,7 +249,7 @@ def test_a_challenger_judged_on_other_rows_or_at_other_costs_is_refused(toy, cha
     record = toy.promote()
     assert record["decision"] == "refused"
     assert reason in record["reasons"][0]
-    assert toy.promote(least_sharpe_gain=None)["decision"] == "promoted"
+    assert toy.promote(min_sharpe_gain=None)["decision"] == "promoted"
 
 
 def test_a_champion_that_challenges_itself_stays(toy):
@@ -380,7 +384,7 @@ def test_a_version_that_nobody_judged_cannot_challenge(toy):
     [
         (lambda client, run_id: client.set_terminated(run_id, "FAILED"), "The run .* of version 1 .* is FAILED; let"),
         (lambda client, run_id: client.delete_run(run_id), "that judged version 1 of model `toy` was deleted from"),
-        (lambda client, run_id: client.set_tag(run_id, registry.JUDGES_TAG, "toy/7"), "the figures of toy/7 now"),
+        (lambda client, run_id: client.set_tag(run_id, registry.TESTS_TAG, "toy/7"), "the figures of toy/7 now"),
     ],
 )
 def test_a_champion_whose_run_is_lost_refuses_on_record_and_only_the_comparison(toy, harm, reason):
@@ -390,8 +394,8 @@ def test_a_champion_whose_run_is_lost_refuses_on_record_and_only_the_comparison(
     record = toy.promote()
     assert (record["decision"], record["version"]) == ("refused", second)
     assert re.search(reason, record["reasons"][0])
-    assert "promotion.least_sharpe_gain: null" in record["reasons"][0]
-    assert toy.promote(challenger=int(second), least_sharpe_gain=None)["decision"] == "promoted"
+    assert "promotion.min_sharpe_gain: null" in record["reasons"][0]
+    assert toy.promote(challenger=int(second), min_sharpe_gain=None)["decision"] == "promoted"
 
 
 def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):
@@ -400,7 +404,7 @@ def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):
     second = toy.client.create_model_version("toy", "somewhere", run_id).version  # trained again, not yet judged
     with pytest.raises(StoreError, match=f"Version {second} of model `toy` was not judged out of sample since it was"):
         toy.promote(challenger=int(second))
-    toy.judge(second, run_id)
+    toy.apply_gates(second, run_id)
     with pytest.raises(StoreError, match=f"version {first} of model `toy` holds the figures of toy/{second} now"):
         toy.promote(challenger=int(first))
     assert toy.promote(challenger=int(second))["decision"] == "promoted"
@@ -409,8 +413,8 @@ def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):
 def test_a_run_that_is_not_tracked_judges_no_version(toy):
     toy.add(1)
     number = toy.client.create_model_version("toy", "somewhere").version
-    registry.tag_judged("toy", str(number))
-    assert registry.JUDGED_BY_TAG not in toy.tags(number)
+    registry.tag_tested_version("toy", str(number))
+    assert registry.TESTED_BY_TAG not in toy.tags(number)
 
 
 def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, monkeypatch):
@@ -420,7 +424,7 @@ def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, 
     monkeypatch.setattr(training, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame))
     monkeypatch.setattr(training, "aligned_to_frame", lambda bars: bars)
     agents = {"fold_3/seed_0": SimpleNamespace(spec=SimpleNamespace(fold=3))}
-    judged = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.JUDGES_TAG: "toy/1"}
+    judged = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
     with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **judged}):
         training.log_agents(agents, None, {}, RegistryParameters(model="toy"))
     assert told == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
@@ -450,7 +454,7 @@ def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_co
     assert registry.register("somewhere", "toy", {"sentio.fold": "3"}) == "1"
     assert registry.aliases("toy") == {"challenger": "1"}
     metrics = {"agent": {"sharpe": 1.25, "max_drawdown": None, "bars": 7}, "skill": {"pbo": 0.5}}
-    registry.tag_version("toy", "1", registry.figure_tags(metrics))
+    registry.tag_version("toy", "1", registry.metric_tags(metrics))
     tags = store.get_model_version("toy", "1").tags
     assert tags == {"sentio.fold": "3", "sentio.sharpe": "1.25", "sentio.pbo": "0.5", "sentio.test_bars": "7"}
 
@@ -497,10 +501,10 @@ def test_latency_is_the_quantile_of_the_calls_after_the_warm_up(monkeypatch):
 def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
     feed = planted_bars(autoregressive_returns(400, 0.1, 0.004, seed=0), "AAA")
     bars = align_bars(feed, IngestionParameters())
-    stamps = pd.DatetimeIndex(bars.timestamps).tz_localize("UTC")
+    timestamps = pd.DatetimeIndex(bars.timestamps).tz_localize("UTC")
     columns = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=8)]
     spec = SimpleNamespace(
-        symbols=["AAA"], features=columns, train_start=stamps[20].isoformat(), train_end=stamps[249].isoformat()
+        symbols=["AAA"], features=columns, train_start=timestamps[20].isoformat(), train_end=timestamps[249].isoformat()
     )
     agents = [SimpleNamespace(spec=spec, name="fold_0/seed_0")]
     features = compute_features(bars, columns)
@@ -524,9 +528,9 @@ def test_the_lockbox_stays_closed_when_the_feed_has_dropped_its_oldest_bars(monk
     monkeypatch.setattr(nodes, "example_bars", lambda agents, frame: seen.update(example=frame))
     monkeypatch.setattr(nodes, "decision_latency", lambda served, frame, calls: 0.0)
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: seen.update(lockbox=lockbox))
-    challenger = Candidate("1", "agents", SimpleNamespace(metrics={}))
+    challenger = Challenger("1", "agents", SimpleNamespace(metrics={}))
     newer = aligned_to_frame(bars.rows(slice(20, None)))
     nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters(), {})
     assert seen["lockbox"] == Segment(40, 70)
-    stamps = pd.DatetimeIndex(bars.timestamps[20:60]).tz_localize("UTC")
-    assert list(seen["example"]["timestamp"]) == list(stamps)
+    timestamps = pd.DatetimeIndex(bars.timestamps[20:60]).tz_localize("UTC")
+    assert list(seen["example"]["timestamp"]) == list(timestamps)

@@ -21,7 +21,8 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.plots.draw import CAPTIONS
 from sentio_kedro.evaluation.run_frames import COLUMNS
-from sentio_kedro.pipelines.reporting import create_pipeline, nodes
+from sentio_kedro.pipelines.reporting import nodes
+from sentio_kedro.pipelines.reporting.pipeline import create_pipeline
 
 
 def _empty(name: str) -> pd.DataFrame:

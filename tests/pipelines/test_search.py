@@ -18,15 +18,16 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.datasets import CheckpointStore, TrialLedger
+from sentio_kedro.datasets.checkpoints import CheckpointStore
+from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.skill.trials import trial_identity
 from sentio_kedro.manifests import flatten_parameters
-from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.pipelines.search import trials as tracked
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.nodes import describe_search, fixed_names, warn_of_test_rows
 from sentio_kedro.pipelines.search.trials import STATE_TAG, TrackedTrials, best_as_yaml, trial_table
-from sentio_kedro.search.study import Candidate, Trial
+from sentio_kedro.search.study import Proposal, SearchTrial
 from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress
 from sentio_kedro.tracking.trials import learner_hash, shaping_parameters
 
@@ -71,7 +72,7 @@ def test_complete_candidates_enter_the_ledger_of_trials(evaluate, monkeypatch, t
     assert record["identity"] == trial_identity(as_run, learner_hash(), "BTC / 30 min")
     quiet = CandidateEntries(ledger, FLAT, "BTC / 30 min", "bars", "abc", 17_520.0, record=False)
     run(dataclasses.replace(evaluate, remember=quiet.judged), 4)
-    quiet.given_up(Candidate(4, VALUES, BASE), 0.5)
+    quiet.given_up(Proposal(4, VALUES, BASE), 0.5)
     assert len(ledger.records()) == 1
 
 
@@ -90,7 +91,7 @@ def test_what_a_search_gives_up_is_in_the_ledger_before_the_search_goes_on(
     progress = TrialProgress([], lambda step, score: False)
     progress.latest = latest
     with pytest.raises(type(error)):
-        dataclasses.replace(evaluate, give_up=entries.given_up)([], Candidate(1, VALUES, other), progress)
+        dataclasses.replace(evaluate, give_up=entries.given_up)([], Proposal(1, VALUES, other), progress)
     (record,) = ledger.records()
     assert (record["study"], record["candidate"], record["returns"]) == ("abc", 1, None)
     assert (record["code"], record["parameters"]["training.gamma"]) == ("code of that moment", 0.5)
@@ -107,7 +108,7 @@ def outcome(monkeypatch, result):
 
 
 def run(evaluate, number=0):
-    return evaluate([], Candidate(number, VALUES, BASE), TrialProgress([], lambda step, score: False))
+    return evaluate([], Proposal(number, VALUES, BASE), TrialProgress([], lambda step, score: False))
 
 
 def test_a_trial_is_a_nested_run_with_parameters_scores_and_returns_per_bar(store, evaluate, monkeypatch, tmp_path):
@@ -166,10 +167,10 @@ def test_without_mlflow_a_trial_is_kept_all_the_same(evaluate, monkeypatch, tmp_
 
 
 TRIALS = [
-    Trial(0, "complete", VALUES, 1.0, 2.0, {"0": 1.0}, 3.0),
-    Trial(1, "pruned", VALUES, 0.5, None, {}, None),
-    Trial(2, "complete", VALUES | {"training.gamma": 0.9}, 1.5, 1.75, {"0": 1.5}, 3.0),
-    Trial(3, "failed", VALUES, None, None, {}, None),
+    SearchTrial(0, "complete", VALUES, 1.0, 2.0, {"0": 1.0}, 3.0),
+    SearchTrial(1, "pruned", VALUES, 0.5, None, {}, None),
+    SearchTrial(2, "complete", VALUES | {"training.gamma": 0.9}, 1.5, 1.75, {"0": 1.5}, 3.0),
+    SearchTrial(3, "failed", VALUES, None, None, {}, None),
 ]
 
 

@@ -73,7 +73,7 @@ def test_distributions_have_the_types_of_the_parameters() -> None:
         ("training.path_baseline", {"low": 0, "high": 1}, "must have `choices`, because the parameter is no number"),
         ("training.seed", {"low": 0, "high": 9}, "the best of several seeds is luck; remove it"),
         ("training.seeds", {"low": 1, "high": 9}, "must be measured with as many seeds"),
-        ("training.abstention.evidence_share", {"low": 0.1, "high": 0.5}, "must be chosen on the same rows"),
+        ("training.abstention.holdout_share", {"low": 0.1, "high": 0.5}, "must be chosen on the same rows"),
     ],
 )
 def test_a_wrong_parameter_is_refused_with_the_remedy(name: str, values: dict[str, Any], said: str) -> None:

@@ -22,10 +22,10 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.search.study import (
-    LEAST_COMPLETE,
-    Candidate,
+    MIN_COMPLETE,
     MedianOfLatest,
-    Trial,
+    Proposal,
+    SearchTrial,
     best_trial,
     open_study,
     search,
@@ -49,7 +49,7 @@ def scored(*validation: float) -> list[AgentScore]:
     return [AgentScore(fold, 0, 2.0, score, nothing, nothing, nothing) for fold, score in enumerate(validation)]
 
 
-def quality(candidate: Candidate) -> float:
+def quality(candidate: Proposal) -> float:
     """Best at gamma 0.7 and width 16."""
     gamma = candidate.parameters.training.gamma
     return 1.0 - abs(gamma - 0.7) - 0.1 * (candidate.parameters.network.width != 16)
@@ -63,7 +63,7 @@ class Judge:
         self.interrupt_at, self.diverge_at = interrupt_at, diverge_at
 
     def __call__(
-        self, studies: Sequence[TrainingSet], candidate: Candidate, progress: TrialProgress
+        self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
     ) -> Sequence[AgentScore]:
         self.tried.append(dict(candidate.values))
         for judgement in range(JUDGEMENTS):
@@ -77,26 +77,26 @@ class Judge:
 
 
 @pytest.fixture(name="run")
-def run_fixture() -> Callable[..., tuple[list[Trial], Judge]]:
+def run_fixture() -> Callable[..., tuple[list[SearchTrial], Judge]]:
     """Runs a search in memory; one of the same name continues it."""
     stored: dict[str, optuna.storages.InMemoryStorage] = {}
 
     def run(
         name: str = "one", parameters: SearchParameters = SEARCH, judge: Judge | None = None, base: Any = BASE
-    ) -> tuple[list[Trial], Judge]:
+    ) -> tuple[list[SearchTrial], Judge]:
         judge = judge or Judge()
         storage = stored.setdefault(name, optuna.storages.InMemoryStorage())
         pruner = MedianOfLatest() if parameters.pruning else optuna.pruners.NopPruner()
         study = optuna.create_study(
             study_name=name, storage=storage, pruner=pruner, direction="maximize", load_if_exists=True
         )
-        studies: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
-        return search(studies, base, parameters, study, judge), judge
+        training_sets: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
+        return search(training_sets, base, parameters, study, judge), judge
 
     return run
 
 
-def test_the_base_comes_first_and_later_trials_are_better(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_the_base_comes_first_and_later_trials_are_better(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
     trials, _ = run(parameters=replace(SEARCH, trials=40, pruning=False))
     assert [trial.number for trial in trials] == list(range(40))
     assert trials[0].values == {"training.gamma": 0.9, "training.entropy": 0.3, "network.width": 16}
@@ -110,7 +110,7 @@ def test_the_base_comes_first_and_later_trials_are_better(run: Callable[..., tup
     assert best.folds == {"0": best.objective}
 
 
-def test_a_base_outside_the_space_is_not_tried(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_a_base_outside_the_space_is_not_tried(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
     outside = replace(BASE, training=replace(BASE.training, gamma=0.01))
     trials, _ = run(parameters=replace(SEARCH, trials=1), base=outside)
     assert trials[0].values["training.gamma"] >= 0.1
@@ -119,7 +119,7 @@ def test_a_base_outside_the_space_is_not_tried(run: Callable[..., tuple[list[Tri
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("interrupt_at", [0, 4, 13])
 def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
-    run: Callable[..., tuple[list[Trial], Judge]], interrupt_at: int
+    run: Callable[..., tuple[list[SearchTrial], Judge]], interrupt_at: int
 ) -> None:
     whole, all_tried = run("whole")
     with pytest.raises(KeyboardInterrupt):
@@ -129,7 +129,7 @@ def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
     assert [replace(trial, seconds=None) for trial in resumed] == [replace(trial, seconds=None) for trial in whole]
 
 
-def test_more_trials_continue_and_none_repeat(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_more_trials_continue_and_none_repeat(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
     whole, all_tried = run("whole")
     run("short", parameters=replace(SEARCH, trials=5))
     longer, tried = run("short")
@@ -140,32 +140,32 @@ def test_more_trials_continue_and_none_repeat(run: Callable[..., tuple[list[Tria
     assert again == longer
 
 
-def test_a_file_keeps_what_memory_keeps(run: Callable[..., tuple[list[Trial], Judge]], tmp_path: Path) -> None:
+def test_a_file_keeps_what_memory_keeps(run: Callable[..., tuple[list[SearchTrial], Judge]], tmp_path: Path) -> None:
     few = replace(SEARCH, trials=3)
     whole, _ = run(parameters=few)
-    studies: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
+    training_sets: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
     with pytest.raises(KeyboardInterrupt):
-        search(studies, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge(interrupt_at=1))
-    kept = search(studies, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge())
+        search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge(interrupt_at=1))
+    kept = search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge())
     assert [replace(trial, seconds=None) for trial in kept] == [replace(trial, seconds=None) for trial in whole]
 
 
-def test_another_seed_proposes_otherwise(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_another_seed_proposes_otherwise(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
     first, _ = run("first", parameters=replace(SEARCH, trials=3))
     second, _ = run("second", parameters=replace(SEARCH, trials=3, seed=4))
     assert first[0].values == second[0].values  # the base
     assert first[1].values != second[1].values
 
 
-def test_poor_candidates_are_pruned_and_good_ones_are_not(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_poor_candidates_are_pruned_and_good_ones_are_not(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
     trials, judge = run()
     states = [trial.state for trial in trials]
     assert set(states) == {"complete", "pruned"}
-    assert states[:LEAST_COMPLETE] == ["complete"] * LEAST_COMPLETE
+    assert states[:MIN_COMPLETE] == ["complete"] * MIN_COMPLETE
     finals: list[float] = []
     for trial, values in zip(trials, judge.tried, strict=True):
         reached = 1.0 - abs(values["training.gamma"] - 0.7) - 0.1 * (values["network.width"] != 16)
-        poor = len(finals) >= LEAST_COMPLETE and reached < np.median(finals)
+        poor = len(finals) >= MIN_COMPLETE and reached < np.median(finals)
         assert trial.state == ("pruned" if poor else "complete")
         assert trial.folds == ({} if poor else {"0": reached})
         finals += [] if poor else [reached]
@@ -173,15 +173,17 @@ def test_poor_candidates_are_pruned_and_good_ones_are_not(run: Callable[..., tup
     assert {trial.state for trial in unpruned} == {"complete"}
 
 
-def test_a_candidate_that_diverges_fails_and_the_search_goes_on(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_a_candidate_that_diverges_fails_and_the_search_goes_on(
+    run: Callable[..., tuple[list[SearchTrial], Judge]],
+) -> None:
     trials, _ = run(parameters=replace(SEARCH, trials=4), judge=Judge(diverge_at=1))
     assert [trial.state for trial in trials] == ["complete", "failed", "complete", "complete"]
     assert trials[1].objective is None
 
 
-def test_an_error_leaves_the_trial_open_to_be_tried_again(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_an_error_leaves_the_trial_open_to_be_tried_again(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
     class Broken(Judge):
-        def __call__(self, studies: Any, candidate: Candidate, progress: TrialProgress) -> Sequence[AgentScore]:
+        def __call__(self, training_sets: Any, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -192,7 +194,7 @@ def test_an_error_leaves_the_trial_open_to_be_tried_again(run: Callable[..., tup
 
 
 def test_the_worst_fold_can_be_the_objective() -> None:
-    def evaluate(studies: Any, candidate: Candidate, progress: TrialProgress) -> Sequence[AgentScore]:
+    def evaluate(training_sets: Any, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
         return scored(1.0, 3.0)
 
     lowest = SearchParameters(trials=1, space=SPACE, objective="lowest")
@@ -202,7 +204,9 @@ def test_the_worst_fold_can_be_the_objective() -> None:
         assert trial.folds == {"0": 1.0, "1": 3.0}
 
 
-def test_a_space_that_cannot_be_built_is_refused_before_a_trial(run: Callable[..., tuple[list[Trial], Judge]]) -> None:
+def test_a_space_that_cannot_be_built_is_refused_before_a_trial(
+    run: Callable[..., tuple[list[SearchTrial], Judge]],
+) -> None:
     judge = Judge()
     with pytest.raises(ValueError, match=r"`network.width` = 9 is refused"):
         run(parameters=SearchParameters(space={"network.width": SearchRange(low=8, high=16)}), judge=judge)
@@ -226,8 +230,8 @@ def test_a_study_of_something_else_begins_anew_and_says_what_differs(
 
 
 def test_without_a_complete_trial_there_is_no_best() -> None:
-    failed = Trial(0, "failed", {}, None, None, {}, None)
+    failed = SearchTrial(0, "failed", {}, None, None, {}, None)
     with pytest.raises(ValueError, match=r"must have a complete trial to choose from, had 1"):
         best_trial([failed])
-    equals = [Trial(number, "complete", {}, 1.0, 1.0, {}, 1.0) for number in (1, 2)]
+    equals = [SearchTrial(number, "complete", {}, 1.0, 1.0, {}, 1.0) for number in (1, 2)]
     assert best_trial([failed, *equals]).number == 1

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.config import (
     AgentParameters,
@@ -29,10 +29,11 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.splits import Fold, Segment, Spans, make_folds
-from sentio_kedro.search.study import Candidate, best_trial, search
+from sentio_kedro.market.splits import make_folds
+from sentio_kedro.search.study import Proposal, best_trial, search
 from sentio_kedro.search.trials import (
     MEMBER_STEPS,
     AgentScore,
@@ -73,12 +74,12 @@ class Listener:
     """Notes reports and gives up at one of them."""
 
     def __init__(self, give_up_at: int = 10**9) -> None:
-        self.heard: list[tuple[int, float]] = []
+        self.selected_features: list[tuple[int, float]] = []
         self.give_up_at = give_up_at
 
     def __call__(self, step: int, score: float) -> bool:
-        self.heard.append((step, score))
-        return len(self.heard) > self.give_up_at
+        self.selected_features.append((step, score))
+        return len(self.selected_features) > self.give_up_at
 
 
 def run_in_order(progress: TrialProgress, order: list[tuple[MemberKey, float]]) -> None:
@@ -107,7 +108,7 @@ def test_reports_are_the_mean_over_members_of_the_best_so_far() -> None:
     assert progress.latest is None
     run_in_order(progress, scores)
     assert progress.latest == 4.0
-    assert listener.heard == [(0, 1.0), (1, 3.0), (2, 3.0), (MEMBER_STEPS, 1.0), (MEMBER_STEPS + 1, 4.0)]
+    assert listener.selected_features == [(0, 1.0), (1, 3.0), (2, 3.0), (MEMBER_STEPS, 1.0), (MEMBER_STEPS + 1, 4.0)]
 
 
 def test_the_last_update_of_a_member_lets_the_next_one_report() -> None:
@@ -116,9 +117,9 @@ def test_the_last_update_of_a_member_lets_the_next_one_report() -> None:
     first, second = MEMBERS[:2]
     progress.update(second, 1, 1, {"validation_sharpe": 1.0})
     progress.update(first, 1, 2, {"validation_sharpe": 1.0})
-    assert [step for step, _ in listener.heard] == [0]
+    assert [step for step, _ in listener.selected_features] == [0]
     progress.update(first, 2, 2, {"validation_sharpe": 1.0})
-    assert [step for step, _ in listener.heard] == [0, 1, MEMBER_STEPS]
+    assert [step for step, _ in listener.selected_features] == [0, 1, MEMBER_STEPS]
 
 
 @given(st.data())
@@ -129,9 +130,9 @@ def test_reports_do_not_depend_on_which_member_is_faster(data: st.DataObject) ->
     run_in_order(TrialProgress(MEMBERS, one_by_one), [row for key in MEMBERS for row in queues[key]])
     slots = data.draw(st.permutations([key for key in MEMBERS for _ in queues[key]]))
     run_in_order(TrialProgress(MEMBERS, mixed), [queues[key].pop(0) for key in slots])
-    assert mixed.heard == one_by_one.heard
-    assert len(one_by_one.heard) == sum(map(len, scores.values()))
-    assert all(a < b for a, b in pairwise(step for step, _ in one_by_one.heard))
+    assert mixed.selected_features == one_by_one.selected_features
+    assert len(one_by_one.selected_features) == sum(map(len, scores.values()))
+    assert all(a < b for a, b in pairwise(step for step, _ in one_by_one.selected_features))
 
 
 def test_a_pruned_trial_stops_every_member_and_reports_no_more() -> None:
@@ -139,12 +140,12 @@ def test_a_pruned_trial_stops_every_member_and_reports_no_more() -> None:
     progress = TrialProgress(MEMBERS, listener)
     ahead, slow = MEMBERS[2], MEMBERS[0]
     progress.update(ahead, 1, 2, {"validation_sharpe": 1.0})
-    assert listener.heard == []
+    assert listener.selected_features == []
     progress.update(slow, 1, 2, {"validation_sharpe": 1.0})
     for key in (slow, ahead, ahead):
         with pytest.raises(PrunedTrialError, match="worse than the median"):
             progress.update(key, 2, 2, {"validation_sharpe": 0.0})
-    assert len(listener.heard) == 2
+    assert len(listener.selected_features) == 2
 
 
 def test_a_failure_elsewhere_stops_the_members() -> None:
@@ -159,7 +160,9 @@ def test_a_candidates_scores_are_those_of_training_and_hold_for_validation_rows(
     listener = Listener()
     scores = score_candidate([study], SPANS, PARAMETERS, TrialProgress(trial_members([study], PARAMETERS), listener))
     assert [(score.fold, score.seed) for score in scores] == [(0, 0), (0, 1)]
-    assert [step for step, _ in listener.heard] == [m * MEMBER_STEPS + j for m in range(4) for j in range(2)]
+    assert [step for step, _ in listener.selected_features] == [
+        m * MEMBER_STEPS + j for m in range(4) for j in range(2)
+    ]
     (validation,) = study.fold.validation
     for score in scores:
         assert len(score.returns) == len(score.rows) == len(score.timestamps) > 0
@@ -174,31 +177,33 @@ def test_a_pruned_candidate_stops_training(study: TrainingSet) -> None:
     listener = Listener(give_up_at=2)
     with pytest.raises(PrunedTrialError):
         score_candidate([study], SPANS, PARAMETERS, TrialProgress(trial_members([study], PARAMETERS), listener))
-    assert len(listener.heard) == 3
+    assert len(listener.selected_features) == 3
 
 
 def test_training_side_by_side_reports_the_same(study: TrainingSet) -> None:
-    heard: list[list[tuple[int, float]]] = []
+    selected_features: list[list[tuple[int, float]]] = []
     results: list[list[AgentScore]] = []
     for workers in (1, 2):
         parameters = replace(PARAMETERS, training=replace(TRAINING, workers=workers, threads=1))
         listener = Listener()
         progress = TrialProgress(trial_members([study], parameters), listener)
         results.append(score_candidate([study], SPANS, parameters, progress))
-        heard.append(listener.heard)
-    assert heard[0] == heard[1]
+        selected_features.append(listener.selected_features)
+    assert selected_features[0] == selected_features[1]
     assert all(np.array_equal(a.returns, b.returns) for a, b in zip(*results, strict=True))
 
 
 def test_members_of_one_batched_model_report_in_the_same_order(study: TrainingSet) -> None:
-    heard: list[list[tuple[int, float]]] = []
+    selected_features: list[list[tuple[int, float]]] = []
     for population in ("alone", "stacked"):
         parameters = replace(PARAMETERS, training=replace(TRAINING, population=population))
         listener = Listener()
         score_candidate([study], SPANS, parameters, TrialProgress(trial_members([study], parameters), listener))
-        heard.append(listener.heard)
-    assert [step for step, _ in heard[0]] == [step for step, _ in heard[1]]
-    assert [score for _, score in heard[0]] == pytest.approx([score for _, score in heard[1]], abs=0.05)
+        selected_features.append(listener.selected_features)
+    assert [step for step, _ in selected_features[0]] == [step for step, _ in selected_features[1]]
+    assert [score for _, score in selected_features[0]] == pytest.approx(
+        [score for _, score in selected_features[1]], abs=0.05
+    )
 
 
 def test_test_rows_are_not_in_a_training_set_and_are_refused_if_they_are(study: TrainingSet) -> None:
@@ -213,9 +218,11 @@ def test_a_search_on_a_planted_market_prefers_the_learning_rate_that_learns(stud
     base = replace(PARAMETERS, training=replace(TRAINING, seeds=3, members=1, total_steps=1200, learning_rate=1e-7))
     wanted = SearchParameters(trials=3, space={"training.learning_rate": SearchRange(choices=[1e-7, 0.05])}, seed=2)
 
-    def evaluate(studies: Sequence[TrainingSet], candidate: Candidate, progress: TrialProgress) -> list[AgentScore]:
-        assert all(one.bars.timestamps[-1] < end_of_test(one) for one in studies)
-        return score_candidate(studies, SPANS, candidate.parameters, progress)
+    def evaluate(
+        training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
+    ) -> list[AgentScore]:
+        assert all(one.bars.timestamps[-1] < end_of_test(one) for one in training_sets)
+        return score_candidate(training_sets, SPANS, candidate.parameters, progress)
 
     trials = search([study], base, wanted, optuna.create_study(direction="maximize"), evaluate)
     rates = [trial.values["training.learning_rate"] for trial in trials]

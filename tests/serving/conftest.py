@@ -12,7 +12,7 @@ import pytest
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_agent
 from sentio_kedro.config import (
@@ -25,10 +25,10 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.splits import Fold, Segment, Spans
-from sentio_kedro.trading.precompute import lookback
+from sentio_kedro.trading.precompute import trading_lookback
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 TRAIN = 900  # bars that training sees
@@ -59,7 +59,7 @@ TRADING = TradingParameters(
         "target_volatility": 0.008,
         "daily_loss": 0.02,
         "trades_per_day": 12,
-        "minimum_holding_bars": 2,
+        "min_holding_bars": 2,
         "kelly_fraction": 5.0,
         "kelly_bars": 60,
     },
@@ -83,14 +83,14 @@ class Nowhere:
         """Stop nothing."""
 
 
-def recorded_bars(stamps: np.ndarray) -> AlignedBars:
+def recorded_bars(timestamps: np.ndarray) -> AlignedBars:
     """Prices that go on as they went, calm and wild by turns; after the train rows they halt, split and pay."""
-    rng, count = np.random.default_rng(5), len(stamps)
+    rng, count = np.random.default_rng(5), len(timestamps)
     scale = np.where(np.arange(count) // 70 % 2, 0.006, 0.002)[:, None]
-    noise, moves = scale * rng.standard_normal((count, 3)), np.zeros((count, 3))
+    noise, market_returns = scale * rng.standard_normal((count, 3)), np.zeros((count, 3))
     for row in range(1, count):
-        moves[row] = 0.45 * moves[row - 1] + noise[row]
-    close = 50.0 * np.exp(np.cumsum(moves, axis=0))
+        market_returns[row] = 0.45 * market_returns[row - 1] + noise[row]
+    close = 50.0 * np.exp(np.cumsum(market_returns, axis=0))
     opened = np.vstack([close[:1], close[:-1]]) * np.exp(0.2 * scale * rng.standard_normal((count, 3)))
     high = np.maximum(opened, close) * (1.0 + 0.3 * scale * rng.random((count, 3)))
     low = np.minimum(opened, close) / (1.0 + 0.3 * scale * rng.random((count, 3)))
@@ -100,7 +100,7 @@ def recorded_bars(stamps: np.ndarray) -> AlignedBars:
     shares = np.cumprod(split, axis=0)
     prices = (column / shares for column in (opened, high, low, close))
     funding = 1e-5 * rng.standard_normal((count, 3))
-    bars = AlignedBars(stamps, SYMBOLS, *prices, volume * shares, dividend, split, funding=funding)
+    bars = AlignedBars(timestamps, SYMBOLS, *prices, volume * shares, dividend, split, funding=funding)
     missing = np.zeros((count, 3), dtype=bool)
     missing[TRAIN + 290 : TRAIN + 293, 1] = True
     missing[TRAIN + 360 : TRAIN + 385, 0] = True  # longer than what counts as an end with hindsight
@@ -141,7 +141,7 @@ def session_bars_fixture() -> AlignedBars:
 def train_fixture(bars: AlignedBars) -> Callable[[int], AgentBundle]:
     """The function that trains an agent of two members by its seed."""
     seen = bars.rows(slice(0, TRAIN))
-    memory = max(longest_lookback(COLUMNS), REGIMES.memory, lookback(TRADING))
+    memory = max(longest_lookback(COLUMNS), REGIMES.memory, trading_lookback(TRADING))
     spans = Spans(receptive_field(NETWORK) + memory, reward=2, episode=TRAINING.episode_bars)
     fold = Fold(3, (Segment(spans.input, 640),), (Segment(650, TRAIN - 2),), ())
     model = fit_regimes([market_return(seen)[slice(*fold.train[0])]], REGIMES, seed=0)

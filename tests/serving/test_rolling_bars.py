@@ -7,7 +7,7 @@ from sentio_kedro.config import FeatureColumn
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, newest_features
 from sentio_kedro.market.regimes import market_return
-from sentio_kedro.serving.rolling_bars import RollingBars, joined, missing_rows, newest_rows
+from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows
 
 BARS = 260
 PRICES = ("open", "high", "low", "close", "volume")
@@ -21,11 +21,11 @@ def halting_bars() -> AlignedBars:
     close = 40.0 * np.exp(np.cumsum(0.01 * rng.standard_normal((BARS, 2)), axis=0))
     opened = close * np.exp(0.003 * rng.standard_normal((BARS, 2)))
     high, low = np.maximum(opened, close) * 1.002, np.minimum(opened, close) / 1.003
-    stamps = np.datetime64("2020-03-01T00:30", "ns") + np.arange(BARS) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-03-01T00:30", "ns") + np.arange(BARS) * np.timedelta64(30, "m")
     split, dividend = np.ones((BARS, 2)), np.zeros((BARS, 2))
     split[152, 1], dividend[201, 1], dividend[150, 1] = 3.0, 0.5, 0.7
     volume = 1_000.0 * np.exp(rng.standard_normal((BARS, 2)))
-    bars = AlignedBars(stamps, ("AAA", "BBB"), opened, high, low, close, volume, dividend, split)
+    bars = AlignedBars(timestamps, ("AAA", "BBB"), opened, high, low, close, volume, dividend, split)
     hidden = np.zeros((BARS, 2), dtype=bool)
     hidden[130:133, 1] = hidden[160:200, 1] = hidden[230:232, 1] = True
     return bars.without(hidden)
@@ -70,15 +70,17 @@ def test_the_first_row_shows_the_last_price_of_an_asset_that_is_halted_there(bar
 
 
 def test_the_newest_return_of_the_market_needs_two_rows_however_long_an_asset_was_halted(bars: AlignedBars) -> None:
-    moves = market_return(bars)
+    market_returns = market_return(bars)
     for row in (150, 152, 170, 200, 201, 232):
-        assert market_return(newest_rows(bars.rows(slice(0, row + 1)), 2))[-1] == pytest.approx(moves[row], abs=1e-12)
+        assert market_return(newest_rows(bars.rows(slice(0, row + 1)), 2))[-1] == pytest.approx(
+            market_returns[row], abs=1e-12
+        )
 
 
 def test_a_column_that_only_new_bars_have_was_neutral_before(bars: AlignedBars) -> None:
     first, last = bars.rows(slice(0, 200)), bars.rows(slice(200, 202))
     without = AlignedBars(first.timestamps, first.symbols, *(getattr(first, name) for name in PRICES))
-    both = joined(without, last)
+    both = appended(without, last)
     assert both.dividend is not None
     assert np.nansum(both.dividend[:200]) == 0.0
     assert both.dividend[201, 1] == 0.5

@@ -14,17 +14,17 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.ensemble import agents_policy
 from sentio_kedro.config import BacktestParameters, RobustnessParameters, SignalParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.evaluation.backtest.context import Scene
-from sentio_kedro.evaluation.backtest.walk import walk_rows
+from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.evaluation.backtest.walk import simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import BarsError
 from sentio_kedro.market.bars import aligned_to_frame
+from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
-from sentio_kedro.serving.signal import Verdict
+from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import AccountState, open_accounts
 from sentio_kedro.trading.action_masks import LAYERS
 from sentio_kedro.trading.simulate import Step
@@ -40,7 +40,7 @@ QUICK = BacktestParameters(
 class Live:
     """What a session said and held at each row from FIRST on."""
 
-    verdicts: list[Verdict]
+    verdicts: list[Signal]
     features: list[np.ndarray]
     posteriors: list[torch.Tensor]
     accounts: list[AccountState]
@@ -63,34 +63,36 @@ def follow(agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -
     return live
 
 
-def backtested(agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -> tuple[np.ndarray, Scene, Step]:
+def backtested(
+    agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP
+) -> tuple[np.ndarray, BacktestContext, Step]:
     """Features of all bars, and the walk of the backtest over the same rows from flat accounts."""
     trading, rows = agents[0].spec.trading, Segment(FIRST, stop)
     features = compute_features(bars, agents[0].spec.features)
-    scene = Scene.of(bars, features, {3: agents}, trading)
-    posteriors = scene.posteriors(3)
-    walk = walk_rows(
-        scene.market,
+    context = BacktestContext.of(bars, features, {3: agents}, trading)
+    posteriors = context.posteriors(3)
+    walk = simulate_rows(
+        context.market,
         rows,
-        lambda piece: agents_policy(agents, scene.market, posteriors, *piece),
-        scene.open_accounts((len(agents),)),
+        lambda piece: agents_policy(agents, context.market, posteriors, *piece),
+        context.open_accounts((len(agents),)),
         trading,
         posterior=torch.stack([known[slice(*rows)] for known in posteriors], dim=1),
         telemetry=True,
     )
     ((_, _, step),) = list(walk)
-    return features, scene, step
+    return features, context, step
 
 
 def assert_repeats(live: Live, agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -> Step:
     """Same features, regimes, legal actions, actions and money to 1e-6."""
-    features, scene, step = backtested(agents, bars, stop)
+    features, context, step = backtested(agents, bars, stop)
     np.testing.assert_allclose(np.stack(live.features), features[FIRST:stop], rtol=0, atol=1e-6)
-    known = torch.stack([posterior[FIRST:stop] for posterior in scene.posteriors(3)], dim=1)
+    known = torch.stack([posterior[FIRST:stop] for posterior in context.posteriors(3)], dim=1)
     torch.testing.assert_close(torch.stack(live.posteriors), known, rtol=0, atol=1e-6)
     action, legal = step.record
-    np.testing.assert_array_equal(np.stack([verdict.legal for verdict in live.verdicts]), legal.numpy())
-    np.testing.assert_array_equal(np.stack([verdict.actions for verdict in live.verdicts]), action.numpy())
+    np.testing.assert_array_equal(np.stack([signal.legal for signal in live.verdicts]), legal.numpy())
+    np.testing.assert_array_equal(np.stack([signal.actions for signal in live.verdicts]), action.numpy())
     equity = torch.stack([account.equity for account in live.accounts])
     shares = torch.stack([account.shares for account in live.accounts])
     torch.testing.assert_close(equity, step.fill.equity_before, rtol=1e-6, atol=0)
@@ -114,7 +116,7 @@ def test_bars_fed_one_by_one_repeat_the_features_and_actions_of_the_backtest(
     assert (step.fill.shares < 0.0).any()
     assert (step.fill.shares > 0.0).any()
     assert (~legal[torch.from_numpy(present)[:, None].expand(-1, 2, -1)]).any()
-    binding = np.stack([verdict.binding for verdict in live.verdicts]).any(axis=(0, 1))
+    binding = np.stack([signal.binding for signal in live.verdicts]).any(axis=(0, 1))
     binds = {layer for layer, cuts in zip(LAYERS, binding, strict=True) if cuts}
     assert {"validity", "daily_loss", "value_at_risk", "regime", "compliance", "kelly"} <= binds
 
@@ -143,7 +145,7 @@ def test_on_an_exchange_the_session_knows_which_decision_is_the_last_before_the_
     live = follow([session_agent], session_bars, stop)
     assert_repeats(live, [session_agent], session_bars, stop)
     session = np.array(LAYERS).tolist().index("session")
-    assert np.stack([verdict.binding[..., session] for verdict in live.verdicts]).any()
+    assert np.stack([signal.binding[..., session] for signal in live.verdicts]).any()
 
 
 def test_a_replay_at_the_start_ends_where_a_session_that_was_fed_bar_by_bar_ends(
@@ -152,9 +154,9 @@ def test_a_replay_at_the_start_ends_where_a_session_that_was_fed_bar_by_bar_ends
     row = FIRST + 120
     session = DecisionSession(agents)
     known = bars.rows(slice(FIRST + 1 - agents[0].spec.required_bars - SPARE, row + 1))
-    verdict = session.start(known, replay_bars=120)
-    np.testing.assert_array_equal(verdict.actions, live.verdicts[120].actions)
-    np.testing.assert_allclose(verdict.target, live.verdicts[120].target, rtol=0, atol=1e-6)
+    signal = session.start(known, replay_bars=120)
+    np.testing.assert_array_equal(signal.actions, live.verdicts[120].actions)
+    np.testing.assert_allclose(signal.target, live.verdicts[120].target, rtol=0, atol=1e-6)
     np.testing.assert_allclose(session.accounts.equity, live.accounts[120].equity, rtol=1e-9)
     signals = newest_signals(agents, known, SignalParameters(equity=100_000.0, replay_bars=120))
     np.testing.assert_allclose(signals["target"], live.verdicts[120].target, rtol=0, atol=1e-6)
@@ -166,8 +168,8 @@ def test_several_bars_at_once_are_the_same_as_one_by_one(
 ) -> None:
     session = DecisionSession(agents)
     session.start(history(bars, agents[0]))
-    verdict = session.decide(bars.rows(slice(FIRST + 1, FIRST + 41)))
-    np.testing.assert_array_equal(verdict.actions, live.verdicts[40].actions)
+    signal = session.decide(bars.rows(slice(FIRST + 1, FIRST + 41)))
+    np.testing.assert_array_equal(signal.actions, live.verdicts[40].actions)
     np.testing.assert_allclose(session.accounts.equity, live.accounts[40].equity, rtol=1e-12)
 
 
@@ -180,10 +182,10 @@ def test_an_account_in_plain_numbers_decides_as_the_one_that_is_kept(agent: Agen
         new = bars.rows(slice(row, row + 1))
         expected = kept.decide(new)
         seen.append(kept.account())
-        verdict = told.decide(aligned_to_frame(new), kept.account())
-        np.testing.assert_array_equal(verdict.actions, expected.actions)
-        np.testing.assert_array_equal(verdict.legal, expected.legal)
-        np.testing.assert_allclose(verdict.orders, expected.orders, rtol=1e-9, atol=1e-9)
+        signal = told.decide(aligned_to_frame(new), kept.account())
+        np.testing.assert_array_equal(signal.actions, expected.actions)
+        np.testing.assert_array_equal(signal.legal, expected.legal)
+        np.testing.assert_allclose(signal.orders, expected.orders, rtol=1e-9, atol=1e-9)
     for name in ("shares", "in_flight", "working", "bars_held", "trades_today", "opened_today"):
         assert any(getattr(account, name) for account in seen), name
 
@@ -193,11 +195,11 @@ def test_orders_lead_from_what_is_held_to_the_target(agent: AgentBundle, bars: A
     session.start(history(bars, agent))
     for row in range(FIRST + 1, FIRST + 30):
         held = {"AAA": 300.0, "BBB": -200.0}
-        verdict = session.decide(bars.rows(slice(row, row + 1)), Account(cash=80_000.0, shares=held))
+        signal = session.decide(bars.rows(slice(row, row + 1)), Account(cash=80_000.0, shares=held))
         before = np.array([300.0, -200.0, 0.0])
-        equity = 80_000.0 + before @ verdict.close
-        np.testing.assert_allclose(verdict.shares, before + verdict.orders)
-        np.testing.assert_allclose(verdict.target, verdict.shares * verdict.close / equity)
+        equity = 80_000.0 + before @ signal.close
+        np.testing.assert_allclose(signal.shares, before + signal.orders)
+        np.testing.assert_allclose(signal.target, signal.shares * signal.close / equity)
 
 
 def test_a_batch_of_accounts_decides_as_each_alone(agents: list[AgentBundle], bars: AlignedBars) -> None:
@@ -236,10 +238,10 @@ def test_agents_that_abstain_leave_and_risk_nothing(agent: AgentBundle, bars: Al
     out = AgentBundle(replace(agent.spec, abstains=True), agent.weights)
     session = DecisionSession(out)
     session.start(history(bars, agent))
-    verdict = session.decide(bars.rows(slice(FIRST + 1, FIRST + 2)), Account(cash=1e5, shares={"AAA": 100.0}))
-    assert verdict.target.tolist() == [0.0, 0.0, 0.0]
-    assert verdict.orders.tolist() == [-100.0, 0.0, 0.0]
-    assert verdict.tail_risk.tolist() == [0.0, 0.0, 0.0]
+    signal = session.decide(bars.rows(slice(FIRST + 1, FIRST + 2)), Account(cash=1e5, shares={"AAA": 100.0}))
+    assert signal.target.tolist() == [0.0, 0.0, 0.0]
+    assert signal.orders.tolist() == [-100.0, 0.0, 0.0]
+    assert signal.tail_risk.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_the_frame_tells_all_of_a_single_account(agent: AgentBundle, bars: AlignedBars) -> None:
@@ -270,8 +272,8 @@ def test_a_gap_is_refused_unless_it_is_allowed(started: DecisionSession, agent: 
     lenient = DecisionSession(agent, longest_gap=np.timedelta64(2, "h"))
     lenient.start(history(bars, agent))
     expected = lenient.decide(late)
-    verdict = started.decide(late, longest_gap=np.timedelta64(90, "m"))
-    np.testing.assert_array_equal(verdict.target, expected.target)
+    signal = started.decide(late, longest_gap=np.timedelta64(90, "m"))
+    np.testing.assert_array_equal(signal.target, expected.target)
     started.decide(bars.rows(slice(FIRST + 4, FIRST + 5)))  # the feed is back
     with pytest.raises(ValueError, match=r"if there were none, give `decide` a `longest_gap` of that length"):
         started.decide(bars.rows(slice(FIRST + 7, FIRST + 8)))
@@ -286,8 +288,8 @@ def test_bars_of_other_symbols_are_refused(started: DecisionSession, bars: Align
     frame = aligned_to_frame(bars.rows(slice(FIRST + 1, FIRST + 2)))
     with pytest.raises(ValueError, match=r"trade \['AAA', 'BBB', 'CCC'\], the bars hold \['XXX'\] too"):
         started.decide(frame.replace({"symbol": {"BBB": "XXX"}}))
-    verdict = started.decide(frame[frame["symbol"] != "BBB"])  # is halted
-    assert not verdict.legal[0, 1, 1:].any()
+    signal = started.decide(frame[frame["symbol"] != "BBB"])  # is halted
+    assert not signal.legal[0, 1, 1:].any()
 
 
 @pytest.mark.parametrize(
@@ -345,11 +347,11 @@ def test_a_bar_outside_the_sessions_of_the_exchange_leaves_the_session_as_it_was
 def test_a_symbol_without_any_bar_is_halted(agent: AgentBundle, bars: AlignedBars) -> None:
     frame = aligned_to_frame(history(bars, agent))
     session = DecisionSession(agent)
-    verdict = session.start(frame[frame["symbol"] != "BBB"], replay_bars=5)
-    assert verdict.symbols == ("AAA", "BBB", "CCC")
-    assert verdict.target[1] == 0.0
-    assert not verdict.legal[0, 1, 1:].any()
-    assert verdict.legal[0, 0, 1:].any()
+    signal = session.start(frame[frame["symbol"] != "BBB"], replay_bars=5)
+    assert signal.symbols == ("AAA", "BBB", "CCC")
+    assert signal.target[1] == 0.0
+    assert not signal.legal[0, 1, 1:].any()
+    assert signal.legal[0, 0, 1:].any()
     new = aligned_to_frame(bars.rows(slice(FIRST + 1, FIRST + 2)))
     with pytest.raises(
         ValueError, match=r"`account.shares` holds \['BBB'\], of which there was no bar and so no price"
@@ -372,8 +374,8 @@ def test_agents_that_were_trained_without_halts_drop_the_stamps_that_a_symbol_la
     new = bars.rows(slice(FIRST + 1, FIRST + 4)).without(halted)
     with pytest.raises(ValueError, match=r"drop_bar` leaves no bar.* give the bars together with the next"):
         session.decide(new.rows(slice(0, 1)))
-    verdict = session.decide(new.rows(slice(0, 2)))
-    assert verdict.timestamp == new.timestamps[1]
+    signal = session.decide(new.rows(slice(0, 2)))
+    assert signal.timestamp == new.timestamps[1]
     assert new.timestamps[0] not in session.market.bars.grid.timestamps
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.config.evaluation import TrialParameters
-from sentio_kedro.datasets import TrialLedger
+from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.pipelines.reporting import nodes
 from sentio_kedro.tracking.trials import learner_hash, made_of, shaping_parameters, universe_of

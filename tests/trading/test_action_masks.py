@@ -17,8 +17,8 @@ from sentio_kedro.trading.action_masks import (
     objections,
     require_choice,
 )
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.step_data import StepData
 
 DOUBLE = torch.float64
 FINE = [-1.0, -0.5, 0.0, 0.5, 1.0]
@@ -32,18 +32,18 @@ def holding(position: float, drawdown: float = 0.0) -> AccountState:
     )  # fmt: skip
 
 
-def facts(tradable: bool = True, **caps: float | bool) -> Tape:
+def facts(tradable: bool = True, **caps: float | bool) -> StepData:
     one, yes = torch.ones(1, 1, dtype=DOUBLE), torch.full((1, 1), tradable)
     given = {
         name: torch.tensor([value]) if name == "shortable" else torch.full((1, 1), value)
         for name, value in caps.items()
     }
-    return Tape(one, yes, one, one, yes, 0.0 * one, **given)  # type: ignore[arg-type]
+    return StepData(one, yes, one, one, yes, 0.0 * one, **given)  # type: ignore[arg-type]
 
 
 def legal(state: AccountState, trading: TradingParameters, tradable: bool = True, **caps: float | bool) -> list[bool]:
     row = facts(tradable, **caps)
-    return legal_actions(state, look(state, row, trading), row, trading)[0, 0].tolist()
+    return legal_actions(state, position_limits(state, row, trading), row, trading)[0, 0].tolist()
 
 
 def test_an_asset_without_a_bar_can_only_be_held() -> None:
@@ -76,7 +76,7 @@ def test_past_the_rung_an_account_may_still_enter_small() -> None:
     assert legal(holding(0.0, drawdown=0.07), trading) == [True, False, True, True, True, False]
     row = facts()
     state = holding(0.0, drawdown=0.07)
-    assert look(state, row, trading).cap.item() == pytest.approx(0.01 / 0.06)
+    assert position_limits(state, row, trading).cap.item() == pytest.approx(0.01 / 0.06)
 
 
 @pytest.mark.parametrize(
@@ -93,17 +93,17 @@ def test_past_the_rung_an_account_may_still_enter_small() -> None:
 def test_each_cap_forbids_what_lies_beyond_it_and_counts_as_its_own_layer(cap: str, layer: str) -> None:
     trading = TradingParameters(levels=FINE)
     row, state = facts(**{cap: 0.7}), holding(0.0)
-    view = look(state, row, trading)
+    view = position_limits(state, row, trading)
     assert legal_actions(state, view, row, trading)[0, 0].tolist() == [True] * 6  # the levels 1 stand for 0.7
     assert view.cap.item() == pytest.approx(0.7)
     small = facts(**{cap: 0.3})
     assert legal(state, trading, **{cap: 0.3}) == [True, False, True, True, True, False]  # 0.5 stands for 0.3
-    assert look(state, small, trading).cap.item() == pytest.approx(0.3)
+    assert position_limits(state, small, trading).cap.item() == pytest.approx(0.3)
     shares = dict(zip(LAYERS, forbidden_shares(state.alive, state.equity, view, row, trading)[0].tolist(), strict=True))
     assert shares == {name: pytest.approx(0.4 if name == layer else 0.0) for name in LAYERS}
     reduced = facts(**{cap: 0.0})
     assert legal(holding(0.8), trading, **{cap: 0.0})[1:] == [False, False, True, True, False]
-    assert look(holding(0.8), reduced, trading).cap.item() == 0.0
+    assert position_limits(holding(0.8), reduced, trading).cap.item() == 0.0
 
 
 def test_the_no_short_list_forbids_shorts_but_not_buying_them_back() -> None:
@@ -113,7 +113,7 @@ def test_the_no_short_list_forbids_shorts_but_not_buying_them_back() -> None:
 
 
 def test_an_order_below_the_minimum_notional_or_a_lot_is_not_offered() -> None:
-    for orders in ({"minimum_notional": 0.6}, {"lot_size": 0.6}):
+    for orders in ({"min_notional": 0.6}, {"lot_size": 0.6}):
         trading = TradingParameters(levels=FINE, initial_cash=1.0, orders=orders)  # type: ignore[arg-type]
         assert legal(holding(0.0), trading) == [True, True, False, True, False, True]
         assert legal(holding(0.5), trading)[1:] == [True, True, True, True, False]  # from 0.5 to 1 is too little
@@ -132,7 +132,7 @@ def test_no_row_is_ever_empty_and_flat_is_legal_whenever_something_trades(
     state = holding(position, drawdown)._replace(alive=torch.tensor([alive]))
     trading = TradingParameters(
         levels=FINE, max_drawdown=limit, max_position=cap,
-        margin={"maintenance": maintenance}, orders={"minimum_notional": 0.1},  # type: ignore[arg-type]
+        margin={"maintenance": maintenance}, orders={"min_notional": 0.1},  # type: ignore[arg-type]
     )  # fmt: skip
     row = legal(state, trading, tradable, var_cap=var, must_leave=leave, shortable=short)
     assert any(row)
@@ -150,15 +150,15 @@ def test_no_row_is_ever_empty_and_flat_is_legal_whenever_something_trades(
 def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
     positions: list[float], var: float, kelly: float, tradable: bool, least: float
 ) -> None:
-    trading = TradingParameters(levels=FINE, gross_limit=3.0, orders={"minimum_notional": least})  # type: ignore[arg-type]
+    trading = TradingParameters(levels=FINE, gross_limit=3.0, orders={"min_notional": least})  # type: ignore[arg-type]
     state = open_accounts(torch.ones(1, dtype=DOUBLE), 3)
     held = torch.tensor([positions], dtype=DOUBLE)
     state = state._replace(shares=held, cash=1.0 - held.sum(-1))
     one, yes = torch.ones(1, 3, dtype=DOUBLE), torch.tensor([[True, tradable, True]])
     caps = torch.tensor([[var, 1.0, 0.5]], dtype=DOUBLE), torch.full((1, 1), kelly, dtype=DOUBLE)
     shortable = torch.tensor([True, True, False])
-    row = Tape(one, yes, one, one, yes, 0.0 * one, var_cap=caps[0], kelly_cap=caps[1], shortable=shortable)
-    view = look(state, row, trading)
+    row = StepData(one, yes, one, one, yes, 0.0 * one, var_cap=caps[0], kelly_cap=caps[1], shortable=shortable)
+    view = position_limits(state, row, trading)
     objected = objections(state.alive, state.equity, view, row, trading)
     assert list(objected) == list(LAYERS)
     found = legal_actions(state, view, row, trading)[..., 1:]

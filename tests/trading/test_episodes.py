@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sentio_kedro.config import CostParameters, TradingParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
 from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
 from sentio_kedro.trading.episodes import Episodes, Observation, Transition, episode_starts
 from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import View, look
-from sentio_kedro.trading.precompute import make_tape
-from sentio_kedro.trading.simulate import Record, simulate
+from sentio_kedro.trading.position_limits import PositionLimits, position_limits
+from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.simulate import PolicyTrace, simulate
 
 BARS, SESSION = 200, 13
 PLAIN = TradingParameters(levels=[-1.0, -0.5, 0.0, 0.5, 1.0], costs=CostParameters(commission_bps=10))
@@ -27,7 +27,7 @@ STRICT = TradingParameters(
     var_limit=0.005,
     levels=[-1.0, -0.5, 0.0, 0.5, 1.0],
     calendar="XNYS",
-    costs={"minimum_commission": 1.0, "half_spread": "bars"},
+    costs={"min_commission": 1.0, "half_spread": "bars"},
     orders={
         "latency_bars": 1,
         "unfilled": "carry",
@@ -41,7 +41,7 @@ STRICT = TradingParameters(
         "overnight": False,
         "trades_per_day": 6,
         "pattern_day_trader": True,
-        "minimum_holding_bars": 2,
+        "min_holding_bars": 2,
         "no_short": ["B"],
     },
 )
@@ -126,10 +126,12 @@ class Script:
         self.actions, self.parameters = actions, parameters
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         return (self.actions,)
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         levels = level_tensor(self.parameters, account.cash)
         return decode(inputs[0], levels), (account_features(account, view, self.parameters), legal)
 
@@ -142,12 +144,12 @@ def test_an_episode_is_a_walk_of_simulate(parameters: TradingParameters) -> None
         walk = steps[first : first + 20]
         start = walk[0][0].row
         rows = start + torch.arange(21)[:, None]
-        tape = make_tape(facts, rows, parameters)
+        step_data = make_step_data(facts, rows, parameters)
         account = open_accounts(
             torch.full((6,), parameters.initial_cash, dtype=torch.float64), 2, parameters.orders.latency_bars
         )
         script = Script(torch.stack([action for _, action, _ in walk]), parameters)
-        end, (fill, (seen, legal)) = simulate(tape.part(0, 20), script, account, parameters)
+        end, (fill, (seen, legal)) = simulate(step_data.part(0, 20), script, account, parameters)
         for index, (observation, _, transition) in enumerate(walk):
             assert torch.equal(observation.row, rows[index])
             assert torch.equal(observation.account, seen[index])
@@ -158,10 +160,10 @@ def test_an_episode_is_a_walk_of_simulate(parameters: TradingParameters) -> None
                 assert theirs is None or torch.equal(theirs[index], ours), name
         assert fill.traded.count_nonzero() > 10  # of 240
         assert not legal.all()
-        view = look(end, tape.step(20), parameters)
+        view = position_limits(end, step_data.step(20), parameters)
         final = walk[-1][2].final_observation
         assert torch.equal(final.account, account_features(end, view, parameters))
-        assert torch.equal(final.legal, legal_actions(end, view, tape.step(20), parameters))
+        assert torch.equal(final.legal, legal_actions(end, view, step_data.step(20), parameters))
 
 
 def test_the_state_that_ends_an_episode_is_observed_before_the_reset() -> None:
@@ -187,9 +189,9 @@ def test_nothing_of_the_past_survives_a_reset(parameters: TradingParameters) -> 
     fresh = open_accounts(cash, 2, latency)
     for name, ours, theirs in zip(AccountState._fields, begun.account, fresh, strict=True):
         assert torch.equal(ours, theirs), name
-    tape = make_tape(facts, rows[None], parameters).step(0)
-    view = look(fresh, tape, parameters)
-    for name in set(View._fields) - {"caps"}:
+    step_data = make_step_data(facts, rows[None], parameters).step(0)
+    view = position_limits(fresh, step_data, parameters)
+    for name in set(PositionLimits._fields) - {"caps"}:
         ours, theirs = getattr(begun.view, name), getattr(view, name)
         assert (ours is None) == (theirs is None)
         assert ours is None or torch.equal(ours, theirs.expand_as(ours)), name

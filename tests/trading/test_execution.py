@@ -18,17 +18,17 @@ from sentio_kedro.trading.accounts import (
 )
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.orders import Orders, order_shares, project
-from sentio_kedro.trading.position_limits import look
+from sentio_kedro.trading.position_limits import position_limits
 from sentio_kedro.trading.simulate import net_returns
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 DOUBLE = torch.float64
 
 
-def bars(close: float, next_open: float, next_close: float, tradable: bool = True, spread: float = 0.0) -> Tape:
+def bars(close: float, next_open: float, next_close: float, tradable: bool = True, spread: float = 0.0) -> StepData:
     one = torch.ones(1, 1, dtype=DOUBLE)
     yes = torch.full((1, 1), tradable)
-    return Tape(close * one, yes, next_open * one, next_close * one, yes, spread * one)
+    return StepData(close * one, yes, next_open * one, next_close * one, yes, spread * one)
 
 
 def decide(level: float, hold: bool = False) -> Decision:
@@ -43,14 +43,16 @@ def account(cash: float = 1000.0, assets: int = 1) -> AccountState:
     return open_accounts(torch.tensor([cash], dtype=DOUBLE), assets)
 
 
-def step(state: AccountState, decision: Decision, row: Tape, trading: TradingParameters) -> tuple[AccountState, Fill]:
-    return execute(state, look(state, row, trading), decision, row, trading)
+def step(
+    state: AccountState, decision: Decision, row: StepData, trading: TradingParameters
+) -> tuple[AccountState, Fill]:
+    return execute(state, position_limits(state, row, trading), decision, row, trading)
 
 
 def orders_of(state: AccountState, decision: Decision, close: torch.Tensor, trading: TradingParameters) -> Orders:
     yes = torch.ones_like(close, dtype=torch.bool)
-    row = Tape(close, yes, close, close, yes, torch.zeros_like(close))
-    return order_shares(state, look(state, row, trading), decision, row, trading)
+    row = StepData(close, yes, close, close, yes, torch.zeros_like(close))
+    return order_shares(state, position_limits(state, row, trading), decision, row, trading)
 
 
 def test_an_order_is_fixed_at_the_close_and_filled_at_the_next_open() -> None:
@@ -116,7 +118,7 @@ def test_allocation_shares_the_gross_limit_between_assets() -> None:
 
 
 def test_headroom_falls_in_proportion_after_the_rung_and_reaches_zero_at_the_limit() -> None:
-    limited = parameters(max_drawdown=0.08, drawdown_rung=0.25)
+    limited = parameters(max_drawdown=0.08, drawdown_soft_limit=0.25)
     state = account()._replace(peak_equity=torch.tensor([1000.0], dtype=DOUBLE))
     for equity, expected in ((1000.0, 1.0), (980.0, 1.0), (950.0, 0.5), (920.0, 0.0), (900.0, 0.0)):
         now = state._replace(equity=torch.tensor([equity], dtype=DOUBLE))
@@ -163,7 +165,7 @@ def test_a_random_policy_earns_nothing_on_independent_returns_but_pays_its_costs
         for t in range(steps):
             stack = [torch.from_numpy(x)[:, None] for x in (close[t], opening[t + 1], close[t + 1])]
             yes = torch.ones(count, 1, dtype=torch.bool)
-            pair = Tape(stack[0], yes, stack[1], stack[2], yes, half_spread)
+            pair = StepData(stack[0], yes, stack[1], stack[2], yes, half_spread)
             before = state.equity
             wish = Decision(torch.from_numpy(levels[t])[:, None], torch.zeros(count, 1, dtype=torch.bool))
             state, fill = step(state, wish, pair, setting)

@@ -27,9 +27,9 @@ from sentio_kedro.config import CostParameters, OrderParameters, TradingParamete
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
 from sentio_kedro.trading.action_masks import decode, level_tensor
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.precompute import make_tape
-from sentio_kedro.trading.simulate import Record, simulate
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.simulate import PolicyTrace, simulate
 
 backtesting = pytest.importorskip("backtesting")
 
@@ -95,10 +95,12 @@ class Follow:
         self.levels = level_tensor(parameters, torch.zeros((), dtype=torch.float64))
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         return (self.actions,)
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         return decode(inputs[0], self.levels), ()
 
 
@@ -120,9 +122,9 @@ def ours(bars: pd.DataFrame, actions: np.ndarray, commission: float) -> np.ndarr
         volatility=torch.ones(COUNT, 1),
         posterior=torch.ones(COUNT, 1),
     )
-    tape = make_tape(market, torch.arange(1, COUNT - 1)[:, None], parameters)
+    step_data = make_step_data(market, torch.arange(1, COUNT - 1)[:, None], parameters)
     account = open_accounts(torch.tensor([CASH], dtype=torch.float64), 1)
-    _, (fill, _) = simulate(tape, Follow(actions[1:-1], parameters), account, parameters)
+    _, (fill, _) = simulate(step_data, Follow(actions[1:-1], parameters), account, parameters)
     return np.concatenate([[CASH, CASH], fill.equity[:, 0].numpy()])
 
 

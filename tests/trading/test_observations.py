@@ -15,20 +15,20 @@ from sentio_kedro.trading.observations import (
     hold_positions,
     start_accounts,
 )
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.step_data import StepData
 
 TRADING = TradingParameters(initial_cash=1000.0, costs=CostParameters(commission_bps=10, half_spread_bps=0))
 DOUBLE = torch.float64
 
 
-def row(close: float, open_: float, next_close: float, assets: int = 1, years: float | None = None) -> Tape:
+def row(close: float, open_: float, next_close: float, assets: int = 1, years: float | None = None) -> StepData:
     def same(value: float) -> Tensor:
         return torch.full((assets,), value, dtype=DOUBLE)
 
     yes = torch.ones(assets, dtype=torch.bool)
     elapsed = None if years is None else torch.tensor([years], dtype=DOUBLE)
-    return Tape(same(close), yes, same(open_), same(next_close), yes, half_spread=same(0.0), years=elapsed)
+    return StepData(same(close), yes, same(open_), same(next_close), yes, half_spread=same(0.0), years=elapsed)
 
 
 def cash(*amounts: float) -> Tensor:
@@ -36,10 +36,10 @@ def cash(*amounts: float) -> Tensor:
 
 
 def take(
-    account: AccountState, level: list[float], tape: Tape, parameters: TradingParameters
+    account: AccountState, level: list[float], step_data: StepData, parameters: TradingParameters
 ) -> tuple[AccountState, Fill]:
     decision = Decision(cash(*level)[None], torch.zeros(1, len(level), dtype=torch.bool))
-    return execute(account, look(account, tape, parameters), decision, tape, parameters)
+    return execute(account, position_limits(account, step_data, parameters), decision, step_data, parameters)
 
 
 def test_a_start_depends_on_what_was_drawn_alone() -> None:
@@ -61,7 +61,7 @@ def test_a_start_depends_on_what_was_drawn_alone() -> None:
 def test_features_of_an_account_are_in_units_of_the_limits() -> None:
     state = open_accounts(cash(1000.0), 2)
     state = state._replace(shares=cash(5.0, -2.5)[None], bars_held=cash(1.0, 0.0)[None])
-    seen = account_features(state, look(state, row(50.0, 50.0, 50.0, 2), TRADING), TRADING)
+    seen = account_features(state, position_limits(state, row(50.0, 50.0, 50.0, 2), TRADING), TRADING)
     assert seen.shape == (1, 2, ACCOUNT_FEATURES)
     assert seen[0, :, 0].tolist() == pytest.approx([0.5, -0.25])  # position over the allocation of one half
     assert seen[0, :, 1].tolist() == pytest.approx([0.375, 0.375])  # gross exposure over the gross limit
@@ -70,10 +70,10 @@ def test_features_of_an_account_are_in_units_of_the_limits() -> None:
 
 
 def test_features_tell_what_the_drawdown_leaves() -> None:
-    trading = TradingParameters(initial_cash=1000.0, max_drawdown=0.2, drawdown_rung=0.5)
+    trading = TradingParameters(initial_cash=1000.0, max_drawdown=0.2, drawdown_soft_limit=0.5)
     state = open_accounts(cash(1000.0), 1)
     state = state._replace(equity=cash(850.0), cash=cash(425.0), shares=cash(8.5)[None])  # 15 % down
-    seen = account_features(state, look(state, row(50.0, 50.0, 50.0), trading), trading)[0, 0]
+    seen = account_features(state, position_limits(state, row(50.0, 50.0, 50.0), trading), trading)[0, 0]
     assert seen[0].item() == pytest.approx(1.0)  # half of equity where half is allowed
     assert seen[1].item() == pytest.approx(1.0)
     assert seen[3].item() == pytest.approx(0.5)

@@ -86,13 +86,20 @@ def test_too_few_bars_are_refused_by_name() -> None:
 
 
 def _trips(shares: list[float], prices: list[float], costs: list[float], mark: float) -> list[tuple[float, ...]]:
-    trips = round_trips(
+    found_round_trips = round_trips(
         torch.tensor(shares).double()[:, None, None],
         torch.tensor(prices).double()[:, None],
         torch.tensor(costs).double()[:, None, None],
         torch.tensor([mark]).double(),
     )
-    columns = (trips.side, trips.entry_row, trips.exit_row, trips.pnl, trips.entry_notional, trips.still_open)
+    columns = (
+        found_round_trips.side,
+        found_round_trips.entry_row,
+        found_round_trips.exit_row,
+        found_round_trips.pnl,
+        found_round_trips.entry_notional,
+        found_round_trips.still_open,
+    )
     return [tuple(row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
@@ -107,8 +114,11 @@ def test_adding_and_reducing_stays_one_trip() -> None:
 
 def test_a_flip_ends_one_trip_and_starts_another_and_its_cost_is_shared() -> None:
     # Long 1 from 10 to 14, then short 3 from 14 to 13. The flip trades 4 shares and costs 0.4.
-    trips = _trips([1.0, -3.0, 0.0], [10.0, 14.0, 13.0], [0.0, 0.4, 0.0], 1.0)
-    assert trips == [(1, 0, 1, pytest.approx(3.9), 10.0, False), (-1, 1, 2, pytest.approx(2.7), 42.0, False)]
+    found_round_trips = _trips([1.0, -3.0, 0.0], [10.0, 14.0, 13.0], [0.0, 0.4, 0.0], 1.0)
+    assert found_round_trips == [
+        (1, 0, 1, pytest.approx(3.9), 10.0, False),
+        (-1, 1, 2, pytest.approx(2.7), 42.0, False),
+    ]
 
 
 def test_an_open_position_is_closed_at_the_last_mark_and_flagged() -> None:
@@ -142,26 +152,28 @@ def _slow_round_trips(
     shares: list[float], prices: list[float], costs: list[float], mark: float
 ) -> list[list[float | bool]]:
     """Walk one account's asset share by share through its fills: the slow twin."""
-    trips: list[list[float | bool]] = []
+    found_round_trips: list[list[float | bool]] = []
     position = 0.0
     for row, (target, price, cost) in enumerate(zip(shares, prices, costs, strict=True)):
         traded = target - position
         if position != 0.0 and (target == 0.0 or (target > 0.0) != (position > 0.0)):
-            trips[-1][2], trips[-1][5] = row, False
-            trips[-1][3] += position * price - cost * abs(position) / abs(traded)
+            found_round_trips[-1][2], found_round_trips[-1][5] = row, False
+            found_round_trips[-1][3] += position * price - cost * abs(position) / abs(traded)
             if target != 0.0:
                 sign = 1 if target > 0.0 else -1
                 pnl = -target * price - cost * abs(target) / abs(traded)
-                trips.append([sign, row, -1, pnl, abs(target) * price, True])
+                found_round_trips.append([sign, row, -1, pnl, abs(target) * price, True])
         elif target != 0.0 and position == 0.0:
-            trips.append([1 if target > 0.0 else -1, row, -1, -target * price - cost, abs(target) * price, True])
+            found_round_trips.append(
+                [1 if target > 0.0 else -1, row, -1, -target * price - cost, abs(target) * price, True]
+            )
         elif target != 0.0:
-            trips[-1][3] += -traded * price - cost
+            found_round_trips[-1][3] += -traded * price - cost
         position = target
     if position != 0.0:
-        trips[-1][2] = len(shares) - 1
-        trips[-1][3] += position * mark
-    return trips
+        found_round_trips[-1][2] = len(shares) - 1
+        found_round_trips[-1][3] += position * mark
+    return found_round_trips
 
 
 @settings(max_examples=40, deadline=None)
@@ -173,7 +185,7 @@ def test_round_trips_equal_the_slow_twin_and_add_up(seed: int, rows: int, accoun
     change = np.diff(shares, axis=0, prepend=0.0)
     costs = 0.01 * np.abs(change) * prices + 0.001 * (shares != 0.0)
     mark = rng.uniform(1.0, 2.0, (accounts, assets))
-    trips = round_trips(*(torch.from_numpy(value) for value in (shares, prices, costs, mark)))
+    found_round_trips = round_trips(*(torch.from_numpy(value) for value in (shares, prices, costs, mark)))
     expected = [
         [account, asset, *trip]
         for account in range(accounts)
@@ -182,12 +194,12 @@ def test_round_trips_equal_the_slow_twin_and_add_up(seed: int, rows: int, accoun
             *(value[:, account, asset].tolist() for value in (shares, prices, costs)), mark[account, asset]
         )
     ]
-    got = list(zip(*(column.tolist() for column in trips), strict=True))
+    got = list(zip(*(column.tolist() for column in found_round_trips), strict=True))
     assert len(got) == len(expected)
     for left, right in zip(got, expected, strict=True):
         assert left == pytest.approx(tuple(right), abs=1e-9)
     profit = (-change * prices - costs).sum() + (shares[-1] * mark).sum()
-    assert trips.pnl.sum().item() == pytest.approx(profit, abs=1e-9)
+    assert found_round_trips.pnl.sum().item() == pytest.approx(profit, abs=1e-9)
 
 
 def test_drawdown_periods_start_at_the_first_loss_and_end_at_the_old_peak() -> None:

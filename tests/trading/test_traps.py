@@ -17,8 +17,8 @@ from sentio_kedro.config import (
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions, objections
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.step_data import StepData
 
 DOUBLE = torch.float64
 FREE = CostParameters(commission_bps=0.0, half_spread_bps=0.0)
@@ -31,7 +31,7 @@ def trading(**changes: Any) -> TradingParameters:
     return TradingParameters(**({"costs": FREE, "calendar": "XNYS", "max_position": 10.0} | changes))
 
 
-def bar(close: Any = 100.0, opening: Any = 100.0, next_close: Any = 100.0, **facts: Any) -> Tape:
+def bar(close: Any = 100.0, opening: Any = 100.0, next_close: Any = 100.0, **facts: Any) -> StepData:
     """One step of one account; prices and facts of each asset, or the same for all."""
     assets = len(close) if isinstance(close, list) else 1
     given = {"tradable": True, "fillable": True, "half_spread": 0.0} | facts
@@ -41,7 +41,7 @@ def bar(close: Any = 100.0, opening: Any = 100.0, next_close: Any = 100.0, **fac
         values = value if isinstance(value, list) else [value] * (1 if name in OF_THE_STEP else assets)
         fact = torch.tensor(values, dtype=torch.bool if name in FLAGS else DOUBLE)
         row[name] = fact if name == "shortable" else fact[None]
-    return Tape(**row)
+    return StepData(**row)
 
 
 def account(equity: float = 1000.0, assets: int = 1, latency: int = 0, **changes: Any) -> AccountState:
@@ -57,7 +57,7 @@ def holding(shares: list[float], prices: list[float], cash: float = 0.0, **chang
 
 
 def settle(
-    state: AccountState, level: Any, row: Tape, parameters: TradingParameters, variation: Variation | None = None
+    state: AccountState, level: Any, row: StepData, parameters: TradingParameters, variation: Variation | None = None
 ) -> tuple[AccountState, Fill]:
     """One step; a level of None holds."""
     levels = level if isinstance(level, list) else [level] * row.assets
@@ -65,16 +65,16 @@ def settle(
         torch.tensor([[0.0 if x is None else x for x in levels]], dtype=DOUBLE),
         torch.tensor([[x is None for x in levels]]),
     )
-    return execute(state, look(state, row, parameters, variation), decision, row, parameters, variation)
+    return execute(state, position_limits(state, row, parameters, variation), decision, row, parameters, variation)
 
 
-def legal(state: AccountState, row: Tape, parameters: TradingParameters) -> list[bool]:
-    return legal_actions(state, look(state, row, parameters), row, parameters)[0, 0].tolist()
+def legal(state: AccountState, row: StepData, parameters: TradingParameters) -> list[bool]:
+    return legal_actions(state, position_limits(state, row, parameters), row, parameters)[0, 0].tolist()
 
 
-def objecting(state: AccountState, row: Tape, parameters: TradingParameters) -> set[str]:
+def objecting(state: AccountState, row: StepData, parameters: TradingParameters) -> set[str]:
     """Layers that forbid a level of the first asset."""
-    found = objections(state.alive, state.equity, look(state, row, parameters), row, parameters)
+    found = objections(state.alive, state.equity, position_limits(state, row, parameters), row, parameters)
     return {layer for layer, levels in found.items() if levels is not None and levels[0, 0].any()}
 
 
@@ -86,7 +86,7 @@ def objecting(state: AccountState, row: Tape, parameters: TradingParameters) -> 
     [
         ("commission", {"commission_bps": 5.0}, {}, 10 * 110 * 5e-4),
         ("commission", {"commission_per_share": 0.02}, {}, 10 * 0.02),
-        ("commission", {"minimum_commission": 3.0}, {}, 3.0),
+        ("commission", {"min_commission": 3.0}, {}, 3.0),
         ("spread", {}, {"half_spread": 0.001}, 10 * 110 * 0.001),
         ("impact", {"impact": 1.0}, {"impact": 0.002}, 10 * 110 * 0.002 * math.sqrt(10)),
     ],
@@ -110,7 +110,7 @@ def test_each_cost_follows_its_formula_doubles_alone_and_lowers_equity(
 
 
 def test_the_minimum_commission_is_a_floor_and_no_trade_pays_nothing() -> None:
-    costs = CostParameters(commission_bps=10.0, half_spread_bps=0.0, minimum_commission=0.5)
+    costs = CostParameters(commission_bps=10.0, half_spread_bps=0.0, min_commission=0.5)
     assert settle(account(), 1.0, bar(), trading(costs=costs))[1].commission.item() == pytest.approx(1.0)
     assert settle(account(), 0.1, bar(), trading(costs=costs))[1].commission.item() == pytest.approx(0.5)
     assert settle(account(), 0.0, bar(), trading(costs=costs))[1].commission.item() == 0.0
@@ -123,7 +123,7 @@ def test_twice_the_order_pays_impact_times_two_to_the_power_of_three_halves() ->
 
 
 def test_the_cost_multiplier_scales_commission_spread_and_impact_and_nothing_else() -> None:
-    costs = CostParameters(commission_bps=5.0, half_spread_bps=0.0, minimum_commission=2.0, impact=1.0)
+    costs = CostParameters(commission_bps=5.0, half_spread_bps=0.0, min_commission=2.0, impact=1.0)
     setting = trading(costs=costs, carry=CarryParameters(borrow_rate=0.1))
     row, state = bar(half_spread=0.001, impact=0.001, years=1.0), holding([-1.0], [100.0], cash=1100.0)
     triple = Variation(cost_multiplier=torch.tensor([[3.0]], dtype=DOUBLE))
@@ -213,7 +213,7 @@ def test_below_maintenance_everything_is_sold_at_the_next_open_whatever_is_decid
     )
     state = holding([20.0, 0.0], [75.0, 50.0], -1000.0)  # equity 500 of 1500: a third
     state = state._replace(in_flight=torch.ones(1, 2, latency, dtype=DOUBLE), working=torch.ones(1, 2, dtype=DOUBLE))
-    row = bar([75.0, 50.0], [70.0, 50.0], [90.0, 50.0], most_shares=3.0)
+    row = bar([75.0, 50.0], [70.0, 50.0], [90.0, 50.0], max_shares=3.0)
     state, fill = settle(state, [1.0, 1.0], row, setting)
     assert fill.called.item()
     assert state.shares.tolist() == [[0.0, 0.0]]
@@ -307,7 +307,7 @@ def test_a_stop_cancels_the_orders_of_its_asset_and_of_no_other() -> None:
     setting = trading(orders=OrderParameters(stop_loss=0.1, latency_bars=2, participation=0.1, unfilled="carry"))
     state = holding([10.0, 10.0], [100.0, 100.0], entry_price=[100.0, 100.0], working=[5.0, 5.0])
     state = state._replace(in_flight=torch.full((1, 2, 2), 2.0, dtype=DOUBLE))
-    row = bar([100.0] * 2, [100.0] * 2, [85.0, 100.0], high=100.0, low=[84.0, 99.0], most_shares=1.0)
+    row = bar([100.0] * 2, [100.0] * 2, [85.0, 100.0], high=100.0, low=[84.0, 99.0], max_shares=1.0)
     state, _ = settle(state, None, row, setting)
     assert state.shares.tolist() == [[0.0, 11.0]]
     assert state.working.tolist() == [[0.0, 6.0]]
@@ -333,18 +333,18 @@ def test_the_entry_price_is_averaged_when_adding_kept_when_reducing_and_new_when
 def test_participation_fills_partly_and_the_rest_is_dropped_or_carried() -> None:
     for unfilled, working, then in (("drop", 0.0, 4.0), ("carry", 6.0, 8.0)):
         setting = trading(orders=OrderParameters(participation=0.1, unfilled=unfilled))
-        state, _ = settle(account(), 1.0, bar(most_shares=4.0), setting)
+        state, _ = settle(account(), 1.0, bar(max_shares=4.0), setting)
         assert (state.shares.item(), state.working.item()) == (4.0, working)
-        state, _ = settle(state, None, bar(most_shares=4.0), setting)
+        state, _ = settle(state, None, bar(max_shares=4.0), setting)
         assert state.shares.item() == then
 
 
 def test_a_new_order_replaces_what_is_carried_and_hold_keeps_it() -> None:
     setting = trading(orders=OrderParameters(participation=0.1, unfilled="carry"))
     state = holding([4.0], [100.0], 600.0, working=[6.0])
-    replaced, _ = settle(state, 0.5, bar(most_shares=9.0), setting)
+    replaced, _ = settle(state, 0.5, bar(max_shares=9.0), setting)
     assert (replaced.shares.item(), replaced.working.item()) == (5.0, 0.0)
-    held, _ = settle(state, None, bar(most_shares=5.0), setting)
+    held, _ = settle(state, None, bar(max_shares=5.0), setting)
     assert (held.shares.item(), held.working.item()) == (9.0, 1.0)
 
 
@@ -397,7 +397,7 @@ def test_lots_round_towards_zero_and_whole_lots_survive_rounding_noise() -> None
 
 
 def test_orders_below_the_minimum_notional_are_not_sent_unless_they_close() -> None:
-    setting = trading(levels=[0.0, 0.04, 0.05, 1.0], orders=OrderParameters(minimum_notional=50.0))
+    setting = trading(levels=[0.0, 0.04, 0.05, 1.0], orders=OrderParameters(min_notional=50.0))
     assert legal(account(), bar(), setting) == [True, True, False, True, True]
     for level, shares in ((0.04, 0.0), (0.05, 0.5)):
         assert settle(account(), level, bar(), setting)[0].shares.item() == shares
@@ -421,7 +421,7 @@ def test_flat_at_close_sells_at_the_close_of_the_sessions_last_bar_only() -> Non
 
 
 def test_a_delisting_pays_the_last_price_without_costs_and_cancels_orders() -> None:
-    setting = trading(costs=CostParameters(commission_bps=10.0, half_spread_bps=0.0, minimum_commission=5.0))
+    setting = trading(costs=CostParameters(commission_bps=10.0, half_spread_bps=0.0, min_commission=5.0))
     row = bar(80.0, 80.0, 80.0, fillable=False, delisted=True)
     for shares, cash in ((10.0, 200.0), (-5.0, 1400.0)):
         state, fill = settle(holding([shares], [80.0], cash), -1.0, row, setting)
@@ -462,7 +462,7 @@ ALL = [True] * 6
 FLAT_ONLY = [True, False, False, True, False, False]  # hold, then the levels
 
 
-def entering(row: Tape, parameters: TradingParameters, **changes: Any) -> tuple[list[bool], set[str]]:
+def entering(row: StepData, parameters: TradingParameters, **changes: Any) -> tuple[list[bool], set[str]]:
     """Legal actions of a flat account, and the layers that object."""
     state = account(assets=row.assets)._replace(
         **{name: torch.tensor([value], dtype=DOUBLE) for name, value in changes.items()}
@@ -536,7 +536,7 @@ def test_pattern_day_trader_rule_ends_at_twenty_five_thousand() -> None:
 
 
 def test_a_new_position_must_be_held_before_it_is_enlarged_or_turned() -> None:
-    setting = rules(minimum_holding_bars=2)
+    setting = rules(min_holding_bars=2)
     for bars, expected in ((1.0, [True, False, False, True, True, False]), (2.0, ALL)):
         assert legal(holding([5.0], [100.0], 500.0, bars_held=[bars]), bar(), setting) == expected
     assert entering(bar(), setting) == (ALL, set())
@@ -546,7 +546,7 @@ def test_what_must_not_be_sold_short_can_be_bought_and_a_short_can_be_closed() -
     setting = rules(no_short=["A"])
     row = bar([100.0] * 2, [100.0] * 2, [100.0] * 2, shortable=[False, True])
     state = account(assets=2)
-    table = legal_actions(state, look(state, row, setting), row, setting)[0].tolist()
+    table = legal_actions(state, position_limits(state, row, setting), row, setting)[0].tolist()
     assert table == [[True, False, False, True, True, True], ALL]
     assert objecting(state, row, setting) == {"compliance"}
     short = legal(holding([-2.5, 0.0], [100.0, 100.0], 1250.0), row, setting)

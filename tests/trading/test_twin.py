@@ -20,8 +20,8 @@ from sentio_kedro.config import (
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation, open_accounts
 from sentio_kedro.trading.action_masks import LAYERS, forbidden_shares, legal_actions
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.step_data import StepData
 
 DOUBLE = torch.float64
 LEVELS = ([-1.0, 0.0, 1.0], [-1.0, -0.5, 0.0, 0.5, 1.0], [0.0, 1.0], [-1.0, 0.0], [-0.3, 0.0, 0.2, 0.7, 1.0])
@@ -56,12 +56,12 @@ def trading_parameters(draw: st.DrawFn) -> TradingParameters:
         var_limit=draw(maybe(between(0.02, 0.5))),
         max_position=draw(maybe(between(0.2, 4.0), 10.0, share=2)),
         max_drawdown=draw(maybe(between(0.05, 1.0), 1.0, share=2)),
-        drawdown_rung=draw(between(0.0, 0.9)),
+        drawdown_soft_limit=draw(between(0.0, 0.9)),
         calendar="XNYS",
         costs=CostParameters(
             commission_bps=draw(between(0.0, 30.0)),
             commission_per_share=draw(maybe(between(0.001, 0.1), 0.0)),
-            minimum_commission=draw(maybe(between(0.01, 2.0), 0.0)),
+            min_commission=draw(maybe(between(0.01, 2.0), 0.0)),
             half_spread_bps=0.0,
             impact=draw(st.sampled_from([0.0, 1.0])),
         ),
@@ -84,7 +84,7 @@ def order_parameters(draw: st.DrawFn) -> OrderParameters:
         participation=draw(maybe(st.just(0.1))),
         unfilled=draw(st.sampled_from(["drop", "carry"])),
         lot_size=draw(st.sampled_from([0.0, 0.0, 1.0, 0.37])),
-        minimum_notional=draw(maybe(between(1.0, 400.0), 0.0)),
+        min_notional=draw(maybe(between(1.0, 400.0), 0.0)),
         stop_loss=draw(maybe(between(0.005, 0.3), share=2)),
         take_profit=draw(maybe(between(0.005, 0.3) | st.just(1.5), share=2)),
         flat_at_close=draw(maybe(st.just(True), False)),
@@ -107,7 +107,7 @@ def mask_parameters(draw: st.DrawFn) -> MaskParameters:
         no_short=draw(maybe(st.just(["AAA"]), [], share=4)),
         trades_per_day=draw(maybe(st.integers(1, 4), share=4)),
         pattern_day_trader=draw(maybe(st.just(True), False)),
-        minimum_holding_bars=draw(maybe(st.integers(1, 3), 0, share=4)),
+        min_holding_bars=draw(maybe(st.integers(1, 3), 0, share=4)),
         kelly_fraction=0.5 if on["kelly"] else None,
     )
 
@@ -132,7 +132,7 @@ class Chance:
         return torch.tensor(values, dtype=DOUBLE)[index]
 
 
-def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading: TradingParameters) -> Tape:
+def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading: TradingParameters) -> StepData:
     """Bars of accounts x assets: gaps, halts, splits, delistings, sessions, thin volumes, calm and violent prices."""
     shape, once = (steps, accounts, assets), (steps, accounts, 1)
     masks, orders, carry = trading.masks, trading.orders, trading.carry
@@ -159,7 +159,7 @@ def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading:
     def if_on(on: object, value: Tensor) -> Tensor | None:
         return value if on else None
 
-    return Tape(
+    return StepData(
         close=close,
         tradable=~gone & chance.happens(0.93, *shape),
         open=opening,
@@ -169,7 +169,7 @@ def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading:
         high=if_on(stops, torch.maximum(opening, next_close) * torch.where(fillable, wick, 0.0).exp()),
         low=if_on(stops, torch.minimum(opening, next_close) * torch.where(fillable, -tail, 0.0).exp()),
         impact=if_on(trading.costs.impact, chance.between(0.0, 0.01, *shape) / typical.sqrt()),
-        most_shares=if_on(orders.participation, chance.between(0.0, 1.5, *shape) * typical),
+        max_shares=if_on(orders.participation, chance.between(0.0, 1.5, *shape) * typical),
         split=if_on(splits.any(), split),
         dividend=if_on(chance.happens(0.7), dividend),
         funding=if_on(carry.funding, 0.01 * chance.normal(*shape)),
@@ -194,7 +194,7 @@ def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading:
     )
 
 
-def rows_of(row: Tape) -> list[Tape]:
+def rows_of(row: StepData) -> list[StepData]:
     """The same facts for each account alone, as plain numbers."""
     accounts, assets = row.close.shape
     columns = {}
@@ -205,7 +205,7 @@ def rows_of(row: Tape) -> list[Tape]:
             columns[name] = value[:, 0].tolist()
         else:
             columns[name] = value.expand(accounts, assets).tolist()
-    return [Tape(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+    return [StepData(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)]
 
 
 def accounts_of(state: AccountState) -> list[AccountState]:
@@ -223,7 +223,7 @@ class Walk(NamedTuple):
     """What a walk of N accounts needs."""
 
     trading: TradingParameters
-    tape: Tape
+    step_data: StepData
     levels: Tensor
     holds: Tensor
     variation: Variation | None
@@ -233,7 +233,7 @@ def random_walk(trading: TradingParameters, seed: int, steps: int, accounts: int
     chance = Chance(seed)
     assets = [1, 2, 5][seed % 3]
     shape = (steps, accounts, assets)
-    tape = random_tape(chance, steps, accounts, assets, trading)
+    step_data = random_tape(chance, steps, accounts, assets, trading)
     levels = torch.where(
         chance.happens(0.8, *shape), chance.one_of(trading.levels, *shape), chance.between(-1.0, 1.0, *shape)
     )
@@ -245,7 +245,7 @@ def random_walk(trading: TradingParameters, seed: int, steps: int, accounts: int
         else None,
         guarded=chance.happens(0.5, accounts, 1) if varied[2] else None,
     )
-    return Walk(trading, tape, levels, chance.happens(0.4, *shape), variation if any(varied) else None)
+    return Walk(trading, step_data, levels, chance.happens(0.4, *shape), variation if any(varied) else None)
 
 
 def as_type(value: Any, dtype: torch.dtype) -> Any:
@@ -254,8 +254,8 @@ def as_type(value: Any, dtype: torch.dtype) -> Any:
 
 def legal_of_all(walk: Walk, state: AccountState, step: int) -> tuple[Tensor, Tensor]:
     """Legal actions, and the share of levels that each layer forbids."""
-    row = walk.tape.step(step)
-    view = look(state, row, walk.trading)
+    row = walk.step_data.step(step)
+    view = position_limits(state, row, walk.trading)
     return legal_actions(state, view, row, walk.trading), forbidden_shares(
         state.alive, state.equity, view, row, walk.trading
     )
@@ -263,7 +263,7 @@ def legal_of_all(walk: Walk, state: AccountState, step: int) -> tuple[Tensor, Te
 
 def legal_of_each(walk: Walk, accounts: list[AccountState], step: int) -> tuple[Tensor, Tensor]:
     """The same by the twin."""
-    rows = rows_of(walk.tape.step(step))
+    rows = rows_of(walk.step_data.step(step))
     both = [twin.legal(account, row, walk.trading) for account, row in zip(accounts, rows, strict=True)]
     shares = [[forbidden[layer] for layer in LAYERS] for _, forbidden in both]
     return torch.tensor([legal for legal, _ in both]), torch.tensor(shares, dtype=DOUBLE)
@@ -271,15 +271,15 @@ def legal_of_each(walk: Walk, accounts: list[AccountState], step: int) -> tuple[
 
 def advance(walk: Walk, state: AccountState, step: int) -> tuple[AccountState, Fill]:
     """One vectorised step."""
-    row = walk.tape.step(step)
-    view = look(state, row, walk.trading, walk.variation)
+    row = walk.step_data.step(step)
+    view = position_limits(state, row, walk.trading, walk.variation)
     decision = Decision(walk.levels[step].to(state.cash.dtype), walk.holds[step])
     return execute(state, view, decision, row, walk.trading, walk.variation)
 
 
 def follow(walk: Walk, accounts: list[AccountState], step: int) -> tuple[list[AccountState], list[twin.Ledger]]:
     """The same step by the twin, account by account."""
-    rows = rows_of(walk.tape.step(step))
+    rows = rows_of(walk.step_data.step(step))
     variations = variations_of(walk.variation, len(accounts))
     levels, holds = walk.levels[step].tolist(), walk.holds[step].tolist()
     both = [
@@ -301,7 +301,7 @@ def differences(
     accounts, books = want
     masks, orders = walk.trading.masks, walk.trading.orders
     scale = state.initial_equity if scale is None else scale
-    close = walk.tape.next_close[step]
+    close = walk.step_data.next_close[step]
     slow = {
         name: torch.tensor([getattr(account, name) for account in accounts], dtype=DOUBLE)
         for name in AccountState._fields
@@ -378,7 +378,7 @@ def test_the_vectorised_step_equals_its_twin_for_all_settings() -> None:
         walk = random_walk(trading, seed, steps=12, accounts=16)
         state = opened(walk, DOUBLE)
         slow = accounts_of(state)
-        for step in range(walk.tape.steps):
+        for step in range(walk.step_data.steps):
             (legal, layers), (slow_legal, slow_layers) = (
                 legal_of_all(walk, state, step),
                 legal_of_each(walk, slow, step),
@@ -409,25 +409,25 @@ def test_the_vectorised_step_equals_its_twin_for_all_settings() -> None:
 
 def single(walk: Walk, step: int, index: int) -> Walk:
     """One step of one account of a walk."""
-    row = walk.tape._asdict().items()
-    tape = Tape(
+    row = walk.step_data._asdict().items()
+    step_data = StepData(
         **{name: x if x is None or name == "shortable" else x[step : step + 1, index : index + 1] for name, x in row}
     )
     variation = walk.variation
     if variation is not None:
         variation = Variation(*(None if x is None else x[index : index + 1] for x in variation))
     decisions = (x[step : step + 1, index : index + 1] for x in (walk.levels, walk.holds))
-    return Walk(walk.trading, tape, *decisions, variation)
+    return Walk(walk.trading, step_data, *decisions, variation)
 
 
 def near_a_threshold(walk: Walk, account: AccountState, scale: float) -> bool:
     """Whether the twin of this one step jumps when prices and caps move by less than a hundred thousandth."""
     chance = Chance(0)
 
-    def outcome(tape: Tape, start: AccountState, levels: Tensor = walk.levels) -> Tensor:
-        legal, _ = legal_of_each(walk._replace(tape=tape), [start], 0)
-        (after,), (book,) = follow(walk._replace(tape=tape, levels=levels), [start], 0)
-        worth = torch.tensor(tape.next_close[0, 0].tolist(), dtype=DOUBLE) / scale
+    def outcome(step_data: StepData, start: AccountState, levels: Tensor = walk.levels) -> Tensor:
+        legal, _ = legal_of_each(walk._replace(step_data=step_data), [start], 0)
+        (after,), (book,) = follow(walk._replace(step_data=step_data, levels=levels), [start], 0)
+        worth = torch.tensor(step_data.next_close[0, 0].tolist(), dtype=DOUBLE) / scale
         shares = [torch.tensor(after.shares) * worth, torch.tensor(after.working) * worth]
         counts = [
             *after.bars_held,
@@ -451,13 +451,13 @@ def near_a_threshold(walk: Walk, account: AccountState, scale: float) -> bool:
             return [shaken(part) for part in value]
         return value * (1.0 + 1e-6 * chance.between(-1.0, 1.0).item())
 
-    base = outcome(walk.tape, account)
+    base = outcome(walk.step_data, account)
     for _ in range(40):
-        tape = Tape(*(moved(name, value) for name, value in walk.tape._asdict().items()))
+        step_data = StepData(*(moved(name, value) for name, value in walk.step_data._asdict().items()))
         names = ("cash", "shares", "equity", "entry_price", "working", "in_flight")
         start = account._replace(**{name: shaken(getattr(account, name)) for name in names})
         levels = walk.levels.to(DOUBLE) * (1.0 + 1e-6 * chance.between(-1.0, 1.0, *walk.levels.shape))
-        if ((outcome(tape, start, levels) - base).abs() > 1e-4).any():
+        if ((outcome(step_data, start, levels) - base).abs() > 1e-4).any():
             return True
     return False
 
@@ -470,13 +470,13 @@ def test_single_steps_in_float32_stay_within_a_ten_thousandth_of_the_twin() -> N
     def walk_singly(trading: TradingParameters, seed: int) -> None:
         walk = random_walk(trading, seed, steps=12, accounts=16)
         walk = walk._replace(
-            tape=Tape(*(as_type(value, torch.float32) for value in walk.tape)),
+            step_data=StepData(*(as_type(value, torch.float32) for value in walk.step_data)),
             levels=walk.levels.float(),
             variation=walk.variation and Variation(*(as_type(value, torch.float32) for value in walk.variation)),
         )
         state = opened(walk, torch.float32)
-        for step in range(walk.tape.steps):
-            row, before = walk.tape.step(step), accounts_of(state)
+        for step in range(walk.step_data.steps):
+            row, before = walk.step_data.step(step), accounts_of(state)
             gross = (state.shares * row.close).abs().sum(-1)
             found = {
                 "legal": (legal_of_all(walk, state, step)[0] != legal_of_each(walk, before, step)[0]).flatten(1).any(1)
@@ -505,7 +505,7 @@ def test_every_step_of_the_ledger_adds_up_with_every_option_on() -> None:
     def add_up(trading: TradingParameters, seed: int) -> None:
         walk = random_walk(trading, seed, steps=10, accounts=32)
         state = opened(walk, DOUBLE)
-        for step in range(walk.tape.steps):
+        for step in range(walk.step_data.steps):
             before = state.equity
             state, fill = advance(walk, state, step)
             total = (fill.price_pnl - fill.commission - fill.spread).sum(-1)
@@ -516,14 +516,14 @@ def test_every_step_of_the_ledger_adds_up_with_every_option_on() -> None:
             total = total if fill.shortfall is None else total + fill.shortfall
             size = torch.maximum(before, state.equity) + fill.price_pnl.abs().sum(-1) + fill.traded.sum(-1)
             assert ((state.equity - before - total).abs() <= 1e-9 * size).all()
-            worth = state.cash + (state.shares * walk.tape.next_close[step]).sum(-1)
+            worth = state.cash + (state.shares * walk.step_data.next_close[step]).sum(-1)
             assert ((state.equity - worth).abs() <= 1e-9 * (size + state.initial_equity)).all()
 
     add_up()
 
 
 @st.composite
-def positions(draw: st.DrawFn) -> tuple[TradingParameters, AccountState, Decision, Tape]:
+def positions(draw: st.DrawFn) -> tuple[TradingParameters, AccountState, Decision, StepData]:
     """Accounts within their joint limits, and any combination of levels, at prices that do not move."""
     accounts, assets = 8, draw(st.sampled_from([1, 2, 5]))
     trading = TradingParameters(
@@ -539,7 +539,7 @@ def positions(draw: st.DrawFn) -> tuple[TradingParameters, AccountState, Decisio
     price, volatility = chance.between(5.0, 50.0, *shape), chance.between(0.02, 0.3, *shape)
     state = open_accounts(torch.full((accounts,), 1000.0, dtype=DOUBLE), assets)
     state = state._replace(peak_equity=1000.0 * (1.0 + chance.between(0.0, 0.3, accounts)))
-    room = look(state, flat_row(price, volatility), trading).headroom * trading.gross_limit
+    room = position_limits(state, flat_row(price, volatility), trading).headroom * trading.gross_limit
     exposure = chance.normal(*shape) * chance.happens(0.7, *shape)
     limits = [room / exposure.abs().sum(-1).clamp_min(1e-12)]
     if trading.net_limit is not None:
@@ -553,18 +553,18 @@ def positions(draw: st.DrawFn) -> tuple[TradingParameters, AccountState, Decisio
     return trading, state, decision, flat_row(price, volatility)
 
 
-def flat_row(price: Tensor, volatility: Tensor) -> Tape:
+def flat_row(price: Tensor, volatility: Tensor) -> StepData:
     everywhere = torch.ones_like(price, dtype=torch.bool)
-    return Tape(price, everywhere, price, price, everywhere, torch.zeros_like(price), volatility=volatility)
+    return StepData(price, everywhere, price, price, everywhere, torch.zeros_like(price), volatility=volatility)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(given=positions())
 def test_joint_limits_hold_for_any_combination_of_levels_and_reductions_pass_whole(
-    given: tuple[TradingParameters, AccountState, Decision, Tape],
+    given: tuple[TradingParameters, AccountState, Decision, StepData],
 ) -> None:
     trading, state, decision, row = given
-    view = look(state, row, trading)
+    view = position_limits(state, row, trading)
     after, _ = execute(state, view, decision, row, trading)
     assert torch.allclose(after.equity, state.equity)
     position = after.shares * row.close / state.equity[:, None]
@@ -590,9 +590,9 @@ def test_something_is_always_legal_flat_wherever_one_can_trade_and_hold_alone_el
 ) -> None:
     walk = random_walk(trading, seed, steps=6, accounts=32)
     state = opened(walk, DOUBLE)
-    for step in range(walk.tape.steps):
+    for step in range(walk.step_data.steps):
         legal, _ = legal_of_all(walk, state, step)
-        free = walk.tape.tradable[step] & state.alive[:, None]
+        free = walk.step_data.tradable[step] & state.alive[:, None]
         assert legal.any(-1).all()
         assert legal[..., 1 + trading.levels.index(0.0)][free].all()
         assert legal[..., 0][~free].all()
@@ -601,7 +601,7 @@ def test_something_is_always_legal_flat_wherever_one_can_trade_and_hold_alone_el
 
 
 COSTS = {
-    "costs": ("commission_bps", "commission_per_share", "minimum_commission"),
+    "costs": ("commission_bps", "commission_per_share", "min_commission"),
     "carry": ("borrow_rate", "financing_rate"),
 }
 
@@ -615,10 +615,12 @@ def test_raising_any_single_cost_never_raises_equity(seed: int, data: st.DataObj
     state = opened(walk, DOUBLE)
     for step in range(4):
         state, _ = advance(walk, state, step)
-    section, name = data.draw(st.sampled_from([(s, n) for s, names in COSTS.items() for n in names] + [("tape", "x")]))
-    if section == "tape":
+    section, name = data.draw(
+        st.sampled_from([(s, n) for s, names in COSTS.items() for n in names] + [("step_data", "x")])
+    )
+    if section == "step_data":
         line = data.draw(st.sampled_from(["half_spread", "impact"]))
-        dear = walk._replace(tape=walk.tape._replace(**{line: 3.0 * getattr(walk.tape, line)}))
+        dear = walk._replace(step_data=walk.step_data._replace(**{line: 3.0 * getattr(walk.step_data, line)}))
     else:
         kinds = {"costs": CostParameters, "carry": CarryParameters}
         kept = {field: getattr(before[section], field) for field in before[section].__dataclass_fields__}

@@ -1,7 +1,7 @@
 """The execution step once more: one account, plain floats, loops over assets, readable from top to bottom.
 
 It shares no code with the vectorised step, only the names of fields: an account is an ``AccountState`` and a row a
-``Tape`` with a list of A numbers where those have ``[A]``, and a number where they have ``[]`` or ``[1]``.
+``StepData`` with a list of A numbers where those have ``[A]``, and a number where they have ``[]`` or ``[1]``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from math import floor, inf, isfinite, nan, sqrt
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 DEAD = 1e-3
 TINY = 1e-12
@@ -35,7 +35,7 @@ class Variation:
 
 
 @dataclass(frozen=True)
-class View:
+class PositionLimits:
     position: list[float]
     caps: list[dict[str, float]]
     cap: list[float]
@@ -69,7 +69,9 @@ def committed_shares(account: AccountState, a: int, p: TradingParameters) -> flo
     return without_dust(held + sum(orders), abs(held) + sum(map(abs, orders)), p)
 
 
-def look(account: AccountState, row: Tape, parameters: TradingParameters, guarded: bool = True) -> View:
+def position_limits(
+    account: AccountState, row: StepData, parameters: TradingParameters, guarded: bool = True
+) -> PositionLimits:
     p, masks, assets = parameters, parameters.masks, len(account.shares)
     equity = max(account.equity, TINY)
     position = [committed_shares(account, a, p) * row.close[a] / equity for a in range(assets)]
@@ -79,7 +81,7 @@ def look(account: AccountState, row: Tape, parameters: TradingParameters, guarde
     headroom = 1.0
     if p.max_drawdown < 1 and guarded:
         left = p.max_drawdown - (1 - account.equity / account.peak_equity)
-        headroom = min(max(left / (p.max_drawdown * (1 - p.drawdown_rung)), 0.0), 1.0)
+        headroom = min(max(left / (p.max_drawdown * (1 - p.drawdown_soft_limit)), 0.0), 1.0)
     leaving = bool(row.must_leave) and not masks.overnight
     caps, hold_cap = [], []
     for a in range(assets):
@@ -103,24 +105,26 @@ def look(account: AccountState, row: Tape, parameters: TradingParameters, guarde
             pattern = (
                 masks.pattern_day_trader and account.equity < PATTERN_DAY_TRADER_EQUITY and sum(account.day_trades) >= 3
             )
-            young = 0 < account.bars_held[a] < masks.minimum_holding_bars
+            young = 0 < account.bars_held[a] < masks.min_holding_bars
             cap["compliance"] = 0.0 if often or pattern or young else inf
         hold = min(cap["exposure"], cap["drawdown"], cap["value_at_risk"]) if guarded else inf
         hold_cap.append(0.0 if called or (leaving and guarded) else hold)
         caps.append(cap)
     combined = [0.0 if called else min(cap.values()) for cap in caps]
-    return View(position, caps, combined, hold_cap, headroom, called, guarded)
+    return PositionLimits(position, caps, combined, hold_cap, headroom, called, guarded)
 
 
-def legal(account: AccountState, row: Tape, parameters: TradingParameters) -> tuple[list[list[bool]], dict[str, float]]:
+def legal(
+    account: AccountState, row: StepData, parameters: TradingParameters
+) -> tuple[list[list[bool]], dict[str, float]]:
     """Legal actions of each asset (hold first), and the share of levels that each layer forbids."""
-    view, p, assets = look(account, row, parameters), parameters, len(account.shares)
+    view, p, assets = position_limits(account, row, parameters), parameters, len(account.shares)
     rows, forbidden = [], dict.fromkeys(LAYERS, 0)
     for a in range(assets):
         position, cap = view.position[a], view.cap[a]
         free = row.tradable[a] and account.alive
         shortable = row.shortable is None or row.shortable[a]
-        least = max(p.orders.minimum_notional, p.orders.lot_size * row.close[a])
+        least = max(p.orders.min_notional, p.orders.lot_size * row.close[a])
         hold = not free or abs(position) <= 1.25 * view.hold_cap[a]
         actions = [hold]
         for level in p.levels:
@@ -172,7 +176,12 @@ def rounded(shares: float, lot: float) -> float:
 
 
 def send(
-    account: AccountState, view: View, level: list[float], hold: list[bool], row: Tape, p: TradingParameters
+    account: AccountState,
+    view: PositionLimits,
+    level: list[float],
+    hold: list[bool],
+    row: StepData,
+    p: TradingParameters,
 ) -> tuple[list[float], list[float]]:
     """Orders of the decision and what is left working of older ones."""
     assets, equity = len(level), max(account.equity, TINY)
@@ -192,13 +201,13 @@ def send(
             order = -committed_shares(account, a, p)
         else:
             order = rounded(order, p.orders.lot_size)
-            order = 0.0 if abs(order) * row.close[a] < p.orders.minimum_notional else order
+            order = 0.0 if abs(order) * row.close[a] < p.orders.min_notional else order
         orders.append(0.0 if hold[a] else order)
     return orders, working
 
 
 def within_margin(
-    shares: list[float], fill: list[float], row: Tape, equity: float, p: TradingParameters
+    shares: list[float], fill: list[float], row: StepData, equity: float, p: TradingParameters
 ) -> list[float]:
     equity = max(equity, TINY)
     now = [n * o / equity for n, o in zip(shares, row.open, strict=True)]
@@ -213,16 +222,16 @@ def within_margin(
     return cut
 
 
-def trade_costs(shares: float, price: float, a: int, row: Tape, p: TradingParameters) -> list[float]:
+def trade_costs(shares: float, price: float, a: int, row: StepData, p: TradingParameters) -> list[float]:
     """Commission, half spread and impact of trading so many shares of asset a."""
     n, notional = abs(shares), abs(shares) * price
     costs = p.costs
-    commission = max(costs.commission_bps * 1e-4 * notional + costs.commission_per_share * n, costs.minimum_commission)
+    commission = max(costs.commission_bps * 1e-4 * notional + costs.commission_per_share * n, costs.min_commission)
     impact = row.impact[a] * sqrt(n) * notional if row.impact else 0.0
     return [x if n > 0 else 0.0 for x in (commission, row.half_spread[a] * notional, impact)]
 
 
-def exit_price(shares: float, entry: float, a: int, row: Tape, p: TradingParameters) -> float:
+def exit_price(shares: float, entry: float, a: int, row: StepData, p: TradingParameters) -> float:
     """Price at which the position leaves inside the bar; NaN if it stays."""
     if shares == 0:
         return nan
@@ -247,11 +256,16 @@ def exit_price(shares: float, entry: float, a: int, row: Tape, p: TradingParamet
 
 
 def step(
-    account: AccountState, level: list[float], hold: list[bool], row: Tape, p: TradingParameters, variation: Variation
+    account: AccountState,
+    level: list[float],
+    hold: list[bool],
+    row: StepData,
+    p: TradingParameters,
+    variation: Variation,
 ) -> tuple[AccountState, Ledger]:
     """From the close of bar t to the close of bar t + 1."""
     assets, equity = range(len(level)), account.equity
-    view = look(account, row, p, variation.guarded)
+    view = position_limits(account, row, p, variation.guarded)
     lines = [dict.fromkeys(LINES, 0.0) | {"exit_price": nan} for _ in assets]
     book = Ledger(equity, equity, view.headroom, view.called, lines)
     if not account.alive:
@@ -313,13 +327,13 @@ def step(
 
 
 def filled(
-    shares: list[float], arriving: list[float], row: Tape, equity_open: float, called: bool, p: TradingParameters
+    shares: list[float], arriving: list[float], row: StepData, equity_open: float, called: bool, p: TradingParameters
 ) -> list[float]:
     """What of the arriving shares is traded at the open."""
     fill = [n if fillable else 0.0 for n, fillable in zip(arriving, row.fillable, strict=True)]
     if not called:
-        if row.most_shares:
-            fill = [min(max(n, -most), most) for n, most in zip(fill, row.most_shares, strict=True)]
+        if row.max_shares:
+            fill = [min(max(n, -most), most) for n, most in zip(fill, row.max_shares, strict=True)]
         if p.margin.initial is not None:
             fill = within_margin(shares, fill, row, equity_open, p)
     fill = [n if n == whole else rounded(n, p.orders.lot_size) for n, whole in zip(fill, arriving, strict=True)]
@@ -333,7 +347,7 @@ def inside_the_bar(
     fill: float,
     entry: float,
     a: int,
-    row: Tape,
+    row: StepData,
     p: TradingParameters,
     more: float,
 ) -> None:

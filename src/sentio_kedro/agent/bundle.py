@@ -15,7 +15,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, load_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import PolicyNetwork, load_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.regimes import RegimeModel
 
@@ -44,7 +45,7 @@ class AgentSpec:
         train_sharpe: Annualised net Sharpe ratio of the ensemble on its latest train rows.
         validation_sharpe: The same on its validation rows.
         hashes: Hashes of ``bars``, ``parameters``, ``code`` and of the part of it that trains, ``learner``.
-        evidence: The t statistic of its mean net return per bar on its validation rows (see ``abstention``); NaN if
+        validation_t: The t statistic of its mean net return per bar on its validation rows (see ``abstention``); NaN if
             unknown.
         abstains: Whether it stays flat everywhere, since its evidence was not enough.
         bars_per_session: Bars a session of the bars that it was trained on; null where it is not known.
@@ -69,7 +70,7 @@ class AgentSpec:
     train_sharpe: float
     validation_sharpe: float
     hashes: dict[str, str]
-    evidence: float = math.nan
+    validation_t: float = math.nan
     abstains: bool = False
     bars_per_session: float | None = None
     missing: Literal["drop_bar", "halt"] = "halt"

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.network.distributions import masked_log_probabilities
-from sentio_kedro.agent.network.network import Encoder, Head, receptive_field, rising
+from sentio_kedro.agent.network.encoder import Encoder, receptive_field
+from sentio_kedro.agent.network.network import Head, rising
 from sentio_kedro.agent.traced import StackedEncoders
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import HOLD, decode, level_tensor
 from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.simulate import Policy, Record
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.simulate import Policy, PolicyTrace
 
 ENCODED_BARS = 4096  # bars embedded at once, so that memory does not grow with the history
 
@@ -72,11 +73,11 @@ class AgentsPolicy:
         self.abstaining = out if out.any() else None
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """Projected embeddings ``[S, N, M, A, hidden]`` and posteriors ``[S, N, K]``."""
         return self.projected, self.posterior
 
-    def probabilities(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> Tensor:
+    def probabilities(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor) -> Tensor:
         """Average the members' legal probabilities ``[..., N, A, actions]``."""
         hidden, posterior = self._hidden(inputs, account, view), inputs[1]
         experts = torch.einsum("...nmah,nmho->...nmao", hidden, self.policy_weight) + self.policy_bias
@@ -85,12 +86,12 @@ class AgentsPolicy:
             experts = (experts * posterior[..., None, None, :, None]).sum(-2)
         return masked_log_probabilities(experts, self.permitted(legal)[..., None, :, :]).exp().mean(-3)
 
-    def quantiles(self, inputs: Record, account: AccountState, view: View) -> Tensor:
+    def quantiles(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits) -> Tensor:
         """Quantiles of the discounted reward as each member sees them ``[..., N, M, A, Q]``, in units of its scale."""
         hidden = self._hidden(inputs, account, view)
         return rising(torch.einsum("...nmah,nmhq->...nmaq", hidden, self.critic_weight) + self.critic_bias)
 
-    def _hidden(self, inputs: Record, account: AccountState, view: View) -> Tensor:
+    def _hidden(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits) -> Tensor:
         seen = account_features(account, view, self.parameters)  # [..., N, A, G]
         return F.silu(inputs[0] + torch.einsum("...nag,nmgh->...nmah", seen, self.account_weight))
 
@@ -100,7 +101,9 @@ class AgentsPolicy:
         other.projected, other.posterior = projected, posterior
         return other
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Take the likeliest action of each asset; the record is action and mask.
 
         Accounts of agents that abstain leave what they hold, where it can be traded.
@@ -207,18 +210,20 @@ class SideBySide:
         self.counts = [len(policy.inputs) for policy, _ in policies]
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """Inputs of all policies, and at last where accounts leave and rest."""
         own = tuple(x for policy, _ in self.policies for x in policy.inputs)
         return (*own, *(x for x in (self.leave, self.rest) if x is not None))
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Ask each policy for its accounts' decisions."""
         decisions, records, first, taken = [], [], 0, 0
         axis = account.equity.dim() - 1
         for (policy, count), size in zip(self.policies, self.counts, strict=True):
             own = AccountState._make(_part(x, axis, first, count) for x in account)
-            seen = View._make(_part(x, axis, first, count) if isinstance(x, Tensor) else x for x in view)
+            seen = PositionLimits._make(_part(x, axis, first, count) if isinstance(x, Tensor) else x for x in view)
             mask = _part(legal, axis, first, count)
             decision, record = policy.decide(inputs[taken : taken + size], own, seen, mask)
             decisions.append(decision)

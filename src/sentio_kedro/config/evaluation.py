@@ -20,7 +20,7 @@ FewBars = Annotated[int, Field(ge=0, le=32)]
 NamedBars = Annotated[list[AwareDatetime], Field(max_length=32)]
 BaselineName = Literal["ridge", "boosted_trees", "minimum_variance", "risk_parity", "regime_rule"]
 """Baselines that can be left out; the others are always there."""
-USUAL_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimum_variance", "regime_rule")
+DEFAULT_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimum_variance", "regime_rule")
 
 
 @parameters
@@ -62,7 +62,7 @@ class BacktestParameters:
     """
 
     agent: str | None = None
-    baselines: list[BaselineName] = Field(default_factory=lambda: list(USUAL_BASELINES))
+    baselines: list[BaselineName] = Field(default_factory=lambda: list(DEFAULT_BASELINES))
     targets: str | None = None
     momentum_bars: Count = 480
     volatility_target: Positive = 0.15
@@ -78,12 +78,12 @@ class TrialParameters:
     Attributes:
         record: Whether runs and searches enter the ledger of trials; false for smoke runs, which are none.
         cscv_blocks: Blocks that the rows are cut into to measure overfitting by choice; even. 16 give 12,870 splits.
-        least: Trials on the same rows below which overfitting by choice is not stated.
+        min_trials: Trials on the same rows below which overfitting by choice is not stated.
     """
 
     record: bool = True
     cscv_blocks: Annotated[int, Field(ge=2, le=20, multiple_of=2)] = 16
-    least: Annotated[int, Field(ge=2)] = 5
+    min_trials: Annotated[int, Field(ge=2)] = 5
 
 
 @parameters
@@ -91,14 +91,14 @@ class SkillParameters:
     """What a result must show to be called skill.
 
     Attributes:
-        least_deflated_sharpe: Deflated Sharpe ratio needed, a probability.
-        most_overfitting: Probability of backtest overfitting that must not be reached, where it is stated.
-        most_spa_p: p-value of the test against the best baseline that must not be reached.
+        min_deflated_sharpe: Deflated Sharpe ratio needed, a probability.
+        max_overfitting: Probability of backtest overfitting that must not be reached, where it is stated.
+        max_spa_p: p-value of the test against the best baseline that must not be reached.
     """
 
-    least_deflated_sharpe: Fraction = 0.95
-    most_overfitting: PositiveFraction = 0.2
-    most_spa_p: PositiveFraction = 0.05
+    min_deflated_sharpe: Fraction = 0.95
+    max_overfitting: PositiveFraction = 0.2
+    max_spa_p: PositiveFraction = 0.05
 
 
 @parameters

@@ -15,10 +15,10 @@ class ResamplingParameters:
 
     Attributes:
         block_bars: Mean length of the blocks of consecutive train bars that a path is made of; 0 replays the history.
-        random_signs: Mirror each block in log price with probability one half. Forgets drift, and even signals that
+        mirror_blocks: Mirror each block in log price with probability one half. Forgets drift, and even signals that
             are not turned.
-        turn_even: Where a bar is mirrored, change the sign of what mirroring leaves as it is and screening finds to
-            foretell the return whatever the regime: the value of an even column such as volume, about its mean, and
+        flip_invariant: Where a bar is mirrored, change the sign of what mirroring leaves as it is and screening finds
+            to predict the return whatever the regime: the value of an even column such as volume, about its mean, and
             sizes. Else random signs forget it. Needs ``training.screening``. What is skewed tells by its turned values
             that a bar is mirrored, so that drift is not quite forgotten beside it.
         mirrored: Mirror each whole path in log price with probability one half. Forgets drift, and even signals that
@@ -29,8 +29,8 @@ class ResamplingParameters:
     """
 
     block_bars: Annotated[int, Field(ge=0)] = 128
-    random_signs: bool = True
-    turn_even: bool = True
+    mirror_blocks: bool = True
+    flip_invariant: bool = True
     mirrored: bool = False
     detrended: bool = False
     noise: NonNegative = 0.0
@@ -38,7 +38,7 @@ class ResamplingParameters:
     @property
     def mirrors(self) -> bool:
         """Whether bars of a path may be mirrored."""
-        return self.mirrored or (self.random_signs and self.block_bars > 0)
+        return self.mirrored or (self.mirror_blocks and self.block_bars > 0)
 
 
 @parameters
@@ -48,10 +48,10 @@ class AbstentionParameters:
     Attributes:
         threshold: The agent trades only if the t statistic of its mean net return per bar on the validation rows is
             above this; else it stays flat everywhere. Null is off.
-        evidence_share: Share of the validation rows, the latest, that is kept from the choice of weights and from
+        holdout_share: Share of the validation rows, the latest, that is kept from the choice of weights and from
             early stopping, and on which alone the t statistic is measured; 0 chooses and measures on all of them,
             which makes it too high.
     """
 
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    evidence_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0

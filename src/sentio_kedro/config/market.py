@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import Count, Fraction, Positive, parameters
 
-LEAST_BLOCKS = 2  # of a k-fold
+MIN_BLOCKS = 2  # of a k-fold
 
 
 @parameters
@@ -100,14 +100,14 @@ class RegimeParameters:
         memory: Bars that the forward filter looks back; the posterior is a function of these bars alone.
         restarts: Random starts of the fit; the best likelihood wins.
         iterations: Most EM iterations of one start.
-        least_occupancy: A state holding less than this share of the train rows is merged away, with a warning.
+        min_occupancy: A state holding less than this share of the train rows is merged away, with a warning.
     """
 
     states: Annotated[int, Field(ge=1, le=8)] = 3
     memory: Count = 512
     restarts: Count = 3
     iterations: Count = 50
-    least_occupancy: Fraction = 0.02
+    min_occupancy: Fraction = 0.02
 
 
 @parameters
@@ -149,9 +149,9 @@ class CrossValidationParameters:
 
     @model_validator(mode="after")
     def _blocks_left(self) -> CrossValidationParameters:
-        if self.scheme == "k_fold" and self.folds < LEAST_BLOCKS:
+        if self.scheme == "k_fold" and self.folds < MIN_BLOCKS:
             raise ValueError(
-                f"`cross_validation.folds` must be at least {LEAST_BLOCKS} where the scheme is k_fold, so that rows "
+                f"`cross_validation.folds` must be at least {MIN_BLOCKS} where the scheme is k_fold, so that rows "
                 f"are left beside the test block; was {self.folds}."
             )
         return self

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from sentio_kedro.config.fields import Count, parameters
 from sentio_kedro.config.presets import VariantName, with_variant
 
-LEAST_QUANTILES = 3  # fewer tell nothing of the tails; one is a critic that knows the mean alone
+MIN_QUANTILES = 3  # fewer tell nothing of the tails; one is a critic that knows the mean alone
 
 
 @parameters
@@ -76,9 +76,9 @@ class NetworkParameters:
                 f"`network.width` must be a multiple of 2 x `network.heads` = {2 * self.heads}, was {self.width}; "
                 f"try {2 * self.heads * max(1, round(self.width / (2 * self.heads)))}."
             )
-        if 1 < self.quantiles < LEAST_QUANTILES:
+        if 1 < self.quantiles < MIN_QUANTILES:
             problems.append(
-                f"`network.quantiles` must be 1 (the value alone) or at least {LEAST_QUANTILES}, was {self.quantiles}; "
+                f"`network.quantiles` must be 1 (the value alone) or at least {MIN_QUANTILES}, was {self.quantiles}; "
                 "set it to 1 or raise it."
             )
         if problems:

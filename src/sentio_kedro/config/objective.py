@@ -20,8 +20,8 @@ class DivergenceParameters:
         target: Divergence that the coefficient is adapted to, nats.
         change: Factor by which the coefficient rises where the divergence exceeds 1.5 x target, and falls where it is
             below target / 1.5.
-        least: Smallest coefficient.
-        most: Largest coefficient.
+        min_coefficient: Smallest coefficient.
+        max_coefficient: Largest coefficient.
         max_kl: Trust region, nats: a step that led beyond it is undone and ends the update; null is off.
         halvings: Times that such a step is halved to find one inside the region before it is undone whole.
     """
@@ -29,18 +29,19 @@ class DivergenceParameters:
     coefficient: NonNegative = 0.0
     target: Positive = 0.02
     change: MoreThanOne = 2.0
-    least: Positive = 1e-4
-    most: Positive = 100.0
+    min_coefficient: Positive = 1e-4
+    max_coefficient: Positive = 100.0
     max_kl: Positive | None = None
     halvings: NonNegativeCount = 0
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> DivergenceParameters:
         problems = []
-        if self.least > self.most:
+        if self.min_coefficient > self.max_coefficient:
             problems.append(
-                f"`training.divergence.least` must be at most `training.divergence.most` = {self.most:g}, was "
-                f"{self.least:g}"
+                f"`training.divergence.min_coefficient` must be at most `training.divergence.max_coefficient` = "
+                f"{self.max_coefficient:g}, was "
+                f"{self.min_coefficient:g}"
             )
         if self.max_kl is not None and self.coefficient and self.max_kl <= self.target:
             problems.append(
@@ -77,14 +78,14 @@ class EpisodeLimit:
         alpha: Share of episodes that are the worst.
         pool: Recent episodes that the worst are found among, at least 400.
         step: How fast the dual variable learns: change per update for a violation as large as the limit.
-        most: Largest dual variable.
+        max_dual: Largest dual variable.
     """
 
     limit: Positive | None = None
     alpha: PositiveFraction = 0.05
     pool: Annotated[int, Field(ge=400)] = 512
     step: Positive = 0.2
-    most: Positive = 20.0
+    max_dual: Positive = 20.0
 
 
 @parameters
@@ -96,7 +97,7 @@ class TailParameters(EpisodeLimit):
         alpha: Share of episodes that are the worst.
         pool: Recent episodes that the tail is estimated from, at least 400.
         step: How fast the dual variable learns: change per update for a violation as large as the limit.
-        most: Largest dual variable.
+        max_dual: Largest dual variable.
     """
 
 
@@ -110,7 +111,7 @@ class DrawdownParameters(EpisodeLimit):
         alpha: Share of episodes that are the worst.
         pool: Recent episodes that the deepest drawdowns are estimated from, at least 400.
         step: How fast the dual variable learns: change per update for a violation as large as the limit.
-        most: Largest dual variable.
+        max_dual: Largest dual variable.
     """
 
 

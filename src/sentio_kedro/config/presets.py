@@ -20,7 +20,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "costs": {"impact": 1.0},
         "carry": {"borrow_rate": 0.03, "financing_rate": 0.06, "interest_rate": 0.0, "funding": True},
         "margin": {"initial": 0.5, "maintenance": 0.25},
-        "orders": {"participation": 0.1, "unfilled": "carry", "minimum_notional": 10.0},
+        "orders": {"participation": 0.1, "unfilled": "carry", "min_notional": 10.0},
         "masks": {
             "concentration": 0.5,
             "daily_loss": 0.01,

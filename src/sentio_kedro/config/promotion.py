@@ -29,16 +29,16 @@ class PromotionParameters:
     Attributes:
         challenger: Version that wants to be champion: ``own`` (the agents among this environment's artifacts),
             ``newest`` (the version that was registered last, alias ``challenger``) or a version's number.
-        least_deflated_sharpe: Least deflated Sharpe ratio, a probability.
-        most_overfitting: Probability of backtest overfitting that must not be reached.
-        most_drawdown: Largest maximum drawdown out of sample, fraction of the peak.
-        most_tail_loss: Largest mean loss of the worst 5 % of days (conditional value at risk), fraction of equity.
-        most_turnover: Largest turnover a year, traded notional as a multiple of equity.
-        most_latency_ms: Longest time of a decision of the registered model in process, 99 % quantile, milliseconds.
-        most_drift: Largest population stability index between train and newest bars, mean over features.
-        least_sharpe_gain: Least Sharpe ratio, annualised, beyond the champion's on the rows that judged both; not asked
+        min_deflated_sharpe: Least deflated Sharpe ratio, a probability.
+        max_overfitting: Probability of backtest overfitting that must not be reached.
+        max_drawdown: Largest maximum drawdown out of sample, fraction of the peak.
+        max_tail_loss: Largest mean loss of the worst 5 % of days (conditional value at risk), fraction of equity.
+        max_turnover: Largest turnover a year, traded notional as a multiple of equity.
+        max_latency_ms: Longest time of a decision of the registered model in process, 99 % quantile, milliseconds.
+        max_drift: Largest population stability index between train and newest bars, mean over features.
+        min_sharpe_gain: Least Sharpe ratio, annualised, beyond the champion's on the rows that judged both; not asked
             of the first champion.
-        least_common_bars: Fewest bars that must have judged both for a comparison.
+        min_common_bars: Fewest bars that must have judged both for a comparison.
         latency_calls: Decisions whose time is taken.
         drift_bars: Newest bars that are compared with the train bars; fewer where fewer are later than these.
         bootstrap_samples: Resamples of the stationary block bootstrap of the gain's interval.
@@ -48,15 +48,15 @@ class PromotionParameters:
     """
 
     challenger: Literal["own", "newest"] | Count = "own"
-    least_deflated_sharpe: Fraction | None = 0.95
-    most_overfitting: Fraction | None = 0.2
-    most_drawdown: Fraction | None = 0.1
-    most_tail_loss: Fraction | None = 0.03
-    most_turnover: NonNegative | None = 250.0
-    most_latency_ms: Positive | None = 1_000.0
-    most_drift: NonNegative | None = 0.25
-    least_sharpe_gain: float | None = 0.0
-    least_common_bars: Annotated[int, Field(ge=2)] = 500
+    min_deflated_sharpe: Fraction | None = 0.95
+    max_overfitting: Fraction | None = 0.2
+    max_drawdown: Fraction | None = 0.1
+    max_tail_loss: Fraction | None = 0.03
+    max_turnover: NonNegative | None = 250.0
+    max_latency_ms: Positive | None = 1_000.0
+    max_drift: NonNegative | None = 0.25
+    min_sharpe_gain: float | None = 0.0
+    min_common_bars: Annotated[int, Field(ge=2)] = 500
     latency_calls: Count = 100
     drift_bars: Annotated[int, Field(ge=2)] = 1_000
     bootstrap_samples: Count = 1_000

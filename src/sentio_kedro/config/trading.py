@@ -30,7 +30,7 @@ class CostParameters:
     Attributes:
         commission_bps: Commission, bps of traded notional.
         commission_per_share: Commission, quote currency per share.
-        minimum_commission: Least commission of a fill, quote currency.
+        min_commission: Least commission of a fill, quote currency.
         half_spread: Where the half spread comes from: ``constant`` (``half_spread_bps``), ``bars`` (half of the bars'
             column ``spread``) or ``estimated`` (Abdi and Ranaldo 2017, from high, low and close).
         half_spread_bps: Half of the quoted spread, bps of traded notional, paid on every fill. With ``bars`` and
@@ -42,7 +42,7 @@ class CostParameters:
 
     commission_bps: NonNegative = 1.0
     commission_per_share: NonNegative = 0.0
-    minimum_commission: NonNegative = 0.0
+    min_commission: NonNegative = 0.0
     half_spread: Literal["constant", "bars", "estimated"] = "constant"
     half_spread_bps: NonNegative = 1.0
     spread_bars: Annotated[int, Field(ge=2)] = 96
@@ -98,7 +98,7 @@ class OrderParameters:
         unfilled: What the cap on participation or a missing bar left of an order: ``drop`` it or ``carry`` it on until
             it is filled or a new order replaces it.
         lot_size: Shares are traded in multiples of this, rounded towards zero; 0 is off.
-        minimum_notional: Orders below this value are not sent, quote currency, unless they close a position.
+        min_notional: Orders below this value are not sent, quote currency, unless they close a position.
         stop_loss: Loss from the average entry price at which a position is closed inside a bar, fraction; null is off.
         take_profit: Gain from the average entry price at which it is closed, fraction; null is off.
         flat_at_close: Close everything at the last close of each session of ``trading.calendar``.
@@ -108,7 +108,7 @@ class OrderParameters:
     participation: PositiveFraction | None = None
     unfilled: Literal["drop", "carry"] = "drop"
     lot_size: NonNegative = 0.0
-    minimum_notional: NonNegative = 0.0
+    min_notional: NonNegative = 0.0
     stop_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     take_profit: Positive | None = None
     flat_at_close: bool = False
@@ -142,7 +142,7 @@ class MaskParameters:
         no_short: Symbols that must not be sold short; ``["*"]`` stands for all.
         trades_per_day: Fills of an asset in one session after which its position can only be reduced; null is off.
         pattern_day_trader: Accounts below 25,000 with three day trades in five sessions can only reduce (FINRA 4210).
-        minimum_holding_bars: Bars for which a new position can be kept or reduced but not enlarged or turned.
+        min_holding_bars: Bars for which a new position can be kept or reduced but not enlarged or turned.
         kelly_fraction: Cap = fraction x |trailing mean| / trailing variance of the asset's returns; null is off.
         kelly_bars: Bars of that mean and variance.
     """
@@ -161,7 +161,7 @@ class MaskParameters:
     no_short: list[str] = Field(default_factory=list)
     trades_per_day: Count | None = None
     pattern_day_trader: bool = False
-    minimum_holding_bars: NonNegativeCount = 0
+    min_holding_bars: NonNegativeCount = 0
     kelly_fraction: Positive | None = None
     kelly_bars: Annotated[int, Field(ge=2)] = 480
 
@@ -182,7 +182,7 @@ class TradingParameters:
             they moved together (an upper bound for any correlation); null is off.
         max_position: Most exposure in one asset, fraction of equity.
         max_drawdown: Drawdown from the peak at which the account must be flat; 1.0 switches the limit off.
-        drawdown_rung: Share of ``max_drawdown`` after which exposure is capped in proportion to what is left
+        drawdown_soft_limit: Share of ``max_drawdown`` after which exposure is capped in proportion to what is left
             (Grossman and Zhou 1993), so that an account can always re-enter small.
         calendar: Sessions, a name of the exchange_calendars package such as ``XNYS``; null is a market that never
             closes, whose sessions are UTC days.
@@ -201,7 +201,7 @@ class TradingParameters:
     var_limit: PositiveFraction | None = None
     max_position: Positive = 1.0
     max_drawdown: PositiveFraction = 1.0
-    drawdown_rung: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
+    drawdown_soft_limit: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
     calendar: str | None = None
     costs: CostParameters = Field(default_factory=CostParameters)
     carry: CarryParameters = Field(default_factory=CarryParameters)
@@ -248,10 +248,10 @@ def _leverage_problems(trading: TradingParameters) -> list[str]:
             f"{1.0 / trading.margin.maintenance:g}, was {gross:g}: positions would be sold as soon as they were bought"
         )
     largest = trading.initial_cash * gross
-    if trading.orders.minimum_notional > largest:
+    if trading.orders.min_notional > largest:
         problems.append(
-            f"`trading.orders.minimum_notional` must be at most `trading.initial_cash` x `trading.gross_limit` = "
-            f"{largest:g}, was {trading.orders.minimum_notional:g}: no order could ever be sent; lower it"
+            f"`trading.orders.min_notional` must be at most `trading.initial_cash` x `trading.gross_limit` = "
+            f"{largest:g}, was {trading.orders.min_notional:g}: no order could ever be sent; lower it"
         )
     return problems
 

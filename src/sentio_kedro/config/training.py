@@ -34,7 +34,7 @@ class TrainingParameters:
         advantages: ``all_action`` values every action of every position along the path; ``sampled`` lets R accounts
             act and estimates from what they earned.
         gamma: Discount per bar.
-        continuation: Power to which the policy's probabilities are raised where later decisions are valued: 1 values
+        greedy_exponent: Power to which the policy's probabilities are raised where later decisions are valued: 1 values
             the policy that explores, a large one what is traded, the likeliest action (all_action).
         gae_lambda: Lambda of generalised advantage estimation (sampled).
         n_steps: Sum rewards over this many bars and bootstrap, in place of GAE; null is GAE (sampled).
@@ -53,7 +53,7 @@ class TrainingParameters:
         accumulation: Parts that a minibatch is judged in, one after the other, to save memory.
         clip: Clip range of the probability ratio.
         entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility).
-        least_entropy: Coefficient that ``entropy`` falls to in a straight line by the last update; null keeps it.
+        min_entropy: Coefficient that ``entropy`` falls to in a straight line by the last update; null keeps it.
         divergence: How far an update may move the policy.
         tail: How bad the worst episodes may be.
         drawdown: How deep the deepest drawdowns within an episode may be.
@@ -93,7 +93,7 @@ class TrainingParameters:
     episode_bars: Annotated[int, Field(ge=2)] = 64
     advantages: Literal["all_action", "sampled"] = "all_action"
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    continuation: Annotated[float, Field(ge=1.0, le=1e6)] = 20.0
+    greedy_exponent: Annotated[float, Field(ge=1.0, le=1e6)] = 20.0
     gae_lambda: Fraction = 0.9
     n_steps: Count | None = None
     ratio: Literal["per_asset", "joint"] = "per_asset"
@@ -109,7 +109,7 @@ class TrainingParameters:
     accumulation: Count = 1
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     entropy: NonNegative = 0.3
-    least_entropy: NonNegative | None = None
+    min_entropy: NonNegative | None = None
     divergence: DivergenceParameters = Field(default_factory=DivergenceParameters)
     tail: TailParameters = Field(default_factory=TailParameters)
     drawdown: DrawdownParameters = Field(default_factory=DrawdownParameters)
@@ -163,10 +163,10 @@ class TrainingParameters:
                 "`training.reward.shape: differential_sharpe` depends on what an account earned before and needs "
                 f"`training.advantages: sampled`, was {self.advantages}."
             )
-        if self.least_entropy is not None and self.least_entropy > self.entropy:
+        if self.min_entropy is not None and self.min_entropy > self.entropy:
             problems.append(
-                f"`training.least_entropy` must be at most `training.entropy` = {self.entropy:g}, was "
-                f"{self.least_entropy:g}."
+                f"`training.min_entropy` must be at most `training.entropy` = {self.entropy:g}, was "
+                f"{self.min_entropy:g}."
             )
         for name, limited in (("tail", self.tail), ("drawdown", self.drawdown)):
             if limited.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sentio_kedro.evaluation.measures.attribution import ledger_net
-from sentio_kedro.evaluation.measures.limits import order_figures
+from sentio_kedro.evaluation.measures.limits import order_metrics
 from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames
 
 IDENTITY_TOLERANCE = 1e-9
@@ -80,7 +80,7 @@ def _traded_folds(rows: pd.DataFrame, account: str, closed: set[int]) -> pd.Data
 def _limit_alarms(frames: RunFrames) -> list[str]:
     """Agents whose orders joint limits cut too often, and agents that went bankrupt."""
     found = []
-    for name, figures in order_figures(frames).items():
+    for name, figures in order_metrics(frames).items():
         if name not in frames.seeds:
             continue
         if (figures["projected_orders"] or 0.0) > PROJECTED_SHARE:

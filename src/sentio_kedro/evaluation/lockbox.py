@@ -17,15 +17,16 @@ import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import BacktestParameters, ReportingParameters, RobustnessParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.backtest import backtest_folds, stamp
+from sentio_kedro.evaluation.backtest.backtest import backtest_folds, timestamp
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, account_table
 from sentio_kedro.evaluation.statistics.bootstrap import percentile_interval, sharpe_samples
-from sentio_kedro.market.bars import AlignedBars, Floats
-from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.timestamps import Floats
 
-UNSHAKEN = RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+NO_STRESS = RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
 TRADED = ("accounts", "positions", "trades", "actions", "masks", "robustness")
 KEPT = ("agent", "seeds", "baselines", "comparisons", "confidence", "periods_per_year", "bootstrap")
 FIGURES = (  # of the median agent, in the ledger
@@ -66,7 +67,7 @@ def trade_lockbox(
         ValueError: If an agent trades other symbols or has seen a bar of the lockbox.
     """
     opened = replace(fold, test=(rows,))
-    plain = replace(parameters, robustness=UNSHAKEN)
+    plain = replace(parameters, robustness=NO_STRESS)
     by_name = {agent.name: agent for agent in agents}
     return backtest_folds(bars, features, [opened], by_name, trading, plain, periods_per_year)
 
@@ -127,8 +128,8 @@ def opening_record(
         "code": agents[0].spec.hashes.get("code"),
         "bars_hash": bars_hash,
         "symbols": list(bars.symbols),
-        "first": stamp(bars, rows.start),
-        "last": stamp(bars, len(bars.timestamps) - 1),
+        "first": timestamp(bars, rows.start),
+        "last": timestamp(bars, len(bars.timestamps) - 1),
     }
 
 

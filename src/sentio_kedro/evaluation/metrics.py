@@ -12,31 +12,31 @@ import pandas as pd
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.alarms import alarms
 from sentio_kedro.evaluation.measures.accounts import (
-    Figures,
+    Metrics,
     ledger_tables,
-    median_figures,
-    path_figures,
+    median_metrics,
+    path_metrics,
     split_paths,
 )
 from sentio_kedro.evaluation.measures.breakdowns import (
-    fold_figures,
+    fold_metrics,
     generalisation_gap,
-    heard_columns,
-    regime_figures,
+    regime_metrics,
     seed_number,
-    symbol_figures,
-    year_figures,
+    selected_feature_metrics,
+    symbol_metrics,
+    year_metrics,
 )
 from sentio_kedro.evaluation.measures.drawdowns import drawdown_limit, worst_drawdowns
-from sentio_kedro.evaluation.measures.limits import mask_shares, order_figures
+from sentio_kedro.evaluation.measures.limits import mask_shares, order_metrics
 from sentio_kedro.evaluation.measures.path_sharpes import sharpe_paths
 from sentio_kedro.evaluation.measures.paths import table_paths
 from sentio_kedro.evaluation.measures.returns import information_ratio
-from sentio_kedro.evaluation.measures.robustness import stress_figures
+from sentio_kedro.evaluation.measures.robustness import stress_metrics
 from sentio_kedro.evaluation.measures.targets import measure_targets
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key, row_times
-from sentio_kedro.evaluation.skill.intervals import account_samples, interval_figures, skill_figures
-from sentio_kedro.evaluation.skill.trials import JudgedTrials
+from sentio_kedro.evaluation.skill.intervals import account_samples, interval_metrics, skill_metrics
+from sentio_kedro.evaluation.skill.trials import RecordedTrials
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block, percentile_interval
 
 
@@ -44,7 +44,7 @@ def build_metrics(
     frames: RunFrames,
     facts: RunFacts,
     parameters: ReportingParameters,
-    trials: JudgedTrials | None = None,
+    trials: RecordedTrials | None = None,
     openings: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Judge the agents and the baselines on the out-of-sample rows.
@@ -62,36 +62,36 @@ def build_metrics(
 
     Returns:
         What JSON can hold, None where a figure is undefined: ``agent`` and one entry per name in ``baselines`` (see
-        ``account_figures`` and ``limits.order_figures`` for the figures; beside them ``sharpe_low``, ``sharpe_high``,
+        ``account_metrics`` and ``limits.order_figures`` for the figures; beside them ``sharpe_low``, ``sharpe_high``,
         ``intervals`` (both ends of every headline figure), ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the
         rows), ``seeds`` (figures of every agent), ``folds`` (of every agent in every fold), ``generalisation_gap``
         (train less validation Sharpe ratio, mean over ``folds``), ``comparisons`` (difference of Sharpe ratios to each
         baseline with its interval, and the information ratio against it), ``median_seed`` (the agent whose ledger and
-        drawdowns stand for all), ``heard``, ``regimes``, ``years`` and ``symbols`` (see ``breakdowns``),
+        drawdowns stand for all), ``selected_features``, ``regimes``, ``years`` and ``symbols`` (see ``breakdowns``),
         ``paths`` (see ``sharpe_paths``), ``masks`` (see ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns``
         (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``), ``skill`` (see ``skill.judge_skill``),
         ``targets``, ``alarms``, ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = ledger_tables(frames)
-    figures = path_figures(split_paths(tables), frames.trades, facts.periods_per_year)
-    for name, found in order_figures(frames).items():
+    figures = path_metrics(split_paths(tables), frames.trades, facts.periods_per_year)
+    for name, found in order_metrics(frames).items():
         figures[name] |= found
     metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], figures)
     metrics["seeds"] = [{"seed": seed_number(name)} | figures[name] for name in frames.seeds]
-    metrics["folds"] = fold_figures(frames, tables, facts.periods_per_year)
+    metrics["folds"] = fold_metrics(frames, tables, facts.periods_per_year)
     metrics["generalisation_gap"] = generalisation_gap(metrics["folds"])
     metrics["paths"] = sharpe_paths(frames, facts.scheme, facts.periods_per_year)
-    metrics["symbols"] = symbol_figures(frames)
-    metrics["heard"] = heard_columns(frames)
+    metrics["symbols"] = symbol_metrics(frames)
+    metrics["selected_features"] = selected_feature_metrics(frames)
     metrics["median_seed"] = seed_number(median_seed(frames))
-    metrics["regimes"] = regime_figures(frames, tables, facts.periods_per_year)
-    metrics["years"] = year_figures(frames, tables, facts.periods_per_year)
+    metrics["regimes"] = regime_metrics(frames, tables, facts.periods_per_year)
+    metrics["years"] = year_metrics(frames, tables, facts.periods_per_year)
     metrics["masks"] = mask_shares(frames)
     metrics["drawdown_limit"] = drawdown_limit(frames, facts)
     metrics["drawdowns"] = worst_drawdowns(frames)
-    metrics["robustness"] = stress_figures(frames)
+    metrics["robustness"] = stress_metrics(frames)
     metrics["targets"] = measure_targets(metrics["agent"], frames, facts)
-    metrics["skill"] = skill_figures(frames, facts, parameters, tables["return"], metrics, trials, openings)
+    metrics["skill"] = skill_metrics(frames, facts, parameters, tables["return"], metrics, trials, openings)
     metrics["alarms"] = alarms(frames, metrics["agent"])
     block = parameters.bootstrap_block or default_block(metrics["agent"]["bars"])
     metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
@@ -106,24 +106,24 @@ def _agent_and_baselines(
     facts: RunFacts,
     parameters: ReportingParameters,
     returns: pd.DataFrame,
-    figures: Mapping[str, Figures],
+    figures: Mapping[str, Metrics],
 ) -> dict[str, Any]:
     """Figures of the median agent and the baselines with their intervals, and the agent compared with each."""
     samples = account_samples(frames, facts, parameters, returns)
     agent_samples = samples["agent"]
     span = _span(frames, returns, facts)
-    agent = median_figures([figures[name] for name in frames.seeds])
+    agent = median_metrics([figures[name] for name in frames.seeds])
     agent["costs"] = figures[median_seed(frames)]["costs"]  # medians of single lines would not add up
     members = frames.agent_table["members"]
     sharpes = [figures[name]["sharpe"] for name in frames.seeds]
-    agent |= interval_figures(agent_samples, parameters.confidence)
+    agent |= interval_metrics(agent_samples, parameters.confidence)
     agent |= {"sharpe_seed_min": min(sharpes), "sharpe_seed_max": max(sharpes)}
     agent |= {"seeds": len(sharpes), "members": int(members.max()) if len(members) else None} | span
     metrics: dict[str, Any] = {"agent": agent, "comparisons": {}}
     metrics["baselines"] = [metric_key(name) for name in frames.baselines]
     for name, key in zip(frames.baselines, metrics["baselines"], strict=True):
         sharpe = figures[name]["sharpe"]
-        other = figures[name] | interval_figures(samples[name], parameters.confidence)
+        other = figures[name] | interval_metrics(samples[name], parameters.confidence)
         other |= {"sharpe_seed_min": sharpe, "sharpe_seed_max": sharpe, "seeds": 1, "members": 1} | span
         metrics[key] = other
         ahead = agent_samples["sharpe"] - samples[name]["sharpe"]
@@ -144,7 +144,7 @@ def json_ready(value: object) -> Any:
     return None if isinstance(plain, float) and not math.isfinite(plain) else plain
 
 
-def _comparison(agent: Figures, other: Figures, differences: Floats, confidence: float) -> Figures:
+def _comparison(agent: Metrics, other: Metrics, differences: Floats, confidence: float) -> Metrics:
     low, high = percentile_interval(differences, confidence)
     return {
         "sharpe_difference": agent["sharpe"] - other["sharpe"],
@@ -154,19 +154,19 @@ def _comparison(agent: Figures, other: Figures, differences: Floats, confidence:
     }
 
 
-def _active(returns: pd.DataFrame, seeds: list[str], baseline: str, periods_per_year: float) -> Figures:
-    """Information ratio of the agents against a baseline, the median over paths and seeds; see ``median_figures``."""
+def _active(returns: pd.DataFrame, seeds: list[str], baseline: str, periods_per_year: float) -> Metrics:
+    """Information ratio of the agents against a baseline, the median over paths and seeds; see ``median_metrics``."""
     columns = returns.to_numpy(dtype=np.float64).T
     values, paths = dict(zip(returns.columns, columns, strict=True)), table_paths(returns)
     medians = []
     for name in seeds:
         pairs = [(values[name][places], values[baseline][places]) for places in paths]
         ratios = [{"information_ratio": information_ratio(*pair, periods_per_year)} for pair in pairs]
-        medians.append(median_figures(ratios))
-    return median_figures(medians)
+        medians.append(median_metrics(ratios))
+    return median_metrics(medians)
 
 
-def _span(frames: RunFrames, returns: pd.DataFrame, facts: RunFacts) -> Figures:
+def _span(frames: RunFrames, returns: pd.DataFrame, facts: RunFacts) -> Metrics:
     times = row_times(frames)
     return {
         "folds": int(returns.index.get_level_values("fold").nunique()),

@@ -68,7 +68,7 @@ class RunFacts:
     encoder: str = "transformer"
 
 
-class AccountWalk(NamedTuple):
+class AccountPath(NamedTuple):
     """Rows that one account traded from one start.
 
     Attributes:
@@ -222,15 +222,15 @@ def metric_key(account: str) -> str:
     return TARGETS_KEY if account == TARGETS else account
 
 
-def account_walks(frames: RunFrames, facts: RunFacts) -> Iterator[AccountWalk]:
+def account_paths(frames: RunFrames, facts: RunFacts) -> Iterator[AccountPath]:
     """Yield each account's rows as it walked them: at once in a walk forward, else fold by fold if it starts afresh."""
     for name in (*frames.seeds, *frames.baselines):
         mine = frames.accounts[frames.accounts["account"] == name].sort_values(["fold", "row"])
         if facts.scheme != "walk_forward" and name in (*frames.seeds, *OF_A_FOLD):
             for fold, rows in mine.groupby("fold"):
-                yield AccountWalk(name, int(str(fold)), rows)
+                yield AccountPath(name, int(str(fold)), rows)
         else:
-            yield AccountWalk(name, None, mine.sort_values("row"))
+            yield AccountPath(name, None, mine.sort_values("row"))
 
 
 def median_seed(frames: RunFrames) -> str:

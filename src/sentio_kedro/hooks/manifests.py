@@ -28,7 +28,8 @@ from sentio_kedro.manifests import (
 from sentio_kedro.market.bars import bars_hash
 
 if TYPE_CHECKING:  # the datasets need torch, which a run may not
-    from sentio_kedro.datasets import CheckpointStoreDataset, JSONDataset
+    from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
+    from sentio_kedro.datasets.files import JSONDataset
 
 OF_TRACKED_RUNS = ("comparison", "promotion", "rollback")
 """Pipelines that read what MLflow holds; of earlier stages they need none, or any result."""
@@ -41,7 +42,7 @@ UNMANIFESTED = ("lockbox", "search", "signals", *OF_TRACKED_RUNS)
 
 
 @dataclass
-class RunFacts:
+class RunContext:
     """What a run is about: its catalog, its parameters and the hash of its bars, read once and only when asked for.
 
     Attributes:
@@ -55,7 +56,7 @@ class RunFacts:
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
-    def of(cls, catalog: DataCatalog) -> RunFacts:
+    def of(cls, catalog: DataCatalog) -> RunContext:
         """Read the parameters of ``catalog``."""
         return cls(catalog, flatten_parameters(catalog["parameters"].load()))
 
@@ -98,7 +99,7 @@ class StageManifests:
     """
 
     def __init__(self) -> None:
-        self.facts: RunFacts | None = None
+        self.facts: RunContext | None = None
         self._stage_of: dict[str, str] = {}
         self._unstarted: set[str] = set()
         self._unsaved: dict[str, set[str]] = {}
@@ -127,7 +128,7 @@ class StageManifests:
         running = {stage: names & chosen.keys() for stage, names in stages.items() if names & chosen.keys()}
         refuse_mixed_stages(running.keys())
         whole = {stage for stage, names in running.items() if names == stages[stage]}
-        facts = RunFacts.of(catalog)
+        facts = RunContext.of(catalog)
         partial = {stage: facts.found(stage) for stage in running.keys() - whole - set(UNMANIFESTED)}
         self._check(facts, run_params, running.keys(), whole)
         self.facts = facts
@@ -144,7 +145,7 @@ class StageManifests:
         }
 
     @staticmethod
-    def _check(facts: RunFacts, run_params: dict[str, Any], running: Any, whole: set[str]) -> None:
+    def _check(facts: RunContext, run_params: dict[str, Any], running: Any, whole: set[str]) -> None:
         needed = {
             earlier for stage in running for earlier in stages_read(stage, facts.parameters) if earlier not in whole
         }

@@ -21,12 +21,12 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-from sentio_kedro.hooks.manifests import OF_TRACKED_RUNS, TRACKED_STAGES, RunFacts, StageManifests, registered_stages
+from sentio_kedro.hooks.manifests import OF_TRACKED_RUNS, TRACKED_STAGES, RunContext, StageManifests, registered_stages
 from sentio_kedro.manifests import agents_identity, tracked_identity
 from sentio_kedro.tracking.client import (
     AGENTS_TAG,
     close_killed_runs,
-    find_run,
+    find_run_by_tags,
     optional_tracking,
     process_tags,
 )
@@ -106,10 +106,10 @@ class MlflowTracking(MlflowHook):
         experiment_id = tracking.experiment._experiment.experiment_id
         client = self.mlflow_config.server._mlflow_client
         close_killed_runs(client, experiment_id)
-        found = find_run(client, experiment_id, {AGENTS_TAG: identity})
+        found = find_run_by_tags(client, experiment_id, {AGENTS_TAG: identity})
         tracking.run.id = found.info.run_id if found else None
 
-    def _describe_run(self, identity: str, facts: RunFacts) -> None:
+    def _describe_run(self, identity: str, facts: RunContext) -> None:
         project = Path(cast("KedroContext", self._context).project_path)
         origin = describe_origin(facts.bars_hash, facts.parameters, project)
         mlflow.set_tags({AGENTS_TAG: identity, **origin, **process_tags()})

@@ -71,10 +71,10 @@ def adjustment_factors(bars: AlignedBars) -> Factors | None:
 
 def _refuse_dividend(bars: AlignedBars, asset: int, row: int, price: float) -> None:
     paid = 0.0 if bars.dividend is None else float(bars.dividend[row, asset])
-    stamp = np.datetime_as_string(bars.timestamps[row], unit="s")
+    timestamp = np.datetime_as_string(bars.timestamps[row], unit="s")
     raise ValueError(
-        f"`dividend` must be below the previous close over `split`: {bars.symbols[asset]} {stamp}Z paid {paid:g} on a "
-        f"price of {price:g}; correct the dividend (cash per share after the split) or the price."
+        f"`dividend` must be below the previous close over `split`: {bars.symbols[asset]} {timestamp}Z paid {paid:g} on "
+        f"a price of {price:g}; correct the dividend (cash per share after the split) or the price."
     )
 
 

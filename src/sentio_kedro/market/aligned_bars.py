@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentio_kedro.market.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
-from sentio_kedro.market.timestamps import Floats, Stamps
+from sentio_kedro.market.timestamps import Floats, Timestamps
 
 Mask = NDArray[np.bool_]
 NEUTRAL = {"dividend": 0.0, "split": 1.0, "spread": 0.0, "funding": 0.0}  # what a bar without the value counts as
@@ -36,7 +36,7 @@ class AlignedBars:
         funding: Funding rate of the bar [T, A], fraction of notional, paid by longs to shorts; null if none.
     """
 
-    timestamps: Stamps
+    timestamps: Timestamps
     symbols: tuple[str, ...]
     open: Floats
     high: Floats

@@ -77,28 +77,28 @@ def parse_timestamps(column: pd.Series) -> pd.Series:
     text = column.astype("string").str.strip()
     zoned = text.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(dtype=bool)
     if zoned.any():
-        stamps = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
-        read: pd.Series = stamps.where(pd.Series(zoned, index=column.index))
+        timestamps = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
+        read: pd.Series = timestamps.where(pd.Series(zoned, index=column.index))
         return read
     naive: pd.Series = pd.to_datetime(text, format="ISO8601", errors="coerce")
     return naive
 
 
-def localize_timestamps(stamps: pd.Series, timezone: str | None) -> pd.Series:
+def localize_timestamps(timestamps: pd.Series, timezone: str | None) -> pd.Series:
     """Read naive stamps in ``timezone`` and return them in UTC.
 
     Args:
-        stamps: The result of ``parse_timestamps``.
+        timestamps: The result of ``parse_timestamps``.
         timezone: Zone of naive stamps; null turns all naive stamps into NaT.
 
     Returns:
         Stamps in UTC. A stamp that daylight saving makes ambiguous or skips is NaT.
     """
-    if isinstance(stamps.dtype, pd.DatetimeTZDtype):
-        return stamps
+    if isinstance(timestamps.dtype, pd.DatetimeTZDtype):
+        return timestamps
     if timezone is None:
-        return pd.Series(pd.NaT, index=stamps.index, dtype="datetime64[ns, UTC]")
-    zoned: pd.Series = stamps.dt.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+        return pd.Series(pd.NaT, index=timestamps.index, dtype="datetime64[ns, UTC]")
+    zoned: pd.Series = timestamps.dt.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
     return zoned
 
 
@@ -119,7 +119,7 @@ def check_bars(frame: pd.DataFrame, parameters: IngestionParameters | None = Non
     if frame.empty:
         raise BarsError((Problem("there must be bars: point `bars` in the catalog at a feed", ("0 rows",)),))
     frame = frame.reset_index(drop=True)
-    problems = [*_stamp_problems(frame, parameters), *_value_problems(frame)]
+    problems = [*_timestamp_problems(frame, parameters), *_value_problems(frame)]
     if problems:
         raise BarsError(tuple(problems))
 
@@ -134,11 +134,11 @@ def _problem(frame: pd.DataFrame, rule: str, wrong: Mask, value: Callable[[int],
 def _place(frame: pd.DataFrame, row: int) -> str:
     """Return symbol and stamp of a row, short: the catalog cuts examples at 40 characters."""
     raw = frame["timestamp"].iloc[row]
-    stamp = None if isinstance(raw, int | float) else pd.to_datetime(raw, errors="coerce")
-    if not isinstance(stamp, pd.Timestamp):  # NaT is none
+    timestamp = None if isinstance(raw, int | float) else pd.to_datetime(raw, errors="coerce")
+    if not isinstance(timestamp, pd.Timestamp):  # NaT is none
         return f"{frame['symbol'].iloc[row]} {raw}"
-    zone = "" if stamp.tzinfo is None else "Z"
-    text = (stamp if stamp.tzinfo is None else stamp.tz_convert("UTC")).tz_localize(None).isoformat()
+    zone = "" if timestamp.tzinfo is None else "Z"
+    text = (timestamp if timestamp.tzinfo is None else timestamp.tz_convert("UTC")).tz_localize(None).isoformat()
     return f"{frame['symbol'].iloc[row]} {text.removesuffix(':00')}{zone}"
 
 
@@ -146,9 +146,9 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _stamp_problems(frame: pd.DataFrame, parameters: IngestionParameters | None) -> list[Problem]:
-    stamps = parse_timestamps(frame["timestamp"])
-    unread = stamps.isna().to_numpy()
+def _timestamp_problems(frame: pd.DataFrame, parameters: IngestionParameters | None) -> list[Problem]:
+    timestamps = parse_timestamps(frame["timestamp"])
+    unread = timestamps.isna().to_numpy()
     problems = _problem(
         frame,
         "timestamp must be an ISO 8601 date and time, all with a zone or all without: rewrite the stamp",
@@ -162,11 +162,11 @@ def _stamp_problems(frame: pd.DataFrame, parameters: IngestionParameters | None)
             if zone is None
             else f"timestamp is skipped or doubled by daylight saving in {zone}: write stamps with a zone"
         )
-        lost = localize_timestamps(stamps, zone).isna().to_numpy() & ~unread
+        lost = localize_timestamps(timestamps, zone).isna().to_numpy() & ~unread
         problems += _problem(frame, rule, lost, lambda row: "has no zone" if zone is None else f"in {zone}")
-    keyed = pd.DataFrame({"symbol": frame["symbol"], "timestamp": stamps})
+    keyed = pd.DataFrame({"symbol": frame["symbol"], "timestamp": timestamps})
     twice = keyed.duplicated().to_numpy() & ~unread
-    step = stamps.groupby(frame["symbol"], sort=False).diff()
+    step = timestamps.groupby(frame["symbol"], sort=False).diff()
     back = (step < pd.Timedelta(0)).to_numpy() & ~twice
     problems += _problem(
         frame, "timestamp is duplicated within its symbol: keep one bar", twice, lambda row: f"row {row}"

@@ -17,36 +17,16 @@ from sentio_kedro.market.bar_checks import (
     COLUMNS,
     OPTIONAL_COLUMNS,
     VALUE_COLUMNS,
-    BarsError,
     check_bars,
     localize_timestamps,
     parse_timestamps,
 )
 from sentio_kedro.market.timestamps import (
     Floats,
-    Stamps,
-    days_since_previous,
+    Timestamps,
     most_common_gap,
-    periods_per_year,
     shortest_common_gap,
 )
-
-__all__ = [
-    "AlignedBars",
-    "BarsError",
-    "Floats",
-    "Stamps",
-    "align_bars",
-    "aligned_from_frame",
-    "aligned_to_frame",
-    "bars_hash",
-    "check_bars",
-    "data_quality",
-    "days_since_previous",
-    "most_common_gap",
-    "periods_per_year",
-    "whole_rows",
-]
 
 _MINUTE = 60_000_000_000  # nanoseconds
 
@@ -69,8 +49,8 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
     """
     check_bars(frame, parameters)
     frame = frame.reset_index(drop=True)
-    stamps = localize_timestamps(parse_timestamps(frame["timestamp"]), parameters.timezone)
-    ends = stamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    timestamps = localize_timestamps(parse_timestamps(frame["timestamp"]), parameters.timezone)
+    ends = timestamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
     if parameters.bar_label == "start":
         ends = ends + _bar_length(ends, frame["symbol"].to_numpy(dtype=object), parameters)
     bars = pivot_bars(ends, frame)
@@ -93,7 +73,7 @@ def whole_rows(bars: AlignedBars) -> AlignedBars:
     return bars.without(~whole[:, None]).rows(whole)
 
 
-def pivot_bars(ends: Stamps, frame: pd.DataFrame) -> AlignedBars:
+def pivot_bars(ends: Timestamps, frame: pd.DataFrame) -> AlignedBars:
     """Put long bars [n] whose ends are ``ends`` [n] on one grid; what has no value in an optional column is neutral."""
     return bars_on_grid(ends, frame["symbol"].astype(str).to_numpy(dtype=object), delivered_values(frame))
 
@@ -108,7 +88,7 @@ def delivered_values(frame: pd.DataFrame) -> dict[str, Floats]:
     return {name: column.to_numpy(dtype=np.float64, na_value=np.nan) for name, column in numbers.items()}
 
 
-def bars_on_grid(ends: Stamps, symbols: NDArray[np.object_], values: Mapping[str, Floats]) -> AlignedBars:
+def bars_on_grid(ends: Timestamps, symbols: NDArray[np.object_], values: Mapping[str, Floats]) -> AlignedBars:
     """Put long bars [n] on one grid; see ``pivot_bars`` and ``delivered_values``."""
     grid, row = np.unique(ends, return_inverse=True)
     names, place = np.unique(symbols, return_inverse=True)
@@ -119,7 +99,7 @@ def bars_on_grid(ends: Stamps, symbols: NDArray[np.object_], values: Mapping[str
     return AlignedBars(grid, tuple(str(name) for name in names), **columns)
 
 
-def _bar_length(ends: Stamps, symbol: NDArray[np.object_], parameters: IngestionParameters) -> np.timedelta64:
+def _bar_length(ends: Timestamps, symbol: NDArray[np.object_], parameters: IngestionParameters) -> np.timedelta64:
     if parameters.bar_minutes is not None:
         return np.timedelta64(round(parameters.bar_minutes * _MINUTE), "ns")
     gaps = [np.diff(ends[symbol == name]) for name in dict.fromkeys(symbol.tolist())]
@@ -130,9 +110,9 @@ def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
     """Return the present bars as a long frame with all their columns, sorted by ``timestamp`` (UTC) and ``symbol``."""
     row, column = np.nonzero(bars.present)
     values = {name: values[row, column] for name, values in bars.columns().items()}
-    stamps = pd.DatetimeIndex(bars.timestamps[row]).tz_localize("UTC")
+    timestamps = pd.DatetimeIndex(bars.timestamps[row]).tz_localize("UTC")
     symbols = np.asarray(bars.symbols, dtype=object)[column]
-    return pd.DataFrame({"timestamp": stamps, "symbol": pd.Series(symbols, dtype="str"), **values})
+    return pd.DataFrame({"timestamp": timestamps, "symbol": pd.Series(symbols, dtype="str"), **values})
 
 
 def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
@@ -177,7 +157,7 @@ def _symbol_quality(bars: AlignedBars, asset: int) -> dict[str, Any]:
     if not rows.size:
         return {"bars": 0}
     gaps = np.diff(rows) - 1  # grid bars missing between two bars
-    moves = np.abs(np.diff(np.log(bars.close[rows, asset])))
+    market_returns = np.abs(np.diff(np.log(bars.close[rows, asset])))
     return {
         "bars": int(rows.size),
         "first": _iso(bars.timestamps[rows[0]]),
@@ -186,12 +166,12 @@ def _symbol_quality(bars: AlignedBars, asset: int) -> dict[str, Any]:
         "gaps": int((gaps > 0).sum()),
         "longest_gap_bars": int(gaps.max(initial=0)),
         "zero_volume_bars": int((bars.volume[rows, asset] == 0.0).sum()),
-        "biggest_log_return": float(moves.max(initial=0.0)),
+        "biggest_log_return": float(market_returns.max(initial=0.0)),
     }
 
 
-def _iso(stamp: np.datetime64) -> str:
-    return f"{pd.Timestamp(stamp).isoformat()}Z"
+def _iso(timestamp: np.datetime64) -> str:
+    return f"{pd.Timestamp(timestamp).isoformat()}Z"
 
 
 def bars_hash(frame: pd.DataFrame) -> str:
@@ -201,13 +181,13 @@ def bars_hash(frame: pd.DataFrame) -> str:
         frame: Long bars; columns that the project does not know are left out.
     """
     known = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns]
-    stamps = parse_timestamps(frame["timestamp"].reset_index(drop=True))
-    zone = "UTC" if isinstance(stamps.dtype, pd.DatetimeTZDtype) else "naive"
+    timestamps = parse_timestamps(frame["timestamp"].reset_index(drop=True))
+    zone = "UTC" if isinstance(timestamps.dtype, pd.DatetimeTZDtype) else "naive"
     values = (
         frame[known]
         .reset_index(drop=True)
         .assign(
-            timestamp=stamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").astype(np.int64),
+            timestamp=timestamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").astype(np.int64),
             symbol=frame["symbol"].astype(str).to_numpy(dtype=object),
         )
     )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.timestamps import Floats
 
 
 def features_to_frame(bars: AlignedBars, features: Floats, names: Sequence[str]) -> pd.DataFrame:
@@ -39,9 +40,9 @@ def features_from_frame(frame: pd.DataFrame, bars: AlignedBars) -> Floats:
     """
     shape = len(bars.timestamps), len(bars.symbols)
     values = frame.drop(columns=["timestamp", "symbol"]).to_numpy(dtype=np.float64)
-    stamps = frame["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    timestamps = frame["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
     fits = len(frame) == shape[0] * shape[1] and (
-        np.array_equal(stamps, np.repeat(bars.timestamps, shape[1]))
+        np.array_equal(timestamps, np.repeat(bars.timestamps, shape[1]))
         and np.array_equal(frame["symbol"].astype(str), np.tile(bars.symbols, shape[0]))
     )
     if not fits:

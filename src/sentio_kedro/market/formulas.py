@@ -15,12 +15,12 @@ import numpy as np
 import talib
 from numpy.lib.stride_tricks import sliding_window_view
 
-from sentio_kedro.market.bars import Floats, Stamps
+from sentio_kedro.market.timestamps import Floats, Timestamps
 
-LEAST_VOLATILITY = 1e-6  # of a one-bar log return: flat prices count as this
+MIN_VOLATILITY = 1e-6  # of a one-bar log return: flat prices count as this
 FORGOTTEN = 1e-8  # weight of the past at which a recursive indicator has forgotten where it started
 LARGEST = 10.0  # bound of columns that divide by a volatility
-LEAST_VOLUME = 1e-3  # share of the mean volume that zero volume counts as
+MIN_VOLUME = 1e-3  # share of the mean volume that zero volume counts as
 SHORTEST_WILDER = 2  # TA-Lib's least period of a recursive average
 
 
@@ -64,14 +64,14 @@ def volatility(bars: AssetBars, horizon: int) -> Floats:
 def range_volatility(bars: AssetBars, horizon: int) -> Floats:
     """Return the log of Parkinson's high-low volatility over ``horizon`` bars [n] (Parkinson 1980)."""
     spans = np.log(bars.high / bars.low) ** 2 / (4.0 * math.log(2.0))
-    return np.asarray(np.log(np.maximum(np.sqrt(_mean(spans, horizon)), LEAST_VOLATILITY)))
+    return np.asarray(np.log(np.maximum(np.sqrt(_mean(spans, horizon)), MIN_VOLATILITY)))
 
 
 def volume_surprise(bars: AssetBars, horizon: int) -> Floats:
     """Return log(volume / its mean over ``horizon`` bars) [n], 0 if there was no volume at all."""
     mean = _mean(bars.volume, horizon)
     share = np.divide(bars.volume, mean, out=np.where(np.isnan(mean), np.nan, 1.0), where=mean > 0.0)
-    return np.log((share + LEAST_VOLUME) / (1.0 + LEAST_VOLUME))
+    return np.log((share + MIN_VOLUME) / (1.0 + MIN_VOLUME))
 
 
 def relative_strength(bars: AssetBars, horizon: int) -> Floats:
@@ -118,20 +118,20 @@ def band_position(bars: AssetBars, horizon: int) -> Floats:
     middle = windows.mean(axis=-1)
     # Deviations from the mean first: running sums of squares lose all digits when prices barely move.
     deviation = np.sqrt(np.mean((windows - middle[:, None]) ** 2, axis=-1))
-    result[horizon - 1 :] = (bars.close[horizon - 1 :] - middle) / np.maximum(deviation, LEAST_VOLATILITY * middle)
+    result[horizon - 1 :] = (bars.close[horizon - 1 :] - middle) / np.maximum(deviation, MIN_VOLATILITY * middle)
     return result
 
 
-def time_of_day(stamps: Stamps) -> Floats:
+def time_of_day(timestamps: Timestamps) -> Floats:
     """Return the share of the UTC day that has passed at each stamp [T]."""
     day = np.timedelta64(1, "D")
-    return np.asarray((stamps - stamps.astype("datetime64[D]")) / day)
+    return np.asarray((timestamps - timestamps.astype("datetime64[D]")) / day)
 
 
-def day_of_week(stamps: Stamps) -> Floats:
+def day_of_week(timestamps: Timestamps) -> Floats:
     """Return the share of the UTC week (from Monday 00:00) that has passed at each stamp [T]."""
     monday = np.datetime64("1970-01-05T00:00", "ns")
-    return np.asarray(((stamps - monday) / np.timedelta64(7, "D")) % 1.0)
+    return np.asarray(((timestamps - monday) / np.timedelta64(7, "D")) % 1.0)
 
 
 def ranks(values: Floats) -> Floats:
@@ -191,8 +191,8 @@ def _mean(values: Floats, horizon: int) -> Floats:
 
 
 def _deviation(close: Floats, horizon: int) -> Floats:
-    """Return the root mean square one-bar log return over ``horizon`` bars [n], at least ``LEAST_VOLATILITY``."""
+    """Return the root mean square one-bar log return over ``horizon`` bars [n], at least ``MIN_VOLATILITY``."""
     squares = np.full(len(close), np.nan)
-    moves = np.log(close[1:] / close[:-1])
-    squares[1:] = _mean(moves**2, horizon)
-    return np.asarray(np.maximum(np.sqrt(squares), LEAST_VOLATILITY))
+    market_returns = np.log(close[1:] / close[:-1])
+    squares[1:] = _mean(market_returns**2, horizon)
+    return np.asarray(np.maximum(np.sqrt(squares), MIN_VOLATILITY))

@@ -18,7 +18,7 @@ from sentio_kedro.market import formulas
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.formulas import AssetBars
-from sentio_kedro.market.timestamps import Floats, Stamps
+from sentio_kedro.market.timestamps import Floats, Timestamps
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Indicator:
     function: Callable[[AssetBars, int], Floats] | None
     lookback: Callable[[int], int]
     cross_asset: bool = False
-    calendar: Callable[[Stamps], Floats] | None = None
+    calendar: Callable[[Timestamps], Floats] | None = None
 
 
-def _circle(share: Callable[[Stamps], Floats], wave: Callable[[Floats], Floats]) -> Indicator:
-    return Indicator(None, lambda _: 1, calendar=lambda stamps: wave(2.0 * math.pi * share(stamps)))
+def _circle(share: Callable[[Timestamps], Floats], wave: Callable[[Floats], Floats]) -> Indicator:
+    return Indicator(None, lambda _: 1, calendar=lambda timestamps: wave(2.0 * math.pi * share(timestamps)))
 
 
 INDICATORS: dict[IndicatorName, Indicator] = {
@@ -94,7 +94,7 @@ def longest_lookback(columns: Sequence[FeatureColumn]) -> int:
     return longest
 
 
-def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calendar: Stamps | None = None) -> Floats:
+def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calendar: Timestamps | None = None) -> Floats:
     """Compute all feature columns, on prices and volumes free of splits and dividends.
 
     Args:
@@ -107,7 +107,7 @@ def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calend
         [T, A, F]. NaN until an asset has ``lookback`` bars of its own; at a missing bar the asset's last value is
         held; calendar columns are known at every stamp.
     """
-    stamps = bars.timestamps if calendar is None else calendar
+    timestamps = bars.timestamps if calendar is None else calendar
     longest_lookback(columns)
     bars = adjusted(bars)
     features = np.full((len(bars.timestamps), len(bars.symbols), len(columns)), np.nan)
@@ -119,14 +119,18 @@ def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calend
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
         if indicator.calendar is not None:
-            features[:, :, number] = indicator.calendar(stamps)[:, None]
+            features[:, :, number] = indicator.calendar(timestamps)[:, None]
         elif indicator.cross_asset:
             features[:, :, number] = _ranked(features[:, :, number], present)
     return features
 
 
 def newest_features(
-    own: AlignedBars, columns: Sequence[FeatureColumn], present: NDArray[np.bool_], stamp: Stamps, before: Floats
+    own: AlignedBars,
+    columns: Sequence[FeatureColumn],
+    present: NDArray[np.bool_],
+    timestamp: Timestamps,
+    before: Floats,
 ) -> Floats:
     """Compute all feature columns at one bar, each from the last ``lookback`` bars that an asset has.
 
@@ -137,7 +141,7 @@ def newest_features(
             rows of an asset that has fewer. At least as many rows as the longest lookback.
         columns: The columns, F of them, in order.
         present: Whether an asset has a bar at the stamp [A].
-        stamp: The bar's end [1].
+        timestamp: The bar's end [1].
         before: The columns at the bar before [A, F], which an asset without a bar keeps.
 
     Returns:
@@ -152,7 +156,7 @@ def newest_features(
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
         if indicator.calendar is not None:
-            values[:, number] = indicator.calendar(stamp)[0]
+            values[:, number] = indicator.calendar(timestamp)[0]
         elif indicator.cross_asset:
             ranked = formulas.ranks(np.where(present, values[:, number], np.nan)[None])[0]
             values[:, number] = np.where(present, ranked, before[:, number])

@@ -24,9 +24,9 @@ from sentio_kedro.market.timestamps import Floats
 
 logger = logging.getLogger(__name__)
 
-LEAST_TRANSITION = 1e-6  # a transition never seen in train rows may still happen
-LEAST_VARIANCE = 1e-4  # of a state, in units of the train rows' variance
-LEAST_LOG_EMISSION = -200.0  # relative to the likeliest state: keeps products above underflow
+MIN_TRANSITION = 1e-6  # a transition never seen in train rows may still happen
+MIN_VARIANCE = 1e-4  # of a state, in units of the train rows' variance
+MIN_LOG_EMISSION = -200.0  # relative to the likeliest state: keeps products above underflow
 TOLERANCE = 1e-5  # gain of an iteration, log likelihood per row, below which a fit has converged
 
 
@@ -124,7 +124,7 @@ class RegimeModel:
         """Return the likelihood of each return under each state over that of the likeliest state [T, K]."""
         scores = (np.asarray(returns)[:, None] - self.means) / self.deviations
         logs = -0.5 * scores**2 - np.log(self.deviations)
-        relative = np.maximum(logs - logs.max(axis=1, keepdims=True), LEAST_LOG_EMISSION)
+        relative = np.maximum(logs - logs.max(axis=1, keepdims=True), MIN_LOG_EMISSION)
         return np.asarray(np.exp(relative))
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,7 +150,7 @@ class RegimeModel:
 def fit_regimes(segments: Sequence[Floats], parameters: RegimeParameters, seed: int) -> RegimeModel:
     """Fit the model to contiguous stretches of train returns.
 
-    A state that holds less than ``least_occupancy`` of the rows is merged away by refitting with one state fewer.
+    A state that holds less than ``min_occupancy`` of the rows is merged away by refitting with one state fewer.
 
     Args:
         segments: Market log returns of the train rows, one array per contiguous segment.
@@ -179,15 +179,15 @@ def fit_regimes(segments: Sequence[Floats], parameters: RegimeParameters, seed: 
             continue
         fitted = _ordered(model, scale, parameters.memory)
         occupancy = np.concatenate([fitted.filter(segment) for segment in segments if len(segment)]).mean(axis=0)
-        if occupancy.min() >= parameters.least_occupancy:
+        if occupancy.min() >= parameters.min_occupancy:
             return fitted
         logger.warning(
-            "Regime state %d of %d holds %.2f %% of the train rows, less than `regimes.least_occupancy` = %.2f %%; "
+            "Regime state %d of %d holds %.2f %% of the train rows, less than `regimes.min_occupancy` = %.2f %%; "
             "refitting with %d states.",
             int(occupancy.argmin()),
             states,
             100.0 * float(occupancy.min()),
-            100.0 * parameters.least_occupancy,
+            100.0 * parameters.min_occupancy,
             states - 1,
         )
         states -= 1
@@ -235,7 +235,7 @@ def _start(rows: Floats, states: int, parameters: RegimeParameters, rng: np.rand
     model = GaussianHMM(
         n_components=states,
         covariance_type="diag",
-        min_covar=LEAST_VARIANCE,
+        min_covar=MIN_VARIANCE,
         n_iter=parameters.iterations,
         tol=TOLERANCE * len(rows),
         init_params="",
@@ -246,7 +246,7 @@ def _start(rows: Floats, states: int, parameters: RegimeParameters, rng: np.rand
     model.startprob_ = np.full(states, 1.0 / states)
     model.transmat_ = np.full((states, states), (1.0 - stay) / states) + stay * np.eye(states)
     model.means_ = np.full((states, 1), rows.mean())
-    model.covars_ = np.maximum(variances, LEAST_VARIANCE)[:, None]
+    model.covars_ = np.maximum(variances, MIN_VARIANCE)[:, None]
     return model
 
 
@@ -254,7 +254,7 @@ def _ordered(model: GaussianHMM, scale: float, memory: int) -> RegimeModel:
     """Return the fitted model with states from calm to volatile, in units of returns."""
     deviations = np.sqrt(np.asarray(model.covars_, dtype=np.float64).reshape(-1))
     order = np.argsort(deviations, kind="stable")
-    transition = np.maximum(np.asarray(model.transmat_, dtype=np.float64)[np.ix_(order, order)], LEAST_TRANSITION)
+    transition = np.maximum(np.asarray(model.transmat_, dtype=np.float64)[np.ix_(order, order)], MIN_TRANSITION)
     transition /= transition.sum(axis=1, keepdims=True)
     means = np.asarray(model.means_, dtype=np.float64)[order, 0]
     return RegimeModel(

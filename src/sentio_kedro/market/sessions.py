@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from sentio_kedro.market.timestamps import (
     Floats,
-    Stamps,
+    Timestamps,
     bars_per_session,
     closing_days,
     days_since_previous,
     most_common_gap,
 )
-
-__all__ = ["Clock", "Schedule", "bars_per_session", "expected_stamps", "market_clock", "session_schedule"]
 
 Whole = NDArray[np.int64]
 DAY = np.timedelta64(1, "D")
@@ -77,11 +75,11 @@ class Schedule(NamedTuple):
     """
 
     calendar: str
-    opens: Stamps
-    closes: Stamps
+    opens: Timestamps
+    closes: Timestamps
 
 
-def market_clock(timestamps: Stamps, calendar: str | None, schedule: Schedule | None = None) -> Clock:
+def market_clock(timestamps: Timestamps, calendar: str | None, schedule: Schedule | None = None) -> Clock:
     """Place bars in the sessions of an exchange.
 
     A bar that ends less than its own length after a close belongs to the session that it has seen close. Bars at least
@@ -113,11 +111,11 @@ def market_clock(timestamps: Stamps, calendar: str | None, schedule: Schedule | 
     return Clock(elapsed, session - session[0], since_open, to_close, count)
 
 
-def _minutes(start: Stamps, stop: Stamps) -> Floats:
+def _minutes(start: Timestamps, stop: Timestamps) -> Floats:
     return np.asarray((stop - start).astype(np.int64) / _MINUTE)
 
 
-def expected_stamps(timestamps: Stamps, count: int, schedule: Schedule | None = None) -> Stamps:
+def expected_timestamps(timestamps: Timestamps, count: int, schedule: Schedule | None = None) -> Timestamps:
     """Return the stamps of the next ``count`` bars, if none of them is missing.
 
     They are as far apart as most bars of ``timestamps``. On an exchange a session's first bar ends one bar after it
@@ -131,27 +129,27 @@ def expected_stamps(timestamps: Stamps, count: int, schedule: Schedule | None = 
     Raises:
         ValueError: If the schedule has no session after one that is needed.
     """
-    length, stamps, newest = most_common_gap(timestamps), [], timestamps[-1]
+    length, ends, newest = most_common_gap(timestamps), [], timestamps[-1]
     for _ in range(count):
-        newest = newest + length if schedule is None else _next_stamp(newest, length, schedule)
-        stamps.append(newest)
-    return np.array(stamps, dtype="datetime64[ns]")
+        newest = newest + length if schedule is None else _next_timestamp(newest, length, schedule)
+        ends.append(newest)
+    return np.array(ends, dtype="datetime64[ns]")
 
 
-def _next_stamp(stamp: np.datetime64, length: np.timedelta64, schedule: Schedule) -> np.datetime64:
-    session = int(_sessions(np.array([stamp]), schedule.opens, schedule.closes, schedule.calendar, length)[0])
+def _next_timestamp(timestamp: np.datetime64, length: np.timedelta64, schedule: Schedule) -> np.datetime64:
+    session = int(_sessions(np.array([timestamp]), schedule.opens, schedule.closes, schedule.calendar, length)[0])
     close = schedule.closes[session]
-    if session + 1 == len(schedule.closes) and (length >= DAILY or stamp >= close):
+    if session + 1 == len(schedule.closes) and (length >= DAILY or timestamp >= close):
         raise ValueError(
             f"`trading.calendar` {schedule.calendar} is known up to {np.datetime_as_string(close, unit='D')} only, "
             "which does not tell when the next session opens; upgrade the package exchange_calendars."
         )
     if length >= DAILY:
-        return np.datetime64(stamp + (schedule.closes[session + 1] - close))
-    return np.datetime64(stamp + length if stamp < close else schedule.opens[session + 1] + length)
+        return np.datetime64(timestamp + (schedule.closes[session + 1] - close))
+    return np.datetime64(timestamp + length if timestamp < close else schedule.opens[session + 1] + length)
 
 
-def session_schedule(timestamps: Stamps, calendar: str, ahead: np.timedelta64 | None = None) -> Schedule:
+def session_schedule(timestamps: Timestamps, calendar: str, ahead: np.timedelta64 | None = None) -> Schedule:
     """Look up the sessions around stamps; all sessions of a calendar are slow to make.
 
     Args:
@@ -188,7 +186,7 @@ def session_schedule(timestamps: Stamps, calendar: str, ahead: np.timedelta64 | 
 
 
 def _sessions(
-    timestamps: Stamps, opens: Stamps, closes: Stamps, calendar: str, length: np.timedelta64 | None = None
+    timestamps: Timestamps, opens: Timestamps, closes: Timestamps, calendar: str, length: np.timedelta64 | None = None
 ) -> Whole:
     """Return the row of the schedule that each stamp belongs to [T]; ``length`` of a bar is read from the stamps."""
     if length is None:

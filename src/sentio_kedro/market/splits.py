@@ -14,30 +14,11 @@ from sentio_kedro.market.fold_shapes import (
     Fold,
     Segment,
     Spans,
-    combinatorial_paths,
     count_rows,
     cut_folds,
-    left_out,
 )
 
-__all__ = [
-    "PARTS",
-    "Fold",
-    "Segment",
-    "Spans",
-    "combinatorial_paths",
-    "count_rows",
-    "folds_from_dict",
-    "folds_to_dict",
-    "left_out",
-    "lockbox_bars",
-    "lockbox_rows",
-    "make_folds",
-    "open_bars",
-    "sealed_bars",
-]
-
-LEAST_LOCKBOX_ROWS = 2  # a Sharpe ratio needs two returns
+MIN_LOCKBOX_ROWS = 2  # a Sharpe ratio needs two returns
 
 
 def make_folds(bars: int, spans: Spans, parameters: CrossValidationParameters) -> list[Fold]:
@@ -82,8 +63,8 @@ def _too_short(bars: int, spans: Spans, parameters: CrossValidationParameters) -
             if rows < spans.episode:
                 problems.append(f"fold {fold.number}: {part} has {rows} rows")
     rows = max(0, lockbox.stop - lockbox.start - spans.reward)
-    if parameters.lockbox and rows < LEAST_LOCKBOX_ROWS:
-        problems.append(f"the lockbox has {rows} rows and needs {LEAST_LOCKBOX_ROWS}: raise it or set it to 0")
+    if parameters.lockbox and rows < MIN_LOCKBOX_ROWS:
+        problems.append(f"the lockbox has {rows} rows and needs {MIN_LOCKBOX_ROWS}: raise it or set it to 0")
     return problems
 
 
@@ -102,12 +83,12 @@ def _refusal(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
         f"{bars} bars are too few for {parameters.scheme} folds: {usable} rows are usable ({bars} bars - {kept}input "
         f"span {spans.input} - reward span {spans.reward} + 1), and every part of a fold needs one episode of "
         f"{spans.episode} rows after purging. Too short: {listed}. "
-        f"Give at least {_least_bars(spans, parameters)} bars, or lower {remedies}, or the input "
+        f"Give at least {_min_bars(spans, parameters)} bars, or lower {remedies}, or the input "
         "span: `network.window`, `network.layers`, `regimes.memory`, the longest `lookback` of `features.columns`."
     )
 
 
-def _least_bars(spans: Spans, parameters: CrossValidationParameters) -> int:
+def _min_bars(spans: Spans, parameters: CrossValidationParameters) -> int:
     """Return the least bars that suffice, found by bisection."""
     low, high = 1, 2 * (spans.input + spans.reward + spans.episode)
     while _too_short(high, spans, parameters):

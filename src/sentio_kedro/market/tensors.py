@@ -18,8 +18,8 @@ from sentio_kedro.market.trailing import estimated_spread, trailing_mean
 
 VOLATILITY_MEMORY = 96  # bars of the trailing volatility that rewards are measured in, and of the trailing volume
 LONGEST_HALT = 20  # bars that an asset may be missing at the end before it counts as delisted
-LEAST_VOLATILITY = 1e-5  # per bar; keeps rewards finite where a price stands still
-LEAST_VOLUME = 1e-9  # shares a day; keeps shares of the volume finite where nothing was traded
+MIN_VOLATILITY = 1e-5  # per bar; keeps rewards finite where a price stands still
+MIN_VOLUME = 1e-9  # shares a day; keeps shares of the volume finite where nothing was traded
 EVERY = "*"  # in place of a symbol: all of them
 
 
@@ -106,11 +106,11 @@ def trailing_volatility(close: Floats, memory: int = VOLATILITY_MEMORY) -> Float
         memory: Returns averaged; fewer after the beginning.
 
     Returns:
-        ``[T, A]`` volatility per bar, at least ``LEAST_VOLATILITY``.
+        ``[T, A]`` volatility per bar, at least ``MIN_VOLATILITY``.
     """
     returns = np.diff(np.log(close), axis=0, prepend=np.nan)
     squares = trailing_mean(returns**2, memory, np.isfinite(returns))
-    return np.asarray(np.maximum(np.sqrt(squares), LEAST_VOLATILITY))
+    return np.asarray(np.maximum(np.sqrt(squares), MIN_VOLATILITY))
 
 
 def trailing_volume(bars: AlignedBars, factors: Factors | None, memory: int = VOLATILITY_MEMORY) -> Floats:
@@ -180,7 +180,7 @@ def market_tensors(
     total = held if whole is bars else whole.held_close()  # [T, A] prices free of splits and dividends
     close = np.where(np.isnan(held), 1.0, held)
     volatility = trailing_volatility(total)
-    daily_volume = np.maximum(trailing_volume(bars, factors) * clock.bars_per_session, LEAST_VOLUME)
+    daily_volume = np.maximum(trailing_volume(bars, factors) * clock.bars_per_session, MIN_VOLUME)
     complete = np.asarray(np.isfinite(features).all(-1))
     return MarketTensors(
         features=torch.from_numpy(np.where(complete[..., None], features, 0.0)),

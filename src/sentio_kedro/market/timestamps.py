@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Stamps = NDArray[np.datetime64]
+Timestamps = NDArray[np.datetime64]
 
 
 def shortest_common_gap(gaps: NDArray[np.timedelta64]) -> np.timedelta64:
@@ -23,7 +23,7 @@ def shortest_common_gap(gaps: NDArray[np.timedelta64]) -> np.timedelta64:
     return np.timedelta64(lengths[np.argmax(counts)], "ns")
 
 
-def most_common_gap(timestamps: Stamps) -> np.timedelta64:
+def most_common_gap(timestamps: Timestamps) -> np.timedelta64:
     """Return the most common distance of neighbouring stamps [T]; the shortest one if several are.
 
     Raises:
@@ -32,19 +32,19 @@ def most_common_gap(timestamps: Stamps) -> np.timedelta64:
     return shortest_common_gap(np.diff(timestamps))
 
 
-def days_since_previous(timestamps: Stamps) -> Floats:
+def days_since_previous(timestamps: Timestamps) -> Floats:
     """Return the days since the previous bar [T]; 0 for the first."""
     elapsed = np.zeros(len(timestamps))
     elapsed[1:] = np.diff(timestamps) / np.timedelta64(1, "D")
     return elapsed
 
 
-def closing_days(timestamps: Stamps) -> NDArray[np.datetime64]:
+def closing_days(timestamps: Timestamps) -> NDArray[np.datetime64]:
     """Return the UTC day of each bar [T]; a bar that ends at midnight belongs to the day that it closes."""
     return (timestamps - np.timedelta64(1, "ns")).astype("datetime64[D]")
 
 
-def bars_per_session(timestamps: Stamps) -> float:
+def bars_per_session(timestamps: Timestamps) -> float:
     """Return the median number of bars of a UTC day that has bars.
 
     Args:
@@ -54,7 +54,7 @@ def bars_per_session(timestamps: Stamps) -> float:
     return float(np.median(counts))
 
 
-def periods_per_year(timestamps: Stamps, sessions_per_year: float) -> float:
+def periods_per_year(timestamps: Timestamps, sessions_per_year: float) -> float:
     """Return the bars of a year: trading days a year times the median bars of a UTC day that has bars.
 
     Args:

@@ -28,11 +28,11 @@ NOT_SEARCHED = {
     "training.variant": "it only says where other keys start, and they are all given",
     "network.variant": "it only says where other keys start, and they are all given",
     "training.abstention.threshold": "candidates are scored before the gate",
-    "training.abstention.evidence_share": "every candidate must be chosen on the same rows",
+    "training.abstention.holdout_share": "every candidate must be chosen on the same rows",
 }
 """Parameters that a search must leave alone, and why."""
 
-_MOST_PROBES = 2_000  # combinations that are built before work; a larger space is sampled
+_MAX_PROBES = 2_000  # combinations that are built before work; a larger space is sampled
 
 
 def search_distributions(
@@ -210,7 +210,7 @@ def _representatives(distribution: BaseDistribution) -> Sequence[Any]:
         return distribution.choices
     if isinstance(distribution, IntDistribution):
         every = range(distribution.low, distribution.high + 1, distribution.step)
-        return every if len(every) <= _MOST_PROBES else (distribution.low, distribution.high)
+        return every if len(every) <= _MAX_PROBES else (distribution.low, distribution.high)
     if isinstance(distribution, FloatDistribution):
         return (distribution.low, distribution.high)
     raise TypeError(f"{distribution!r} is no distribution of a search.")
@@ -218,7 +218,7 @@ def _representatives(distribution: BaseDistribution) -> Sequence[Any]:
 
 def _probes(values: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     names = list(values)
-    if math.prod(len(choices) for choices in values.values()) <= _MOST_PROBES:
+    if math.prod(len(choices) for choices in values.values()) <= _MAX_PROBES:
         for combination in itertools.product(*values.values()):
             yield dict(zip(names, combination, strict=True))
         return
@@ -227,7 +227,7 @@ def _probes(values: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
         for choice in values[name]:
             yield first | {name: choice}
     rng = np.random.default_rng(0)
-    for _ in range(_MOST_PROBES):
+    for _ in range(_MAX_PROBES):
         yield {name: choices[int(rng.integers(len(choices)))] for name, choices in values.items()}
 
 

@@ -29,7 +29,7 @@ from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgre
 
 logger = logging.getLogger(__name__)
 
-LEAST_COMPLETE = 5
+MIN_COMPLETE = 5
 """Candidates that must be complete, and have been judged as often, before another is given up."""
 
 _ABOUT, _TRAIN, _FOLDS, _SECONDS = "about", "train_sharpe", "folds", "seconds"
@@ -37,7 +37,7 @@ _NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialSta
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Proposal:
     """What a trial tries.
 
     Attributes:
@@ -55,7 +55,7 @@ class Evaluate(Protocol):
     """Trains and judges a candidate, on train and validation rows alone."""
 
     def __call__(
-        self, studies: Sequence[TrainingSet], candidate: Candidate, progress: TrialProgress
+        self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
     ) -> Sequence[AgentScore]:
         """Return a score per agent.
 
@@ -67,7 +67,7 @@ class Evaluate(Protocol):
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """A trial that is over.
 
     Attributes:
@@ -104,7 +104,7 @@ class MedianOfLatest(optuna.pruners.BasePruner):
             return False
         complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         others = [other.intermediate_values[step] for other in complete if step in other.intermediate_values]
-        return len(others) >= LEAST_COMPLETE and trial.intermediate_values[step] < float(np.median(others))
+        return len(others) >= MIN_COMPLETE and trial.intermediate_values[step] < float(np.median(others))
 
 
 def open_study(path: Path, about: Mapping[str, Any], *, pruning: bool) -> optuna.Study:
@@ -141,19 +141,19 @@ def study_name(about: Mapping[str, Any]) -> str:
 
 
 def search(
-    studies: Sequence[TrainingSet],
+    training_sets: Sequence[TrainingSet],
     base: AgentParameters,
     parameters: SearchParameters,
     study: optuna.Study,
     evaluate: Evaluate,
     fixed: Mapping[str, str] | None = None,
-) -> list[Trial]:
+) -> list[SearchTrial]:
     """Try candidates until ``parameters.trials`` are over; the first are the base parameters, if the space holds them.
 
     A trial that a killed search left open comes first: the same parameters, from the start of their training.
 
     Args:
-        studies: What training may see of the chosen folds: train and validation rows.
+        training_sets: What training may see of the chosen folds: train and validation rows.
         base: Parameters that are searched around.
         parameters: Space, number of trials, objective.
         study: Where trials are kept; see ``open_study``.
@@ -173,17 +173,17 @@ def search(
             study.enqueue_trial(first)
     while (trial := _next_trial(study, space, parameters)) is not None:
         values = {name: trial.params[name] for name in space}
-        candidate = Candidate(trial.number, values, candidate_parameters(base, values))
-        _run(study, trial, studies, candidate, parameters, evaluate)
+        candidate = Proposal(trial.number, values, candidate_parameters(base, values))
+        _run(study, trial, training_sets, candidate, parameters, evaluate)
     return finished_trials(study)
 
 
-def finished_trials(study: optuna.Study) -> list[Trial]:
+def finished_trials(study: optuna.Study) -> list[SearchTrial]:
     """Return the trials of a study that are over, by number."""
     return [_described(one) for one in study.get_trials(deepcopy=False, states=tuple(_NAMES))]
 
 
-def best_trial(trials: Sequence[Trial]) -> Trial:
+def best_trial(trials: Sequence[SearchTrial]) -> SearchTrial:
     """Return the complete trial with the largest objective, the earliest of equals.
 
     Raises:
@@ -226,8 +226,8 @@ def _next_trial(
 def _run(
     study: optuna.Study,
     trial: optuna.Trial,
-    studies: Sequence[TrainingSet],
-    candidate: Candidate,
+    training_sets: Sequence[TrainingSet],
+    candidate: Proposal,
     parameters: SearchParameters,
     evaluate: Evaluate,
 ) -> None:
@@ -240,7 +240,9 @@ def _run(
 
     began = time.perf_counter()
     try:
-        scores = evaluate(studies, candidate, TrialProgress(trial_members(studies, candidate.parameters), report))
+        scores = evaluate(
+            training_sets, candidate, TrialProgress(trial_members(training_sets, candidate.parameters), report)
+        )
     except PrunedTrialError:
         study.tell(trial, state=TrialState.PRUNED)
     except FloatingPointError as error:
@@ -256,7 +258,7 @@ def _run(
     _say(finished_trials(study)[-1], parameters.trials)
 
 
-def _say(trial: Trial, trials: int) -> None:
+def _say(trial: SearchTrial, trials: int) -> None:
     tried = ", ".join(f"{name} = {value}" for name, value in trial.values.items())
     if trial.objective is None or trial.train_sharpe is None:
         logger.info("Trial %d of %d %s: %s", trial.number + 1, trials, trial.state, tried)
@@ -267,10 +269,10 @@ def _say(trial: Trial, trials: int) -> None:
     )
 
 
-def _described(trial: FrozenTrial) -> Trial:
+def _described(trial: FrozenTrial) -> SearchTrial:
     attributes = trial.user_attrs
     objective = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
-    return Trial(
+    return SearchTrial(
         number=trial.number,
         state=_NAMES[trial.state],
         values=dict(trial.params),

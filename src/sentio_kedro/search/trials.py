@@ -15,13 +15,13 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_population
 from sentio_kedro.agent.training.trainer import choose_device, recent_train
-from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, judge_parts
+from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, validate_parts
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.market.splits import Fold, Spans
+from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.trading.performance import sharpe_ratio
 
 MEMBER_STEPS = 10_000
@@ -99,7 +99,7 @@ class TrialProgress:
                 self.latest = float(np.mean([*self._best, best]))
                 self.pruned = self._report(self._position * MEMBER_STEPS + self._told, self.latest)
                 self._told += 1
-            elif self._is_over(key):
+            elif self._is_finished(key):
                 self._best += [max(scores)] if scores else []
                 self._position, self._told = self._position + 1, 0
             else:
@@ -107,7 +107,7 @@ class TrialProgress:
         if self.pruned:
             raise PrunedTrialError("The candidate does worse than the median of the earlier ones.")
 
-    def _is_over(self, key: MemberKey) -> bool:
+    def _is_finished(self, key: MemberKey) -> bool:
         return key in self._ended or (key.fold, key.seed) in self._finished
 
 
@@ -145,24 +145,24 @@ class AgentScore:
     returns: NDArray[np.float64]
 
 
-def trial_members(studies: Sequence[TrainingSet], parameters: AgentParameters) -> list[MemberKey]:
+def trial_members(training_sets: Sequence[TrainingSet], parameters: AgentParameters) -> list[MemberKey]:
     """Return the members of a candidate in the order in which they report."""
     training = parameters.training
     return [
         MemberKey(study.fold.number, seed, member)
-        for study in studies
+        for study in training_sets
         for seed in range(training.seeds)
         for member in range(training.members)
     ]
 
 
 def score_candidate(
-    studies: Sequence[TrainingSet], spans: Spans, parameters: AgentParameters, progress: TrialProgress
+    training_sets: Sequence[TrainingSet], spans: Spans, parameters: AgentParameters, progress: TrialProgress
 ) -> list[AgentScore]:
     """Train ``training.seeds`` agents per fold and judge them on their train and validation rows.
 
     Args:
-        studies: What training may see of the chosen folds.
+        training_sets: What training may see of the chosen folds.
         spans: What a decision touches.
         parameters: The candidate.
         progress: Who hears of it, and may give it up.
@@ -174,11 +174,11 @@ def score_candidate(
         PrunedTrialError: If the candidate is given up.
         ValueError: If a training set holds test rows.
     """
-    for study in studies:
+    for study in training_sets:
         require_no_test_rows(study, spans)
-    by_fold = {study.fold.number: study for study in studies}
+    by_fold = {study.fold.number: study for study in training_sets}
     agents = []
-    for agent, _, _ in train_population(studies, spans, parameters, NoCheckpoints(), progress, {}):
+    for agent, _, _ in train_population(training_sets, spans, parameters, NoCheckpoints(), progress, {}):
         progress.finish(agent.spec.fold, agent.spec.seed)
         agents.append(agent)
     return [score_agent(agent, by_fold[agent.spec.fold], parameters) for agent in agents]
@@ -192,14 +192,14 @@ def score_agent(agent: AgentBundle, study: TrainingSet, parameters: AgentParamet
     networks = [network.to(device) for network in agent.networks(torch.float32)]
     parts = (recent_train(study), study.fold.validation)
     context = receptive_field(parameters.network) - 1
-    judged = judge_parts(networks, market, parts, context, parameters.trading)
+    judged = validate_parts(networks, market, parts, context, parameters.trading)
     train, validation = (float(sharpe_ratio(returns, study.periods_per_year)) for returns in judged)
     length = min(chunk_length(part) for part in parts)
     starts = np.array(chunk_starts(study.fold.validation, length), dtype=np.int64)
     rows = (starts[:, None] + np.arange(length)).ravel()
-    stamps = study.bars.timestamps[rows]
+    timestamps = study.bars.timestamps[rows]
     returns = judged[1].double().cpu().numpy()
-    return AgentScore(study.fold.number, agent.spec.seed, train, validation, rows, stamps, returns)
+    return AgentScore(study.fold.number, agent.spec.seed, train, validation, rows, timestamps, returns)
 
 
 def require_no_test_rows(study: TrainingSet, spans: Spans) -> None:

@@ -20,7 +20,7 @@ from sentio_kedro.market.bar_checks import (
     parse_timestamps,
 )
 from sentio_kedro.market.bars import bars_on_grid, delivered_values, whole_rows
-from sentio_kedro.market.timestamps import Floats, Stamps
+from sentio_kedro.market.timestamps import Floats, Timestamps
 
 RawBars = AlignedBars | pd.DataFrame
 """Aligned bars, or a long frame with stamps that are ends of bars and name their zone."""
@@ -53,20 +53,20 @@ def new_rows(
     return [bars.rows(slice(row, row + 1)) for row in range(len(bars.timestamps))]
 
 
-def _refuse_disorder(stamps: Stamps, newest: np.datetime64, longest_gap: np.timedelta64) -> None:
-    late = int((stamps <= newest).sum())
+def _refuse_disorder(timestamps: Timestamps, newest: np.datetime64, longest_gap: np.timedelta64) -> None:
+    late = int((timestamps <= newest).sum())
     if late:
         raise ValueError(
-            f"New bars must be later than the newest bar known, {_text(newest)}, the first was {_text(stamps[0])}; "
-            f"give each bar once, in order of time ({late} of {len(stamps)} are too old)."
+            f"New bars must be later than the newest bar known, {_text(newest)}, the first was {_text(timestamps[0])}; "
+            f"give each bar once, in order of time ({late} of {len(timestamps)} are too old)."
         )
-    gaps = np.diff(stamps, prepend=newest)
+    gaps = np.diff(timestamps, prepend=newest)
     if (gaps > longest_gap).any():
         row, minute = int(np.argmax(gaps > longest_gap)), np.timedelta64(1, "m")
-        before = newest if row == 0 else stamps[row - 1]
+        before = newest if row == 0 else timestamps[row - 1]
         raise ValueError(
-            f"The bars from {_text(before)} to {_text(stamps[row])} are missing: {gaps[row] / minute:g} minutes have "
-            f"passed, at most {longest_gap / minute:g} may; give the bars in between; if "
+            f"The bars from {_text(before)} to {_text(timestamps[row])} are missing: {gaps[row] / minute:g} minutes "
+            f"have passed, at most {longest_gap / minute:g} may; give the bars in between; if "
             "there were none, give `decide` a `longest_gap` of that length."
         )
 
@@ -78,18 +78,18 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
         BarsError: If columns, stamps or values make no sense, as ``check_bars`` tells it.
     """
     whole = set(COLUMNS) <= set(frame.columns) and len(frame) > 0
-    stamps = parse_timestamps(frame["timestamp"]) if whole else pd.Series(dtype="datetime64[ns]")
+    timestamps = parse_timestamps(frame["timestamp"]) if whole else pd.Series(dtype="datetime64[ns]")
     numeric = whole and all(pd.api.types.is_numeric_dtype(frame[name].dtype) for name in VALUE_COLUMNS)
-    if not isinstance(stamps.dtype, pd.DatetimeTZDtype) or not numeric:
+    if not isinstance(timestamps.dtype, pd.DatetimeTZDtype) or not numeric:
         check_bars(frame, IngestionParameters())
-    ends, values = stamps.to_numpy(dtype="datetime64[ns]"), delivered_values(frame)
+    ends, values = timestamps.to_numpy(dtype="datetime64[ns]"), delivered_values(frame)
     symbols = frame["symbol"].to_numpy(dtype=object)
     if _unusable(ends, symbols, [values[name] for name in VALUE_COLUMNS]):
         check_bars(frame, IngestionParameters())
     return bars_on_grid(ends, np.array([str(symbol) for symbol in symbols], dtype=object), values)
 
 
-def _unusable(ends: Stamps, symbols: NDArray[np.object_], values: Sequence[Floats]) -> bool:
+def _unusable(ends: Timestamps, symbols: NDArray[np.object_], values: Sequence[Floats]) -> bool:
     """Whether bars hold what a grid would hide: stamps or symbols or numbers that are none, or a bar twice."""
     gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in values)
     return bool(gaps or len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(ends))
@@ -143,5 +143,5 @@ def _refuse_nonsense(bars: AlignedBars) -> None:
     raise BarsError((Problem(rule, (f"{bars.symbols[asset]} {_text(bars.timestamps[row])} {values}",)),))
 
 
-def _text(stamp: np.datetime64) -> str:
-    return f"{np.datetime_as_string(stamp, unit='s')}Z"
+def _text(timestamp: np.datetime64) -> str:
+    return f"{np.datetime_as_string(timestamp, unit='s')}Z"

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.indicators import compute_features, longest_lookback, newest_features
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.sessions import Schedule, expected_stamps, market_clock, session_schedule
+from sentio_kedro.market.sessions import Schedule, expected_timestamps, market_clock, session_schedule
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import bars_per_session
 from sentio_kedro.market.trailing import estimated_spread
-from sentio_kedro.serving.rolling_bars import RollingBars, joined, missing_rows, newest_rows
-from sentio_kedro.trading.precompute import lookback
+from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows
+from sentio_kedro.trading.precompute import trading_lookback
 
 HORIZON = np.timedelta64(400, "D")  # sessions of an exchange that are looked up ahead of the newest bar
-LEAST_AHEAD = np.timedelta64(20, "D")  # those that must be known, or else they are looked up again
+MIN_AHEAD = np.timedelta64(20, "D")  # those that must be known, or else they are looked up again
 
 
 class LiveMarket:
@@ -50,13 +50,15 @@ class LiveMarket:
         self.columns, self.trading = spec.features, spec.trading
         self._models, self._model_of = _distinct_models(agents)
         memory = max(model.memory for model in self._models)
-        needed = max(lookback(self.trading), receptive_field(spec.network), memory) + 2  # two rows are looked at
+        needed = (
+            max(trading_lookback(self.trading), receptive_field(spec.network), memory) + 2
+        )  # two rows are looked at
         own = longest_lookback(self.columns)
         if self.trading.costs.half_spread == "estimated":
             own = max(own, self.trading.costs.spread_bars + 2)
         self.features = compute_features(bars, self.columns)
-        self._moves = market_return(bars)  # [T]
-        self._filtered = [model.filter(self._moves) for model in self._models]
+        self._market_returns = market_return(bars)  # [T]
+        self._filtered = [model.filter(self._market_returns) for model in self._models]
         self.bars = RollingBars(bars, RollingBars.of(bars, needed, own).own, needed)
         self._schedule: Schedule | None = None
         known = spec.bars_per_session
@@ -91,9 +93,9 @@ class LiveMarket:
         newest = newest_features(after.bars.own, self.columns, bar.present[0], bar.timestamps, self.features[-1])
         after.features = np.concatenate([self.features, newest[None]])[-rows:]
         move = market_return(newest_rows(after.bars.grid, 2))[-1:]
-        after._moves = np.concatenate([self._moves, move])[-rows:]
+        after._market_returns = np.concatenate([self._market_returns, move])[-rows:]
         after._filtered = [
-            np.concatenate([known, model.newest(after._moves)[None]])[-rows:]
+            np.concatenate([known, model.newest(after._market_returns)[None]])[-rows:]
             for model, known in zip(self._models, self._filtered, strict=True)
         ]
         return after
@@ -105,7 +107,7 @@ class LiveMarket:
         """
         grid, ahead = self.bars.grid, self.trading.orders.latency_bars + 2
         schedule = self._sessions()
-        bars = joined(grid, missing_rows(grid, expected_stamps(grid.timestamps, ahead, schedule)))
+        bars = appended(grid, missing_rows(grid, expected_timestamps(grid.timestamps, ahead, schedule)))
         features = np.concatenate([self.features, np.repeat(self.features[-1:], ahead, axis=0)])
         clock = market_clock(bars.timestamps, self.trading.calendar, schedule)
         clock = clock._replace(bars_per_session=self._bars_per_session)
@@ -122,11 +124,11 @@ class LiveMarket:
 
     def _sessions(self) -> Schedule | None:
         """Look up the exchange's sessions once a year; null for a market that never closes."""
-        calendar, stamps = self.trading.calendar, self.bars.grid.timestamps
+        calendar, timestamps = self.trading.calendar, self.bars.grid.timestamps
         if calendar is None:
             return None
-        if self._schedule is None or stamps[-1] + LEAST_AHEAD > self._schedule.closes[-1]:
-            self._schedule = session_schedule(stamps[[0, -1]], calendar, HORIZON)
+        if self._schedule is None or timestamps[-1] + MIN_AHEAD > self._schedule.closes[-1]:
+            self._schedule = session_schedule(timestamps[[0, -1]], calendar, HORIZON)
         return self._schedule
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
-from sentio_kedro.market.bars import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.session import DecisionSession
 
@@ -52,5 +52,5 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
 def signals_of(session: DecisionSession, bars: AlignedBars, parameters: SignalParameters) -> pd.DataFrame:
     """Start a session anew with ``bars`` and return what ``newest_signals`` does."""
     spare = max(0, len(bars.timestamps) - session.required_bars)
-    verdict = session.start(bars, Account(cash=parameters.equity), min(parameters.replay_bars, spare))
-    return verdict.sized(parameters.equity, session.trading.orders.lot_size).frame()
+    signal = session.start(bars, Account(cash=parameters.equity), min(parameters.replay_bars, spare))
+    return signal.sized(parameters.equity, session.trading.orders.lot_size).frame()

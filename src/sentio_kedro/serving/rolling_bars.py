@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sentio_kedro.market.aligned_bars import NEUTRAL, AlignedBars, hold
-from sentio_kedro.market.timestamps import Floats, Stamps
+from sentio_kedro.market.timestamps import Floats, Timestamps
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +34,12 @@ class RollingBars:
     def with_bar(self, bar: AlignedBars) -> RollingBars:
         """Add one row of the grid, later than all others, with at least one asset's bar."""
         present = bar.present[0]
-        joint = joined(self.own, bar)
+        joint = appended(self.own, bar)
         own = replace(
             joint.map_columns(lambda column: np.where(present, column[1:], column[:-1])),
             timestamps=joint.timestamps[1:],
         )
-        return RollingBars(newest_rows(joined(self.grid, bar), self.rows), own, self.rows)
+        return RollingBars(newest_rows(appended(self.grid, bar), self.rows), own, self.rows)
 
 
 def newest_rows(bars: AlignedBars, rows: int) -> AlignedBars:
@@ -64,7 +64,7 @@ def newest_rows(bars: AlignedBars, rows: int) -> AlignedBars:
     return replace(kept, **changed)
 
 
-def joined(bars: AlignedBars, more: AlignedBars) -> AlignedBars:
+def appended(bars: AlignedBars, more: AlignedBars) -> AlignedBars:
     """Return ``bars`` [T, A] followed by ``more`` [n, A]; what only one of them has is neutral in the other."""
     parts = bars.columns(), more.columns()
     columns: dict[str, Any] = {}
@@ -78,10 +78,10 @@ def joined(bars: AlignedBars, more: AlignedBars) -> AlignedBars:
     return AlignedBars(np.concatenate([bars.timestamps, more.timestamps]), bars.symbols, **columns)
 
 
-def missing_rows(bars: AlignedBars, stamps: Stamps) -> AlignedBars:
-    """Return rows at ``stamps`` [n] in which no asset has a bar, with the columns of ``bars``."""
-    empty = bars.map_columns(lambda column: np.full((len(stamps), column.shape[1]), np.nan))
-    return replace(empty, timestamps=stamps)
+def missing_rows(bars: AlignedBars, timestamps: Timestamps) -> AlignedBars:
+    """Return rows at ``timestamps`` [n] in which no asset has a bar, with the columns of ``bars``."""
+    empty = bars.map_columns(lambda column: np.full((len(timestamps), column.shape[1]), np.nan))
+    return replace(empty, timestamps=timestamps)
 
 
 def _own(bars: AlignedBars, rows: int) -> AlignedBars:
@@ -94,5 +94,5 @@ def _own(bars: AlignedBars, rows: int) -> AlignedBars:
             values[rows - len(index) :, asset] = column[index, asset]
         return values
 
-    stamps = np.full(rows, bars.timestamps[-1])  # they belong to no common grid
-    return replace(bars.map_columns(moved), timestamps=stamps)
+    timestamps = np.full(rows, bars.timestamps[-1])  # they belong to no common grid
+    return replace(bars.map_columns(moved), timestamps=timestamps)

@@ -24,16 +24,16 @@ from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.serving.accounts import Account, account_report, account_states, for_agents
 from sentio_kedro.serving.incoming_bars import RawBars, new_rows, of_symbols
 from sentio_kedro.serving.live_market import LiveMarket
-from sentio_kedro.serving.signal import Verdict
+from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import legal_actions, objections, require_choice
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import reward_unit
 from sentio_kedro.trading.orders import order_shares, whole_lots
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.precompute import make_step_data
 from sentio_kedro.trading.simulate import one_thread, simulate
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 TAIL = 0.05  # share of outcomes in the tail that `tail_risk` averages
 GivenAccount = Account | Sequence[Account] | AccountState
@@ -105,7 +105,7 @@ class DecisionSession:
         return account_report(AccountState._make(x[agent] for x in self.accounts), self.symbols)
 
     @torch.inference_mode()
-    def start(self, history: RawBars, account: GivenAccount | None = None, replay_bars: int = 0) -> Verdict:
+    def start(self, history: RawBars, account: GivenAccount | None = None, replay_bars: int = 0) -> Signal:
         """Take a history, and decide at its newest bar.
 
         Args:
@@ -149,7 +149,7 @@ class DecisionSession:
         account: GivenAccount | None = None,
         *,
         longest_gap: np.timedelta64 | None = None,
-    ) -> Verdict:
+    ) -> Signal:
         """Take new bars, and decide at the newest one.
 
         Args:
@@ -174,14 +174,14 @@ class DecisionSession:
         allowed = self._allowed_gap if longest_gap is None else longest_gap
         rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, allowed, drop_bar=self._drops)
         given = None if account is None else self._states(account, self.market.close_after(rows))
-        verdict: Verdict | None = None
+        signal: Signal | None = None
         with one_thread(), self._as_before_if_refused():
             for row in rows:
                 self._market = self.market.with_bar(row)
                 if given is None:
-                    verdict = self._decide(self.market.tensors(), self._pending)
-            if verdict is not None:
-                return verdict
+                    signal = self._decide(self.market.tensors(), self._pending)
+            if signal is not None:
+                return signal
             self._kept = self._kept if given is None else given
             return self._decide(self.market.tensors(), None)
 
@@ -215,30 +215,34 @@ class DecisionSession:
         last, posteriors = self.market.newest, self.market.posteriors
         policy = self._networks.policy(market.features, posteriors, first, last)
         known = torch.stack([posterior[first:last] for posterior in posteriors], dim=1)
-        tape = make_tape(market, torch.arange(first, last)[:, None], self.trading, known)
-        self._kept, _ = simulate(tape, policy, self.accounts, self.trading)
+        step_data = make_step_data(market, torch.arange(first, last)[:, None], self.trading, known)
+        self._kept, _ = simulate(step_data, policy, self.accounts, self.trading)
 
-    def _decide(self, market: MarketTensors, pending: Decision | None) -> Verdict:
+    def _decide(self, market: MarketTensors, pending: Decision | None) -> Signal:
         """Fill what is pending at the newest bar's open, then decide at its close."""
         last, posteriors = self.market.newest, self.market.posteriors
         first = last if pending is None else last - 1
         known = torch.stack([posterior[first : last + 1] for posterior in posteriors], dim=1)  # [S, N, K]
-        tape = make_tape(market, torch.arange(first, last + 1)[:, None], self.trading, known)
+        step_data = make_step_data(market, torch.arange(first, last + 1)[:, None], self.trading, known)
         account = self.accounts
         if pending is not None:
-            row = tape.step(0)
-            account, _ = execute(account, look(account, row, self.trading), pending, row, self.trading, telemetry=False)
+            row = step_data.step(0)
+            account, _ = execute(
+                account, position_limits(account, row, self.trading), pending, row, self.trading, telemetry=False
+            )
         policy = self._networks.policy(market.features, posteriors, last, last + 1)
-        row = tape.step(last - first)
+        row = step_data.step(last - first)
         unit = reward_unit(row, market.volatility[last], self.trading)
         self._kept = account
-        verdict, self._pending = self._judge(account, row, policy, unit)
-        return verdict
+        signal, self._pending = self._judge(account, row, policy, unit)
+        return signal
 
-    def _judge(self, account: AccountState, row: Tape, policy: AgentsPolicy, unit: Tensor) -> tuple[Verdict, Decision]:
+    def _judge(
+        self, account: AccountState, row: StepData, policy: AgentsPolicy, unit: Tensor
+    ) -> tuple[Signal, Decision]:
         """Decide at one row, and say what follows from it; ``unit`` ``[A]`` is what rewards are measured in."""
         trading = self.trading
-        view = look(account, row, trading)
+        view = position_limits(account, row, trading)
         legal = legal_actions(account, view, row, trading)
         require_choice(legal)
         inputs = tuple(x[0] for x in policy.inputs)
@@ -255,7 +259,7 @@ class DecisionSession:
         if trading.orders.lot_size:
             lots = whole_lots(mean_orders, trading.orders.lot_size)
             mean_orders = torch.where((target == 0.0).all(-2), mean_orders, lots)
-        verdict = Verdict(
+        signal = Signal(
             timestamp=self.market.bars.grid.timestamps[-1],
             symbols=self.symbols,
             target=target.mean(-2).numpy(),
@@ -268,7 +272,7 @@ class DecisionSession:
             binding=binding.any(-3).numpy(),
             close=row.close[0].numpy(),
         )
-        return verdict, decision
+        return signal, decision
 
 
 def _require_alike(agents: Sequence[AgentBundle]) -> None:

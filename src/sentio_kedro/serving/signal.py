@@ -16,7 +16,7 @@ from sentio_kedro.trading.orders import whole_lots
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Signal:
     """What N agents want to hold from the next open on, for accounts ``[...]``; no leading dimension for a single one.
 
     Figures are the mean over agents; ``actions`` and ``legal`` are each agent's own.
@@ -52,7 +52,7 @@ class Verdict:
         """Name the layers that bind for each asset of a single account, separated by commas."""
         return [",".join(np.array(LAYERS)[row]) for row in self.binding]
 
-    def sized(self, equity: float, lot: float) -> Verdict:
+    def sized(self, equity: float, lot: float) -> Signal:
         """Return the targets in shares of another equity, in whole lots."""
         shares = self.target * equity / self.close
         return replace(self, shares=whole_lots(torch.from_numpy(shares), lot).numpy() if lot else shares)

@@ -14,16 +14,16 @@ from mlflow.entities.model_registry import ModelVersion
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import PromotionParameters
-from sentio_kedro.evaluation.comparison.compare import JudgedRun
+from sentio_kedro.evaluation.comparison.compare import TestedRun
 from sentio_kedro.tracking import registry
-from sentio_kedro.tracking.runs import StoreError, find_run, judged_run
+from sentio_kedro.tracking.runs import StoreError, get_run, tested_run
 from sentio_kedro.tracking.trials import TRIAL_TAG
 
 AGENTS_FOLDER = "artifacts/agents"  # in the files of a logged model
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
+class Challenger:
     """A registered version and how it was judged.
 
     Attributes:
@@ -35,7 +35,7 @@ class Candidate:
 
     number: str
     agents: str
-    run: JudgedRun
+    run: TestedRun
     trial: str = ""
 
 
@@ -50,7 +50,7 @@ class Champion:
     """
 
     number: str
-    run: JudgedRun | None
+    run: TestedRun | None
     reason: str
 
 
@@ -65,7 +65,7 @@ class Candidates:
     """
 
     model: str
-    challenger: Candidate
+    challenger: Challenger
     champion: Champion | None
 
 
@@ -83,7 +83,7 @@ def find_candidates(model: str, wanted: PromotionParameters, logged_model: Mappi
     known = registry.aliases(model)
     number = _challenger(model, wanted, logged_model, known)
     champion = known.get(registry.CHAMPION)
-    asked = wanted.least_sharpe_gain is not None and champion != number
+    asked = wanted.min_sharpe_gain is not None and champion != number
     return Candidates(
         model,
         _candidate(registry.version(model, number)),
@@ -109,43 +109,43 @@ def _challenger(
     return str(number)
 
 
-def _candidate(found: ModelVersion) -> Candidate:
-    run, reason = _judging_run(found)
+def _candidate(found: ModelVersion) -> Challenger:
+    run, reason = _testing_run(found)
     if run is None:
         raise StoreError(reason)
     agents, trial = found.tags.get("sentio.agents", ""), run.data.tags.get(TRIAL_TAG, "")
-    return Candidate(str(found.version), agents, judged_run(run), trial)
+    return Challenger(str(found.version), agents, tested_run(run), trial)
 
 
 def _champion(found: ModelVersion, asked: bool) -> Champion:
     number = str(found.version)
-    run, reason = _judging_run(found) if asked else (None, "")
+    run, reason = _testing_run(found) if asked else (None, "")
     if run is not None:
-        return Champion(number, judged_run(run), "")
-    without = " Or set `promotion.least_sharpe_gain: null`, which goes without the comparison with the champion."
+        return Champion(number, tested_run(run), "")
+    without = " Or set `promotion.min_sharpe_gain: null`, which goes without the comparison with the champion."
     return Champion(number, None, f"The champion cannot be compared with. {reason}{without}" if asked else "")
 
 
-def _judging_run(found: ModelVersion) -> tuple[Run | None, str]:
+def _testing_run(found: ModelVersion) -> tuple[Run | None, str]:
     """Return the run whose figures are those of a version, or None and why there is none."""
     who = f"ersion {found.version} of model `{found.name}`"
     remedy = "run `kedro run --pipelines backtest,reporting` in its environment."
-    judged_by = found.tags.get(registry.JUDGED_BY_TAG)
-    if judged_by is None:
+    tested_by = found.tags.get(registry.TESTED_BY_TAG)
+    if tested_by is None:
         return None, f"V{who} was not judged out of sample since it was trained; {remedy}"
-    run = find_run(judged_by)
+    run = get_run(tested_by)
     if run is None:
-        return None, f"The run {judged_by} that judged v{who} was deleted from MLflow; {remedy}"
-    told_of = run.data.tags.get(registry.JUDGES_TAG)
-    if told_of != registry.judged_name(found.name, str(found.version)):
+        return None, f"The run {tested_by} that judged v{who} was deleted from MLflow; {remedy}"
+    told_of = run.data.tags.get(registry.TESTS_TAG)
+    if told_of != registry.version_name(found.name, str(found.version)):
         return None, (
             f"The run that judged v{who} holds the figures of {told_of} now, which was trained later from the same "
             "bars, parameters and code; name that version."
         )
     if run.info.status != "FINISHED":
-        return None, f"The run {judged_by} of v{who} is {run.info.status}; let it finish, or {remedy}"
+        return None, f"The run {tested_by} of v{who} is {run.info.status}; let it finish, or {remedy}"
     if "out_of_sample.agent.sharpe" not in run.data.metrics:
-        return None, f"The run {judged_by} of v{who} has no Sharpe ratio out of sample; {remedy}"
+        return None, f"The run {tested_by} of v{who} has no Sharpe ratio out of sample; {remedy}"
     return run, ""
 
 

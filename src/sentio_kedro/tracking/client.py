@@ -88,7 +88,7 @@ def _is_alive(tags: Mapping[str, str]) -> bool:
         return True
 
 
-def find_run(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
+def find_run_by_tags(client: MlflowClient, experiment_id: str, tags: Mapping[str, str]) -> Run | None:
     """Return the newest run that has all ``tags``, or None."""
     query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     runs = _search(client, experiment_id, query)
@@ -141,7 +141,7 @@ def own_run(experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[str
     run_id: str | None = None
     with optional_tracking():
         experiment_id = mlflow.set_experiment(experiment).experiment_id
-        found = find_run(MlflowClient(), experiment_id, tags)
+        found = find_run_by_tags(MlflowClient(), experiment_id, tags)
         known = {"run_name": name} if found is None else {"run_id": found.info.run_id}
         run = mlflow.start_run(**known, tags={**tags, **process_tags()}, log_system_metrics=False)
         run_id = str(run.info.run_id)
@@ -173,7 +173,7 @@ def _open_nested(name: str, tags: Mapping[str, str]) -> str | None:
     if parent is None:
         return None
     same = {"mlflow.parentRunId": parent.info.run_id, **tags}
-    found = find_run(MlflowClient(), parent.info.experiment_id, same)
+    found = find_run_by_tags(MlflowClient(), parent.info.experiment_id, same)
     mine = {**tags, **process_tags()}
     if found is not None:
         run = mlflow.start_run(run_id=found.info.run_id, nested=True, tags=mine)

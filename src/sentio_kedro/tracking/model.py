@@ -84,8 +84,8 @@ def model_signature(signals: pd.DataFrame) -> ModelSignature:
     """
     numbers = [ColSpec("double", name) for name in VALUE_COLUMNS]
     optional = [ColSpec("double", name, required=False) for name in OPTIONAL_COLUMNS]
-    stamps = ColSpec(AnyType(), "timestamp")  # type: ignore[no-untyped-call]
-    columns: list[ColSpec | TensorSpec] = [stamps, ColSpec("string", "symbol"), *numbers, *optional]
+    timestamps = ColSpec(AnyType(), "timestamp")  # type: ignore[no-untyped-call]
+    columns: list[ColSpec | TensorSpec] = [timestamps, ColSpec("string", "symbol"), *numbers, *optional]
     answer = infer_signature(signals, signals, params=DEFAULTS)
     return ModelSignature(Schema(columns), answer.outputs, answer.params)
 
@@ -93,8 +93,8 @@ def model_signature(signals: pd.DataFrame) -> ModelSignature:
 def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:
     """Return the newest bars that the agents need to decide, two more for the replay."""
     needed = max(agent.spec.required_bars for agent in agents.values()) + 2
-    stamps = aligned_bars["timestamp"].drop_duplicates().sort_values().iloc[-needed:]
-    newest: pd.DataFrame = aligned_bars[aligned_bars["timestamp"] >= stamps.iloc[0]].reset_index(drop=True)
+    timestamps = aligned_bars["timestamp"].drop_duplicates().sort_values().iloc[-needed:]
+    newest: pd.DataFrame = aligned_bars[aligned_bars["timestamp"] >= timestamps.iloc[0]].reset_index(drop=True)
     return newest
 
 

@@ -18,7 +18,7 @@ from sentio_kedro.tracking.client import log_tags, optional_tracking
 from sentio_kedro.tracking.runs import MISSING, StoreError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-JUDGED_BY_TAG, JUDGES_TAG = "sentio.judged_by", "sentio.judges"
+TESTED_BY_TAG, TESTS_TAG = "sentio.tested_by", "sentio.judges"
 """Tag of a version: the run that judged it. Tag of a run: the version that its figures are of."""
 
 MOVERS = {"promoted": "version", "rolled_back": "restored"}
@@ -53,15 +53,15 @@ def tag_version(model: str, number: str, tags: Mapping[str, str]) -> None:
         _tag(model, number, tags)
 
 
-def tag_judged(model: str, number: str) -> None:
+def tag_tested_version(model: str, number: str) -> None:
     """Tie a version and the active run to each other: the run's figures are those of this version, and of no other."""
     run = mlflow.active_run()
     if run is not None:
-        log_tags({JUDGES_TAG: judged_name(model, number)})
-        tag_version(model, number, {JUDGED_BY_TAG: str(run.info.run_id)})
+        log_tags({TESTS_TAG: version_name(model, number)})
+        tag_version(model, number, {TESTED_BY_TAG: str(run.info.run_id)})
 
 
-def judged_name(model: str, number: str) -> str:
+def version_name(model: str, number: str) -> str:
     """Return the name of a version in the tags of the run that judged it."""
     return f"{model}/{number}"
 
@@ -71,7 +71,7 @@ def _tag(model: str, number: str, tags: Mapping[str, str]) -> None:
         MlflowClient().set_model_version_tag(model, number, name, value)
 
 
-def figure_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
+def metric_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
     """Return the tags that say what a version earned out of sample, from ``metrics.json``, as far as it is known."""
     agent, skill = metrics["agent"], metrics.get("skill") or {}
     told = {name: agent.get(name) for name in TOLD} | {name: skill.get(name) for name in SKILL}

@@ -15,16 +15,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
-from sentio_kedro.evaluation.comparison.compare import ORIGINS, JudgedRun
+from sentio_kedro.evaluation.comparison.compare import ORIGINS, TestedRun
 from sentio_kedro.tracking.client import AGENTS_TAG, RETURNS_FILE, without_credentials
 from sentio_kedro.tracking.trials import TRIAL_FILE
 
 PREFIX = "out_of_sample."
-LEAST_CHARACTERS = 4  # of an id that names a run
+MIN_CHARACTERS = 4  # of an id that names a run
 MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 """How MLflow calls the error that something is not there."""
 
-_JUDGED = f"{PREFIX}agent.sharpe"
+_TESTED = f"{PREFIX}agent.sharpe"
 
 
 class StoreError(click.ClickException, ValueError):
@@ -53,7 +53,7 @@ def readable_store(consequence: str = "nothing was changed") -> Iterator[None]:
         ) from error
 
 
-def find_judged_runs(experiment: str, wanted: Sequence[str] | None, newest: int) -> list[JudgedRun]:
+def find_tested_runs(experiment: str, wanted: Sequence[str] | None, newest: int) -> list[TestedRun]:
     """Find finished runs that were judged out of sample.
 
     Args:
@@ -76,7 +76,7 @@ def find_judged_runs(experiment: str, wanted: Sequence[str] | None, newest: int)
                 "makes one."
             )
         chosen = known[:newest] if wanted is None else [_named(name, known, experiment) for name in wanted]
-        return [judged_run(run) for run in {run.info.run_id: run for run in chosen}.values()]
+        return [tested_run(run) for run in {run.info.run_id: run for run in chosen}.values()]
 
 
 def _finished(client: MlflowClient, experiment: str) -> list[Run]:
@@ -89,7 +89,7 @@ def _finished(client: MlflowClient, experiment: str) -> list[Run]:
         page = client.search_runs(
             [found.experiment_id], query, order_by=["attributes.start_time DESC"], page_token=token
         )
-        runs += [run for run in page if _JUDGED in run.data.metrics]
+        runs += [run for run in page if _TESTED in run.data.metrics]
         token = page.token
         if not token:
             return runs
@@ -98,7 +98,7 @@ def _finished(client: MlflowClient, experiment: str) -> list[Run]:
 def _named(name: str, known: Sequence[Run], experiment: str) -> Run:
     for run in known:  # newest first
         tags = run.data.tags
-        ids = (run.info.run_id, tags[AGENTS_TAG]) if len(name) >= LEAST_CHARACTERS else ()
+        ids = (run.info.run_id, tags[AGENTS_TAG]) if len(name) >= MIN_CHARACTERS else ()
         if name in (run.info.run_name, tags.get("sentio.variant")) or any(one.startswith(name) for one in ids):
             return run
     names = ", ".join(f"{run.info.run_name} ({run.info.run_id[:8]})" for run in known)
@@ -108,10 +108,10 @@ def _named(name: str, known: Sequence[Run], experiment: str) -> Run:
     )
 
 
-def judged_run(run: Run) -> JudgedRun:
+def tested_run(run: Run) -> TestedRun:
     """Return what a comparison needs to know of ``run``; its returns are downloaded."""
     tags, metrics = run.data.tags, run.data.metrics
-    return JudgedRun(
+    return TestedRun(
         run_id=run.info.run_id,
         name=run.info.run_name,
         variant=tags.get("sentio.variant", "unknown"),
@@ -133,7 +133,7 @@ def read_trial_returns(run_id: str) -> pd.DataFrame | None:
         return pd.read_csv(found, parse_dates=["timestamp"])
 
 
-def find_run(run_id: str) -> Run | None:
+def get_run(run_id: str) -> Run | None:
     """Return a run, or None where it was deleted."""
     try:
         run = MlflowClient().get_run(run_id)

@@ -69,8 +69,8 @@ def describe_origin(bars_hash: str, parameters: Mapping[str, Any], project: Path
     return tags if commit is None else tags | {COMMIT_TAG: commit}
 
 
-def describe_judged_rows(returns: pd.DataFrame) -> dict[str, str]:
-    """Return the tags that say which rows judged a run; see ``judged_returns``."""
+def describe_test_rows(returns: pd.DataFrame) -> dict[str, str]:
+    """Return the tags that say which rows judged a run; see ``out_of_sample_returns``."""
     first, last = returns["timestamp"].min(), returns["timestamp"].max()
     return {
         "sentio.test_first": first.isoformat(),

@@ -10,7 +10,7 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 
 DEAD_FRACTION = 1e-3  # of initial equity; an account below it is terminated
-LEAST_EQUITY = 1e-12  # what fractions of equity are divided by at least
+MIN_EQUITY = 1e-12  # what fractions of equity are divided by at least
 DUST = 1e-6  # of its terms: a sum of orders below it is rounding
 DAY_TRADE_SESSIONS = 5  # sessions over which day trades are counted (FINRA rule 4210)
 
@@ -193,7 +193,7 @@ def headroom(account: AccountState, parameters: TradingParameters) -> Tensor:
     if parameters.max_drawdown >= 1.0:
         return torch.ones_like(account.equity)
     drawdown = 1.0 - account.equity / account.peak_equity
-    span = parameters.max_drawdown * (1.0 - parameters.drawdown_rung)
+    span = parameters.max_drawdown * (1.0 - parameters.drawdown_soft_limit)
     return ((parameters.max_drawdown - drawdown) / span).clamp(0.0, 1.0)
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState, Decision
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.step_data import Levels, Tape
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.step_data import Levels, StepData
 
 HOLD = 0  # index of the HOLD action; level i has index i + 1
 TIE = 1e-6  # relative difference at which two exposures count as the same
@@ -45,12 +45,12 @@ def decode(action: Tensor, levels: Tensor) -> Decision:
     return Decision(level=levels[action], hold=action == HOLD)
 
 
-def legal_actions(account: AccountState, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
+def legal_actions(account: AccountState, view: PositionLimits, row: StepData, parameters: TradingParameters) -> Tensor:
     """Combine the layers.
 
     Args:
         account: Accounts ``[...]`` at the close of the decision bar.
-        view: What ``look`` says of them.
+        view: What ``position_limits`` says of them.
         row: Facts of the step.
         parameters: Limits.
 
@@ -117,10 +117,10 @@ def allowed_sides(levels: Levels, shortable: Tensor) -> Tensor:
 
 
 def _worth_sending(
-    equity: Tensor, view: View, levels: Levels, row: Tape, parameters: TradingParameters
+    equity: Tensor, view: PositionLimits, levels: Levels, row: StepData, parameters: TradingParameters
 ) -> Tensor | None:
     """Levels whose order is worth at least the minimum notional and one lot ``[..., A, levels]``."""
-    least, lot = parameters.orders.minimum_notional, parameters.orders.lot_size
+    least, lot = parameters.orders.min_notional, parameters.orders.lot_size
     if not least and not lot:
         return None
     cap = view.cap[..., None]
@@ -130,14 +130,14 @@ def _worth_sending(
 
 
 def objections(
-    alive: Tensor, equity: Tensor, view: View, row: Tape, parameters: TradingParameters
+    alive: Tensor, equity: Tensor, view: PositionLimits, row: StepData, parameters: TradingParameters
 ) -> dict[str, Tensor | None]:
     """Ask each layer alone which levels it cuts or forbids.
 
     Args:
         alive: ``[...]`` whether the accounts live.
         equity: ``[...]`` their equity, quote currency.
-        view: What ``look`` says of them.
+        view: What ``position_limits`` says of them.
         row: Facts of the step.
         parameters: Limits.
 
@@ -160,7 +160,9 @@ def objections(
     return {layer: None if cut is None else cut.expand_as(grows) for layer, cut in found.items()}
 
 
-def forbidden_shares(alive: Tensor, equity: Tensor, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
+def forbidden_shares(
+    alive: Tensor, equity: Tensor, view: PositionLimits, row: StepData, parameters: TradingParameters
+) -> Tensor:
     """Share of the levels of all assets that each layer cuts or forbids ``[..., layers]``; see ``objections``."""
     count, nothing = row.assets * len(parameters.levels), torch.zeros_like(equity)
     found = objections(alive, equity, view, row, parameters).values()

@@ -11,7 +11,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState
 from sentio_kedro.trading.at_open import Opening
 from sentio_kedro.trading.exits import has_stops
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 
 class Outcome(NamedTuple):
@@ -42,7 +42,7 @@ def mark(
     account: AccountState,
     opening: Opening,
     outcome: Outcome,
-    row: Tape,
+    row: StepData,
     parameters: TradingParameters,
 ) -> tuple[AccountState, Tensor]:
     """Mark accounts at the close of bar t+1 and end those that have lost nearly everything.
@@ -95,7 +95,7 @@ def _session_state(
     opening: Opening,
     outcome: Outcome,
     exited: Tensor | None,
-    row: Tape,
+    row: StepData,
     parameters: TradingParameters,
 ) -> dict[str, Tensor]:
     """Count what the rules of a session look at; what no rule asks for stays as it was."""

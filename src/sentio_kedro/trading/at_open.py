@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import DEAD_FRACTION, LEAST_EQUITY, AccountState, without_dust
+from sentio_kedro.trading.accounts import DEAD_FRACTION, MIN_EQUITY, AccountState, without_dust
 from sentio_kedro.trading.orders import project, whole_lots
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.step_data import StepData
 
 
 class Opening(NamedTuple):
@@ -42,7 +42,7 @@ class Opening(NamedTuple):
     dividends: Tensor | None
 
 
-def open_bar(account: AccountState, row: Tape, parameters: TradingParameters) -> Opening:
+def open_bar(account: AccountState, row: StepData, parameters: TradingParameters) -> Opening:
     """Corporate actions, what holding costs from close to close, and the gap."""
     shares, entry, reference = account.shares, account.entry_price, row.close
     if row.split is not None:
@@ -67,14 +67,16 @@ def open_bar(account: AccountState, row: Tape, parameters: TradingParameters) ->
     return Opening(shares, entry, gap, carried, equity, floor, live[..., None], borrow, financing, dividends)
 
 
-def fill_orders(arriving: Tensor, opening: Opening, view: View, row: Tape, parameters: TradingParameters) -> Tensor:
+def fill_orders(
+    arriving: Tensor, opening: Opening, view: PositionLimits, row: StepData, parameters: TradingParameters
+) -> Tensor:
     """Cut what reaches the market to what can be traded ``[..., A]`` in shares; nothing is ever enlarged."""
     whole = arriving * (row.fillable & opening.live)
     filled = whole
-    if row.most_shares is not None:
-        filled = filled.clamp(-row.most_shares, row.most_shares)
+    if row.max_shares is not None:
+        filled = filled.clamp(-row.max_shares, row.max_shares)
     if parameters.margin.initial is not None:
-        equity = opening.equity.clamp_min(LEAST_EQUITY)[..., None]
+        equity = opening.equity.clamp_min(MIN_EQUITY)[..., None]
         current = opening.shares * row.open / equity
         target = (opening.shares + filled) * row.open / equity
         most = torch.full_like(opening.equity, 1.0 / parameters.margin.initial)

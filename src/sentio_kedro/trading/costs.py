@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import CostParameters
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 BASIS_POINT = 1e-4
 
@@ -33,7 +33,7 @@ class Costs(NamedTuple):
 
 
 def trade_costs(
-    shares: Tensor, notional: Tensor, row: Tape, parameters: CostParameters, multiplier: Tensor | None = None
+    shares: Tensor, notional: Tensor, row: StepData, parameters: CostParameters, multiplier: Tensor | None = None
 ) -> Costs:
     """Price a trade: commission, half spread, and impact by the square-root law.
 
@@ -53,8 +53,8 @@ def trade_costs(
     commission = notional * (parameters.commission_bps * BASIS_POINT)
     if parameters.commission_per_share:
         commission = commission + shares * parameters.commission_per_share
-    if parameters.minimum_commission:
-        commission = torch.where(shares > 0.0, commission.clamp_min(parameters.minimum_commission), 0.0)
+    if parameters.min_commission:
+        commission = torch.where(shares > 0.0, commission.clamp_min(parameters.min_commission), 0.0)
     spread = notional * row.half_spread
     impact = None if row.impact is None else shares.sqrt() * row.impact * notional
     if multiplier is None:

@@ -13,9 +13,9 @@ from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, open_accounts
 from sentio_kedro.trading.action_masks import legal_actions, level_tensor
 from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import Caps, View, look
-from sentio_kedro.trading.precompute import make_tape
-from sentio_kedro.trading.step_data import Levels, Tape
+from sentio_kedro.trading.position_limits import Caps, PositionLimits, position_limits
+from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.step_data import Levels, StepData
 
 LOOKED_AT = ("tradable", "var_cap", "volatility_cap", "must_leave", "liquidity")  # that a fill does not read
 CAPS = ("volatility_cap", "regime_cap", "kelly_cap", "session_cap")  # that nothing but their least matters of
@@ -70,13 +70,13 @@ class Fresh(NamedTuple):
     """View and observation of an account that has just been opened.
 
     Attributes:
-        position: As in ``View``.
-        committed: As in ``View``.
-        cap: As in ``View``.
-        hold_cap: As in ``View``.
-        headroom: As in ``View``.
-        must_flatten: As in ``View``.
-        called: As in ``View``.
+        position: As in ``PositionLimits``.
+        committed: As in ``PositionLimits``.
+        cap: As in ``PositionLimits``.
+        hold_cap: As in ``PositionLimits``.
+        headroom: As in ``PositionLimits``.
+        must_flatten: As in ``PositionLimits``.
+        called: As in ``PositionLimits``.
         account: As in ``Observation``.
         legal: As in ``Observation``.
     """
@@ -92,7 +92,9 @@ class Fresh(NamedTuple):
     legal: Tensor
 
 
-VIEWED = Fresh._fields[:-2]  # fields of ``View`` that episodes keep; the others are None or only for telemetry
+VIEWED = Fresh._fields[
+    :-2
+]  # fields of ``PositionLimits`` that episodes keep; the others are None or only for telemetry
 
 
 class World(NamedTuple):
@@ -114,29 +116,29 @@ class World(NamedTuple):
     levels: Levels | None
     shortable: Tensor | None
 
-    def tape(self, table: RowTable, rows: Tensor) -> Tape:
+    def step_data(self, table: RowTable, rows: Tensor) -> StepData:
         """Look up the facts of ``table``, which is ``fills`` or ``looks``, at ``rows`` ``[N]``."""
-        return Tape._make(table.at(rows))._replace(levels=self.levels, shortable=self.shortable)
+        return StepData._make(table.at(rows))._replace(levels=self.levels, shortable=self.shortable)
 
 
 def make_world(market: MarketTensors, parameters: TradingParameters) -> World:
     """Compute what episodes look up, for all rows of ``market``."""
-    tape = make_tape(market, torch.arange(market.bars, device=market.close.device), parameters)
-    known = [cap for cap in (getattr(tape, name) for name in CAPS) if isinstance(cap, Tensor)]
-    least = torch.stack([cap.expand_as(tape.close) for cap in known]).amin(0) if known else None
-    tape = tape._replace(volatility_cap=least, regime_cap=None, kelly_cap=None, session_cap=None)
-    account = opened_accounts(tape.close[:, 0], market.assets, parameters)
-    view = look_closely(account, tape, parameters)
-    seen = account_features(account, view, parameters), legal_actions(account, view, tape, parameters)
-    columns = tape._replace(levels=None, shortable=None)._asdict().items()
-    looked, dtype = ("close", *LOOKED_AT), tape.close.dtype
+    step_data = make_step_data(market, torch.arange(market.bars, device=market.close.device), parameters)
+    known = [cap for cap in (getattr(step_data, name) for name in CAPS) if isinstance(cap, Tensor)]
+    least = torch.stack([cap.expand_as(step_data.close) for cap in known]).amin(0) if known else None
+    step_data = step_data._replace(volatility_cap=least, regime_cap=None, kelly_cap=None, session_cap=None)
+    account = opened_accounts(step_data.close[:, 0], market.assets, parameters)
+    view = full_position_limits(account, step_data, parameters)
+    seen = account_features(account, view, parameters), legal_actions(account, view, step_data, parameters)
+    columns = step_data._replace(levels=None, shortable=None)._asdict().items()
+    looked, dtype = ("close", *LOOKED_AT), step_data.close.dtype
     return World(
         fills=RowTable.of((None if name in LOOKED_AT else x for name, x in columns), dtype),
         looks=RowTable.of((x if name in looked else None for name, x in columns), dtype),
         fresh=RowTable.of((*(getattr(view, name) for name in VIEWED), *seen), dtype),
         actions=level_tensor(parameters, market.close),
-        levels=tape.levels,
-        shortable=tape.shortable,
+        levels=step_data.levels,
+        shortable=step_data.shortable,
     )
 
 
@@ -145,8 +147,8 @@ def opened_accounts(like: Tensor, assets: int, parameters: TradingParameters) ->
     return open_accounts(torch.full_like(like, parameters.initial_cash), assets, parameters.orders.latency_bars)
 
 
-def look_closely(account: AccountState, row: Tape, parameters: TradingParameters) -> View:
+def full_position_limits(account: AccountState, row: StepData, parameters: TradingParameters) -> PositionLimits:
     """Look, with every field as large as the accounts ask, and without the layers, which telemetry alone reads."""
-    view = look(account, row, parameters)
+    view = position_limits(account, row, parameters)
     flatten = None if view.must_flatten is None else view.must_flatten.expand_as(view.position[..., :1])
     return view._replace(hold_cap=view.hold_cap.expand_as(view.position), must_flatten=flatten, caps=Caps())

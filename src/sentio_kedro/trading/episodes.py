@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill
 from sentio_kedro.trading.action_masks import decode, legal_actions
-from sentio_kedro.trading.episode_facts import VIEWED, Fresh, World, look_closely, make_world, opened_accounts
+from sentio_kedro.trading.episode_facts import VIEWED, Fresh, World, full_position_limits, make_world, opened_accounts
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import Caps, View
+from sentio_kedro.trading.position_limits import Caps, PositionLimits
 
 DENSE = torch.contiguous_format
 
@@ -66,13 +66,13 @@ class EpisodeState(NamedTuple):
 
     Attributes:
         account: Accounts ``[N]`` at the close of their rows.
-        view: What ``look`` says of them.
+        view: What ``position_limits`` says of them.
         row: ``[N]`` decision row.
         left: ``[N]`` decisions left in the episode, this one included.
     """
 
     account: AccountState
-    view: View
+    view: PositionLimits
     row: Tensor
     left: Tensor
 
@@ -90,15 +90,15 @@ def play(
         parameters: Limits and costs.
         episode_bars: Decisions of an episode.
     """
-    row = world.tape(world.fills, state.row)
+    row = world.step_data(world.fills, state.row)
     after, fill = execute(state.account, state.view, decode(action, world.actions), row, parameters, telemetry=False)
     terminated = ~after.alive
     truncated = (state.left <= 1) & after.alive
     ended = terminated | truncated
 
     reached = state.row + 1
-    row = world.tape(world.looks, reached)
-    view = look_closely(after, row, parameters)
+    row = world.step_data(world.looks, reached)
+    view = full_position_limits(after, row, parameters)
     final = Observation(reached, account_features(after, view, parameters), legal_actions(after, view, row, parameters))
 
     floor = DEAD_FRACTION * parameters.initial_cash
@@ -114,7 +114,7 @@ def play(
     }
     begun = EpisodeState(
         account=_reopened(after, ended, parameters),
-        view=View(**kept, caps=Caps()),
+        view=PositionLimits(**kept, caps=Caps()),
         row=rows,
         left=torch.where(ended, episode_bars, state.left - 1),
     )
@@ -205,13 +205,13 @@ class Episodes:
         """Start a new episode with every account."""
         rows, world = self._draw(), self.world
         account = opened_accounts(self.market.close[rows, 0], self.market.assets, self.parameters)
-        view = look_closely(account, world.tape(world.looks, rows), self.parameters)
+        view = full_position_limits(account, world.step_data(world.looks, rows), self.parameters)
         fresh = Fresh._make(world.fresh.at(rows))
         viewed = ((name, getattr(view, name)) for name in VIEWED)
         dense: dict[str, Any] = {name: None if x is None else x.clone(memory_format=DENSE) for name, x in viewed}
         self._state = EpisodeState(
             account=AccountState(*(x.clone() for x in account)),  # laid out as ``play`` leaves them
-            view=View(**dense, caps=Caps()),
+            view=PositionLimits(**dense, caps=Caps()),
             row=rows,
             left=torch.full_like(rows, self.episode_bars),
         )

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import LEAST_EQUITY, AccountState, Decision, Fill, Variation, without_dust
+from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Decision, Fill, Variation, without_dust
 from sentio_kedro.trading.at_close import Outcome, mark
 from sentio_kedro.trading.at_open import Opening, fill_orders, open_bar
 from sentio_kedro.trading.costs import Costs, trade_costs
 from sentio_kedro.trading.exits import entry_price, exit_price
 from sentio_kedro.trading.orders import Orders, enqueue, order_shares
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.step_data import StepData
 
 
 def execute(
     account: AccountState,
-    view: View,
+    view: PositionLimits,
     decision: Decision,
-    row: Tape,
+    row: StepData,
     parameters: TradingParameters,
     variation: Variation | None = None,
     *,
@@ -37,7 +37,7 @@ def execute(
 
     Args:
         account: Accounts ``[...]`` marked at the close of bar t.
-        view: What ``look`` says of them.
+        view: What ``position_limits`` says of them.
         decision: Decisions ``[..., A]`` taken at that close.
         row: Facts of bars t and t+1.
         parameters: Limits and costs.
@@ -82,10 +82,10 @@ def execute(
     return state, _told(fill, orders, decision, row) if telemetry else fill
 
 
-def _told(fill: Fill, orders: Orders, decision: Decision, row: Tape) -> Fill:
+def _told(fill: Fill, orders: Orders, decision: Decision, row: StepData) -> Fill:
     """Add to the ledger what only a report asks for."""
     return fill._replace(
-        position=fill.filled_shares * row.open / fill.equity_before.clamp_min(LEAST_EQUITY)[..., None],
+        position=fill.filled_shares * row.open / fill.equity_before.clamp_min(MIN_EQUITY)[..., None],
         ordered=orders.shares != 0.0,
         capped=orders.capped(decision.hold),
         projected=orders.projected(decision.hold),
@@ -103,7 +103,7 @@ class _Trades(NamedTuple):
 
 
 def _trade(
-    filled: Tensor, opening: Opening, row: Tape, parameters: TradingParameters, variation: Variation | None
+    filled: Tensor, opening: Opening, row: StepData, parameters: TradingParameters, variation: Variation | None
 ) -> _Trades:
     """Trade at the open and, where something closes the position, inside the bar; both pay."""
     multiplier = None if variation is None else variation.cost_multiplier
@@ -123,7 +123,7 @@ def _trade(
     return _Trades(costs, traded + sold * last, held, shares, entry, exits, last)
 
 
-def _profit(trades: _Trades, opening: Opening, row: Tape) -> tuple[Tensor, Tensor | None, Tensor]:
+def _profit(trades: _Trades, opening: Opening, row: StepData) -> tuple[Tensor, Tensor | None, Tensor]:
     """Profit from price moves and funding paid ``[..., A]``, and equity ``[...]`` at the close, not floored."""
     costs, funding = trades.costs, None
     if row.funding is not None:
@@ -136,7 +136,7 @@ def _profit(trades: _Trades, opening: Opening, row: Tape) -> tuple[Tensor, Tenso
 
 
 def _still_working(
-    arriving: Tensor, filled: Tensor, opening: Opening, view: View, parameters: TradingParameters
+    arriving: Tensor, filled: Tensor, opening: Opening, view: PositionLimits, parameters: TradingParameters
 ) -> Tensor | None:
     """Shares of orders in the market that are worked on ``[..., A]``; None where what is unfilled is dropped."""
     if parameters.orders.unfilled == "drop":

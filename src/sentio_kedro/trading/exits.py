@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.at_open import Opening
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 
 def has_stops(parameters: TradingParameters) -> bool:
@@ -15,7 +15,7 @@ def has_stops(parameters: TradingParameters) -> bool:
     return parameters.orders.stop_loss is not None or parameters.orders.take_profit is not None
 
 
-def entry_price(opening: Opening, filled: Tensor, held: Tensor, row: Tape, parameters: TradingParameters) -> Tensor:
+def entry_price(opening: Opening, filled: Tensor, held: Tensor, row: StepData, parameters: TradingParameters) -> Tensor:
     """Average price of the position after the fill ``[..., A]``; only kept for stops and targets."""
     if not has_stops(parameters):
         return opening.entry_price
@@ -26,7 +26,9 @@ def entry_price(opening: Opening, filled: Tensor, held: Tensor, row: Tape, param
     return torch.where(held == 0.0, 0.0, entry)
 
 
-def exit_price(held: Tensor, entry: Tensor, live: Tensor, row: Tape, parameters: TradingParameters) -> Tensor | None:
+def exit_price(
+    held: Tensor, entry: Tensor, live: Tensor, row: StepData, parameters: TradingParameters
+) -> Tensor | None:
     """Price at which a position is closed inside the bar ``[..., A]``, NaN where it is not; None if nothing can.
 
     A bar that opens beyond a stop or a target fills at its open. If both lie inside the bar, the stop counts.

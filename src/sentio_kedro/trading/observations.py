@@ -14,20 +14,20 @@ from sentio_kedro.trading.accounts import (
     level_exposure,
     open_accounts,
 )
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.step_data import StepData
 
 ACCOUNT_FEATURES = 4  # G
-LEAST_LEFT = 0.05  # positions are not measured in units smaller than this share of the full one
+MIN_LEFT = 0.05  # positions are not measured in units smaller than this share of the full one
 FURTHEST = 2.0  # units at which a drifted position is clipped
 
 
-def account_features(account: AccountState, view: View, parameters: TradingParameters) -> Tensor:
+def account_features(account: AccountState, view: PositionLimits, parameters: TradingParameters) -> Tensor:
     """Describe accounts to the policy.
 
     Args:
         account: Accounts ``[...]`` at the close of the decision bar.
-        view: What ``look`` says of them.
+        view: What ``position_limits`` says of them.
         parameters: Limits.
 
     Returns:
@@ -37,9 +37,9 @@ def account_features(account: AccountState, view: View, parameters: TradingParam
     position = view.position
     share = allocation(parameters, position.shape[-1])
     gross = position.abs().sum(-1, keepdim=True)
-    room = view.headroom.clamp_min(LEAST_LEFT)[..., None] * parameters.gross_limit
+    room = view.headroom.clamp_min(MIN_LEFT)[..., None] * parameters.gross_limit
     columns = (
-        (position / view.hold_cap.clamp(LEAST_LEFT * share, share)).clamp(-FURTHEST, FURTHEST),
+        (position / view.hold_cap.clamp(MIN_LEFT * share, share)).clamp(-FURTHEST, FURTHEST),
         (gross / room).clamp_max(FURTHEST).expand_as(position),
         torch.log1p(account.bars_held) * 0.2,
         view.cap.clamp_max(share) / share,
@@ -76,19 +76,19 @@ def hold_positions(account: AccountState, position: Tensor, close: Tensor) -> Ac
     )
 
 
-def reward_unit(tape: Tape, volatility: Tensor, parameters: TradingParameters) -> Tensor:
+def reward_unit(step_data: StepData, volatility: Tensor, parameters: TradingParameters) -> Tensor:
     """Profit that one bar of a full position usually brings or costs ``[S, ..., A]``, fraction of equity.
 
     A full position is the allocation, or what target volatility and value at risk leave of it: so rewards keep their
     scale, and with it the weight of the entropy bonus, whatever the mandate.
 
     Args:
-        tape: Market facts ``[S, ..., A]``.
+        step_data: Market facts ``[S, ..., A]``.
         volatility: ``[S, ..., A]`` trailing volatility per bar, known at the decision.
         parameters: Limits.
     """
-    full = torch.full_like(volatility, allocation(parameters, tape.assets))
-    for cap in (tape.volatility_cap, tape.var_cap):
+    full = torch.full_like(volatility, allocation(parameters, step_data.assets))
+    for cap in (step_data.volatility_cap, step_data.var_cap):
         full = full if cap is None else torch.minimum(full, cap)
     return volatility * full
 

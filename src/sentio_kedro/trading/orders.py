@@ -9,17 +9,17 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import (
-    LEAST_EQUITY,
+    MIN_EQUITY,
     AccountState,
     Decision,
     Variation,
     level_exposure,
     without_dust,
 )
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.step_data import ROUNDING, Tape
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.step_data import ROUNDING, StepData
 
-LEAST_EXPOSURE = 1e-12
+MIN_EXPOSURE = 1e-12
 BALANCED = 1e-6  # of equity: increases whose sum is smaller leave net exposure as it is
 COARSE_ROUNDING = 1e-5  # of a lot in single precision
 NOTICED = 1e-7  # of equity: what a limit takes away at least before it counts as having cut
@@ -89,21 +89,21 @@ def project(
     reduced = target.clamp(current.clamp_max(0.0), current.clamp_min(0.0))  # between flat and what is held
     increase = target - reduced
     sizes = reduced.abs(), increase.abs()
-    factor = (gross_limit - sizes[0].sum(-1)) / sizes[1].sum(-1).clamp_min(LEAST_EXPOSURE)
+    factor = (gross_limit - sizes[0].sum(-1)) / sizes[1].sum(-1).clamp_min(MIN_EXPOSURE)
     if net_limit is not None:
         net = increase.sum(-1)
         room = net_limit - net.sign() * reduced.sum(-1)
-        bounded = torch.minimum(factor, room / net.abs().clamp_min(LEAST_EXPOSURE))
+        bounded = torch.minimum(factor, room / net.abs().clamp_min(MIN_EXPOSURE))
         factor = torch.where(net.abs() <= BALANCED, factor, bounded)
     if var_limit is not None and volatility is not None:
         room = var_limit - (volatility * sizes[0]).sum(-1)
-        factor = torch.minimum(factor, room / (volatility * sizes[1]).sum(-1).clamp_min(LEAST_EXPOSURE))
+        factor = torch.minimum(factor, room / (volatility * sizes[1]).sum(-1).clamp_min(MIN_EXPOSURE))
     factor = factor.clamp(0.0, 1.0)
     return Projection(reduced + factor[..., None] * increase, factor)
 
 
 def order_shares(
-    account: AccountState, view: View, decision: Decision, row: Tape, parameters: TradingParameters
+    account: AccountState, view: PositionLimits, decision: Decision, row: StepData, parameters: TradingParameters
 ) -> Orders:
     """Turn a decision into orders.
 
@@ -112,12 +112,12 @@ def order_shares(
 
     Args:
         account: Accounts ``[...]`` at the close of the decision bar.
-        view: What ``look`` says of them.
+        view: What ``position_limits`` says of them.
         decision: Decisions ``[..., A]``.
         row: Facts of the step.
         parameters: Limits.
     """
-    equity = account.equity.clamp_min(LEAST_EQUITY)[..., None]
+    equity = account.equity.clamp_min(MIN_EQUITY)[..., None]
     asked = level_exposure(decision.level, parameters)
     wished = torch.where(decision.hold, view.position, asked.clamp(-view.cap, view.cap))
     gross, net = parameters.gross_limit * view.headroom, parameters.net_limit
@@ -128,15 +128,15 @@ def order_shares(
     orders = torch.where(target == 0.0, -view.committed, orders)
     if parameters.orders.lot_size:
         orders = torch.where(target == 0.0, orders, whole_lots(orders, parameters.orders.lot_size))
-    if parameters.orders.minimum_notional:
-        small = orders.abs() * row.close < parameters.orders.minimum_notional
+    if parameters.orders.min_notional:
+        small = orders.abs() * row.close < parameters.orders.min_notional
         orders = orders.masked_fill(small & (target != 0.0), 0.0)
     if view.called is not None:
         orders = torch.where(view.called, -account.shares, orders)
     return Orders(orders, asked, wished, target)  # where the decision holds, the target is the position: no order
 
 
-def _if_guarded(limit: float | None, view: View) -> float | Tensor | None:
+def _if_guarded(limit: float | None, view: PositionLimits) -> float | Tensor | None:
     if limit is None or view.guarded is None:
         return limit
     return torch.full_like(view.headroom, limit).masked_fill(~view.guarded[..., 0], torch.inf)
@@ -162,7 +162,7 @@ class Queue(NamedTuple):
 
 def enqueue(
     account: AccountState,
-    view: View,
+    view: PositionLimits,
     decision: Decision,
     orders: Tensor,
     parameters: TradingParameters,
@@ -172,7 +172,7 @@ def enqueue(
 
     Args:
         account: Accounts ``[...]``.
-        view: What ``look`` says of them; a margin call cancels everything under way.
+        view: What ``position_limits`` says of them; a margin call cancels everything under way.
         decision: Decisions; holding lets older orders work on.
         orders: ``[..., A]`` new orders, shares.
         parameters: Latency, and what becomes of unfilled orders.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LEAST_BARS = 2
+MIN_BARS = 2
 STILL = 1e-12  # a deviation below this share of the mean is rounding, not variation
 DUST = 1e-9  # a position below this share of the asset's largest one is rounding, not a position
 ROUNDING = 1e-12  # a drawdown up to this is rounding, not a loss
@@ -78,7 +78,7 @@ def sharpe_ratio(returns: Tensor, periods_per_year: float) -> Tensor:
     Raises:
         ValueError: If there are fewer than two bars.
     """
-    values = _checked(returns, LEAST_BARS)
+    values = _checked(returns, MIN_BARS)
     deviation, mean = torch.std_mean(values, dim=0, correction=1)
     varies = deviation > STILL * mean.abs()
     ratio = mean / torch.where(varies, deviation, 1.0) * math.sqrt(periods_per_year)
@@ -113,7 +113,7 @@ def annual_volatility(returns: Tensor, periods_per_year: float) -> Tensor:
     Raises:
         ValueError: If there are fewer than two bars.
     """
-    deviation: Tensor = _checked(returns, LEAST_BARS).std(dim=0, correction=1)
+    deviation: Tensor = _checked(returns, MIN_BARS).std(dim=0, correction=1)
     return deviation * math.sqrt(periods_per_year)
 
 
@@ -229,16 +229,16 @@ def round_trips(shares: Tensor, fill_price: Tensor, cost: Tensor, last_mark: Ten
     closing_flow = torch.where(ends, before * price - cost * (1.0 - share), 0.0)
 
     started, current, ended = (_by_asset(part) for part in (starts, held != 0, ends))
-    current_trip = torch.cumsum(started, dim=0) - 1
-    closing_trip = current_trip - started.long()
+    current_round_trip = torch.cumsum(started, dim=0) - 1
+    closing_round_trip = current_round_trip - started.long()
     entry = started.nonzero().squeeze(1)  # positions in the flat order account, asset, row
     pnl = torch.zeros(len(entry), dtype=torch.float64, device=shares.device)
-    pnl.index_add_(0, current_trip[current], _by_asset(current_flow)[current])
-    pnl.index_add_(0, closing_trip[ended], _by_asset(closing_flow)[ended])
+    pnl.index_add_(0, current_round_trip[current], _by_asset(current_flow)[current])
+    pnl.index_add_(0, closing_round_trip[ended], _by_asset(closing_flow)[ended])
     exit_row = torch.full_like(entry, rows - 1)
-    exit_row[closing_trip[ended]] = ended.nonzero().squeeze(1) % rows
+    exit_row[closing_round_trip[ended]] = ended.nonzero().squeeze(1) % rows
     still_open = torch.ones_like(entry, dtype=torch.bool)
-    still_open[closing_trip[ended]] = False
+    still_open[closing_round_trip[ended]] = False
     account, asset = entry // (rows * assets), entry // rows % assets
     mark = last_mark.double().expand(accounts, assets)[account, asset]
     pnl = pnl + torch.where(still_open, held[-1, account, asset] * mark, 0.0)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import LEAST_EQUITY, AccountState, Variation, allocation, headroom, without_dust
-from sentio_kedro.trading.step_data import Levels, Tape
+from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Variation, allocation, headroom, without_dust
+from sentio_kedro.trading.step_data import Levels, StepData
 
 DAY_TRADER_EQUITY = 25_000.0  # FINRA rule 4210: below it, three day trades in five sessions are the most
 DAY_TRADES = 3.0
@@ -47,7 +47,7 @@ class Caps(NamedTuple):
     kelly: Tensor | None = None
 
 
-class View(NamedTuple):
+class PositionLimits(NamedTuple):
     """Accounts at the close of the decision bar.
 
     Attributes:
@@ -75,7 +75,9 @@ class View(NamedTuple):
     guarded: Tensor | None = None
 
 
-def look(account: AccountState, row: Tape, parameters: TradingParameters, variation: Variation | None = None) -> View:
+def position_limits(
+    account: AccountState, row: StepData, parameters: TradingParameters, variation: Variation | None = None
+) -> PositionLimits:
     """Look at accounts at the close of a decision bar.
 
     Args:
@@ -84,7 +86,7 @@ def look(account: AccountState, row: Tape, parameters: TradingParameters, variat
         parameters: Limits.
         variation: Accounts that differ; those not guarded know no layer but the position limit and margin calls.
     """
-    equity = account.equity.clamp_min(LEAST_EQUITY)[..., None]
+    equity = account.equity.clamp_min(MIN_EQUITY)[..., None]
     committed = account.shares
     if account.in_flight.shape[-1]:
         size = committed.abs() + account.in_flight.abs().sum(-1)
@@ -106,10 +108,14 @@ def look(account: AccountState, row: Tape, parameters: TradingParameters, variat
         cap = cap.masked_fill(must_flatten, 0.0)
         hold_cap = hold_cap.masked_fill(must_flatten, 0.0)
     guarded = None if variation is None else variation.guarded
-    return View(position, committed, cap.expand_as(position), hold_cap, left, must_flatten, called, caps, guarded)
+    return PositionLimits(
+        position, committed, cap.expand_as(position), hold_cap, left, must_flatten, called, caps, guarded
+    )
 
 
-def layer_caps(account: AccountState, row: Tape, left: Tensor, equity: Tensor, parameters: TradingParameters) -> Caps:
+def layer_caps(
+    account: AccountState, row: StepData, left: Tensor, equity: Tensor, parameters: TradingParameters
+) -> Caps:
     """Compute the cap of each layer.
 
     Args:
@@ -140,7 +146,7 @@ def layer_caps(account: AccountState, row: Tape, left: Tensor, equity: Tensor, p
     )
 
 
-def session_cap(row: Tape, levels: Levels) -> Tensor | None:
+def session_cap(row: StepData, levels: Levels) -> Tensor | None:
     """Zero in the session's first and last minutes, and where positions would stay over night; None if both are off."""
     if row.must_leave is None:
         return row.session_cap
@@ -153,8 +159,8 @@ def _compliance_cap(account: AccountState, unlimited: Tensor, parameters: Tradin
     broken: Tensor | None = None
     if masks.trades_per_day is not None:
         broken = account.trades_today >= masks.trades_per_day
-    if masks.minimum_holding_bars:
-        young = (account.bars_held > 0.0) & (account.bars_held < masks.minimum_holding_bars)
+    if masks.min_holding_bars:
+        young = (account.bars_held > 0.0) & (account.bars_held < masks.min_holding_bars)
         broken = young if broken is None else broken | young
     if masks.pattern_day_trader:
         trades = account.day_trades.sum(-1) >= DAY_TRADES
@@ -163,7 +169,7 @@ def _compliance_cap(account: AccountState, unlimited: Tensor, parameters: Tradin
     return None if broken is None else unlimited.masked_fill(broken, 0.0)
 
 
-def _margin_call(account: AccountState, row: Tape, parameters: TradingParameters) -> Tensor | None:
+def _margin_call(account: AccountState, row: StepData, parameters: TradingParameters) -> Tensor | None:
     maintenance = parameters.margin.maintenance
     if maintenance is None:
         return None

@@ -11,14 +11,14 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import VOLATILITY_MEMORY, MarketTensors
 from sentio_kedro.trading.accounts import allocation
 from sentio_kedro.trading.costs import BASIS_POINT
-from sentio_kedro.trading.step_data import Tape, level_table
+from sentio_kedro.trading.step_data import StepData, level_table
 
 DAYS_PER_YEAR = 365.0  # rates are fractions a year of 365 days
-LEAST_VOLATILITY = 1e-12
-LEAST_VOLUME = 1e-9
+MIN_VOLATILITY = 1e-12
+MIN_VOLUME = 1e-9
 
 
-def lookback(parameters: TradingParameters) -> int:
+def trading_lookback(parameters: TradingParameters) -> int:
     """Bars before a decision that masks and costs read: trailing volatility and volume, spread and Kelly's moments."""
     longest = VOLATILITY_MEMORY + 1
     if parameters.costs.half_spread == "estimated":
@@ -28,9 +28,9 @@ def lookback(parameters: TradingParameters) -> int:
     return longest
 
 
-def make_tape(
+def make_step_data(
     market: MarketTensors, rows: Tensor, parameters: TradingParameters, posterior: Tensor | None = None
-) -> Tape:
+) -> StepData:
     """Look up everything that steps from decision rows ``[S, ...]`` read.
 
     Args:
@@ -49,7 +49,7 @@ def make_tape(
     present = market.tradable if market.present is None else market.present
     close, orders, costs = market.close[rows], parameters.orders, parameters.costs
     split = None if market.split is None else market.split[after]
-    return Tape(
+    return StepData(
         close=close,
         tradable=market.tradable[rows],
         open=market.open[after],
@@ -58,7 +58,7 @@ def make_tape(
         half_spread=_half_spread(market, after, parameters),
         **_bar_extremes(market, after, parameters),
         impact=_impact(market, rows, split, costs.impact) if costs.impact else None,
-        most_shares=_most_shares(market, after, orders.participation),
+        max_shares=_max_shares(market, after, orders.participation),
         split=split,
         dividend=None if market.dividend is None else market.dividend[after],
         funding=market.funding[after] if parameters.carry.funding and market.funding is not None else None,
@@ -91,7 +91,7 @@ def _impact(market: MarketTensors, rows: Tensor, split: Tensor | None, coefficie
     if market.daily_volume is None:
         return None
     volume = market.daily_volume[rows] if split is None else market.daily_volume[rows] * split
-    return coefficient * daily_volatility(market)[rows] / volume.clamp_min(LEAST_VOLUME).sqrt()
+    return coefficient * daily_volatility(market)[rows] / volume.clamp_min(MIN_VOLUME).sqrt()
 
 
 def daily_volatility(market: MarketTensors) -> Tensor:
@@ -99,7 +99,7 @@ def daily_volatility(market: MarketTensors) -> Tensor:
     return market.volatility if market.daily_volatility is None else market.daily_volatility
 
 
-def _most_shares(market: MarketTensors, after: Tensor, participation: float | None) -> Tensor | None:
+def _max_shares(market: MarketTensors, after: Tensor, participation: float | None) -> Tensor | None:
     if participation is None or market.volume is None:
         return None
     return participation * market.volume[after]
@@ -143,7 +143,7 @@ def _risk_caps(market: MarketTensors, rows: Tensor, parameters: TradingParameter
     masks, caps = parameters.masks, dict[str, Tensor | None]()
     needed = (masks.position_var, parameters.var_limit, masks.target_volatility)
     if any(value is not None for value in needed):
-        volatility = daily_volatility(market)[rows].clamp_min(LEAST_VOLATILITY)
+        volatility = daily_volatility(market)[rows].clamp_min(MIN_VOLATILITY)
         loss = NormalDist().inv_cdf(masks.var_confidence) * volatility
         caps["volatility"] = loss if parameters.var_limit is not None else None
         caps["var_cap"] = masks.position_var / loss if masks.position_var is not None else None
@@ -175,7 +175,7 @@ def kelly_cap(returns: Tensor, fraction: float, bars: int) -> Tensor:
     before = torch.cat([torch.zeros_like(moments[:, :bars]), moments[:, :-bars]], dim=1)[:, : returns.shape[0]]
     count = torch.arange(1, returns.shape[0] + 1, device=returns.device).clamp_max(bars)[:, None]
     mean, square = (moments - before) / count
-    variance = (square - mean**2).clamp_min(LEAST_VOLATILITY**2)
+    variance = (square - mean**2).clamp_min(MIN_VOLATILITY**2)
     cap: Tensor = fraction * mean.abs() / variance
     return cap.to(returns.dtype)
 

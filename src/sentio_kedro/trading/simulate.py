@@ -13,29 +13,31 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation
 from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.position_limits import View, look
-from sentio_kedro.trading.step_data import Tape
-from sentio_kedro.trading.telemetry import Sight, layers_of, sight_of
+from sentio_kedro.trading.position_limits import PositionLimits, position_limits
+from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.trading.telemetry import TelemetryInputs, layers_of, telemetry_inputs_of
 
 RUIN = 1e-9  # of the first equity; what is below counts as nothing
-Record = tuple[Tensor, ...]
+PolicyTrace = tuple[Tensor, ...]
 
 
 class Policy(Protocol):
     """Decides for a batch of accounts. Pure: what it reads of a step comes in, what it wants to remember goes out."""
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """What the policy reads at each step, tensors ``[S, ...]``."""
         ...
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Decide at one step.
 
         Args:
             inputs: Its inputs of this step, without the leading dimension.
             account: Accounts ``[...]`` marked at the close of the decision bar.
-            view: What ``look`` says of them.
+            view: What ``position_limits`` says of them.
             legal: ``[..., A, actions]`` legal actions.
 
         Returns:
@@ -44,18 +46,18 @@ class Policy(Protocol):
         ...
 
 
-class Moment(NamedTuple):
+class StepResult(NamedTuple):
     """What happened in one step.
 
     Attributes:
         fill: The ledger.
         record: What the policy remembered.
-        sight: What telemetry is worked out from; None unless asked.
+        telemetry_inputs: What telemetry is worked out from; None unless asked.
     """
 
     fill: Fill
-    record: Record
-    sight: Sight | None
+    record: PolicyTrace
+    telemetry_inputs: TelemetryInputs | None
 
 
 class Step(NamedTuple):
@@ -67,23 +69,25 @@ class Step(NamedTuple):
     """
 
     fill: Fill
-    record: Record
+    record: PolicyTrace
 
 
-Decide = Callable[[Record, AccountState, View, Tensor], tuple[Decision, Record]]
-StepArguments = tuple[Decide, Record, AccountState, Tape, TradingParameters, Variation | None, bool]  # of ``advance``
-Advance = Callable[[*StepArguments], tuple[AccountState, Moment]]
+Decide = Callable[[PolicyTrace, AccountState, PositionLimits, Tensor], tuple[Decision, PolicyTrace]]
+StepArguments = tuple[
+    Decide, PolicyTrace, AccountState, StepData, TradingParameters, Variation | None, bool
+]  # of ``advance``
+Advance = Callable[[*StepArguments], tuple[AccountState, StepResult]]
 
 
 def advance(
     decide: Decide,
-    inputs: Record,
+    inputs: PolicyTrace,
     account: AccountState,
-    row: Tape,
+    row: StepData,
     parameters: TradingParameters,
     variation: Variation | None = None,
     telemetry: bool = False,
-) -> tuple[AccountState, Moment]:
+) -> tuple[AccountState, StepResult]:
     """Take one step: look, mask, decide, execute.
 
     Args:
@@ -95,15 +99,15 @@ def advance(
         variation: Accounts that differ.
         telemetry: Whether the ledger tells positions and what limits cut; the layers of the mask are told by walks.
     """
-    view = look(account, row, parameters, variation)
+    view = position_limits(account, row, parameters, variation)
     legal = legal_actions(account, view, row, parameters)
     decision, record = decide(inputs, account, view, legal)
     after, fill = execute(account, view, decision, row, parameters, variation, telemetry=telemetry)
-    return after, Moment(fill, record, sight_of(account, view) if telemetry else None)
+    return after, StepResult(fill, record, telemetry_inputs_of(account, view) if telemetry else None)
 
 
 def simulate(
-    tape: Tape,
+    step_data: StepData,
     policy: Policy,
     account: AccountState,
     parameters: TradingParameters,
@@ -112,10 +116,10 @@ def simulate(
     telemetry: bool = False,
     step: Advance = advance,
 ) -> tuple[AccountState, Step]:
-    """Walk ``policy`` along ``tape``.
+    """Walk ``policy`` along ``step_data``.
 
     Args:
-        tape: Facts of S steps, broadcastable to the accounts' shape.
+        step_data: Facts of S steps, broadcastable to the accounts' shape.
         policy: Who decides.
         account: Accounts at the close of the first decision row.
         parameters: Limits and costs.
@@ -126,9 +130,9 @@ def simulate(
     Returns:
         Accounts after the last fill, and all steps ``[S, ...]``.
     """
-    steps: list[Moment] = []
+    steps: list[StepResult] = []
     columns = [x.unbind(0) for x in policy.inputs]
-    for index, row in enumerate(tape.walk()):
+    for index, row in enumerate(step_data.walk()):
         inputs = tuple(column[index] for column in columns)
         account, happened = step(policy.decide, inputs, account, row, parameters, variation, telemetry)
         steps.append(happened)
@@ -136,8 +140,10 @@ def simulate(
     record = tuple(x for x in _stacked([happened.record for happened in steps]) if x is not None)
     if not telemetry:
         return account, Step(fill, record)
-    sight = Sight._make(_stacked([happened.sight for happened in steps if happened.sight is not None]))
-    return account, Step(fill._replace(layers=layers_of(sight, fill, tape, parameters)), record)
+    telemetry_inputs = TelemetryInputs._make(
+        _stacked([happened.telemetry_inputs for happened in steps if happened.telemetry_inputs is not None])
+    )
+    return account, Step(fill._replace(layers=layers_of(telemetry_inputs, fill, step_data, parameters)), record)
 
 
 def _stacked(steps: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import allocation
 
-LEAST_CAP = 1e-6  # of equity: a cap below it lets no level pass
+MIN_CAP = 1e-6  # of equity: a cap below it lets no level pass
 ROUNDING = 1e-9  # of a lot
 
 
@@ -41,7 +41,7 @@ class Levels(NamedTuple):
     unlimited: Tensor
 
 
-class Tape(NamedTuple):
+class StepData(NamedTuple):
     """Market facts of S steps, each ``[S, ..., A]`` unless said otherwise, broadcastable to the accounts.
 
     A step goes from the close of bar t to the close of bar t + 1. A field with a default is None where it is off.
@@ -56,7 +56,7 @@ class Tape(NamedTuple):
         high: High of bar t + 1, for stops.
         low: Low of bar t + 1, for stops.
         impact: Impact of trading one share, fraction of traded notional; grows with the root of the shares.
-        most_shares: Largest fill at the open of bar t + 1, shares.
+        max_shares: Largest fill at the open of bar t + 1, shares.
         split: New shares per old one at the start of bar t + 1.
         dividend: Cash per (new) share paid to who holds the asset at the close of bar t.
         funding: Funding rate of bar t + 1, fraction of the position at its close, paid by longs.
@@ -85,7 +85,7 @@ class Tape(NamedTuple):
     high: Tensor | None = None
     low: Tensor | None = None
     impact: Tensor | None = None
-    most_shares: Tensor | None = None
+    max_shares: Tensor | None = None
     split: Tensor | None = None
     dividend: Tensor | None = None
     funding: Tensor | None = None
@@ -118,20 +118,20 @@ class Tape(NamedTuple):
         """Number of assets A."""
         return int(self.close.shape[-1])
 
-    def step(self, index: int) -> Tape:
+    def step(self, index: int) -> StepData:
         """Facts of one step, without the leading dimension."""
-        return Tape(*(x if name in FIXED or x is None else x[index] for name, x in self._asdict().items()))
+        return StepData(*(x if name in FIXED or x is None else x[index] for name, x in self._asdict().items()))
 
-    def part(self, start: int, stop: int) -> Tape:
+    def part(self, start: int, stop: int) -> StepData:
         """Facts of the steps ``[start, stop)``."""
-        return Tape(*(x if name in FIXED or x is None else x[start:stop] for name, x in self._asdict().items()))
+        return StepData(*(x if name in FIXED or x is None else x[start:stop] for name, x in self._asdict().items()))
 
-    def walk(self) -> Iterator[Tape]:
+    def walk(self) -> Iterator[StepData]:
         """Facts of each step in turn; cheaper than ``step`` in a loop."""
         columns = [
             repeat(x, self.steps) if name in FIXED or x is None else x.unbind(0) for name, x in self._asdict().items()
         ]
-        return map(Tape._make, zip(*columns, strict=True))
+        return map(StepData._make, zip(*columns, strict=True))
 
 
 def _next_smaller(level: float, levels: Sequence[float]) -> float:
@@ -144,7 +144,7 @@ def level_table(parameters: TradingParameters, assets: int, like: Tensor) -> Lev
     exposure = torch.tensor(parameters.levels, device=like.device, dtype=like.dtype) * allocation(parameters, assets)
     needed = [_next_smaller(level, parameters.levels) * allocation(parameters, assets) for level in parameters.levels]
     needed = [
-        max(size * (1.0 + LEAST_CAP), LEAST_CAP if level else 0.0)
+        max(size * (1.0 + MIN_CAP), MIN_CAP if level else 0.0)
         for size, level in zip(needed, parameters.levels, strict=True)
     ]
     limit, concentration = parameters.max_position, parameters.masks.concentration

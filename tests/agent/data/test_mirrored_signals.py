@@ -22,9 +22,9 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Fold, Segment
 
 ROWS, STOP, CONTEXT = 3_000, 2_800, 8
 MOVE, WILD, VOLUME = 0, 1, 2
@@ -42,63 +42,63 @@ def study_of(follows: str, seed: int = 1) -> TrainingSet:
     """One asset whose next return follows its ``volume``, or the ``size`` of the last return, or the ``move``."""
     rng = np.random.default_rng(seed)
     crowd, shocks = rng.standard_normal(ROWS), rng.standard_normal(ROWS)
-    moves = np.zeros(ROWS)
+    market_returns = np.zeros(ROWS)
     for t in range(1, ROWS):
-        before = moves[t - 1] / 0.01
+        before = market_returns[t - 1] / 0.01
         signal = {"volume": crowd[t - 1], "size": abs(before) - 0.8, "move": before}[follows]
-        moves[t] = 0.01 * (0.3 * signal + shocks[t])
-    close = 100.0 * np.exp(np.cumsum(moves))[:, None]
+        market_returns[t] = 0.01 * (0.3 * signal + shocks[t])
+    close = 100.0 * np.exp(np.cumsum(market_returns))[:, None]
     opened = np.concatenate([close[:1], close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
     volume = 1e4 * np.exp(0.3 * crowd)[:, None]
     bars = AlignedBars(
-        stamps, ("A",), opened, np.maximum(opened, close), np.minimum(opened, close), close, volume
+        timestamps, ("A",), opened, np.maximum(opened, close), np.minimum(opened, close), close, volume
     )  # fmt: skip
     model = RegimeModel(np.zeros(1), np.array([0.01]), np.ones((1, 1)), np.ones(1), memory=4)
     fold = Fold(0, (Segment(60, STOP),), (Segment(2_820, 2_900),), (Segment(2_920, 2_990),))
     return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, model, 17_520.0)
 
 
-def member_of(study: TrainingSet, **resampling: Any) -> Member:
+def member_of(training_set: TrainingSet, **resampling: Any) -> Member:
     training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
-    return new_member(study, KEY, AgentParameters(NETWORK, training, TradingParameters()), CPU)
+    return new_member(training_set, KEY, AgentParameters(NETWORK, training, TradingParameters()), CPU)
 
 
 def masks(encoder: Encoder) -> dict[str, list[list[float]]]:
-    return {name: encoder.get_buffer(name).tolist() for name in ("shown", "turned")}
+    return {name: encoder.get_buffer(name).tolist() for name in ("feature_mask", "flipped")}
 
 
-def heard_of(follows: str, column: int, turned: bool) -> dict[str, list[list[float]]]:
+def heard_of(follows: str, column: int, flipped: bool) -> dict[str, list[list[float]]]:
     """What an agent should hear where the return follows ``follows``."""
     one = [float(index == column) for index in range(len(COLUMNS))]
     shown = [[0.0] * 3, one] if follows == "size" else [one, [0.0] * 3]
-    return {"shown": shown, "turned": shown if turned else [[0.0] * 3] * 2}
+    return {"feature_mask": shown, "flipped": shown if flipped else [[0.0] * 3] * 2}
 
 
 def test_what_foretells_the_return_and_is_not_mirrored_turns() -> None:
-    for follows, column, turned in (("volume", VOLUME, True), ("size", MOVE, True), ("move", MOVE, False)):
-        assert masks(member_of(study_of(follows)).network.encoder) == heard_of(follows, column, turned)
+    for follows, column, flipped in (("volume", VOLUME, True), ("size", MOVE, True), ("move", MOVE, False)):
+        assert masks(member_of(study_of(follows)).network.encoder) == heard_of(follows, column, flipped)
 
 
 def test_nothing_turns_unless_asked_to() -> None:
-    encoder = member_of(study_of("volume"), turn_even=False).network.encoder
-    assert masks(encoder) == heard_of("volume", VOLUME, turned=False)
-    encoder = member_of(study_of("size"), turn_even=False).network.encoder
-    assert masks(encoder) == heard_of("size", MOVE, turned=False)
+    encoder = member_of(study_of("volume"), flip_invariant=False).network.encoder
+    assert masks(encoder) == heard_of("volume", VOLUME, flipped=False)
+    encoder = member_of(study_of("size"), flip_invariant=False).network.encoder
+    assert masks(encoder) == heard_of("size", MOVE, flipped=False)
 
 
 def normal(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
 
 
-def hearing(values: list[int], sizes: list[int], turned: list[int]) -> Encoder:
+def hearing(values: list[int], sizes: list[int], flipped: list[int]) -> Encoder:
     """An encoder of three columns and no convolution."""
     encoder = build_network(NETWORK, NetworkShape(3, 1, 1, 4), torch.Generator().manual_seed(0)).encoder.double()
     mean, deviation = torch.tensor([1.0, 0.0, -2.0]), torch.tensor([2.0, 1.0, 0.5])
     encoder.set_scaler(mean, deviation, torch.tensor([0.8, 0.7, 0.9]))
-    value, size, turning = (torch.tensor([column in some for column in range(3)]) for some in (values, sizes, turned))
+    value, size, turning = (torch.tensor([column in some for column in range(3)]) for some in (values, sizes, flipped))
     one = torch.ones(1, 1, dtype=torch.bool)
-    encoder.set_heard(value, size, torch.stack([turning, size]), one[0], one)
+    encoder.set_feature_mask(value, size, torch.stack([turning, size]), one[0], one)
     return encoder
 
 
@@ -114,13 +114,15 @@ def test_sizes_are_distances_from_the_mean_less_the_usual_one() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("values", "sizes", "turned"), [([0, 1], [], [0]), ([1], [0, 2], []), ([0, 2], [1, 2], [2])])
-def test_mirrored_bars_turn_what_turns_and_nothing_else(values: list[int], sizes: list[int], turned: list[int]) -> None:
-    encoder = hearing(values, sizes, turned)
+@pytest.mark.parametrize(("values", "sizes", "flipped"), [([0, 1], [], [0]), ([1], [0, 2], []), ([0, 2], [1, 2], [2])])
+def test_mirrored_bars_turn_what_turns_and_nothing_else(
+    values: list[int], sizes: list[int], flipped: list[int]
+) -> None:
+    encoder = hearing(values, sizes, flipped)
     features = normal(2, 9, 1, 3)
     signs = torch.where(normal(2, 9) < 0.0, -1.0, 1.0)
-    without = hearing([column for column in values if column not in turned], [], [])
-    only = hearing(turned, sizes, [])  # without its bias it is what turns
+    without = hearing([column for column in values if column not in flipped], [], [])
+    only = hearing(flipped, sizes, [])  # without its bias it is what turns
     still, moving = (some.before_layers(features) - some.input.bias for some in (without, only))
     expected = encoder.input.bias + still + signs[:, None, :, None] * moving
     torch.testing.assert_close(encoder.before_layers(features, signs), expected)
@@ -128,20 +130,25 @@ def test_mirrored_bars_turn_what_turns_and_nothing_else(values: list[int], sizes
 
 
 def test_paths_that_are_never_mirrored_turn_nothing() -> None:
-    never = {"random_signs": False}, {"block_bars": 0}, {"block_bars": 0, "noise": 0.1}
+    never = {"mirror_blocks": False}, {"block_bars": 0}, {"block_bars": 0, "noise": 0.1}
     for resampling in never:
-        assert masks(member_of(study_of("size"), **resampling).network.encoder)["turned"] == [[0.0] * 3] * 2
+        assert masks(member_of(study_of("size"), **resampling).network.encoder)["flipped"] == [[0.0] * 3] * 2
         training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
-        study = study_of("size")
-        assert PathSampler(study, study.fold.train, training, CONTEXT, CPU).draw(np.random.default_rng(0)).signs is None
+        training_set = study_of("size")
+        assert (
+            PathSampler(training_set, training_set.fold.train, training, CONTEXT, CPU)
+            .draw(np.random.default_rng(0))
+            .signs
+            is None
+        )
     mirrored = member_of(study_of("size"), block_bars=0, mirrored=True).network.encoder
-    assert masks(mirrored) == heard_of("size", MOVE, turned=True)
+    assert masks(mirrored) == heard_of("size", MOVE, flipped=True)
 
 
-def foretold(study: TrainingSet, encoder: Encoder, **resampling: Any) -> float:
+def foretold(training_set: TrainingSet, encoder: Encoder, **resampling: Any) -> float:
     """Correlation of what an encoder hears with the next return on a synthetic path, as a member is given it."""
     training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
-    sampler = PathSampler(study, study.fold.train, training, CONTEXT, CPU)
+    sampler = PathSampler(training_set, training_set.fold.train, training, CONTEXT, CPU)
     windows = sampler.draw(np.random.default_rng(0))
     with torch.no_grad():
         encoder.input.bias.zero_()
@@ -157,11 +164,11 @@ def foretold(study: TrainingSet, encoder: Encoder, **resampling: Any) -> float:
 
 @pytest.mark.parametrize("follows", ["volume", "size", "move"])
 def test_random_signs_keep_what_foretells_the_return(follows: str) -> None:
-    study = study_of(follows)
-    encoder = member_of(study).network.encoder
-    real = foretold(study, encoder, random_signs=False)
+    training_set = study_of(follows)
+    encoder = member_of(training_set).network.encoder
+    real = foretold(training_set, encoder, mirror_blocks=False)
     assert 0.1 < real < 0.4
-    assert foretold(study, encoder, random_signs=True) == pytest.approx(real, abs=0.06)
-    untold = member_of(study, turn_even=False).network.encoder
-    forgotten = foretold(study, untold, random_signs=True)
+    assert foretold(training_set, encoder, mirror_blocks=True) == pytest.approx(real, abs=0.06)
+    untold = member_of(training_set, flip_invariant=False).network.encoder
+    forgotten = foretold(training_set, untold, mirror_blocks=True)
     assert (abs(forgotten) > 0.1) == (follows == "move")

@@ -15,10 +15,10 @@ from sentio_kedro.agent.data.training_set import TrainingSet, member_segments, v
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.config import FeatureColumn, ResamplingParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.sessions import market_clock
-from sentio_kedro.market.splits import Fold, Segment, Spans
 from sentio_kedro.market.tensors import MarketTensors
 
 ROWS, STEPS, CONTEXT = 120, 5, 6
@@ -33,18 +33,18 @@ SEGMENTS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 5)), min_size=1
 def walk(wild: bool = False) -> AlignedBars:
     """Two random walks; if ``wild``, moves outside the train rows are a hundred times as large."""
     rng = np.random.default_rng(0)
-    moves = 0.01 * rng.standard_normal((ROWS, 2)).clip(-2.0, 2.0)
+    market_returns = 0.01 * rng.standard_normal((ROWS, 2)).clip(-2.0, 2.0)
     train = np.concatenate([np.arange(part.start, part.stop) for part in TRAIN])
     if wild:
-        moves[np.setdiff1d(np.arange(ROWS), train)] = rng.choice([-2.0, 2.0], (ROWS - len(train), 1))
-    close = 100.0 * np.exp(np.cumsum(moves, axis=0))
+        market_returns[np.setdiff1d(np.arange(ROWS), train)] = rng.choice([-2.0, 2.0], (ROWS - len(train), 1))
+    close = 100.0 * np.exp(np.cumsum(market_returns, axis=0))
     opened = np.concatenate([np.full((1, 2), 100.0), close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
-    return AlignedBars(stamps, ("A", "B"), opened, top, bottom, close, np.ones((ROWS, 2)))
+    return AlignedBars(timestamps, ("A", "B"), opened, top, bottom, close, np.ones((ROWS, 2)))
 
 
-def study(wild: bool = False) -> TrainingSet:
+def training_set(wild: bool = False) -> TrainingSet:
     bars = walk(wild)
     model = RegimeModel(
         means=np.zeros(2),
@@ -62,9 +62,9 @@ def sampler(block_bars: int, wild: bool = False, windows: int = 6) -> PathSample
         windows=windows,
         minibatches=1,
         episode_bars=STEPS,
-        resampling=ResamplingParameters(block_bars=block_bars, random_signs=False),
+        resampling=ResamplingParameters(block_bars=block_bars, mirror_blocks=False),
     )
-    return PathSampler(study(wild), TRAIN, how, CONTEXT, torch.device("cpu"))
+    return PathSampler(training_set(wild), TRAIN, how, CONTEXT, torch.device("cpu"))
 
 
 def flat(windows: Windows) -> list[torch.Tensor]:
@@ -130,12 +130,12 @@ def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
     other = one.draw(np.random.default_rng(6))
     assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(again), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(fresh), strict=True))
-    assert not torch.equal(first.tape.close, other.tape.close)
+    assert not torch.equal(first.step_data.close, other.step_data.close)
 
 
 def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> None:
     one = sampler(0)
-    close = study().market().close.float()
+    close = training_set().market().close.float()
     known = {tuple(close[start : start + STEPS].flatten().tolist()): start for start in range(ROWS - STEPS)}
     starts = set()
     for seed in range(25):
@@ -143,13 +143,13 @@ def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> No
         for window in range(6):
             start = known[tuple(drawn.decisions.close[:, window, 0].flatten().tolist())]
             starts.add(start)
-            assert torch.equal(drawn.tape.close[-1, window, 0], close[start + STEPS])
+            assert torch.equal(drawn.step_data.close[-1, window, 0], close[start + STEPS])
     assert starts == set(range(30, 42 - STEPS + 1)) | set(range(60, 67 - STEPS + 1))
 
 
 def test_replay_draws_each_start_equally_often() -> None:
     one = sampler(0, windows=400)
-    close = study().market().close.float()
+    close = training_set().market().close.float()
     first = torch.cat([one.draw(np.random.default_rng(seed)).decisions.close[0, :, 0, 0] for seed in range(3)])
     counts = torch.stack([(first == close[row, 0]).sum() for row in [*range(30, 38), *range(60, 63)]])
     assert counts.sum() == 1200
@@ -159,8 +159,8 @@ def test_replay_draws_each_start_equally_often() -> None:
 
 def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
     how = TrainingParameters(windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=0))
-    one = PathSampler(study(), TRAIN, how, CONTEXT, torch.device("cpu"))
-    close = study().market().close.float()
+    one = PathSampler(training_set(), TRAIN, how, CONTEXT, torch.device("cpu"))
+    close = training_set().market().close.float()
     drawn = one.draw(np.random.default_rng(0))
     allowed = {close[row, 0].item() for row in range(30, 33)}
     assert set(drawn.decisions.close[0, :, 0, 0].tolist()) <= allowed
@@ -180,9 +180,9 @@ def test_resampled_windows_follow_each_other_on_one_path_behind_its_warm_up() ->
     drawn = sampler(8).draw(np.random.default_rng(1))
     assert longest_lookback(COLUMNS) > 1
     assert drawn.decisions.tradable.all()
-    assert drawn.tape.tradable[-1].all()
+    assert drawn.step_data.tradable[-1].all()
     assert (drawn.features[..., 1] != 0.0).all()  # no bar of the context is still warming up
-    assert torch.equal(drawn.decisions.close[0, 1:], drawn.tape.close[-1, :-1])
+    assert torch.equal(drawn.decisions.close[0, 1:], drawn.step_data.close[-1, :-1])
     told = drawn.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)[:, :, None]  # log return of each bar after a decision
     direct = (drawn.decisions.next_close / drawn.decisions.close).log()
     torch.testing.assert_close(told, direct, rtol=0, atol=1e-5)  # features belong to the path's own bars
@@ -195,28 +195,28 @@ def test_resampled_paths_are_made_of_train_rows_alone() -> None:
 
 
 def test_the_scaler_is_fitted_on_train_rows_alone() -> None:
-    calm, wild = study(), study(wild=True)
+    calm, wild = training_set(), training_set(wild=True)
     rows = np.concatenate([calm.features[30:42], calm.features[60:67]]).reshape(-1, 2)
-    mean, deviation, usual = calm.scaler()
+    mean, deviation, mean_magnitude = calm.scaler()
     np.testing.assert_allclose(mean, rows.mean(axis=0))
     np.testing.assert_allclose(deviation, rows.std(axis=0))
-    np.testing.assert_allclose(usual, np.abs((rows - mean) / deviation).clip(max=5.0).mean(axis=0))
+    np.testing.assert_allclose(mean_magnitude, np.abs((rows - mean) / deviation).clip(max=5.0).mean(axis=0))
     same = TrainingSet(wild.fold, wild.bars, calm.features.copy(), COLUMNS, wild.regimes, 1.0)
     same.features[67:] *= 10.0
     same.features[:30] *= 10.0
-    assert all(np.array_equal(*pair) for pair in zip(same.scaler(), (mean, deviation, usual), strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(same.scaler(), (mean, deviation, mean_magnitude), strict=True))
 
 
 def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
-    one = study()
+    one = training_set()
     features = one.features.copy()
     features[:, :, 0] = 3.0
     features[30:32] = np.nan
-    mean, deviation, usual = TrainingSet(one.fold, one.bars, features, COLUMNS, one.regimes, 1.0).scaler()
+    mean, deviation, mean_magnitude = TrainingSet(one.fold, one.bars, features, COLUMNS, one.regimes, 1.0).scaler()
     assert mean[0] == 3.0
     assert deviation[0] == 1.0
-    assert usual[0] == 0.0
-    assert np.isfinite([mean, usual]).all()
+    assert mean_magnitude[0] == 0.0
+    assert np.isfinite([mean, mean_magnitude]).all()
 
 
 def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors, np.ndarray]:
@@ -224,7 +224,7 @@ def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors,
     how = one.parameters.resampling
     assert one.relative is not None
     _, source, _ = resample(
-        one.relative, one.segments, length, how.block_bars, how.random_signs, np.random.default_rng(seed), one.levels
+        one.relative, one.segments, length, how.block_bars, how.mirror_blocks, np.random.default_rng(seed), one.levels
     )
     return one._resampled(length, np.random.default_rng(seed)), source
 
@@ -237,7 +237,7 @@ def sampler_of(some: TrainingSet) -> PathSampler:
 
 
 def test_the_clock_of_a_path_is_that_of_its_source_bars() -> None:
-    calm = study()
+    calm = training_set()
     gaps = np.arange(ROWS) // 7 * np.timedelta64(3, "h")  # seven bars, then three hours more
     bars = replace(calm.bars, timestamps=calm.bars.timestamps + gaps)
     trading = TradingParameters(calendar="24/7")
@@ -256,7 +256,7 @@ def test_the_clock_of_a_path_is_that_of_its_source_bars() -> None:
 
 @pytest.mark.parametrize("resampled", [True, False])
 def test_a_path_and_the_history_are_told_what_trading_asks_for(resampled: bool) -> None:
-    calm = study()
+    calm = training_set()
     spread = np.random.default_rng(0).random((ROWS, 2)) / 100.0
     trading = TradingParameters(costs={"half_spread": "bars"}, masks={"no_short": ["B"]})
     asking = replace(calm, bars=replace(calm.bars, spread=spread), trading=trading)
@@ -270,7 +270,7 @@ def test_a_path_and_the_history_are_told_what_trading_asks_for(resampled: bool) 
 
 @pytest.mark.parametrize("end", [35, 64, 75])
 def test_an_asset_ends_on_a_path_where_its_end_was_drawn(end: int) -> None:
-    calm = study()
+    calm = training_set()
     gone = (np.arange(ROWS) >= end)[:, None] & np.array([False, True])
     bars = calm.bars.without(gone)
     market, source = drawn_path(sampler_of(replace(calm, bars=bars)), 300, 2)
@@ -283,7 +283,7 @@ def test_an_asset_ends_on_a_path_where_its_end_was_drawn(end: int) -> None:
 
 
 def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
-    calm = study()
+    calm = training_set()
     split, dividend = np.ones((ROWS, 2)), np.zeros((ROWS, 2))
     split[50, 0], split[95, 1], dividend[48, 1], split[116, 0] = 2.0, 3.0, 0.5, 7.0
     bars = replace(calm.bars, split=split, dividend=dividend, spread=np.ones((ROWS, 2)), funding=np.ones((ROWS, 2)))
@@ -303,9 +303,9 @@ def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
 
 
 def disturbed(block_bars: int, mirrored: bool, noise: float, wild: bool = False) -> PathSampler:
-    how = ResamplingParameters(block_bars=block_bars, random_signs=False, mirrored=mirrored, noise=noise)
+    how = ResamplingParameters(block_bars=block_bars, mirror_blocks=False, mirrored=mirrored, noise=noise)
     training = TrainingParameters(windows=6, minibatches=1, episode_bars=STEPS, resampling=how)
-    return PathSampler(study(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
+    return PathSampler(training_set(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
 
 
 def moves_of(drawn: Windows) -> torch.Tensor:
@@ -315,18 +315,18 @@ def moves_of(drawn: Windows) -> torch.Tensor:
 
 @pytest.mark.parametrize("block_bars", [0, 8])
 def test_a_mirror_turns_all_windows_of_an_update_and_their_features(block_bars: int) -> None:
-    turned = 0
+    flipped = 0
     for seed in range(12):
         plain = disturbed(block_bars, False, 0.0).draw(np.random.default_rng(seed))
         drawn = disturbed(block_bars, True, 0.0).draw(np.random.default_rng(seed))
         sign = 1.0 if torch.allclose(moves_of(drawn), moves_of(plain), atol=1e-5) else -1.0
-        turned += sign < 0.0
+        flipped += sign < 0.0
         torch.testing.assert_close(moves_of(drawn), sign * moves_of(plain), rtol=0, atol=1e-5)
         told = drawn.features[..., 0], sign * plain.features[..., 0]  # log return
         torch.testing.assert_close(*told, rtol=0, atol=1e-5)
         torch.testing.assert_close(drawn.features[..., 1], plain.features[..., 1], rtol=0, atol=1e-4)  # volatility
         assert drawn.decisions.tradable.all()
-    assert 2 <= turned <= 10
+    assert 2 <= flipped <= 10
 
 
 @pytest.mark.parametrize("block_bars", [0, 8])

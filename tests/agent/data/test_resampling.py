@@ -16,8 +16,8 @@ from sentio_kedro.agent.data.resampling import (
     resample,
 )
 from sentio_kedro.config import FeatureColumn
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Segment
 
 PRICES = ("open", "high", "low", "close")
 
@@ -86,10 +86,10 @@ def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
     bars = walk(200, 2, seed=2)
     path, rows, told = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
     before = begun(bars, path)
-    moves, source = np.log(path.close / before), np.log(bars.close[rows] / bars.close[rows - 1])
-    signs = np.sign(moves / source)
+    market_returns, source = np.log(path.close / before), np.log(bars.close[rows] / bars.close[rows - 1])
+    signs = np.sign(market_returns / source)
     np.testing.assert_array_equal(signs[:, 0], told)
-    np.testing.assert_allclose(moves, signs * source, atol=1e-12)
+    np.testing.assert_allclose(market_returns, signs * source, atol=1e-12)
     np.testing.assert_array_equal(signs[:, 0], signs[:, 1])
     assert {-1.0, 1.0} == set(signs[:, 0].tolist())
     changes = np.flatnonzero(np.diff(signs[:, 0]))
@@ -253,13 +253,13 @@ def test_a_mirrored_path_is_the_whole_path_in_a_mirror(walk, block, signs, seed)
     plain, rows, _ = resample(relative, segments, 90, block, signs, rng_of(seed))
     path, same, _ = resample(relative, segments, 90, block, signs, rng_of(seed), mirrored=True)
     np.testing.assert_array_equal(rows, same)
-    turned = {"open": "open", "high": "low", "low": "high", "close": "close"}
+    flipped = {"open": "open", "high": "low", "low": "high", "close": "close"}
     if (path.funding == plain.funding)[plain.present].all():
-        for name in turned:
+        for name in flipped:
             np.testing.assert_array_equal(getattr(path, name), getattr(plain, name))
     else:
         np.testing.assert_array_equal(path.funding, -plain.funding)
-        for name, other in turned.items():
+        for name, other in flipped.items():
             np.testing.assert_allclose(getattr(path, name) / levels.price, levels.price / getattr(plain, other))
     np.testing.assert_array_equal(path.volume, plain.volume)
 
@@ -308,9 +308,9 @@ def test_noise_has_the_size_of_the_bars_own_trailing_volatility(walk):
     bars = replace(calm, **{name: np.hstack([getattr(calm, name), getattr(wild, name)]) for name in calm.columns()})
     bars = replace(bars, symbols=("A", "B"))
     relative, segments = relative_bars(bars), [Segment(0, 3_000)]
-    moves = np.diff(np.log(bars.close), axis=0)
-    np.testing.assert_allclose(relative.volatility[500], np.sqrt((moves[404:500] ** 2).mean(axis=0)))
-    np.testing.assert_allclose(relative.volatility[20], np.sqrt((moves[:20] ** 2).mean(axis=0)))
+    market_returns = np.diff(np.log(bars.close), axis=0)
+    np.testing.assert_allclose(relative.volatility[500], np.sqrt((market_returns[404:500] ** 2).mean(axis=0)))
+    np.testing.assert_allclose(relative.volatility[20], np.sqrt((market_returns[:20] ** 2).mean(axis=0)))
     assert np.isnan(relative.volatility[0]).all()
     plain, rows, _ = resample(relative, segments, 20_000, 50, False, rng_of(0))
     path, _, _ = resample(relative, segments, 20_000, 50, False, rng_of(0), noise=0.5)
@@ -335,11 +335,11 @@ def test_the_disturbed_history_is_every_row_in_order(walk):
         expected = np.where(path.present, getattr(bars, name) * levels.price / first, np.nan)
         np.testing.assert_allclose(getattr(path, name), expected)
     mirrors = [disturbed_history(relative, levels, True, 0.0, rng_of(seed)) for seed in range(20)]
-    turned = [not np.array_equal(some.bars.close, path.close, equal_nan=True) for some in mirrors]
-    assert 4 <= sum(turned) <= 16
-    for some, other in zip(mirrors, turned, strict=True):
+    flipped = [not np.array_equal(some.bars.close, path.close, equal_nan=True) for some in mirrors]
+    assert 4 <= sum(flipped) <= 16
+    for some, other in zip(mirrors, flipped, strict=True):
         np.testing.assert_array_equal(some.signs, -1.0 if other else 1.0)
-    mirror = mirrors[turned.index(True)].bars
+    mirror = mirrors[flipped.index(True)].bars
     np.testing.assert_allclose(mirror.close * path.close, np.where(path.present, levels.price**2, np.nan))
     np.testing.assert_array_equal(mirrored_history(relative, levels).close, mirror.close)
     noisy = disturbed_history(relative, levels, False, 0.3, rng_of(0)).bars

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.data import training_set
+from sentio_kedro.agent.data import training_set as training_sets
 from sentio_kedro.agent.data.screening import Screening, screen
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.feature_mask import heard
+from sentio_kedro.agent.network.feature_mask import selected_features
 from sentio_kedro.agent.network.network import PolicyNetwork, build_network
 from sentio_kedro.agent.training.member import Member, MemberKey, new_member
 from sentio_kedro.agent.training.population import train_agent
@@ -28,15 +28,15 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Fold, Segment, Spans
 from sentio_kedro.trading.observations import ACCOUNT_FEATURES
 
 ROWS, COLUMNS, HEARD, STOP = 600, 5, 3, 400
 NETWORK = NetworkParameters(width=8, layers=1, heads=2, window=4, convolution=4, hidden=8, quantiles=3)
 TRAINING = TrainingParameters(
     members=2, total_steps=160, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=1, device="cpu",
-    workers=1, screening="bic", resampling=ResamplingParameters(block_bars=0, random_signs=False),
+    workers=1, screening="bic", resampling=ResamplingParameters(block_bars=0, mirror_blocks=False),
 )  # fmt: skip
 KEY = MemberKey(0, 0, 0)
 SPANS = Spans(input=8, reward=1, episode=10)
@@ -64,13 +64,13 @@ def make_study(signal: float = 0.01, seed: int = 7) -> TrainingSet:
     """Two assets whose returns follow column ``HEARD`` of the bar before the last."""
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((ROWS, 2, COLUMNS))
-    moves = 0.01 * rng.standard_normal((ROWS, 2))
-    moves[2:] += signal * features[:-2, :, HEARD]
-    close = 100.0 * np.exp(np.cumsum(moves, axis=0))
+    market_returns = 0.01 * rng.standard_normal((ROWS, 2))
+    market_returns[2:] += signal * features[:-2, :, HEARD]
+    close = 100.0 * np.exp(np.cumsum(market_returns, axis=0))
     opened = np.concatenate([np.full((1, 2), 100.0), close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:00", "ns") + np.arange(ROWS) * np.timedelta64(24, "h")
+    timestamps = np.datetime64("2020-01-01T00:00", "ns") + np.arange(ROWS) * np.timedelta64(24, "h")
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
-    bars = AlignedBars(stamps, ("A", "B"), opened, top, bottom, close, np.full((ROWS, 2), 1e6))
+    bars = AlignedBars(timestamps, ("A", "B"), opened, top, bottom, close, np.full((ROWS, 2), 1e6))
     model = RegimeModel(np.zeros(1), np.array([0.01]), np.ones((1, 1)), np.ones(1), memory=4)
     fold = Fold(0, (Segment(10, STOP),), (Segment(420, 500),), (Segment(520, 599),))
     columns = [FeatureColumn(name=f"column_{index}", indicator="log_return") for index in range(COLUMNS)]
@@ -81,8 +81,8 @@ def parameters(**training: Any) -> AgentParameters:
     return AgentParameters(NETWORK, replace(TRAINING, **training), TradingParameters())
 
 
-def member_of(study: TrainingSet, **training: Any) -> Member:
-    return new_member(study, KEY, parameters(**training), torch.device("cpu"))
+def member_of(training_set: TrainingSet, **training: Any) -> Member:
+    return new_member(training_set, KEY, parameters(**training), torch.device("cpu"))
 
 
 def decide(network: PolicyNetwork, features: Tensor) -> Tensor:
@@ -120,27 +120,29 @@ def test_the_screening_of_a_fold_keeps_the_planted_column_and_its_lags() -> None
 
 
 def test_rows_after_the_train_rows_change_nothing_that_is_heard() -> None:
-    study = make_study()
-    kept = study.screened(4, "bic")
+    training_set = make_study()
+    kept = training_set.screened(4, "bic")
     later = np.where(np.arange(ROWS) > STOP, 10.0, 1.0)[:, None]
-    prices = {name: getattr(study.bars, name) * later for name in ("open", "high", "low", "close", "volume")}
-    features = study.features.copy()
+    prices = {name: getattr(training_set.bars, name) * later for name in ("open", "high", "low", "close", "volume")}
+    features = training_set.features.copy()
     features[STOP:] *= 10.0
-    other = replace(study, bars=replace(study.bars, **prices), features=features).screened(4, "bic")
+    other = replace(training_set, bars=replace(training_set.bars, **prices), features=features).screened(4, "bic")
     assert [part.tobytes() for part in other] == [part.tobytes() for part in kept]
     assert kept.columns[HEARD]
-    last = replace(study.bars, close=np.where(np.arange(ROWS)[:, None] >= STOP, 1e30, 1.0) * study.bars.close)
-    moved = replace(study, bars=last).screened(4, "bic")  # the last decision's return is known
+    last = replace(
+        training_set.bars, close=np.where(np.arange(ROWS)[:, None] >= STOP, 1e30, 1.0) * training_set.bars.close
+    )
+    moved = replace(training_set, bars=last).screened(4, "bic")  # the last decision's return is known
     assert not moved.columns[HEARD]
 
 
 def test_a_split_is_no_return() -> None:
-    study = make_study()
-    bars, before = study.bars, np.where(np.arange(ROWS) < 200, 10.0, 1.0)[:, None]
+    training_set = make_study()
+    bars, before = training_set.bars, np.where(np.arange(ROWS) < 200, 10.0, 1.0)[:, None]
     prices = {name: getattr(bars, name) * before for name in ("open", "high", "low", "close")}
     split = np.where(np.arange(ROWS) == 200, 10.0, 1.0)[:, None] * np.ones((1, 2))
-    traded = replace(study, bars=replace(bars, **prices, split=split, dividend=np.zeros((ROWS, 2))))
-    ours, theirs = traded.screened(4, "bic"), study.screened(4, "bic")
+    traded = replace(training_set, bars=replace(bars, **prices, split=split, dividend=np.zeros((ROWS, 2))))
+    ours, theirs = traded.screened(4, "bic"), training_set.screened(4, "bic")
     np.testing.assert_array_equal(ours.columns, theirs.columns)
     np.testing.assert_array_equal(ours.lags, theirs.lags)
 
@@ -149,23 +151,23 @@ def test_the_screening_sees_the_fold_as_the_member_does(monkeypatch: pytest.Monk
     model = RegimeModel(
         np.zeros(2), np.array([0.005, 0.03]), np.array([[0.95, 0.05], [0.05, 0.95]]), np.full(2, 0.5), memory=16
     )
-    study = replace(make_study(), regimes=model)
+    training_set = replace(make_study(), regimes=model)
     seen: list[Any] = []
 
     def listen(*given: Any) -> Screening:
         seen.extend(given)
         return screen(*given)
 
-    monkeypatch.setattr(training_set, "screen", listen)
-    study.screened(4, "aic")
+    monkeypatch.setattr(training_sets, "screen", listen)
+    training_set.screened(4, "aic")
     features, returns, posterior, train, lags, criterion = seen
-    market = study.market()
+    market = training_set.market()
     assert market.returns is not None
-    np.testing.assert_array_equal(features, study.features)
+    np.testing.assert_array_equal(features, training_set.features)
     assert np.isnan(returns[0]).all()
     np.testing.assert_allclose(returns[1:], market.returns.numpy()[1:], atol=1e-12)
     np.testing.assert_array_equal(posterior, market.posterior.numpy())
-    assert (train, lags, criterion) == (study.fold.train, 4, "aic")
+    assert (train, lags, criterion) == (training_set.fold.train, 4, "aic")
 
 
 def test_columns_that_are_not_heard_change_no_decision() -> None:
@@ -202,12 +204,12 @@ def test_weights_of_what_is_not_heard_get_no_gradient() -> None:
 
 
 def test_without_screening_all_is_heard() -> None:
-    study = make_study()
-    encoder = loud(member_of(study, screening="none").network).encoder
-    mean, deviation, _ = study.scaler()
+    training_set = make_study()
+    encoder = loud(member_of(training_set, screening="none").network).encoder
+    mean, deviation, _ = training_set.scaler()
     torch.testing.assert_close(encoder.get_buffer("mean"), torch.from_numpy(mean).float())
     torch.testing.assert_close(encoder.get_buffer("deviation"), torch.from_numpy(deviation).float())
-    assert (encoder.get_buffer("heard") == 1.0).all()
+    assert (encoder.get_buffer("lag_mask") == 1.0).all()
     features = torch.randn(1, 12, 2, COLUMNS)
     before = encoder.before_layers(features)
     for column in range(COLUMNS):
@@ -218,20 +220,20 @@ def test_without_screening_all_is_heard() -> None:
 
 
 def test_what_is_heard_is_scaled_as_before() -> None:
-    study = make_study()
-    ours, theirs = (member_of(study, screening=how).network.encoder for how in ("bic", "none"))
+    training_set = make_study()
+    ours, theirs = (member_of(training_set, screening=how).network.encoder for how in ("bic", "none"))
     assert torch.equal(ours.get_buffer("mean"), theirs.get_buffer("mean"))
     deviation = ours.get_buffer("deviation")
     assert deviation[HEARD] == theirs.get_buffer("deviation")[HEARD]
     assert torch.isinf(deviation[UNHEARD]).all()
-    assert ours.get_buffer("heard")[:, 0].tolist() == [float(lag) for lag in LAGS]
+    assert ours.get_buffer("lag_mask")[:, 0].tolist() == [float(lag) for lag in LAGS]
     assert torch.equal(ours.input.weight, theirs.input.weight)  # the weights are drawn alike
 
 
 def test_akaikes_criterion_is_passed_on() -> None:
-    study = make_study()
-    kept = study.screened(4, "aic")
-    encoder = member_of(study, screening="aic").network.encoder
+    training_set = make_study()
+    kept = training_set.screened(4, "aic")
+    encoder = member_of(training_set, screening="aic").network.encoder
     assert torch.isfinite(encoder.get_buffer("deviation")).tolist() == kept.columns.tolist()
     assert kept.columns.sum() > 1
 
@@ -242,7 +244,7 @@ def test_the_mlp_hears_the_present_bar_alone() -> None:
         make_study(), KEY, AgentParameters(plain, TRAINING, TradingParameters()), torch.device("cpu")
     ).network.encoder
     assert encoder.lags == 1
-    assert encoder.get_buffer("heard").tolist() == [[1.0]]
+    assert encoder.get_buffer("lag_mask").tolist() == [[1.0]]
     shape = member_of(make_study()).network
     assert shape.encoder.lags == NETWORK.convolution
 
@@ -267,8 +269,8 @@ def test_who_hears_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> Non
 
 @pytest.mark.parametrize("population", ["alone", "stacked"])
 def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(population: str, tmp_path: Path) -> None:
-    study, nowhere = make_study(), Nowhere()
-    bundle, _, _ = train_agent(study, 0, SPANS, parameters(population=population), nowhere, nowhere, {})
+    training_set, nowhere = make_study(), Nowhere()
+    bundle, _, _ = train_agent(training_set, 0, SPANS, parameters(population=population), nowhere, nowhere, {})
     bundle.save(tmp_path)
     features = torch.randn(1, 12, 2, COLUMNS, dtype=DOUBLE)
     start = build_network(NETWORK, bundle.shape(), torch.Generator().manual_seed(0))
@@ -276,7 +278,7 @@ def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(population
     for ours, theirs in zip(bundle.networks(DOUBLE), AgentBundle.load(tmp_path).networks(DOUBLE), strict=True):
         encoder = theirs.encoder
         assert torch.isinf(encoder.get_buffer("deviation")).tolist() == [column != HEARD for column in range(COLUMNS)]
-        assert encoder.get_buffer("heard")[:, 0].tolist() == [float(lag) for lag in LAGS]
+        assert encoder.get_buffer("lag_mask")[:, 0].tolist() == [float(lag) for lag in LAGS]
         assert not torch.equal(encoder.input.weight[:, HEARD].float(), start.encoder.input.weight[:, HEARD])
         logits = decide(theirs, features)
         assert torch.isfinite(logits).all()
@@ -287,7 +289,7 @@ def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(population
 
 def test_the_weights_tell_what_is_heard() -> None:
     names = [f"column_{column}" for column in range(COLUMNS)]
-    told = heard(member_of(make_study()).network.state_dict(), names)
-    assert told == {"heard": "column_3", "heard_columns": 1, "feature_columns": 5, "heard_lags": 2}
-    whole = heard(member_of(make_study(), screening="none").network.state_dict(), names)
-    assert (whole["heard"], whole["heard_lags"]) == (", ".join(names), 4)
+    told = selected_features(member_of(make_study()).network.state_dict(), names)
+    assert told == {"selected_features": "column_3", "selected_columns": 1, "feature_columns": 5, "selected_lags": 2}
+    whole = selected_features(member_of(make_study(), screening="none").network.state_dict(), names)
+    assert (whole["selected_features"], whole["selected_lags"]) == (", ".join(names), 4)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sentio_kedro.agent.data.screening import LEAST_ROWS, Screening, screen, unmoved
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.agent.data.screening import MIN_ROWS, Screening, screen, unmoved
+from sentio_kedro.market.fold_shapes import Segment
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -97,7 +97,7 @@ def test_a_column_is_unmoved_if_the_mirror_leaves_it_alike_on_train_rows():
     mirrored[:9, :, 5], features[20:40, 1, 5] = np.nan, np.nan
     train = (Segment(0, 200), Segment(300, ROWS // 2))
     assert unmoved(features, mirrored, train).tolist() == [True, False, False, True, False, True]
-    assert not unmoved(features[: LEAST_ROWS // 4], mirrored[: LEAST_ROWS // 4], (Segment(0, LEAST_ROWS // 4),)).any()
+    assert not unmoved(features[: MIN_ROWS // 4], mirrored[: MIN_ROWS // 4], (Segment(0, MIN_ROWS // 4),)).any()
 
 
 def test_the_longest_lag_that_foretells_the_return_keeps_those_before_it():
@@ -111,8 +111,8 @@ def test_the_longest_lag_that_foretells_the_return_keeps_those_before_it():
 def test_a_signal_whose_sign_follows_the_regime_is_found_with_the_posterior_alone(seed):
     posterior = calm_or_wild(seed)
     features, returns = noise(seed)
-    turned = features[:-1, :, PLANTED] * np.sign(posterior[:-1, :1] - 0.5)
-    returns[1:] += 0.01 * (turned - turned.mean())
+    flipped = features[:-1, :, PLANTED] * np.sign(posterior[:-1, :1] - 0.5)
+    returns[1:] += 0.01 * (flipped - flipped.mean())
     assert PLANTED in found(screen(features, returns, posterior, TRAIN, 1, "bic"))
     assert PLANTED not in found(screen(features, returns, ALONE, TRAIN, 1, "bic"))
 
@@ -162,7 +162,7 @@ def test_of_many_assets_anyone_may_need_anyone():
 
 def test_an_asset_with_too_few_rows_may_need_anyone():
     features, returns = noise(SEED, assets=2, columns=6)
-    features[LEAST_ROWS // 2 :, 1] = np.nan
+    features[MIN_ROWS // 2 :, 1] = np.nan
     pairs = screen(features, returns, ALONE, TRAIN, 1, "ebic").pairs
     np.testing.assert_array_equal(pairs, [[False, False], [True, True]])
 
@@ -253,7 +253,7 @@ def test_a_missing_bar_of_one_of_few_assets_leaves_the_row_out_for_all():
 
 def test_too_few_whole_rows_keep_everything():
     features, returns = noise(0)
-    for rows, all_kept in ((LEAST_ROWS - 1, True), (LEAST_ROWS, False)):
+    for rows, all_kept in ((MIN_ROWS - 1, True), (MIN_ROWS, False)):
         train = (Segment(10, 10 + rows),)
         assert everything(screen(features, returns, ALONE, train, 1, "bic")) is all_kept
     kept = screen(features[:40], returns[:40], ALONE[:40], (Segment(5, 39),), LAGS, "bic")

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.network.attention import AssetAttention
-from sentio_kedro.agent.network.encoder import Encoder
-from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.agent.network.encoder import Encoder, NetworkShape
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import NetworkParameters
 
 DOUBLE = torch.float64
@@ -24,7 +24,7 @@ def market() -> torch.Tensor:
 
 def test_whom_an_asset_may_not_heed_does_not_move_it() -> None:
     layer = attention()
-    layer.set_heeded(torch.tensor([[False, False, True], [False, True, False], [True, True, True]]), first=True)
+    layer.set_asset_mask(torch.tensor([[False, False, True], [False, True, False], [True, True, True]]), first=True)
     before, moved = market(), market()
     moved[:, 1] += 1.0
     change = (layer(moved) - layer(before)).abs().amax(dim=(0, 2))
@@ -35,9 +35,9 @@ def test_whom_an_asset_may_not_heed_does_not_move_it() -> None:
 
 def test_an_asset_that_heeds_nobody_hears_a_constant_without_a_gradient_of_others() -> None:
     layer = attention()
-    layer.set_heeded(torch.zeros(ASSETS, ASSETS, dtype=torch.bool), first=True)
-    heard = layer(market())
-    torch.testing.assert_close(heard, layer.output.bias.expand_as(heard))
+    layer.set_asset_mask(torch.zeros(ASSETS, ASSETS, dtype=torch.bool), first=True)
+    selected_features = layer(market())
+    torch.testing.assert_close(selected_features, layer.output.bias.expand_as(selected_features))
 
 
 def test_a_large_bias_lets_an_asset_heed_one_other_alone() -> None:
@@ -52,7 +52,7 @@ def test_a_large_bias_lets_an_asset_heed_one_other_alone() -> None:
 
 def test_without_identities_assets_are_exchangeable() -> None:
     layer, order = attention(None), [2, 0, 1]
-    layer.set_heeded(
+    layer.set_asset_mask(
         torch.zeros(ASSETS, ASSETS, dtype=torch.bool), first=True
     )  # nobody is known apart, so nobody is left out
     torch.testing.assert_close(layer(market()[:, order]), layer(market())[:, order])
@@ -60,7 +60,7 @@ def test_without_identities_assets_are_exchangeable() -> None:
 
 def hear_all(encoder: Encoder, pairs: Tensor) -> None:
     every = torch.ones(2, dtype=torch.bool)
-    encoder.set_heard(every, ~every, torch.zeros(2, 2, dtype=torch.bool), every[:1], pairs)
+    encoder.set_feature_mask(every, ~every, torch.zeros(2, 2, dtype=torch.bool), every[:1], pairs)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -34,7 +34,7 @@ def slow_weights(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
     size = width // layer.heads
     query, key = layer.query(x), layer.key_value(x)[:, :width]
 
-    def turned(vector: torch.Tensor, position: int) -> torch.Tensor:
+    def flipped(vector: torch.Tensor, position: int) -> torch.Tensor:
         result = vector.clone()
         for pair in range(size // 2 if layer.rotary is not None else 0):
             angle = position * 100.0 ** (-2 * pair / size)
@@ -48,7 +48,9 @@ def slow_weights(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
         part = slice(head * size, (head + 1) * size)
         for t in range(length):
             lags = range(min(t, layer.window - 1), -1, -1)
-            scores = [turned(query[t, part], t) @ turned(key[t - lag, part], t - lag) / math.sqrt(size) for lag in lags]
+            scores = [
+                flipped(query[t, part], t) @ flipped(key[t - lag, part], t - lag) / math.sqrt(size) for lag in lags
+            ]
             if layer.lag_bias is not None:
                 scores = [score + layer.lag_bias[head, lag] for score, lag in zip(scores, lags, strict=True)]
             weights[head, t, -len(scores) :] = torch.stack(scores).softmax(0)

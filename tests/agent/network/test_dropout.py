@@ -6,14 +6,15 @@ import pytest
 import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.network import PolicyNetwork, draw_dropout, receptive_field
+from sentio_kedro.agent.network.encoder import draw_dropout, receptive_field
+from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
 from sentio_kedro.agent.ppo.rollout import RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import UpdateReport, minibatch_loss, targets, value_scale
 from sentio_kedro.agent.training.validation import judge
 from sentio_kedro.config import TradingParameters, TrainingParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 
 TRADING = TradingParameters(max_drawdown=0.3)

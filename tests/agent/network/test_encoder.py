@@ -139,7 +139,7 @@ def test_features_are_scaled_by_the_frozen_scaler_and_clipped(lively: Build, par
 
 
 ALWAYS = {"mean": (3,), "deviation": (3,), "input.weight": (8, 3), "input.bias": (8,)} | {"norm.weight": (8,)} | {
-    "sizes": (8, 3), "usual": (3,), "shown": (2, 3), "turned": (2, 3),
+    "sizes": (8, 3), "mean_magnitude": (3,), "feature_mask": (2, 3), "flipped": (2, 3),
 }  # fmt: skip
 MIX = {"mix_norm.weight": (8,), "mix.0.weight": (16, 8), "mix.0.bias": (16,), "mix.2.weight": (8, 16)}
 TIME = {"time_norm.weight": (8,), "time.query.weight": (8, 8), "time.key_value.weight": (16, 8)} | {
@@ -162,7 +162,7 @@ def test_an_encoder_holds_the_weights_of_its_parts_and_no_others(
     lively: Build, parts: dict[str, object], assets: int, taps: bool, layer: dict[str, tuple[int, ...]]
 ) -> None:
     expected = ALWAYS | {f"layers.{index}.{name}": shape for index in range(2) for name, shape in layer.items()}
-    expected |= {"taps": (3, 8), "heard": (3, 1)} if taps else {"heard": (1, 1)}
+    expected |= {"taps": (3, 8), "lag_mask": (3, 1)} if taps else {"lag_mask": (1, 1)}
     found = {name: tuple(value.shape) for name, value in lively(assets=assets, **parts).encoder.state_dict().items()}
     biases = found.keys() - expected.keys()
     assert {name: shape for name, shape in found.items() if name not in biases} == expected

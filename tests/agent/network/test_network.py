@@ -9,15 +9,8 @@ from hypothesis import strategies as st
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.ensemble import AgentsPolicy
-from sentio_kedro.agent.network.network import (
-    Head,
-    NetworkShape,
-    PolicyNetwork,
-    build_network,
-    head_width,
-    load_network,
-    rising,
-)
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import Head, PolicyNetwork, build_network, head_width, load_network, rising
 from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
 from sentio_kedro.agent.ppo.rollout import EnsemblePolicy, collect, draw_rollout
@@ -26,8 +19,8 @@ from sentio_kedro.config import MaskParameters, NetworkParameters, TradingParame
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.action_masks import HOLD, legal_actions
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.precompute import make_step_data
 
 DOUBLE = torch.float64
 SIZES = NetworkParameters(width=8, layers=2, heads=2, window=4, convolution=3, hidden=8, quantiles=5)
@@ -189,9 +182,9 @@ def test_agents_side_by_side_choose_as_an_ensemble_does(
 ) -> None:
     members = [lively(seed=seed, **parts) for seed in (1, 2)]
     whole = restricted(market)
-    row = make_tape(whole, torch.tensor([[22]]), NO_SHORT).step(0)
+    row = make_step_data(whole, torch.tensor([[22]]), NO_SHORT).step(0)
     account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    view = look(account, row, NO_SHORT)
+    view = position_limits(account, row, NO_SHORT)
     legal = legal_actions(account, view, row, NO_SHORT)
     posterior = whole.posterior[22][None]
     projected = [member.head.project(member.encoder(whole.features[None, :23], 1)[0], posterior) for member in members]
@@ -233,7 +226,7 @@ def test_a_new_policy_is_nearly_uniform(parts: dict[str, object]) -> None:
 @pytest.mark.parametrize("parts", VARIANTS, ids=str)
 def test_every_weight_gets_a_gradient(lively: Build, parts: dict[str, object]) -> None:
     network = lively(**parts)
-    network.encoder.get_buffer("shown").fill_(1.0)  # sizes are heard only where the screening finds them
+    network.encoder.get_buffer("feature_mask").fill_(1.0)  # sizes are heard only where the screening finds them
     posterior = normal(1, 6, 2).softmax(-1)
     projected = network.head.project(network.encoder(normal(1, 12, 2, 3), 6), posterior)
     hidden = network.head.hidden(projected, normal(6, 2, 4))
@@ -255,11 +248,11 @@ def test_loading_weights_draws_nothing_from_the_global_generator() -> None:
 def test_an_agent_from_before_the_screening_hears_every_lag_and_no_sizes() -> None:
     shape = NetworkShape(3, 2, 2, 4)
     network = build_network(SIZES, shape, torch.Generator().manual_seed(0))
-    later = {f"encoder.{name}" for name in ("heard", "sizes", "usual", "shown", "turned")}
+    later = {f"encoder.{name}" for name in ("lag_mask", "sizes", "mean_magnitude", "feature_mask", "flipped")}
     weights = {name: value for name, value in network.state_dict().items() if name not in later}
     again = load_network(SIZES, shape, weights)
-    assert again.encoder.get_buffer("heard").eq(1.0).all()
-    assert again.encoder.get_buffer("shown").tolist() == [[1.0] * 3, [0.0] * 3]
+    assert again.encoder.get_buffer("lag_mask").eq(1.0).all()
+    assert again.encoder.get_buffer("feature_mask").tolist() == [[1.0] * 3, [0.0] * 3]
     features = torch.randn(1, 8, 2, 3, generator=torch.Generator().manual_seed(1))
     assert torch.equal(again.encoder(features, 4), network.encoder(features, 4))
     assert torch.equal(again.encoder.input.weight, network.encoder.input.weight)

@@ -9,7 +9,8 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
-from sentio_kedro.agent.ppo.grid_values import GridTargets, PositionGrid, evaluate_grid
+from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid
 from sentio_kedro.agent.ppo.update import update, value_scale
 from sentio_kedro.config import CostParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -17,8 +18,8 @@ from sentio_kedro.trading.accounts import Decision, open_accounts
 from sentio_kedro.trading.action_masks import HOLD
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import hold_positions
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.step_data import FIXED, Tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.step_data import FIXED, StepData
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(
@@ -96,17 +97,17 @@ def test_rewards_equal_executing_one_action_at_a_time(market: Markets) -> None:
     share = TRADING.gross_limit / 2
     for step in range(STEPS):
         for window in range(3):
-            tape = windows.tape._asdict().items()
-            row = Tape(*(x if x is None or name in FIXED else x[step, window] for name, x in tape))
+            step_data = windows.step_data._asdict().items()
+            row = StepData(*(x if x is None or name in FIXED else x[step, window] for name, x in step_data))
             for replica in range(4):
                 left = grid.account[step, window, replica, 0, 3].item()
-                drawdown = 0.3 - left * 0.3 * (1.0 - TRADING.drawdown_rung) if left < 1.0 else 0.0
+                drawdown = 0.3 - left * 0.3 * (1.0 - TRADING.drawdown_soft_limit) if left < 1.0 else 0.0
                 wanted = [TRADING.levels[level_of(grid, window, replica, asset)] * share for asset in range(2)]
                 position = torch.tensor([wanted], dtype=DOUBLE).clamp(-share * left, share * left)
                 account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
                 account = account._replace(peak_equity=account.equity / (1.0 - drawdown))
                 account = hold_positions(account, position, row.close)
-                view = look(account, row, TRADING)
+                view = position_limits(account, row, TRADING)
                 for asset in range(2):
                     for action in range(5):
                         hold = torch.ones(1, 2, dtype=torch.bool)
@@ -123,11 +124,11 @@ def test_rewards_equal_executing_one_action_at_a_time(market: Markets) -> None:
 
 @torch.no_grad()
 def slow_values(
-    network: PolicyNetwork, windows: Windows, grid: PositionGrid, learned: GridTargets, continuation: float
+    network: PolicyNetwork, windows: Windows, grid: PositionGrid, learned: GridTargets, greedy_exponent: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Go back along one window and one asset at a time, in plain numbers, by level instead of by replica.
 
-    Values follow the policy's probabilities raised to ``continuation``; advantages are over the policy's own mean.
+    Values follow the policy's probabilities raised to ``greedy_exponent``; advantages are over the policy's own mean.
     """
     steps, windows_, replicas, assets, actions = grid.rewards.shape
     embedding = network.encoder(windows.features, steps + 1)[:, -1]
@@ -146,13 +147,13 @@ def slow_values(
                 for replica in range(replicas):
                     place = (step, window, replica, asset)
                     level = level_of(grid, window, replica, asset)
-                    fills = bool(windows.tape.fillable[step, window, 0, asset])
+                    fills = bool(windows.step_data.fillable[step, window, 0, asset])
                     chances = learned.log_probabilities[place].exp().tolist()
                     quality = []
                     for action in range(actions):
                         following = action - 1 if action != HOLD and fills else level
                         quality.append(grid.rewards[place][action].item() + GAMMA * worth[following])
-                    powers = [(p / max(chances)) ** continuation for p in chances]
+                    powers = [(p / max(chances)) ** greedy_exponent for p in chances]
                     before[level] = sum(p * q for p, q in zip(powers, quality, strict=True)) / sum(powers)
                     values[place] = before[level]
                     mean = sum(p * q for p, q in zip(chances, quality, strict=True))
@@ -161,28 +162,28 @@ def slow_values(
     return values, advantages
 
 
-@pytest.mark.parametrize("continuation", [1.0, 3.0, 20.0])
+@pytest.mark.parametrize("greedy_exponent", [1.0, 3.0, 20.0])
 @pytest.mark.parametrize("unfilled", [False, True])
 def test_values_equal_a_slow_backward_recursion(
-    lively: Build, market: Markets, unfilled: bool, continuation: float
+    lively: Build, market: Markets, unfilled: bool, greedy_exponent: float
 ) -> None:
     network = lively(actions=5)
     windows = windows_of(closed_market(market) if unfilled else market())
     grid = grid_of(windows)
     assert grid.filled.all() != unfilled
-    learned = evaluate_grid(network, windows, grid, replace(DISCOUNTED, continuation=continuation))
-    values, advantages = slow_values(network, windows, grid, learned, continuation)
+    learned = evaluate_grid(network, windows, grid, replace(DISCOUNTED, greedy_exponent=greedy_exponent))
+    values, advantages = slow_values(network, windows, grid, learned, greedy_exponent)
     torch.testing.assert_close(learned.returns.float() * value_scale(GAMMA), values, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(learned.advantages.float(), advantages, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("continuation", [1.0, 20.0, 1e6])
+@pytest.mark.parametrize("greedy_exponent", [1.0, 20.0, 1e6])
 def test_advantages_have_mean_zero_under_the_policy_and_illegal_actions_no_weight(
-    lively: Build, market: Markets, continuation: float
+    lively: Build, market: Markets, greedy_exponent: float
 ) -> None:
     windows = windows_of(closed_market(market))
     grid = grid_of(windows)
-    learned = evaluate_grid(lively(actions=5), windows, grid, replace(DISCOUNTED, continuation=continuation))
+    learned = evaluate_grid(lively(actions=5), windows, grid, replace(DISCOUNTED, greedy_exponent=greedy_exponent))
     chances = learned.log_probabilities.exp()
     assert (chances[~grid.legal] == 0.0).all()
     assert not grid.legal.all()
@@ -226,8 +227,8 @@ def test_the_policy_gradient_is_that_of_the_expected_advantage(lively: Build, ma
 def test_a_few_updates_find_a_planted_pattern(lively: Build, market: Markets) -> None:
     whole = market(bars=60, assets=1, features=1, seed=3)
     ahead = torch.where(torch.rand(60, generator=torch.Generator().manual_seed(1)) < 0.5, -1.0, 1.0).to(DOUBLE)
-    moves = torch.cat([torch.zeros(1), 0.01 * ahead[:-1]])  # the feature of a bar tells the next move
-    close = 100.0 * moves.to(DOUBLE).cumsum(0).exp()[:, None]
+    market_returns = torch.cat([torch.zeros(1), 0.01 * ahead[:-1]])  # the feature of a bar tells the next move
+    close = 100.0 * market_returns.to(DOUBLE).cumsum(0).exp()[:, None]
     planted = whole._replace(
         features=ahead[:, None, None],
         close=close,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.network.network import Head, NetworkShape
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import Head
 from sentio_kedro.agent.ppo import losses
 from sentio_kedro.agent.ppo.losses import critic_loss, quantile_levels
 from sentio_kedro.agent.training.schedules import learning_rate

@@ -11,9 +11,9 @@ from torch import Tensor
 from sentio_kedro.agent.ppo.compiled import CompiledStep
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.simulate import Advance, Record, Step, advance, simulate
-from sentio_kedro.trading.step_data import Tape, level_table
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.simulate import Advance, PolicyTrace, Step, advance, simulate
+from sentio_kedro.trading.step_data import StepData, level_table
 
 DOUBLE = torch.float64
 STEPS, ACCOUNTS, ASSETS = 40, 3, 2
@@ -27,23 +27,25 @@ class Wishes:
         drawn = torch.randn((STEPS, ACCOUNTS, ASSETS), generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
         self.inputs = (drawn.clamp(-1.0, 1.0),)
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         return Decision(inputs[0], inputs[0].abs() < 0.1), (view.cap,)
 
 
-def tape() -> Tape:
+def step_data() -> StepData:
     draws = torch.Generator().manual_seed(1)
-    moves = 0.02 * torch.randn((STEPS + 1, 1, ASSETS), generator=draws, dtype=DOUBLE)
-    close = 100.0 * moves.cumsum(0).exp()
+    market_returns = 0.02 * torch.randn((STEPS + 1, 1, ASSETS), generator=draws, dtype=DOUBLE)
+    close = 100.0 * market_returns.cumsum(0).exp()
     yes = torch.ones((STEPS, 1, ASSETS), dtype=torch.bool)
     half_spread, impact = torch.full((STEPS, 1, ASSETS), 2e-4, dtype=DOUBLE), torch.full_like(close[1:], 1e-6)
     levels = level_table(LIMITED, ASSETS, close)
-    return Tape(close[:-1], yes, close[:-1], close[1:], yes, half_spread, impact=impact, levels=levels)
+    return StepData(close[:-1], yes, close[:-1], close[1:], yes, half_spread, impact=impact, levels=levels)
 
 
 def walk(step: Advance) -> tuple[AccountState, Step]:
     cash = torch.tensor([1e4, 1e5, 1e6], dtype=DOUBLE)
-    return simulate(tape(), Wishes(), open_accounts(cash, ASSETS), LIMITED, telemetry=True, step=step)
+    return simulate(step_data(), Wishes(), open_accounts(cash, ASSETS), LIMITED, telemetry=True, step=step)
 
 
 def tensors(walked: tuple[AccountState, Step]) -> list[Tensor]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sentio_kedro.agent.ppo.constraints import (
-    Outcomes,
+    EpisodeOutcomes,
     Prices,
     TailMonitor,
     TailState,
@@ -103,22 +103,22 @@ def test_the_deepest_drawdowns_are_the_tail_and_a_limit_that_they_exceed_has_a_p
     tail = TailMonitor(TailParameters(), numbers(0.0))
     drawdown = TailMonitor(DrawdownParameters(limit=0.1, alpha=0.5, pool=400, step=1.0), numbers(0.0))
     depths = torch.cat([torch.full((200,), 0.0, dtype=DOUBLE), torch.full((200,), 0.15, dtype=DOUBLE)])
-    row = observe_episodes(tail, drawdown, Outcomes(torch.zeros_like(depths), depths))
+    row = observe_episodes(tail, drawdown, EpisodeOutcomes(torch.zeros_like(depths), depths))
     assert row == {"episode_drawdown": pytest.approx(0.15), "drawdown_price": pytest.approx(0.5)}
-    row = observe_episodes(tail, drawdown, Outcomes(torch.zeros_like(depths), depths / 3.0))
+    row = observe_episodes(tail, drawdown, EpisodeOutcomes(torch.zeros_like(depths), depths / 3.0))
     assert row == {"episode_drawdown": pytest.approx(0.05), "drawdown_price": 0.0}
 
 
 def test_figures_of_the_tail_are_unknown_until_enough_episodes_are_pooled() -> None:
     monitors = [TailMonitor(kind(limit=0.1), numbers(0.0)) for kind in (TailParameters, DrawdownParameters)]
-    row = observe_episodes(*monitors, Outcomes(numbers(0.1), numbers(0.2)))
+    row = observe_episodes(*monitors, EpisodeOutcomes(numbers(0.1), numbers(0.2)))
     assert row.keys() == {"episode_tail", "tail_price", "episode_drawdown", "drawdown_price"}
     assert [name for name, value in row.items() if math.isnan(value)] == ["episode_tail", "episode_drawdown"]
 
 
 def test_only_outcomes_below_the_threshold_are_charged_and_both_constraints_add_up() -> None:
     training = TrainingParameters(tail=TailParameters(alpha=0.1), drawdown=DrawdownParameters(alpha=0.2))
-    outcomes = Outcomes(numbers(-0.3, 0.1, 0.9), numbers(0.5, 0.0, 0.1))
+    outcomes = EpisodeOutcomes(numbers(-0.3, 0.1, 0.9), numbers(0.5, 0.0, 0.1))
     tail = TailState(numbers(-0.1)[0], numbers(2.0)[0], numbers(-0.2)[0])
     drawdown = TailState(numbers(-0.2)[0], numbers(3.0)[0], numbers(-0.3)[0])
     alone = Prices(tail=tail).charge(outcomes, training)

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.agent.ppo.constraints import TailMonitor, observe_episodes
 from sentio_kedro.agent.ppo.update import Coefficients
+from sentio_kedro.agent.training.lifecycle import Learned
 from sentio_kedro.agent.training.member import Member
 from sentio_kedro.agent.training.timing import Phases
-from sentio_kedro.agent.training.trainer import Learned, learn
+from sentio_kedro.agent.training.trainer import learn
 from sentio_kedro.config import AgentParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 

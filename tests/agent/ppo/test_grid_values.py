@@ -22,7 +22,7 @@ TRADING = TradingParameters(levels=[-1.0, 0.0, 1.0], gross_limit=1.0, net_limit=
 GAMMA = 0.9
 DISTRIBUTION = TrainingParameters(gamma=GAMMA, critic_target="distribution")
 LIMITED = TrainingParameters(gamma=GAMMA, tail=TailParameters(limit=0.01, alpha=0.1))
-every_continuation = pytest.mark.parametrize("continuation", [1.0, 3.0])
+every_continuation = pytest.mark.parametrize("greedy_exponent", [1.0, 3.0])
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
 
@@ -56,11 +56,13 @@ def test_a_replica_moves_to_the_one_that_holds_the_level_or_stays(market: Market
 
 
 @every_continuation
-def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets, continuation: float) -> None:
+def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets, greedy_exponent: float) -> None:
     windows, grid = setting(market)
-    learned = evaluate_grid(lively(), windows, grid, replace(DISTRIBUTION, continuation=continuation), walks(grid, 5))
+    learned = evaluate_grid(
+        lively(), windows, grid, replace(DISTRIBUTION, greedy_exponent=greedy_exponent), walks(grid, 5)
+    )
     noise = gumbel_noise(grid.rewards.shape, torch.Generator().manual_seed(5), grid.rewards)
-    followed = learned.log_probabilities.exp().pow(continuation).log().clamp_min(-1e9)  # raised, but for their sum
+    followed = learned.log_probabilities.exp().pow(greedy_exponent).log().clamp_min(-1e9)  # raised, but for their sum
     action = sample_actions(followed, noise)
     after = grid.after(action)
     for place in torch.cartesian_prod(*(torch.arange(size) for size in learned.returns.shape)).tolist():
@@ -76,7 +78,7 @@ def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets, c
 def test_a_large_continuation_is_worth_what_the_likeliest_actions_earn(lively: Build, market: Markets) -> None:
     """Walk forward from every position, one account and one asset at a time, always by the likeliest action."""
     windows, grid = setting(market)
-    network, training = lively(), TrainingParameters(gamma=GAMMA, continuation=1e6)
+    network, training = lively(), TrainingParameters(gamma=GAMMA, greedy_exponent=1e6)
     learned = evaluate_grid(network, windows, grid, training)
     end = network.encoder(windows.features, 5)[:, -1]  # [W, A, D]
     likeliest = learned.log_probabilities.argmax(-1)
@@ -92,7 +94,7 @@ def test_a_large_continuation_is_worth_what_the_likeliest_actions_earn(lively: B
         behind = network.head.value(network.head.hidden(projected, grid.account[-1, window, at]))[asset].item()
         found = learned.returns[begun, window, replica, asset].item() * value_scale(GAMMA)
         assert found == pytest.approx(earned + GAMMA ** (4 - begun) * behind * value_scale(GAMMA), abs=1e-9)
-    plain = evaluate_grid(network, windows, grid, replace(training, continuation=1.0))
+    plain = evaluate_grid(network, windows, grid, replace(training, greedy_exponent=1.0))
     assert (learned.returns - plain.returns).abs().mean() > 0.05
 
 
@@ -132,10 +134,10 @@ def test_the_likeliest_action_leads_to_the_outcome_of_the_walk(lively: Build, ma
 
 
 @every_continuation
-def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Markets, continuation: float) -> None:
+def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Markets, greedy_exponent: float) -> None:
     windows, grid = setting(market)
-    network, drawing = lively(), replace(DISTRIBUTION, continuation=continuation)
-    exact = evaluate_grid(network, windows, grid, TrainingParameters(gamma=GAMMA, continuation=continuation))
+    network, drawing = lively(), replace(DISTRIBUTION, greedy_exponent=greedy_exponent)
+    exact = evaluate_grid(network, windows, grid, TrainingParameters(gamma=GAMMA, greedy_exponent=greedy_exponent))
     draws = torch.stack(
         [evaluate_grid(network, windows, grid, drawing, walks(grid, seed)).returns for seed in range(400)]
     )

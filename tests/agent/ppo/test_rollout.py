@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.network import PolicyNetwork, receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.rollout import EnsemblePolicy, Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import Targets, minibatch_loss, targets
 from sentio_kedro.config import CostParameters, MaskParameters, TradingParameters, TrainingParameters
@@ -15,8 +16,8 @@ from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.action_masks import HOLD, decode, legal_actions, level_tensor
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import account_features, hold_positions
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.precompute import make_step_data
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(max_drawdown=0.3, initial_cash=1.0)
@@ -51,7 +52,7 @@ def test_a_window_holds_its_context_its_decisions_and_the_bar_after(market: Mark
     assert torch.equal(cut.decisions.close[:, 1, 0], whole.close[20:26])
     assert torch.equal(cut.decisions.open[:, 1, 0], whole.open[21:27])
     assert torch.equal(cut.decisions.next_close[:, 1, 0], whole.close[21:27])
-    assert torch.equal(cut.tape.close[-1, 1, 0], whole.close[26])
+    assert torch.equal(cut.step_data.close[-1, 1, 0], whole.close[26])
 
 
 def test_the_first_minibatch_has_ratio_one_and_no_divergence(lively: Build, market: Markets) -> None:
@@ -126,13 +127,13 @@ def test_rewards_and_account_features_are_those_of_the_actions_taken(lively: Bui
     network, windows = lively(), windows_of(whole)
     rollout = rolled(network, windows)
     window, replica = 1, 2
-    tape = make_tape(whole, torch.arange(20, 26)[:, None], TRADING)
-    levels = level_tensor(TRADING, tape.close)
+    step_data = make_step_data(whole, torch.arange(20, 26)[:, None], TRADING)
+    levels = level_tensor(TRADING, step_data.close)
     account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    account = hold_positions(account, rollout.account[0, window, replica, :, 0][None] * 0.5, tape.close[0])
+    account = hold_positions(account, rollout.account[0, window, replica, :, 0][None] * 0.5, step_data.close[0])
     for step in range(STEPS):
-        place, row = (step, window, replica), tape.step(step)
-        view = look(account, row, TRADING)
+        place, row = (step, window, replica), step_data.step(step)
+        view = position_limits(account, row, TRADING)
         torch.testing.assert_close(rollout.account[place], account_features(account, view, TRADING)[0])
         equity = account.equity
         account, fill = execute(account, view, decode(rollout.action[place][None], levels), row, TRADING)
@@ -171,12 +172,12 @@ def test_the_bootstrap_is_the_value_of_the_state_after_the_last_step(lively: Bui
     whole_steps = cut_windows(whole, torch.tensor([10, 20]), 2, CONTEXT, TRADING)
     rollout = collect(network, short, accounts(short, 3, 0), 1.0, TRADING)
 
-    first, second = whole_steps.tape.step(0), whole_steps.tape.step(1)
+    first, second = whole_steps.step_data.step(0), whole_steps.step_data.step(1)
     account = open_accounts(torch.ones(2, 3, dtype=DOUBLE), 2)
     account = hold_positions(account, rollout.account[0, ..., 0] * 0.5, first.close)
     decision = decode(rollout.action[0], level_tensor(TRADING, first.close))
-    account, _ = execute(account, look(account, first, TRADING), decision, first, TRADING)
-    seen = account_features(account, look(account, second, TRADING), TRADING)
+    account, _ = execute(account, position_limits(account, first, TRADING), decision, first, TRADING)
+    seen = account_features(account, position_limits(account, second, TRADING), TRADING)
     embedding = network.encoder(whole_steps.features, 3).detach()[:, 1][:, None]  # the bar after the first decision
     hidden = network.head.hidden(network.head.project(embedding, whole_steps.posterior[1]), seen)
     torch.testing.assert_close(rollout.bootstrap, network.head.value(hidden).detach())
@@ -198,13 +199,13 @@ def test_an_ensemble_averages_probabilities_and_takes_the_likeliest(market: Mark
         def permitted(self, legal: torch.Tensor) -> torch.Tensor:
             return legal
 
-    row = make_tape(market(), torch.tensor([[10]]), TRADING).step(0)
+    row = make_step_data(market(), torch.tensor([[10]]), TRADING).step(0)
     # Log probabilities would average to action 3, votes to action 0, probabilities to action 1.
     heads = [Fixed(0.5, 0.3, 1e-9, 0.2), Fixed(0.5, 0.3, 1e-9, 0.2), Fixed(1e-9, 0.58, 0.2, 0.22)]
     projected = [torch.zeros(1, 1, 2, 1, dtype=DOUBLE)] * 3
     policy = EnsemblePolicy(heads, projected, torch.ones(1, 1, 2, dtype=DOUBLE), TRADING)  # type: ignore[arg-type]
     account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    view = look(account, row, TRADING)
+    view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     inputs = tuple(x[0] for x in policy.inputs)
     mean = policy.probabilities(inputs, account, view, legal)

@@ -85,7 +85,7 @@ def test_too_few_bars_are_refused(values: tuple[float, ...], lags: int | None) -
 
 
 @pytest.mark.parametrize(
-    ("evidence", "threshold", "closed"),
+    ("validation_t", "threshold", "closed"),
     [
         (-5.0, None, False),
         (float("nan"), None, False),
@@ -96,5 +96,5 @@ def test_too_few_bars_are_refused(values: tuple[float, ...], lags: int | None) -
         (0.0, 0.0, True),
     ],
 )
-def test_the_gate_opens_only_above_the_threshold(evidence: float, threshold: float | None, closed: bool) -> None:
-    assert abstains(evidence, AbstentionParameters(threshold=threshold)) is closed
+def test_the_gate_opens_only_above_the_threshold(validation_t: float, threshold: float | None, closed: bool) -> None:
+    assert abstains(validation_t, AbstentionParameters(threshold=threshold)) is closed

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.agent.training.member import MemberKey
@@ -30,9 +30,10 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Spans
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.splits import Spans, make_folds
+from sentio_kedro.market.splits import make_folds
 
 BARS, UPDATES, CPU = 700, 1000, torch.device("cpu")
 
@@ -87,10 +88,10 @@ def test_a_thousand_updates_take_no_more_memory_than_two_hundred(advantages: str
         total_steps=UPDATES * 2 * 3 * levels,
     )  # fmt: skip
     network = NetworkParameters(encoder="mlp", width=4, heads=1, hidden=4, quantiles=3)
-    study, watch = small_study(), Watch((200, UPDATES))
-    market = study.market().to(torch.device("cpu"), torch.float32)
+    training_set, watch = small_study(), Watch((200, UPDATES))
+    market = training_set.market().to(torch.device("cpu"), torch.float32)
     train_member(
-        study, MemberKey(0, 0, 0), AgentParameters(network, training, TradingParameters()), market, watch, watch
+        training_set, MemberKey(0, 0, 0), AgentParameters(network, training, TradingParameters()), market, watch, watch
     )
     grown = watch.bytes[UPDATES] - watch.bytes[200]
     assert grown < 6 << 20

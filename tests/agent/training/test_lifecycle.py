@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.constraints import TailMonitor
-from sentio_kedro.agent.training.lifecycle import Trainee, conclude_update
+from sentio_kedro.agent.training.lifecycle import MemberRun, conclude_update
 from sentio_kedro.agent.training.member import Member, MemberKey, restore, snapshot
 from sentio_kedro.agent.training.validation import Score, lead
 from sentio_kedro.config import AgentParameters, NetworkParameters, TradingParameters, TrainingParameters
@@ -59,8 +59,8 @@ def judged_once(member: Member, returns: Tensor, margin: float) -> None:
     score, training = Score.of([returns, returns], 252.0), replace(TRAINING, selection_margin=margin)
     row = {"update": float(member.done)}
     parameters, nowhere = AgentParameters(NETWORK, training, TradingParameters()), Nowhere()
-    trainee = Trainee(None, MemberKey(0, 0, 0), member, None)  # type: ignore[arg-type]
-    assert not conclude_update(trainee, row, score, parameters, nowhere, nowhere)
+    member_run = MemberRun(None, MemberKey(0, 0, 0), member, None)  # type: ignore[arg-type]
+    assert not conclude_update(member_run, row, score, parameters, nowhere, nowhere)
 
 
 def kept_updates(network: PolicyNetwork, path: Sequence[Tensor], margin: float) -> list[int]:

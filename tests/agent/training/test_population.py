@@ -14,11 +14,11 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.trainer import judged_rows, recent_train
+from sentio_kedro.agent.training.trainer import recent_train, validation_rows_used
 from sentio_kedro.agent.training.validation import chunk_length, judge
 from sentio_kedro.config import (
     AgentParameters,
@@ -31,9 +31,9 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.config.generalisation import AbstentionParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Fold, Segment, Spans
 from sentio_kedro.trading.performance import sharpe_ratio
 
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
@@ -62,16 +62,16 @@ class Nowhere:
 
 
 @cache
-def study() -> TrainingSet:
+def training_set() -> TrainingSet:
     """Prices that go on as they went, 500 bars, the last 150 of them to validate on."""
-    rng, moves = np.random.default_rng(0), np.zeros((501, 1))
+    rng, market_returns = np.random.default_rng(0), np.zeros((501, 1))
     for row in range(500):
-        moves[row + 1] = 0.5 * moves[row] + 0.01 * rng.standard_normal()
-    close = 100.0 * np.exp(np.cumsum(moves, axis=0))
+        market_returns[row + 1] = 0.5 * market_returns[row] + 0.01 * rng.standard_normal()
+    close = 100.0 * np.exp(np.cumsum(market_returns, axis=0))
     opened = np.vstack([[[100.0]], close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(501) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(501) * np.timedelta64(30, "m")
     bars = AlignedBars(
-        stamps, ("A",), opened, np.maximum(opened, close), np.minimum(opened, close), close, np.ones((501, 1))
+        timestamps, ("A",), opened, np.maximum(opened, close), np.minimum(opened, close), close, np.ones((501, 1))
     )
     one = np.ones(1)
     regimes = RegimeModel(0.0 * one, 0.01 * one, np.ones((1, 1)), one, memory=4)
@@ -79,68 +79,73 @@ def study() -> TrainingSet:
     return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, regimes, 17520.0)
 
 
-def train(study: TrainingSet, abstention: AbstentionParameters) -> tuple[AgentBundle, dict[str, float]]:
+def train(training_set: TrainingSet, abstention: AbstentionParameters) -> tuple[AgentBundle, dict[str, float]]:
     parameters = AgentParameters(NETWORK, replace(TRAINING, abstention=abstention), TradingParameters())
-    agent, _, about = train_agent(study, 1, SPANS, parameters, Nowhere(), Nowhere(), {})
+    agent, _, about = train_agent(training_set, 1, SPANS, parameters, Nowhere(), Nowhere(), {})
     return agent, about
 
 
 @cache
 def trained(threshold: float | None, share: float = 0.0) -> tuple[AgentBundle, dict[str, float]]:
-    return train(study(), AbstentionParameters(threshold=threshold, evidence_share=share))
+    return train(training_set(), AbstentionParameters(threshold=threshold, holdout_share=share))
 
 
 def returns_of(agent: AgentBundle, rows: list[Segment], length: int | None = None) -> Tensor:
     """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
-    market = study().market().to(torch.device("cpu"), torch.float32)
-    length, context = length or chunk_length(study().fold.validation), receptive_field(NETWORK) - 1
+    market = training_set().market().to(torch.device("cpu"), torch.float32)
+    length, context = length or chunk_length(training_set().fold.validation), receptive_field(NETWORK) - 1
     return judge(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
 
 
 def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
     agent, about = trained(None)
-    validation = returns_of(agent, list(study().fold.validation))
+    validation = returns_of(agent, list(training_set().fold.validation))
     assert len(validation) == 150
     assert validation.std() > 1e-3
-    assert agent.spec.evidence == about["evidence"] == pytest.approx(mean_t_statistic(validation).item(), abs=1e-6)
+    assert (
+        agent.spec.validation_t == about["validation_t"] == pytest.approx(mean_t_statistic(validation).item(), abs=1e-6)
+    )
     assert agent.spec.validation_sharpe == pytest.approx(float(sharpe_ratio(validation, 17520.0)), abs=1e-6)
-    train = float(sharpe_ratio(returns_of(agent, recent_train(study())), 17520.0))
+    train = float(sharpe_ratio(returns_of(agent, recent_train(training_set())), 17520.0))
     assert agent.spec.train_sharpe == pytest.approx(train, abs=1e-6)
     assert about["generalisation_gap"] == about["train_sharpe"] - about["validation_sharpe"]
 
 
 def test_evidence_of_kept_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
     agent, _ = trained(None, 0.4)
-    (rows,) = study().fold.validation
+    (rows,) = training_set().fold.validation
     kept = returns_of(agent, [Segment(rows.stop - 60, rows.stop)], 60)
-    assert agent.spec.evidence == pytest.approx(mean_t_statistic(kept).item(), abs=1e-6)
-    assert agent.spec.evidence != trained(None)[0].spec.evidence
+    assert agent.spec.validation_t == pytest.approx(mean_t_statistic(kept).item(), abs=1e-6)
+    assert agent.spec.validation_t != trained(None)[0].spec.validation_t
 
 
 def test_rows_kept_for_the_evidence_choose_no_weights() -> None:
     """Prices in the kept rows turn round; what was chosen before stays, but for the gate without kept rows."""
-    bars, (rows,) = study().bars, study().fold.validation
+    bars, (rows,) = training_set().bars, training_set().fold.validation
     cut = rows.stop - 60
-    turned = {}
+    flipped = {}
     for name in ("open", "high", "low", "close"):
         prices = getattr(bars, name).copy()
         prices[cut + 1 :] = bars.close[cut] ** 2 / prices[cut + 1 :]
-        turned[name] = prices
-    turned["high"], turned["low"] = turned["low"], turned["high"]
-    other = replace(bars, **turned)
-    changed = replace(study(), bars=other, features=compute_features(other, COLUMNS))
-    agent, again = trained(None, 0.4)[0], train(changed, AbstentionParameters(evidence_share=0.4))[0]
+        flipped[name] = prices
+    flipped["high"], flipped["low"] = flipped["low"], flipped["high"]
+    other = replace(bars, **flipped)
+    changed = replace(training_set(), bars=other, features=compute_features(other, COLUMNS))
+    agent, again = trained(None, 0.4)[0], train(changed, AbstentionParameters(holdout_share=0.4))[0]
     for member, same in zip(agent.weights, again.weights, strict=True):
         assert all(torch.equal(member[name], same[name]) for name in member)
-    assert agent.spec.evidence != again.spec.evidence
+    assert agent.spec.validation_t != again.spec.validation_t
 
 
 def test_members_are_judged_on_the_rows_that_are_not_kept() -> None:
-    training = replace(TRAINING, abstention=AbstentionParameters(evidence_share=0.4))
+    training = replace(TRAINING, abstention=AbstentionParameters(holdout_share=0.4))
     trading = TradingParameters(orders=OrderParameters(latency_bars=2))
-    _, chosen_on = judged_rows(study(), AgentParameters(NETWORK, training, trading))
+    _, chosen_on = validation_rows_used(training_set(), AgentParameters(NETWORK, training, trading))
     assert list(chosen_on) == [Segment(350, 440)]
-    assert judged_rows(study(), AgentParameters(NETWORK, TRAINING, trading))[1] == study().fold.validation
+    assert (
+        validation_rows_used(training_set(), AgentParameters(NETWORK, TRAINING, trading))[1]
+        == training_set().fold.validation
+    )
 
 
 def test_without_a_threshold_no_agent_abstains() -> None:
@@ -153,17 +158,17 @@ def test_without_a_threshold_no_agent_abstains() -> None:
 def test_the_gate_closes_on_evidence_that_does_not_exceed_the_threshold_and_changes_no_weight(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    evidence = trained(None)[0].spec.evidence
+    validation_t = trained(None)[0].spec.validation_t
     caplog.clear()  # if nothing was trained before, that agent's evidence was told here
     with caplog.at_level(logging.INFO, logger="sentio_kedro.agent.training.population"):
-        opened, closed = trained(evidence - 0.01), trained(evidence + 0.01)
+        opened, closed = trained(validation_t - 0.01), trained(validation_t + 0.01)
     assert [agent.spec.abstains for agent, _ in (opened, closed)] == [False, True]
     assert [about["abstains"] for _, about in (opened, closed)] == [False, True]
-    assert closed[1]["abstention_threshold"] == evidence + 0.01
+    assert closed[1]["abstention_threshold"] == validation_t + 0.01
     for member, other in zip(opened[0].weights, closed[0].weights, strict=True):
         assert all(torch.equal(member[name], other[name]) for name in member)
     lines = [record.getMessage() for record in caplog.records]
-    assert sum(f"evidence t = {evidence:.2f}" in line for line in lines) == 2
+    assert sum(f"evidence t = {validation_t:.2f}" in line for line in lines) == 2
     (told,) = [line for line in lines if "abstains" in line]
     assert told.startswith("Fold 3, seed 1 abstains and stays flat")
-    assert f"{evidence + 0.01:g}" in told
+    assert f"{validation_t + 0.01:g}" in told

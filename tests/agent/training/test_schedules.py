@@ -29,7 +29,7 @@ def test_other_schedules_fall_in_a_line_or_not_at_all() -> None:
 
 
 def test_the_entropy_falls_to_its_floor_by_the_last_update() -> None:
-    falling = replace(TRAINING, entropy=0.5, least_entropy=0.1)
+    falling = replace(TRAINING, entropy=0.5, min_entropy=0.1)
     assert [entropy_coefficient(falling, index, 5) for index in (0, 2, 4)] == pytest.approx([0.5, 0.3, 0.1])
     assert entropy_coefficient(replace(TRAINING, entropy=0.5), 3, 5) == 0.5
 

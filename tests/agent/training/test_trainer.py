@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
-from sentio_kedro.agent.network.network import PolicyNetwork, receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training import trainer
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import count_workers, train_agent, train_population, trains_together
@@ -33,10 +34,12 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.market.bars import AlignedBars, align_bars
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.splits import Fold, Spans, make_folds
+from sentio_kedro.market.splits import make_folds
 
 COLUMNS = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=8)]
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
@@ -103,8 +106,10 @@ def study_of(bars: AlignedBars, fold: Fold) -> TrainingSet:
     return TrainingSet(fold, seen, known, COLUMNS, model, 365.0)
 
 
-def train(study: TrainingSet, parameters: AgentParameters = PARAMETERS, store: Memory | None = None) -> AgentBundle:
-    return train_agent(study, 0, SPANS, parameters, store or Memory(), Killer(PATIENT), {})[0]
+def train(
+    training_set: TrainingSet, parameters: AgentParameters = PARAMETERS, store: Memory | None = None
+) -> AgentBundle:
+    return train_agent(training_set, 0, SPANS, parameters, store or Memory(), Killer(PATIENT), {})[0]
 
 
 def equal_weights(first: AgentBundle, second: AgentBundle) -> bool:
@@ -118,31 +123,31 @@ def test_the_longest_lookback_fits_the_spans_of_these_tests() -> None:
 @pytest.mark.parametrize("advantages", ["all_action", "sampled"])
 def test_a_killed_training_continues_to_the_same_bits(advantages: str) -> None:
     parameters = replace(PARAMETERS, training=replace(TRAINING, advantages=advantages))
-    study = make_study()
-    whole = train(study, parameters)
+    training_set = make_study()
+    whole = train(training_set, parameters)
     for kill_after in (3, count_updates(parameters) + 1):
         store = Memory()
         with pytest.raises(KeyboardInterrupt):
-            train_agent(study, 0, SPANS, parameters, store, Killer(kill_after), {})
-        assert equal_weights(whole, train(study, parameters, store))
+            train_agent(training_set, 0, SPANS, parameters, store, Killer(kill_after), {})
+        assert equal_weights(whole, train(training_set, parameters, store))
 
 
 def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
-    study = make_study()
-    end = study.fold.validation[-1].stop - 1 + SPANS.reward
-    assert equal_weights(train(study), train(make_study(scale_after=end)))
+    training_set = make_study()
+    end = training_set.fold.validation[-1].stop - 1 + SPANS.reward
+    assert equal_weights(train(training_set), train(make_study(scale_after=end)))
 
 
 @pytest.mark.parametrize("screening", ["none", "bic"])
 def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str) -> None:
-    study = make_study(strength=0.6)
-    changed = make_study(scale_after=study.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
+    training_set = make_study(strength=0.6)
+    changed = make_study(scale_after=training_set.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
     parameters = replace(PARAMETERS, training=replace(TRAINING, screening=screening))
-    assert changed.bars.close[-1] != study.bars.close[-1]
-    assert all(np.array_equal(a, b) for a, b in zip(study.scaler(), changed.scaler(), strict=True))
-    assert study.regimes.to_dict() == changed.regimes.to_dict()
+    assert changed.bars.close[-1] != training_set.bars.close[-1]
+    assert all(np.array_equal(a, b) for a, b in zip(training_set.scaler(), changed.scaler(), strict=True))
+    assert training_set.regimes.to_dict() == changed.regimes.to_dict()
     last = []
-    for one in (study, changed):
+    for one in (training_set, changed):
         market = one.market().to(torch.device("cpu"), torch.float32)
         last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
@@ -151,10 +156,10 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
 
 
 def test_training_is_never_given_test_rows() -> None:
-    study = make_study()
-    assert len(study.bars.timestamps) == study.fold.validation[-1].stop + SPANS.reward
-    assert len(study.bars.timestamps) <= study.fold.test[0].start + 1
-    assert study.features.shape[0] == len(study.bars.timestamps)
+    training_set = make_study()
+    assert len(training_set.bars.timestamps) == training_set.fold.validation[-1].stop + SPANS.reward
+    assert len(training_set.bars.timestamps) <= training_set.fold.test[0].start + 1
+    assert training_set.features.shape[0] == len(training_set.bars.timestamps)
 
 
 def test_test_blocks_between_train_rows_are_blanked() -> None:
@@ -187,11 +192,11 @@ def test_the_checkpoint_with_the_best_validation_score_is_kept(
         train = 10.0 * validation[1 - (len(weights) - 1)]  # train says the contrary
         return [returns_of_sharpe(train), returns_of_sharpe(validation[len(weights) - 1])]
 
-    monkeypatch.setattr(trainer, "judge_parts", judged)
-    study = make_study()
-    market = study.market().to(torch.device("cpu"), torch.float32)
+    monkeypatch.setattr(trainer, "validate_parts", judged)
+    training_set = make_study()
+    market = training_set.market().to(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=0.0))
-    member = train_member(study, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT))
+    member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT))
     assert member.best_score == pytest.approx(2.0)
     assert torch.equal(member.best_returns, returns_of_sharpe(2.0))
     assert member.kept == 2 * (1 + chosen)
@@ -215,17 +220,17 @@ def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
 @pytest.mark.parametrize(("fall", "kept"), [(0.0, 4), (3.0, 2)], ids=["luck", "lead"])
 def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
     """Killed between the two judgements, after updates 2 and 4, it chooses as if it had not been."""
-    study, saved = make_study(), []
-    market = study.market().to(torch.device("cpu"), torch.float32)
+    training_set, saved = make_study(), []
+    market = training_set.market().to(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
     for killed in (False, True):
-        monkeypatch.setattr(trainer, "judge_parts", worse_and_worse(fall))
+        monkeypatch.setattr(trainer, "validate_parts", worse_and_worse(fall))
         store = Memory()
         if killed:
             with pytest.raises(KeyboardInterrupt):
-                train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(2))
+                train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(2))
             assert store.saved[str(MemberKey(0, 0, 0))][1]["kept"] == 2
-        member = train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
         assert (member.done, member.kept) == (4, kept)
         saved.append(store.saved[str(MemberKey(0, 0, 0))])
     (first, first_state), (second, second_state) = saved
@@ -238,10 +243,10 @@ def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, f
 
 def test_the_curve_marks_the_update_whose_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     def selected(fall: float) -> list[float]:
-        monkeypatch.setattr(trainer, "judge_parts", worse_and_worse(fall))
+        monkeypatch.setattr(trainer, "validate_parts", worse_and_worse(fall))
         training = replace(TRAINING, members=1, selection_margin=2.0)
-        parameters, study = replace(PARAMETERS, training=training), make_study()
-        _, curve, _ = train_agent(study, 0, SPANS, parameters, Memory(), Killer(PATIENT), {})
+        parameters, training_set = replace(PARAMETERS, training=training), make_study()
+        _, curve, _ = train_agent(training_set, 0, SPANS, parameters, Memory(), Killer(PATIENT), {})
         return [row["update"] for row in curve if row["selected"]]
 
     assert selected(0.0) == [4.0]
@@ -249,10 +254,10 @@ def test_the_curve_marks_the_update_whose_weights_are_kept(monkeypatch: pytest.M
 
 
 def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
-    studies = [make_study(), make_study(number=1)]
+    training_sets = [make_study(), make_study(number=1)]
     together = replace(PARAMETERS, training=replace(TRAINING, workers=3))
     one_by_one, at_once = (
-        list(train_population(studies, SPANS, parameters, Memory(), Killer(PATIENT), {}))
+        list(train_population(training_sets, SPANS, parameters, Memory(), Killer(PATIENT), {}))
         for parameters in (PARAMETERS, together)
     )
     assert [agent.name for agent, _, _ in at_once] == [
@@ -276,10 +281,10 @@ def test_a_failure_stops_the_other_agents(how: dict[str, Any]) -> None:
 
 
 def test_a_batched_population_gives_the_agents_that_train_alone() -> None:
-    studies = [make_study(), make_study(number=1)]
+    training_sets = [make_study(), make_study(number=1)]
     stacked = replace(PARAMETERS, training=replace(TRAINING, population="stacked"))
     one_by_one, at_once = (
-        list(train_population(studies, SPANS, parameters, Memory(), Killer(PATIENT), {}))
+        list(train_population(training_sets, SPANS, parameters, Memory(), Killer(PATIENT), {}))
         for parameters in (PARAMETERS, stacked)
     )
     for (agent, curve, about), (other, other_curve, other_about) in zip(one_by_one, at_once, strict=True):
@@ -313,39 +318,39 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
 
 def test_returns_that_are_no_numbers_stop_training(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = torch.full((63,), float("nan"), dtype=torch.float64)
-    monkeypatch.setattr(trainer, "judge_parts", lambda *_: [returns_of_sharpe(0.0), broken])
+    monkeypatch.setattr(trainer, "validate_parts", lambda *_: [returns_of_sharpe(0.0), broken])
     with pytest.raises(FloatingPointError, match=r"after update 2 is not a number"):
         train(make_study())
 
 
 def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer, "judge_parts", lambda *_: [returns_of_sharpe(0.0), returns_of_sharpe(1.0)])
-    study, store = make_study(), Memory()
+    monkeypatch.setattr(trainer, "validate_parts", lambda *_: [returns_of_sharpe(0.0), returns_of_sharpe(1.0)])
+    training_set, store = make_study(), Memory()
     training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
     parameters = replace(PARAMETERS, training=training)
-    market = study.market().to(torch.device("cpu"), torch.float32)
+    market = training_set.market().to(torch.device("cpu"), torch.float32)
     for _ in range(2):  # the second call continues from the checkpoint
-        member = train_member(study, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
         assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4
 
 
 def test_everything_at_once_continues_to_the_same_bits() -> None:
     training = replace(
         TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
-        drawdown=DrawdownParameters(limit=0.001, pool=400), averaging=0.9, least_entropy=0.01, schedule="linear",
+        drawdown=DrawdownParameters(limit=0.001, pool=400), averaging=0.9, min_entropy=0.01, schedule="linear",
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
         windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip
-    parameters, study = replace(PARAMETERS, training=training), make_study(strength=0.6)
+    parameters, training_set = replace(PARAMETERS, training=training), make_study(strength=0.6)
     stores = Memory(), Memory()
-    whole = train(study, parameters, stores[0])
+    whole = train(training_set, parameters, stores[0])
     with pytest.raises(KeyboardInterrupt):
-        train_agent(study, 0, SPANS, parameters, stores[1], Killer(14), {})
+        train_agent(training_set, 0, SPANS, parameters, stores[1], Killer(14), {})
     tensors, state = stores[1].saved[str(MemberKey(0, 0, 0))]
     assert state["done"] == 14
     assert tensors["learner.dual"] > 0.0
     assert tensors["learner.drawdown_dual"] > 0.0
-    assert equal_weights(whole, train(study, parameters, stores[1]))
+    assert equal_weights(whole, train(training_set, parameters, stores[1]))
     first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
     assert first[1]["done"] == second[1]["done"] == 17
     assert first[1]["kept"] == second[1]["kept"]

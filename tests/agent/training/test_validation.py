@@ -15,12 +15,12 @@ from sentio_kedro.agent.training.validation import (
     chunk_length,
     chunk_starts,
     judge,
-    judge_parts,
     lead,
     split_validation,
+    validate_parts,
 )
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading import simulate
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
@@ -28,8 +28,8 @@ from sentio_kedro.trading.action_masks import legal_actions
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import account_features
 from sentio_kedro.trading.performance import sharpe_ratio
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.precompute import make_step_data
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(max_drawdown=0.3)
@@ -59,8 +59,8 @@ def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, sto
     account = open_accounts(torch.ones(1, dtype=DOUBLE), market.assets)
     returns = []
     for row in range(start, stop):
-        facts = make_tape(market, torch.tensor([[row]]), TRADING).step(0)
-        view = look(account, facts, TRADING)
+        facts = make_step_data(market, torch.tensor([[row]]), TRADING).step(0)
+        view = position_limits(account, facts, TRADING)
         legal = legal_actions(account, view, facts, TRADING)
         chances = torch.zeros(market.assets, 4, dtype=DOUBLE)
         for network in networks:
@@ -112,7 +112,7 @@ def test_the_latest_validation_rows_measure_and_the_others_choose(
 
 @pytest.mark.parametrize(("share", "gap", "who"), [(0.99, 0, "choose weights"), (0.1, 3, "measure evidence")])
 def test_too_few_rows_on_either_side_are_refused(share: float, gap: int, who: str) -> None:
-    with pytest.raises(ValueError, match=rf"`training.abstention.evidence_share` = {share:g} .* to {who}"):
+    with pytest.raises(ValueError, match=rf"`training.abstention.holdout_share` = {share:g} .* to {who}"):
         split_validation([Segment(10, 40)], share, gap)
 
 
@@ -142,7 +142,7 @@ def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -
 
 def test_a_score_is_the_sharpe_ratio_of_each_parts_returns(lively: Build, market: Markets) -> None:
     networks, whole, parts = [lively(seed=7)], market(), [[Segment(12, 20)], [Segment(22, 30)]]
-    found = Score.of(judge_parts(networks, whole, parts, CONTEXT, TRADING), 252.0)
+    found = Score.of(validate_parts(networks, whole, parts, CONTEXT, TRADING), 252.0)
     assert found.train_sharpe != found.validation_sharpe
     for score, part in zip((found.train_sharpe, found.validation_sharpe), parts, strict=True):
         returns = judge(networks, whole, part, 8, CONTEXT, TRADING)

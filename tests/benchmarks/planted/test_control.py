@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planted import autoregressive_returns
 from planted.control import (
     autoregressive_positions,
     flat_level,
@@ -15,7 +14,7 @@ from planted.control import (
     following_worth,
     gaussian_transition,
 )
-from planted.paths import autoregression
+from planted.paths import autoregression, autoregressive_returns
 
 LEVELS = np.array([-1.0, 0.0, 1.0])
 COST = 2e-4
@@ -26,15 +25,15 @@ STAYS = st.integers(1, 19).map(lambda value: value / 20.0)
 def long_run(choice: np.ndarray, transition: np.ndarray, means: np.ndarray, cost: float) -> np.ndarray:
     """Mean profit per bar ``[N]`` of policies ``[N, X, P]`` (position chosen), from state 0 and flat, for ever."""
     count, states, size = choice.shape
-    moves = np.zeros((count, states, size, states, size))
+    market_returns = np.zeros((count, states, size, states, size))
     policy, state, position = np.indices(choice.shape)
-    moves[policy, state, position, :, choice] = transition[state]
-    moves = moves.reshape(count, states * size, states * size)
+    market_returns[policy, state, position, :, choice] = transition[state]
+    market_returns = market_returns.reshape(count, states * size, states * size)
     profit = means[None, :, None] * LEVELS[choice] - cost * np.abs(LEVELS[choice] - LEVELS)
-    mean = np.broadcast_to(np.eye(states * size), moves.shape)  # of the first 2^k powers
+    mean = np.broadcast_to(np.eye(states * size), market_returns.shape)  # of the first 2^k powers
     for _ in range(40):
-        mean = 0.5 * (mean + moves @ mean)
-        moves = moves @ moves
+        mean = 0.5 * (mean + market_returns @ mean)
+        market_returns = market_returns @ market_returns
     return (mean @ profit.reshape(count, -1, 1))[:, flat_level(LEVELS), 0]
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from planted import MARKETS, expected_profit, share_of_optimum, shares_per_asset
-from planted.judgement import expected_sharpe
+from planted.catalogue import MARKETS
+from planted.judgement import expected_profit, expected_sharpe, share_of_optimum, shares_per_asset
 
 
 def test_expected_profit_charges_the_entry_and_every_change() -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from planted import MARKETS, PlantedMarket, expected_profit
+from planted.catalogue import MARKETS, PlantedMarket
 from planted.groups import LeadLagLaw
+from planted.judgement import expected_profit
 from planted.laws import VOLUME_SWING, AutoregressiveLaw, DriftLaw, SignalLaw, SizeLaw
 from planted.paths import PLAIN_VOLUME, Law, PlantedPath
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from planted import MARKETS, autoregressive_returns, path_bars, planted_bars
+from planted.catalogue import MARKETS
+from planted.paths import autoregressive_returns, path_bars, planted_bars
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.bars import align_bars
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from planted import MARKETS, share_of_optimum
+from planted.catalogue import MARKETS
+from planted.judgement import share_of_optimum
 from planted.study import (
     PlantedStudy,
     asset_levels,
@@ -37,20 +38,25 @@ def prepared(name: str, train: int = 3_000, test: int = 600) -> PlantedStudy:
 
 
 def test_training_ends_before_the_judged_rows_begin() -> None:
-    study = prepared("lead_lag")
-    (test,) = study.fold.test
+    training_set = prepared("lead_lag")
+    (test,) = training_set.fold.test
     assert test.stop - test.start == pytest.approx(600, abs=1)
-    assert len(study.training.bars.timestamps) <= test.start + 1
-    assert study.training.bars.close == pytest.approx(study.bars.close[: len(study.training.bars.timestamps)])
-    assert test.stop < len(study.path.returns)  # the last judged row has a next return
-    assert study.judged(study.path.means).shape == (test.stop - test.start, 2)
+    assert len(training_set.training.bars.timestamps) <= test.start + 1
+    assert training_set.training.bars.close == pytest.approx(
+        training_set.bars.close[: len(training_set.training.bars.timestamps)]
+    )
+    assert test.stop < len(training_set.path.returns)  # the last judged row has a next return
+    assert training_set.judged(training_set.path.means).shape == (test.stop - test.start, 2)
 
 
 def test_a_market_brings_the_columns_that_show_its_signal() -> None:
-    study = prepared("signal")
-    assert [column.name for column in study.training.columns] == ["return_1", "volume_surprise_480"]
-    (test,) = study.fold.test
-    shown, means = study.features[test.start : test.stop, 0, 1], study.judged(study.path.means)[:, 0]
+    training_set = prepared("signal")
+    assert [column.name for column in training_set.training.columns] == ["return_1", "volume_surprise_480"]
+    (test,) = training_set.fold.test
+    shown, means = (
+        training_set.features[test.start : test.stop, 0, 1],
+        training_set.judged(training_set.path.means)[:, 0],
+    )
     assert np.corrcoef(shown, means)[0, 1] > 0.9
 
 
@@ -64,7 +70,12 @@ def test_costs_and_levels_are_those_of_the_accounts() -> None:
 
 
 def test_the_reference_earns_on_a_linear_law() -> None:
-    study = prepared("reversal", train=8_000)
+    training_set = prepared("reversal", train=8_000)
     law = MARKETS["reversal"].law
-    optimum = study.judged(law.optimum(study.path, study.cost, study.levels))
-    assert share_of_optimum(ridge_reference(study), optimum, study.judged(study.path.means), study.cost) > 0.9
+    optimum = training_set.judged(law.optimum(training_set.path, training_set.cost, training_set.levels))
+    assert (
+        share_of_optimum(
+            ridge_reference(training_set), optimum, training_set.judged(training_set.path.means), training_set.cost
+        )
+        > 0.9
+    )

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
-from planted import MARKETS, PlantedPath, share_of_optimum
+from planted.catalogue import MARKETS
+from planted.judgement import share_of_optimum
+from planted.paths import PlantedPath
 from planted.reference import ridge_positions, ridge_predictions
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 
 TRAIN = (Segment(20, 1_500), Segment(1_600, 4_000))
 LEVELS = np.array([-1.0, 0.0, 1.0])

@@ -9,7 +9,7 @@ import torch
 import yaml
 from pydantic import TypeAdapter
 
-from planted import MARKETS
+from planted.catalogue import MARKETS
 from planted.study import Forgetful, LearningResult, measure_learning
 from sentio_kedro.config import (
     AgentParameters,

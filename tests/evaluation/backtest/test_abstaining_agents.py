@@ -14,7 +14,8 @@ import torch
 from tests.agent.awake import awaken
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import (
     BacktestParameters,
     FeatureColumn,
@@ -27,13 +28,14 @@ from sentio_kedro.config import (
 from sentio_kedro.evaluation.alarms import alarms
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
-from sentio_kedro.evaluation.metrics import build_metrics, generalisation_gap
+from sentio_kedro.evaluation.measures.breakdowns import generalisation_gap
+from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report.report import render_report
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.serving.newest import newest_signals
 
 MakeRun = Callable[..., RunFrames]
@@ -50,9 +52,9 @@ CALM = {"sharpe": 1.0, "max_drawdown": 0.1}
 def bars() -> AlignedBars:
     close = 100.0 * np.exp(np.cumsum(0.01 * np.random.default_rng(0).standard_normal((120, 1)), axis=0))
     opened = np.vstack([[[100.0]], close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(120) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(120) * np.timedelta64(30, "m")
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
-    return AlignedBars(stamps, ("AAA",), opened, top, bottom, close, np.ones((120, 1)))
+    return AlignedBars(timestamps, ("AAA",), opened, top, bottom, close, np.ones((120, 1)))
 
 
 def make_agent(fold: int, seed: int, abstains: bool) -> AgentBundle:
@@ -66,7 +68,7 @@ def make_agent(fold: int, seed: int, abstains: bool) -> AgentBundle:
         fold=fold, seed=seed, members=1, symbols=["AAA"], periods_per_year=17520.0, gamma=0.9, required_bars=20,
         train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00", features=COLUMNS,
         network=NETWORK, trading=LIMITS, regimes=REGIMES, train_sharpe=0.0, validation_sharpe=0.0, hashes={},
-        evidence=0.4, abstains=abstains,
+        validation_t=0.4, abstains=abstains,
     )  # fmt: skip
     return AgentBundle(spec, (network.state_dict(),))
 
@@ -119,11 +121,11 @@ def test_signals_of_agents_that_abstain_are_flat_and_count_in_the_mean() -> None
 def told(make_run: MakeRun, closed: set[tuple[int, int]]) -> RunFrames:
     """The synthetic run if agents of ``closed`` (fold, seed) abstained."""
     frames = make_run()
-    table = frames.agent_table.assign(evidence=3.0, abstention_threshold=1.0, abstains=False)
+    table = frames.agent_table.assign(validation_t=3.0, abstention_threshold=1.0, abstains=False)
     accounts, actions, trades = frames.accounts.copy(), frames.actions.copy(), frames.trades
     for fold, seed in closed:
         mine = (table["fold"] == fold) & (table["seed"] == seed)
-        table.loc[mine, "evidence"], table.loc[mine, "abstains"] = 0.42, True
+        table.loc[mine, "validation_t"], table.loc[mine, "abstains"] = 0.42, True
         rows = (accounts["account"] == f"seed_{seed}") & (accounts["fold"] == fold)
         money = ["return", "turnover", "price_pnl", "dividends", "commission", "spread", "impact", "borrow"]
         accounts.loc[rows, [*money, "financing", "funding", "shortfall", "ordered", "capped", "projected"]] = 0.0
@@ -141,7 +143,7 @@ EVERY = {(fold, seed) for fold in range(4) for seed in (0, 1)}
 def test_staying_flat_by_decision_is_no_alarm(make_run: MakeRun, closed: set[tuple[int, int]]) -> None:
     frames = told(make_run, closed)
     assert alarms(frames, CALM) == []
-    unknown = frames.agent_table.drop(columns=["evidence", "abstention_threshold", "abstains"])
+    unknown = frames.agent_table.drop(columns=["validation_t", "abstention_threshold", "abstains"])
     assert alarms(dataclasses.replace(frames, agent_table=unknown), CALM) != []
 
 
@@ -160,17 +162,17 @@ def metrics_fixture(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
     return build_metrics(told(make_run, {(3, 1)}), facts, PARAMETERS)
 
 
-def gated(metrics: dict[str, Any], evidence: list[float | None]) -> dict[str, Any]:
+def gated(metrics: dict[str, Any], validation_t: list[float | None]) -> dict[str, Any]:
     """The metrics if the first agents had this evidence and abstained, and none traded if those are all."""
     folds = [entry | {"abstains": False} for entry in metrics["folds"]]
-    for entry, found in zip(folds, evidence, strict=False):
-        entry |= {"abstains": True, "evidence": found, "abstention_threshold": 1.0}
-    trades = 0 if len(evidence) == len(folds) else metrics["agent"]["trades"]
+    for entry, found in zip(folds, validation_t, strict=False):
+        entry |= {"abstains": True, "validation_t": found, "abstention_threshold": 1.0}
+    trades = 0 if len(validation_t) == len(folds) else metrics["agent"]["trades"]
     return metrics | {"folds": folds, "agent": metrics["agent"] | {"trades": trades}}
 
 
 @pytest.mark.parametrize(
-    ("evidence", "texts"),
+    ("validation_t", "texts"),
     [
         ([0.42, -0.3], ["closed on 2 of 8 agents, which stayed flat", "was \u22120.30 to 0.42, not above the"]),
         ([0.42, 0.42], ["was 0.42, not above the threshold of 1.00"]),
@@ -180,9 +182,9 @@ def gated(metrics: dict[str, Any], evidence: list[float | None]) -> dict[str, An
     ],
 )
 def test_the_verdict_says_that_the_gate_closed_with_evidence_and_threshold(
-    metrics: dict[str, Any], evidence: list[float | None], texts: list[str]
+    metrics: dict[str, Any], validation_t: list[float | None], texts: list[str]
 ) -> None:
-    found = " ".join(verdict(gated(metrics, evidence)))
+    found = " ".join(verdict(gated(metrics, validation_t)))
     assert all(text in found for text in texts), found
     assert "never traded" not in found
 
@@ -199,8 +201,8 @@ def test_the_verdict_is_silent_about_a_gate_that_did_not_close(metrics: dict[str
 
 def test_folds_tell_the_gate_and_the_gap(metrics: dict[str, Any]) -> None:
     by_agent = {(entry["fold"], entry["seed"]): entry for entry in metrics["folds"]}
-    assert (by_agent[3, 1]["evidence"], by_agent[3, 1]["abstains"]) == (0.42, True)
-    assert (by_agent[3, 0]["evidence"], by_agent[3, 0]["abstains"]) == (3.0, False)
+    assert (by_agent[3, 1]["validation_t"], by_agent[3, 1]["abstains"]) == (0.42, True)
+    assert (by_agent[3, 0]["validation_t"], by_agent[3, 0]["abstains"]) == (3.0, False)
     assert by_agent[3, 1]["abstention_threshold"] == 1.0
     assert by_agent[3, 1]["generalisation_gap"] == pytest.approx(4.3 - 1.4)
     assert metrics["generalisation_gap"] == pytest.approx(4.15 - 1.45)  # train 4 + 0.1 fold, validation 1.5 - 0.1 seed
@@ -208,7 +210,7 @@ def test_folds_tell_the_gate_and_the_gap(metrics: dict[str, Any]) -> None:
 
 def test_agents_made_before_the_gate_was_known_are_judged_all_the_same(make_run: MakeRun, facts: RunFacts) -> None:
     older = build_metrics(make_run(), facts, PARAMETERS)
-    assert {entry["evidence"] for entry in older["folds"]} == {None}
+    assert {entry["validation_t"] for entry in older["folds"]} == {None}
     assert not any(entry["abstains"] for entry in older["folds"])
 
 

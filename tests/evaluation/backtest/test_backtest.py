@@ -10,9 +10,10 @@ import pytest
 import torch
 from tests.agent.awake import awaken
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import (
     BacktestParameters,
     CostParameters,
@@ -26,15 +27,18 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.backtest import backtest
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds, walk_forward
-from sentio_kedro.evaluation.backtest.baselines.by_fold import fold_rules, joined
+from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_rules, fold_rules
 from sentio_kedro.evaluation.backtest.baselines.portfolios import trailing_portfolio
 from sentio_kedro.evaluation.backtest.baselines.schedules import buy_and_hold, equal_weight, momentum
-from sentio_kedro.evaluation.backtest.baselines.walk import walk_schedules
-from sentio_kedro.evaluation.backtest.context import Scene
-from sentio_kedro.evaluation.backtest.walk import walk_rows
-from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
+from sentio_kedro.evaluation.backtest.baselines.walk import simulate_schedules
+from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Fold, Segment, Spans, make_folds
+from sentio_kedro.market.splits import make_folds
+from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.serving.newest import choose_agents, newest_signals
 from sentio_kedro.trading.action_masks import LAYERS
 
@@ -140,15 +144,15 @@ def test_positions_times_bar_returns_are_the_price_profit(frames: dict[str, pd.D
 def test_agents_are_flat_after_the_last_row_of_a_fold(frames: dict[str, pd.DataFrame], bars: AlignedBars) -> None:
     own = frames["positions"]
     for row in (219, BARS - 2):
-        stamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
-        assert np.allclose(own[own["timestamp"] == stamp]["position"], 0.0)
+        timestamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
+        assert np.allclose(own[own["timestamp"] == timestamp]["position"], 0.0)
 
 
 def test_round_trips_add_up_to_the_profit(frames: dict[str, pd.DataFrame]) -> None:
     for name, rows in frames["accounts"].groupby("account"):
         profit = rows["equity"].iloc[-1] - 1e6
-        trips = frames["trades"][frames["trades"]["account"] == name]
-        assert trips["pnl"].sum() == pytest.approx(profit, abs=1e-4)
+        round_trips = frames["trades"][frames["trades"]["account"] == name]
+        assert round_trips["pnl"].sum() == pytest.approx(profit, abs=1e-4)
 
 
 def test_actions_are_counted_and_legal(frames: dict[str, pd.DataFrame]) -> None:
@@ -172,27 +176,29 @@ def test_costs_only_take(bars: AlignedBars, features: Floats) -> None:
 
 def test_twice_every_cost_lowers_what_each_baseline_leaves(bars: AlignedBars, features: Floats) -> None:
     prices = TradingParameters(
-        costs={"commission_bps": 2, "commission_per_share": 0.01, "minimum_commission": 5, "impact": 0.3},
+        costs={"commission_bps": 2, "commission_per_share": 0.01, "min_commission": 5, "impact": 0.3},
         carry={"borrow_rate": 0.05, "financing_rate": 0.1},
     )
-    scene = Scene.of(bars, features, {fold: [make_agent(fold, 0)] for fold in (0, 1)}, prices)
+    context = BacktestContext.of(bars, features, {fold: [make_agent(fold, 0)] for fold in (0, 1)}, prices)
     span = Segment(FIRST, BARS - 1)
-    stamps, parameters = bars.timestamps, replace(QUICK, portfolio_bars=100)
+    timestamps, parameters = bars.timestamps, replace(QUICK, portfolio_bars=100)
     rules = {
-        "buy_and_hold": buy_and_hold(scene.market, *span),
-        "equal_weight": equal_weight(scene.market, stamps, *span, parameters),
-        "momentum": momentum(scene.market, stamps, *span, parameters, 17520.0),
-        "minimum_variance": trailing_portfolio("minimum_variance", scene.market, stamps, *span, parameters, prices),
-        "risk_parity": trailing_portfolio("risk_parity", scene.market, stamps, *span, parameters, prices),
-        **joined(fold_rules(replace(scene, trading=LIMITS), FOLDS, parameters), span),
+        "buy_and_hold": buy_and_hold(context.market, *span),
+        "equal_weight": equal_weight(context.market, timestamps, *span, parameters),
+        "momentum": momentum(context.market, timestamps, *span, parameters, 17520.0),
+        "minimum_variance": trailing_portfolio(
+            "minimum_variance", context.market, timestamps, *span, parameters, prices
+        ),
+        "risk_parity": trailing_portfolio("risk_parity", context.market, timestamps, *span, parameters, prices),
+        **concatenate_rules(fold_rules(replace(context, trading=LIMITS), FOLDS, parameters), span),
     }
     assert set(rules) == {*RULES, "risk_parity"}
     left = {}
-    for name, twice in {"once": (), "commission": ("commission_bps", "commission_per_share", "minimum_commission"),
+    for name, twice in {"once": (), "commission": ("commission_bps", "commission_per_share", "min_commission"),
                         "spread": ("half_spread_bps",), "impact": ("impact",)}.items():  # fmt: skip
         costs = replace(prices.costs, **{cost: 2 * getattr(prices.costs, cost) for cost in twice})
-        dearer = replace(scene, trading=replace(prices, costs=costs))
-        left[name] = walk_schedules(dearer, span, rules).finish().equity
+        dearer = replace(context, trading=replace(prices, costs=costs))
+        left[name] = simulate_schedules(dearer, span, rules).finish().equity
     for name in ("commission", "spread", "impact"):
         assert (left[name] < left["once"] - 1.0).all(), name  # the same orders, and more paid for them
 
@@ -204,8 +210,8 @@ def test_prices_after_a_row_change_nothing_before_it(frames: dict[str, pd.DataFr
     again = backtest_folds(changed, compute_features(changed, COLUMNS), FOLDS, AGENTS, LIMITS, QUICK, 17520.0)
     for name in ("accounts", "positions"):
         first, second = frames[name], again[name]
-        stamp = pd.Timestamp(bars.timestamps[later]).tz_localize("UTC")
-        keep = first["timestamp"] < stamp
+        timestamp = pd.Timestamp(bars.timestamps[later]).tz_localize("UTC")
+        keep = first["timestamp"] < timestamp
         pd.testing.assert_frame_equal(first[keep], second[keep])
 
 
@@ -245,8 +251,8 @@ def test_signals_repeat_the_decision_of_the_backtest(bars: AlignedBars, features
         part = {name: getattr(bars, name)[: row + 1] for name in ("open", "high", "low", "close", "volume")}
         newest = AlignedBars(timestamps=bars.timestamps[: row + 1], symbols=bars.symbols, **part)
         signals = newest_signals([agent], newest, SignalParameters(equity=1.0, replay_bars=10_000))
-        stamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
-        position = frames["positions"][frames["positions"]["timestamp"] == stamp]["position"].to_numpy()
+        timestamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
+        position = frames["positions"][frames["positions"]["timestamp"] == timestamp]["position"].to_numpy()
         assert np.allclose(signals["target"], position, atol=1e-6)  # these bars open at the previous close
         assert np.allclose(signals["shares"], position / bars.close[row], atol=1e-6)
     states = ["state_0", "state_1"]
@@ -325,11 +331,11 @@ def test_round_trips_with_stops_splits_and_dividends_add_up(acting: dict[str, pd
     for name, rows in acting["accounts"].groupby("account"):
         before = rows["equity"].shift(1, fill_value=1e6)
         profit = rows["equity"].iloc[-1] - 1e6 + (rows["financing"] * before).sum()  # interest belongs to no trip
-        trips = acting["trades"][acting["trades"]["account"] == name]
-        assert trips["pnl"].sum() == pytest.approx(profit, abs=1e-4)
+        round_trips = acting["trades"][acting["trades"]["account"] == name]
+        assert round_trips["pnl"].sum() == pytest.approx(profit, abs=1e-4)
         paid = (rows[["commission", "spread", "impact", "borrow", "funding"]].sum(axis=1) * before).sum()
-        equity = (trips["pnl"] / trips["return"]).where(trips["return"] != 0.0, 0.0)
-        assert (trips["cost"] * equity).sum() == pytest.approx(paid, abs=1e-4)
+        equity = (round_trips["pnl"] / round_trips["return"]).where(round_trips["return"] != 0.0, 0.0)
+        assert (round_trips["cost"] * equity).sum() == pytest.approx(paid, abs=1e-4)
 
 
 def test_a_stop_ends_a_trip_inside_its_bar(acting: dict[str, pd.DataFrame]) -> None:
@@ -341,8 +347,8 @@ def test_a_stop_ends_a_trip_inside_its_bar(acting: dict[str, pd.DataFrame]) -> N
 def test_what_a_halt_keeps_is_carried_into_the_next_fold(acting: dict[str, pd.DataFrame]) -> None:
     accounts = acting["accounts"]
     last = accounts[accounts["row"] == 219].set_index("account")["gross_exposure"]
-    trips = acting["trades"].query("symbol == 'AAA' and entry_row < 219 and exit_row > 219 and fold == 0")
-    kept = set(trips["account"]) - set(RULES)
+    round_trips = acting["trades"].query("symbol == 'AAA' and entry_row < 219 and exit_row > 219 and fold == 0")
+    kept = set(round_trips["account"]) - set(RULES)
     assert kept
     assert (last[list(kept)] > 0.0).all()
 
@@ -350,7 +356,7 @@ def test_what_a_halt_keeps_is_carried_into_the_next_fold(acting: dict[str, pd.Da
 def test_pieces_of_any_size_give_the_same_frames(
     acting: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backtest, "walk_rows", partial(walk_rows, chunk=13))
+    monkeypatch.setattr(backtest, "simulate_rows", partial(simulate_rows, chunk=13))
     bars = acting_bars()
     agents = agents_of(*(make_agent(fold, seed, EVERYTHING) for fold in (0, 1) for seed in (0, 1)))
     again = backtest_folds(bars, compute_features(bars, COLUMNS), FOLDS, agents, EVERYTHING, QUICK, 17520.0)
@@ -361,7 +367,7 @@ def test_pieces_of_any_size_give_the_same_frames(
 
 
 def test_baselines_know_no_drawdown_limit_but_pay(bars: AlignedBars, features: Floats) -> None:
-    tight = replace(LIMITS, max_drawdown=0.001, drawdown_rung=0.0)
+    tight = replace(LIMITS, max_drawdown=0.001, drawdown_soft_limit=0.0)
     agents = agents_of(*(make_agent(fold, 0, tight) for fold in (0, 1)))
     frames = backtest_folds(bars, features, FOLDS, agents, tight, QUICK, 17520.0)
     free = backtest_folds(bars, features, FOLDS, agents, replace(tight, max_drawdown=1.0), QUICK, 17520.0)
@@ -439,8 +445,10 @@ def test_folds_that_join_need_the_same_seeds(bars: AlignedBars, features: Floats
 
 
 def test_targets_are_walked_beside_the_baselines(bars: AlignedBars, features: Floats, tmp_path: Path) -> None:
-    stamps = [f"{pd.Timestamp(bars.timestamps[row]).isoformat()}Z" for row in (FIRST, 230)]
-    table = pd.DataFrame({"timestamp": stamps * 2, "symbol": ["AAA"] * 2 + ["BBB"] * 2, "target": [0.5, 0.0, 0.5, 0.0]})
+    timestamps = [f"{pd.Timestamp(bars.timestamps[row]).isoformat()}Z" for row in (FIRST, 230)]
+    table = pd.DataFrame(
+        {"timestamp": timestamps * 2, "symbol": ["AAA"] * 2 + ["BBB"] * 2, "target": [0.5, 0.0, 0.5, 0.0]}
+    )
     table.to_csv(tmp_path / "targets.csv", index=False)
     given = replace(QUICK, targets=str(tmp_path / "targets.csv"))
     accounts = backtest_folds(bars, features, FOLDS, AGENTS, LIMITS, given, 17520.0)["accounts"].set_index("row")

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.agent.awake import awaken
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.network.network import NetworkShape, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import (
     BacktestParameters,
     CostParameters,
@@ -25,15 +26,17 @@ from sentio_kedro.config import (
 from sentio_kedro.evaluation.backtest import stress_variants as variants
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
 from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, drawn_rows
-from sentio_kedro.evaluation.backtest.context import Scene
+from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.robustness import COLUMNS, next_multipliers
 from sentio_kedro.evaluation.backtest.stress_variants import Variant, simulate_variants
-from sentio_kedro.market.bars import AlignedBars, Floats, align_bars
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.tensors import market_tensors
+from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.performance import maximum_drawdown, sharpe_ratio
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.precompute import make_step_data
 
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
 FEATURES = [FeatureColumn(name="r1", indicator="log_return")]
@@ -48,7 +51,7 @@ NOTHING = RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offse
 REALISTIC = TradingParameters(
     calendar="24/7",
     max_drawdown=0.08,
-    orders={"participation": 0.2, "minimum_notional": 10.0},
+    orders={"participation": 0.2, "min_notional": 10.0},
     masks={"overnight": False, "daily_loss": 0.02, "target_volatility": 0.2, "regime_exposure": [1.0, 0.5]},
     costs={"impact": 1.0},
     carry={"borrow_rate": 0.03, "financing_rate": 0.06, "funding": True},
@@ -81,7 +84,7 @@ def agents_of(trading: TradingParameters) -> dict[str, AgentBundle]:
 @pytest.fixture(scope="module", name="bars")
 def bars_fixture() -> AlignedBars:
     returns = [autoregressive_returns(BARS, 0.2, 0.01, seed=seed) for seed in (0, 1)]
-    frames = [planted_bars(moves, name) for moves, name in zip(returns, ("AAA", "BBB"), strict=True)]
+    frames = [planted_bars(market_returns, name) for market_returns, name in zip(returns, ("AAA", "BBB"), strict=True)]
     aligned = align_bars(pd.concat(frames), IngestionParameters())
     dividend = np.zeros((BARS, 2))
     dividend[180] = 0.3
@@ -182,8 +185,8 @@ def test_a_path_of_the_rows_in_order_is_what_happened(
         variants, "drawn_rows", lambda rows, paths, *_: torch.arange(rows)[:, None].expand(-1, len(paths))
     )
     by_fold = {fold: [make_agent(fold, seed, REALISTIC) for seed in (0, 1)] for fold in (0, 1)}
-    scene = Scene.of(bars, features, by_fold, REALISTIC)
-    outcomes = simulate_variants(scene, FOLDS, [Variant(), Variant(path=0)], None, 0)
+    context = BacktestContext.of(bars, features, by_fold, REALISTIC)
+    outcomes = simulate_variants(context, FOLDS, [Variant(), Variant(path=0)], None, 0)
     assert torch.equal(outcomes.returns[:, 0], outcomes.returns[:, 1])
     assert outcomes.turnover[0].gt(0.0).all()
 
@@ -193,7 +196,7 @@ def test_steps_of_a_path_keep_their_ratios_and_go_on_from_each_other(bars: Align
     source = torch.tensor([[3, 5, 6, 100, 20, 21], [0, 1, 2, 3, 4, 5]]).T  # [S, V]
     trading = replace(REALISTIC, orders=replace(REALISTIC.orders, stop_loss=0.1))
     rows = FIRST - 100 + source[..., None]
-    plain = make_tape(market, rows, trading)
+    plain = make_step_data(market, rows, trading)
     prices = PathPrices(market, [True, False])
     parts = [prices.continued(plain.part(*piece)) for piece in ((0, 2), (2, 6))]
     close, after = (torch.cat([getattr(part, name) for part in parts])[:, 0, 0] for name in ("close", "next_close"))
@@ -205,18 +208,18 @@ def test_steps_of_a_path_keep_their_ratios_and_go_on_from_each_other(bars: Align
     shares = 1e6 / close  # the impact of trading a value does not depend on the price level
     impact = torch.cat([part.impact for part in parts])[:, 0, 0] * shares.sqrt()
     assert torch.allclose(impact, plain.impact[:, 0, 0] * (1e6 / plain.close[:, 0, 0]).sqrt(), rtol=1e-13)
-    value = torch.cat([part.most_shares for part in parts])[:, 0, 0] * close
-    assert torch.allclose(value, (plain.most_shares * plain.close)[:, 0, 0], rtol=1e-13)
+    value = torch.cat([part.max_shares for part in parts])[:, 0, 0] * close
+    assert torch.allclose(value, (plain.max_shares * plain.close)[:, 0, 0], rtol=1e-13)
 
 
 def test_a_session_begins_where_blocks_join(bars: AlignedBars, features: Floats) -> None:
     daily = replace(REALISTIC, masks=replace(REALISTIC.masks, daily_loss=0.02))
     market = market_tensors(bars, features, np.ones((BARS, 1)), daily)
     source = torch.tensor([[0, 1, 9, 10], [0, 1, 2, 3]]).T
-    tape = make_tape(market, FIRST + source[..., None], daily)
-    starts = begin_sessions(tape.part(1, 4), source, Segment(1, 4)).session_starts
+    step_data = make_step_data(market, FIRST + source[..., None], daily)
+    starts = begin_sessions(step_data.part(1, 4), source, Segment(1, 4)).session_starts
     assert starts is not None
-    known = tape.session_starts
+    known = step_data.session_starts
     assert known is not None
     assert starts[:, 1].equal(known[1:, 1])
     assert starts[:, 0, 0, 0].tolist() == [bool(known[1, 0, 0, 0]), True, bool(known[3, 0, 0, 0])]

@@ -5,9 +5,9 @@ import pytest
 from tests.evaluation.judged import PER_YEAR, returns, run
 
 from sentio_kedro.config import PromotionParameters
-from sentio_kedro.evaluation.comparison.champion import meet
+from sentio_kedro.evaluation.comparison.champion import compare_with_champion
 
-PARAMETERS = PromotionParameters(least_common_bars=50, bootstrap_samples=50)
+PARAMETERS = PromotionParameters(min_common_bars=50, bootstrap_samples=50)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_the_gain_is_that_on_the_rows_in_common_though_the_bars_have_grown(luck)
         return values.mean() / values.std(ddof=1) * np.sqrt(PER_YEAR)
 
     grown = run(2, returns(luck + 0.001).iloc[100:], origin={"bars": "more", "execution": "e"})
-    met = meet(grown, run(1, returns(luck).iloc[:300]), PARAMETERS)
+    met = compare_with_champion(grown, run(1, returns(luck).iloc[:300]), PARAMETERS)
     assert met.bars == 200
     assert met.gain == pytest.approx(sharpe(luck[100:300] + 0.001) - sharpe(luck[100:300]))
     assert met.low <= met.gain <= met.high
@@ -39,6 +39,6 @@ def test_the_gain_is_that_on_the_rows_in_common_though_the_bars_have_grown(luck)
     ],
 )
 def test_what_cannot_be_compared_has_no_gain_and_a_reason(luck, changes, reason):
-    met = meet(run(2, returns(luck), **changes), run(1, returns(luck)), PARAMETERS)
+    met = compare_with_champion(run(2, returns(luck), **changes), run(1, returns(luck)), PARAMETERS)
     assert (met.gain, met.low, met.high) == (None, None, None)
     assert reason in met.refusals[0]

@@ -6,38 +6,38 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from sentio_kedro.config import PromotionParameters
-from sentio_kedro.evaluation.comparison.gates import GATES, failures, judge, switched_off
+from sentio_kedro.evaluation.comparison.gates import GATES, apply_gates, failures, switched_off
 
 BOUNDS = {
-    "least_deflated_sharpe": 0.95,
-    "most_overfitting": 0.2,
-    "most_drawdown": 0.1,
-    "most_tail_loss": 0.03,
-    "most_turnover": 250.0,
-    "most_latency_ms": 1000.0,
-    "most_drift": 0.25,
-    "least_sharpe_gain": 0.0,
+    "min_deflated_sharpe": 0.95,
+    "max_overfitting": 0.2,
+    "max_drawdown": 0.1,
+    "max_tail_loss": 0.03,
+    "max_turnover": 250.0,
+    "max_latency_ms": 1000.0,
+    "max_drift": 0.25,
+    "min_sharpe_gain": 0.0,
 }
 AT_BOUND = {gate.figure: BOUNDS[gate.parameter] - 1e-9 * gate.strict for gate in GATES}
 
 
 def test_a_figure_at_its_bound_passes_and_the_defaults_are_those_of_the_page():
-    verdicts = judge(AT_BOUND, PromotionParameters(), champion=True)
-    assert {verdict.gate: verdict.bound for verdict in verdicts} == BOUNDS
-    assert all(verdict.passed and verdict.missed_by is None and not verdict.reason for verdict in verdicts)
+    gate_results = apply_gates(AT_BOUND, PromotionParameters(), champion=True)
+    assert {verdict.gate: verdict.bound for verdict in gate_results} == BOUNDS
+    assert all(verdict.passed and verdict.missed_by is None and not verdict.reason for verdict in gate_results)
 
 
 def test_overfitting_must_not_reach_its_bound_as_in_the_verdict_on_skill():
-    verdicts = judge(AT_BOUND | {"overfitting": 0.2}, PromotionParameters(), champion=True)
-    expected = "Probability of backtest overfitting is 0.2; below 0.2 is asked for (`promotion.most_overfitting`)."
-    assert failures(verdicts) == [expected]
+    gate_results = apply_gates(AT_BOUND | {"overfitting": 0.2}, PromotionParameters(), champion=True)
+    expected = "Probability of backtest overfitting is 0.2; below 0.2 is asked for (`promotion.max_overfitting`)."
+    assert failures(gate_results) == [expected]
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.parameter)
 def test_a_figure_beyond_its_bound_fails_alone_and_says_by_how_much(gate):
-    step = -0.125 if gate.parameter.startswith("least") else 0.125
+    step = -0.125 if gate.parameter.startswith("min") else 0.125
     beyond = AT_BOUND | {gate.figure: BOUNDS[gate.parameter] + step}
-    failed = [verdict for verdict in judge(beyond, PromotionParameters(), champion=True) if not verdict.passed]
+    failed = [verdict for verdict in apply_gates(beyond, PromotionParameters(), champion=True) if not verdict.passed]
     assert [verdict.gate for verdict in failed] == [gate.parameter]
     assert failed[0].missed_by == pytest.approx(0.125)
     by = "12.5 %" if gate.form == "percent" else "0.125 ms" if gate.form == "milliseconds" else "0.125"
@@ -47,30 +47,30 @@ def test_a_figure_beyond_its_bound_fails_alone_and_says_by_how_much(gate):
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.parameter)
 @pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -math.inf])
 def test_an_undefined_figure_passes_no_gate(gate, nothing):
-    verdicts = judge(AT_BOUND | {gate.figure: nothing}, PromotionParameters(), champion=True)
-    (reason,) = failures(verdicts)
+    gate_results = apply_gates(AT_BOUND | {gate.figure: nothing}, PromotionParameters(), champion=True)
+    (reason,) = failures(gate_results)
     assert f"{gate.title} is undefined" in reason
     assert f"`promotion.{gate.parameter}: null` goes without this gate" in reason
 
 
 def test_a_figure_that_nobody_measured_is_undefined():
-    assert len(failures(judge({}, PromotionParameters(), champion=True))) == len(GATES)
+    assert len(failures(apply_gates({}, PromotionParameters(), champion=True))) == len(GATES)
 
 
 def test_null_switches_a_gate_off_and_is_told():
     off = PromotionParameters(**dict.fromkeys(BOUNDS))
-    assert judge({}, off, champion=True) == []
+    assert apply_gates({}, off, champion=True) == []
     assert switched_off(off) == list(BOUNDS)
-    assert switched_off(PromotionParameters(most_drift=None)) == ["most_drift"]
+    assert switched_off(PromotionParameters(max_drift=None)) == ["max_drift"]
 
 
 def test_the_first_champion_is_compared_with_nobody():
-    asked = {verdict.gate for verdict in judge({}, PromotionParameters(), champion=False)}
-    assert asked == BOUNDS.keys() - {"least_sharpe_gain"}
+    asked = {verdict.gate for verdict in apply_gates({}, PromotionParameters(), champion=False)}
+    assert asked == BOUNDS.keys() - {"min_sharpe_gain"}
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"most_drawdwn": 0.1}, {"most_drawdown": 1.2}, {"least_deflated_sharpe": -0.1}, {"challenger": "best"}]
+    "wrong", [{"max_drawdwn": 0.1}, {"max_drawdown": 1.2}, {"min_deflated_sharpe": -0.1}, {"challenger": "best"}]
 )
 def test_bounds_that_make_no_sense_are_refused(wrong):
     with pytest.raises(ValidationError):

@@ -8,7 +8,7 @@ from sentio_kedro.config import IngestionParameters
 from sentio_kedro.evaluation.comparison.returns import (
     agent_columns,
     describe_rows,
-    judged_returns,
+    out_of_sample_returns,
     rows_digest,
     shared_rows,
 )
@@ -17,10 +17,10 @@ from sentio_kedro.market.bars import align_bars
 
 def judged(rows=range(6), fold=0, market=0.01, agent=0.0):
     count = len(rows)
-    stamps = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(list(rows), unit="D")
+    timestamps = pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(list(rows), unit="D")
     return pd.DataFrame(
         {
-            "timestamp": stamps,
+            "timestamp": timestamps,
             "fold": np.broadcast_to(fold, count),
             "market": np.broadcast_to(market, count) * (1.0 + np.array(rows)),
             "seed_0": np.broadcast_to(agent, count) + np.array(rows) / 100,
@@ -31,13 +31,13 @@ def judged(rows=range(6), fold=0, market=0.01, agent=0.0):
 def test_a_row_carries_the_markets_move_until_the_end_of_the_next_bar(make_run, bars):
     frames = make_run()
     rows = np.sort(frames.accounts["row"].unique())
-    stamps = pd.date_range("2015-01-01", periods=rows[-1] + 2, freq="D", tz="UTC")
+    timestamps = pd.date_range("2015-01-01", periods=rows[-1] + 2, freq="D", tz="UTC")
     rng = np.random.default_rng(1)
-    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(len(stamps))))
-    one = pd.DataFrame({"timestamp": stamps, "symbol": "AAA", "volume": 1.0})
+    close = 100.0 * np.exp(np.cumsum(0.01 * rng.standard_normal(len(timestamps))))
+    one = pd.DataFrame({"timestamp": timestamps, "symbol": "AAA", "volume": 1.0})
     feed = one.assign(open=close, high=close, low=close, close=close)
     aligned = align_bars(feed, IngestionParameters(bar_label="end"))
-    kept = judged_returns(frames, aligned)
+    kept = out_of_sample_returns(frames, aligned)
     assert kept["market"].to_numpy() == pytest.approx(np.log(close[rows + 1] / close[rows]))
     mine = frames.accounts[frames.accounts["account"] == "seed_1"].sort_values("row")
     assert kept["seed_1"].tolist() == mine["return"].tolist()

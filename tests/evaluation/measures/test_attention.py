@@ -13,7 +13,7 @@ import torch
 from tests.evaluation.backtest.test_backtest import COLUMNS, FIRST, make_agent, make_bars
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.network.network import attention_weights
+from sentio_kedro.agent.network.encoder import attention_weights
 from sentio_kedro.config import NetworkParameters, ReportingParameters, TradingParameters
 from sentio_kedro.evaluation.measures.attention import attention_frame, choose_bars
 from sentio_kedro.evaluation.plots.attention import attention_figure
@@ -26,20 +26,20 @@ FEATURES = compute_features(BARS, COLUMNS)
 SECOND, STOP = 220, 260  # the folds test rows [FIRST, SECOND) and [SECOND, STOP)
 
 
-def positions(moves: dict[int, float], seeds: int = 2) -> pd.DataFrame:
-    """Positions that are one half, but ``moves`` by row in the second asset of the last seed."""
+def positions(market_returns: dict[int, float], seeds: int = 2) -> pd.DataFrame:
+    """Positions that are one half, but ``market_returns`` by row in the second asset of the last seed."""
     frames = []
     for fold, rows in enumerate((np.arange(FIRST, SECOND), np.arange(SECOND, STOP))):
-        stamps = pd.to_datetime(BARS.timestamps[rows], utc=True)
+        timestamps = pd.to_datetime(BARS.timestamps[rows], utc=True)
         for seed in range(seeds):
             for asset, symbol in enumerate(BARS.symbols):
-                frame = pd.DataFrame({"timestamp": stamps, "symbol": symbol, "seed": seed, "fold": fold})
-                moved = [moves.get(row, 0.0) if (seed, asset) == (seeds - 1, 1) else 0.0 for row in rows]
+                frame = pd.DataFrame({"timestamp": timestamps, "symbol": symbol, "seed": seed, "fold": fold})
+                moved = [market_returns.get(row, 0.0) if (seed, asset) == (seeds - 1, 1) else 0.0 for row in rows]
                 frames.append(frame.assign(position=0.5 + np.array(moved)))
     return pd.concat(frames, ignore_index=True)
 
 
-def stamps(*rows: int) -> list[datetime]:
+def timestamps(*rows: int) -> list[datetime]:
     return [pd.Timestamp(BARS.timestamps[row], tz="UTC").to_pydatetime() for row in rows]
 
 
@@ -57,7 +57,9 @@ def test_what_the_ends_of_the_test_force_is_no_change() -> None:
     held = positions({row: 0.4 for row in range(SECOND, 240)} | {250: 0.01, 258: -0.5, 259: -0.5})
     assert choose_bars(BARS, held, 1, 0)[1].tolist() == [258]
     assert choose_bars(BARS, held, 1, 1)[1].tolist() == [240]  # the last order must be sent at row 258
-    gap = held[~held["timestamp"].isin(stamps(239))]  # two segments: row 240 follows no row, row 238 closes the first
+    gap = held[
+        ~held["timestamp"].isin(timestamps(239))
+    ]  # two segments: row 240 follows no row, row 238 closes the first
     assert choose_bars(BARS, gap, 1, 1)[1].tolist() == [250]
 
 
@@ -68,17 +70,17 @@ def test_agents_that_never_move_are_looked_at_evenly() -> None:
 
 def test_named_bars_are_taken_from_the_fold_that_tested_them() -> None:
     held = positions({})
-    chosen = choose_bars(BARS, held, stamps(230, 160, 155), 0)
+    chosen = choose_bars(BARS, held, timestamps(230, 160, 155), 0)
     assert {fold: rows.tolist() for fold, rows in chosen.items()} == {0: [155, 160], 1: [230]}
-    again = held.assign(fold=held["fold"].where(held["timestamp"] != stamps(160)[0], 1))  # also tested by fold 1
-    assert choose_bars(BARS, pd.concat([held, again.drop_duplicates()]), stamps(160), 0)[1].tolist() == [160]
+    again = held.assign(fold=held["fold"].where(held["timestamp"] != timestamps(160)[0], 1))  # also tested by fold 1
+    assert choose_bars(BARS, pd.concat([held, again.drop_duplicates()]), timestamps(160), 0)[1].tolist() == [160]
 
 
 def test_a_named_bar_that_was_not_tested_is_refused_with_the_span() -> None:
-    (unknown,) = stamps(FIRST - 1)
-    first, last = (stamp.isoformat() for stamp in stamps(FIRST, STOP - 1))
+    (unknown,) = timestamps(FIRST - 1)
+    first, last = (timestamp.isoformat() for timestamp in timestamps(FIRST, STOP - 1))
     with pytest.raises(ValueError, match=r"`reporting.attention_bars`") as refused:
-        choose_bars(BARS, positions({}), [*stamps(230), unknown], 0)
+        choose_bars(BARS, positions({}), [*timestamps(230), unknown], 0)
     text = str(refused.value)
     assert f"from {first} to {last}; no bar was tested at {unknown.isoformat()}." in text
 
@@ -94,7 +96,7 @@ def test_parameters_take_a_number_or_bars_with_their_zone() -> None:
 
 def test_the_table_holds_the_weights_of_every_network_at_every_bar() -> None:
     agents = {agent.name: agent for agent in (make_agent(fold, seed) for fold in (0, 1) for seed in (1, 0))}
-    frame = attention_frame(BARS, FEATURES, agents, positions({}), stamps(160, 230, 240))
+    frame = attention_frame(BARS, FEATURES, agents, positions({}), timestamps(160, 230, 240))
     assert tuple(frame.columns) == FRAMES["attention"]
     keys = [name for name in frame.columns if name not in ("lag", "weight")]
     sums = frame.groupby(keys)["weight"].sum()
@@ -104,7 +106,7 @@ def test_the_table_holds_the_weights_of_every_network_at_every_bar() -> None:
     network = agents["fold_1/seed_1"].networks(torch.float64)[1]
     weights = attention_weights(network.encoder, torch.from_numpy(FEATURES), torch.tensor([240]))  # [L, R, A, heads, W]
     one = frame.query("fold == 1 and seed == 1 and member == 1 and head == 1 and symbol == 'BBB'")
-    one = one[one["timestamp"] == stamps(240)[0]]
+    one = one[one["timestamp"] == timestamps(240)[0]]
     assert one["lag"].tolist() == [0, 1, 2, 3]
     assert one["weight"].to_numpy() == pytest.approx(weights[0, 0, 1, 1].flip(0).numpy(), rel=1e-12)
 
@@ -126,7 +128,7 @@ def test_latency_of_the_agents_orders_moves_the_last_bar_that_counts() -> None:
     agents = {"fold_1/seed_0": make_agent(1, 0, trading=late)}
     held = positions({257: 0.2, 258: 0.2, 259: 0.2, 230: 0.1}, seeds=1)  # moved by 0.2 at row 257
     frame = attention_frame(BARS, FEATURES, agents, held, 1)
-    assert frame["timestamp"].unique().tolist() == stamps(230)
+    assert frame["timestamp"].unique().tolist() == timestamps(230)
 
 
 def test_the_figure_shows_one_network_by_bar_and_all_networks_by_lag(make_run: Callable[..., RunFrames]) -> None:

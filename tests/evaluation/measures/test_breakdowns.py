@@ -9,8 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentio_kedro.evaluation.measures.accounts import account_figures, ledger_tables
-from sentio_kedro.evaluation.measures.breakdowns import heard_columns, regime_figures, symbol_figures, year_figures
+from sentio_kedro.evaluation.measures.accounts import account_metrics, ledger_tables
+from sentio_kedro.evaluation.measures.breakdowns import (
+    regime_metrics,
+    selected_feature_metrics,
+    symbol_metrics,
+    year_metrics,
+)
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 
 MakeRun = Callable[..., RunFrames]
@@ -20,7 +25,7 @@ def test_regimes_split_every_bar_once(make_run: MakeRun, facts: RunFacts) -> Non
     frames = make_run()
     tables = ledger_tables(frames)
     entries = [
-        entry for entry in regime_figures(frames, tables, facts.periods_per_year) if entry["account"] == "momentum"
+        entry for entry in regime_metrics(frames, tables, facts.periods_per_year) if entry["account"] == "momentum"
     ]
     assert [entry["regime"] for entry in entries] == [0, 1, 2]
     assert sum(entry["bars"] for entry in entries) == 2_000
@@ -41,7 +46,7 @@ def test_regimes_of_the_agent_are_medians_over_seeds_and_bear_one_that_nobody_sa
     frames = dataclasses.replace(frames, accounts=accounts)
     found = {
         (entry["account"], entry["regime"]): entry
-        for entry in regime_figures(frames, ledger_tables(frames), facts.periods_per_year)
+        for entry in regime_metrics(frames, ledger_tables(frames), facts.periods_per_year)
     }
     seeds = [found[f"seed_{seed}", 1]["sharpe"] for seed in range(3)]
     assert found["agent", 1]["sharpe"] == pytest.approx(sorted(seeds)[1])
@@ -50,13 +55,13 @@ def test_regimes_of_the_agent_are_medians_over_seeds_and_bear_one_that_nobody_sa
 
 def test_round_trips_belong_to_the_regime_at_their_entry(make_run: MakeRun, facts: RunFacts) -> None:
     frames = make_run()
-    entries = regime_figures(frames, ledger_tables(frames), facts.periods_per_year)
-    trips = frames.trades[frames.trades["account"] == "seed_1"]
+    entries = regime_metrics(frames, ledger_tables(frames), facts.periods_per_year)
+    round_trips = frames.trades[frames.trades["account"] == "seed_1"]
     accounts = frames.accounts[frames.accounts["account"] == "seed_1"].set_index("row")
-    mine = trips[accounts["regime"].loc[trips["entry_row"]].to_numpy() == 2]
+    mine = round_trips[accounts["regime"].loc[round_trips["entry_row"]].to_numpy() == 2]
     (found,) = [entry for entry in entries if (entry["account"], entry["regime"]) == ("seed_1", 2)]
     assert (found["trades"], found["win_rate"]) == (len(mine), pytest.approx((mine["pnl"] > 0).mean()))
-    assert sum(entry["trades"] for entry in entries if entry["account"] == "seed_1") == len(trips)
+    assert sum(entry["trades"] for entry in entries if entry["account"] == "seed_1") == len(round_trips)
 
 
 def _into_two_years(frames: RunFrames) -> RunFrames:
@@ -70,20 +75,20 @@ def _into_two_years(frames: RunFrames) -> RunFrames:
 
 def test_years_split_every_bar_once_by_its_decision(make_run: MakeRun, facts: RunFacts) -> None:
     frames = _into_two_years(make_run(seeds=3))
-    entries = year_figures(frames, ledger_tables(frames), facts.periods_per_year)
+    entries = year_metrics(frames, ledger_tables(frames), facts.periods_per_year)
     by_key = {(entry["account"], entry["year"]): entry for entry in entries}
     assert [(year, by_key["momentum", year]["bars"]) for year in (2018, 2019)] == [(2018, 700), (2019, 1_300)]
     returns = frames.accounts[frames.accounts["account"] == "seed_1"].set_index("row")["return"]
     assert by_key["seed_1", 2018]["total_return"] == pytest.approx((1 + returns.loc[:1_299]).prod() - 1)
     seeds = sorted(by_key[f"seed_{seed}", 2019]["sharpe"] for seed in range(3))
     assert by_key["agent", 2019]["sharpe"] == pytest.approx(seeds[1])
-    trips = frames.trades[frames.trades["account"] == "seed_0"]
-    assert by_key["seed_0", 2018]["trades"] == (trips["entry_row"] < 1_300).sum()
+    round_trips = frames.trades[frames.trades["account"] == "seed_0"]
+    assert by_key["seed_0", 2018]["trades"] == (round_trips["entry_row"] < 1_300).sum()
 
 
 def test_exposure_and_turnover_are_those_of_the_bars(make_run: MakeRun, facts: RunFacts) -> None:
     frames = make_run()
-    figures = account_figures(ledger_tables(frames), frames.trades, facts.periods_per_year)["seed_0"]
+    figures = account_metrics(ledger_tables(frames), frames.trades, facts.periods_per_year)["seed_0"]
     mine = frames.accounts[frames.accounts["account"] == "seed_0"]
     assert figures["invested"] == pytest.approx((mine["gross_exposure"] > 0).mean())
     assert figures["net_exposure"] == pytest.approx(mine["net_exposure"].mean())
@@ -100,24 +105,27 @@ def test_days_are_those_of_the_decisions(make_run: MakeRun) -> None:
 
 def test_what_the_agents_of_a_fold_hear_is_told_once(make_run: MakeRun) -> None:
     frames = make_run()
-    found = heard_columns(frames)
+    found = selected_feature_metrics(frames)
     assert found[0] == {"fold": 0, "seeds": [0, 1], "names": ["log_return_1"], "columns": 1, "of": 20, "lags": 4}
     assert [entry["names"] for entry in found[1:]] == [["log_return_1", "size of log_return_1", "rsi_14"]] * 3
     assert [entry["columns"] for entry in found[1:]] == [2] * 3  # two of them say something of the same column
-    apart = frames.agent_table.assign(heard=["", *frames.agent_table["heard"][1:]])
-    first, second = heard_columns(dataclasses.replace(frames, agent_table=apart))[:2]
+    apart = frames.agent_table.assign(selected_features=["", *frames.agent_table["selected_features"][1:]])
+    first, second = selected_feature_metrics(dataclasses.replace(frames, agent_table=apart))[:2]
     assert (first["seeds"], first["names"], second["seeds"]) == ([0], [], [1])
-    silent = frames.agent_table.drop(columns="heard")
-    assert heard_columns(dataclasses.replace(frames, agent_table=silent)) == []
+    silent = frames.agent_table.drop(columns="selected_features")
+    assert selected_feature_metrics(dataclasses.replace(frames, agent_table=silent)) == []
 
 
 def test_symbols_show_what_was_held_and_how_its_round_trips_ended(make_run: MakeRun) -> None:
     frames = make_run()
-    (bitcoin, _) = symbol_figures(frames)
+    (bitcoin, _) = symbol_metrics(frames)
     held = frames.positions[frames.positions["symbol"] == "BTC"]["position"]
-    trips = frames.trades[(frames.trades["symbol"] == "BTC") & frames.trades["account"].str.startswith("seed_")]
+    round_trips = frames.trades[(frames.trades["symbol"] == "BTC") & frames.trades["account"].str.startswith("seed_")]
     assert bitcoin["symbol"] == "BTC"
     assert bitcoin["gross_exposure"] == pytest.approx(held.abs().mean())
     assert bitcoin["net_exposure"] == pytest.approx(held.mean())
-    assert (bitcoin["trades"], bitcoin["win_rate"]) == (len(trips), pytest.approx((trips["pnl"] > 0).mean()))
-    assert symbol_figures(dataclasses.replace(frames, positions=frames.positions.iloc[:0])) == []
+    assert (bitcoin["trades"], bitcoin["win_rate"]) == (
+        len(round_trips),
+        pytest.approx((round_trips["pnl"] > 0).mean()),
+    )
+    assert symbol_metrics(dataclasses.replace(frames, positions=frames.positions.iloc[:0])) == []

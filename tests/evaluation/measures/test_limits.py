@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from sentio_kedro.evaluation.measures.limits import mask_shares, order_figures
+from sentio_kedro.evaluation.measures.limits import mask_shares, order_metrics
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFrames
 from sentio_kedro.trading.action_masks import LAYERS
 
@@ -51,12 +51,12 @@ def test_orders_cut_to_nothing_count_as_orders(make_run: MakeRun) -> None:
     frames = make_run()
     half = [0.5, 0.0] * 1_000  # every other bar one of two assets
     frames = _with(frames, "seed_0", ordered=half, capped=half[::-1], projected=0.0)
-    found = order_figures(frames)["seed_0"]
+    found = order_metrics(frames)["seed_0"]
     assert (found["ordered"], found["capped_orders"], found["projected_orders"]) == (0.5, 0.5, 0.0)
 
 
 def test_an_account_without_orders_has_no_shares(make_run: MakeRun) -> None:
-    found = order_figures(_with(make_run(), "random", ordered=0.0, capped=0.0, projected=0.0))["random"]
+    found = order_metrics(_with(make_run(), "random", ordered=0.0, capped=0.0, projected=0.0))["random"]
     assert (found["ordered"], found["capped_orders"], found["projected_orders"]) == (0.0, None, None)
 
 
@@ -66,7 +66,7 @@ def test_margin_calls_and_bankruptcies_are_counted(make_run: MakeRun) -> None:
     frames = _with(frames, "momentum", called=called)
     poor = [1e6] * 1_500 + [1e3] * 500  # from there a thousandth of the start
     frames = _with(frames, "momentum", equity=poor, **{"return": 0.0})
-    found = order_figures(frames)
+    found = order_metrics(frames)
     assert (found["momentum"]["margin_calls"], found["momentum"]["bankruptcies"]) == (2, 1)
     assert (found["seed_0"]["margin_calls"], found["seed_0"]["bankruptcies"]) == (0, 0)
 
@@ -80,4 +80,4 @@ def test_an_agent_that_starts_afresh_can_go_bankrupt_in_every_fold(make_run: Mak
     again.loc[again["row"] > 2_000, "equity"] = 0.0
     others = frames.accounts[frames.accounts["account"] != "seed_0"]
     frames = dataclasses.replace(frames, accounts=pd.concat([others, again], ignore_index=True))
-    assert order_figures(frames)["seed_0"]["bankruptcies"] == 2
+    assert order_metrics(frames)["seed_0"]["bankruptcies"] == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentio_kedro.evaluation.measures.robustness import break_even_figures, stress_figures
+from sentio_kedro.evaluation.measures.robustness import break_even_metrics, stress_metrics
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFrames
 
 MakeRun = Callable[..., RunFrames]
@@ -26,7 +26,7 @@ def _with(frames: RunFrames, rows: list[tuple[str, float, str, float]]) -> RunFr
 
 def test_variants_are_medians_over_agents_in_the_order_of_their_values(make_run: MakeRun) -> None:
     rows = [("cost", 2.0, f"seed_{seed}", 0.1 * seed) for seed in range(3)]
-    found = stress_figures(_with(make_run(), [*rows, ("cost", 1.0, "seed_0", 0.5)]))
+    found = stress_metrics(_with(make_run(), [*rows, ("cost", 1.0, "seed_0", 0.5)]))
     assert [entry["value"] for entry in found["cost"]] == [1.0, 2.0]
     assert found["cost"][1]["total_return"] == pytest.approx(0.1)
     assert found["cost"][1]["sharpe"] == pytest.approx(1.0)
@@ -39,14 +39,14 @@ def test_paths_are_judged_by_the_median_agent(make_run: MakeRun) -> None:
         for path in range(11)
         for seed in range(3)
     ]
-    path = stress_figures(_with(make_run(seeds=3), rows))["path"]
+    path = stress_metrics(_with(make_run(seeds=3), rows))["path"]
     assert (path["paths"], path["losing"]) == (11, pytest.approx(2 / 11))
     assert path["total_return"]["median"] == pytest.approx(0.03)
     assert path["total_return"]["low"] == pytest.approx(-0.015)
 
 
 def test_break_even_is_said_in_basis_points_of_what_was_paid(make_run: MakeRun) -> None:
-    found = break_even_figures(
+    found = break_even_metrics(
         _with(make_run(), [("break_even", 2.0, "seed_0", 0.0), ("break_even", 3.0, "seed_1", 0.0)])
     )
     assert found is not None
@@ -56,14 +56,14 @@ def test_break_even_is_said_in_basis_points_of_what_was_paid(make_run: MakeRun) 
 
 @pytest.mark.parametrize(("value", "outcome"), [(0.0, "loses_free"), (np.inf, "earns_always")])
 def test_a_multiplier_that_does_not_exist_is_not_claimed(make_run: MakeRun, value: float, outcome: str) -> None:
-    found = break_even_figures(_with(make_run(seeds=1), [("break_even", value, "seed_0", 0.0)]))
+    found = break_even_metrics(_with(make_run(seeds=1), [("break_even", value, "seed_0", 0.0)]))
     assert found is not None
     assert (found["outcome"], found["multiplier"], found["bps_per_side"]) == (outcome, None, None)
 
 
 def test_agents_that_never_traded_have_no_break_even(make_run: MakeRun) -> None:
     idle = ("break_even", np.nan, "seed_0", 0.0)
-    assert break_even_figures(_with(make_run(), [idle])) is None
-    found = break_even_figures(_with(make_run(), [idle, ("break_even", 3.0, "seed_1", 0.0)]))
+    assert break_even_metrics(_with(make_run(), [idle])) is None
+    found = break_even_metrics(_with(make_run(), [idle, ("break_even", 3.0, "seed_1", 0.0)]))
     assert found is not None
     assert found["multiplier"] == 3.0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.labels import regime_title
-from sentio_kedro.evaluation.measures.robustness import stress_figures
+from sentio_kedro.evaluation.measures.robustness import stress_metrics
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.distributions import daily_figure, regime_figure, sharpe_path_figure
 from sentio_kedro.evaluation.plots.draw import (
@@ -29,7 +29,7 @@ from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
 from sentio_kedro.evaluation.plots.limits import mask_figure
 from sentio_kedro.evaluation.plots.robustness import robustness_figure
 from sentio_kedro.evaluation.plots.style import (
-    MOST_POINTS,
+    MAX_POINTS,
     bucket_means,
     drawn,
     keep_extremes,
@@ -54,7 +54,7 @@ def test_every_figure_has_a_title_a_caption_and_few_points(make_run: MakeRun, fa
     for name, figure in figures.items():
         assert figure.layout.title.text, name
         assert figure.data, name
-        assert max(len(trace.x) for trace in figure.data if trace.x is not None) <= MOST_POINTS + 10, name
+        assert max(len(trace.x) for trace in figure.data if trace.x is not None) <= MAX_POINTS + 10, name
 
 
 def test_equity_shows_the_median_seed_and_not_the_best(make_run: MakeRun) -> None:
@@ -138,7 +138,7 @@ def test_masks_show_every_layer_that_forbade_something() -> None:
 
 def test_robustness_shows_the_median_agent_and_where_it_breaks_even(make_run: MakeRun) -> None:
     frames = make_run(seeds=3)
-    found = stress_figures(frames)
+    found = stress_metrics(frames)
     figure = robustness_figure(frames.robustness, found)
     median = next(trace for trace in figure.data if trace.mode == "lines+markers")
     assert list(median.x) == [0.5, 1.0, 1.5, 2.0, 3.0]
@@ -152,9 +152,9 @@ def test_robustness_bears_kinds_that_were_not_simulated(make_run: MakeRun) -> No
     frames = make_run()
     latency = frames.robustness[frames.robustness["kind"] == "latency"]
     some = dataclasses.replace(frames, robustness=latency)
-    assert len(robustness_figure(latency, stress_figures(some)).data) == 3
+    assert len(robustness_figure(latency, stress_metrics(some)).data) == 3
     none = dataclasses.replace(frames, robustness=latency.iloc[:0])
-    assert robustness_figure(none.robustness, stress_figures(none)).layout.annotations[0].text == "Not simulated."
+    assert robustness_figure(none.robustness, stress_metrics(none)).layout.annotations[0].text == "Not simulated."
 
 
 def test_the_distribution_holds_every_agent_in_every_fold(make_run: MakeRun, facts: RunFacts) -> None:
@@ -241,7 +241,7 @@ def test_an_agent_trained_elsewhere_leaves_no_training_frames_and_is_reported_al
 def test_thinning_keeps_both_ends() -> None:
     rows = thin_rows(100_000)
     assert (rows[0], rows[-1]) == (0, 99_999)
-    assert len(rows) <= MOST_POINTS
+    assert len(rows) <= MAX_POINTS
     assert thin_rows(3).tolist() == [0, 1, 2]
 
 

@@ -19,12 +19,13 @@ from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.plots.folds import fold_figure
 from sentio_kedro.evaluation.report.account_tables import account_tables, cost_table, fold_table
-from sentio_kedro.evaluation.report.headline import skill_rows, vital_signs
+from sentio_kedro.evaluation.report.headline import headline_metrics, skill_rows
 from sentio_kedro.evaluation.report.report import packed_plotly, render_report
 from sentio_kedro.evaluation.report.tables import formatted
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
-from sentio_kedro.market.splits import Fold, Segment, Spans, folds_to_dict
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
+from sentio_kedro.market.splits import folds_to_dict
 
 MakeRun = Callable[..., RunFrames]
 QUALITY: dict[str, Any] = {
@@ -195,7 +196,7 @@ def test_many_agents_are_folded_away(make_run: MakeRun, facts: RunFacts) -> None
 
 SKILL: dict[str, Any] = {
     **{"probabilistic_sharpe": 0.71, "deflated_sharpe": 0.32, "expected_maximum_sharpe": 1.9, "trials": 37},
-    "bounds": {"least_deflated_sharpe": 0.95, "most_overfitting": 0.2, "most_spa_p": 0.05},
+    "bounds": {"min_deflated_sharpe": 0.95, "max_overfitting": 0.2, "max_spa_p": 0.05},
     **{"trial_sharpe_deviation": 0.4, "minimum_track_record_bars": 52_000, "minimum_track_record_years": 2.97},
     **{"pbo": 0.46, "pbo_trials": 12, "pbo_blocks": 16, "spa_p": 0.31, "spa_baseline": "momentum"},
     **{
@@ -210,19 +211,19 @@ SKILL: dict[str, Any] = {
 
 def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
     judged = metrics | {"skill": SKILL}
-    signs = {sign.title: sign for sign in vital_signs(judged, QUALITY)}
-    assert (signs["Verdict"].value, signs["Verdict"].tone) == ("Luck", "bad")
-    assert (signs["Deflated Sharpe ratio"].value, signs["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
-    assert signs["Superior ability, p-value"].note == "against momentum"
+    headline = {sign.title: sign for sign in headline_metrics(judged, QUALITY)}
+    assert (headline["Verdict"].value, headline["Verdict"].tone) == ("Luck", "bad")
+    assert (headline["Deflated Sharpe ratio"].value, headline["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
+    assert headline["Superior ability, p-value"].note == "against momentum"
     lost = SKILL | {"minimum_track_record_bars": None}
-    assert vital_signs(metrics | {"skill": lost})[0].value == "No skill"
-    assert signs["Lockbox openings"].note == "1 of them with these agents"
-    assert signs["Lockbox openings"].tone == ""
+    assert headline_metrics(metrics | {"skill": lost})[0].value == "No skill"
+    assert headline["Lockbox openings"].note == "1 of them with these agents"
+    assert headline["Lockbox openings"].tone == ""
     twice = SKILL | {"lockbox_openings": [*SKILL["lockbox_openings"], {"model": "other", "this_model": False}]}
-    again = {sign.title: sign for sign in vital_signs(metrics | {"skill": twice})}
+    again = {sign.title: sign for sign in headline_metrics(metrics | {"skill": twice})}
     assert again["Lockbox openings"].tone == "bad"
     assert "is no better than the median on the other" in str(skill_rows(SKILL))
-    assert signs["Data"].note.endswith("unseen bars of 1 symbols")
+    assert headline["Data"].note.endswith("unseen bars of 1 symbols")
     page = render_report(judged, {})
     assert page.index("Deflated Sharpe ratio") < page.index("Too many trials.") < page.index("Five targets")
     assert "52,000 bars, 2.97 years" in page
@@ -233,11 +234,11 @@ def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
 def test_what_was_not_tested_is_a_dash(metrics: dict[str, Any]) -> None:
     nothing = dict.fromkeys(SKILL) | {"verdict": "undecided", "trials": 1, "reasons": [], "lockbox_openings": []}
     nothing |= {"bounds": SKILL["bounds"]}
-    signs = {sign.title: sign for sign in vital_signs(metrics | {"skill": nothing})}
-    assert (signs["Backtest overfitting"].value, signs["Backtest overfitting"].note) == (
+    headline = {sign.title: sign for sign in headline_metrics(metrics | {"skill": nothing})}
+    assert (headline["Backtest overfitting"].value, headline["Backtest overfitting"].note) == (
         "\u2013", "not tested: too few trials",
     )  # fmt: skip
-    assert signs["Lockbox openings"].note == "never opened"
+    assert headline["Lockbox openings"].note == "never opened"
     assert "It has never been opened." in render_report(metrics | {"skill": nothing}, {})
 
 
@@ -248,17 +249,17 @@ def test_without_the_tests_of_skill_the_interval_decides(
     metrics: dict[str, Any], low: float, high: float, word: str
 ) -> None:
     agent = metrics["agent"] | {"sharpe_low": low, "sharpe_high": high}
-    assert vital_signs(metrics | {"agent": agent, "skill": None})[0].value == word
-    assert vital_signs(metrics | {"agent": agent | {"trades": 0}, "skill": None})[0].value == "No trades"
+    assert headline_metrics(metrics | {"agent": agent, "skill": None})[0].value == word
+    assert headline_metrics(metrics | {"agent": agent | {"trades": 0}, "skill": None})[0].value == "No trades"
 
 
 def test_a_broken_limit_and_costs_that_cannot_be_borne_are_marked(metrics: dict[str, Any]) -> None:
     limit = metrics["drawdown_limit"] | {"limit": 0.01}
     bearable = {"outcome": "found", "multiplier": 0.5, "paid_bps": 12.0, "bps_per_side": 6.0}
     changed = metrics | {"drawdown_limit": limit, "robustness": metrics["robustness"] | {"break_even": bearable}}
-    signs = {sign.title: sign for sign in vital_signs(changed)}
-    assert (signs["Maximum drawdown"].tone, signs["Maximum drawdown"].note) == ("bad", "limit 1.00\u00a0%")
-    assert (signs["Break-even costs"].value, signs["Break-even costs"].tone) == ("\u00d7 0.50", "bad")
+    headline = {sign.title: sign for sign in headline_metrics(changed)}
+    assert (headline["Maximum drawdown"].tone, headline["Maximum drawdown"].note) == ("bad", "limit 1.00\u00a0%")
+    assert (headline["Break-even costs"].value, headline["Break-even costs"].tone) == ("\u00d7 0.50", "bad")
 
 
 def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, facts: RunFacts) -> None:

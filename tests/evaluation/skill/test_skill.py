@@ -16,8 +16,8 @@ from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report.report import render_report
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
-from sentio_kedro.evaluation.skill.skill import judge_skill
-from sentio_kedro.evaluation.skill.trials import JudgedTrials, lone_trial
+from sentio_kedro.evaluation.skill.skill import assess_skill
+from sentio_kedro.evaluation.skill.trials import RecordedTrials, lone_trial
 from sentio_kedro.evaluation.statistics.bootstrap import Floats
 from sentio_kedro.evaluation.statistics.sharpe_tests import (
     deflated_sharpe,
@@ -33,10 +33,10 @@ BARS = 2_000
 MakeRun = Callable[..., RunFrames]
 
 
-def _among(mine: Floats, others: Floats) -> JudgedTrials:
+def _among(mine: Floats, others: Floats) -> RecordedTrials:
     """Trials on the same rows, [T] and [T, M]."""
     sharpes = [sharpe_moments(path).sharpe for path in (mine, *others.T)]
-    return JudgedTrials(len(sharpes), np.array(sharpes), others)
+    return RecordedTrials(len(sharpes), np.array(sharpes), others)
 
 
 def _run_of(make_run: MakeRun, returns: Floats) -> RunFrames:
@@ -83,7 +83,7 @@ def _judge(
     baseline = np.random.default_rng(99).normal(0.0, 0.01, len(agent))
     trials = lone_trial(agent) if others is None else _among(agent, others)
     baselines = {"poor": baseline - 0.01, "buy_and_hold": baseline}
-    return judge_skill(agent, baselines, np.array([[1.0, 2.0], [3.0, 4.0]]), trials, YEAR, parameters, **more)
+    return assess_skill(agent, baselines, np.array([[1.0, 2.0], [3.0, 4.0]]), trials, YEAR, parameters, **more)
 
 
 def test_figures_are_those_of_the_tests_and_annualised_where_they_say_so() -> None:
@@ -92,8 +92,8 @@ def test_figures_are_those_of_the_tests_and_annualised_where_they_say_so() -> No
     found, moments = _judge(agent, others, intervals={"sharpe": (1.0, 2.0)}), sharpe_moments(agent)
     trials = _among(agent, others)
     assert found["probabilistic_sharpe"] == probabilistic_sharpe(moments)
-    assert found["judged_sharpe"] == pytest.approx(moments.sharpe * YEAR**0.5)
-    assert f"At a Sharpe ratio of {found['judged_sharpe']:.2f} (the median agent's" in " ".join(found["reasons"])
+    assert found["tested_sharpe"] == pytest.approx(moments.sharpe * YEAR**0.5)
+    assert f"At a Sharpe ratio of {found['tested_sharpe']:.2f} (the median agent's" in " ".join(found["reasons"])
     assert found["deflated_sharpe"] == deflated_sharpe(moments, 10, trials.deviation)
     assert found["trial_sharpe_deviation"] == pytest.approx(trials.deviation * math.sqrt(YEAR))
     assert found["minimum_track_record_bars"] == math.ceil(minimum_track_record(moments))
@@ -124,8 +124,8 @@ def test_enough_trials_on_too_few_bars_are_told_as_too_few_bars() -> None:
 def test_cash_that_earns_the_same_each_bar_is_not_levered() -> None:
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
     cash = {"cash": np.full(BARS, 1e-6), "poor": agent - 0.01}
-    found = judge_skill(agent, cash, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
-    none = judge_skill(agent, {"cash": np.zeros(BARS)}, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
+    found = assess_skill(agent, cash, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
+    none = assess_skill(agent, {"cash": np.zeros(BARS)}, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
     assert found["spa_p"] == pytest.approx(none["spa_p"], abs=0.01)
 
 
@@ -148,14 +148,14 @@ def test_each_test_can_fail_alone() -> None:
     rng = np.random.default_rng(0)
     agent, noise = rng.normal(0.0008, 0.004, BARS), rng.normal(0.0, 0.004, (BARS, 5))
     assert _judge(agent, noise)["verdict"] == "skill"
-    surer = dataclasses.replace(PARAMETERS, skill=SkillParameters(least_deflated_sharpe=1.0))
+    surer = dataclasses.replace(PARAMETERS, skill=SkillParameters(min_deflated_sharpe=1.0))
     assert _judge(agent, noise, surer)["verdict"] == "luck"
     as_good = agent[:, None] + rng.normal(0.0, 0.0005, (BARS, 5))  # which of them is best is chance
     overfitted = _judge(agent, as_good)
     assert overfitted["pbo"] > 0.2
     assert overfitted["verdict"] == "undecided"
     good = {"momentum": rng.normal(0.0008, 0.004, BARS)}
-    beaten = judge_skill(agent, good, np.ones((1, 1)), _among(agent, noise), YEAR, PARAMETERS)
+    beaten = assess_skill(agent, good, np.ones((1, 1)), _among(agent, noise), YEAR, PARAMETERS)
     assert (beaten["deflated_sharpe"] > 0.95, beaten["pbo"] < 0.2, beaten["spa_p"] > 0.05) == (True, True, True)
     assert beaten["verdict"] == "undecided"
     assert "best baseline (momentum)" in beaten["reasons"][2]
@@ -188,7 +188,7 @@ def test_trials_that_were_judged_in_what_is_now_the_lockbox_are_told() -> None:
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
     for count, told in ((1, "1 trial was judged on bars of what"), (3, "3 trials were judged on bars of what")):
         among = dataclasses.replace(lone_trial(agent), in_lockbox=count)
-        found = judge_skill(agent, {"cash": 0.0 * agent}, np.array([[1.0]]), among, YEAR, PARAMETERS)
+        found = assess_skill(agent, {"cash": 0.0 * agent}, np.array([[1.0]]), among, YEAR, PARAMETERS)
         assert found["trials_in_lockbox"] == count
         assert told in found["reasons"][-1]
     assert "lockbox" not in " ".join(_judge(agent)["reasons"])

@@ -14,9 +14,9 @@ from sentio_kedro.evaluation.run_frames import RunFrames, account_table, median_
 from sentio_kedro.evaluation.skill.trials import (
     candidate_returns,
     given_up,
-    judged_among,
     lone_trial,
     make_trial,
+    recorded_trials,
     trial_identity,
     trial_returns,
     universe_name,
@@ -47,7 +47,7 @@ class Ledger:
 
     def judged(self, width: int, returns: pd.DataFrame) -> Any:
         mine = make_trial({"network.width": width}, "code", UNIVERSE, returns, "test", bars_hash=self.bars_hash)
-        return judged_among(mine, self.records, self.kept.get)
+        return recorded_trials(mine, self.records, self.kept.get)
 
 
 def test_parameters_code_and_universe_make_a_trial_and_seeds_do_not() -> None:
@@ -117,11 +117,11 @@ def test_trials_judged_on_bars_of_what_is_now_the_lockbox_are_counted_once_each(
 
     def counted(first: str, last: str = "2020-02-01") -> int:
         lockbox = {"first": f"{first}T00:00:00Z", "last": f"{last}T00:00:00Z"}
-        return judged_among(mine, ledger.records, ledger.kept.get, lockbox).in_lockbox
+        return recorded_trials(mine, ledger.records, ledger.kept.get, lockbox).in_lockbox
 
     assert [counted("2020-01-03"), counted("2020-01-04"), counted("2020-01-06")] == [2, 1, 0]
     assert counted("2019-01-01", "2019-12-31") == 0
-    assert judged_among(mine, ledger.records, ledger.kept.get).in_lockbox == 0
+    assert recorded_trials(mine, ledger.records, ledger.kept.get).in_lockbox == 0
 
 
 def test_rows_of_now_come_before_those_of_an_earlier_judgement() -> None:

@@ -102,17 +102,17 @@ def test_chunks_bound_the_memory_and_give_every_sample(monkeypatch: pytest.Monke
     returns = np.random.default_rng(1).normal(0.0, 0.01, (100, 3))
     samples = headline_samples(returns, PERIODS, 11, None, np.random.default_rng(0))
     assert {values.shape for values in samples.values()} == {(11, 3)}
-    trips = round_trip_samples(np.ones((3, 100, 2)), 11, None, np.random.default_rng(0))
-    assert trips["win_rate"].shape == (11, 2)
+    round_trips = round_trip_samples(np.ones((3, 100, 2)), 11, None, np.random.default_rng(0))
+    assert round_trips["win_rate"].shape == (11, 2)
 
 
 def test_round_trips_are_drawn_with_the_rows_of_their_entry() -> None:
     results = np.r_[np.full(60, 0.01), np.full(40, -0.02)]
     sums = np.stack([np.ones(100), results > 0.0, results])[:, :, None]
-    trips = round_trip_samples(sums, 4_000, 1.0, np.random.default_rng(0))
-    assert trips["win_rate"].mean() == pytest.approx(0.6, abs=0.005)
-    assert trips["win_rate"].std() == pytest.approx(np.sqrt(0.6 * 0.4 / 100), rel=0.05)
-    assert trips["expectancy"] == pytest.approx(0.03 * trips["win_rate"] - 0.02)
+    round_trips = round_trip_samples(sums, 4_000, 1.0, np.random.default_rng(0))
+    assert round_trips["win_rate"].mean() == pytest.approx(0.6, abs=0.005)
+    assert round_trips["win_rate"].std() == pytest.approx(np.sqrt(0.6 * 0.4 / 100), rel=0.05)
+    assert round_trips["expectancy"] == pytest.approx(0.03 * round_trips["win_rate"] - 0.02)
     rows = stationary_bootstrap_indices(100, 5, 10.0, np.random.default_rng(7))
     drawn = round_trip_samples(sums, 5, 10.0, np.random.default_rng(7))["expectancy"]
     assert drawn[:, 0] == pytest.approx(results[rows].mean(axis=1))

@@ -68,7 +68,7 @@ def test_bars_are_summed_where_there_are_many_and_the_answer_stays(monkeypatch: 
         asked.append((len(models), block))
         return SPA(benchmark, models, block, samples, seed=seed)
 
-    monkeypatch.setattr(module, "MOST_OBSERVATIONS", 250)
+    monkeypatch.setattr(module, "MAX_OBSERVATIONS", 250)
     monkeypatch.setattr(module, "SPA", spying)
     assert superiority(agent, baseline, samples=2_000) == pytest.approx(whole, abs=0.04)
     assert asked == [(201, 6)]  # five bars an observation: blocks of 32 bars are about six of them

@@ -21,10 +21,10 @@ from sentio_kedro.agent.data.resampling import (
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.config import TrainingParameters
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.sessions import market_clock
-from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class PathSampler:
 
     def __init__(
         self,
-        study: TrainingSet,
+        training_set: TrainingSet,
         segments: Sequence[Segment],
         parameters: TrainingParameters,
         context: int,
@@ -45,28 +45,28 @@ class PathSampler:
         """Prepare the member's bars (relative form, with clock and levels) or, for replay, the real market.
 
         Args:
-            study: The fold.
+            training_set: The fold.
             segments: The member's train rows.
             parameters: Windows, episode length and resampling.
             context: Bars that an embedding needs before its own.
             device: Where the windows go.
             dtype: Their precision.
         """
-        self.study, self.segments, self.parameters = study, segments, parameters
+        self.training_set, self.segments, self.parameters = training_set, segments, parameters
         self.context, self.device, self.dtype = context, device, dtype
-        self.warm_up = longest_lookback(study.columns)
+        self.warm_up = longest_lookback(training_set.columns)
         self.relative: RelativeBars | None = None
         self.levels: PathLevels | None = None
         self.market: MarketTensors | None = None
-        self.clock = market_clock(study.bars.timestamps, study.trading.calendar)
-        self.delisted = delisted_rows(study.bars)
+        self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
+        self.delisted = delisted_rows(training_set.bars)
         how = parameters.resampling
         if how.block_bars or how.mirrored or how.noise or how.detrended:
-            bars = relative_bars(study.bars)
+            bars = relative_bars(training_set.bars)
             self.relative = detrended(bars, segments) if how.detrended else bars
             self.levels = path_levels(self.relative, segments)
         else:
-            self.market = study.market().to(device, dtype)
+            self.market = training_set.market().to(device, dtype)
 
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
@@ -76,7 +76,7 @@ class PathSampler:
         first = self.warm_up + self.context
         market = self._resampled(first + windows * steps + 1, rng)
         starts = first + steps * torch.arange(windows, device=self.device)
-        return cut_windows(market, starts, steps, self.context, self.study.trading)
+        return cut_windows(market, starts, steps, self.context, self.training_set.trading)
 
     def _resampled(self, length: int, rng: np.random.Generator) -> MarketTensors:
         if self.relative is None:
@@ -87,7 +87,7 @@ class PathSampler:
             self.segments,
             length,
             how.block_bars,
-            how.random_signs,
+            how.mirror_blocks,
             rng,
             levels=self.levels,
             mirrored=how.mirrored,
@@ -107,9 +107,9 @@ class PathSampler:
     def _market_of(self, path: ResampledPath) -> MarketTensors:
         """Compute what a path shows."""
         bars, source = path.bars, path.rows
-        features = compute_features(bars, self.study.columns, calendar=self.study.bars.timestamps[source])
-        posterior = self.study.regimes.filter(market_return(bars))
-        market = market_tensors(bars, features, posterior, self.study.trading, self.clock.along(source))
+        features = compute_features(bars, self.training_set.columns, calendar=self.training_set.bars.timestamps[source])
+        posterior = self.training_set.regimes.filter(market_return(bars))
+        market = market_tensors(bars, features, posterior, self.training_set.trading, self.clock.along(source))
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
         ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
         signs = torch.from_numpy(path.signs) if self.parameters.resampling.mirrors else None
@@ -122,4 +122,4 @@ class PathSampler:
         drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
         starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
         rows = torch.tensor(starts, device=self.device)
-        return cut_windows(self._history(rng), rows, steps, self.context, self.study.trading)
+        return cut_windows(self._history(rng), rows, steps, self.context, self.training_set.trading)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from sentio_kedro.market.adjustment import adjustment_factors
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.splits import Segment
-from sentio_kedro.market.timestamps import Floats, Stamps, most_common_gap
+from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.timestamps import Floats, Timestamps, most_common_gap
 from sentio_kedro.market.trailing import trailing_mean
 
 Rows = NDArray[np.int64]
@@ -45,7 +45,7 @@ class RelativeBars:
         funding: Funding rate of the bar [T, A]; null if the bars have none.
     """
 
-    timestamps: Stamps
+    timestamps: Timestamps
     symbols: tuple[str, ...]
     open: Floats
     high: Floats
@@ -155,7 +155,7 @@ def resample(
     segments: Sequence[Segment],
     length: int,
     block_bars: int,
-    random_signs: bool,
+    mirror_blocks: bool,
     rng: np.random.Generator,
     levels: PathLevels | None = None,
     mirrored: bool = False,
@@ -169,7 +169,7 @@ def resample(
         length: Bars of the path.
         block_bars: Mean length of the blocks, whose lengths are geometric; 0 takes one stretch as it happened (the
             longest segment if none has ``length`` bars).
-        random_signs: Mirror each block in log price with probability one half.
+        mirror_blocks: Mirror each block in log price with probability one half.
         rng: Source of all randomness.
         levels: Where the path starts; null asks ``path_levels``, which is slow beside a draw.
         mirrored: Mirror the whole path in log price with probability one half, beside the signs of its blocks.
@@ -188,7 +188,7 @@ def resample(
         starts, lengths = _stretch(drawable, length, rng)
     else:
         starts, lengths = _blocks(drawable, length, block_bars, rng)
-    signs = rng.choice([-1.0, 1.0], size=len(starts)) if random_signs else np.ones(len(starts))
+    signs = rng.choice([-1.0, 1.0], size=len(starts)) if mirror_blocks else np.ones(len(starts))
     first = np.cumsum(lengths) - lengths  # [blocks] place of each block in the path
     rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
     levels = path_levels(relative, segments) if levels is None else levels
@@ -288,11 +288,11 @@ def _chained(
     opened, close = sign * relative.open[rows], sign * relative.close[rows]  # [length, A]
     high = np.where(sign > 0.0, relative.high[rows], -relative.low[rows])
     low = np.where(sign > 0.0, relative.low[rows], -relative.high[rows])
-    moves = close if shocks is None else close + shocks
+    market_returns = close if shocks is None else close + shocks
     if shocks is not None:
-        high = high + np.maximum(opened, moves) - np.maximum(opened, close)
-        low = low + np.minimum(opened, moves) - np.minimum(opened, close)
-    steps = np.cumsum(np.where(np.isnan(moves), 0.0, moves), axis=0)
+        high = high + np.maximum(opened, market_returns) - np.maximum(opened, close)
+        low = low + np.minimum(opened, market_returns) - np.minimum(opened, close)
+    steps = np.cumsum(np.where(np.isnan(market_returns), 0.0, market_returns), axis=0)
     before = np.vstack([np.zeros((1, steps.shape[1])), steps[:-1]])
 
     def price(relatives: Floats) -> Floats:
@@ -305,7 +305,7 @@ def _chained(
         open=price(opened),
         high=price(high),
         low=price(low),
-        close=price(moves),
+        close=price(market_returns),
         volume=levels.volume * relative.volume[rows],
         spread=None if relative.spread is None else relative.spread[rows],
         funding=None if relative.funding is None else sign * relative.funding[rows],

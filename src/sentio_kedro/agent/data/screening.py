@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from sklearn.linear_model import lars_path  # type: ignore[import-untyped]
 
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.timestamps import Floats
 
 Mask = NDArray[np.bool_]
@@ -30,8 +30,8 @@ FEW_ASSETS = 4  # up to so many, an asset's return may follow from the columns o
 SHARE_OF_ASSETS = 0.25  # of many, so many must need a column or a lag: at least two, since many find more by chance
 LONGEST_PATH = 64  # steps of the lasso's path
 SCALED_LIMIT = 5.0  # scaled columns are clipped here, as in the network
-LEAST_ROWS = 100  # fewer tell nothing: all is kept
-LEAST_DEVIATION = 1e-8
+MIN_ROWS = 100  # fewer tell nothing: all is kept
+MIN_DEVIATION = 1e-8
 VALUE, SIZE = 0, 1  # shapes in which a column is offered; those after them are its products with the posterior
 EVEN = 0.5  # least correlation of a column with itself on the mirrored bars
 _LISTENING = Lock()
@@ -84,7 +84,7 @@ def screen(
     """
     steps, assets, count = features.shape
     rows = np.concatenate([np.arange(max(part.start, lags - 1), min(part.stop, steps - 1)) for part in train])
-    known = [np.isfinite(features[rows, asset]).all(axis=-1).sum() >= LEAST_ROWS for asset in range(assets)]
+    known = [np.isfinite(features[rows, asset]).all(axis=-1).sum() >= MIN_ROWS for asset in range(assets)]
     pooled = np.flatnonzero(known) if assets <= FEW_ASSETS else None
     told, pairs = [], np.ones((assets, assets), dtype=bool)
     for asset in np.flatnonzero(known):
@@ -99,9 +99,9 @@ def screen(
         every, none = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
         return Screening(every, none, none, np.ones(lags, dtype=bool), pairs)
     shapes = np.array([chosen.any(axis=(0, 2)) for chosen in told])  # [told, shapes, F]
-    heard = np.sum([chosen.any(axis=(1, 2, 3)) for chosen in told], axis=0)
+    selected_features = np.sum([chosen.any(axis=(1, 2, 3)) for chosen in told], axis=0)
     needed = 1.0 if assets <= FEW_ASSETS else max(1.0, SHARE_OF_ASSETS * len(told))
-    longest = np.flatnonzero(heard >= needed).max(initial=0)
+    longest = np.flatnonzero(selected_features >= needed).max(initial=0)
     direct, sizes = (shapes[:, shape].sum(axis=0) >= needed for shape in (VALUE, SIZE))
     columns = shapes.any(axis=1).sum(axis=0) >= needed
     own = np.delete(shapes, SIZE, axis=1).any(axis=1).sum(axis=0) >= needed
@@ -124,10 +124,10 @@ def unmoved(features: Floats, mirrored: Floats, train: Sequence[Segment]) -> Mas
     for column in range(features.shape[2]):
         pair = np.stack([features[rows, :, column].ravel(), mirrored[rows, :, column].ravel()])
         pair = pair[:, np.isfinite(pair).all(axis=0)]
-        if pair.shape[1] >= LEAST_ROWS:
+        if pair.shape[1] >= MIN_ROWS:
             ours, theirs = pair - pair.mean(axis=1, keepdims=True)
             scale = np.sqrt((ours @ ours) * (theirs @ theirs))
-            found[column] = scale > LEAST_DEVIATION**2 * ours.size and ours @ theirs >= EVEN * scale
+            found[column] = scale > MIN_DEVIATION**2 * ours.size and ours @ theirs >= EVEN * scale
     return found
 
 
@@ -138,7 +138,7 @@ def _chosen(
     past = np.stack([seen[rows - lag] for lag in range(lags)], axis=1)  # [n, lags, A, F]
     target = returns[rows + 1]
     whole = np.isfinite(past).all(axis=(1, 2, 3)) & np.isfinite(target)
-    if whole.sum() < LEAST_ROWS:
+    if whole.sum() < MIN_ROWS:
         return None
     scaled = _scaled(past[whole])
     shapes = [scaled, _scaled(np.abs(scaled))]
@@ -156,7 +156,7 @@ def _needed(inputs: Floats, target: Floats, criterion: Criterion) -> Mask:
 
     Both have mean 0. A fit's misfit is minus twice its log likelihood with normal residuals, up to a constant.
     """
-    rows, floor = len(target), LEAST_DEVIATION * len(target)
+    rows, floor = len(target), MIN_DEVIATION * len(target)
     products, covariance, total = inputs.T @ inputs, inputs.T @ target, float(target @ target)
     with _LISTENING, warnings.catch_warnings():  # the filters are the process's, and agents train in threads
         warnings.simplefilter("ignore", ConvergenceWarning)  # columns that repeat each other end the path early
@@ -175,6 +175,6 @@ def _needed(inputs: Floats, target: Floats, criterion: Criterion) -> Mask:
 def _scaled(values: Floats) -> Floats:
     """Scale ``[n, ...]`` by mean and deviation over rows, clip, and take away the mean that is left."""
     deviation = values.std(axis=0)
-    scaled = (values - values.mean(axis=0)) / np.where(deviation > LEAST_DEVIATION, deviation, 1.0)
+    scaled = (values - values.mean(axis=0)) / np.where(deviation > MIN_DEVIATION, deviation, 1.0)
     clipped = np.clip(scaled, -SCALED_LIMIT, SCALED_LIMIT)
     return np.asarray(clipped - clipped.mean(axis=0))

@@ -17,13 +17,13 @@ from sentio_kedro.agent.data.resampling import (
     relative_bars,
 )
 from sentio_kedro.agent.data.screening import SCALED_LIMIT, Criterion, Mask, Screening, screen, unmoved
-from sentio_kedro.agent.network.feature_mask import heard_names
+from sentio_kedro.agent.network.feature_mask import selected_names
 from sentio_kedro.config import FeatureColumn, TradingParameters
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.splits import Fold, Segment, Spans
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _SCREENING = Lock()
 
 
-LEAST_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
+MIN_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
 
 
 def visible_bars(bars: AlignedBars, features: Floats, fold: Fold, spans: Spans) -> tuple[AlignedBars, Floats]:
@@ -116,7 +116,7 @@ class TrainingSet:
         returns[1:] = np.log(whole.close[1:] / whole.held_close()[:-1])
         posterior = self.regimes.filter(market_return(self.bars))
         found = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
-        names = heard_names([column.name for column in self.columns], found.values.tolist(), found.sizes.tolist())
+        names = selected_names([column.name for column in self.columns], found.values.tolist(), found.sizes.tolist())
         tell = logger.info if names else logger.warning
         tell(
             "Fold %d: screening keeps %d of %d feature columns (%s) at lags up to %d",
@@ -126,21 +126,21 @@ class TrainingSet:
         return found
 
     @cached_property
-    def even(self) -> Mask:
+    def mirror_invariant(self) -> Mask:
         """Columns that are the same on mirrored bars ``[F]``, compared on the train rows."""
         relative = relative_bars(self.bars)
         bars = mirrored_history(relative, path_levels(relative, self.fold.train))
         mirrored = compute_features(bars, self.columns, calendar=self.bars.timestamps)
         return unmoved(self.features, mirrored, self.fold.train)
 
-    def turned(self, kept: Screening) -> Mask:
+    def flipped(self, kept: Screening) -> Mask:
         """Say what foretells the return and is the same on mirrored bars, so that it must be turned with them.
 
         Returns:
             ``[2, F]``: values of even columns that do so whatever the regime, and sizes. That a size is the same in the
             mirror holds where a column is even, or odd with a small mean.
         """
-        values = kept.direct & self.even if kept.direct.any() else kept.direct
+        values = kept.direct & self.mirror_invariant if kept.direct.any() else kept.direct
         return np.stack([values, kept.sizes])
 
 
@@ -161,7 +161,7 @@ def member_segments(train: Sequence[Segment], member: int, members: int, least: 
     """
     if members == 1:
         return list(train)
-    chunks = max(members, LEAST_CHUNKS)
+    chunks = max(members, MIN_CHUNKS)
     total = sum(part.stop - part.start for part in train)
     chunk = member * chunks // members
     low, high = total * chunk // chunks, total * (chunk + 1) // chunks

@@ -150,7 +150,7 @@ class AssetAttention(nn.Module):
         self.register_buffer("hidden", None if assets is None else torch.zeros(assets, assets + 1))
         self.register_buffer("own", None if assets is None else torch.ones(assets, 1, 1))
 
-    def set_heeded(self, pairs: Tensor, first: bool) -> None:
+    def set_asset_mask(self, pairs: Tensor, first: bool) -> None:
         """Freeze whom each asset may heed, ``[A, A]`` bool; assets without an identity heed everybody.
 
         Args:

@@ -154,19 +154,19 @@ class Encoder(nn.Module):
         convolves = parameters.encoder == "transformer"
         self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
-        self.register_buffer("heard", torch.ones(self.lags, 1))  # lags
+        self.register_buffer("lag_mask", torch.ones(self.lags, 1))  # lags
         self.norm = nn.LayerNorm(width)
         self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; no draw of its own
-        self.register_buffer("usual", torch.zeros(shape.features))  # mean size; then values and sizes, [2, F]:
-        self.register_buffer("shown", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
-        self.register_buffer("turned", torch.zeros(2, shape.features))
+        self.register_buffer("mean_magnitude", torch.zeros(shape.features))  # mean size; then values and sizes, [2, F]:
+        self.register_buffer("feature_mask", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
+        self.register_buffer("flipped", torch.zeros(2, shape.features))
 
     @property
     def lags(self) -> int:
         """Bars that are heard one by one, the present one included: the taps of the convolution."""
         return 1 if self.taps is None else self.parameters_.convolution
 
-    def set_heard(self, values: Tensor, sizes: Tensor, turned: Tensor, lags: Tensor, pairs: Tensor) -> None:
+    def set_feature_mask(self, values: Tensor, sizes: Tensor, flipped: Tensor, lags: Tensor, pairs: Tensor) -> None:
         """Freeze what the network hears (all bool).
 
         Call it after ``set_scaler``: a column of which nothing is heard gets an infinite deviation.
@@ -174,24 +174,24 @@ class Encoder(nn.Module):
         Args:
             values: ``[F]`` columns whose scaled value is heard.
             sizes: ``[F]`` columns of which the size of the scaled value is heard.
-            turned: ``[2, F]`` columns whose value, and whose size, changes sign where a bar is mirrored.
+            flipped: ``[2, F]`` columns whose value, and whose size, changes sign where a bar is mirrored.
             lags: ``[k]`` bars that are heard one by one.
             pairs: ``[A, A]`` who heeds whom.
         """
         silent = ~(values | sizes).to(self.input.weight.device)
         self.get_buffer("deviation").masked_fill_(silent, float("inf"))
-        self.get_buffer("shown").copy_(torch.stack([values, sizes]))
-        self.get_buffer("turned").copy_(turned)
-        self.get_buffer("heard").copy_(lags[:, None])
+        self.get_buffer("feature_mask").copy_(torch.stack([values, sizes]))
+        self.get_buffer("flipped").copy_(flipped)
+        self.get_buffer("lag_mask").copy_(lags[:, None])
         for index, layer in enumerate(self.layers):
             if isinstance(layer, Layer) and layer.asset is not None:
-                layer.asset.set_heeded(pairs, first=index == 0)
+                layer.asset.set_asset_mask(pairs, first=index == 0)
 
-    def set_scaler(self, mean: Tensor, deviation: Tensor, usual: Tensor) -> None:
+    def set_scaler(self, mean: Tensor, deviation: Tensor, mean_magnitude: Tensor) -> None:
         """Freeze the scaler ``[F]``, fitted on train rows: mean, deviation, and mean size of the scaled value."""
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("deviation").copy_(deviation)
-        self.get_buffer("usual").copy_(usual)
+        self.get_buffer("mean_magnitude").copy_(mean_magnitude)
 
     def forward(
         self, features: Tensor, keep: int, dropout: Tensor | None = None, signs: Tensor | None = None
@@ -239,7 +239,7 @@ class Encoder(nn.Module):
             return x
         taps, length = self.parameters_.convolution, x.shape[2]
         past = F.pad(x, (0, 0, taps - 1, 0))
-        weights = self.taps * self.get_buffer("heard")
+        weights = self.taps * self.get_buffer("lag_mask")
         mixed = weights[0] * x
         for lag in range(1, taps):
             mixed = torch.addcmul(mixed, weights[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
@@ -253,11 +253,11 @@ class Encoder(nn.Module):
         """
         scaled = (features - self.get_buffer("mean")) / self.get_buffer("deviation")
         values = scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)
-        weights = self.get_buffer("shown")
+        weights = self.get_buffer("feature_mask")
         if signs is not None:
-            turned = self.get_buffer("turned")[:, None, None, None]
-            weights = weights[:, None, None, None] * (1.0 - turned * (1.0 - signs))
-        return values * weights[0], (values.abs() - self.get_buffer("usual")) * weights[1]
+            flipped = self.get_buffer("flipped")[:, None, None, None]
+            weights = weights[:, None, None, None] * (1.0 - flipped * (1.0 - signs))
+        return values * weights[0], (values.abs() - self.get_buffer("mean_magnitude")) * weights[1]
 
 
 @torch.no_grad()

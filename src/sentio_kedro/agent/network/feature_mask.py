@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 
-def heard(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Any]:
+def selected_features(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Any]:
     """Say which feature columns and lags a network hears, as ``screening`` froze them.
 
     Args:
@@ -16,23 +16,25 @@ def heard(weights: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Any]
         names: Feature columns in the order of the network.
 
     Returns:
-        ``heard`` (as of ``heard_names``, with commas; empty if there is none), ``heard_columns`` (how many),
-        ``feature_columns`` (how many there are) and ``heard_lags`` (bars that are heard one by one, the present one
+        ``selected_features`` (names with commas; empty if there is none), ``selected_columns`` (how many),
+        ``feature_columns`` (how many there are) and ``selected_lags`` (bars that enter one by one, the present one
         included).
     """
     kept = weights["encoder.deviation"].isfinite().tolist()
-    shown = weights["encoder.shown"] if "encoder.shown" in weights else None  # agents from before it hear no sizes
+    shown = (
+        weights["encoder.feature_mask"] if "encoder.feature_mask" in weights else None
+    )  # agents from before it hear no sizes
     values, sizes = (kept, [False] * len(kept)) if shown is None else shown.bool().tolist()
-    heard_values = [value and keep for value, keep in zip(values, kept, strict=True)]
+    selected_values = [value and keep for value, keep in zip(values, kept, strict=True)]
     return {
-        "heard": ", ".join(heard_names(names, heard_values, sizes)),
-        "heard_columns": sum(kept),
+        "selected_features": ", ".join(selected_names(names, selected_values, sizes)),
+        "selected_columns": sum(kept),
         "feature_columns": len(kept),
-        "heard_lags": int(weights["encoder.heard"].sum()),
+        "selected_lags": int(weights["encoder.lag_mask"].sum()),
     }
 
 
-def heard_names(names: Sequence[str], values: Sequence[bool], sizes: Sequence[bool]) -> list[str]:
+def selected_names(names: Sequence[str], values: Sequence[bool], sizes: Sequence[bool]) -> list[str]:
     """Name what is heard of columns: ``name`` for the value, ``size of name`` for the size."""
     found = []
     for name, value, size in zip(names, values, sizes, strict=True):

@@ -13,24 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sentio_kedro.agent.network.encoder import Encoder, NetworkShape, attention_weights, draw_dropout, receptive_field
+from sentio_kedro.agent.network.encoder import Encoder, NetworkShape
 from sentio_kedro.config import NetworkParameters
 from sentio_kedro.trading.action_masks import HOLD
 from sentio_kedro.trading.observations import ACCOUNT_FEATURES
-
-__all__ = [
-    "Encoder",
-    "Head",
-    "NetworkShape",
-    "PolicyNetwork",
-    "attention_weights",
-    "build_network",
-    "draw_dropout",
-    "head_width",
-    "load_network",
-    "receptive_field",
-    "rising",
-]
 
 _BUILDING = Lock()
 
@@ -165,7 +151,13 @@ def build_network(parameters: NetworkParameters, shape: NetworkShape, generator:
 def load_network(parameters: NetworkParameters, shape: NetworkShape, weights: Mapping[str, Tensor]) -> PolicyNetwork:
     """Build a network with ``weights``, whatever other threads build meanwhile."""
     network = build_network(parameters, shape, torch.Generator().manual_seed(0))
-    added = ("sizes", "heard", "usual", "shown", "turned")  # agents from before these hear every lag, and no sizes
+    added = (
+        "sizes",
+        "lag_mask",
+        "mean_magnitude",
+        "feature_mask",
+        "flipped",
+    )  # agents from before these hear every lag, and no sizes
     state = network.encoder.state_dict()
     network.load_state_dict({**{f"encoder.{name}": state[name] for name in added}, **weights})
     return network

@@ -29,8 +29,8 @@ from sentio_kedro.trading.accounts import AccountState, level_exposure, open_acc
 from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import account_features, asset_rewards, hold_positions
-from sentio_kedro.trading.position_limits import View, look
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import PositionLimits, position_limits
+from sentio_kedro.trading.step_data import StepData
 
 DEEPEST_DRAWDOWN = 0.9  # of the limit; what training accounts may have lost before
 LONGEST_HELD = 5.0  # log of the most bars that a training position may have been held
@@ -52,7 +52,7 @@ class GridDraws(NamedTuple):
 
 def draw_grid(windows: Windows, levels: int, generator: torch.Generator) -> GridDraws:
     """Draw what ``position_grid`` needs for P levels from ``generator``, which is on the windows' device."""
-    close = windows.tape.close  # [S + 1, W, 1, A]
+    close = windows.step_data.close  # [S + 1, W, 1, A]
     _, count, _, assets = close.shape
     device, dtype = close.device, close.dtype
     shift = torch.randint(levels, (count, 1, assets), generator=generator, device=device)
@@ -75,8 +75,8 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     Returns:
         The grid.
     """
-    tape = windows.tape
-    close = tape.close  # [S + 1, W, 1, A]
+    step_data = windows.step_data
+    close = step_data.close  # [S + 1, W, 1, A]
     _, count, _, assets = close.shape
     levels = level_tensor(parameters, close)
     size = len(parameters.levels)
@@ -88,14 +88,14 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     prompt = _without_delay(parameters)
     flat = open_accounts(close.new_full((close.shape[0], count, size), parameters.initial_cash), assets)
     flat = flat._replace(peak_equity=flat.equity / (1.0 - lost))
-    cap = look(flat, tape, prompt).cap
+    cap = position_limits(flat, step_data, prompt).cap
     position = level_exposure(levels[1 + place], parameters).clamp(-cap, cap)
     account = hold_positions(flat, position, close)
     account = account._replace(bars_held=torch.where(position != 0.0, held.exp().floor(), 0.0))
-    view = look(account, tape, prompt)
+    view = position_limits(account, step_data, prompt)
     decisions = windows.decisions
     deciding = AccountState(*(part[:-1] for part in account))
-    seen = look(deciding, decisions, prompt)
+    seen = position_limits(deciding, decisions, prompt)
     return PositionGrid(
         account=account_features(account, view, prompt),
         legal=legal_actions(deciding, seen, decisions, prompt),
@@ -116,13 +116,18 @@ def _without_delay(parameters: TradingParameters) -> TradingParameters:
 
 
 def _action_rewards(
-    account: AccountState, view: View, tape: Tape, unit: Tensor, levels: Tensor, parameters: TradingParameters
+    account: AccountState,
+    view: PositionLimits,
+    step_data: StepData,
+    unit: Tensor,
+    levels: Tensor,
+    parameters: TradingParameters,
 ) -> Tensor:
     """Execute each action in all assets at once: ``[S, W, P, A, B]``."""
     rewards = []
     for action in range(len(levels)):
         decision = decode(torch.full_like(account.shares, action, dtype=torch.long), levels)
-        _, fill = execute(account, view, decision, tape, parameters)
+        _, fill = execute(account, view, decision, step_data, parameters)
         rewards.append(asset_rewards(fill, unit))
     return torch.stack(rewards, dim=-1)
 

@@ -21,7 +21,7 @@ from sentio_kedro.agent.ppo.losses import dual_step, tail_of
 from sentio_kedro.config import EpisodeLimit, TrainingParameters
 from sentio_kedro.trading.performance import log_drawdown
 
-LEAST_RETURN = 1e-3  # what an episode leaves of equity at least, so that its logarithm is finite
+MIN_RETURN = 1e-3  # what an episode leaves of equity at least, so that its logarithm is finite
 
 
 class TailState(NamedTuple):
@@ -42,7 +42,7 @@ class TailState(NamedTuple):
         return self.dual / alpha * shortfall_beyond(self.threshold, outcomes)
 
 
-class Outcomes(NamedTuple):
+class EpisodeOutcomes(NamedTuple):
     """What became of episodes, each ``[...]``.
 
     Attributes:
@@ -65,7 +65,7 @@ class Prices(NamedTuple):
     tail: TailState | None = None
     drawdown: TailState | None = None
 
-    def charge(self, outcomes: Outcomes, parameters: TrainingParameters) -> Tensor | None:
+    def charge(self, outcomes: EpisodeOutcomes, parameters: TrainingParameters) -> Tensor | None:
         """Charge for what became of episodes ``[...]``, log return; None where nothing is priced."""
         charges = []
         if self.tail is not None:
@@ -104,10 +104,10 @@ class TailMonitor:
         self.pool = torch.cat([self.pool, outcomes.detach().flatten()])[-self.parameters.pool :]
         if len(self.pool) == self.parameters.pool:
             _, tail = tail_of(self.pool, self.parameters.alpha)
-            self.dual = dual_step(self.dual, (-limit - tail) / limit, self.parameters.step, self.parameters.most)
+            self.dual = dual_step(self.dual, (-limit - tail) / limit, self.parameters.step, self.parameters.max_dual)
 
 
-def observe_episodes(tail: TailMonitor, drawdown: TailMonitor, outcomes: Outcomes) -> dict[str, float]:
+def observe_episodes(tail: TailMonitor, drawdown: TailMonitor, outcomes: EpisodeOutcomes) -> dict[str, float]:
     """Let the monitors see the episodes of an update.
 
     Returns:
@@ -128,15 +128,15 @@ def observe_episodes(tail: TailMonitor, drawdown: TailMonitor, outcomes: Outcome
     return row
 
 
-def episodes(growth: Tensor) -> Outcomes:
+def episodes(growth: Tensor) -> EpisodeOutcomes:
     """What became of episodes whose steps brought the log returns ``[S, ...]``; the equity at first is a peak."""
     path = torch.cat([torch.zeros_like(growth[:1]), growth.cumsum(0)])
-    return Outcomes(growth.sum(0), log_drawdown(path).amax(0))
+    return EpisodeOutcomes(growth.sum(0), log_drawdown(path).amax(0))
 
 
 def log_growth(fractions: Tensor) -> Tensor:
     """Log returns ``[...]`` of steps that brought ``fractions`` of equity."""
-    return (1.0 + fractions).clamp_min(LEAST_RETURN).log()
+    return (1.0 + fractions).clamp_min(MIN_RETURN).log()
 
 
 def shortfall_beyond(threshold: Tensor, outcomes: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_probabilities, normalised, sample_actions
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.constraints import Outcomes, Prices
+from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, Prices
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid, Walk, drawdowns_of_actions, greedy_walk, outcomes_of_actions
 from sentio_kedro.agent.ppo.rewards import shaped_rewards
 from sentio_kedro.agent.ppo.update import value_scale
@@ -30,7 +30,7 @@ class GridTargets(NamedTuple):
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
-    outcomes: Outcomes | None = None
+    outcomes: EpisodeOutcomes | None = None
 
 
 class WalkDraws(NamedTuple):
@@ -80,7 +80,7 @@ def evaluate_grid(
     rewards = shaped_rewards(grid.rewards, parameters.reward)
     behind = network.head.value(hidden[-1]) * value_scale(gamma)  # [W, P, A]
     probabilities = log_probabilities.exp()
-    following = normalised(log_probabilities * parameters.continuation)  # [S, W, P, A, B]
+    following = normalised(log_probabilities * parameters.greedy_exponent)  # [S, W, P, A, B]
     values, advantages = _expectations(rewards, following.exp(), behind, grid, gamma)
     advantages = advantages - (probabilities * advantages).sum(-1, keepdim=True)
     returns = values

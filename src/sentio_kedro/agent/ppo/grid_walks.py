@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.ppo.constraints import Outcomes, log_growth
+from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, log_growth
 from sentio_kedro.trading.performance import log_drawdown
 
 
@@ -51,8 +51,8 @@ class PositionGrid(NamedTuple):
 
     def factor_of(self, gross: Tensor, net: Tensor) -> Tensor:
         """Share that the joint limits leave of positions with ``gross`` and ``net`` exposure ``[...]``."""
-        most_gross, most_net = self.limits
-        return torch.minimum(most_gross / gross.clamp_min(most_gross), most_net / net.abs().clamp_min(most_net))
+        max_gross, max_net = self.limits
+        return torch.minimum(max_gross / gross.clamp_min(max_gross), max_net / net.abs().clamp_min(max_net))
 
 
 class Walk(NamedTuple):
@@ -74,9 +74,9 @@ class Walk(NamedTuple):
     after: Tensor
     at: Tensor
 
-    def outcomes(self) -> Outcomes:
+    def outcomes(self) -> EpisodeOutcomes:
         """Log return and maximum drawdown of each account ``[W, P]``; its equity at first counts as a peak."""
-        return Outcomes(self.earned[-1], log_drawdown(self.earned).amax(0))
+        return EpisodeOutcomes(self.earned[-1], log_drawdown(self.earned).amax(0))
 
 
 def greedy_walk(log_probabilities: Tensor, windows: Windows, grid: PositionGrid) -> Walk:

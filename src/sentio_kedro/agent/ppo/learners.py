@@ -16,7 +16,7 @@ from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import GridDraws, draw_grid, position_grid
 from sentio_kedro.agent.ppo.compiled import EAGER, HotFunctions
-from sentio_kedro.agent.ppo.constraints import Outcomes, Prices, episodes, log_growth
+from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, Prices, episodes, log_growth
 from sentio_kedro.agent.ppo.grid_values import GridTargets, WalkDraws, draw_walks, evaluate_grid
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
@@ -37,7 +37,7 @@ class Appraisal(NamedTuple):
 
     learned: Any
     reward: Tensor
-    outcomes: Outcomes | None
+    outcomes: EpisodeOutcomes | None
     living: Tensor | None = None
 
 
@@ -155,7 +155,7 @@ class AllActionLearner:
 
     def draw(self, windows: Windows, generator: torch.Generator) -> AllActionDraws:
         """Draw the grid and, if the critic learns distributions, walks over it."""
-        levels, close = len(self.parameters.trading.levels), windows.tape.close  # [S + 1, W, 1, A]
+        levels, close = len(self.parameters.trading.levels), windows.step_data.close  # [S + 1, W, 1, A]
         grid = draw_grid(windows, levels, generator)
         if self.parameters.training.critic_target != "distribution":
             return AllActionDraws(grid, None)

@@ -98,7 +98,9 @@ def adapted_coefficient(coefficient: Tensor, divergence: Tensor, parameters: Div
     """
     raised = torch.where(divergence > NEAR * parameters.target, coefficient * parameters.change, coefficient)
     lowered = torch.where(divergence < parameters.target / NEAR, raised / parameters.change, raised)
-    return torch.where(coefficient > 0.0, lowered.clamp(parameters.least, parameters.most), coefficient)
+    return torch.where(
+        coefficient > 0.0, lowered.clamp(parameters.min_coefficient, parameters.max_coefficient), coefficient
+    )
 
 
 def tail_of(outcomes: Tensor, alpha: float) -> tuple[Tensor, Tensor]:

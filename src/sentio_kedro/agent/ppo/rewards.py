@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sentio_kedro.config import RewardParameters
 
-LEAST_VARIANCE = 1e-4  # of the moving moments, in squared units of reward
+MIN_VARIANCE = 1e-4  # of the moving moments, in squared units of reward
 
 
 def loss_averse(rewards: Tensor, aversion: float) -> Tensor:
@@ -29,7 +29,7 @@ def differential_sharpe(rewards: Tensor, memory_bars: float) -> Tensor:
     shaped = torch.empty_like(rewards)
     for step in range(rewards.shape[0]):
         change, change_of_square = rewards[step] - first, rewards[step].square() - second
-        variance = (second - first.square()).clamp_min(LEAST_VARIANCE)
+        variance = (second - first.square()).clamp_min(MIN_VARIANCE)
         shaped[step] = (second * change - 0.5 * first * change_of_square) / variance**1.5
         first, second = first + change / memory_bars, second + change_of_square / memory_bars
     return shaped

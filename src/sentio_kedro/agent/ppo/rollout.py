@@ -21,8 +21,8 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import decode, level_tensor
 from sentio_kedro.trading.observations import account_features, asset_rewards, start_accounts
-from sentio_kedro.trading.position_limits import View, look
-from sentio_kedro.trading.simulate import Advance, Record, advance, simulate
+from sentio_kedro.trading.position_limits import PositionLimits, position_limits
+from sentio_kedro.trading.simulate import Advance, PolicyTrace, advance, simulate
 
 
 class RolloutDraws(NamedTuple):
@@ -53,7 +53,7 @@ def draw_rollout(
         generator: Source of the draws, on the windows' device.
         quantiles: Quantiles of the critic, where draws from its distributions are wanted.
     """
-    close = windows.tape.close
+    close = windows.step_data.close
     after, count, _, assets = close.shape
     accounts = (count, replicas, assets)
     path = (after - 1, *accounts)
@@ -105,11 +105,13 @@ class SamplingPolicy:
         self.levels = level_tensor(parameters, projected)
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """Projected embeddings, posteriors and noise of each decision."""
         return self.projected[:-1], self.posterior[:-1], self.noise
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Sample one action per asset; remember account features, mask, action, logits, hidden layer and life."""
         projected, posterior, noise = inputs
         seen = account_features(account, view, self.parameters)
@@ -142,13 +144,13 @@ def collect(
     Returns:
         The rollout.
     """
-    tape = windows.decisions
+    step_data = windows.decisions
     projected = network.head.project(windows.embedded(network.encoder), windows.posterior)
     policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
-    start = start_accounts(draws.start, tape.close[0], policy.levels, parameters)
-    end, (fill, record) = simulate(tape, policy, start, parameters, step=step)
+    start = start_accounts(draws.start, step_data.close[0], policy.levels, parameters)
+    end, (fill, record) = simulate(step_data, policy, start, parameters, step=step)
 
-    seen = account_features(end, look(end, windows.tape.step(-1), parameters), parameters)
+    seen = account_features(end, position_limits(end, windows.step_data.step(-1), parameters), parameters)
     behind = network.head.hidden(projected[-1], seen)
     bootstrap = network.head.value(behind) * value_scale
     account, legal, action, logits, hidden, alive = record
@@ -190,11 +192,11 @@ class EnsemblePolicy:
         self.levels = level_tensor(parameters, projected[0])
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """Posteriors and each member's projected embeddings."""
         return self.posterior, *self.projected
 
-    def probabilities(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> Tensor:
+    def probabilities(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor) -> Tensor:
         """Average the members' legal probabilities ``[..., A, actions]``."""
         seen = account_features(account, view, self.parameters)
         total = torch.zeros((), dtype=seen.dtype, device=seen.device)
@@ -203,7 +205,9 @@ class EnsemblePolicy:
             total = total + masked_log_probabilities(logits, head.permitted(legal)).exp()
         return total / len(self.heads)
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Take the likeliest action of each asset."""
         action = self.probabilities(inputs, account, view, legal).argmax(-1)
         return decode(action, self.levels), (action, legal)

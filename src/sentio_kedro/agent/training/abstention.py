@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sentio_kedro.config.generalisation import AbstentionParameters
 
-LEAST_BARS = 2
+MIN_BARS = 2
 STILL = 1e-24  # a variance below this share of the mean square is rounding, not variation
 
 
@@ -22,8 +22,8 @@ def newey_west_lags(bars: int) -> int:
     Raises:
         ValueError: If there are fewer than two bars.
     """
-    if bars < LEAST_BARS:
-        raise ValueError(f"`bars` must be at least {LEAST_BARS} to judge a mean, was {bars}; give more rows.")
+    if bars < MIN_BARS:
+        raise ValueError(f"`bars` must be at least {MIN_BARS} to judge a mean, was {bars}; give more rows.")
     return min(int(4.0 * math.pow(bars / 100.0, 2.0 / 9.0)), bars - 1)
 
 
@@ -61,6 +61,6 @@ def mean_t_statistic(returns: Tensor, lags: int | None = None) -> Tensor:
     return torch.where(varies, mean / torch.where(varies, long_run / bars, 1.0).sqrt(), 0.0)
 
 
-def abstains(evidence: float, parameters: AbstentionParameters) -> bool:
-    """Whether an agent stays flat: a threshold is set, and ``evidence`` (a t statistic) is not above it or is NaN."""
-    return parameters.threshold is not None and not evidence > parameters.threshold
+def abstains(validation_t: float, parameters: AbstentionParameters) -> bool:
+    """Return whether an agent stays flat: a threshold is set and ``validation_t`` is not above it, or is NaN."""
+    return parameters.threshold is not None and not validation_t > parameters.threshold

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.training_set import TrainingSet, member_segments
-from sentio_kedro.agent.network.network import receptive_field
-from sentio_kedro.agent.ppo.constraints import Outcomes, observe_episodes
+from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, observe_episodes
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport
 from sentio_kedro.agent.training.averaging import averaged_weights
 from sentio_kedro.agent.training.member import Member, MemberKey, new_member, restore, snapshot
@@ -59,17 +59,17 @@ class CheckpointStore(Protocol):
 
 
 @dataclass(frozen=True)
-class Trainee:
+class MemberRun:
     """A member and what it learns from.
 
     Attributes:
-        study: The fold.
+        training_set: The fold.
         key: Which member.
         member: The member.
         market: The fold's real market on the training device, for validation.
     """
 
-    study: TrainingSet
+    training_set: TrainingSet
     key: MemberKey
     member: Member
     market: MarketTensors
@@ -77,31 +77,33 @@ class Trainee:
     def sampler(self, parameters: AgentParameters, device: torch.device) -> PathSampler:
         """Make the source of its windows on ``device``, in the precision of its market."""
         training, context = parameters.training, receptive_field(parameters.network) - 1
-        segments = member_segments(self.study.fold.train, self.key.member, training.members, training.episode_bars)
-        return PathSampler(self.study, segments, training, context, device, self.market.close.dtype)
+        segments = member_segments(
+            self.training_set.fold.train, self.key.member, training.members, training.episode_bars
+        )
+        return PathSampler(self.training_set, segments, training, context, device, self.market.close.dtype)
 
 
-def enrol(
-    study: TrainingSet,
+def start_or_resume(
+    training_set: TrainingSet,
     key: MemberKey,
     parameters: AgentParameters,
     market: MarketTensors,
     store: CheckpointStore,
     progress: Progress,
-) -> Trainee:
+) -> MemberRun:
     """Build a member in the precision of ``market``, or continue it from its checkpoint; arguments as ``train_member``.
 
     Progress hears of a member whose training is over.
     """
-    member = new_member(study, key, parameters, market.close.device, market.close.dtype)
+    member = new_member(training_set, key, parameters, market.close.device, market.close.dtype)
     restore(member, store.load(str(key)))
-    if is_over(member, parameters):
+    if is_finished(member, parameters):
         updates = count_updates(parameters)
         progress.update(key, updates, updates, member.curve[-1])
-    return Trainee(study, key, member, market)
+    return MemberRun(training_set, key, member, market)
 
 
-def is_over(member: Member, parameters: AgentParameters) -> bool:
+def is_finished(member: Member, parameters: AgentParameters) -> bool:
     """Whether a member has made all its updates, or gains no more."""
     return member.done >= count_updates(parameters) or converged(member.curve, parameters.training.stopping)
 
@@ -124,7 +126,7 @@ def count_update(member: Member, row: dict[str, float], seconds: float, paramete
 
 
 def conclude_update(
-    trainee: Trainee,
+    member_run: MemberRun,
     row: dict[str, float],
     judged: Score | None,
     parameters: AgentParameters,
@@ -134,7 +136,7 @@ def conclude_update(
     """Keep the best weights so far, save and report, where it is time to.
 
     Args:
-        trainee: Whose update it was.
+        member_run: Whose update it was.
         row: What it did; completed here.
         judged: What its weights earned, if they were judged.
         parameters: When to do what.
@@ -144,7 +146,7 @@ def conclude_update(
     Returns:
         Whether the training of the member is over.
     """
-    key, member, training = trainee.key, trainee.member, parameters.training
+    key, member, training = member_run.key, member_run.member, parameters.training
     updates = count_updates(parameters)
     if judged is not None:
         row |= {"train_sharpe": judged.train_sharpe, "validation_sharpe": judged.validation_sharpe}
@@ -191,7 +193,7 @@ class Learned(NamedTuple):
 
     report: UpdateReport
     reward: Tensor
-    outcomes: Outcomes | None
+    outcomes: EpisodeOutcomes | None
 
 
 def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:

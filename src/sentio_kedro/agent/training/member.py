@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, build_network
+from sentio_kedro.agent.network.encoder import NetworkShape
+from sentio_kedro.agent.network.network import PolicyNetwork, build_network
 from sentio_kedro.agent.ppo.constraints import Prices, TailMonitor
 from sentio_kedro.config import AgentParameters, TradingParameters
 
@@ -82,9 +83,14 @@ class Member:
         return Prices(self.tail.price(), self.drawdown.price())
 
 
-def network_shape(study: TrainingSet, trading: TradingParameters) -> NetworkShape:
+def network_shape(training_set: TrainingSet, trading: TradingParameters) -> NetworkShape:
     """Sizes of a fold's networks."""
-    return NetworkShape(study.features.shape[2], len(study.bars.symbols), study.regimes.states, 1 + len(trading.levels))
+    return NetworkShape(
+        training_set.features.shape[2],
+        len(training_set.bars.symbols),
+        training_set.regimes.states,
+        1 + len(trading.levels),
+    )
 
 
 def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
@@ -93,7 +99,7 @@ def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch
 
 
 def new_member(
-    study: TrainingSet,
+    training_set: TrainingSet,
     key: MemberKey,
     parameters: AgentParameters,
     device: torch.device,
@@ -101,10 +107,10 @@ def new_member(
 ) -> Member:
     """Build an untrained member whose weights depend on its key, with the fold's scaler frozen inside."""
     generator = torch_generator(key.stream(parameters.training.seed, WEIGHT_STREAM), torch.device("cpu"))
-    network = build_network(parameters.network, network_shape(study, parameters.trading), generator)
+    network = build_network(parameters.network, network_shape(training_set, parameters.trading), generator)
     network.to(device, dtype)
-    network.encoder.set_scaler(*(torch.from_numpy(fitted) for fitted in study.scaler()))
-    _hear_less(study, network, parameters)
+    network.encoder.set_scaler(*(torch.from_numpy(fitted) for fitted in training_set.scaler()))
+    _select_features(training_set, network, parameters)
     training, like = parameters.training, next(network.parameters())
     decay = training.weight_decay
     optimiser = torch.optim.AdamW(
@@ -115,7 +121,7 @@ def new_member(
     return Member(network, optimiser, penalty, tail, drawdown)
 
 
-def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
+def _select_features(training_set: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
     """Let the network hear only what the screening of the fold's columns keeps.
 
     With a limit on episodes it hears every column's value: columns that tell risk need not foretell the mean.
@@ -123,11 +129,15 @@ def _hear_less(study: TrainingSet, network: PolicyNetwork, parameters: AgentPara
     criterion = parameters.training.screening
     if criterion == "none" or parameters.training.limits_episodes:
         return
-    kept = study.screened(network.encoder.lags, criterion)
+    kept = training_set.screened(network.encoder.lags, criterion)
     how = parameters.training.resampling
-    turned = study.turned(kept) if how.turn_even and how.mirrors else np.zeros((2, len(kept.values)), dtype=bool)
-    masks = kept.values, kept.sizes, turned, kept.lags, kept.pairs
-    network.encoder.set_heard(*(torch.from_numpy(mask) for mask in masks))
+    flipped = (
+        training_set.flipped(kept)
+        if how.flip_invariant and how.mirrors
+        else np.zeros((2, len(kept.values)), dtype=bool)
+    )
+    masks = kept.values, kept.sizes, flipped, kept.lags, kept.pairs
+    network.encoder.set_feature_mask(*(torch.from_numpy(mask) for mask in masks))
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -14,8 +14,9 @@ import torch
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.feature_mask import heard
-from sentio_kedro.agent.network.network import load_network, receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.network.feature_mask import selected_features
+from sentio_kedro.agent.network.network import load_network
 from sentio_kedro.agent.ppo.compiled import EAGER, hot_functions
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.training.allocator import keep_freed_memory
@@ -23,32 +24,32 @@ from sentio_kedro.agent.training.batched.trainer import Task, train_members_toge
 from sentio_kedro.agent.training.lifecycle import CheckpointStore, Progress
 from sentio_kedro.agent.training.member import Curve, Member, MemberKey, network_shape
 from sentio_kedro.agent.training.trainer import choose_device, recent_train, train_member, validation_rows
-from sentio_kedro.agent.training.validation import judge_parts
+from sentio_kedro.agent.training.validation import validate_parts
 from sentio_kedro.config import AgentParameters, TrainingParameters
-from sentio_kedro.market.splits import Fold, Segment, Spans
+from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.timestamps import bars_per_session
 from sentio_kedro.trading.performance import sharpe_ratio
 
 logger = logging.getLogger(__name__)
 
 
-class Judgement(NamedTuple):
+class ValidationResult(NamedTuple):
     """What an ensemble earned on rows that are not test rows, greedy and net of costs.
 
     Attributes:
         train_sharpe: Annualised net Sharpe ratio on the latest train rows.
         validation_sharpe: The same on the validation rows.
-        evidence: t statistic of the mean net return per bar on the validation rows, or on those that were kept from the
-            choice of weights; walked in chunks that start flat.
+        validation_t: t statistic of the mean net return per bar on the validation rows, or on those kept from the choice
+            of weights; simulated in chunks that start flat.
     """
 
     train_sharpe: float
     validation_sharpe: float
-    evidence: float
+    validation_t: float
 
 
 def train_agent(
-    study: TrainingSet,
+    training_set: TrainingSet,
     seed: int,
     spans: Spans,
     parameters: AgentParameters,
@@ -59,7 +60,7 @@ def train_agent(
     """Train the members of one agent, side by side or one after the other, and put them together.
 
     Args:
-        study: The fold.
+        training_set: The fold.
         seed: Which of the fold's agents.
         spans: What a decision touches.
         parameters: Network, training and trading.
@@ -72,21 +73,25 @@ def train_agent(
     """
     began = time.perf_counter()
     device = choose_device(parameters.training.device)
-    tasks = _tasks([study], [seed], parameters.training.members, device)
+    tasks = _tasks([training_set], [seed], parameters.training.members, device)
     if trains_together(parameters, len(tasks)):
         members = train_members_together(tasks, parameters, store, progress)
     else:
-        members = [train_member(study, key, parameters, market, store, progress) for study, key, market in tasks]
-    return _put_together(study, seed, members, spans, parameters, hashes, time.perf_counter() - began)
+        members = [
+            train_member(training_set, key, parameters, market, store, progress) for training_set, key, market in tasks
+        ]
+    return _put_together(training_set, seed, members, spans, parameters, hashes, time.perf_counter() - began)
 
 
-def _tasks(studies: Sequence[TrainingSet], seeds: Sequence[int], members: int, device: torch.device) -> list[Task]:
+def _tasks(
+    training_sets: Sequence[TrainingSet], seeds: Sequence[int], members: int, device: torch.device
+) -> list[Task]:
     """List the members to train, by fold, seed and member."""
     tasks = []
-    for study in studies:
-        market = study.market().to(device, torch.float32)
-        keys = [MemberKey(study.fold.number, seed, member) for seed in seeds for member in range(members)]
-        tasks += [Task(study, key, market) for key in keys]
+    for training_set in training_sets:
+        market = training_set.market().to(device, torch.float32)
+        keys = [MemberKey(training_set.fold.number, seed, member) for seed in seeds for member in range(members)]
+        tasks += [Task(training_set, key, market) for key in keys]
     return tasks
 
 
@@ -102,7 +107,7 @@ def trains_together(parameters: AgentParameters, members: int) -> bool:
 
 
 def _put_together(
-    study: TrainingSet,
+    training_set: TrainingSet,
     seed: int,
     members: Sequence[Member],
     spans: Spans,
@@ -117,7 +122,7 @@ def _put_together(
         weights.append({name: value.cpu() for name, value in trained.best.items()})
         curve += [
             {
-                "fold": study.fold.number,
+                "fold": training_set.fold.number,
                 "seed": seed,
                 "member": member,
                 **row,
@@ -125,29 +130,31 @@ def _put_together(
             }
             for row in trained.curve
         ]
-    judged = _judge_ensemble(study, weights, parameters, device)
-    spec = _spec(study, seed, spans, parameters, judged, hashes)
+    judged = _validate_ensemble(training_set, weights, parameters, device)
+    spec = _spec(training_set, seed, spans, parameters, judged, hashes)
     threshold = parameters.training.abstention.threshold
-    _log_judgement(spec, threshold)
+    _log_validation(spec, threshold)
     about = {
-        "fold": study.fold.number,
+        "fold": training_set.fold.number,
         "seed": seed,
         "train_sharpe": judged.train_sharpe,
         "validation_sharpe": judged.validation_sharpe,
         "generalisation_gap": judged.train_sharpe - judged.validation_sharpe,
-        "evidence": judged.evidence,
+        "validation_t": judged.validation_t,
         "abstention_threshold": float("nan") if threshold is None else threshold,
         "abstains": spec.abstains,
         "members": len(weights),
         "train_seconds": seconds,
         "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
-        **heard(weights[0], [column.name for column in study.columns]),  # members of a fold hear the same
+        **selected_features(
+            weights[0], [column.name for column in training_set.columns]
+        ),  # members of a fold hear the same
     }
     return AgentBundle(spec, tuple(weights)), curve, about
 
 
 def train_population(
-    studies: Sequence[TrainingSet],
+    training_sets: Sequence[TrainingSet],
     spans: Spans,
     parameters: AgentParameters,
     store: CheckpointStore,
@@ -160,7 +167,7 @@ def train_population(
     go of the interpreter inside its operations. The result does not depend on how many train at once.
 
     Args:
-        studies: One training set per fold.
+        training_sets: One training set per fold.
         spans: What a decision touches.
         parameters: Network, training and trading.
         store: Where checkpoints live.
@@ -170,13 +177,13 @@ def train_population(
     Yields:
         What ``train_agent`` returns, by fold and seed.
     """
-    training, agents = parameters.training, len(studies) * parameters.training.seeds
+    training, agents = parameters.training, len(training_sets) * parameters.training.seeds
     keep_freed_memory()
     threads = torch.get_num_threads()
     if trains_together(parameters, agents * training.members):
         torch.set_num_threads(training.threads or threads)
         try:
-            yield from _train_together(studies, spans, parameters, store, progress, hashes)
+            yield from _train_together(training_sets, spans, parameters, store, progress, hashes)
         finally:
             torch.set_num_threads(threads)
         return
@@ -185,8 +192,8 @@ def train_population(
     executor = ThreadPoolExecutor(workers, thread_name_prefix="training")
     try:
         futures = [
-            executor.submit(train_agent, study, seed, spans, parameters, store, progress, hashes)
-            for study in studies
+            executor.submit(train_agent, training_set, seed, spans, parameters, store, progress, hashes)
+            for training_set in training_sets
             for seed in range(training.seeds)
         ]
         for future in futures:
@@ -200,7 +207,7 @@ def train_population(
 
 
 def _train_together(
-    studies: Sequence[TrainingSet],
+    training_sets: Sequence[TrainingSet],
     spans: Spans,
     parameters: AgentParameters,
     store: CheckpointStore,
@@ -209,13 +216,13 @@ def _train_together(
 ) -> Iterator[tuple[AgentBundle, Curve, dict[str, Any]]]:
     """Train all members as one batched model; the seconds of an agent are its share."""
     began, training = time.perf_counter(), parameters.training
-    tasks = _tasks(studies, range(training.seeds), training.members, choose_device(training.device))
+    tasks = _tasks(training_sets, range(training.seeds), training.members, choose_device(training.device))
     members = train_members_together(tasks, parameters, store, progress)
-    agents = [(study, seed) for study in studies for seed in range(training.seeds)]
+    agents = [(training_set, seed) for training_set in training_sets for seed in range(training.seeds)]
     seconds = (time.perf_counter() - began) / len(agents)
-    for place, (study, seed) in enumerate(agents):
+    for place, (training_set, seed) in enumerate(agents):
         own = members[place * training.members : (place + 1) * training.members]
-        yield _put_together(study, seed, own, spans, parameters, hashes, seconds)
+        yield _put_together(training_set, seed, own, spans, parameters, hashes, seconds)
 
 
 def count_workers(training: TrainingParameters, agents: int) -> int:
@@ -234,31 +241,31 @@ def count_workers(training: TrainingParameters, agents: int) -> int:
     return max(1, min(len(os.sched_getaffinity(0)) // (training.threads or 1), agents))
 
 
-def _judge_ensemble(
-    study: TrainingSet, weights: list[dict[str, torch.Tensor]], parameters: AgentParameters, device: torch.device
-) -> Judgement:
-    shape = network_shape(study, parameters.trading)
+def _validate_ensemble(
+    training_set: TrainingSet, weights: list[dict[str, torch.Tensor]], parameters: AgentParameters, device: torch.device
+) -> ValidationResult:
+    shape = network_shape(training_set, parameters.trading)
     networks = [load_network(parameters.network, shape, state).to(device) for state in weights]
-    market = study.market().to(device, torch.float32)
+    market = training_set.market().to(device, torch.float32)
     context = receptive_field(parameters.network) - 1
-    rows = [recent_train(study), study.fold.validation]
-    train, validation = judge_parts(networks, market, rows, context, parameters.trading)
-    evidence = validation
-    if parameters.training.abstention.evidence_share:
-        kept = [validation_rows(study, parameters)[1]]  # walked apart, so that they shorten nobody's chunks
-        (evidence,) = judge_parts(networks, market, kept, context, parameters.trading)
-    return Judgement(
-        train_sharpe=float(sharpe_ratio(train, study.periods_per_year)),
-        validation_sharpe=float(sharpe_ratio(validation, study.periods_per_year)),
-        evidence=float(mean_t_statistic(evidence)),
+    rows = [recent_train(training_set), training_set.fold.validation]
+    train, validation = validate_parts(networks, market, rows, context, parameters.trading)
+    validation_t = validation
+    if parameters.training.abstention.holdout_share:
+        kept = [validation_rows(training_set, parameters)[1]]  # walked apart, so that they shorten nobody's chunks
+        (validation_t,) = validate_parts(networks, market, kept, context, parameters.trading)
+    return ValidationResult(
+        train_sharpe=float(sharpe_ratio(train, training_set.periods_per_year)),
+        validation_sharpe=float(sharpe_ratio(validation, training_set.periods_per_year)),
+        validation_t=float(mean_t_statistic(validation_t)),
     )
 
 
-def _log_judgement(spec: AgentSpec, threshold: float | None) -> None:
+def _log_validation(spec: AgentSpec, threshold: float | None) -> None:
     logger.info(
         "Fold %d, seed %d: net Sharpe ratio %.2f on train rows, %.2f on validation rows (gap %.2f), evidence t = %.2f",
         *(spec.fold, spec.seed, spec.train_sharpe, spec.validation_sharpe),
-        *(spec.train_sharpe - spec.validation_sharpe, spec.evidence),
+        *(spec.train_sharpe - spec.validation_sharpe, spec.validation_t),
     )
     if spec.abstains:
         logger.info(
@@ -268,36 +275,36 @@ def _log_judgement(spec: AgentSpec, threshold: float | None) -> None:
 
 
 def _spec(
-    study: TrainingSet,
+    training_set: TrainingSet,
     seed: int,
     spans: Spans,
     parameters: AgentParameters,
-    judged: Judgement,
+    judged: ValidationResult,
     hashes: Mapping[str, str],
 ) -> AgentSpec:
-    first = min(part.start for part in _seen(study.fold)) - spans.input + 1
-    stamps = np.datetime_as_string(study.bars.timestamps[[max(0, first), -1]], unit="s")
+    first = min(part.start for part in _seen(training_set.fold)) - spans.input + 1
+    timestamps = np.datetime_as_string(training_set.bars.timestamps[[max(0, first), -1]], unit="s")
     return AgentSpec(
-        fold=study.fold.number,
+        fold=training_set.fold.number,
         seed=seed,
         members=parameters.training.members,
-        symbols=list(study.bars.symbols),
-        periods_per_year=study.periods_per_year,
+        symbols=list(training_set.bars.symbols),
+        periods_per_year=training_set.periods_per_year,
         gamma=parameters.training.gamma,
         required_bars=spans.input,
-        train_start=f"{stamps[0]}+00:00",
-        train_end=f"{stamps[1]}+00:00",
-        features=list(study.columns),
+        train_start=f"{timestamps[0]}+00:00",
+        train_end=f"{timestamps[1]}+00:00",
+        features=list(training_set.columns),
         network=parameters.network,
         trading=parameters.trading,
-        regimes=study.regimes.to_dict(),
+        regimes=training_set.regimes.to_dict(),
         train_sharpe=judged.train_sharpe,
         validation_sharpe=judged.validation_sharpe,
         hashes=dict(hashes),
-        evidence=judged.evidence,
-        abstains=abstains(judged.evidence, parameters.training.abstention),
-        bars_per_session=bars_per_session(study.bars.timestamps),
-        missing=study.missing,
+        validation_t=judged.validation_t,
+        abstains=abstains(judged.validation_t, parameters.training.abstention),
+        bars_per_session=bars_per_session(training_set.bars.timestamps),
+        missing=training_set.missing,
     )
 
 

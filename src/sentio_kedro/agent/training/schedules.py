@@ -31,9 +31,9 @@ def learning_rate(training: TrainingParameters, update_index: int, updates: int)
 
 def entropy_coefficient(training: TrainingParameters, update_index: int, updates: int) -> float:
     """Coefficient of the entropy bonus of an update: constant, or in a straight line to its floor at the last one."""
-    if training.least_entropy is None:
+    if training.min_entropy is None:
         return training.entropy
-    return training.entropy + (training.least_entropy - training.entropy) * update_index / max(1, updates - 1)
+    return training.entropy + (training.min_entropy - training.entropy) * update_index / max(1, updates - 1)
 
 
 def converged(curve: Curve, stopping: StoppingParameters) -> bool:

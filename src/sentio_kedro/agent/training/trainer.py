@@ -12,7 +12,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.network.network import draw_dropout, receptive_field
+from sentio_kedro.agent.network.encoder import draw_dropout, receptive_field
 from sentio_kedro.agent.ppo.compiled import hot_functions
 from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
@@ -21,20 +21,20 @@ from sentio_kedro.agent.training.averaging import with_weights
 from sentio_kedro.agent.training.lifecycle import (
     CheckpointStore,
     Learned,
+    MemberRun,
     Progress,
-    Trainee,
     begin_update,
     conclude_update,
     count_update,
     describe_update,
-    enrol,
-    is_over,
+    is_finished,
+    start_or_resume,
 )
 from sentio_kedro.agent.training.member import ACTION_STREAM, PATH_STREAM, Member, MemberKey, torch_generator
 from sentio_kedro.agent.training.timing import Phases
-from sentio_kedro.agent.training.validation import Score, judge_parts, split_validation
+from sentio_kedro.agent.training.validation import Score, split_validation, validate_parts
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 
 
@@ -50,7 +50,7 @@ def choose_device(wish: str) -> torch.device:
 
 
 def train_member(
-    study: TrainingSet,
+    training_set: TrainingSet,
     key: MemberKey,
     parameters: AgentParameters,
     market: MarketTensors,
@@ -60,7 +60,7 @@ def train_member(
     """Train one member, from its checkpoint if there is one.
 
     Args:
-        study: The fold.
+        training_set: The fold.
         key: Which member.
         parameters: Network, training and trading.
         market: The fold's real market on the training device, for validation.
@@ -70,19 +70,19 @@ def train_member(
     Returns:
         The member; ``best`` holds the weights chosen on validation rows.
     """
-    trainee = enrol(study, key, parameters, market, store, progress)
-    if is_over(trainee.member, parameters):
-        return trainee.member
-    sampler = trainee.sampler(parameters, market.close.device)
+    member_run = start_or_resume(training_set, key, parameters, market, store, progress)
+    if is_finished(member_run.member, parameters):
+        return member_run.member
+    sampler = member_run.sampler(parameters, market.close.device)
     over = False
     while not over:
         began = time.perf_counter()
-        row = _one_update(trainee.member, sampler, key, parameters)
+        row = _one_update(member_run.member, sampler, key, parameters)
         judged = None
-        if count_update(trainee.member, row, time.perf_counter() - began, parameters):
-            judged = _judged(trainee, parameters)
-        over = conclude_update(trainee, row, judged, parameters, store, progress)
-    return trainee.member
+        if count_update(member_run.member, row, time.perf_counter() - began, parameters):
+            judged = _scored(member_run, parameters)
+        over = conclude_update(member_run, row, judged, parameters, store, progress)
+    return member_run.member
 
 
 def _one_update(member: Member, sampler: PathSampler, key: MemberKey, parameters: AgentParameters) -> dict[str, float]:
@@ -124,28 +124,32 @@ def learn(
     return Learned(report, appraisal.reward, appraisal.outcomes)
 
 
-def _judged(trainee: Trainee, parameters: AgentParameters) -> Score:
-    member, study = trainee.member, trainee.study
+def _scored(member_run: MemberRun, parameters: AgentParameters) -> Score:
+    member, training_set = member_run.member, member_run.training_set
     judged = with_weights(member.network, member.average) if member.average else member.network
     context = receptive_field(parameters.network) - 1
-    parts = judged_rows(study, parameters)
-    earned = judge_parts([judged], trainee.market, parts, context, parameters.trading)
-    return Score.of(earned, study.periods_per_year)
+    parts = validation_rows_used(training_set, parameters)
+    earned = validate_parts([judged], member_run.market, parts, context, parameters.trading)
+    return Score.of(earned, training_set.periods_per_year)
 
 
-def judged_rows(study: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:
+def validation_rows_used(
+    training_set: TrainingSet, parameters: AgentParameters
+) -> tuple[Sequence[Segment], Sequence[Segment]]:
     """Rows that members are judged on: the latest train rows, and the validation rows that choose weights."""
-    return recent_train(study), validation_rows(study, parameters)[0]
+    return recent_train(training_set), validation_rows(training_set, parameters)[0]
 
 
-def validation_rows(study: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:
+def validation_rows(
+    training_set: TrainingSet, parameters: AgentParameters
+) -> tuple[Sequence[Segment], Sequence[Segment]]:
     """Validation rows that choose weights, and those that measure an agent's evidence."""
-    share, latency = parameters.training.abstention.evidence_share, parameters.trading.orders.latency_bars
-    return split_validation(study.fold.validation, share, latency)
+    share, latency = parameters.training.abstention.holdout_share, parameters.trading.orders.latency_bars
+    return split_validation(training_set.fold.validation, share, latency)
 
 
-def recent_train(study: TrainingSet) -> list[Segment]:
+def recent_train(training_set: TrainingSet) -> list[Segment]:
     """Latest train rows, as many as there are validation rows: the other half of the generalisation gap."""
-    wanted = sum(part.stop - part.start for part in study.fold.validation)
-    last = study.fold.train[-1]
+    wanted = sum(part.stop - part.start for part in training_set.fold.validation)
+    last = training_set.fold.train[-1]
     return [Segment(max(last.start, last.stop - wanted), last.stop)]

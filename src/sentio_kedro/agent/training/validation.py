@@ -14,15 +14,15 @@ from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.rollout import EnsemblePolicy
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.action_masks import where_chosen
 from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import net_returns, simulate
 
-LEAST_BARS = 2  # rows that have a deviation
-LEAST_DEVIATION = 1e-12  # of returns per bar
+MIN_BARS = 2  # rows that have a deviation
+MIN_DEVIATION = 1e-12  # of returns per bar
 CHUNK_BARS = 128  # decisions of one account; each starts flat
 
 
@@ -49,10 +49,10 @@ def split_validation(
     choosing, measuring = _between(validation, 0, cut), _between(validation, cut + gap, total)
     for name, rows in (("choose weights", choosing), ("measure evidence", measuring)):
         count = sum(part.stop - part.start for part in rows)
-        if count < LEAST_BARS:
+        if count < MIN_BARS:
             raise ValueError(
-                f"`training.abstention.evidence_share` = {share:g} of {total} validation rows leaves {count} to "
-                f"{name}; at least {LEAST_BARS} are needed: change it, or validate on more rows."
+                f"`training.abstention.holdout_share` = {share:g} of {total} validation rows leaves {count} to "
+                f"{name}; at least {MIN_BARS} are needed: change it, or validate on more rows."
             )
     return choosing, measuring
 
@@ -102,7 +102,7 @@ def judge(
         Net simple returns per bar ``[bars]``, chunk after chunk; not numbers if a decision had no legal action.
     """
     windows = chunk_windows(market, segments, length, context, parameters)
-    return walked_returns(networks, windows, parameters)
+    return greedy_returns(networks, windows, parameters)
 
 
 def chunk_windows(
@@ -114,24 +114,24 @@ def chunk_windows(
 
 
 @torch.no_grad()
-def walked_returns(networks: Sequence[PolicyNetwork], windows: Windows, parameters: TradingParameters) -> Tensor:
+def greedy_returns(networks: Sequence[PolicyNetwork], windows: Windows, parameters: TradingParameters) -> Tensor:
     """Let an ensemble trade windows greedily, each from a flat start: net simple returns ``[bars]``, one after another.
 
     Pure.
     """
-    length = windows.tape.steps - 1
+    length = windows.step_data.steps - 1
     posterior = windows.posterior[:-1]  # [S, W, 1, K]
     embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1)[:, :, None] for network in networks]
     projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
     policy = EnsemblePolicy([network.head for network in networks], projected, posterior, parameters)
-    close = windows.tape.close  # [S + 1, W, 1, A]
+    close = windows.step_data.close  # [S + 1, W, 1, A]
     cash = close.new_full((close.shape[1], 1), parameters.initial_cash)
-    account = open_accounts(cash, windows.tape.assets, parameters.orders.latency_bars)
+    account = open_accounts(cash, windows.step_data.assets, parameters.orders.latency_bars)
     _, (fill, (_, legal)) = simulate(windows.decisions, policy, account, parameters)
     return where_chosen(net_returns(fill)[..., 0].transpose(0, 1).flatten(), legal)
 
 
-def judge_parts(
+def validate_parts(
     networks: Sequence[PolicyNetwork],
     market: MarketTensors,
     parts: Sequence[Sequence[Segment]],
@@ -194,5 +194,5 @@ def lead(better: Tensor, other: Tensor) -> float:
     Each account's returns per bar ``[bars]`` are divided by their deviation, and the mean of the difference by its
     Newey-West standard error. That the deviations are estimates is left out.
     """
-    scaled = [returns.double() / returns.double().std().clamp_min(LEAST_DEVIATION) for returns in (better, other)]
+    scaled = [returns.double() / returns.double().std().clamp_min(MIN_DEVIATION) for returns in (better, other)]
     return float(mean_t_statistic(scaled[0] - scaled[1]))

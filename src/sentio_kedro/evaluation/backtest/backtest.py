@@ -15,15 +15,16 @@ from sentio_kedro.agent.ensemble import SideBySide, agents_policy
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios
 from sentio_kedro.evaluation.backtest.baselines import schedules as baselines
-from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldRules, fold_rules, joined
+from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldRules, concatenate_rules, fold_rules
 from sentio_kedro.evaluation.backtest.baselines.target_positions import TARGETS, read_targets, target_policy
-from sentio_kedro.evaluation.backtest.baselines.walk import Rules, scheduled, walk_schedules
-from sentio_kedro.evaluation.backtest.context import Scene, closing
+from sentio_kedro.evaluation.backtest.baselines.walk import Rules, scheduled, simulate_schedules
+from sentio_kedro.evaluation.backtest.context import BacktestContext, closing
 from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, LedgerFrames, Piece, concatenated
 from sentio_kedro.evaluation.backtest.robustness import no_robustness, robustness_frame
-from sentio_kedro.evaluation.backtest.walk import walk_rows
-from sentio_kedro.market.bars import AlignedBars, Floats
-from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import AccountState, Variation
 
 
@@ -70,16 +71,16 @@ def backtest_folds(
     if together:
         _refuse_seen(by_fold, folds, bars)
         _same_seeds(by_fold)
-    scene = Scene.of(bars, features, by_fold, trading)
+    context = BacktestContext.of(bars, features, by_fold, trading)
     span = Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
-    fitted = fold_rules(scene, folds, parameters)
-    rules = _rules(scene, span, parameters, periods_per_year) | (joined(fitted, span) if together else {})
-    parts = _together(scene, folds, span, rules) if together else _apart(scene, folds, fitted)
+    fitted = fold_rules(context, folds, parameters)
+    rules = _rules(context, span, parameters, periods_per_year) | (concatenate_rules(fitted, span) if together else {})
+    parts = _together(context, folds, span, rules) if together else _apart(context, folds, fitted)
     if not together or not contiguous(folds):
-        parts.append(_walk_rules(scene, folds, span, rules))
+        parts.append(_simulate_rules(context, folds, span, rules))
     frames = concatenated(parts)
     frames["robustness"] = (
-        robustness_frame(scene, folds, parameters.robustness, frames["accounts"], periods_per_year)
+        robustness_frame(context, folds, parameters.robustness, frames["accounts"], periods_per_year)
         if together
         else no_robustness()
     )
@@ -100,7 +101,7 @@ def contiguous(folds: Sequence[Fold]) -> bool:
     return all(first.stop == second.start for first, second in pairwise(segments))
 
 
-def _together(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules) -> list[Frames]:
+def _together(context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: Rules) -> list[Frames]:
     """Walk agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts."""
     beside = rules if contiguous(folds) else {}
     collected: LedgerFrames | None = None
@@ -108,35 +109,35 @@ def _together(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules) 
     for fold in folds:
         for segment in fold.test:
             if collected is None or account is None:
-                collected, account = _start(scene, fold.number, beside)
-            account = _walk_segment(scene, fold.number, segment, span, beside, account, collected)
+                collected, account = _start(context, fold.number, beside)
+            account = _simulate_segment(context, fold.number, segment, span, beside, account, collected)
     return [] if collected is None else [collected.frames()]
 
 
-def _apart(scene: Scene, folds: Sequence[Fold], fitted: Sequence[FoldRules]) -> list[Frames]:
+def _apart(context: BacktestContext, folds: Sequence[Fold], fitted: Sequence[FoldRules]) -> list[Frames]:
     """Walk agents, the random policy and the fold's own rules along each test segment from a fresh start."""
     parts = []
     for fold, of_fold in zip(folds, fitted, strict=True):
         for segment, rules in of_fold:
-            collected, account = _start(scene, fold.number, rules)
-            _walk_segment(scene, fold.number, segment, segment, rules, account, collected)
+            collected, account = _start(context, fold.number, rules)
+            _simulate_segment(context, fold.number, segment, segment, rules, account, collected)
             parts.append(collected.frames())
     return parts
 
 
-def _start(scene: Scene, fold: int, rules: Rules) -> tuple[LedgerFrames, AccountState]:
+def _start(context: BacktestContext, fold: int, rules: Rules) -> tuple[LedgerFrames, AccountState]:
     """Open the accounts of a fold's agents, of the random policy and of the rules."""
-    agents = scene.by_fold[fold]
+    agents = context.by_fold[fold]
     names = (*(f"seed_{agent.spec.seed}" for agent in agents), baselines.RANDOM, *rules)
-    return _collector(scene, names, len(agents)), scene.open_accounts((len(names),))
+    return _collector(context, names, len(agents)), context.open_accounts((len(names),))
 
 
-def _collector(scene: Scene, names: Sequence[str], agents: int) -> LedgerFrames:
-    return LedgerFrames(names, agents, scene.trading.initial_cash, scene.bars, scene.trading.levels)
+def _collector(context: BacktestContext, names: Sequence[str], agents: int) -> LedgerFrames:
+    return LedgerFrames(names, agents, context.trading.initial_cash, context.bars, context.trading.levels)
 
 
-def _walk_segment(
-    scene: Scene,
+def _simulate_segment(
+    context: BacktestContext,
     fold: int,
     segment: Segment,
     span: Segment,
@@ -145,72 +146,74 @@ def _walk_segment(
     collected: LedgerFrames,
 ) -> AccountState:
     """Walk a fold's test segment; ``rules`` are schedules over ``span``, whose end they leave their positions at."""
-    agents, latency = scene.by_fold[fold], scene.trading.orders.latency_bars
+    agents, latency = context.by_fold[fold], context.trading.orders.latency_bars
     guarded = len(agents) + 1  # the random policy obeys the agents' mandate
-    chance = baselines.RandomPolicy.drawn(segment.stop - segment.start, scene.trading, scene.market.close, seed=fold)
-    posteriors = scene.posteriors(fold)
+    chance = baselines.RandomPolicy.drawn(
+        segment.stop - segment.start, context.trading, context.market.close, seed=fold
+    )
+    posteriors = context.posteriors(fold)
     seen = [*posteriors, *[posteriors[0]] * (1 + len(rules))]  # [rows, K] of every account
     ends = [segment.stop] * guarded + [span.stop] * len(rules)
 
     def policy(piece: Segment) -> SideBySide:
         rows = Segment(piece.start - segment.start, piece.stop - segment.start)
-        decide = agents_policy(agents, scene.market, posteriors, *piece)
+        decide = agents_policy(agents, context.market, posteriors, *piece)
         ruled = scheduled(rules, piece, span)
         return SideBySide([(decide, len(agents)), (chance.part(*rows), 1), *ruled], *closing(piece, ends, latency))
 
-    walk = walk_rows(
-        scene.market,
+    walk = simulate_rows(
+        context.market,
         segment,
         policy,
         account,
-        scene.trading,
+        context.trading,
         posterior=torch.stack([known[slice(*segment)] for known in seen], dim=1),
         variation=Variation(guarded=(torch.arange(len(seen)) < guarded)[:, None]),
         telemetry=True,
     )
-    for piece, tape, step in walk:
+    for piece, step_data, step in walk:
         regimes = torch.stack([known[slice(*piece)].argmax(-1) for known in seen], dim=1)
         leave, rest = closing(piece, ends, latency)
         decided = ~(leave | rest)[:, 0]
         folds = np.full(piece.stop - piece.start, fold)
-        collected.add(Piece(piece, folds, regimes, posteriors[0].shape[-1], decided), tape, step)
+        collected.add(Piece(piece, folds, regimes, posteriors[0].shape[-1], decided), step_data, step)
     return walk.account
 
 
-def _walk_rules(scene: Scene, folds: Sequence[Fold], span: Segment, rules: Rules) -> Frames:
+def _simulate_rules(context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: Rules) -> Frames:
     """Walk the rules alone, over all rows at once."""
-    collected = _collector(scene, tuple(rules), 0)
-    fold_of = np.full(scene.market.bars, NO_FOLD)
-    regimes = torch.zeros(scene.market.bars, dtype=torch.long)
+    collected = _collector(context, tuple(rules), 0)
+    fold_of = np.full(context.market.bars, NO_FOLD)
+    regimes = torch.zeros(context.market.bars, dtype=torch.long)
     for fold in reversed(folds):  # of folds that test the same row the first one counts
-        likeliest = scene.posteriors(fold.number)[0].argmax(-1)
+        likeliest = context.posteriors(fold.number)[0].argmax(-1)
         for segment in fold.test:
             fold_of[slice(*segment)] = fold.number
             regimes[slice(*segment)] = likeliest[slice(*segment)]
 
-    walk = walk_schedules(scene, span, rules, telemetry=True)
-    for piece, tape, step in walk:
+    walk = simulate_schedules(context, span, rules, telemetry=True)
+    for piece, step_data, step in walk:
         likely = regimes[slice(*piece), None].expand(-1, len(rules))
         everywhere = torch.ones(piece.stop - piece.start, dtype=torch.bool)
-        collected.add(Piece(piece, fold_of[slice(*piece)], likely, 1, everywhere), tape, step)
+        collected.add(Piece(piece, fold_of[slice(*piece)], likely, 1, everywhere), step_data, step)
     return collected.frames()
 
 
 def _rules(
-    scene: Scene, span: Segment, parameters: BacktestParameters, periods_per_year: float
+    context: BacktestContext, span: Segment, parameters: BacktestParameters, periods_per_year: float
 ) -> dict[str, baselines.ScheduledPolicy]:
     """Schedules over ``span`` that are the same whatever the folds."""
-    market, stamps = scene.market, scene.bars.timestamps
+    market, timestamps = context.market, context.bars.timestamps
     rules = {
         baselines.BUY_AND_HOLD: baselines.buy_and_hold(market, *span),
-        baselines.EQUAL_WEIGHT: baselines.equal_weight(market, stamps, *span, parameters),
-        baselines.MOMENTUM: baselines.momentum(market, stamps, *span, parameters, periods_per_year),
+        baselines.EQUAL_WEIGHT: baselines.equal_weight(market, timestamps, *span, parameters),
+        baselines.MOMENTUM: baselines.momentum(market, timestamps, *span, parameters, periods_per_year),
     }
     for name in (portfolios.MINIMUM_VARIANCE, portfolios.RISK_PARITY):
         if name in parameters.baselines:
-            rules[name] = portfolios.trailing_portfolio(name, market, stamps, *span, parameters, scene.trading)
+            rules[name] = portfolios.trailing_portfolio(name, market, timestamps, *span, parameters, context.trading)
     if parameters.targets is not None:
-        rules[TARGETS] = target_policy(read_targets(Path(parameters.targets)), scene.bars, span, scene.trading)
+        rules[TARGETS] = target_policy(read_targets(Path(parameters.targets)), context.bars, span, context.trading)
     return rules
 
 
@@ -256,7 +259,7 @@ def _refuse_seen(by_fold: Mapping[int, Sequence[AgentBundle]], folds: Sequence[F
     for fold in folds:
         for rows in fold.test:
             for agent in by_fold[fold.number]:
-                refuse_seen_bars(agent.spec, stamp(bars, rows.start + 1), stamp(bars, rows.stop))
+                refuse_seen_bars(agent.spec, timestamp(bars, rows.start + 1), timestamp(bars, rows.stop))
 
 
 def _same_seeds(by_fold: Mapping[int, Sequence[AgentBundle]]) -> None:
@@ -268,6 +271,6 @@ def _same_seeds(by_fold: Mapping[int, Sequence[AgentBundle]]) -> None:
         )
 
 
-def stamp(bars: AlignedBars, row: int) -> str:
+def timestamp(bars: AlignedBars, row: int) -> str:
     """Return the stamp of a row as ISO 8601 in UTC."""
     return str(pd.Timestamp(bars.timestamps[row]).tz_localize("UTC").isoformat())

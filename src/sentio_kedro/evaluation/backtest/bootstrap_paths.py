@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.evaluation.statistics.bootstrap import default_block, stationary_bootstrap_indices
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 PRICES = ("close", "open", "next_close", "high", "low", "dividend")
 
@@ -43,33 +43,33 @@ class PathPrices:
         self.last: Tensor | None = None  # [paths, A] last close of each path
         self.assets = market.assets
 
-    def continued(self, tape: Tape) -> Tape:
+    def continued(self, step_data: StepData) -> StepData:
         """Rescale facts ``[S, V, 1, A]`` that follow those of the call before.
 
         Prices and dividends scale, and shares traded in the market inversely, so that its value in quote currency is
         that of the source row; spreads, volatilities and caps are ratios already.
         """
         if not bool(self.drawn.any()):
-            return tape
-        close, after = tape.close[:, self.drawn, 0], tape.next_close[:, self.drawn, 0]  # [S, paths, A]
+            return step_data
+        close, after = step_data.close[:, self.drawn, 0], step_data.next_close[:, self.drawn, 0]  # [S, paths, A]
         begin = torch.ones_like(close[0]) if self.last is None else self.last / close[0]
         joins = torch.cat([begin[None], after[:-1] / close[1:]])  # 1 where rows follow each other
         level = joins.cumprod(0)
         self.last = (level * after)[-1]
-        scale = torch.ones_like(tape.close)
+        scale = torch.ones_like(step_data.close)
         scale[:, self.drawn, 0] = level
-        changed = {name: value * scale for name in PRICES if (value := getattr(tape, name)) is not None}
-        if tape.impact is not None:  # per root of a share
-            changed["impact"] = tape.impact * scale.sqrt()
-        if tape.most_shares is not None:
-            changed["most_shares"] = tape.most_shares / scale
-        return tape._replace(**changed)
+        changed = {name: value * scale for name in PRICES if (value := getattr(step_data, name)) is not None}
+        if step_data.impact is not None:  # per root of a share
+            changed["impact"] = step_data.impact * scale.sqrt()
+        if step_data.max_shares is not None:
+            changed["max_shares"] = step_data.max_shares / scale
+        return step_data._replace(**changed)
 
 
-def begin_sessions(tape: Tape, source: Tensor, steps: Segment) -> Tape:
+def begin_sessions(step_data: StepData, source: Tensor, steps: Segment) -> StepData:
     """Let a session begin where two blocks join; ``source`` ``[rows, V]`` holds all steps of the segment."""
-    if tape.session_starts is None:
-        return tape
+    if step_data.session_starts is None:
+        return step_data
     joins = torch.zeros_like(source, dtype=torch.bool)
     joins[1:] = source[1:] != source[:-1] + 1
-    return tape._replace(session_starts=tape.session_starts | joins[slice(*steps), :, None, None])
+    return step_data._replace(session_starts=step_data.session_starts | joins[slice(*steps), :, None, None])

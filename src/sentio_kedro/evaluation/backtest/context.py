@@ -11,28 +11,29 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.regimes import market_return
-from sentio_kedro.market.splits import Segment
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
+from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import AccountState, open_accounts
 
 
 @dataclass(frozen=True)
-class Scene:
+class BacktestContext:
     """A market and the agents to test on it.
 
     Attributes:
         bars: Aligned bars, all of them.
         market: Their tensors with the agents' features; agents bring their own regimes.
-        moves: ``[T]`` the market's log returns, which regimes are filtered from.
+        market_returns: ``[T]`` the market's log returns, which regimes are filtered from.
         by_fold: Agents of each fold, in order of their seeds.
         trading: Limits, costs and starting equity.
     """
 
     bars: AlignedBars
     market: MarketTensors
-    moves: Floats
+    market_returns: Floats
     by_fold: Mapping[int, Sequence[AgentBundle]]
     trading: TradingParameters
 
@@ -43,7 +44,7 @@ class Scene:
         features: Floats,
         by_fold: Mapping[int, Sequence[AgentBundle]],
         trading: TradingParameters,
-    ) -> Scene:
+    ) -> BacktestContext:
         """Assemble the market from bars and features ``[T, A, F]``."""
         market = market_tensors(bars, features, np.ones((len(bars.timestamps), 1)), trading)
         return cls(bars, market, market_return(bars), by_fold, trading)
@@ -56,7 +57,7 @@ class Scene:
             regimes = agent.spec.regimes
             match = next((tensor for model, tensor in known if model == regimes), None)
             if match is None:
-                match = torch.from_numpy(agent.regime_model().filter(self.moves))
+                match = torch.from_numpy(agent.regime_model().filter(self.market_returns))
                 known.append((regimes, match))
             found.append(match)
         return found

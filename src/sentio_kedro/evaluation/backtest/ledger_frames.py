@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sentio_kedro.evaluation.backtest.round_trips import TripCutter
-from sentio_kedro.market.bars import AlignedBars
-from sentio_kedro.market.splits import Segment
-from sentio_kedro.trading.accounts import LEAST_EQUITY, Fill
+from sentio_kedro.evaluation.backtest.round_trips import RoundTripCutter
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.trading.accounts import MIN_EQUITY, Fill
 from sentio_kedro.trading.action_masks import LAYERS, require_choice
-from sentio_kedro.trading.simulate import RUIN, Record, Step
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.simulate import RUIN, PolicyTrace, Step
+from sentio_kedro.trading.step_data import StepData
 
 Frames = dict[str, pd.DataFrame]
 
@@ -66,17 +66,17 @@ class LedgerFrames:
         """
         self.names, self.agents, self.cash, self.bars = list(names), agents, cash, bars
         self.labels = ["hold", *(f"{level:+g}" if level else "0" for level in levels)]
-        self.trips = TripCutter(len(names), len(bars.symbols))
+        self.round_trips = RoundTripCutter(len(names), len(bars.symbols))
         self.fold_of = np.full(len(bars.timestamps), NO_FOLD)
         self.accounts: list[pd.DataFrame] = []
         self.positions: list[pd.DataFrame] = []
         self.actions: dict[int, Tensor] = {}  # [2, agents, A, actions] how often taken and how often legal, by fold
         self.masks: dict[int, Tensor] = {}  # [states, agents, layers + 1] sums of shares, and bars, by fold
 
-    def add(self, piece: Piece, tape: Tape, step: Step) -> None:
+    def add(self, piece: Piece, step_data: StepData, step: Step) -> None:
         """Add the ledger of a piece, with telemetry."""
         self.fold_of[slice(*piece.rows)] = piece.folds
-        self.trips.add(piece.rows.start, tape, step.fill)
+        self.round_trips.add(piece.rows.start, step_data, step.fill)
         self.accounts.append(self._account_rows(piece, step.fill))
         if self.agents:
             self.positions.append(self._position_rows(piece, step.fill))
@@ -93,7 +93,7 @@ class LedgerFrames:
             "masks": _joined([self._mask_frame(fold) for fold in self.masks], "masks"),
         }
 
-    def _stamps(self, rows: NDArray[np.int64]) -> pd.DatetimeIndex:
+    def _timestamps(self, rows: NDArray[np.int64]) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(self.bars.timestamps[rows]).tz_localize("UTC")
 
     def _account_rows(self, piece: Piece, fill: Fill) -> pd.DataFrame:
@@ -113,7 +113,7 @@ class LedgerFrames:
 
     def _account_columns(self, fill: Fill) -> dict[str, Tensor]:
         """Columns ``[S, N]``; money as fractions of the equity at the decision."""
-        before = fill.equity_before.clamp_min(LEAST_EQUITY)
+        before = fill.equity_before.clamp_min(MIN_EQUITY)
         zeros = torch.zeros_like(before)
         position, ordered, capped, projected = _telemetry(fill)
         lines = {}
@@ -139,10 +139,10 @@ class LedgerFrames:
         rows, assets = np.arange(*piece.rows), len(self.bars.symbols)
         position = _telemetry(fill)[0][:, : self.agents].transpose(0, 1)  # [agents, S, A]
         seeds = [int(name.removeprefix("seed_")) for name in self.names[: self.agents]]
-        stamps = np.repeat(self.bars.timestamps[rows], assets)
+        timestamps = np.repeat(self.bars.timestamps[rows], assets)
         return pd.DataFrame(
             {
-                "timestamp": pd.DatetimeIndex(np.tile(stamps, self.agents)).tz_localize("UTC"),
+                "timestamp": pd.DatetimeIndex(np.tile(timestamps, self.agents)).tz_localize("UTC"),
                 "symbol": np.tile(np.array(self.bars.symbols, dtype=object), len(rows) * self.agents),
                 "seed": np.repeat(seeds, len(rows) * assets),
                 "fold": np.tile(np.repeat(piece.folds, assets), self.agents),
@@ -150,7 +150,7 @@ class LedgerFrames:
             }
         )
 
-    def _count_actions(self, piece: Piece, record: Record) -> None:
+    def _count_actions(self, piece: Piece, record: PolicyTrace) -> None:
         taken, legal = (x[piece.decided] for x in record)  # [S, agents, A], [S, agents, A, actions]
         require_choice(legal)
         chosen = torch.nn.functional.one_hot(taken, len(self.labels))
@@ -170,22 +170,22 @@ class LedgerFrames:
         self.masks[fold] = self.masks[fold] + sums if fold in self.masks else sums
 
     def _trade_frame(self) -> pd.DataFrame:
-        trips = self.trips.finish()
-        equity = np.maximum(trips.entry_equity, LEAST_EQUITY)
+        round_trips = self.round_trips.finish()
+        equity = np.maximum(round_trips.entry_equity, MIN_EQUITY)
         return pd.DataFrame(
             {
-                "account": np.array(self.names, dtype=object)[trips.account],
-                "fold": self.fold_of[trips.entry_row],
-                "symbol": np.array(self.bars.symbols, dtype=object)[trips.asset],
-                "side": trips.side,
-                "entry_row": trips.entry_row,
-                "exit_row": trips.exit_row,
-                "entry_timestamp": self._stamps(trips.entry_row),
-                "exit_timestamp": self._stamps(trips.exit_row),
-                "bars": trips.exit_row - trips.entry_row,
-                "pnl": trips.pnl,
-                "return": trips.pnl / equity,
-                "cost": trips.cost / equity,
+                "account": np.array(self.names, dtype=object)[round_trips.account],
+                "fold": self.fold_of[round_trips.entry_row],
+                "symbol": np.array(self.bars.symbols, dtype=object)[round_trips.asset],
+                "side": round_trips.side,
+                "entry_row": round_trips.entry_row,
+                "exit_row": round_trips.exit_row,
+                "entry_timestamp": self._timestamps(round_trips.entry_row),
+                "exit_timestamp": self._timestamps(round_trips.exit_row),
+                "bars": round_trips.exit_row - round_trips.entry_row,
+                "pnl": round_trips.pnl,
+                "return": round_trips.pnl / equity,
+                "cost": round_trips.cost / equity,
             }
         )
 
@@ -228,7 +228,7 @@ def equity_returns(fill: Fill, cash: float) -> Tensor:
         cash: Equity at the start of the walk, quote currency; a billionth of it counts as nothing.
     """
     owned = fill.equity_before > cash * RUIN
-    return torch.where(owned, fill.equity / fill.equity_before.clamp_min(LEAST_EQUITY) - 1.0, 0.0)
+    return torch.where(owned, fill.equity / fill.equity_before.clamp_min(MIN_EQUITY) - 1.0, 0.0)
 
 
 def concatenated(parts: Sequence[Frames]) -> Frames:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sentio_kedro.config import RobustnessParameters
-from sentio_kedro.evaluation.backtest.context import Scene
-from sentio_kedro.evaluation.backtest.stress_variants import Outcomes, Variant, simulate_variants
-from sentio_kedro.market.splits import Fold
+from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.evaluation.backtest.stress_variants import Variant, VariantResults, simulate_variants
+from sentio_kedro.market.fold_shapes import Fold
 from sentio_kedro.trading.performance import annual_return, maximum_drawdown, sharpe_ratio
 
 COLUMNS = (
@@ -43,7 +43,7 @@ def no_robustness() -> pd.DataFrame:
 
 
 def robustness_frame(
-    scene: Scene,
+    context: BacktestContext,
     folds: Sequence[Fold],
     parameters: RobustnessParameters,
     accounts: pd.DataFrame,
@@ -57,7 +57,7 @@ def robustness_frame(
     the one with the smallest log return is told.
 
     Args:
-        scene: Market and agents.
+        context: Market and agents.
         folds: Folds whose tests join to one path.
         parameters: Which variants.
         accounts: Frame ``accounts`` of the test, from which the break-even is first estimated.
@@ -70,20 +70,20 @@ def robustness_frame(
         away, NaN if nothing is traded). Figures are ``sharpe``, ``annual_return``, ``total_return``, ``max_drawdown``,
         ``turnover`` (per bar) and ``cost_bps`` (commission, spread and impact per traded notional, bps per side).
     """
-    named = _variants(parameters, scene.trading.orders.latency_bars)
+    named = _variants(parameters, context.trading.orders.latency_bars)
     if not named:
         return no_robustness()
-    names = [f"seed_{agent.spec.seed}" for agent in scene.by_fold[folds[0].number]]
+    names = [f"seed_{agent.spec.seed}" for agent in context.by_fold[folds[0].number]]
     probes: list[Variant] = []
     if parameters.cost_multipliers:
         about = [(0.0, *(share * m for share in PROBES)) for m in estimated_break_even(accounts, names)]
-        probes = _probes(about, scene.trading.orders.latency_bars)
+        probes = _probes(about, context.trading.orders.latency_bars)
     variants = list(dict.fromkeys([*(variant for _, _, variant in named), *probes]))
-    outcomes = simulate_variants(scene, folds, variants, parameters.block_bars, parameters.seed)
-    figures = _figures(outcomes, periods_per_year)
+    outcomes = simulate_variants(context, folds, variants, parameters.block_bars, parameters.seed)
+    figures = _metrics(outcomes, periods_per_year)
     parts = [_rows(kind, value, names, figures, variants.index(variant)) for kind, value, variant in named]
     if parameters.cost_multipliers:
-        parts += _break_even(scene, folds, names, variants, outcomes, periods_per_year)
+        parts += _break_even(context, folds, names, variants, outcomes, periods_per_year)
     return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
 
 
@@ -97,7 +97,7 @@ def _variants(parameters: RobustnessParameters, latency: int) -> list[tuple[str,
     ]
 
 
-def _figures(outcomes: Outcomes, periods_per_year: float) -> Mapping[str, Tensor]:
+def _metrics(outcomes: VariantResults, periods_per_year: float) -> Mapping[str, Tensor]:
     """Figures ``[V, N]`` by column."""
     returns = outcomes.returns
     traded = outcomes.turnover > 0.0
@@ -153,19 +153,19 @@ def _probes(multipliers: Sequence[tuple[float, ...]], latency: int) -> list[Vari
 
 
 def _break_even(
-    scene: Scene,
+    context: BacktestContext,
     folds: Sequence[Fold],
     names: Sequence[str],
     variants: Sequence[Variant],
-    outcomes: Outcomes,
+    outcomes: VariantResults,
     periods_per_year: float,
 ) -> list[pd.DataFrame]:
     """Close in on the multiplier at which each agent's return is nothing; figures are those simulated there."""
-    latency = scene.trading.orders.latency_bars
+    latency = context.trading.orders.latency_bars
     points: list[dict[float, float]] = [{} for _ in names]
     rows: list[dict[float, pd.DataFrame]] = [{} for _ in names]
     for attempt in range(1 + ROUNDS):
-        figures, growth = _figures(outcomes, periods_per_year), outcomes.log_growth()
+        figures, growth = _metrics(outcomes, periods_per_year), outcomes.log_growth()
         for place, variant in enumerate(variants):
             if variant.latency == latency and not variant.offset and variant.path is None:
                 for agent, name in enumerate(names):
@@ -177,7 +177,7 @@ def _break_even(
         if attempt == ROUNDS or not any(wanted):
             break
         variants = _probes([chosen or (0.0,) * len(PROBES) for chosen in wanted], latency)
-        outcomes = simulate_variants(scene, folds, variants, None, 0)
+        outcomes = simulate_variants(context, folds, variants, None, 0)
     return [_settled(sorted(known.items()), found) for known, found in zip(points, rows, strict=True)]
 
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from sentio_kedro.trading.accounts import Fill
 from sentio_kedro.trading.performance import RoundTrips, round_trips
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
-LEAST_NOTIONAL = 1e-12
+MIN_NOTIONAL = 1e-12
 
 
-class Trips(NamedTuple):
+class RoundTripTable(NamedTuple):
     """Round trips in order of account, asset and entry, one entry per trip.
 
     Attributes:
@@ -40,7 +40,7 @@ class Trips(NamedTuple):
     entry_equity: NDArray[np.float64]
 
 
-class TripCutter:
+class RoundTripCutter:
     """Cuts the ledger of N accounts in A assets into round trips.
 
     A bar has two rows: after the fill at its open, and after what closed positions inside it. Shares and prices are
@@ -54,21 +54,21 @@ class TripCutter:
         self.held, self.side, self.entry = zeros, zeros.long(), zeros.long()
         self.pnl, self.cost, self.equity = zeros, zeros, zeros
         self.last_row = -1
-        self.parts: list[Trips] = []
+        self.parts: list[RoundTripTable] = []
 
-    def add(self, first_row: int, tape: Tape, fill: Fill) -> None:
+    def add(self, first_row: int, step_data: StepData, fill: Fill) -> None:
         """Add the steps of a piece.
 
         Args:
             first_row: Its first decision row.
-            tape: Facts ``[S, 1, A]``.
+            step_data: Facts ``[S, 1, A]``.
             fill: Ledger ``[S, N, ...]``.
         """
         steps, accounts, assets = fill.shares.shape
         ones = torch.ones(steps, assets, dtype=torch.float64)
-        factor = self.factor * (ones if tape.split is None else tape.split[:, 0]).cumprod(0)  # [S, A]
-        close = tape.close[:, 0] * torch.cat([self.factor[None], factor[:-1]])
-        opening = (tape.open[:, 0] * factor)[:, None].expand(steps, accounts, assets)
+        factor = self.factor * (ones if step_data.split is None else step_data.split[:, 0]).cumprod(0)  # [S, A]
+        close = step_data.close[:, 0] * torch.cat([self.factor[None], factor[:-1]])
+        opening = (step_data.open[:, 0] * factor)[:, None].expand(steps, accounts, assets)
         held, after = fill.filled_shares / factor[:, None], fill.shares / factor[:, None]
         before = torch.cat([self.held[None], after[:-1]])
         gap = before * (opening - close[:, None])
@@ -83,42 +83,44 @@ class TripCutter:
             charged = costs - torch.cat(
                 [torch.zeros_like(self.held)[None], _two_rows(fill.dividends, torch.zeros_like(held))]
             )
-        trips = round_trips(shares, prices, charged, tape.next_close[-1, 0] * factor[-1])
+        chunk_round_trips = round_trips(shares, prices, charged, step_data.next_close[-1, 0] * factor[-1])
         nothing = torch.zeros_like(shares)
-        self._keep(trips, -round_trips(shares, nothing, costs, nothing[-1]).pnl, first_row, fill)
+        self._keep(chunk_round_trips, -round_trips(shares, nothing, costs, nothing[-1]).pnl, first_row, fill)
         self.factor, self.held, self.last_row = factor[-1], after[-1], first_row + steps - 1
 
-    def _keep(self, trips: RoundTrips, cost: Tensor, first_row: int, fill: Fill) -> None:
+    def _keep(self, chunk_round_trips: RoundTrips, cost: Tensor, first_row: int, fill: Fill) -> None:
         """Join what goes on from the piece before, set aside what goes on into the next, and keep the rest."""
-        where = trips.account, trips.asset
-        goes_on = trips.entry_row == 0
-        entry, leave = ((rows - 1).clamp_min(0) // 2 for rows in (trips.entry_row, trips.exit_row))
-        equity = torch.where(goes_on, self.equity[where], fill.equity_before[entry, trips.account])
-        pnl = trips.pnl + torch.where(goes_on, self.pnl[where], 0.0)
+        where = chunk_round_trips.account, chunk_round_trips.asset
+        goes_on = chunk_round_trips.entry_row == 0
+        entry, leave = (
+            (rows - 1).clamp_min(0) // 2 for rows in (chunk_round_trips.entry_row, chunk_round_trips.exit_row)
+        )
+        equity = torch.where(goes_on, self.equity[where], fill.equity_before[entry, chunk_round_trips.account])
+        pnl = chunk_round_trips.pnl + torch.where(goes_on, self.pnl[where], 0.0)
         cost = cost + torch.where(goes_on, self.cost[where], 0.0)
         entry = torch.where(goes_on, self.entry[where], first_row + entry)
-        done = ~trips.still_open
-        whole = (*where, trips.side, entry, first_row + leave, pnl, cost, equity)
-        self.parts.append(Trips._make(x[done].numpy() for x in whole))
+        done = ~chunk_round_trips.still_open
+        whole = (*where, chunk_round_trips.side, entry, first_row + leave, pnl, cost, equity)
+        self.parts.append(RoundTripTable._make(x[done].numpy() for x in whole))
         self.side, self.entry, self.pnl, self.cost, self.equity = (
             torch.zeros_like(known).index_put(tuple(x[~done] for x in where), values[~done])
             for known, values in (
-                *((self.side, trips.side), (self.entry, entry), (self.pnl, pnl)),
+                *((self.side, chunk_round_trips.side), (self.entry, entry), (self.pnl, pnl)),
                 *((self.cost, cost), (self.equity, equity)),
             )
         )
 
-    def finish(self) -> Trips:
+    def finish(self) -> RoundTripTable:
         """Return all trips; positions still open are valued at the last mark."""
         account, asset = self.side.nonzero(as_tuple=True)
         where = account, asset
         last = torch.full_like(account, self.last_row)
         still = (account, asset, self.side[where], self.entry[where], last)
         money = (self.pnl[where], self.cost[where], self.equity[where])
-        parts = [*self.parts, Trips._make(x.numpy() for x in (*still, *money))]
-        whole = Trips._make(np.concatenate(column) for column in zip(*parts, strict=True))
+        parts = [*self.parts, RoundTripTable._make(x.numpy() for x in (*still, *money))]
+        whole = RoundTripTable._make(np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((whole.entry_row, whole.asset, whole.account))
-        return Trips._make(column[order] for column in whole)
+        return RoundTripTable._make(column[order] for column in whole)
 
 
 def _two_rows(opening: Tensor, leaving: Tensor) -> Tensor:
@@ -133,7 +135,7 @@ def _costs(fill: Fill, bought: Tensor) -> Tensor:
     """
     trading = fill.commission + fill.spread
     trading = trading if fill.impact is None else trading + fill.impact
-    share = torch.where(fill.traded > 0.0, bought / fill.traded.clamp_min(LEAST_NOTIONAL), 1.0).clamp_max(1.0)
+    share = torch.where(fill.traded > 0.0, bought / fill.traded.clamp_min(MIN_NOTIONAL), 1.0).clamp_max(1.0)
     opening, leaving = trading * share, trading * (1.0 - share)
     opening = opening if fill.borrow is None else opening + fill.borrow
     return _two_rows(opening, leaving if fill.funding is None else leaving + fill.funding)

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from sentio_kedro.agent.ensemble import AgentsPolicy, SideBySide, agents_policy
 from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, drawn_rows
-from sentio_kedro.evaluation.backtest.context import Scene
+from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
 from sentio_kedro.evaluation.backtest.walk import pieces
-from sentio_kedro.market.splits import Fold, Segment
-from sentio_kedro.trading.accounts import LEAST_EQUITY, AccountState, Decision, Fill, Variation
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.precompute import make_tape, session_ends
-from sentio_kedro.trading.simulate import Record, one_thread, simulate
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Decision, Fill, Variation
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.precompute import make_step_data, session_ends
+from sentio_kedro.trading.simulate import PolicyTrace, one_thread, simulate
+from sentio_kedro.trading.step_data import StepData
 
 PIECE_ROWS = 1024  # decision rows held at once
 
@@ -42,7 +42,7 @@ class Variant(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class VariantResults:
     """What V variants of N agents made over the test rows T.
 
     Attributes:
@@ -68,37 +68,39 @@ class SourcedAgents:
         self.agents, self.source = agents, source
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """Source steps ``[S, V]``."""
         return (self.source,)
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Decide on what the source row showed; nothing is remembered."""
         seen = tuple(x[inputs[0]] for x in self.agents.inputs)  # [V, N, ...]
         return self.agents.decide(seen, account, view, legal)[0], ()
 
 
 def simulate_variants(
-    scene: Scene, folds: Sequence[Fold], variants: Sequence[Variant], block_bars: float | None, seed: int
-) -> Outcomes:
+    context: BacktestContext, folds: Sequence[Fold], variants: Sequence[Variant], block_bars: float | None, seed: int
+) -> VariantResults:
     """Walk all variants of all agents over the joined test rows, fold after fold.
 
     Paths are stationary bootstraps of each fold's own test rows, so that a fold's agents trade them. A step keeps all
     ratios of its prices, and what agents saw at its source row; prices go on from the step before.
 
     Args:
-        scene: Market and agents.
+        context: Market and agents.
         folds: Folds whose tests join to one path.
         variants: V variants.
         block_bars: Mean block of a path; None takes the root of the rows of a segment.
         seed: Seed of the paths.
     """
-    latency = max(scene.trading.orders.latency_bars, *(variant.latency for variant in variants))
-    orders = replace(scene.trading.orders, latency_bars=latency)
-    scene = replace(scene, trading=replace(scene.trading, orders=orders))
-    agents = len(scene.by_fold[folds[0].number])
-    account = scene.open_accounts((len(variants), agents))
-    prices = PathPrices(scene.market, [variant.path is not None for variant in variants])
+    latency = max(context.trading.orders.latency_bars, *(variant.latency for variant in variants))
+    orders = replace(context.trading.orders, latency_bars=latency)
+    context = replace(context, trading=replace(context.trading, orders=orders))
+    agents = len(context.by_fold[folds[0].number])
+    account = context.open_accounts((len(variants), agents))
+    prices = PathPrices(context.market, [variant.path is not None for variant in variants])
     parts: list[Tensor] = []
     sums = torch.zeros(2, len(variants), agents, dtype=torch.float64)
     rng = np.random.default_rng(seed)
@@ -106,32 +108,38 @@ def simulate_variants(
     for fold in folds:
         for segment in fold.test:
             source = drawn_rows(segment.stop - segment.start, [v.path for v in variants], block_bars, rng)
-            walk = _SegmentWalk(scene, fold.number, segment, variants, source, first)
+            walk = _SegmentSimulation(context, fold.number, segment, variants, source, first)
             for steps in pieces(Segment(0, segment.stop - segment.start), PIECE_ROWS):
                 account, fill = walk.walk(steps, account, prices)
-                parts.append(equity_returns(fill, scene.trading.initial_cash))
+                parts.append(equity_returns(fill, context.trading.initial_cash))
                 sums += _paid(fill)
-    return Outcomes(torch.cat(parts), sums[0], sums[1])
+    return VariantResults(torch.cat(parts), sums[0], sums[1])
 
 
 def _paid(fill: Fill) -> Tensor:
     """Traded notional and trading costs over equity, summed over rows ``[2, V, N]``."""
-    before = fill.equity_before.clamp_min(LEAST_EQUITY)
+    before = fill.equity_before.clamp_min(MIN_EQUITY)
     costs = fill.commission + fill.spread
     costs = costs if fill.impact is None else costs + fill.impact
     return torch.stack([(x.sum(-1) / before).sum(0) for x in (fill.traded, costs)])
 
 
-class _SegmentWalk:
+class _SegmentSimulation:
     """The variants on the test rows of one segment."""
 
     def __init__(
-        self, scene: Scene, fold: int, segment: Segment, variants: Sequence[Variant], source: Tensor, first: int
+        self,
+        context: BacktestContext,
+        fold: int,
+        segment: Segment,
+        variants: Sequence[Variant],
+        source: Tensor,
+        first: int,
     ) -> None:
-        self.scene, self.segment, self.source, self.first = scene, segment, source, first
-        posteriors = scene.posteriors(fold)
+        self.context, self.segment, self.source, self.first = context, segment, source, first
+        posteriors = context.posteriors(fold)
         with torch.no_grad():
-            self.agents = agents_policy(scene.by_fold[fold], scene.market, posteriors, *segment)
+            self.agents = agents_policy(context.by_fold[fold], context.market, posteriors, *segment)
         self.latency = torch.tensor([variant.latency for variant in variants])
         self.offset = torch.tensor([variant.offset for variant in variants])
         several = max(len(variant.multipliers) for variant in variants)
@@ -153,19 +161,19 @@ class _SegmentWalk:
             leave=(row == last)[..., None],
             rest=rest[..., None],
         )
-        tape = prices.continued(self._tape(steps, source))
+        step_data = prices.continued(self._step_data(steps, source))
         with one_thread():
-            account, step = simulate(tape, policy, account, self.scene.trading, self.variation)
+            account, step = simulate(step_data, policy, account, self.context.trading, self.variation)
         return account, step.fill
 
-    def _tape(self, steps: Segment, source: Tensor) -> Tape:
+    def _step_data(self, steps: Segment, source: Tensor) -> StepData:
         """Facts of the source rows ``[S, V, 1, ...]``; the session's last order depends on a variant's latency."""
-        market, trading = self.scene.market, self.scene.trading
+        market, trading = self.context.market, self.context.trading
         rows = (self.segment.start + source)[..., None]
         masks = trading.masks
         told = masks.regime_exposure is not None or masks.crisis_probability is not None
-        tape = make_tape(market, rows, trading, self.agents.posterior[source] if told else None)
-        if tape.must_leave is not None:
+        step_data = make_step_data(market, rows, trading, self.agents.posterior[source] if told else None)
+        if step_data.must_leave is not None:
             filled = (rows + 1 + self.latency[:, None]).clamp_max(market.bars - 1)
-            tape = tape._replace(must_leave=session_ends(market)[filled, None])
-        return begin_sessions(tape, self.source, steps)
+            step_data = step_data._replace(must_leave=session_ends(market)[filled, None])
+        return begin_sessions(step_data, self.source, steps)

@@ -8,16 +8,16 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Variation
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.precompute import make_step_data
 from sentio_kedro.trading.simulate import Advance, Policy, Step, advance, one_thread, simulate
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.step_data import StepData
 
 CHUNK_ROWS = 4096  # decision rows whose facts and ledger are held at once
 
-Walked = Iterator[tuple[Segment, Tape, Step]]
+Chunks = Iterator[tuple[Segment, StepData, Step]]
 PolicyMaker = Callable[[Segment], Policy]
 """Makes the policy that decides at the rows of a piece; its step 0 is the piece's first row."""
 
@@ -28,19 +28,19 @@ def pieces(rows: Segment, size: int) -> Iterator[Segment]:
         yield Segment(start, min(start + size, rows.stop))
 
 
-class RowWalk:
+class ChunkedSimulation:
     """A walk under way: iterate over it once.
 
     Attributes:
         account: Accounts after the last piece that was walked.
     """
 
-    def __init__(self, account: AccountState, walked: Callable[[RowWalk], Walked]) -> None:
-        """Take accounts at the close of the first row, and what walks them on; see ``walk_rows``."""
+    def __init__(self, account: AccountState, walked: Callable[[ChunkedSimulation], Chunks]) -> None:
+        """Take accounts at the close of the first row, and what walks them on; see ``simulate_rows``."""
         self.account = account
         self._walked = walked(self)
 
-    def __iter__(self) -> Walked:
+    def __iter__(self) -> Chunks:
         """Walk piece by piece."""
         return self._walked
 
@@ -51,7 +51,7 @@ class RowWalk:
         return self.account
 
 
-def walk_rows(
+def simulate_rows(
     market: MarketTensors,
     rows: Segment,
     policy: PolicyMaker,
@@ -62,7 +62,7 @@ def walk_rows(
     telemetry: bool = False,
     chunk: int = CHUNK_ROWS,
     step: Advance = advance,
-) -> RowWalk:
+) -> ChunkedSimulation:
     """Walk accounts ``[N]`` along rows, in pieces whose ledger is the caller's to keep or to forget.
 
     Args:
@@ -82,16 +82,16 @@ def walk_rows(
         Its ``account`` is the state after the last piece walked.
     """
 
-    def walked(walk: RowWalk) -> Walked:
+    def walked(walk: ChunkedSimulation) -> Chunks:
         for piece in pieces(rows, chunk):
             known = None if posterior is None else posterior[piece.start - rows.start : piece.stop - rows.start]
             with torch.no_grad():
-                tape = make_tape(market, torch.arange(*piece)[:, None], trading, known)
+                step_data = make_step_data(market, torch.arange(*piece)[:, None], trading, known)
                 deciding = policy(piece)
                 with one_thread():
                     walk.account, happened = simulate(
-                        tape, deciding, walk.account, trading, variation, telemetry=telemetry, step=step
+                        step_data, deciding, walk.account, trading, variation, telemetry=telemetry, step=step
                     )
-            yield piece, tape, happened
+            yield piece, step_data, happened
 
-    return RowWalk(account, walked)
+    return ChunkedSimulation(account, walked)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sentio_kedro.config import PromotionParameters
-from sentio_kedro.evaluation.comparison.compare import JudgedRun, sharpe_difference
+from sentio_kedro.evaluation.comparison.compare import TestedRun, sharpe_difference
 from sentio_kedro.evaluation.comparison.returns import describe_rows, shared_rows
 
 
-class Rivalry(NamedTuple):
+class ChampionComparison(NamedTuple):
     """How two runs compare.
 
     Attributes:
@@ -29,7 +29,9 @@ class Rivalry(NamedTuple):
     refusals: tuple[str, ...]
 
 
-def meet(challenger: JudgedRun, champion: JudgedRun, parameters: PromotionParameters) -> Rivalry:
+def compare_with_champion(
+    challenger: TestedRun, champion: TestedRun, parameters: PromotionParameters
+) -> ChampionComparison:
     """Compare two runs on the rows that judged both.
 
     The bars may have grown since the champion was judged: rows are the same where moment and move of the market are.
@@ -51,18 +53,18 @@ def meet(challenger: JudgedRun, champion: JudgedRun, parameters: PromotionParame
         )
     one, other = shared_rows(challenger.returns, champion.returns)
     bars = int(one["timestamp"].nunique())  # folds may test a bar more than once
-    if bars < parameters.least_common_bars:
-        least = f"at least {parameters.least_common_bars} are asked for (`promotion.least_common_bars`)"
+    if bars < parameters.min_common_bars:
+        least = f"at least {parameters.min_common_bars} are asked for (`promotion.min_common_bars`)"
         return incomparable(f"Only {bars} bars judged both challenger and champion; {least}.", bars)
     found = sharpe_difference(one, other, challenger.periods_per_year, parameters)
-    return Rivalry(describe_rows(one), bars, found.value, found.low, found.high, ())
+    return ChampionComparison(describe_rows(one), bars, found.value, found.low, found.high, ())
 
 
-def incomparable(reason: str, bars: int = 0) -> Rivalry:
+def incomparable(reason: str, bars: int = 0) -> ChampionComparison:
     """Return the comparison of two runs that cannot be compared.
 
     Args:
         reason: Why, one sentence.
         bars: Rows that judged both.
     """
-    return Rivalry("none", bars, None, None, None, (reason,))
+    return ChampionComparison("none", bars, None, None, None, (reason,))

@@ -33,7 +33,7 @@ ORIGINS = {"bars": "bars", "execution": "costs or execution"}
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedRun:
+class TestedRun:
     """A finished run as it was tracked.
 
     Attributes:
@@ -43,7 +43,7 @@ class JudgedRun:
         started: When it began, UTC.
         metrics: Metrics by name, without ``out_of_sample.``.
         origin: Digests of the bars and of what an account pays (see ``ORIGINS``).
-        returns: Frame of ``judged_returns``; None if the run kept none.
+        returns: Frame of ``out_of_sample_returns``; None if the run kept none.
         periods_per_year: Bars a year.
     """
 
@@ -91,7 +91,7 @@ class Difference(NamedTuple):
     high: float
 
 
-def compare_runs(runs: Sequence[JudgedRun], parameters: ComparisonParameters) -> pd.DataFrame:
+def compare_runs(runs: Sequence[TestedRun], parameters: ComparisonParameters) -> pd.DataFrame:
     """Set runs side by side; the first one is the reference.
 
     Args:
@@ -124,7 +124,7 @@ def compare_runs(runs: Sequence[JudgedRun], parameters: ComparisonParameters) ->
     return pd.DataFrame(entries)
 
 
-def differing(run: JudgedRun, reference: JudgedRun) -> list[str]:
+def differing(run: TestedRun, reference: TestedRun) -> list[str]:
     """Say in what two runs differ that must be equal for a comparison; empty if nothing does."""
     reasons = []
     for key, title in ORIGINS.items():
@@ -149,7 +149,7 @@ def sharpe_difference(
     agent's Sharpe ratio is the median over its paths.
 
     Args:
-        one: Frame of ``judged_returns``.
+        one: Frame of ``out_of_sample_returns``.
         other: That of the run to compare with.
         periods_per_year: Bars a year.
         parameters: Bootstrap.

@@ -32,19 +32,19 @@ class Gate(NamedTuple):
 
 
 GATES = (
-    Gate("least_deflated_sharpe", "deflated_sharpe", "Deflated Sharpe ratio", "number"),
-    Gate("most_overfitting", "overfitting", "Probability of backtest overfitting", "number", strict=True),
-    Gate("most_drawdown", "drawdown", "Maximum drawdown", "percent"),
-    Gate("most_tail_loss", "tail_loss", "Mean loss of the worst 5 % of days", "percent"),
-    Gate("most_turnover", "turnover", "Turnover a year, in equities", "number"),
-    Gate("most_latency_ms", "latency_ms", "Latency of a decision, 99 % quantile", "milliseconds"),
-    Gate("most_drift", "drift", "Drift of the features (population stability index)", "number"),
-    Gate("least_sharpe_gain", "sharpe_gain", "Sharpe ratio beyond the champion's", "number", against_champion=True),
+    Gate("min_deflated_sharpe", "deflated_sharpe", "Deflated Sharpe ratio", "number"),
+    Gate("max_overfitting", "overfitting", "Probability of backtest overfitting", "number", strict=True),
+    Gate("max_drawdown", "drawdown", "Maximum drawdown", "percent"),
+    Gate("max_tail_loss", "tail_loss", "Mean loss of the worst 5 % of days", "percent"),
+    Gate("max_turnover", "turnover", "Turnover a year, in equities", "number"),
+    Gate("max_latency_ms", "latency_ms", "Latency of a decision, 99 % quantile", "milliseconds"),
+    Gate("max_drift", "drift", "Drift of the features (population stability index)", "number"),
+    Gate("min_sharpe_gain", "sharpe_gain", "Sharpe ratio beyond the champion's", "number", against_champion=True),
 )
 """Every gate, in the order in which they are told."""
 
 
-class Verdict(NamedTuple):
+class GateResult(NamedTuple):
     """What a gate says.
 
     Attributes:
@@ -67,13 +67,13 @@ class Verdict(NamedTuple):
     reason: str
 
 
-def judge(
+def apply_gates(
     figures: Mapping[str, float | None],
     parameters: PromotionParameters,
     *,
     champion: bool,
     causes: Mapping[str, str] | None = None,
-) -> list[Verdict]:
+) -> list[GateResult]:
     """Ask every gate that is switched on.
 
     Args:
@@ -95,8 +95,8 @@ def judge(
     ]
 
 
-def _ask(gate: Gate, bound: float, figure: float | None, cause: str | None) -> Verdict:
-    least = gate.parameter.startswith("least")
+def _ask(gate: Gate, bound: float, figure: float | None, cause: str | None) -> GateResult:
+    least = gate.parameter.startswith("min")
     side = ("above" if gate.strict else "at least") if least else ("below" if gate.strict else "at most")
     allowed = f"{side} {written(bound, gate.form)} is asked for"
     if figure is None or not math.isfinite(figure):
@@ -104,13 +104,13 @@ def _ask(gate: Gate, bound: float, figure: float | None, cause: str | None) -> V
         reason = (
             f"{gate.title} is undefined; {allowed}.{why} `promotion.{gate.parameter}: null` goes without this gate."
         )
-        return Verdict(gate.parameter, gate.title, bound, None, False, None, reason)
+        return GateResult(gate.parameter, gate.title, bound, None, False, None, reason)
     missed = bound - figure if least else figure - bound
     if missed < 0.0 or (missed == 0.0 and not gate.strict):
-        return Verdict(gate.parameter, gate.title, bound, figure, True, None, "")
+        return GateResult(gate.parameter, gate.title, bound, figure, True, None, "")
     by = f": {written(missed, gate.form)} too {'little' if least else 'much'}" if missed else ""
     reason = f"{gate.title} is {written(figure, gate.form)}; {allowed}{by} (`promotion.{gate.parameter}`)."
-    return Verdict(gate.parameter, gate.title, bound, figure, False, missed, reason)
+    return GateResult(gate.parameter, gate.title, bound, figure, False, missed, reason)
 
 
 def written(value: float, form: Form) -> str:
@@ -120,9 +120,9 @@ def written(value: float, form: Form) -> str:
     return f"{value:.4g} ms" if form == "milliseconds" else f"{value:.4g}"
 
 
-def failures(verdicts: Sequence[Verdict]) -> list[str]:
+def failures(gate_results: Sequence[GateResult]) -> list[str]:
     """Reasons of the gates that failed."""
-    return [verdict.reason for verdict in verdicts if not verdict.passed]
+    return [verdict.reason for verdict in gate_results if not verdict.passed]
 
 
 def switched_off(parameters: PromotionParameters) -> list[str]:

@@ -16,7 +16,7 @@ SAME_MOVE = 1e-9  # two log returns of one market at most so far apart are equal
 _DECIMALS = 9
 
 
-def judged_returns(frames: RunFrames, bars: AlignedBars) -> pd.DataFrame:
+def out_of_sample_returns(frames: RunFrames, bars: AlignedBars) -> pd.DataFrame:
     """Return the net return of each account at each test row, and what identifies the row.
 
     Args:
@@ -46,7 +46,7 @@ def agent_columns(returns: pd.DataFrame) -> list[str]:
 
 
 def shared_rows(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cut two frames of ``judged_returns`` to the rows that judged both.
+    """Cut two frames of ``out_of_sample_returns`` to the rows that judged both.
 
     Rows are the same where decision time and move of the market are; where moments recur (combinatorial folds), the
     fold must be the same as well.
@@ -70,8 +70,8 @@ def rows_digest(returns: pd.DataFrame) -> str:
     digest = hashlib.sha256(_moments(returns).tobytes())
     if returns["timestamp"].duplicated().any():
         digest.update(returns["fold"].to_numpy(dtype=np.int64).tobytes())
-    moves = np.round(returns["market"].to_numpy(dtype=np.float64), _DECIMALS) + 0.0  # no minus zero
-    digest.update(moves.tobytes())
+    market_returns = np.round(returns["market"].to_numpy(dtype=np.float64), _DECIMALS) + 0.0  # no minus zero
+    digest.update(market_returns.tobytes())
     return digest.hexdigest()
 
 
@@ -82,5 +82,5 @@ def describe_rows(returns: pd.DataFrame) -> str:
 
 
 def _moments(returns: pd.DataFrame) -> NDArray[np.int64]:
-    stamps = pd.DatetimeIndex(returns["timestamp"]).tz_convert("UTC").tz_localize(None)
-    return stamps.to_numpy(dtype="datetime64[ns]").astype(np.int64)
+    timestamps = pd.DatetimeIndex(returns["timestamp"]).tz_convert("UTC").tz_localize(None)
+    return timestamps.to_numpy(dtype="datetime64[ns]").astype(np.int64)

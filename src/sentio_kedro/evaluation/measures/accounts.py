@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from sentio_kedro.evaluation.measures.attribution import Tables, cost_share, ledger_sums
 from sentio_kedro.evaluation.measures.paths import median_place, table_paths
-from sentio_kedro.evaluation.measures.returns import return_figures
+from sentio_kedro.evaluation.measures.returns import return_metrics
 from sentio_kedro.evaluation.run_frames import LINES, OF_A_FOLD, SEED_PREFIX, RunFrames, account_table, row_times
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 LEDGER = ("return", "turnover", "gross_exposure", "net_exposure", *LINES)
 DAY = pd.Timedelta(days=1)
 
@@ -44,7 +44,7 @@ def split_paths(tables: Tables) -> list[Tables]:
     return [{name: table.iloc[places] for name, table in tables.items()} for places in paths]
 
 
-def path_figures(paths: Sequence[Tables], trades: pd.DataFrame, periods_per_year: float) -> dict[str, Figures]:
+def path_metrics(paths: Sequence[Tables], trades: pd.DataFrame, periods_per_year: float) -> dict[str, Metrics]:
     """Figures of each account, where folds test rows again the median over its backtest paths, each figure by itself.
 
     Args:
@@ -53,39 +53,39 @@ def path_figures(paths: Sequence[Tables], trades: pd.DataFrame, periods_per_year
         periods_per_year: Bars a year.
 
     Returns:
-        See ``account_figures``; ``costs`` are those of the path with the median total return, since they must add up.
+        See ``account_metrics``; ``costs`` are those of the path with the median total return, since they must add up.
     """
-    parts = [account_figures(path, trades, periods_per_year) for path in paths]
+    parts = [account_metrics(path, trades, periods_per_year) for path in paths]
     if len(parts) == 1:
         return parts[0]
     found = {}
     for account in parts[0]:
         entries = [part[account] for part in parts]
         middle = entries[median_place([entry["total_return"] for entry in entries])]
-        found[account] = median_figures(entries) | {"costs": middle["costs"]}
+        found[account] = median_metrics(entries) | {"costs": middle["costs"]}
     return found
 
 
-def account_figures(
+def account_metrics(
     tables: Tables, trades: pd.DataFrame, periods_per_year: float, *, contiguous: bool = True
-) -> dict[str, Figures]:
+) -> dict[str, Metrics]:
     """Figures of each account on the rows of ``tables``.
 
     Args:
         tables: See ``ledger_tables``, of all rows or some, no row twice.
         trades: Round trips; those that were entered on other rows, or in other folds than these, are left out.
         periods_per_year: Bars a year.
-        contiguous: Whether the rows follow each other, see ``return_figures``.
+        contiguous: Whether the rows follow each other, see ``return_metrics``.
 
     Returns:
-        Per account those of ``return_figures``; ``turnover_per_bar`` (mean traded notional / equity) and
+        Per account those of ``return_metrics``; ``turnover_per_bar`` (mean traded notional / equity) and
         ``turnover_per_year``; ``gross_exposure`` and ``net_exposure`` (means), ``invested`` (share of the bars with a
         position); ``costs`` (see ``attribution.ledger_sums``); ``cost_share`` (sum of all costs / absolute sum of price
         profits and dividends, all as fractions of the equity at each decision: 0.5 says that half of what prices gave
-        or took was paid in costs, above 1 that costs outweighed it); and those of ``round_trip_figures``.
+        or took was paid in costs, above 1 that costs outweighed it); and those of ``round_trip_metrics``.
     """
     returns = tables["return"]
-    found = return_figures(returns, tables["day"]["day"].to_numpy(), periods_per_year, contiguous=contiguous)
+    found = return_metrics(returns, tables["day"]["day"].to_numpy(), periods_per_year, contiguous=contiguous)
     by_account = dict(list(entered_on(trades, returns.index).groupby("account")))
     means = {name: tables[name].mean() for name in ("turnover", "gross_exposure", "net_exposure")}
     invested = (tables["gross_exposure"] > 0.0).mean()
@@ -99,7 +99,7 @@ def account_figures(
             "invested": float(invested[account]),
             "cost_share": cost_share(sums),
             "costs": sums,
-            **round_trip_figures(by_account.get(account, trades.iloc[:0])),
+            **round_trip_metrics(by_account.get(account, trades.iloc[:0])),
         }
     return found
 
@@ -113,39 +113,39 @@ def entered_on(trades: pd.DataFrame, index: pd.Index) -> pd.DataFrame:
     return trades[inside]
 
 
-def round_trip_figures(trips: pd.DataFrame) -> Figures:
-    """Figures of round trips: ``trades win_rate expectancy trip_cost payoff holding_bars``.
+def round_trip_metrics(round_trips: pd.DataFrame) -> Metrics:
+    """Figures of round trips: ``trades win_rate expectancy round_trip_cost payoff holding_bars``.
 
     Args:
-        trips: Columns ``pnl`` (quote currency), ``return`` (pnl / equity at entry), both net of costs, ``cost`` (all
-            costs of the trip / equity at entry) and ``bars``.
+        round_trips: Columns ``pnl`` (quote currency), ``return`` (pnl / equity at entry), both net of costs, ``cost``
+            (all costs of the round trip / equity at entry) and ``bars``.
 
     Returns:
         ``trades`` (how many), ``win_rate`` (share with a positive net profit), ``expectancy`` (mean net profit / equity
-        at entry), ``trip_cost`` (mean cost / equity at entry), ``payoff`` (mean win / mean loss) and ``holding_bars``
-        (mean); None where there is nothing to average.
+        at entry), ``round_trip_cost`` (mean cost / equity at entry), ``payoff`` (mean win / mean loss) and
+        ``holding_bars`` (mean); None where there is nothing to average.
     """
-    results = trips["return"]
-    wins, losses = results[trips["pnl"] > 0.0], results[trips["pnl"] < 0.0]
-    some = len(trips) > 0
+    results = round_trips["return"]
+    wins, losses = results[round_trips["pnl"] > 0.0], results[round_trips["pnl"] < 0.0]
+    some = len(round_trips) > 0
     return {
-        "trades": len(trips),
-        "win_rate": len(wins) / len(trips) if some else None,
+        "trades": len(round_trips),
+        "win_rate": len(wins) / len(round_trips) if some else None,
         "expectancy": float(results.mean()) if some else None,
-        "trip_cost": float(trips["cost"].mean()) if some else None,
+        "round_trip_cost": float(round_trips["cost"].mean()) if some else None,
         "payoff": float(wins.mean() / -losses.mean()) if len(wins) and len(losses) else None,
-        "holding_bars": float(trips["bars"].mean()) if some else None,
+        "holding_bars": float(round_trips["bars"].mean()) if some else None,
     }
 
 
-def median_figures(entries: Sequence[Mapping[str, Any]]) -> Figures:
+def median_metrics(entries: Sequence[Mapping[str, Any]]) -> Metrics:
     """Median of each figure over accounts or paths; tables are left out.
 
     A figure that fewer than half of them have is None: the others would be another population than that of the figures
     beside it. A drawdown that was not recovered took longer than any that was: ``recovery_bars`` counts it as infinite,
     and is None where the median is.
     """
-    medians: Figures = {}
+    medians: Metrics = {}
     for name in [name for name, value in entries[0].items() if not isinstance(value, dict)]:
         values = [entry[name] for entry in entries]
         known = [value for value in values if value is not None and np.isfinite(value)]

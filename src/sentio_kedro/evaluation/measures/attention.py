@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.network.network import attention_weights
+from sentio_kedro.agent.network.encoder import attention_weights
 from sentio_kedro.evaluation.run_frames import COLUMNS
-from sentio_kedro.market.bars import AlignedBars, Floats
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.timestamps import Floats
 
 Rows = NDArray[np.int64]
 
@@ -104,20 +105,20 @@ def choose_bars(
 
 def _named_bars(bars: AlignedBars, positions: pd.DataFrame, wanted: Sequence[datetime]) -> dict[int, Rows]:
     tested = positions.groupby("timestamp")["fold"].max()
-    stamps = pd.DatetimeIndex(pd.to_datetime(list(wanted), utc=True)).unique().sort_values()
-    unknown = [stamp.isoformat() for stamp in stamps[~stamps.isin(tested.index)]]
+    timestamps = pd.DatetimeIndex(pd.to_datetime(list(wanted), utc=True)).unique().sort_values()
+    unknown = [timestamp.isoformat() for timestamp in timestamps[~timestamps.isin(tested.index)]]
     if unknown:
         raise ValueError(
             f"`reporting.attention_bars` must name test bars by their ends, from {tested.index.min().isoformat()} to "
             f"{tested.index.max().isoformat()}; no bar was tested at {', '.join(unknown)}. Name others, or give a "
             "number of bars."
         )
-    folds = tested.loc[stamps]
-    return {int(fold): _grid_rows(bars, stamps[(folds == fold).to_numpy()]) for fold in sorted(folds.unique())}
+    folds = tested.loc[timestamps]
+    return {int(fold): _grid_rows(bars, timestamps[(folds == fold).to_numpy()]) for fold in sorted(folds.unique())}
 
 
-def _grid_rows(bars: AlignedBars, stamps: pd.DatetimeIndex) -> Rows:
-    naive = stamps.tz_convert("UTC").tz_localize(None).to_numpy(dtype="datetime64[ns]")
+def _grid_rows(bars: AlignedBars, timestamps: pd.DatetimeIndex) -> Rows:
+    naive = timestamps.tz_convert("UTC").tz_localize(None).to_numpy(dtype="datetime64[ns]")
     return np.searchsorted(bars.timestamps, naive).astype(np.int64)
 
 
@@ -132,8 +133,8 @@ def _agent_frame(agent: AgentBundle, bars: AlignedBars, features: Tensor, rows: 
         return no_attention()
     weights = torch.stack(members).flip(-1).numpy()  # [M, L, R, A, heads, W], the bar itself first
     member, layer, bar, asset, head, lag = np.indices(weights.shape).reshape(weights.ndim, -1)
-    stamps, symbols = pd.to_datetime(bars.timestamps[rows], utc=True), np.array(bars.symbols, dtype=object)
+    timestamps, symbols = pd.to_datetime(bars.timestamps[rows], utc=True), np.array(bars.symbols, dtype=object)
     keys = {"fold": agent.spec.fold, "seed": agent.spec.seed, "member": member, "layer": layer, "head": head}
     return pd.DataFrame(
-        {**keys, "symbol": symbols[asset], "timestamp": stamps[bar], "lag": lag, "weight": weights.ravel()}
+        {**keys, "symbol": symbols[asset], "timestamp": timestamps[bar], "lag": lag, "weight": weights.ravel()}
     )

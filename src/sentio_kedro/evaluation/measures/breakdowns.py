@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.evaluation.measures.accounts import (
-    Figures,
-    account_figures,
-    median_figures,
-    round_trip_figures,
+    Metrics,
+    account_metrics,
+    median_metrics,
+    round_trip_metrics,
     split_paths,
 )
 from sentio_kedro.evaluation.measures.attribution import Tables
@@ -28,7 +28,7 @@ PER_YEAR = (
 )
 
 
-def regime_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> list[Figures]:
+def regime_metrics(frames: RunFrames, tables: Tables, periods_per_year: float) -> list[Metrics]:
     """Split the result of every account by the regime that its agent saw at the decision.
 
     Args:
@@ -43,7 +43,7 @@ def regime_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -
         folds test rows again, medians over backtest paths.
     """
     paths = split_paths({**tables, "regime": account_table(frames, "regime")})
-    found: dict[str, list[Figures]] = {}
+    found: dict[str, list[Metrics]] = {}
     for account in tables["return"].columns:
         trades = frames.trades[frames.trades["account"] == account]
         own = [{name: table if name == "day" else table[[account]] for name, table in path.items()} for path in paths]
@@ -55,7 +55,7 @@ def regime_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -
     return _by_account(frames, found, "regime", list(range(frames.regimes)))
 
 
-def year_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> list[Figures]:
+def year_metrics(frames: RunFrames, tables: Tables, periods_per_year: float) -> list[Metrics]:
     """Split the result of every account by the calendar year of the decision, UTC.
 
     Args:
@@ -64,7 +64,7 @@ def year_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
         periods_per_year: Bars a year.
 
     Returns:
-        One entry per account and year, as ``regime_figures``, with the figures ``PER_YEAR``; ``year`` in the place of
+        One entry per account and year, as ``regime_metrics``, with the figures ``PER_YEAR``; ``year`` in the place of
         ``regime``. First and last year may be partial.
     """
     paths, times = split_paths(tables), pd.DatetimeIndex(row_times(frames))
@@ -85,34 +85,34 @@ def _of_rows(
     trades: pd.DataFrame,
     names: Sequence[str],
     periods_per_year: float,
-) -> dict[str, Figures]:
+) -> dict[str, Metrics]:
     """Figures ``names`` of each account on the rows ``inside`` of each path ``[T]``, the median over the paths."""
     parts = [
         _of_path(tables, here, trades, names, periods_per_year) for tables, here in zip(paths, inside, strict=True)
     ]
     if len(parts) == 1:
         return parts[0]
-    return {account: median_figures([part[account] for part in parts]) for account in parts[0]}
+    return {account: median_metrics([part[account] for part in parts]) for account in parts[0]}
 
 
 def _of_path(
     tables: Tables, inside: np.ndarray, trades: pd.DataFrame, names: Sequence[str], periods_per_year: float
-) -> dict[str, Figures]:
+) -> dict[str, Metrics]:
     """Figures ``names`` of each account on the rows ``inside`` ``[T]``, with their count and share."""
     bars, accounts = int(inside.sum()), tables["return"].columns
     about = {"bars": bars, "share": bars / len(inside)}
     if bars == 0:
         return {str(account): about | dict.fromkeys(names) for account in accounts}
     part = {name: table[inside] for name, table in tables.items()}
-    figures = account_figures(part, trades, periods_per_year, contiguous="max_drawdown" in names)
+    figures = account_metrics(part, trades, periods_per_year, contiguous="max_drawdown" in names)
     return {account: about | {name: found[name] for name in names} for account, found in figures.items()}
 
 
 def _by_account(
-    frames: RunFrames, found: Mapping[str, list[Figures]], key: str, labels: Sequence[int]
-) -> list[Figures]:
+    frames: RunFrames, found: Mapping[str, list[Metrics]], key: str, labels: Sequence[int]
+) -> list[Metrics]:
     """List entries by account, the agents' medians first, each with its label under ``key``."""
-    medians = [median_figures([found[name][place] for name in frames.seeds]) for place in range(len(labels))]
+    medians = [median_metrics([found[name][place] for name in frames.seeds]) for place in range(len(labels))]
     by_account = {"agent": medians} | {metric_key(name): found[name] for name in (*frames.baselines, *frames.seeds)}
     return [
         {"account": account, key: label} | figures
@@ -121,7 +121,7 @@ def _by_account(
     ]
 
 
-def symbol_figures(frames: RunFrames) -> list[Figures]:
+def symbol_metrics(frames: RunFrames) -> list[Metrics]:
     """What the agents held of each symbol, and how its round trips ended, all seeds together.
 
     Args:
@@ -130,23 +130,23 @@ def symbol_figures(frames: RunFrames) -> list[Figures]:
     Returns:
         One entry per symbol: ``symbol``, ``net_exposure`` and ``gross_exposure`` (means over bars and seeds, fractions
         of equity), ``largest`` (largest size), ``invested`` (share of bars with a position), and of its round trips
-        ``trades`` (of all seeds), ``win_rate``, ``expectancy``, ``trip_cost``, ``payoff`` and ``holding_bars``.
+        ``trades`` (of all seeds), ``win_rate``, ``expectancy``, ``round_trip_cost``, ``payoff`` and ``holding_bars``.
     """
-    trips = frames.trades[frames.trades["account"].isin(frames.seeds)]
-    found: list[Figures] = []
+    round_trips = frames.trades[frames.trades["account"].isin(frames.seeds)]
+    found: list[Metrics] = []
     for symbol, held in frames.positions.groupby("symbol", sort=True)["position"]:
         size = held.abs()
-        entry: Figures = {
+        entry: Metrics = {
             "symbol": str(symbol),
             "net_exposure": float(held.mean()),
             "gross_exposure": float(size.mean()),
         }
         entry |= {"largest": float(size.max()), "invested": float((size > 0.0).mean())}
-        found.append(entry | round_trip_figures(trips[trips["symbol"] == symbol]))
+        found.append(entry | round_trip_metrics(round_trips[round_trips["symbol"] == symbol]))
     return found
 
 
-def fold_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> list[Figures]:
+def fold_metrics(frames: RunFrames, tables: Tables, periods_per_year: float) -> list[Metrics]:
     """Figures of every agent in every fold, beside its train and validation Sharpe ratios.
 
     Args:
@@ -156,28 +156,28 @@ def fold_figures(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
 
     Returns:
         One entry per fold and agent: ``fold``, ``seed``, ``bars``, ``first_timestamp``, ``last_timestamp``,
-        ``train_sharpe``, ``validation_sharpe``, ``generalisation_gap`` (train less validation), ``evidence`` (t
+        ``train_sharpe``, ``validation_sharpe``, ``generalisation_gap`` (train less validation), ``validation_t`` (t
         statistic on validation rows), ``abstention_threshold`` (None is off), ``abstains`` (whether the agent stayed
-        flat since its evidence was not above it) and the figures of ``account_figures``.
+        flat since its evidence was not above it) and the figures of ``account_metrics``.
     """
     times, fold_of_row = row_times(frames), tables["return"].index.get_level_values("fold")
     before = {
         (int(row["fold"]), int(row["seed"])): _before_the_test(row) for row in frames.agent_table.to_dict("records")
     }
-    entries: list[Figures] = []
+    entries: list[Metrics] = []
     for number in sorted(set(fold_of_row)):
         part = {name: table[fold_of_row == number] for name, table in tables.items()}
-        figures = account_figures(part, _trades_of_fold(frames.trades, number), periods_per_year)
+        figures = account_metrics(part, _trades_of_fold(frames.trades, number), periods_per_year)
         rows = part["return"].index.get_level_values("row")
         for name in frames.seeds:
             seed = seed_number(name)
-            entry: Figures = {"fold": number, "seed": seed, "bars": len(rows)}
+            entry: Metrics = {"fold": number, "seed": seed, "bars": len(rows)}
             entry |= {"first_timestamp": times[rows[0]], "last_timestamp": times[rows[-1]]}
             entries.append(entry | before.get((number, seed), _before_the_test({})) | figures[name])
     return entries
 
 
-def heard_columns(frames: RunFrames) -> list[Figures]:
+def selected_feature_metrics(frames: RunFrames) -> list[Metrics]:
     """Say which feature columns the agents of each fold hear; the agents of a fold that hear the same share an entry.
 
     Args:
@@ -189,14 +189,14 @@ def heard_columns(frames: RunFrames) -> list[Figures]:
         included). Empty for agents whose table does not say.
     """
     table = frames.agent_table
-    if "heard" not in table.columns:
+    if "selected_features" not in table.columns:
         return []
-    found: list[Figures] = []
-    known = table.dropna(subset=["heard"]).sort_values(["fold", "seed"], kind="stable")
+    found: list[Metrics] = []
+    known = table.dropna(subset=["selected_features"]).sort_values(["fold", "seed"], kind="stable")
     for row in known.to_dict("records"):
-        names = row["heard"].split(", ") if row["heard"] else []
-        told: Figures = {"fold": int(row["fold"]), "names": names, "columns": int(row["heard_columns"])}
-        told |= {"of": int(row["feature_columns"]), "lags": int(row["heard_lags"])}
+        names = row["selected_features"].split(", ") if row["selected_features"] else []
+        told: Metrics = {"fold": int(row["fold"]), "names": names, "columns": int(row["selected_columns"])}
+        told |= {"of": int(row["feature_columns"]), "lags": int(row["selected_lags"])}
         same = next((entry for entry in found if told.items() <= entry.items()), None)
         if same is None:
             found.append(told | {"seeds": [int(row["seed"])]})
@@ -205,7 +205,7 @@ def heard_columns(frames: RunFrames) -> list[Figures]:
     return found
 
 
-def generalisation_gap(folds: Sequence[Figures]) -> float | None:
+def generalisation_gap(folds: Sequence[Metrics]) -> float | None:
     """Train less validation Sharpe ratio, the mean over folds and seeds; None if no agent's is known."""
     gaps = [entry["generalisation_gap"] for entry in folds if entry["generalisation_gap"] is not None]
     return float(np.mean(gaps)) if gaps else None
@@ -216,10 +216,10 @@ def seed_number(account: str) -> int:
     return int(account.removeprefix(SEED_PREFIX))
 
 
-def _before_the_test(row: Mapping[Any, Any]) -> Figures:
+def _before_the_test(row: Mapping[Any, Any]) -> Metrics:
     """What was known of an agent before its test, None where its row of ``agent_table`` does not say."""
-    names = ("train_sharpe", "validation_sharpe", "evidence", "abstention_threshold")
-    known: Figures = {name: _known(row.get(name)) for name in names}
+    names = ("train_sharpe", "validation_sharpe", "validation_t", "abstention_threshold")
+    known: Metrics = {name: _known(row.get(name)) for name in names}
     train, validation = known["train_sharpe"], known["validation_sharpe"]
     known["generalisation_gap"] = None if train is None or validation is None else train - validation
     return known | {"abstains": bool(row.get("abstains", False))}

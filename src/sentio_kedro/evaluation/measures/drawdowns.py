@@ -10,11 +10,11 @@ import torch
 from sentio_kedro.evaluation.measures.paths import once_a_bar
 from sentio_kedro.evaluation.run_frames import (
     SEED_PREFIX,
-    AccountWalk,
+    AccountPath,
     RunFacts,
     RunFrames,
+    account_paths,
     account_table,
-    account_walks,
     median_seed,
     row_times,
 )
@@ -75,7 +75,7 @@ def drawdown_limit(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
     agents = {
         name: {"seed": int(name.removeprefix(SEED_PREFIX)), "deepest": 0.0, "breaches": []} for name in frames.seeds
     }
-    for walk in account_walks(frames, facts):
+    for walk in account_paths(frames, facts):
         if walk.account in agents:
             entry: dict[str, Any] = agents[walk.account]
             depth = drawdown(torch.from_numpy(walk.rows["return"].to_numpy(dtype=np.float64, copy=True))).numpy()
@@ -87,7 +87,7 @@ def drawdown_limit(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
     return {"limit": limit, "agents": list(agents.values())}
 
 
-def _breaches(walk: AccountWalk, depth: np.ndarray, limit: float) -> list[dict[str, Any]]:
+def _breaches(walk: AccountPath, depth: np.ndarray, limit: float) -> list[dict[str, Any]]:
     """Rows at which the drawdown went from below to at or above the limit.
 
     Returns:

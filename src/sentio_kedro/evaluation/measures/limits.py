@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.evaluation.run_frames import RunFrames
-from sentio_kedro.trading.accounts import DEAD_FRACTION, LEAST_EQUITY
+from sentio_kedro.trading.accounts import DEAD_FRACTION, MIN_EQUITY
 from sentio_kedro.trading.action_masks import LAYERS
 
 
@@ -36,7 +36,7 @@ def mask_shares(frames: RunFrames) -> list[dict[str, Any]]:
     return entries
 
 
-def order_figures(frames: RunFrames) -> dict[str, dict[str, Any]]:
+def order_metrics(frames: RunFrames) -> dict[str, dict[str, Any]]:
     """Count orders, what cut them down, margin calls and bankruptcies of every account.
 
     An order that a limit cut down to nothing counts as an order: what was asked for is the larger of the orders sent
@@ -68,6 +68,6 @@ def order_figures(frames: RunFrames) -> dict[str, dict[str, Any]]:
 def _bankruptcies(rows: pd.DataFrame) -> int:
     """How often equity fell under a thousandth of the initial one; a fold that starts afresh can do it again."""
     ordered = rows.sort_values(["fold", "row"] if rows["row"].duplicated().any() else "row")
-    growth = max(1.0 + float(ordered["return"].iloc[0]), LEAST_EQUITY)
+    growth = max(1.0 + float(ordered["return"].iloc[0]), MIN_EQUITY)
     dead = ordered["equity"].to_numpy() <= DEAD_FRACTION * float(ordered["equity"].iloc[0]) / growth
     return int(np.count_nonzero(dead & ~np.concatenate([[False], dead[:-1]])))

@@ -9,7 +9,7 @@ import torch
 
 from sentio_kedro.evaluation.measures.paths import table_paths
 from sentio_kedro.evaluation.run_frames import RunFrames, account_table, metric_key
-from sentio_kedro.trading.performance import LEAST_BARS, maximum_drawdown, sharpe_ratio
+from sentio_kedro.trading.performance import MIN_BARS, maximum_drawdown, sharpe_ratio
 
 KINDS = {"combinatorial": "path"}  # of what the distribution is; folds where each row is tested once
 QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
@@ -40,7 +40,7 @@ def sharpe_paths(frames: RunFrames, scheme: str, periods_per_year: float) -> dic
     entries: list[dict[str, Any]] = []
     for number, rows in parts:
         values = torch.from_numpy(rows.to_numpy(copy=True))  # [T, N]
-        if len(rows) >= LEAST_BARS:
+        if len(rows) >= MIN_BARS:
             entries += _entries(number, [str(name) for name in rows.columns], values, periods_per_year)
     found = pd.Series([entry["sharpe"] for entry in entries if entry["account"] in frames.seeds], dtype="float64")
     spread = {side: float(found.quantile(share)) if len(found) else None for side, share in QUANTILES.items()}

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Places = NDArray[np.int64]
-LEAST_GROWTH = 1e-12  # what is left of an account that lost everything, so that its logarithm is finite
+MIN_GROWTH = 1e-12  # what is left of an account that lost everything, so that its logarithm is finite
 
 
 def path_places(rows: ArrayLike) -> list[Places]:
@@ -53,7 +53,7 @@ def median_path(returns: NDArray[np.float64], paths: Sequence[Places]) -> Places
         returns: Simple returns of one account in every fold, [E].
         paths: See ``path_places``.
     """
-    growth = np.log1p(np.maximum(returns, LEAST_GROWTH - 1.0))
+    growth = np.log1p(np.maximum(returns, MIN_GROWTH - 1.0))
     return paths[median_place([growth[places].sum() for places in paths])]
 
 

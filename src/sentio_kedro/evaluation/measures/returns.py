@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sentio_kedro.trading.performance import (
-    LEAST_BARS,
+    MIN_BARS,
     STILL,
     annual_return,
     annual_volatility,
@@ -37,7 +37,7 @@ EMPIRICAL = (
 )
 
 
-def return_figures(
+def return_metrics(
     returns: pd.DataFrame, days: NDArray[np.int64], periods_per_year: float, *, contiguous: bool = True
 ) -> dict[str, dict[str, Any]]:
     """Figures of each account's returns.
@@ -53,10 +53,10 @@ def return_figures(
         ``annual_volatility``, ``total_return``, ``max_drawdown`` (positive fraction, initial capital counts as a peak),
         ``drawdown_bars`` (longest time below a peak, ended or not), ``recovery_bars`` (from the deepest point back to
         its peak; None if it was not reached again), ``under_water`` (share of the bars below a peak), and the ratios of
-        ``tail_figures``.
+        ``tail_metrics``.
     """
     values = returns.to_numpy(dtype=np.float64, copy=True)  # [T, N]
-    tensor, enough = torch.from_numpy(values), len(values) >= LEAST_BARS
+    tensor, enough = torch.from_numpy(values), len(values) >= MIN_BARS
     columns: dict[str, list[Any]] = {
         name: measure(tensor, periods_per_year).tolist() if enough else [None] * values.shape[1]
         for name, measure in ANNUALISED.items()
@@ -69,14 +69,14 @@ def return_figures(
     for index, account in enumerate(returns.columns):
         known = {name: column[index] for name, column in columns.items()}
         reference = None if account == REFERENCE else other
-        tails = tail_figures(values[:, index], daily[:, index], reference, periods_per_year)
+        tails = tail_metrics(values[:, index], daily[:, index], reference, periods_per_year)
         deepest = known["max_drawdown"]
         tails["calmar"] = known["annual_return"] / deepest if enough and deepest else None
         found[str(account)] = known | tails
     return found
 
 
-def tail_figures(
+def tail_metrics(
     returns: Floats, daily: Floats, reference: Floats | None, periods_per_year: float
 ) -> dict[str, float | None]:
     """Ratios and tails of one account's returns.
@@ -88,7 +88,7 @@ def tail_figures(
         periods_per_year: Bars a year.
 
     Returns:
-        ``sortino`` (mean over downside deviation from zero, annualised), ``calmar`` (None, see ``return_figures``),
+        ``sortino`` (mean over downside deviation from zero, annualised), ``calmar`` (None, see ``return_metrics``),
         ``omega`` (sum of gains / sum of losses), ``tail_ratio`` (size of the 95 % quantile / size of the 5 % one),
         ``skew``, ``kurtosis`` (in excess of the normal one), ``information_ratio`` (mean over deviation of the
         difference to ``reference``, annualised), ``value_at_risk`` and ``conditional_value_at_risk`` (loss of a bar
@@ -96,7 +96,7 @@ def tail_figures(
         days. None for returns that do not vary, and with fewer than two.
     """
     figures: dict[str, float | None] = dict.fromkeys(EMPIRICAL)
-    if len(returns) < LEAST_BARS or not varies(returns):
+    if len(returns) < MIN_BARS or not varies(returns):
         return figures
     with np.errstate(divide="ignore", invalid="ignore"):
         figures |= {
@@ -116,7 +116,7 @@ def tail_figures(
 
 def information_ratio(returns: Floats, reference: Floats, periods_per_year: float) -> float | None:
     """Mean over deviation of ``returns - reference`` ``[T]``, annualised; None where the difference does not vary."""
-    if len(returns) < LEAST_BARS or not varies(returns - reference):
+    if len(returns) < MIN_BARS or not varies(returns - reference):
         return None
     return float(empyrical.excess_sharpe(returns, reference)) * math.sqrt(periods_per_year)
 

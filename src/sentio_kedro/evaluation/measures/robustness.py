@@ -16,7 +16,7 @@ PATH_QUANTILES = {"low": 0.05, "median": 0.5, "high": 0.95}
 BPS = 1e4
 
 
-def stress_figures(frames: RunFrames) -> dict[str, Any]:
+def stress_metrics(frames: RunFrames) -> dict[str, Any]:
     """Condense the frame ``robustness``.
 
     Args:
@@ -26,14 +26,14 @@ def stress_figures(frames: RunFrames) -> dict[str, Any]:
         ``cost``, ``latency`` and ``start``: one entry per value, in its order, with the medians over agents of
         ``sharpe``, ``annual_return``, ``total_return``, ``max_drawdown`` and ``turnover``; ``path``: None without
         paths, else ``paths`` (how many), ``losing`` (share of them that lost, median agent) and per figure its
-        ``low`` (5 % quantile), ``median`` and ``high`` (95 %); ``break_even``: see ``break_even_figures``.
+        ``low`` (5 % quantile), ``median`` and ``high`` (95 %); ``break_even``: see ``break_even_metrics``.
     """
     frame = frames.robustness
-    figures: dict[str, Any] = {kind: _variant_figures(frame[frame["kind"] == kind]) for kind in VARIANTS}
-    return figures | {"path": _path_figures(frame[frame["kind"] == "path"]), "break_even": break_even_figures(frames)}
+    figures: dict[str, Any] = {kind: _variant_metrics(frame[frame["kind"] == kind]) for kind in VARIANTS}
+    return figures | {"path": _path_metrics(frame[frame["kind"] == "path"]), "break_even": break_even_metrics(frames)}
 
 
-def break_even_figures(frames: RunFrames) -> dict[str, Any] | None:
+def break_even_metrics(frames: RunFrames) -> dict[str, Any] | None:
     """Say at which trading costs the agents neither win nor lose.
 
     Args:
@@ -61,12 +61,12 @@ def break_even_figures(frames: RunFrames) -> dict[str, Any] | None:
     }
 
 
-def _variant_figures(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _variant_metrics(rows: pd.DataFrame) -> list[dict[str, Any]]:
     medians = rows.groupby("value")[list(MEASURES)].median()
     return [{"value": float(str(value))} | _plain(found) for value, found in medians.iterrows()]
 
 
-def _path_figures(rows: pd.DataFrame) -> dict[str, Any] | None:
+def _path_metrics(rows: pd.DataFrame) -> dict[str, Any] | None:
     if rows.empty:
         return None
     paths = rows.groupby("value")[list(MEASURES)].median()  # one row per path, the median agent

@@ -20,7 +20,7 @@ from sentio_kedro.evaluation.plots.style import (
     drawn_times,
     style,
 )
-from sentio_kedro.market.bars import Floats
+from sentio_kedro.market.timestamps import Floats
 
 TITLE = "Attention to earlier bars"
 FEW_LAGS = 48  # up to so many, gaps between cells and marks on lines leave room for what they are about on a phone

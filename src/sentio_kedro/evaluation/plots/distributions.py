@@ -98,7 +98,7 @@ def daily_figure(frames: RunFrames, figures: Mapping[str, Any]) -> go.Figure:
 
     Args:
         frames: Frames of the run.
-        figures: Figures of that agent, see ``account_figures``.
+        figures: Figures of that agent, see ``account_metrics``.
 
     Returns:
         Bars; the outermost ones hold everything beyond them.

@@ -28,7 +28,7 @@ from sentio_kedro.evaluation.plots.training import generalisation_figure, traini
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 from sentio_kedro.trading.performance import drawdown, sharpe_ratio
 
-LEAST_WINDOW = 2
+MIN_WINDOW = 2
 AXIS_MARGIN = 0.05  # of a decade
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
@@ -145,7 +145,7 @@ def drawdown_figure(frames: RunFrames) -> go.Figure:
 def rolling_sharpe_figure(frames: RunFrames, periods_per_year: float) -> go.Figure:
     """Draw the Sharpe ratio of a trailing month, or of a third of the rows if that is shorter."""
     returns = path_table(frames, "return")
-    window = max(LEAST_WINDOW, min(round(periods_per_year / 12.0), len(returns) // 3))
+    window = max(MIN_WINDOW, min(round(periods_per_year / 12.0), len(returns) // 3))
     days = window / periods_per_year * 365.0
     figure = new_figure(f"Rolling Sharpe ratio, {days:.0f} days", "Sharpe ratio, annualised", height=340)
     if len(returns) <= window:

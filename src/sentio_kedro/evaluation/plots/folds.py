@@ -21,11 +21,12 @@ from sentio_kedro.evaluation.plots.style import (
     drawn_times,
     style,
 )
-from sentio_kedro.market.splits import Fold, Segment, folds_from_dict, left_out
+from sentio_kedro.market.fold_shapes import Fold, Segment, left_out
+from sentio_kedro.market.splits import folds_from_dict
 
 ROW, ROWS, AXIS = 26, 900, 52  # pixels of a fold's row, of all rows at most, and of the axis below them
 LABELLED = 40  # most folds that are all named on the axis
-LOOKS = {  # colour and pattern of each part: the pattern tells them apart on a printer without colours
+STYLES = {  # colour and pattern of each part: the pattern tells them apart on a printer without colours
     "train": (BLUE, ""),
     "purged": (GREY, "x"),
     "validation": (SKY, "."),
@@ -48,7 +49,7 @@ def fold_figure(description: Mapping[str, Any], timestamps: NDArray[np.datetime6
     folds = folds_from_dict(description)
     figure = go.Figure()
     style(figure, "Folds", TITLE_MARGIN + AXIS + min(ROWS, ROW * len(folds)))
-    parts: dict[str, list[tuple[int, Segment]]] = {name: [] for name in LOOKS}
+    parts: dict[str, list[tuple[int, Segment]]] = {name: [] for name in STYLES}
     for fold in folds:
         for name, segments in _parts(fold, description.get("lockbox")).items():
             parts[name] += [(fold.number, segment) for segment in segments]
@@ -75,8 +76,8 @@ def _trace(name: str, drawn: Sequence[tuple[int, Segment]], timestamps: NDArray[
     ends = timestamps[[min(segment.stop, len(timestamps) - 1) for _, segment in drawn]]
     lasts = timestamps[[segment.stop - 1 for _, segment in drawn]]
     rows = [f"{segment.stop - segment.start:,}" for _, segment in drawn]
-    told = [drawn_times(pd.Index(stamps)) for stamps in (starts, lasts)]
-    colour, pattern = LOOKS[name]
+    told = [drawn_times(pd.Index(timestamps)) for timestamps in (starts, lasts)]
+    colour, pattern = STYLES[name]
     return go.Bar(
         name=name.capitalize(),
         orientation="h",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sentio_kedro.evaluation.labels import TITLES
 from sentio_kedro.evaluation.run_frames import TARGETS_KEY, RunFrames, account_table, metric_key, row_times
 
-MOST_POINTS = 1_200  # of one line; of the bars between, the lowest and the highest of each short span are drawn
+MAX_POINTS = 1_200  # of one line; of the bars between, the lowest and the highest of each short span are drawn
 SIGNIFICANT = 6  # digits of a drawn value
 TITLE_MARGIN = 112  # pixels above the plot for the title and a legend of three rows
 SHADED_SPANS = 160  # most time buckets whose regime is drawn
@@ -93,11 +93,11 @@ def path_table(frames: RunFrames, column: str) -> pd.DataFrame:
 
 
 def thin_rows(count: int) -> NDArray[np.int64]:
-    """Pick at most ``MOST_POINTS`` evenly spread rows of ``count``, both ends among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_POINTS)).round().astype(np.int64))
+    """Pick at most ``MAX_POINTS`` evenly spread rows of ``count``, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, MAX_POINTS)).round().astype(np.int64))
 
 
-def keep_extremes(table: pd.DataFrame, points: int = MOST_POINTS) -> pd.DataFrame:
+def keep_extremes(table: pd.DataFrame, points: int = MAX_POINTS) -> pd.DataFrame:
     """Thin lines for drawing so that no peak and no trough is lost.
 
     Rows are cut into short spans of equal length, and each line keeps the lowest and the highest value of each span, in
@@ -127,7 +127,7 @@ def keep_extremes(table: pd.DataFrame, points: int = MOST_POINTS) -> pd.DataFram
     return pd.DataFrame(drawn, index=table.index[[0, *places, rows - 1]], columns=table.columns)
 
 
-def bucket_means(table: pd.DataFrame, buckets: int = MOST_POINTS // 3) -> pd.DataFrame:
+def bucket_means(table: pd.DataFrame, buckets: int = MAX_POINTS // 3) -> pd.DataFrame:
     """Average consecutive rows so that at most ``buckets`` are left; the index is the first time of each."""
     size = -(-len(table) // buckets)
     group = np.arange(len(table)) // size

@@ -25,7 +25,7 @@ from sentio_kedro.evaluation.plots.style import (
 from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames
 
 POSITION_BUCKETS = 400
-TRIP_BINS = 50
+ROUND_TRIP_BINS = 50
 TAIL = 0.005  # share of round trips gathered in each outermost bar
 SEED_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 
@@ -110,7 +110,9 @@ def round_trip_figure(frames: RunFrames) -> go.Figure:
         return figure
     low, high = np.quantile(results, [TAIL, 1.0 - TAIL])
     reach = max(abs(low), abs(high)) or 1e-6
-    counts, edges = np.histogram(results.clip(-reach, reach), bins=np.linspace(-reach, reach, 2 * (TRIP_BINS // 2) + 1))
+    counts, edges = np.histogram(
+        results.clip(-reach, reach), bins=np.linspace(-reach, reach, 2 * (ROUND_TRIP_BINS // 2) + 1)
+    )
     middle = pd.Series((edges[1:] + edges[:-1]) / 2.0)
     colours = [BLUE if value > 0.0 else VERMILLION for value in middle]
     figure.add_bar(

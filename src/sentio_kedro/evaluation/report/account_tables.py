@@ -30,7 +30,7 @@ class Table(NamedTuple):
     rows: list[Row]
 
 
-EVIDENCE = [key for key, *_ in FOLD_COLUMNS].index("evidence")
+EVIDENCE = [key for key, *_ in FOLD_COLUMNS].index("validation_t")
 
 
 def accounts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
@@ -191,7 +191,7 @@ def symbol_table(metrics: Mapping[str, Any]) -> Table:
     return Table("By symbol", note, ["Symbol", *(head for _, head, _ in SYMBOL_COLUMNS)], rows)
 
 
-def path_table(metrics: Mapping[str, Any]) -> Table:
+def combinatorial_path_table(metrics: Mapping[str, Any]) -> Table:
     """Median and range of the agents' Sharpe ratios on each path or in each fold, and of two baselines."""
     kind, entries = metrics["paths"]["kind"], metrics["paths"]["entries"]
     rows = []
@@ -205,7 +205,7 @@ def path_table(metrics: Mapping[str, Any]) -> Table:
     return Table("", "", [kind.capitalize(), *heads], rows)
 
 
-def heard_table(heard: Sequence[Mapping[str, Any]]) -> Table:
+def selected_feature_table(selected_features: Sequence[Mapping[str, Any]]) -> Table:
     """Which columns and lags the agents of each fold hear."""
     rows = [
         [
@@ -215,6 +215,6 @@ def heard_table(heard: Sequence[Mapping[str, Any]]) -> Table:
             formatted(entry["lags"], "count"),
             ", ".join(entry["names"]) or MISSING,
         ]
-        for entry in heard
+        for entry in selected_features
     ]
     return Table("", "", ["Fold", "Seeds", "Columns", "Bars", "Names"], rows)

@@ -14,7 +14,7 @@ VERDICTS = {"skill": "Skill", "luck": "Luck", "undecided": "Undecided", "no_trad
 TONES = {"skill": "good", "luck": "bad"}
 
 
-class Sign(NamedTuple):
+class HeadlineMetric(NamedTuple):
     """One number on top of the report.
 
     Attributes:
@@ -30,7 +30,7 @@ class Sign(NamedTuple):
     tone: str = ""
 
 
-def vital_signs(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None = None) -> list[Sign]:
+def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None = None) -> list[HeadlineMetric]:
     """Choose the numbers that a reader must see first.
 
     Args:
@@ -47,35 +47,35 @@ def vital_signs(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None = 
     interval = f"{percent} interval {formatted(low, 'number')} to {formatted(high, 'number')}"
     met = sum(target["met"] is True for target in metrics["targets"])
     return [
-        _judged(metrics, skill),
-        Sign("Sharpe ratio", formatted(agent["sharpe"], "number"), interval, tone),
-        *_evidence(skill),
-        Sign("Return a year", formatted(agent["annual_return"], "percent"), _best_baseline(metrics)),
+        _scored(metrics, skill),
+        HeadlineMetric("Sharpe ratio", formatted(agent["sharpe"], "number"), interval, tone),
+        *_interval_rows(skill),
+        HeadlineMetric("Return a year", formatted(agent["annual_return"], "percent"), _best_baseline(metrics)),
         _drawdown(metrics),
         _break_even(metrics["robustness"]["break_even"]),
-        Sign("Targets met", f"{met} of {len(metrics['targets'])}", "see below, with their baselines"),
+        HeadlineMetric("Targets met", f"{met} of {len(metrics['targets'])}", "see below, with their baselines"),
         _data(metrics, quality),
         _universe(metrics),
         *_lockbox(skill),
     ]
 
 
-def _judged(metrics: Mapping[str, Any], skill: Mapping[str, Any]) -> Sign:
+def _scored(metrics: Mapping[str, Any], skill: Mapping[str, Any]) -> HeadlineMetric:
     """The verdict in a word; without the tests of skill, what the interval says."""
     agent = metrics["agent"]
     if skill:
         lost = skill["verdict"] == "luck" and skill["minimum_track_record_bars"] is None  # no profit to explain
         word = "No skill" if lost else VERDICTS[skill["verdict"]]
-        return Sign("Verdict", word, "reasons in the next paragraphs", TONES.get(skill["verdict"], ""))
+        return HeadlineMetric("Verdict", word, "reasons in the next paragraphs", TONES.get(skill["verdict"], ""))
     if not agent["trades"]:
-        return Sign("Verdict", VERDICTS["no_trades"], "it stayed out")
+        return HeadlineMetric("Verdict", VERDICTS["no_trades"], "it stayed out")
     if agent["sharpe_low"] > 0.0:
-        return Sign("Verdict", "Above zero", "trials were not counted", "good")
+        return HeadlineMetric("Verdict", "Above zero", "trials were not counted", "good")
     word = "Loses" if agent["sharpe_high"] < 0.0 else VERDICTS["undecided"]
-    return Sign("Verdict", word, "by the interval alone", "bad" if word == "Loses" else "")
+    return HeadlineMetric("Verdict", word, "by the interval alone", "bad" if word == "Loses" else "")
 
 
-def _evidence(skill: Mapping[str, Any]) -> list[Sign]:
+def _interval_rows(skill: Mapping[str, Any]) -> list[HeadlineMetric]:
     """Deflated Sharpe ratio, overfitting and superior ability, where they were tested."""
     if not skill:
         return []
@@ -85,23 +85,23 @@ def _evidence(skill: Mapping[str, Any]) -> list[Sign]:
     baseline = skill.get("spa_baseline")
     against = f"against {TITLES.get(baseline, baseline).lower()}" if baseline else "against the best baseline"
     return [
-        Sign(
+        HeadlineMetric(
             "Deflated Sharpe ratio",
             formatted(deflated, "percent"),
             f"probability that the true one is above {beyond}",
-            _tone(deflated, least=bounds["least_deflated_sharpe"], bad_below=EVEN),
+            _tone(deflated, least=bounds["min_deflated_sharpe"], bad_below=EVEN),
         ),
-        Sign(
+        HeadlineMetric(
             "Backtest overfitting",
             formatted(pbo, "percent"),
             "not tested: too few trials" if pbo is None else f"probability, of {skill['pbo_trials']:,} trials",
-            "bad" if pbo is not None and pbo >= bounds["most_overfitting"] else "",
+            "bad" if pbo is not None and pbo >= bounds["max_overfitting"] else "",
         ),
-        Sign(
+        HeadlineMetric(
             "Superior ability, p-value",
             formatted(spa, "number"),
             against if spa is not None else "not tested",
-            "good" if spa is not None and spa < bounds["most_spa_p"] else "",
+            "good" if spa is not None and spa < bounds["max_spa_p"] else "",
         ),
     ]
 
@@ -117,45 +117,49 @@ def _best_baseline(metrics: Mapping[str, Any]) -> str:
     return f"{TITLES[name].lower()}, the best baseline: {formatted(metrics[name]['annual_return'], 'percent')}"
 
 
-def _drawdown(metrics: Mapping[str, Any]) -> Sign:
+def _drawdown(metrics: Mapping[str, Any]) -> HeadlineMetric:
     limit = metrics["drawdown_limit"]["limit"]
     depth = metrics["agent"]["max_drawdown"]
     note = "no limit set" if limit is None else f"limit {formatted(limit, 'percent')}"
-    return Sign("Maximum drawdown", formatted(depth, "percent"), note, "bad" if limit and depth >= limit else "")
+    return HeadlineMetric(
+        "Maximum drawdown", formatted(depth, "percent"), note, "bad" if limit and depth >= limit else ""
+    )
 
 
-def _break_even(found: Mapping[str, Any] | None) -> Sign:
+def _break_even(found: Mapping[str, Any] | None) -> HeadlineMetric:
     if found is None:
-        return Sign("Break-even costs", MISSING, "not simulated")
+        return HeadlineMetric("Break-even costs", MISSING, "not simulated")
     if found["outcome"] != "found":
         note = "loses without costs" if found["outcome"] == "loses_free" else "earns at any simulated"
-        return Sign("Break-even costs", MISSING, note, "bad" if found["outcome"] == "loses_free" else "good")
+        return HeadlineMetric("Break-even costs", MISSING, note, "bad" if found["outcome"] == "loses_free" else "good")
     factor, bps = found["multiplier"], found["bps_per_side"]
     note = "of what trading cost" if bps is None else f"of what trading cost: {formatted(bps, 'number')} bps a side"
-    return Sign("Break-even costs", f"\u00d7 {formatted(factor, 'number')}", note, "bad" if factor < 1.0 else "")
+    return HeadlineMetric(
+        "Break-even costs", f"\u00d7 {formatted(factor, 'number')}", note, "bad" if factor < 1.0 else ""
+    )
 
 
-def _data(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None) -> Sign:
+def _data(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None) -> HeadlineMetric:
     agent = metrics["agent"]
     symbols = len((quality or {}).get("per_symbol", {}))
     note = f"to {agent['last_timestamp'][:10]}, {agent['bars']:,} unseen bars"
-    return Sign("Data", agent["first_timestamp"][:10], f"{note} of {symbols} symbols" if symbols else note)
+    return HeadlineMetric("Data", agent["first_timestamp"][:10], f"{note} of {symbols} symbols" if symbols else note)
 
 
-def _universe(metrics: Mapping[str, Any]) -> Sign:
+def _universe(metrics: Mapping[str, Any]) -> HeadlineMetric:
     if metrics["universe"] == "survivorship_biased":
-        return Sign("Universe", "Biased", "symbols chosen with hindsight", "bad")
-    return Sign("Universe", "Dated", "symbols as they were known then", "good")
+        return HeadlineMetric("Universe", "Biased", "symbols chosen with hindsight", "bad")
+    return HeadlineMetric("Universe", "Dated", "symbols as they were known then", "good")
 
 
-def _lockbox(skill: Mapping[str, Any]) -> list[Sign]:
+def _lockbox(skill: Mapping[str, Any]) -> list[HeadlineMetric]:
     if "lockbox_openings" not in skill:
         return []
     openings = skill["lockbox_openings"]
     mine = sum(bool(opening.get("this_model")) for opening in openings)
     note = "never opened" if not openings else f"{mine} of them with these agents"
     tone = "bad" if len(openings) > 1 else ""  # each look counts, whichever model it was for
-    return [Sign("Lockbox openings", f"{len(openings)}", note, tone)]
+    return [HeadlineMetric("Lockbox openings", f"{len(openings)}", note, tone)]
 
 
 def skill_rows(skill: Mapping[str, Any]) -> list[Row]:
@@ -204,7 +208,7 @@ def skill_rows(skill: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def lockbox_rows(skill: Mapping[str, Any]) -> list[Row]:
+def lockbox_table_rows(skill: Mapping[str, Any]) -> list[Row]:
     """Every opening of the lockbox: time, model and Sharpe ratio."""
     return [
         [

@@ -16,20 +16,20 @@ from plotly.offline import get_plotlyjs
 from sentio_kedro.evaluation.plots.draw import CAPTIONS
 from sentio_kedro.evaluation.report.account_tables import (
     account_tables,
+    combinatorial_path_table,
     comparison_table,
     cost_table,
     fold_table,
-    heard_table,
-    path_table,
     regime_tables,
     seed_table,
+    selected_feature_table,
     symbol_table,
     year_tables,
 )
-from sentio_kedro.evaluation.report.headline import lockbox_rows, skill_rows, vital_signs
+from sentio_kedro.evaluation.report.headline import headline_metrics, lockbox_table_rows, skill_rows
 from sentio_kedro.evaluation.report.tables import (
+    MAX_BREACHES,
     MISSING,
-    MOST_BREACHES,
     ORDER_COLUMNS,
     ROBUSTNESS_COLUMNS,
     Kind,
@@ -101,11 +101,11 @@ def render_report(
     skill = metrics.get("skill")
     return environment.get_template(TEMPLATE).render(
         metrics=metrics,
-        signs=vital_signs(metrics, data_quality),
+        headline=headline_metrics(metrics, data_quality),
         verdict=verdict(metrics),
         skill=skill,
         skill_rows=skill_rows(skill) if skill else [],
-        lockbox_rows=lockbox_rows(skill) if skill else [],
+        lockbox_rows=lockbox_table_rows(skill) if skill else [],
         biased=metrics["universe"] == "survivorship_biased",
         no_record=NO_RECORD.get(metrics["scheme"]),
         targets=[_target_row(target) for target in metrics["targets"]],
@@ -133,14 +133,14 @@ def _account_sections(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "account_tables": account_tables(metrics),
         "comparison": comparison_table(metrics),
         "costs": cost_table(metrics),
-        "paths": path_table(metrics),
+        "paths": combinatorial_path_table(metrics),
         "regime_tables": regime_tables(metrics),
         "symbols": symbol_table(metrics),
         "folds": fold_table(metrics["folds"]),
         "many_rows": MANY_ROWS,
         "seeds": seed_table(metrics),
         "year_tables": year_tables(metrics),
-        "heard": heard_table(metrics["heard"]),
+        "selected_features": selected_feature_table(metrics["selected_features"]),
     }
 
 
@@ -156,7 +156,7 @@ def _section_tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "limit": None if limit["limit"] is None else formatted(limit["limit"], "percent"),
         "limit_rows": limit_rows(limit),
         "breaches": sum(len(entry["breaches"]) for entry in limit["agents"]),
-        "most_breaches": MOST_BREACHES,
+        "max_breaches": MAX_BREACHES,
         "breach_rows": breach_rows(limit),
         "order_titles": [title for _, title, _ in ORDER_COLUMNS],
         "order_rows": order_rows(metrics),

@@ -10,7 +10,7 @@ from sentio_kedro.evaluation.labels import TITLES, layer_title, regime_title
 Kind = Literal["percent", "small_percent", "number", "count", "times"]
 Row = list[str]
 MISSING = "\u2013"  # an en dash stands for a figure that is undefined
-MOST_BREACHES = 12  # printed; all of them are in metrics.json
+MAX_BREACHES = 12  # printed; all of them are in metrics.json
 
 ORDER_COLUMNS: tuple[tuple[str, str, Kind], ...] = (
     ("ordered", "Ordered", "percent"),
@@ -94,7 +94,7 @@ def limit_rows(found: Mapping[str, Any]) -> list[Row]:
 def breach_rows(found: Mapping[str, Any]) -> list[Row]:
     """The breaches with the largest losses, in order of time."""
     breaches = [(entry["seed"], breach) for entry in found["agents"] for breach in entry["breaches"]]
-    worst = sorted(breaches, key=lambda item: -item[1]["loss"])[:MOST_BREACHES]
+    worst = sorted(breaches, key=lambda item: -item[1]["loss"])[:MAX_BREACHES]
     keys = ("drawdown_before", "drawdown", "loss", "gross_exposure", "market_move", "move_to_limit")
     return [
         [f"Seed {seed}", _minute(breach["timestamp"]), *(formatted(breach[key], "percent") for key in keys)]

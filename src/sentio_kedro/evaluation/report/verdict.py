@@ -66,7 +66,7 @@ def _luck_or_gate(
     luck = _luck(agent) if agent["trades"] else _flat(sum(seed["trades"] > 0 for seed in seeds), len(seeds))
     if not closed:
         return [luck]
-    known = [entry["evidence"] for entry in closed if entry["evidence"] is not None]
+    known = [entry["validation_t"] for entry in closed if entry["validation_t"] is not None]
     span = list(dict.fromkeys(_number(found) for found in (min(known), max(known)))) if known else ["undefined"]
     reason = (
         f"the t statistic of the mean net return on the validation rows was {' to '.join(span)}, not above the "

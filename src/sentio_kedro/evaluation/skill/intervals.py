@@ -12,8 +12,8 @@ from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.measures.accounts import entered_on
 from sentio_kedro.evaluation.measures.paths import Places, once_a_bar, table_paths
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key
-from sentio_kedro.evaluation.skill.skill import judge_skill
-from sentio_kedro.evaluation.skill.trials import JudgedTrials, lone_trial
+from sentio_kedro.evaluation.skill.skill import assess_skill
+from sentio_kedro.evaluation.skill.trials import RecordedTrials, lone_trial
 from sentio_kedro.evaluation.statistics.bootstrap import (
     Floats,
     headline_samples,
@@ -23,7 +23,7 @@ from sentio_kedro.evaluation.statistics.bootstrap import (
     round_trip_samples,
 )
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 AGENT = "agent"
 
 
@@ -56,18 +56,18 @@ def account_samples(
         account: {name: figures[:, index] for name, figures in medians.items()}
         for index, account in enumerate(returns.columns)
     }
-    for account, figures in _trip_samples(frames, parameters, returns, paths).items():
+    for account, figures in _round_trip_samples(frames, parameters, returns, paths).items():
         samples[account] |= figures
     seeds = [samples[name] for name in frames.seeds]
     shared = [name for name in seeds[0] if all(name in seed for seed in seeds)]
     return samples | {AGENT: {name: _median(np.stack([seed[name] for seed in seeds])) for name in shared}}
 
 
-def _trip_samples(
+def _round_trip_samples(
     frames: RunFrames, parameters: ReportingParameters, returns: pd.DataFrame, paths: Sequence[Places]
 ) -> dict[str, dict[str, Floats]]:
     """Samples of the round trips of every account that made any, all with the rows of the headline figures."""
-    sums = np.stack([_trip_sums(frames.trades, returns.iloc[places]) for places in paths], axis=2)  # [3, T, P, N]
+    sums = np.stack([_round_trip_sums(frames.trades, returns.iloc[places]) for places in paths], axis=2)  # [3, T, P, N]
     rng = np.random.default_rng(parameters.seed)
     flat = sums.reshape(*sums.shape[:2], -1)
     drawn = round_trip_samples(flat, parameters.bootstrap_samples, parameters.bootstrap_block, rng)
@@ -79,13 +79,16 @@ def _trip_samples(
     }
 
 
-def _trip_sums(trades: pd.DataFrame, path: pd.DataFrame) -> Floats:
+def _round_trip_sums(trades: pd.DataFrame, path: pd.DataFrame) -> Floats:
     """Number of round trips, of those that won, and sum of their results by row of entry, [3, T, N]."""
-    trips = entered_on(trades[trades["account"].isin(path.columns)], path.index)
-    rows = pd.Index(path.index.get_level_values("row")).get_indexer(pd.Index(trips["entry_row"]))
-    accounts, results = path.columns.get_indexer(pd.Index(trips["account"])), trips["return"].to_numpy(dtype=np.float64)
+    round_trips = entered_on(trades[trades["account"].isin(path.columns)], path.index)
+    rows = pd.Index(path.index.get_level_values("row")).get_indexer(pd.Index(round_trips["entry_row"]))
+    accounts, results = (
+        path.columns.get_indexer(pd.Index(round_trips["account"])),
+        round_trips["return"].to_numpy(dtype=np.float64),
+    )
     sums = np.zeros((3, *path.shape))
-    for values, each in zip(sums, (np.ones(len(trips)), results > 0.0, results), strict=True):
+    for values, each in zip(sums, (np.ones(len(round_trips)), results > 0.0, results), strict=True):
         np.add.at(values, (rows, accounts), each)
     return sums
 
@@ -97,7 +100,7 @@ def _median(samples: Floats) -> Floats:
     return pd.DataFrame(samples).median().to_numpy(dtype=np.float64)
 
 
-def interval_figures(samples: Mapping[str, Floats], confidence: float) -> Figures:
+def interval_metrics(samples: Mapping[str, Floats], confidence: float) -> Metrics:
     """Intervals of one account: ``sharpe_low``, ``sharpe_high``, and ``intervals`` with both ends of every figure.
 
     Args:
@@ -108,15 +111,15 @@ def interval_figures(samples: Mapping[str, Floats], confidence: float) -> Figure
     return {"sharpe_low": ends["sharpe"][0], "sharpe_high": ends["sharpe"][1], "intervals": ends}
 
 
-def skill_figures(
+def skill_metrics(
     frames: RunFrames,
     facts: RunFacts,
     parameters: ReportingParameters,
     returns: pd.DataFrame,
     metrics: Mapping[str, Any],
-    trials: JudgedTrials | None,
+    trials: RecordedTrials | None,
     openings: Sequence[Mapping[str, Any]],
-) -> Figures:
+) -> Metrics:
     """Judge the median agent's skill, where folds test rows again on its median backtest path.
 
     Args:
@@ -136,7 +139,7 @@ def skill_figures(
     agent = by_bar[median].to_numpy(dtype=np.float64)
     baselines = {metric_key(name): by_bar[name].to_numpy(dtype=np.float64) for name in frames.baselines}
     scores = pd.DataFrame(metrics["folds"]).pivot(index="seed", columns="fold", values="sharpe")
-    return judge_skill(
+    return assess_skill(
         *(agent, baselines, scores.to_numpy(dtype=np.float64), trials or lone_trial(agent)),
         *(facts.periods_per_year, parameters),
         traded=any(seed["trades"] for seed in metrics["seeds"]),

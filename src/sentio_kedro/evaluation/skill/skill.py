@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sentio_kedro.config import ReportingParameters
-from sentio_kedro.evaluation.skill.trials import JudgedTrials
+from sentio_kedro.evaluation.skill.trials import RecordedTrials
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, confidence_percent
 from sentio_kedro.evaluation.statistics.interquartile import interquartile_interval, interquartile_mean
 from sentio_kedro.evaluation.statistics.overfitting import Overfitting, backtest_overfitting
@@ -24,21 +24,21 @@ from sentio_kedro.evaluation.statistics.sharpe_tests import (
 from sentio_kedro.evaluation.statistics.superior_ability import superiority
 from sentio_kedro.trading.performance import STILL
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 
 
-def judge_skill(
+def assess_skill(
     agent: Floats,
     baselines: Mapping[str, Floats],
     scores: Floats,
-    trials: JudgedTrials,
+    trials: RecordedTrials,
     periods_per_year: float,
     parameters: ReportingParameters,
     *,
     traded: bool = True,
     intervals: Mapping[str, Sequence[float]] | None = None,
     openings: Sequence[Mapping[str, Any]] = (),
-) -> Figures:
+) -> Metrics:
     """Put the tests of luck together.
 
     Args:
@@ -53,20 +53,20 @@ def judge_skill(
         openings: Records of the lockbox's openings.
 
     Returns:
-        ``judged_sharpe`` (annualised, of ``agent``; the headline is the median over all agents),
+        ``tested_sharpe`` (annualised, of ``agent``; the headline is the median over all agents),
         ``probabilistic_sharpe`` (probability that the true one is above zero), ``deflated_sharpe`` (above what the best
         of so many worthless trials would show), ``expected_maximum_sharpe`` (what that is, annualised), ``trials``,
         ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
         ``minimum_track_record_years`` (None if no record would do), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None
-        below ``trials.least`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
+        below ``trials.min_trials`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
         ``high``), ``intervals``, ``trials_in_lockbox`` (trials that were judged on bars of what is now the lockbox),
         ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``, ``luck``, ``undecided``,
         ``no_trades``) and ``reasons``, plain sentences.
     """
     year, moments = math.sqrt(periods_per_year), sharpe_moments(agent)
     needed = minimum_track_record(moments, confidence=parameters.confidence)
-    found: Figures = {
-        "judged_sharpe": moments.sharpe * year,
+    found: Metrics = {
+        "tested_sharpe": moments.sharpe * year,
         "probabilistic_sharpe": probabilistic_sharpe(moments),
         "expected_maximum_sharpe": expected_maximum_sharpe(trials.count, trials.deviation) * year,
         "trials": trials.count,
@@ -74,7 +74,7 @@ def judge_skill(
         "minimum_track_record_bars": math.ceil(needed) if math.isfinite(needed) else None,
         "minimum_track_record_years": needed / periods_per_year if math.isfinite(needed) else None,
         "bars": len(agent),
-        **choice_figures(agent, trials, parameters),
+        **choice_metrics(agent, trials, parameters),
         **_against_best(agent, baselines, trials, parameters),
         "iqm": _interquartile(scores, parameters),
         "intervals": {name: list(values) for name, values in (intervals or {}).items()},
@@ -86,7 +86,7 @@ def judge_skill(
     return found | {"reasons": _reasons(found, parameters) if traded else []}
 
 
-def choice_figures(agent: Floats, trials: JudgedTrials, parameters: ReportingParameters) -> Figures:
+def choice_metrics(agent: Floats, trials: RecordedTrials, parameters: ReportingParameters) -> Metrics:
     """Say what is left of a result when the trials that it was chosen from are counted.
 
     Args:
@@ -95,10 +95,10 @@ def choice_figures(agent: Floats, trials: JudgedTrials, parameters: ReportingPar
         parameters: ``trials``: blocks, and how many trials it takes.
 
     Returns:
-        ``deflated_sharpe``, ``pbo``, ``pbo_trials`` and ``pbo_blocks``, see ``judge_skill``.
+        ``deflated_sharpe``, ``pbo``, ``pbo_trials`` and ``pbo_blocks``, see ``assess_skill``.
     """
     every, blocks = np.column_stack([agent, trials.peers]), parameters.trials.cscv_blocks
-    enough = every.shape[1] >= parameters.trials.least and len(every) >= 2 * blocks
+    enough = every.shape[1] >= parameters.trials.min_trials and len(every) >= 2 * blocks
     result: Overfitting | None = backtest_overfitting(every, blocks) if enough else None
     return {
         "deflated_sharpe": deflated_sharpe(sharpe_moments(agent), trials.count, trials.deviation),
@@ -109,8 +109,8 @@ def choice_figures(agent: Floats, trials: JudgedTrials, parameters: ReportingPar
 
 
 def _against_best(
-    agent: Floats, baselines: Mapping[str, Floats], trials: JudgedTrials, parameters: ReportingParameters
-) -> Figures:
+    agent: Floats, baselines: Mapping[str, Floats], trials: RecordedTrials, parameters: ReportingParameters
+) -> Metrics:
     """Test against the baseline with the highest Sharpe ratio, everything held at the agent's own volatility."""
     best = max(baselines, key=lambda name: sharpe_moments(baselines[name]).sharpe)
     p = superiority(
@@ -127,33 +127,33 @@ def _against_best(
 def _at_volatility(returns: Floats, agent: Floats) -> Floats:
     """Scale ``returns`` [T, M] to the agent's deviation, so that nobody wins by risk alone; cash stays cash."""
     deviation = returns.std(axis=0)
-    moves = deviation > STILL * np.abs(returns.mean(axis=0))
-    return returns * np.where(moves, agent.std() / np.where(moves, deviation, 1.0), 1.0)
+    market_returns = deviation > STILL * np.abs(returns.mean(axis=0))
+    return returns * np.where(market_returns, agent.std() / np.where(market_returns, deviation, 1.0), 1.0)
 
 
-def _interquartile(scores: Floats, parameters: ReportingParameters) -> Figures:
+def _interquartile(scores: Floats, parameters: ReportingParameters) -> Metrics:
     rng = np.random.default_rng(parameters.seed)
     interval = interquartile_interval(scores, parameters.confidence, samples=parameters.bootstrap_samples, rng=rng)
     low, high = (None, None) if interval is None else interval
     return {"sharpe": interquartile_mean(scores), "low": low, "high": high}
 
 
-def _verdict(found: Figures, parameters: ReportingParameters, traded: bool) -> str:
+def _verdict(found: Metrics, parameters: ReportingParameters, traded: bool) -> str:
     bounds = parameters.skill
     if not traded:
         return "no_trades"
-    if found["deflated_sharpe"] < bounds.least_deflated_sharpe:
+    if found["deflated_sharpe"] < bounds.min_deflated_sharpe:
         return "luck"
-    overfitted = found["pbo"] is not None and found["pbo"] >= bounds.most_overfitting
-    return "undecided" if overfitted or found["spa_p"] >= bounds.most_spa_p else "skill"
+    overfitted = found["pbo"] is not None and found["pbo"] >= bounds.max_overfitting
+    return "undecided" if overfitted or found["spa_p"] >= bounds.max_spa_p else "skill"
 
 
-def _reasons(found: Figures, parameters: ReportingParameters) -> list[str]:
+def _reasons(found: Metrics, parameters: ReportingParameters) -> list[str]:
     bounds, openings = parameters.skill, found["lockbox_openings"]
     reasons = [
-        _deflation(found, bounds.least_deflated_sharpe),
-        _choice(found, bounds.most_overfitting, parameters.trials.least),
-        _superiority(found, bounds.most_spa_p, parameters.bootstrap_samples),
+        _deflation(found, bounds.min_deflated_sharpe),
+        _choice(found, bounds.max_overfitting, parameters.trials.min_trials),
+        _superiority(found, bounds.max_spa_p, parameters.bootstrap_samples),
         _track_record(found, parameters.confidence),
     ]
     if tested := found["trials_in_lockbox"]:
@@ -169,7 +169,7 @@ def _reasons(found: Figures, parameters: ReportingParameters) -> list[str]:
     return reasons
 
 
-def _deflation(found: Figures, needed: float) -> str:
+def _deflation(found: Metrics, needed: float) -> str:
     if found["trials"] == 1:
         return (
             "This is the only trial on this universe that the ledger knows, so nothing is taken off for choosing: the "
@@ -184,7 +184,7 @@ def _deflation(found: Figures, needed: float) -> str:
     )
 
 
-def _choice(found: Figures, bound: float, least: int) -> str:
+def _choice(found: Metrics, bound: float, least: int) -> str:
     trials = found["pbo_trials"]
     if found["pbo"] is None and trials >= least:
         return (
@@ -204,7 +204,7 @@ def _choice(found: Figures, bound: float, least: int) -> str:
     )
 
 
-def _superiority(found: Figures, bound: float, samples: int) -> str:
+def _superiority(found: Metrics, bound: float, samples: int) -> str:
     baseline = found["spa_baseline"].replace("_", " ")
     judged = "below" if found["spa_p"] < bound else "not below"
     p = _probability(found["spa_p"]) if found["spa_p"] * samples >= 1.0 else f"below {1.0 / samples:g}"
@@ -215,12 +215,12 @@ def _superiority(found: Figures, bound: float, samples: int) -> str:
     )
 
 
-def _track_record(found: Figures, confidence: float) -> str:
+def _track_record(found: Metrics, confidence: float) -> str:
     bars, years = found["minimum_track_record_bars"], found["minimum_track_record_years"]
     if bars is None:
         return "With a Sharpe ratio that is not positive no track record would show skill, however long."
     return (
-        f"At a Sharpe ratio of {_number(found['judged_sharpe'])} (the median agent's, of an even number the lower of "
+        f"At a Sharpe ratio of {_number(found['tested_sharpe'])} (the median agent's, of an even number the lower of "
         f"the two in the middle; all these tests judge that one) it takes {bars:,} bars ({_number(years)} years) to be "
         f"{confidence_percent(confidence)} sure that the true one is positive; there are {found['bars']:,}."
     ).replace("%", "\u00a0%")

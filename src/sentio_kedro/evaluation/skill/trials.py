@@ -49,7 +49,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class JudgedTrials:
+class RecordedTrials:
     """What a result was chosen from.
 
     Attributes:
@@ -161,8 +161,8 @@ def trial_rows(timestamps: pd.Series, bars_hash: str) -> str:
         timestamps: End of the bar of each decision, in order.
         bars_hash: Hash of the raw bars.
     """
-    stamps = pd.DatetimeIndex(timestamps).as_unit("ns").asi8
-    return hashlib.sha256(stamps.tobytes() + bars_hash.encode()).hexdigest()[:16]
+    nanoseconds = pd.DatetimeIndex(timestamps).as_unit("ns").asi8
+    return hashlib.sha256(nanoseconds.tobytes() + bars_hash.encode()).hexdigest()[:16]
 
 
 def trial_returns(frames: RunFrames) -> pd.DataFrame:
@@ -194,15 +194,15 @@ def candidate_returns(returns: pd.DataFrame) -> pd.DataFrame:
     growth = np.log1p(returns["return"].clip(lower=-1.0 + 1e-12)).groupby(returns["seed"]).sum()
     median = growth.sort_values(kind="stable").index[(len(growth) - 1) // 2]
     mine = returns[returns["seed"] == median].sort_values(["fold", "timestamp"], kind="stable")
-    stamps = pd.DatetimeIndex(mine["timestamp"]).as_unit("ns").asi8
-    places = median_path(mine["return"].to_numpy(dtype=np.float64), path_places(stamps))
+    nanoseconds = pd.DatetimeIndex(mine["timestamp"]).as_unit("ns").asi8
+    places = median_path(mine["return"].to_numpy(dtype=np.float64), path_places(nanoseconds))
     by_bar: pd.DataFrame = mine.iloc[places][list(COLUMNS)].sort_values("timestamp", ignore_index=True)
     return by_bar
 
 
-def lone_trial(returns: Floats) -> JudgedTrials:
+def lone_trial(returns: Floats) -> RecordedTrials:
     """Take a result for the only trial, where no ledger is known; ``returns`` are [T]."""
-    return JudgedTrials(1, np.array([sharpe_moments(returns).sharpe]), np.empty((len(returns), 0)))
+    return RecordedTrials(1, np.array([sharpe_moments(returns).sharpe]), np.empty((len(returns), 0)))
 
 
 def recall(identity: str, run: str, returns: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> Trial | None:
@@ -222,12 +222,12 @@ def recall(identity: str, run: str, returns: pd.DataFrame, records: Sequence[Map
     return Trial(identity, known[-1]["universe"], known[-1]["rows"], returns, known[-1]) if known else None
 
 
-def judged_among(
+def recorded_trials(
     mine: Trial,
     records: Sequence[Mapping[str, Any]],
     load: LoadReturns,
     lockbox: Mapping[str, Any] | None = None,
-) -> JudgedTrials:
+) -> RecordedTrials:
     """Find what ``mine`` was chosen from: all distinct trials on its universe.
 
     A trial that was judged on several rows counts once, with its Sharpe ratio on the rows of ``mine`` if it has one
@@ -251,7 +251,7 @@ def judged_among(
     found = [frame["return"].to_numpy(dtype=np.float64) for name in named if (frame := load(name)) is not None]
     own = sharpe_moments(mine.returns["return"].to_numpy(dtype=np.float64)).sharpe
     bars = len(mine.returns)
-    return JudgedTrials(
+    return RecordedTrials(
         1 + len(others),
         np.array([own, *sharpes]),
         np.stack(found, axis=1) if found else np.empty((bars, 0)),

@@ -135,7 +135,7 @@ def headline_samples(
     parts = []
     for rows in _row_chunks(bars, samples, default_block(bars) if mean_block is None else mean_block, rng):
         means = np.split(_draw_counts(rows) @ by_row / bars, 4, axis=1)  # [chunk, N] each
-        parts.append(_figures(means, centre, bars, periods_per_year) | {"max_drawdown": _drawdowns(logs, rows)})
+        parts.append(_metrics(means, centre, bars, periods_per_year) | {"max_drawdown": _drawdowns(logs, rows)})
     figures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return figures | {"calmar": _ratio(figures["annual_return"], figures["max_drawdown"])}
 
@@ -166,7 +166,7 @@ def _draw_counts(rows: NDArray[np.int64]) -> Floats:
     return np.bincount(places.ravel(), minlength=rows.size).reshape(samples, bars).astype(np.float64)
 
 
-def _figures(means: list[Floats], centre: Floats, bars: int, periods_per_year: float) -> dict[str, Floats]:
+def _metrics(means: list[Floats], centre: Floats, bars: int, periods_per_year: float) -> dict[str, Floats]:
     """Figures that follow from means over each resampled path, [samples, N] each."""
     mean, square, below, growth = means
     deviation = np.sqrt(np.maximum(square - (mean - centre) ** 2, 0.0) * bars / (bars - 1))
@@ -224,8 +224,8 @@ def round_trip_samples(
     for rows in _row_chunks(bars, samples, default_block(bars) if mean_block is None else mean_block, rng):
         parts.append(_draw_counts(rows) @ by_row)
     count, won, results = np.split(np.concatenate(parts), 3, axis=1)
-    trips = np.where(count > 0.0, count, np.nan)
-    return {"win_rate": won / trips, "expectancy": results / trips}
+    round_trips = np.where(count > 0.0, count, np.nan)
+    return {"win_rate": won / round_trips, "expectancy": results / round_trips}
 
 
 def sharpe_samples(

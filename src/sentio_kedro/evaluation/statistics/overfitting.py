@@ -15,7 +15,7 @@ import numpy as np
 from sentio_kedro.evaluation.statistics.bootstrap import Floats
 from sentio_kedro.trading.performance import STILL
 
-LEAST_TRIALS = 2
+MIN_TRIALS = 2
 
 
 class Overfitting(NamedTuple):
@@ -49,8 +49,8 @@ def backtest_overfitting(returns: Floats, blocks: int = 16) -> Overfitting:
     """
     bars, trials = returns.shape
     problems = []
-    if trials < LEAST_TRIALS:
-        problems.append(f"`returns` must hold at least {LEAST_TRIALS} trials, held {trials}")
+    if trials < MIN_TRIALS:
+        problems.append(f"`returns` must hold at least {MIN_TRIALS} trials, held {trials}")
     if blocks < 2 or blocks % 2:  # noqa: PLR2004 - two halves
         problems.append(f"`blocks` must be even and at least 2, was {blocks}")
     elif bars < 2 * blocks:

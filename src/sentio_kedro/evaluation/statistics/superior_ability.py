@@ -12,7 +12,7 @@ from arch.bootstrap import SPA
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block
 
 ROUNDING = 1e-9  # of the agent's own size; returns that differ by no more differ by rounding
-MOST_OBSERVATIONS = 2_000  # longer series are summed over bars side by side: arch's time grows with the square
+MAX_OBSERVATIONS = 2_000  # longer series are summed over bars side by side: arch's time grows with the square
 
 
 def superiority(
@@ -49,13 +49,13 @@ def superiority(
         raise ValueError(f"`baseline` must have the rows of `agent`, {len(models)}, had {len(baseline)}.")
     differences = models - baseline[:, None]
     deviation = differences.std(axis=0)
-    moves = deviation > ROUNDING * np.sqrt(np.mean(agent**2))
-    if not moves[0]:
+    market_returns = deviation > ROUNDING * np.sqrt(np.mean(agent**2))
+    if not market_returns[0]:
         return 1.0  # the agent is the baseline
-    scaled = differences[:, moves] / deviation[moves]
+    scaled = differences[:, market_returns] / deviation[market_returns]
     scaled -= np.maximum(scaled.mean(axis=0) - scaled[:, 0].mean(), 0.0)
     block = default_block(len(scaled)) if mean_block is None else mean_block
-    bars = -(-len(scaled) // MOST_OBSERVATIONS)  # summed into one observation
+    bars = -(-len(scaled) // MAX_OBSERVATIONS)  # summed into one observation
     observed = np.add.reduceat(scaled, np.arange(0, len(scaled), bars), axis=0)
     test = SPA(np.zeros(len(observed)), -observed, max(1, round(block / bars)), samples, seed=seed)
     test.compute()

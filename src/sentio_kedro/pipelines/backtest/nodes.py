@@ -12,10 +12,12 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
-from sentio_kedro.market.bars import AlignedBars, aligned_from_frame, periods_per_year
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import aligned_from_frame
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import folds_from_dict, open_bars
+from sentio_kedro.market.timestamps import periods_per_year
 
 logger = logging.getLogger(__name__)
 
@@ -70,8 +72,8 @@ def _test_elsewhere(bars: AlignedBars, folder: Path, parameters: BacktestParamet
 def _tell_of_lockbox(bars: AlignedBars, frames: Frames, lockbox: dict[str, Any] | None) -> None:
     if lockbox is None:
         return
-    stamps = pd.DatetimeIndex(bars.timestamps[frames["accounts"]["row"].unique()]).tz_localize("UTC")
-    looked = int(((stamps >= pd.Timestamp(lockbox["first"])) & (stamps <= pd.Timestamp(lockbox["last"]))).sum())
+    timestamps = pd.DatetimeIndex(bars.timestamps[frames["accounts"]["row"].unique()]).tz_localize("UTC")
+    looked = int(((timestamps >= pd.Timestamp(lockbox["first"])) & (timestamps <= pd.Timestamp(lockbox["last"]))).sum())
     if looked:
         logger.warning(
             "`backtest.agent` was tested on %d bars of this project's lockbox (%s to %s), which no ledger of openings "

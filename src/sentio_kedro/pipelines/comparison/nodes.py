@@ -12,7 +12,7 @@ from sentio_kedro.config import ComparisonParameters
 from sentio_kedro.evaluation.comparison.compare import compare_runs
 from sentio_kedro.evaluation.comparison.page import comparison_figure, comparison_sentences, comparison_text
 from sentio_kedro.tracking import client as tracking
-from sentio_kedro.tracking.runs import find_judged_runs
+from sentio_kedro.tracking.runs import find_tested_runs
 
 COMPARED_TAG = "sentio.compared"
 """Tag of the run that holds a comparison: digest of the runs that it compares."""
@@ -26,7 +26,7 @@ def compare(parameters: ComparisonParameters) -> pd.DataFrame:
     Returns:
         One row per run; see ``compare_runs``.
     """
-    runs = find_judged_runs(parameters.experiment, parameters.wanted, parameters.newest)
+    runs = find_tested_runs(parameters.experiment, parameters.wanted, parameters.newest)
     return compare_runs(runs, parameters)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from sentio_kedro.agent.network.network import receptive_field
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.config import (
     CrossValidationParameters,
     NetworkParameters,
@@ -17,9 +17,10 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.plots.folds import fold_figure
 from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.splits import Spans, folds_to_dict, lockbox_bars
+from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.market.splits import folds_to_dict, lockbox_bars
 from sentio_kedro.market.splits import make_folds as split
-from sentio_kedro.trading.precompute import lookback
+from sentio_kedro.trading.precompute import trading_lookback
 
 
 def measure_spans(
@@ -35,14 +36,14 @@ def measure_spans(
     of features, regime filter, and what masks and costs look back on. A reward needs the bar at which orders fill.
 
     Args:
-        feature_table: Feature columns with their ``lookback`` in bars.
+        feature_table: Feature columns with their ``trading_lookback`` in bars.
         network: Layers, window and convolution.
         regimes: The filter's memory.
         training: The episode's length.
         trading: Masks and costs that look back, and the latency of orders.
     """
     rows = receptive_field(network)
-    memory = max(int(feature_table["lookback"].max()), regimes.memory, lookback(trading))
+    memory = max(int(feature_table["lookback"].max()), regimes.memory, trading_lookback(trading))
     return Spans(input=rows + memory, reward=1 + trading.orders.latency_bars, episode=training.episode_bars)
 
 
@@ -59,7 +60,7 @@ def make_folds(
 
     Args:
         aligned_bars: Long bars on one grid.
-        feature_table: Feature columns with their ``lookback`` in bars.
+        feature_table: Feature columns with their ``trading_lookback`` in bars.
         parameters: The scheme.
         network: Sizes that decide how far a decision looks back.
         regimes: The filter's memory.
@@ -69,10 +70,10 @@ def make_folds(
     Returns:
         Spans, folds and lockbox, as rows and stamps.
     """
-    stamps = aligned_from_frame(aligned_bars).timestamps
+    timestamps = aligned_from_frame(aligned_bars).timestamps
     spans = measure_spans(feature_table, network, regimes, training, trading)
-    folds = split(len(stamps), spans, parameters)
-    return folds_to_dict(folds, stamps, spans, lockbox_bars(len(stamps), parameters))
+    folds = split(len(timestamps), spans, parameters)
+    return folds_to_dict(folds, timestamps, spans, lockbox_bars(len(timestamps), parameters))
 
 
 def draw_folds(folds: dict[str, Any], aligned_bars: pd.DataFrame) -> go.Figure:

@@ -20,9 +20,10 @@ from sentio_kedro.evaluation import lockbox
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.run_frames import RunFacts
 from sentio_kedro.manifests import agents_identity, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
+from sentio_kedro.market.bars import aligned_from_frame
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.splits import folds_from_dict, lockbox_rows, open_bars
+from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.tracking import client as tracking
 
@@ -122,8 +123,8 @@ def measure_lockbox(
     Returns:
         The content of ``lockbox_metrics.json``, and the result for the ledger.
     """
-    stamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds)]
-    per_year = periods_per_year(stamps, ingestion.sessions_per_year)
+    timestamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds)]
+    per_year = periods_per_year(timestamps, ingestion.sessions_per_year)
     facts = RunFacts(per_year, ingestion.universe, training.episode_bars, max_drawdown=trading.max_drawdown)
     metrics = lockbox.lockbox_metrics(frames, facts, parameters)
     for name in ("agent", *metrics["baselines"]):

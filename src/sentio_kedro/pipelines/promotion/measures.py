@@ -11,8 +11,8 @@ import pandas as pd
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.evaluation.comparison.drift import feature_drift
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Segment
 from sentio_kedro.serving.model import SignalModel
 from sentio_kedro.tracking.model import newest_bars
 
@@ -65,8 +65,10 @@ def market_drift(
     same_symbols(agents, bars.symbols)
     spec = agents[0].spec
     features = compute_features(bars, spec.features)
-    ends = (pd.Timestamp(stamp).tz_convert("UTC").tz_localize(None) for stamp in (spec.train_start, spec.train_end))
-    first, last = (stamp.to_datetime64() for stamp in ends)
+    ends = (
+        pd.Timestamp(timestamp).tz_convert("UTC").tz_localize(None) for timestamp in (spec.train_start, spec.train_end)
+    )
+    first, last = (timestamp.to_datetime64() for timestamp in ends)
     seen, later = (bars.timestamps >= first) & (bars.timestamps <= last), bars.timestamps > last
     if lockbox is not None:
         later[lockbox.start : lockbox.stop] = False

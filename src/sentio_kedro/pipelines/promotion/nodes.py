@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import PromotionParameters, RegistryParameters, ReportingParameters
-from sentio_kedro.datasets import TrialLedger
-from sentio_kedro.evaluation.comparison.champion import Rivalry, incomparable, meet
-from sentio_kedro.evaluation.comparison.gates import failures, judge, switched_off
-from sentio_kedro.evaluation.skill.skill import choice_figures
-from sentio_kedro.evaluation.skill.trials import judged_among, recall
+from sentio_kedro.datasets.trials import TrialLedger
+from sentio_kedro.evaluation.comparison.champion import ChampionComparison, compare_with_champion, incomparable
+from sentio_kedro.evaluation.comparison.gates import apply_gates, failures, switched_off
+from sentio_kedro.evaluation.skill.skill import choice_metrics
+from sentio_kedro.evaluation.skill.trials import recall, recorded_trials
 from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
 from sentio_kedro.market.splits import sealed_bars
 from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, market_drift
@@ -32,7 +32,7 @@ FROM_METRICS = {
 """Figures that gates judge, and the metrics of the challenger's run that they are."""
 
 FROM_TRIALS = {"deflated_sharpe": "deflated_sharpe", "overfitting": "pbo"}
-"""Figures that gates judge, and how ``choice_figures`` names them: later trials count too, so they are made anew."""
+"""Figures that gates judge, and how ``choice_metrics`` names them: later trials count too, so they are made anew."""
 
 UNKNOWN_TRIAL = (
     "The ledger of trials does not know the run that judged it: promote in the environment that did, with its ledger, "
@@ -73,9 +73,9 @@ def measure_choice(
         returns = read_trial_returns(challenger.run.run_id)
     if returns is None or (mine := recall(challenger.trial, challenger.run.run_id, returns, records)) is None:
         return {}
-    among = judged_among(mine, records, trials.returns)
+    among = recorded_trials(mine, records, trials.returns)
     logger.info("The challenger is one of %d trials on its universe.", among.count)
-    figures = choice_figures(returns["return"].to_numpy(dtype=np.float64), among, reporting)
+    figures = choice_metrics(returns["return"].to_numpy(dtype=np.float64), among, reporting)
     return {name: figures[key] for name, key in FROM_TRIALS.items()}
 
 
@@ -85,7 +85,7 @@ def measure(
     folds: dict[str, Any] | None,
     parameters: PromotionParameters,
     choice: dict[str, float | None],
-) -> tuple[dict[str, float | None], Rivalry | None]:
+) -> tuple[dict[str, float | None], ChampionComparison | None]:
     """Measure what the gates judge; what no gate asks for is not measured, and the lockbox stays closed.
 
     Returns:
@@ -97,52 +97,56 @@ def measure(
     figures |= choice
     with readable_store():
         agents = load_agents(candidates.model, challenger.number)
-        asked = parameters.most_latency_ms is not None
+        asked = parameters.max_latency_ms is not None
         served = load_model(candidates.model, challenger.number) if asked else None
     bars = aligned_from_frame(aligned_bars)
     sealed = sealed_bars(folds or {}, bars.timestamps)
     if served is not None:
         example = example_bars(agents, aligned_to_frame(bars.rows(slice(0, None if sealed is None else sealed.start))))
         figures["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
-    if parameters.most_drift is not None:
+    if parameters.max_drift is not None:
         figures["drift"] = market_drift(agents, bars, parameters.drift_bars, sealed)
-    if champion is None or champion.number == challenger.number or parameters.least_sharpe_gain is None:
+    if champion is None or champion.number == challenger.number or parameters.min_sharpe_gain is None:
         return figures, None
     known = champion.run
-    rivalry = incomparable(champion.reason) if known is None else meet(challenger.run, known, parameters)
-    return figures | {"sharpe_gain": rivalry.gain}, rivalry
+    champion_comparison = (
+        incomparable(champion.reason) if known is None else compare_with_champion(challenger.run, known, parameters)
+    )
+    return figures | {"sharpe_gain": champion_comparison.gain}, champion_comparison
 
 
 def decide(
-    candidates: Candidates, measured: tuple[dict[str, float | None], Rivalry | None], parameters: PromotionParameters
+    candidates: Candidates,
+    measured: tuple[dict[str, float | None], ChampionComparison | None],
+    parameters: PromotionParameters,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
     """Ask the gates.
 
     Returns:
         A row per gate, and the decision's record twice: for the environment, and for the ledger of all decisions.
     """
-    figures, rivalry = measured
+    figures, champion_comparison = measured
     challenger, champion = candidates.challenger, candidates.champion
     before = None if champion is None else champion.number
     causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in figures}
-    verdicts = judge(figures, parameters, champion=rivalry is not None, causes=causes)
-    reasons = [*(() if rivalry is None else rivalry.refusals), *failures(verdicts)]
+    gate_results = apply_gates(figures, parameters, champion=champion_comparison is not None, causes=causes)
+    reasons = [*(() if champion_comparison is None else champion_comparison.refusals), *failures(gate_results)]
     decision = "refused" if reasons else "promoted"
-    reasons = reasons or [f"It passed {len(verdicts)} gates."]
+    reasons = reasons or [f"It passed {len(gate_results)} gates."]
     if challenger.number == before:
         decision, reasons = "kept", [f"Version {challenger.number} is the champion already."]
     record = {
         **_record(decision, candidates.model, challenger.number, before, reasons),
         "run": challenger.run.run_id,
         "agents": challenger.agents,
-        "gates": [verdict._asdict() for verdict in verdicts],
+        "gates": [verdict._asdict() for verdict in gate_results],
         "switched_off": switched_off(parameters),
-        "against_champion": None if rivalry is None else rivalry._asdict(),
+        "against_champion": None if champion_comparison is None else champion_comparison._asdict(),
     }
     if record["switched_off"]:
         logger.warning("Gates that were not asked: %s.", ", ".join(record["switched_off"]))
     _tell(record)
-    return pd.DataFrame([verdict._asdict() for verdict in verdicts]), record, record
+    return pd.DataFrame([verdict._asdict() for verdict in gate_results]), record, record
 
 
 def step_back(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -25,10 +25,10 @@ def create_pipeline() -> Pipeline:
             node(
                 measure,
                 ["candidates", "aligned_bars", "folds", gates, "gate_choice"],
-                "gate_figures",
+                "gate_metrics",
                 name="measure_candidates",
             ),
-            node(decide, ["candidates", "gate_figures", gates], ["gate_verdicts", *RECORDED], name="decide_promotion"),
+            node(decide, ["candidates", "gate_metrics", gates], ["gate_verdicts", *RECORDED], name="decide_promotion"),
             node(let_take_effect, [DECISION, "promotions@read"], None, name="promote"),
         ],
         tags="promotion",

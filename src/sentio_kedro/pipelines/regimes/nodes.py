@@ -44,10 +44,10 @@ def filter_regimes(aligned_bars: pd.DataFrame, regime_models: dict[str, Any]) ->
     """
     bars = aligned_from_frame(aligned_bars)
     returns = market_return(bars)
-    stamps = pd.to_datetime(bars.timestamps, utc=True)
+    timestamps = pd.to_datetime(bars.timestamps, utc=True)
     frames = []
     for number, model in regime_models.items():
         posterior = RegimeModel.from_dict(model).filter(returns)  # [T, K]
         states = {f"state_{state}": posterior[:, state] for state in range(posterior.shape[1])}
-        frames.append(pd.DataFrame({"timestamp": stamps, "fold": int(number), **states}))
+        frames.append(pd.DataFrame({"timestamp": timestamps, "fold": int(number), **states}))
     return pd.concat(frames, ignore_index=True).fillna(0.0)

@@ -17,23 +17,24 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.datasets import TrialLedger
-from sentio_kedro.evaluation.comparison.returns import judged_returns
+from sentio_kedro.datasets.trials import TrialLedger
+from sentio_kedro.evaluation.comparison.returns import out_of_sample_returns
 from sentio_kedro.evaluation.lockbox import openings
 from sentio_kedro.evaluation.measures.attention import attention_frame
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.report.report import render_report
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, Scheme
-from sentio_kedro.evaluation.skill.trials import JudgedTrials, judged_among, make_trial, trial_returns
+from sentio_kedro.evaluation.skill.trials import RecordedTrials, make_trial, recorded_trials, trial_returns
 from sentio_kedro.manifests import agents_identity, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame, periods_per_year
+from sentio_kedro.market.bars import aligned_from_frame
 from sentio_kedro.market.feature_frames import features_from_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import open_bars
+from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking import client as tracking
-from sentio_kedro.tracking.registry import figure_tags, tag_judged, tag_version
-from sentio_kedro.tracking.tags import describe_judged_rows
+from sentio_kedro.tracking.registry import metric_tags, tag_tested_version, tag_version
+from sentio_kedro.tracking.tags import describe_test_rows
 from sentio_kedro.tracking.trials import TRIAL_FILE, TRIAL_TAG, about_now, made_of, universe_of
 
 UNIVERSE_TAG, VERDICT_TAG = "sentio.universe", "sentio.verdict"
@@ -124,9 +125,9 @@ def state_facts(
     lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
     table = frames.agent_table
     peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
-    stamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds or {})]
+    timestamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds or {})]
     return RunFacts(
-        periods_per_year=periods_per_year(stamps, ingestion.sessions_per_year),
+        periods_per_year=periods_per_year(timestamps, ingestion.sessions_per_year),
         universe=ingestion.universe,
         episode_bars=training.episode_bars,
         train_bars=max(lengths, default=None),
@@ -141,11 +142,11 @@ def keep_returns(frames: RunFrames, aligned_bars: pd.DataFrame) -> pd.DataFrame:
     """Keep what every account earned at each test row, here and in MLflow, so that runs can be compared on equal rows.
 
     Returns:
-        See ``judged_returns``.
+        See ``out_of_sample_returns``.
     """
-    returns = judged_returns(frames, aligned_from_frame(aligned_bars))
+    returns = out_of_sample_returns(frames, aligned_from_frame(aligned_bars))
     tracking.log_frame(returns, tracking.RETURNS_FILE)
-    tracking.log_tags(describe_judged_rows(returns))
+    tracking.log_tags(describe_test_rows(returns))
     return returns
 
 
@@ -157,7 +158,7 @@ def record_trial(
     trials: TrialLedger,
     parameters: ReportingParameters,
     folds: dict[str, Any] | None,
-) -> JudgedTrials:
+) -> RecordedTrials:
     """Enter the run into the ledger of trials, before anybody has seen how it did.
 
     Returns:
@@ -171,14 +172,14 @@ def record_trial(
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})
     tracking.log_text(trial.returns.to_csv(index=False), TRIAL_FILE)
-    return judged_among(trial, trials.records(), trials.returns, (folds or {}).get("lockbox"))
+    return recorded_trials(trial, trials.records(), trials.returns, (folds or {}).get("lockbox"))
 
 
 def measure(
     frames: RunFrames,
     facts: RunFacts,
     parameters: ReportingParameters,
-    judged_trials: JudgedTrials,
+    recorded_trials: RecordedTrials,
     lockbox_records: list[dict[str, Any]],
     data_quality: dict[str, Any],
     sections: dict[str, Any],
@@ -191,7 +192,7 @@ def measure(
     """
     model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
     looks = openings(lockbox_records, model, list(data_quality["per_symbol"]), (folds or {}).get("lockbox"))
-    metrics = build_metrics(frames, facts, parameters, judged_trials, looks)
+    metrics = build_metrics(frames, facts, parameters, recorded_trials, looks)
     tracking.log_metrics(metrics["skill"], prefix="out_of_sample.agent.")
     tracking.log_metrics(metrics["skill"]["iqm"], prefix="out_of_sample.agent.iqm.")
     tracking.log_tags({VERDICT_TAG: metrics["skill"]["verdict"]})
@@ -224,8 +225,8 @@ def describe_version(
     """Tag the registered version of these agents with what they earned out of sample, and tie it to the run."""
     known = logged_model or {}
     if backtest.agent is None and known.get("version") is not None:
-        tag_version(known["model"], known["version"], figure_tags(metrics))
-        tag_judged(known["model"], known["version"])
+        tag_version(known["model"], known["version"], metric_tags(metrics))
+        tag_tested_version(known["model"], known["version"])
 
 
 def write_report(

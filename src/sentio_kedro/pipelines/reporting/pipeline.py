@@ -25,7 +25,7 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
     seen = ["agents", "aligned_bars", "features", "folds", "positions", "params:reporting", "params:backtest"]
-    judged = ["run_frames", "run_facts", "params:reporting", "judged_trials", "lockbox_openings@read"]
+    judged = ["run_frames", "run_facts", "params:reporting", "recorded_trials", "lockbox_openings@read"]
     tried = ["run_frames", "data_quality", "parameters", "agents", "trials", "params:reporting", "folds"]
     scheme, backtest = "params:cross_validation.scheme", "params:backtest"
     drawn = ["figures", *(f"{name}_figure" for name in SHOWN)]
@@ -36,7 +36,7 @@ def create_pipeline() -> Pipeline:
             node(collect_frames, [*FRAMES, backtest], "run_frames", name="collect_frames"),
             node(state_facts, [*facts, scheme, backtest, "params:network"], "run_facts", name="state_facts"),
             node(keep_returns, ["run_frames", "aligned_bars"], "test_returns", name="keep_returns"),
-            node(record_trial, tried, "judged_trials", name="record_trial"),
+            node(record_trial, tried, "recorded_trials", name="record_trial"),
             node(measure, [*judged, "data_quality", "parameters", "folds"], "metrics", name="measure"),
             node(describe_version, ["metrics", "logged_model", backtest], None, name="describe_version"),
             node(draw, ["run_frames", "run_facts", "metrics", "folds_figure", backtest], drawn, name="draw"),

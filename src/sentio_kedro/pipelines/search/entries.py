@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.datasets import TrialLedger
+from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.skill.trials import candidate_returns, given_up, make_trial
 from sentio_kedro.manifests import flatten_parameters
-from sentio_kedro.search.study import Candidate
+from sentio_kedro.search.study import Proposal
 from sentio_kedro.tracking.trials import about_now, learner_hash, shaping_parameters
 
 
@@ -39,7 +39,7 @@ class CandidateEntries:
     periods_per_year: float
     record: bool
 
-    def judged(self, candidate: Candidate, returns: pd.DataFrame) -> None:
+    def judged(self, candidate: Proposal, returns: pd.DataFrame) -> None:
         """Enter a complete candidate, at once: a search that is killed later has tried it all the same.
 
         Args:
@@ -54,7 +54,7 @@ class CandidateEntries:
         trial = make_trial(shaping, learner_hash(), self.universe, earned, "validation", about, bars_hash=bars)
         self.ledger.append(trial.record, trial.returns)
 
-    def given_up(self, candidate: Candidate, latest: float | None) -> None:
+    def given_up(self, candidate: Proposal, latest: float | None) -> None:
         """Enter a candidate that was pruned or diverged, at once, so that its code is the one that was tried.
 
         Args:

@@ -17,23 +17,25 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.datasets import CheckpointStore, TrialLedger
+from sentio_kedro.datasets.checkpoints import CheckpointStore
+from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_parameters, upstream_stages
-from sentio_kedro.market.splits import Fold, Spans, folds_from_dict
+from sentio_kedro.market.fold_shapes import Fold, Spans
+from sentio_kedro.market.splits import folds_from_dict
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
 from sentio_kedro.search.study import best_trial, open_study, search
 from sentio_kedro.search.trials import searchable_folds, seen_test_rows
 from sentio_kedro.tracking.trials import universe_of
 
-STUDIES = "studies.db"
+TRAINING_SETS = "studies.db"
 """File of all studies, below the folder of the search's store."""
 
 logger = logging.getLogger(__name__)
 
 
 def search_parameters(
-    search_studies: list[TrainingSet],
+    search_training_sets: list[TrainingSet],
     folds: dict[str, Any],
     data_quality: dict[str, Any],
     search_store: CheckpointStore,
@@ -48,7 +50,7 @@ def search_parameters(
     """Try ``search.trials`` candidates, those of earlier runs of the same search counted.
 
     Args:
-        search_studies: What training may see of each fold.
+        search_training_sets: What training may see of each fold.
         folds: Spans and folds.
         data_quality: For the hash of the bars.
         search_store: Folder of the studies and of the trials' returns.
@@ -65,17 +67,17 @@ def search_parameters(
     """
     every = folds_from_dict(folds)
     chosen = searchable_folds(every, parameters.folds)
-    studies = [study for study in search_studies if study.fold.number in chosen]
+    training_sets = [study for study in search_training_sets if study.fold.number in chosen]
     flat = flatten_parameters(sections)
     universe, bars = universe_of(data_quality), data_quality["bars_hash"]
     about = describe_search(bars, flat, [fold for fold in every if fold.number in chosen], parameters)
     warning = warn_of_test_rows(every, chosen)
-    study = open_study(search_store.folder / STUDIES, about, pruning=parameters.pruning)
-    per_year, name = studies[0].periods_per_year, study.study_name
+    study = open_study(search_store.folder / TRAINING_SETS, about, pruning=parameters.pruning)
+    per_year, name = training_sets[0].periods_per_year, study.study_name
     entries = CandidateEntries(ledger, flat, universe, bars, name, per_year, reporting.trials.record)
     evaluate = TrackedTrials(name, Spans(**folds["spans"]), search_store, entries.judged, entries.given_up)
     base, fixed = AgentParameters(network, training, trading), fixed_names(bars, flat)
-    trials = search(studies, base, parameters, study, evaluate, fixed)
+    trials = search(training_sets, base, parameters, study, evaluate, fixed)
     best = best_trial(trials)
     logger.info("Best of %d trials: %s, Sharpe ratio %.2f on validation rows", len(trials), best.values, best.objective)
     returns = pd.concat([evaluate.returns(trial.number) for trial in trials if trial.state == "complete"])

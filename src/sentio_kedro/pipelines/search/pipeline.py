@@ -8,9 +8,9 @@ from sentio_kedro.pipelines.search.nodes import search_parameters
 def create_pipeline() -> Pipeline:
     """Return the pipeline that searches parameters of network and training on validation rows.
 
-    It reads ``search_studies``, which the registry lets the node that prepares the training make.
+    It reads ``search_training_sets``, which the registry lets the node that prepares the training make.
     """
-    kept = ["search_studies", "folds", "data_quality", "search_store"]
+    kept = ["search_training_sets", "folds", "data_quality", "search_store"]
     sections = [
         "parameters",
         "params:network",

@@ -13,8 +13,8 @@ import yaml
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training.lifecycle import CheckpointStore
-from sentio_kedro.market.splits import Spans
-from sentio_kedro.search.study import Candidate, Trial, best_trial, fold_means
+from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.search.study import Proposal, SearchTrial, best_trial, fold_means
 from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress, score_candidate
 from sentio_kedro.tracking import client as tracking
 
@@ -40,11 +40,11 @@ class TrackedTrials:
     study: str
     spans: Spans
     store: CheckpointStore
-    remember: Callable[[Candidate, pd.DataFrame], None] = lambda candidate, returns: None
-    give_up: Callable[[Candidate, float | None], None] = lambda candidate, latest: None
+    remember: Callable[[Proposal, pd.DataFrame], None] = lambda candidate, returns: None
+    give_up: Callable[[Proposal, float | None], None] = lambda candidate, latest: None
 
     def __call__(
-        self, studies: Sequence[TrainingSet], candidate: Candidate, progress: TrialProgress
+        self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
     ) -> Sequence[AgentScore]:
         """Train and judge a candidate.
 
@@ -58,7 +58,7 @@ class TrackedTrials:
         with tracking.nested_run(f"trial {number}", {"study": self.study, "trial": number}):
             tracking.log_parameters(candidate.values)
             try:
-                scores = score_candidate(studies, self.spans, candidate.parameters, progress)
+                scores = score_candidate(training_sets, self.spans, candidate.parameters, progress)
             except PrunedTrialError as error:
                 given_up = error
                 self.give_up(candidate, progress.latest)
@@ -99,14 +99,14 @@ class TrackedTrials:
         tensors, _ = saved
         frames = []
         for fold, seed in sorted({tuple(map(int, name.split("/")[:2])) for name in tensors}):
-            rows, stamps, returns = (tensors[f"{fold}/{seed}/{part}"].numpy() for part in _STORED)
-            timestamps = pd.to_datetime(stamps, utc=True)
+            rows, nanoseconds, returns = (tensors[f"{fold}/{seed}/{part}"].numpy() for part in _STORED)
+            timestamps = pd.to_datetime(nanoseconds, utc=True)
             columns = (number, fold, seed, rows, timestamps, returns)
             frames.append(pd.DataFrame(dict(zip(RETURN_COLUMNS, columns, strict=True))))
         return pd.concat(frames, ignore_index=True)
 
 
-def trial_table(trials: Sequence[Trial]) -> pd.DataFrame:
+def trial_table(trials: Sequence[SearchTrial]) -> pd.DataFrame:
     """Return a row per trial: number, state, objective, Sharpe ratios, seconds and the searched parameters."""
     folds = sorted({fold for trial in trials for fold in trial.folds}, key=int)
     rows = [
@@ -124,7 +124,7 @@ def trial_table(trials: Sequence[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def best_as_yaml(study: str, trials: Sequence[Trial], folds: Sequence[int], warning: str) -> str:
+def best_as_yaml(study: str, trials: Sequence[SearchTrial], folds: Sequence[int], warning: str) -> str:
     """Return the best trial's parameters as YAML to paste into ``conf``, with what to know about them above.
 
     Args:

@@ -25,10 +25,12 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame, periods_per_year
+from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
 from sentio_kedro.market.feature_frames import features_from_frame
+from sentio_kedro.market.fold_shapes import Spans
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Spans, folds_from_dict, open_bars
+from sentio_kedro.market.splits import folds_from_dict, open_bars
+from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.model import log_model
@@ -36,7 +38,7 @@ from sentio_kedro.tracking.registry import register
 from sentio_kedro.tracking.tags import ORIGIN_TAGS
 
 
-def prepare_studies(
+def prepare_training_sets(
     aligned_bars: pd.DataFrame,
     features: pd.DataFrame,
     folds: dict[str, Any],
@@ -62,16 +64,18 @@ def prepare_studies(
     bars = aligned_from_frame(aligned_bars)
     values, spans = features_from_frame(features, bars), Spans(**folds["spans"])
     per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)
-    studies = []
+    training_sets = []
     for fold in folds_from_dict(folds):
         seen, known = visible_bars(bars, values, fold, spans)
         model = RegimeModel.from_dict(regime_models[str(fold.number)])
-        studies.append(TrainingSet(fold, seen, known, columns.columns, model, per_year, trading, ingestion.missing))
-    return studies
+        training_sets.append(
+            TrainingSet(fold, seen, known, columns.columns, model, per_year, trading, ingestion.missing)
+        )
+    return training_sets
 
 
 def train_agents(
-    studies: list[TrainingSet],
+    training_sets: list[TrainingSet],
     folds: dict[str, Any],
     data_quality: dict[str, Any],
     checkpoints: CheckpointStore,
@@ -82,7 +86,7 @@ def train_agents(
     """Train ``training.seeds`` agents per fold, continuing from checkpoints.
 
     Args:
-        studies: What training may see.
+        training_sets: What training may see.
         folds: Spans and folds.
         data_quality: For the hash of the bars.
         checkpoints: Where a killed run left off.
@@ -94,12 +98,12 @@ def train_agents(
         Agents by name, a row per member and update, a row per agent.
     """
     parameters = AgentParameters(network, training, trading)
-    hashes = describe_origin(parameters, data_quality["bars_hash"])
+    hashes = training_hashes(parameters, data_quality["bars_hash"])
     agents, curves, table = {}, [], []
     updates = training.seeds * training.members * count_updates(parameters)
-    with TrainingProgress(len(studies), updates) as progress:
+    with TrainingProgress(len(training_sets), updates) as progress:
         spans = Spans(**folds["spans"])
-        for agent, curve, about in train_population(studies, spans, parameters, checkpoints, progress, hashes):
+        for agent, curve, about in train_population(training_sets, spans, parameters, checkpoints, progress, hashes):
             tags = {"fold": str(agent.spec.fold), "seed": str(agent.spec.seed)}
             with tracking.nested_run(f"fold {agent.spec.fold} seed {agent.spec.seed}", tags):
                 _log_agent(curve, about)
@@ -119,7 +123,7 @@ def _log_agent(curve: list[dict[str, float]], about: dict[str, Any]) -> None:
     tracking.log_metrics({name: value for name, value in about.items() if name not in ("fold", "seed")})
 
 
-def describe_origin(parameters: AgentParameters, bars: str) -> dict[str, str]:
+def training_hashes(parameters: AgentParameters, bars: str) -> dict[str, str]:
     """Hash what made the agents: bars, parameters, the package's code, and that part of it which trains."""
     sections = flatten_parameters(vars(parameters))
     shaping = {name: value for name, value in sections.items() if name not in WITHOUT_EFFECT}

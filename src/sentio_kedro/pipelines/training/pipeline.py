@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from sentio_kedro.pipelines.training.nodes import log_agents, prepare_studies, train_agents
+from sentio_kedro.pipelines.training.nodes import log_agents, prepare_training_sets, train_agents
 
 
 def create_pipeline() -> Pipeline:
@@ -14,8 +14,8 @@ def create_pipeline() -> Pipeline:
     made = ["agents", "training_curves", "agent_table"]
     return pipeline(
         [
-            node(prepare_studies, known, "studies", name="prepare_studies"),
-            node(train_agents, ["studies", *kept, *sections], made, name="train_agents"),
+            node(prepare_training_sets, known, "training_sets", name="prepare_training_sets"),
+            node(train_agents, ["training_sets", *kept, *sections], made, name="train_agents"),
             node(log_agents, ["agents", "aligned_bars", "folds", "params:registry"], "logged_model", name="log_agents"),
         ],
         tags="training",

@@ -92,7 +92,7 @@ def test_members_are_judged_by_their_averages_where_there_are_any(lively: Build)
     members = [make_member(lively(seed=seed), 0) for seed in range(2)]
     members[1].average = {name: value + 1.0 for name, value in weights_of(members[1]).items()}
     stack = Stack(members)
-    judged = stack.judged_weights([1, 0])
+    judged = stack.scored_weights([1, 0])
     assert torch.equal(judged[1], stack.state.weights[0])
     used = judged[0] != stack.state.weights[1]
     torch.testing.assert_close(judged[0][used], stack.state.weights[1][used] + 1.0)

@@ -15,7 +15,7 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training import trainer
 from sentio_kedro.agent.training.batched import trainer as stacked
 from sentio_kedro.agent.training.batched.trainer import Task, train_members_together
-from sentio_kedro.agent.training.lifecycle import Trainee
+from sentio_kedro.agent.training.lifecycle import MemberRun
 from sentio_kedro.agent.training.member import Member, MemberKey, new_member, snapshot
 from sentio_kedro.agent.training.schedules import count_updates
 from sentio_kedro.agent.training.trainer import train_member
@@ -37,9 +37,9 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Fold, Segment
 
 pytestmark = pytest.mark.filterwarnings("error:There is a performance drop")  # no operation falls back to a loop
 CPU, DOUBLE = torch.device("cpu"), torch.float64
@@ -52,17 +52,17 @@ PLAIN = TrainingParameters(
 )  # fmt: skip
 EVERYTHING = replace(
     PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, averaging=0.9, weight_decay=0.01,
-    critic_target="distribution", least_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
+    critic_target="distribution", min_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
     drawdown=DrawdownParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
 REALISTIC = TradingParameters(
-    preset="realistic", costs=CostParameters(half_spread="estimated", impact=1.0, minimum_commission=1.0),
+    preset="realistic", costs=CostParameters(half_spread="estimated", impact=1.0, min_commission=1.0),
     orders=OrderParameters(
         latency_bars=1, lot_size=1.0, stop_loss=0.02, take_profit=0.03, participation=0.1, unfilled="carry"
     ),
     masks=MaskParameters(
-        minimum_holding_bars=2, trades_per_day=5, pattern_day_trader=True, daily_loss=0.01, kelly_fraction=0.5
+        min_holding_bars=2, trades_per_day=5, pattern_day_trader=True, daily_loss=0.01, kelly_fraction=0.5
     ),
 )  # fmt: skip
 KEYS = [MemberKey(0, 0, 0), MemberKey(0, 1, 1), MemberKey(1, 0, 0)]  # another seed and member, another fold
@@ -73,7 +73,7 @@ class Memory:
 
     def __init__(self, reports: int | None = None) -> None:
         self.saved: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
-        self.heard: list[tuple[MemberKey, int]] = []
+        self.selected_features: list[tuple[MemberKey, int]] = []
         self.reports = reports
 
     def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -84,8 +84,8 @@ class Memory:
         self.saved[key] = ({name: value.detach().clone() for name, value in tensors.items()}, copied)
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        self.heard.append((key, update))
-        if len(self.heard) == self.reports:
+        self.selected_features.append((key, update))
+        if len(self.selected_features) == self.reports:
             raise KeyboardInterrupt
 
     def stop(self) -> None:
@@ -93,26 +93,28 @@ class Memory:
 
 
 @cache
-def study(number: int) -> TrainingSet:
+def training_set(number: int) -> TrainingSet:
     """Two assets whose prices go on as they went.
 
     Fold 1 has other bars, more of them, and pays dividends; fold 2 also knows but one regime.
     """
     bars = 260 + 30 * number
-    rng, moves = np.random.default_rng(number), np.zeros((bars, 2))
+    rng, market_returns = np.random.default_rng(number), np.zeros((bars, 2))
     for row in range(1, bars):
-        moves[row] = 0.4 * moves[row - 1] + 0.01 * rng.standard_normal(2)
-    close = 100.0 * np.exp(np.cumsum(moves, axis=0))
+        market_returns[row] = 0.4 * market_returns[row - 1] + 0.01 * rng.standard_normal(2)
+    close = 100.0 * np.exp(np.cumsum(market_returns, axis=0))
     opened = np.vstack([close[:1], close[:-1]])
-    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(bars) * np.timedelta64(30, "m")
+    timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(bars) * np.timedelta64(30, "m")
     paid = np.where(np.arange(bars) % 10 == 9, 0.05, 0.0)[:, None] * np.ones(2) if number else None
     aligned = AlignedBars(
-        stamps, ("A", "B"), opened, np.maximum(opened, close), np.minimum(opened, close), close,
+        timestamps, ("A", "B"), opened, np.maximum(opened, close), np.minimum(opened, close), close,
         volume=np.full((bars, 2), 1e5), dividend=paid,
     )  # fmt: skip
     count = 1 if number == 2 else 2
-    volatility, even = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
-    regimes = RegimeModel(np.zeros(count), volatility, np.tile(even, (count, 1)), even, memory=4)
+    volatility, mirror_invariant = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
+    regimes = RegimeModel(
+        np.zeros(count), volatility, np.tile(mirror_invariant, (count, 1)), mirror_invariant, memory=4
+    )
     fold = Fold(number, (Segment(20, bars - 90),), (Segment(bars - 80, bars - 2),), ())
     return TrainingSet(fold, aligned, compute_features(aligned, COLUMNS), COLUMNS, regimes, 17520.0)
 
@@ -122,8 +124,8 @@ def parameters(training: TrainingParameters, network: NetworkParameters = NETWOR
 
 
 def tasks(how: AgentParameters, keys: list[MemberKey], device: torch.device = CPU) -> list[Task]:
-    studies = [replace(study(key.fold), trading=how.trading) for key in keys]
-    return [Task(one, key, one.market().to(device, DOUBLE)) for one, key in zip(studies, keys, strict=True)]
+    training_sets = [replace(training_set(key.fold), trading=how.trading) for key in keys]
+    return [Task(one, key, one.market().to(device, DOUBLE)) for one, key in zip(training_sets, keys, strict=True)]
 
 
 def together(how: AgentParameters, keys: list[MemberKey] = KEYS, memory: Memory | None = None) -> list[Member]:
@@ -133,7 +135,7 @@ def together(how: AgentParameters, keys: list[MemberKey] = KEYS, memory: Memory 
 
 def alone(how: AgentParameters, key: MemberKey, memory: Memory | None = None) -> Member:
     memory, (task,) = memory or Memory(), tasks(how, [key])
-    return train_member(task.study, key, how, task.market, memory, memory)
+    return train_member(task.training_set, key, how, task.market, memory, memory)
 
 
 def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
@@ -205,10 +207,13 @@ def test_members_that_hear_different_things_can_be_stacked(monkeypatch: pytest.M
     monkeypatch.setattr(TrainingSet, "screened", kept)
     how, keys = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 4)), [KEYS[0], KEYS[-1]]
     members = together(how, keys)
-    assert [member.network.encoder.get_buffer("turned").tolist() for member in members] == [[[0.0], [1.0]], [[0.0]] * 2]
+    assert [member.network.encoder.get_buffer("flipped").tolist() for member in members] == [
+        [[0.0], [1.0]],
+        [[0.0]] * 2,
+    ]
     for key, member in zip(keys, members, strict=True):
         assert_same(member, alone(how, key))
-    start = new_member(study(0), keys[0], how, CPU, DOUBLE).network.encoder.sizes
+    start = new_member(training_set(0), keys[0], how, CPU, DOUBLE).network.encoder.sizes
     assert not torch.equal(members[0].network.encoder.sizes, start)  # what is heard is learnt
 
 
@@ -227,25 +232,25 @@ def test_members_with_networks_of_another_shape_train_after_the_others() -> None
     keys = [MemberKey(2, 0, 0), *KEYS[:1], MemberKey(2, 1, 0)]
     memory = Memory()
     members = together(how, keys, memory)
-    assert [key for key, _ in memory.heard] == [keys[0], keys[2], keys[0], keys[2], keys[1], keys[1]]
+    assert [key for key, _ in memory.selected_features] == [keys[0], keys[2], keys[0], keys[2], keys[1], keys[1]]
     for key, member in zip(keys, members, strict=True):
         assert_same(member, alone(how, key))
 
 
 def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    def score(trainee: Trainee) -> Score:
+    def score(member_run: MemberRun) -> Score:
         """Fold 1 gets worse with every update."""
-        done = float(trainee.member.done)
-        return Score(0.0, -done if trainee.key.fold else done, torch.zeros(10, dtype=DOUBLE))
+        done = float(member_run.member.done)
+        return Score(0.0, -done if member_run.key.fold else done, torch.zeros(10, dtype=DOUBLE))
 
-    monkeypatch.setattr(trainer, "_judged", lambda trainee, _: score(trainee))
+    monkeypatch.setattr(trainer, "_scored", lambda member_run, _: score(member_run))
     monkeypatch.setattr(stacked, "stacked_scores", lambda _, all_, due, __: {i: score(all_[i]) for i in due})
     how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
     memory = Memory()
     *others, stopped = together(how, memory=memory)
     assert stopped.done == 8  # the second of five judgements of twenty updates
     assert [member.done for member in others] == [20, 20]
-    assert [update for key, update in memory.heard if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
+    assert [update for key, update in memory.selected_features if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
     saved, _ = memory.saved[str(KEYS[-1])]
     assert all(torch.equal(saved[name], value) for name, value in snapshot(stopped)[0].items())
     assert_same(stopped, alone(how, KEYS[-1]))
@@ -291,7 +296,7 @@ def test_compiled_losses_of_a_stack_equal_eager_ones_while_rates_and_coefficient
 ) -> None:
     traced = partial(torch.compile, backend="aot_eager")  # all of compilation but the code for the machine, in seconds
     monkeypatch.setattr(torch, "compile", traced)
-    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 5, least_entropy=0.0))
+    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 5, min_entropy=0.0))
     compiled = replace(eager, training=replace(eager.training, compile="always"))
     for member, other in zip(together(compiled, KEYS[1:]), together(eager, KEYS[1:]), strict=True):
         assert_same(member, other)
@@ -321,5 +326,5 @@ def test_stacked_equals_alone_on_a_gpu(advantages: str) -> None:
     how = parameters(replace(EVERYTHING, advantages=advantages, device="cuda"))
     placed = tasks(how, KEYS, torch.device("cuda"))
     for task, member in zip(placed, train_members_together(placed, how, Memory(), Memory()), strict=True):
-        other = train_member(task.study, task.key, how, task.market, Memory(), Memory())
+        other = train_member(task.training_set, task.key, how, task.market, Memory(), Memory())
         assert_same(member, other)

@@ -13,8 +13,8 @@ from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import Decision, open_accounts
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import hold_positions
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.step_data import Tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.step_data import StepData
 
 TRADING = TradingParameters()
 Markets = Callable[..., MarketTensors]
@@ -24,12 +24,12 @@ def windows_of(market: MarketTensors) -> Windows:
     return cut_windows(market, torch.tensor([10, 20]), 5, 4, TRADING)
 
 
-def profit(tape: Tape) -> torch.Tensor:
+def profit(step_data: StepData) -> torch.Tensor:
     """Equity after one bar of accounts that hold and sell."""
-    row = tape.step(0)
+    row = step_data.step(0)
     account = open_accounts(torch.full((2, 1), 1000.0, dtype=torch.float64), 2)
     account = hold_positions(account, torch.full((2, 1, 2), 0.3, dtype=torch.float64), row.close)
-    view = look(account, row, TRADING)
+    view = position_limits(account, row, TRADING)
     level = torch.tensor([[[0.0, 1.0]]], dtype=torch.float64).expand(2, 1, 2)
     after, _ = execute(account, view, Decision(level, torch.zeros(2, 1, 2, dtype=torch.bool)), row, TRADING)
     return after.equity
@@ -43,8 +43,8 @@ def test_facts_that_a_market_leaves_out_are_neutral_beside_one_that_has_them(mar
     windows = [windows_of(plain), windows_of(eventful)]
     both = stack_windows(windows)
     for place, own in enumerate(windows):
-        assert torch.equal(profit(member_of(both, place).tape), profit(own.tape))
-    assert both.tape.funding is None
+        assert torch.equal(profit(member_of(both, place).step_data), profit(own.step_data))
+    assert both.step_data.funding is None
     found = member_of(both, 1)
     assert all(torch.equal(a, b) for a, b in zip(leaves(found), leaves(windows[1]), strict=True))
 

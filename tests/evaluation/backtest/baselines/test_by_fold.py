@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from sentio_kedro.config import BacktestParameters
-from sentio_kedro.evaluation.backtest.baselines.by_fold import fold_rules, joined, regime_rule
+from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_rules, fold_rules, regime_rule
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
-from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.market.fold_shapes import Fold, Segment
 
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(60) * np.timedelta64(8, "h")
 PARAMETERS = BacktestParameters(baselines=["ridge", "regime_rule"], rebalance_days=7)
@@ -39,13 +39,13 @@ def test_one_regime_is_a_calm_one() -> None:
 
 def test_each_fold_follows_its_own_filter_at_its_own_rows() -> None:
     posteriors = {0: likeliest([0] * 60), 1: likeliest([2] * 60)}
-    scene = SimpleNamespace(
+    context = SimpleNamespace(
         posteriors=lambda fold: [posteriors[fold]],
         bars=SimpleNamespace(timestamps=STAMPS),
         market=SimpleNamespace(assets=1),
     )
     folds = [Fold(0, (), (), (Segment(3, 12),)), Fold(1, (), (), (Segment(12, 18), Segment(24, 30)))]
-    found = fold_rules(scene, folds, PARAMETERS)  # no train rows, so no ridge
+    found = fold_rules(context, folds, PARAMETERS)  # no train rows, so no ridge
     assert [[(rows, list(rules)) for rows, rules in of_fold] for of_fold in found] == [
         [(Segment(3, 12), ["regime_rule"])],
         [(Segment(12, 18), ["regime_rule"]), (Segment(24, 30), ["regime_rule"])],
@@ -61,7 +61,7 @@ def test_folds_laid_end_to_end_are_one_schedule_that_is_flat_in_between() -> Non
         return {"rule": ScheduledPolicy(torch.full((rows, 1), level), due)}
 
     folds = [[(Segment(5, 8), piece(1.0, 3))], [(Segment(8, 10), piece(-1.0, 2)), (Segment(12, 14), piece(0.5, 2))]]
-    policy = joined(folds, Segment(5, 14))["rule"]
+    policy = concatenate_rules(folds, Segment(5, 14))["rule"]
     assert policy.levels.flatten().tolist() == [1.0, 1.0, 1.0, -1.0, -1.0, 0.0, 0.0, 0.5, 0.5]
     assert (~policy.hold).flatten().nonzero().flatten().tolist() == [0, 3, 5, 7]
-    assert joined([[(Segment(5, 14), {})]], Segment(5, 14)) == {}
+    assert concatenate_rules([[(Segment(5, 14), {})]], Segment(5, 14)) == {}

@@ -13,8 +13,8 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
 )
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.position_limits import look
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.position_limits import position_limits
+from sentio_kedro.trading.precompute import make_step_data
 
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(40) * np.timedelta64(8, "h")
 
@@ -32,8 +32,8 @@ def test_every_marks_the_first_row_of_each_period() -> None:
 
 
 def test_a_gap_does_not_shift_later_periods() -> None:
-    stamps = np.delete(STAMPS, [21, 22])
-    assert every(stamps, 7.0).nonzero().flatten().tolist() == [0, 21]  # the first row after the period began
+    timestamps = np.delete(STAMPS, [21, 22])
+    assert every(timestamps, 7.0).nonzero().flatten().tolist() == [0, 21]  # the first row after the period began
 
 
 def test_buy_and_hold_buys_once_when_the_asset_first_trades() -> None:
@@ -85,8 +85,10 @@ def test_a_schedule_gives_every_account_the_same_orders_and_can_be_cut() -> None
     assert torch.equal(part.hold, policy.hold[20:30])
     assert torch.equal(part.levels, policy.levels[20:30])
     account = open_accounts(torch.ones(3, dtype=torch.float64), 2)
-    row = make_tape(market(torch.ones(40, 2, dtype=torch.float64)), torch.tensor([[21]]), TradingParameters()).step(0)
-    view = look(account, row, TradingParameters())
+    row = make_step_data(
+        market(torch.ones(40, 2, dtype=torch.float64)), torch.tensor([[21]]), TradingParameters()
+    ).step(0)
+    view = position_limits(account, row, TradingParameters())
     decision, record = part.decide(tuple(x[1] for x in part.inputs), account, view, torch.ones(3, 2, 4).bool())
     assert decision.level.tolist() == [[1.0, 1.0]] * 3
     assert not decision.hold.any()
@@ -98,8 +100,8 @@ def test_random_draws_legal_actions_from_its_seed() -> None:
     legal = torch.tensor([[[True, False, True, False]]])
     account = open_accounts(torch.ones(1, dtype=torch.float64), 1)
     like = torch.ones(3, 1, dtype=torch.float64)
-    row = make_tape(market(like), torch.tensor([[0]]), trading).step(0)
-    view = look(account, row, trading)
+    row = make_step_data(market(like), torch.tensor([[0]]), trading).step(0)
+    view = position_limits(account, row, trading)
     drawn = []
     for seed in (1, 1, 2):
         policy = RandomPolicy.drawn(200, trading, like, seed)

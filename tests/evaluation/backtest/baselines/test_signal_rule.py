@@ -7,33 +7,33 @@ import pandas as pd
 import pytest
 import torch
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.config import CostParameters, IngestionParameters, OrderParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import signal_rule
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import (
+    RuleTrial,
     Signal,
-    Trial,
     held_sides,
     persistence,
     signal_schedule,
     trade_cost,
     trial_growth,
 )
-from sentio_kedro.evaluation.backtest.baselines.walk import walk_schedules
-from sentio_kedro.evaluation.backtest.context import Scene
+from sentio_kedro.evaluation.backtest.baselines.walk import simulate_schedules
+from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 
 BARS = 200
 TRADING = TradingParameters(costs=CostParameters(commission_bps=3, half_spread_bps=1))
 
 
-def scene_of(trading: TradingParameters = TRADING, assets: int = 2) -> Scene:
+def scene_of(trading: TradingParameters = TRADING, assets: int = 2) -> BacktestContext:
     frames = [
         planted_bars(autoregressive_returns(BARS, 0.2, 0.01, seed), f"S{seed}", minutes=60) for seed in range(assets)
     ]
     bars = align_bars(pd.concat(frames), IngestionParameters())
-    return Scene.of(bars, np.zeros((BARS, assets, 1)), {}, trading)
+    return BacktestContext.of(bars, np.zeros((BARS, assets, 1)), {}, trading)
 
 
 def column(*values: float) -> np.ndarray:
@@ -105,10 +105,10 @@ def test_a_silent_signal_stays_flat_even_where_trading_is_free() -> None:
 @pytest.mark.parametrize("latency", [0, 2])
 def test_trials_side_by_side_earn_what_each_earns_alone(latency: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signal_rule, "CHUNK_STEPS", 60)  # many pieces
-    scene = scene_of(replace(TRADING, orders=OrderParameters(latency_bars=latency), carry={"interest_rate": 0.1}))
+    context = scene_of(replace(TRADING, orders=OrderParameters(latency_bars=latency), carry={"interest_rate": 0.1}))
     signal = Signal(np.random.default_rng(0).normal(0.0, 1e-3, (BARS, 2)), 0.2)
     spans = [Segment(3, 40), Segment(50, 199), Segment(100, 102), Segment(120, 180), Segment(40, 100)]
-    trials = [Trial(rows, signal_schedule(scene, signal, rows)) for rows in spans]
-    alone = [walk_schedules(scene, rows, {"one": policy}).finish().equity / 1e6 for rows, policy in trials]
-    assert trial_growth(scene, trials) == pytest.approx([float(grown.log()) for grown in alone], abs=1e-12)
-    assert trial_growth(scene, []) == []
+    trials = [RuleTrial(rows, signal_schedule(context, signal, rows)) for rows in spans]
+    alone = [simulate_schedules(context, rows, {"one": policy}).finish().equity / 1e6 for rows, policy in trials]
+    assert trial_growth(context, trials) == pytest.approx([float(grown.log()) for grown in alone], abs=1e-12)
+    assert trial_growth(context, []) == []

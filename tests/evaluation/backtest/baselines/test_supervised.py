@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from planted import autoregressive_returns, expected_profit, planted_bars
+from planted.judgement import expected_profit
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.config import CostParameters, FeatureColumn, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.by_fold import fitted_signals, trusted_signals
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import signal_schedule
@@ -21,10 +22,11 @@ from sentio_kedro.evaluation.backtest.baselines.supervised import (
     fold_edges,
     ridge,
 )
-from sentio_kedro.evaluation.backtest.context import Scene
-from sentio_kedro.market.bars import AlignedBars, align_bars
+from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 
 BARS = 5_000
@@ -38,7 +40,7 @@ def make_bars(phi: float, seed: int, bars: int = BARS) -> AlignedBars:
     return align_bars(pd.concat(frames), IngestionParameters())
 
 
-class Calm(Scene):
+class Calm(BacktestContext):
     """A scene with one regime and no agents."""
 
     def posteriors(self, fold: int) -> list[torch.Tensor]:
@@ -67,10 +69,10 @@ def test_a_decision_earns_from_its_fill_to_the_next_open() -> None:
     for latency in (0, 2):
         earned, filled = earned_returns(market, latency)
         first = 1 + latency
-        moves = np.log(opened[first + 1 :] / opened[first:-1])
-        np.testing.assert_allclose(earned[: len(moves)], moves, atol=1e-12)
-        assert filled[: len(moves)].all()
-        assert not filled[len(moves) :].any()
+        market_returns = np.log(opened[first + 1 :] / opened[first:-1])
+        np.testing.assert_allclose(earned[: len(market_returns)], market_returns, atol=1e-12)
+        assert filled[: len(market_returns)].all()
+        assert not filled[len(market_returns) :].any()
 
 
 def test_a_split_is_no_return_and_a_dividend_is_one() -> None:
@@ -115,7 +117,7 @@ def test_rows_after_the_validation_rows_change_nothing_that_is_foretold_before(n
     bars = planted.bars
     factor = np.where(np.arange(BARS) > later, 1.0 + 0.5 * np.sin(np.arange(BARS)), 1.0)[:, None]
     changed = replace(bars, **{column: getattr(bars, column) * factor for column in ("open", "high", "low", "close")})
-    first, second = (fitted_signals(scene, FOLD, [name])[name] for scene in (planted, scene_of(changed)))
+    first, second = (fitted_signals(context, FOLD, [name])[name] for context in (planted, scene_of(changed)))
     assert np.array_equal(first.edges[: later + 1], second.edges[: later + 1])
     assert not np.array_equal(first.edges[later + 1 :], second.edges[later + 1 :])
     assert first.persistence == second.persistence
@@ -153,8 +155,8 @@ def test_the_same_rows_give_the_same_bytes(planted: Calm) -> None:
 def test_a_planted_signal_is_found_and_traded_at_a_profit(name: str, planted: Calm) -> None:
     (signals,) = trusted_signals(planted, [FOLD], [name])
     test = slice(*FOLD.test[0])
-    moves = np.diff(np.log(planted.bars.close), axis=0, prepend=np.nan)[test]
-    means = 0.2 * moves  # of the next return, by the law
+    market_returns = np.diff(np.log(planted.bars.close), axis=0, prepend=np.nan)[test]
+    means = 0.2 * market_returns  # of the next return, by the law
     held = 0.5 * signal_schedule(planted, signals[name], FOLD.test[0]).levels.numpy()
     ideal = 0.5 * np.sign(means)
     possible = max(expected_profit(ideal * (np.abs(means) > gap), means, 2e-4).sum() for gap in (0.0, 2e-4, 4e-4))

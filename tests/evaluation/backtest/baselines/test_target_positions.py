@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from planted import autoregressive_returns, planted_bars
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.config import (
     CostParameters,
     IngestionParameters,
@@ -16,9 +16,10 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
 from sentio_kedro.evaluation.backtest.baselines.target_positions import TargetsError, read_targets, target_policy
-from sentio_kedro.evaluation.backtest.walk import walk_rows
-from sentio_kedro.market.bars import AlignedBars, align_bars
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import market_tensors
 from sentio_kedro.trading.accounts import open_accounts
 
@@ -35,20 +36,21 @@ def bars_fixture() -> AlignedBars:
     return align_bars(pd.concat(frames), IngestionParameters())
 
 
-def stamp(bars: AlignedBars, row: int) -> str:
+def timestamp(bars: AlignedBars, row: int) -> str:
     return f"{pd.Timestamp(bars.timestamps[row]).isoformat()}Z"
 
 
 def table(bars: AlignedBars, *rows: tuple[int, str, float]) -> pd.DataFrame:
     return pd.DataFrame(
-        [(stamp(bars, row), symbol, target) for row, symbol, target in rows], columns=["timestamp", "symbol", "target"]
+        [(timestamp(bars, row), symbol, target) for row, symbol, target in rows],
+        columns=["timestamp", "symbol", "target"],
     )
 
 
 def walked(bars: AlignedBars, policy: ScheduledPolicy) -> torch.Tensor:
     market = market_tensors(bars, np.zeros((BARS, 2, 1)), np.ones((BARS, 1)), LIMITS)
     account = open_accounts(torch.full((1,), 1e6, dtype=torch.float64), 2)
-    walk = walk_rows(
+    walk = simulate_rows(
         market, ROWS, lambda piece: policy.part(piece.start - ROWS.start, piece.stop - ROWS.start), account, LIMITS,
         telemetry=True, chunk=7,
     )  # fmt: skip
@@ -76,7 +78,7 @@ def test_everything_that_is_wrong_is_told_at_once(bars: AlignedBars) -> None:
         *((12, "ZZZ", 0.1), (13, "AAA", 1.5), (14, "AAA", 0.7), (14, "BBB", -0.7), (15, "AAA", 0.1), (15, "AAA", 0.2)),
     )  # fmt: skip
     frame["target"] = frame["target"].astype(object)
-    frame.loc[len(frame)] = [stamp(bars, 16), "AAA", "much"]
+    frame.loc[len(frame)] = [timestamp(bars, 16), "AAA", "much"]
     frame.loc[len(frame)] = ["2020-01-01T00:07:00Z", "AAA", 0.1]
     frame.loc[len(frame)] = ["2020-01-01T01:00:00", "AAA", 0.1]
     with pytest.raises(TargetsError) as refused:

@@ -137,7 +137,7 @@ class Stack:
         with _attention_that_stacks(weights.device):
             return over_members(of_member, weights, buffers, arguments)
 
-    def judged_weights(self, rows: Sequence[int]) -> Tensor:
+    def scored_weights(self, rows: Sequence[int]) -> Tensor:
         """Weights ``[rows, N]`` by which members are judged: their averages, where there are any."""
         flat = self.state.weights[list(rows)].clone()
         for place, row in enumerate(rows):

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.network.network import NetworkShape, PolicyNetwork, draw_dropout, receptive_field
+from sentio_kedro.agent.network.encoder import NetworkShape, draw_dropout, receptive_field
+from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.compiled import Loss, stacked_loss
 from sentio_kedro.agent.ppo.constraints import Prices, TailState
 from sentio_kedro.agent.ppo.learners import Learner, make_learner
@@ -31,19 +32,19 @@ from sentio_kedro.agent.training.batched.windows import PathQueue, stack_windows
 from sentio_kedro.agent.training.lifecycle import (
     CheckpointStore,
     Learned,
+    MemberRun,
     Progress,
-    Trainee,
     begin_update,
     conclude_update,
     count_update,
     describe_update,
-    enrol,
-    is_over,
+    is_finished,
+    start_or_resume,
 )
 from sentio_kedro.agent.training.member import ACTION_STREAM, Member, MemberKey, network_shape, torch_generator
 from sentio_kedro.agent.training.timing import Phases
-from sentio_kedro.agent.training.trainer import judged_rows
-from sentio_kedro.agent.training.validation import Score, chunk_windows, shared_length, split_parts, walked_returns
+from sentio_kedro.agent.training.trainer import validation_rows_used
+from sentio_kedro.agent.training.validation import Score, chunk_windows, greedy_returns, shared_length, split_parts
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -52,12 +53,12 @@ class Task(NamedTuple):
     """A member to train.
 
     Attributes:
-        study: What its fold trains on.
+        training_set: What its fold trains on.
         key: Which member of which agent it is.
         market: The fold's real market on the training device.
     """
 
-    study: TrainingSet
+    training_set: TrainingSet
     key: MemberKey
     market: MarketTensors
 
@@ -81,30 +82,32 @@ def train_members_together(
     Raises:
         FloatingPointError: If a figure of a member is not finite; it names the member.
     """
-    trainees = [enrol(study, key, parameters, market, store, progress) for study, key, market in tasks]
-    groups: dict[NetworkShape, list[Trainee]] = defaultdict(list)
-    for trainee in trainees:
-        if not is_over(trainee.member, parameters):
-            groups[network_shape(trainee.study, parameters.trading)].append(trainee)
+    member_runs = [
+        start_or_resume(training_set, key, parameters, market, store, progress) for training_set, key, market in tasks
+    ]
+    groups: dict[NetworkShape, list[MemberRun]] = defaultdict(list)
+    for member_run in member_runs:
+        if not is_finished(member_run.member, parameters):
+            groups[network_shape(member_run.training_set, parameters.trading)].append(member_run)
     for alike in groups.values():
         with PathQueue(alike, parameters) as paths:
             _train_alike(alike, paths, parameters, store, progress)
-    return [trainee.member for trainee in trainees]
+    return [member_run.member for member_run in member_runs]
 
 
 def _train_alike(
-    trainees: Sequence[Trainee],
+    member_runs: Sequence[MemberRun],
     paths: PathQueue,
     parameters: AgentParameters,
     store: CheckpointStore,
     progress: Progress,
 ) -> None:
     """Train until all are over; whoever is over leaves the stack, so that nothing moves it any more."""
-    running = list(trainees)
+    running = list(member_runs)
     while running:
-        stack, over = Stack([trainee.member for trainee in running]), [False] * len(running)
+        stack, finished = Stack([member_run.member for member_run in running]), [False] * len(running)
         loss = _loss_of_stack(stack, parameters)
-        while not any(over):
+        while not any(finished):
             began = time.perf_counter()
             rows = _update_stack(stack, loss, running, paths, parameters)
             seconds = (time.perf_counter() - began) / len(running)
@@ -112,14 +115,14 @@ def _train_alike(
                 count_update(member, row, seconds, parameters) for member, row in zip(stack.members, rows, strict=True)
             ]
             judged = stacked_scores(stack, running, [place for place, due in enumerate(counted) if due], parameters)
-            over = [
-                conclude_update(trainee, row, judged.get(place), parameters, store, progress)
-                for place, (trainee, row) in enumerate(zip(running, rows, strict=True))
+            finished = [
+                conclude_update(member_run, row, judged.get(place), parameters, store, progress)
+                for place, (member_run, row) in enumerate(zip(running, rows, strict=True))
             ]
-        for place, ended in enumerate(over):
+        for place, ended in enumerate(finished):
             if ended:
                 stack.release(place)
-        running = [trainee for trainee, ended in zip(running, over, strict=True) if not ended]
+        running = [member_run for member_run, ended in zip(running, finished, strict=True) if not ended]
 
 
 def _loss_of_stack(stack: Stack, parameters: AgentParameters) -> Loss:
@@ -133,16 +136,16 @@ def _loss_of_stack(stack: Stack, parameters: AgentParameters) -> Loss:
 
 
 def _update_stack(
-    stack: Stack, loss: Loss, trainees: Sequence[Trainee], paths: PathQueue, parameters: AgentParameters
+    stack: Stack, loss: Loss, member_runs: Sequence[MemberRun], paths: PathQueue, parameters: AgentParameters
 ) -> list[dict[str, float]]:
     """Make one update of all members, each with its own index, and say what it did to each."""
     training, learner, weights = parameters.training, make_learner(parameters), stack.state.weights
     phases = Phases(weights.device)
     begun = [begin_update(member, parameters) for member in stack.members]
     rates = [member.optimiser.param_groups[0]["lr"] for member in stack.members]
-    windows = paths.take(trainees, weights.device)
+    windows = paths.take(member_runs, weights.device)
     phases.end("paths")
-    dropout, draws, orders = _draw(trainees, windows, learner, parameters)
+    dropout, draws, orders = _draw(member_runs, windows, learner, parameters)
     windows, coefficients = windows._replace(dropout=dropout), stack_members(begun)
     experience = stack.call(learner.gather, weights, windows, draws)
     phases.end("rollout")
@@ -159,18 +162,18 @@ def _update_stack(
     penalty = adapted_coefficient(coefficients.divergence, report.kl, training.divergence)
     numbers = torch.stack([*report, appraisal.reward]).cpu()  # one copy for all figures
     rows = []
-    for place, (trainee, old) in enumerate(zip(trainees, begun, strict=True)):
-        trainee.member.penalty = penalty[place].clone()
+    for place, (member_run, old) in enumerate(zip(member_runs, begun, strict=True)):
+        member_run.member.penalty = penalty[place].clone()
         *terms, reward = numbers[:, place]
         outcomes = member_of(appraisal.outcomes, place)
         learned = Learned(UpdateReport(*terms), reward, outcomes)
-        row = describe_update(trainee.member, trainee.key, parameters, old, learned)
-        rows.append(row | phases.row(shared_by=len(trainees)))
+        row = describe_update(member_run.member, member_run.key, parameters, old, learned)
+        rows.append(row | phases.row(shared_by=len(member_runs)))
     return rows
 
 
 def stacked_scores(
-    stack: Stack, trainees: Sequence[Trainee], places: Sequence[int], parameters: AgentParameters
+    stack: Stack, member_runs: Sequence[MemberRun], places: Sequence[int], parameters: AgentParameters
 ) -> dict[int, Score]:
     """Judge the members at ``places`` of a stack, those whose rows are as many in one batch.
 
@@ -181,30 +184,30 @@ def stacked_scores(
     groups: dict[tuple[int, int], dict[int, Windows]] = defaultdict(dict)
     cut: dict[int, Windows] = {}
     for place in places:
-        study, market = trainees[place].study, trainees[place].market
-        if id(study) not in cut:
-            parts = judged_rows(study, parameters)
+        training_set, market = member_runs[place].training_set, member_runs[place].market
+        if id(training_set) not in cut:
+            parts = validation_rows_used(training_set, parameters)
             segments = [segment for part in parts for segment in part]
-            cut[id(study)] = chunk_windows(market, segments, shared_length(parts), context, trading)
-        windows = cut[id(study)]
-        groups[windows.tape.steps, windows.features.shape[0]][place] = windows
+            cut[id(training_set)] = chunk_windows(market, segments, shared_length(parts), context, trading)
+        windows = cut[id(training_set)]
+        groups[windows.step_data.steps, windows.features.shape[0]][place] = windows
 
     def walk(network: PolicyNetwork, windows: Windows) -> Tensor:
-        return walked_returns([network], windows, trading)
+        return greedy_returns([network], windows, trading)
 
     judged: dict[int, Score] = {}
     for group in groups.values():
         rows = list(group)
-        returns = stack.call(walk, stack.judged_weights(rows), stack_windows(list(group.values())), rows=rows)
+        returns = stack.call(walk, stack.scored_weights(rows), stack_windows(list(group.values())), rows=rows)
         for place, own in zip(rows, returns, strict=True):
-            study = trainees[place].study
-            earned = split_parts(own, judged_rows(study, parameters))
-            judged[place] = Score.of(earned, study.periods_per_year)
+            training_set = member_runs[place].training_set
+            earned = split_parts(own, validation_rows_used(training_set, parameters))
+            judged[place] = Score.of(earned, training_set.periods_per_year)
     return judged
 
 
 def _draw(
-    trainees: Sequence[Trainee], windows: Windows, learner: Learner, parameters: AgentParameters
+    member_runs: Sequence[MemberRun], windows: Windows, learner: Learner, parameters: AgentParameters
 ) -> tuple[Tensor | None, Any, list[Tensor]]:
     """Draw dropout, experience and the order of the windows ``[M, W]`` in each pass, each from the member's generator.
 
@@ -213,9 +216,9 @@ def _draw(
     training, device = parameters.training, windows.features.device
     dropout: list[Tensor | None] = []
     draws, orders = [], []
-    for place, trainee in enumerate(trainees):
+    for place, member_run in enumerate(member_runs):
         own = member_of(windows, place)
-        key, update = trainee.key, trainee.member.done
+        key, update = member_run.key, member_run.member.done
         generator = torch_generator(key.stream(training.seed, ACTION_STREAM, update), device)
         dropout.append(draw_dropout(parameters.network, training.windows, generator, own.features))
         draws.append(learner.draw(own, generator))

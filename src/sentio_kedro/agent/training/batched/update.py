@@ -15,7 +15,7 @@ from sentio_kedro.agent.training.batched.stack import Stack, State, adam_step
 from sentio_kedro.config import TrainingParameters
 
 LossOf = Callable[[Tensor, Tensor], tuple[Tensor, UpdateReport]]
-LEAST_NORM = 1e-6  # added to the norm of a gradient, as ``clip_grad_norm_`` does
+MIN_NORM = 1e-6  # added to the norm of a gradient, as ``clip_grad_norm_`` does
 
 
 class StackedRegion:
@@ -117,7 +117,7 @@ def update_together(
             gradients, found = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, living))
             region.watch(found.kl, index)
             norm = gradients.norm(dim=1)
-            gradients = gradients * (parameters.gradient_norm / (norm + LEAST_NORM)).clamp_max(1.0)[:, None]
+            gradients = gradients * (parameters.gradient_norm / (norm + MIN_NORM)).clamp_max(1.0)[:, None]
             region.remember()
             stepped = adam_step(stack.state, gradients, rates, group)
             stack.put(stepped.where(region.moving, stack.state))

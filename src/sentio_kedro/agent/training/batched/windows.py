@@ -13,7 +13,7 @@ import torch
 
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.training.batched.batching import leaves, stack_members, with_leaves
-from sentio_kedro.agent.training.lifecycle import Trainee
+from sentio_kedro.agent.training.lifecycle import MemberRun
 from sentio_kedro.agent.training.member import PATH_STREAM, MemberKey
 from sentio_kedro.agent.training.schedules import count_updates
 from sentio_kedro.config import AgentParameters
@@ -28,12 +28,14 @@ class PathQueue:
     Windows do not depend on weights, and each draw is keyed by its member and update: when it is made does not matter.
     """
 
-    def __init__(self, trainees: Sequence[Trainee], parameters: AgentParameters) -> None:
+    def __init__(self, member_runs: Sequence[MemberRun], parameters: AgentParameters) -> None:
         """Prepare the members' samplers; nothing is drawn yet."""
         self._seed, self._updates = parameters.training.seed, count_updates(parameters)
-        self._samplers = {trainee.key: trainee.sampler(parameters, torch.device("cpu")) for trainee in trainees}
+        self._samplers = {
+            member_run.key: member_run.sampler(parameters, torch.device("cpu")) for member_run in member_runs
+        }
         self._drawn: dict[MemberKey, Future[Windows]] = {}
-        self._pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), len(trainees)), "paths")
+        self._pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), len(member_runs)), "paths")
 
     def __enter__(self) -> PathQueue:
         """Return itself."""
@@ -45,12 +47,12 @@ class PathQueue:
         """Stop drawing."""
         self._pool.shutdown(cancel_futures=True)
 
-    def take(self, trainees: Sequence[Trainee], device: torch.device) -> Windows:
+    def take(self, member_runs: Sequence[MemberRun], device: torch.device) -> Windows:
         """Return the windows of the members' next updates, stacked ``[M, ...]`` on ``device``.
 
         Call it once for each update of a member. The windows of the updates after are drawn from then on.
         """
-        places = [(trainee.key, trainee.member.done) for trainee in trainees]
+        places = [(member_run.key, member_run.member.done) for member_run in member_runs]
         futures = [self._drawn.pop(key) if key in self._drawn else self._draw(key, update) for key, update in places]
         windows = stack_windows([future.result() for future in futures])
         self._drawn |= {key: self._draw(key, update + 1) for key, update in places if update + 1 < self._updates}
@@ -69,7 +71,7 @@ def stack_windows(windows: Sequence[Windows]) -> Windows:
     """
     filled = list(windows)
     for name, neutral in NEUTRAL.items():
-        present = [getattr(one.tape, name) is not None for one in filled]
+        present = [getattr(one.step_data, name) is not None for one in filled]
         if any(present) and not all(present):
             filled = [one if has else _with_fact(one, name, neutral) for one, has in zip(filled, present, strict=True)]
     return stack_members(filled)
@@ -77,6 +79,6 @@ def stack_windows(windows: Sequence[Windows]) -> Windows:
 
 def _with_fact(windows: Windows, name: str, neutral: float | bool) -> Windows:
     fact: dict[str, Any] = {
-        name: torch.full_like(windows.tape.close, neutral, dtype=torch.bool if neutral is False else None)
+        name: torch.full_like(windows.step_data.close, neutral, dtype=torch.bool if neutral is False else None)
     }
-    return windows._replace(tape=windows.tape._replace(**fact))
+    return windows._replace(step_data=windows.step_data._replace(**fact))

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sentio_kedro.config import BacktestParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, every
-from sentio_kedro.evaluation.backtest.baselines.signal_rule import Signal, Trial, signal_schedule, trial_growth
+from sentio_kedro.evaluation.backtest.baselines.signal_rule import RuleTrial, Signal, signal_schedule, trial_growth
 from sentio_kedro.evaluation.backtest.baselines.supervised import LEARNERS, Examples, can_learn, fold_edges
 from sentio_kedro.evaluation.backtest.baselines.walk import Rules
-from sentio_kedro.evaluation.backtest.context import Scene
-from sentio_kedro.market.splits import Fold, Segment
+from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.market.fold_shapes import Fold, Segment
 
 REGIME_RULE = "regime_rule"
 
@@ -23,14 +23,14 @@ FoldRules = list[tuple[Segment, Rules]]
 """Rules of each test segment of a fold, over that segment."""
 
 
-def fold_rules(scene: Scene, folds: Sequence[Fold], parameters: BacktestParameters) -> list[FoldRules]:
+def fold_rules(context: BacktestContext, folds: Sequence[Fold], parameters: BacktestParameters) -> list[FoldRules]:
     """Make the baselines of every fold.
 
     Signals are left out where a fold has nothing to fit on or to choose on (an agent trained elsewhere), so that every
     fold has the same accounts.
 
     Args:
-        scene: Market, regimes and costs.
+        context: Market, regimes and costs.
         folds: Folds with all their rows.
         parameters: Which baselines, and days between two rebalances.
 
@@ -39,24 +39,24 @@ def fold_rules(scene: Scene, folds: Sequence[Fold], parameters: BacktestParamete
     """
     names = [name for name in LEARNERS if name in parameters.baselines and all(map(can_learn, folds))]
     found = []
-    for fold, signals in zip(folds, trusted_signals(scene, folds, names), strict=True):
+    for fold, signals in zip(folds, trusted_signals(context, folds, names), strict=True):
         of_fold: FoldRules = []
         for rows in fold.test:
-            rules = {name: signal_schedule(scene, signal, rows) for name, signal in signals.items()}
+            rules = {name: signal_schedule(context, signal, rows) for name, signal in signals.items()}
             if REGIME_RULE in parameters.baselines:
-                posterior, stamps = scene.posteriors(fold.number)[0], scene.bars.timestamps
+                posterior, timestamps = context.posteriors(fold.number)[0], context.bars.timestamps
                 part = slice(*rows)
-                rules[REGIME_RULE] = regime_rule(posterior[part], stamps[part], scene.market.assets, parameters)
+                rules[REGIME_RULE] = regime_rule(posterior[part], timestamps[part], context.market.assets, parameters)
             of_fold.append((rows, rules))
         found.append(of_fold)
     return found
 
 
-def trusted_signals(scene: Scene, folds: Sequence[Fold], names: Sequence[str]) -> list[dict[str, Signal]]:
+def trusted_signals(context: BacktestContext, folds: Sequence[Fold], names: Sequence[str]) -> list[dict[str, Signal]]:
     """Fit the signals of every fold, and silence those that earn nothing on their fold's validation rows.
 
     Args:
-        scene: Market, regimes and costs.
+        context: Market, regimes and costs.
         folds: Folds with train and validation rows.
         names: Keys of ``LEARNERS``.
 
@@ -65,12 +65,12 @@ def trusted_signals(scene: Scene, folds: Sequence[Fold], names: Sequence[str]) -
     """
     if not names:
         return [{} for _ in folds]
-    fitted = [fitted_signals(scene, fold, names) for fold in folds]
+    fitted = [fitted_signals(context, fold, names) for fold in folds]
     kept = [name for name in names if all(name in of_fold for of_fold in fitted)]
     tried = [(place, name, rows) for place, fold in enumerate(folds) for name in kept for rows in fold.validation]
-    trials = [Trial(rows, signal_schedule(scene, fitted[place][name], rows)) for place, name, rows in tried]
+    trials = [RuleTrial(rows, signal_schedule(context, fitted[place][name], rows)) for place, name, rows in tried]
     earned = dict.fromkeys(((place, name) for place, name, _ in tried), 0.0)
-    for (place, name, _), growth in zip(tried, trial_growth(scene, trials), strict=True):
+    for (place, name, _), growth in zip(tried, trial_growth(context, trials), strict=True):
         earned[place, name] += growth
     return [
         {name: of_fold[name] if earned[place, name] > 0.0 else of_fold[name].silent() for name in kept}
@@ -78,9 +78,9 @@ def trusted_signals(scene: Scene, folds: Sequence[Fold], names: Sequence[str]) -
     ]
 
 
-def fitted_signals(scene: Scene, fold: Fold, names: Sequence[str]) -> dict[str, Signal]:
+def fitted_signals(context: BacktestContext, fold: Fold, names: Sequence[str]) -> dict[str, Signal]:
     """Fit the signals of one fold; those without an example to fit on or to choose on are left out."""
-    examples = Examples.of(scene.market, scene.posteriors(fold.number)[0], scene.trading.orders.latency_bars)
+    examples = Examples.of(context.market, context.posteriors(fold.number)[0], context.trading.orders.latency_bars)
     edges = {name: fold_edges(name, examples, fold) for name in names}
     return {name: Signal.of(edge, fold.train) for name, edge in edges.items() if edge is not None}
 
@@ -106,7 +106,7 @@ def regime_rule(
     return ScheduledPolicy(level[:, None].expand(-1, assets).contiguous(), due)
 
 
-def joined(folds: Sequence[FoldRules], span: Segment) -> dict[str, ScheduledPolicy]:
+def concatenate_rules(folds: Sequence[FoldRules], span: Segment) -> dict[str, ScheduledPolicy]:
     """Lay the rules of folds that follow each other over ``span``: one account for all, flat between test segments."""
     pieces = [piece for fold in folds for piece in fold]
     schedules = {}

@@ -22,7 +22,7 @@ from sentio_kedro.trading.accounts import allocation
 
 logger = logging.getLogger(__name__)
 
-LEAST_KNOWN = 0.5  # share of the trailing bars that an asset must have to be given a weight
+MIN_KNOWN = 0.5  # share of the trailing bars that an asset must have to be given a weight
 FAILURES = (SolverError, OptimizationError, NonPositiveVarianceError, ConvexSolverError, ValueError)
 
 Rule = Literal["minimum_variance", "risk_parity"]
@@ -67,15 +67,15 @@ def trailing_portfolio(
 
 def trailing_returns(market: MarketTensors, first: int, row: int) -> Floats:
     """Simple total returns ``[rows, A]`` of the bars ``first .. row``, 0 where an asset has no bar."""
-    moves = market.close[first - 1 : row + 1].log().diff(dim=0) if market.returns is None else market.returns
-    moves = moves if market.returns is None else moves[first : row + 1]
-    return np.asarray(torch.expm1(moves.double()).numpy())
+    market_returns = market.close[first - 1 : row + 1].log().diff(dim=0) if market.returns is None else market.returns
+    market_returns = market_returns if market.returns is None else market_returns[first : row + 1]
+    return np.asarray(torch.expm1(market_returns.double()).numpy())
 
 
 def candidates(market: MarketTensors, first: int, row: int) -> NDArray[np.bool_]:
     """Assets ``[A]`` that may be given a weight at ``row``, judged by the bars ``first .. row``."""
     present = market.tradable if market.present is None else market.present
-    known = present[first : row + 1].double().mean(0) >= LEAST_KNOWN
+    known = present[first : row + 1].double().mean(0) >= MIN_KNOWN
     moved = trailing_returns(market, first, row).std(axis=0) > 0.0
     return np.asarray((known & market.tradable[row]).numpy() & moved)
 

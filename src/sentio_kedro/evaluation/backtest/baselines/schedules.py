@@ -14,8 +14,8 @@ from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision
 from sentio_kedro.trading.action_masks import decode, level_tensor
-from sentio_kedro.trading.position_limits import View
-from sentio_kedro.trading.simulate import Record
+from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.simulate import PolicyTrace
 
 BUY_AND_HOLD, EQUAL_WEIGHT, MOMENTUM, RANDOM = "buy_and_hold", "equal_weight", "momentum", "random"
 NO_TREND = 1e-12  # log return below which a price counts as unchanged
@@ -35,7 +35,7 @@ class ScheduledPolicy:
         self.hold = ~(due if due.dim() == levels.dim() else due[:, None].expand_as(levels))
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """Levels and where nothing is ordered, each of one shape."""
         return self.levels, self.hold
 
@@ -49,7 +49,9 @@ class ScheduledPolicy:
         """Schedule of the steps ``[start, stop)``."""
         return ScheduledPolicy(self.levels[start:stop], ~self.hold[start:stop])
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Order what the schedule says."""
         levels, hold = inputs
         return Decision(levels.expand_as(account.shares), hold.expand_as(account.shares)), ()
@@ -70,7 +72,7 @@ class RandomPolicy:
         return cls(gumbel_noise((steps, like.shape[1], len(levels)), generator, like), levels)
 
     @property
-    def inputs(self) -> Record:
+    def inputs(self) -> PolicyTrace:
         """The noise."""
         return (self.noise,)
 
@@ -78,7 +80,9 @@ class RandomPolicy:
         """Decide at the steps ``[start, stop)``."""
         return RandomPolicy(self.noise[start:stop], self.levels)
 
-    def decide(self, inputs: Record, account: AccountState, view: View, legal: Tensor) -> tuple[Decision, Record]:
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+    ) -> tuple[Decision, PolicyTrace]:
         """Draw uniformly among the legal actions."""
         log_probabilities = torch.where(legal, 0.0, -torch.inf).to(self.noise.dtype)
         return decode(sample_actions(log_probabilities, inputs[0]), self.levels), ()

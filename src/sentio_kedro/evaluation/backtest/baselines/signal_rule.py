@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from sentio_kedro.agent.ensemble import SideBySide
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, every
-from sentio_kedro.evaluation.backtest.context import Scene
+from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import pieces
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import Variation
 from sentio_kedro.trading.costs import BASIS_POINT
-from sentio_kedro.trading.precompute import make_tape
+from sentio_kedro.trading.precompute import make_step_data
 from sentio_kedro.trading.simulate import one_thread, simulate
 
 LARGEST_PERSISTENCE = 0.99
 CHUNK_STEPS = 16_384  # steps of all trials together whose facts are held at once
-LEAST_GROWTH = 1e-300  # a lost account has a logarithm too
+MIN_GROWTH = 1e-300  # a lost account has a logarithm too
 
 
 def trade_cost(market: MarketTensors, trading: TradingParameters) -> Floats:
@@ -44,9 +44,9 @@ def persistence(edges: Floats, segments: Sequence[Segment]) -> float:
     """First autocorrelation of ``edges`` ``[T, A]`` within ``segments``, all assets together, in [0, 0.99]."""
     parts = [edges[slice(*rows)] for rows in segments]
     mean = np.concatenate(parts).mean(axis=0)
-    moves = [part - mean for part in parts]
-    variance = sum(float((part[:-1] ** 2).sum()) for part in moves)
-    together = sum(float((part[1:] * part[:-1]).sum()) for part in moves)
+    market_returns = [part - mean for part in parts]
+    variance = sum(float((part[:-1] ** 2).sum()) for part in market_returns)
+    together = sum(float((part[1:] * part[:-1]).sum()) for part in market_returns)
     return float(np.clip(together / variance, 0.0, LARGEST_PERSISTENCE)) if variance > 0.0 else LARGEST_PERSISTENCE
 
 
@@ -91,7 +91,7 @@ class Signal(NamedTuple):
         return Signal(np.zeros_like(self.edges), self.persistence)
 
 
-def signal_schedule(scene: Scene, signal: Signal, rows: Segment) -> ScheduledPolicy:
+def signal_schedule(context: BacktestContext, signal: Signal, rows: Segment) -> ScheduledPolicy:
     """Follow foretold returns over ``rows``, starting flat.
 
     Edges that follow a first-order autoregression of persistence p add up to edge / (1 - p) from here on. A trade pays
@@ -100,22 +100,22 @@ def signal_schedule(scene: Scene, signal: Signal, rows: Segment) -> ScheduledPol
     an order that a halt left unfilled is sent again.
 
     Args:
-        scene: The market, its costs and levels.
+        context: The market, its costs and levels.
         signal: Edges, and their persistence p.
         rows: Decision rows.
     """
-    part, levels = slice(*rows), scene.trading.levels
-    threshold = (1.0 - signal.persistence) * trade_cost(scene.market, scene.trading)[part]
+    part, levels = slice(*rows), context.trading.levels
+    threshold = (1.0 - signal.persistence) * trade_cost(context.market, context.trading)[part]
     side = held_sides(signal.edges[part], threshold)
     wished = np.select([side > 0, side < 0], [max(*levels, 0.0), min(*levels, 0.0)], 0.0)
-    if scene.market.shortable is not None:
-        wished = np.where((wished < 0.0) & ~scene.market.shortable.numpy(), 0.0, wished)
+    if context.market.shortable is not None:
+        wished = np.where((wished < 0.0) & ~context.market.shortable.numpy(), 0.0, wished)
     changed = np.diff(wished, axis=0, prepend=0.0) != 0.0
-    daily = every(scene.bars.timestamps[part], 1.0)[:, None]
+    daily = every(context.bars.timestamps[part], 1.0)[:, None]
     return ScheduledPolicy(torch.from_numpy(wished), torch.from_numpy(changed) | daily)
 
 
-class Trial(NamedTuple):
+class RuleTrial(NamedTuple):
     """A schedule to try.
 
     Attributes:
@@ -127,20 +127,20 @@ class Trial(NamedTuple):
     policy: ScheduledPolicy
 
 
-def trial_growth(scene: Scene, trials: Sequence[Trial]) -> list[float]:
+def trial_growth(context: BacktestContext, trials: Sequence[RuleTrial]) -> list[float]:
     """Log growth of a fresh account on each schedule, all walked side by side through the one execution.
 
     As in the test, accounts pay all costs, leave their positions at the end of their rows and know no layer of the
     agents' mask.
 
     Args:
-        scene: The market, limits and costs.
+        context: The market, limits and costs.
         trials: Schedules, each with rows of its own.
     """
     if not trials:
         return []
-    market, trading = scene.market, scene.trading
-    account = scene.open_accounts((len(trials),))
+    market, trading = context.market, context.trading
+    account = context.open_accounts((len(trials),))
     unguarded = Variation(guarded=torch.zeros(len(trials), 1, dtype=torch.bool))
     lengths = torch.tensor([rows.stop - rows.start for rows, _ in trials])
     starts = torch.tensor([rows.start for rows, _ in trials])
@@ -152,11 +152,11 @@ def trial_growth(scene: Scene, trials: Sequence[Trial]) -> list[float]:
         beside = ScheduledPolicy.beside([_padded(trial.policy, piece) for trial in trials])
         policy = SideBySide([(beside, len(trials))], steps == last, steps > last)
         with torch.no_grad(), one_thread():
-            account, step = simulate(make_tape(market, rows, trading), policy, account, trading, unguarded)
+            account, step = simulate(make_step_data(market, rows, trading), policy, account, trading, unguarded)
         ends = (lengths > piece.start) & (lengths <= piece.stop)  # trials whose last row is in this piece
         place = (lengths - 1 - piece.start).clamp(0, len(steps) - 1)
         equity = torch.where(ends, step.fill.equity.gather(0, place[None])[0], equity)
-    return [float(grown) for grown in (equity / scene.trading.initial_cash).clamp_min(LEAST_GROWTH).log()]
+    return [float(grown) for grown in (equity / context.trading.initial_cash).clamp_min(MIN_GROWTH).log()]
 
 
 def _padded(policy: ScheduledPolicy, piece: Segment) -> ScheduledPolicy:

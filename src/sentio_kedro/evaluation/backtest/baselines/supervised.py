@@ -18,8 +18,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[impor
 from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
 from torch import Tensor
 
-from sentio_kedro.market.splits import Fold, Segment
-from sentio_kedro.market.tensors import LEAST_VOLATILITY, MarketTensors
+from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.tensors import MIN_VOLATILITY, MarketTensors
 from sentio_kedro.market.timestamps import Floats
 
 RIDGE, BOOSTED_TREES = "ridge", "boosted_trees"
@@ -86,7 +86,7 @@ class Examples:
     def of(cls, market: MarketTensors, posterior: Tensor, latency: int) -> Examples:
         """Look at a market under a fold's filtered regimes ``[T, K]``; ``latency`` as in ``orders.latency_bars``."""
         known = posterior[:, None, :-1].expand(-1, market.assets, -1)
-        unit = market.volatility.clamp_min(LEAST_VOLATILITY).double().numpy()
+        unit = market.volatility.clamp_min(MIN_VOLATILITY).double().numpy()
         earned, filled = earned_returns(market, latency)
         inputs = torch.cat([market.features.double(), known.double()], dim=-1).numpy()
         targets = np.clip(earned / unit, -TARGET_LIMIT, TARGET_LIMIT)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import localize_timestamps, parse_timestamps
-from sentio_kedro.market.bars import AlignedBars
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.trading.accounts import allocation
 
 TARGETS = "targets"  # name of the account
@@ -60,18 +60,21 @@ def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading
     if missing:
         raise TargetsError(f"Targets lack the columns {missing}, had {list(frame.columns)}; add them.")
     frame = frame.assign(symbol=frame["symbol"].astype(str)).reset_index(drop=True)
-    stamps, problems = _parsed(frame["timestamp"])
-    row = _rows_of(stamps, bars)
-    off_grid = stamps.notna().to_numpy() & (row < 0)
+    timestamps, problems = _parsed(frame["timestamp"])
+    row = _rows_of(timestamps, bars)
+    off_grid = timestamps.notna().to_numpy() & (row < 0)
     problems += _listed(off_grid, frame, "stamps that are no bar's end", "shift them to ends of bars in UTC")
     unknown = ~frame["symbol"].isin(bars.symbols).to_numpy()
     problems += _listed(unknown, frame, f"symbols other than {list(bars.symbols)}", "correct or remove them")
-    repeated = frame.assign(timestamp=stamps).duplicated(["timestamp", "symbol"]).to_numpy() & stamps.notna().to_numpy()
+    repeated = (
+        frame.assign(timestamp=timestamps).duplicated(["timestamp", "symbol"]).to_numpy()
+        & timestamps.notna().to_numpy()
+    )
     problems += _listed(repeated, frame, "repeated rows of one stamp and symbol", "keep one")
     target = pd.to_numeric(frame["target"], errors="coerce").to_numpy(dtype=np.float64)
     given = frame["target"].notna().to_numpy()
     problems += _listed(given & ~np.isfinite(target), frame, "targets that are no finite number", "correct them")
-    problems += _beyond_limits(frame, stamps, np.where(np.isfinite(target), target, 0.0), trading)
+    problems += _beyond_limits(frame, timestamps, np.where(np.isfinite(target), target, 0.0), trading)
     ordered = np.isfinite(target) & (row >= rows.start) & (row < rows.stop)
     if not problems and not ordered.any():
         first, last = (str(pd.Timestamp(bars.timestamps[edge])) for edge in (rows.start, rows.stop - 1))
@@ -88,26 +91,28 @@ def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading
 
 def _parsed(column: pd.Series) -> tuple[pd.Series, list[str]]:
     """Stamps in UTC without their zone, missing where they cannot be read, and what is wrong with them."""
-    stamps = localize_timestamps(parse_timestamps(column), None)
-    wrong = stamps.isna().to_numpy(dtype=np.bool_)
+    timestamps = localize_timestamps(parse_timestamps(column), None)
+    wrong = timestamps.isna().to_numpy(dtype=np.bool_)
     problems = _listed(wrong, column.to_frame(), "stamps that cannot be read or have no zone", "write ISO 8601 with Z")
-    return stamps.dt.tz_localize(None).astype("datetime64[ns]"), problems
+    return timestamps.dt.tz_localize(None).astype("datetime64[ns]"), problems
 
 
-def _rows_of(stamps: pd.Series, bars: AlignedBars) -> NDArray[np.int64]:
+def _rows_of(timestamps: pd.Series, bars: AlignedBars) -> NDArray[np.int64]:
     """Row of each stamp on the grid, -1 where it is not on it."""
-    rows: NDArray[np.int64] = pd.DatetimeIndex(bars.timestamps).get_indexer(pd.DatetimeIndex(stamps)).astype(np.int64)
+    rows: NDArray[np.int64] = (
+        pd.DatetimeIndex(bars.timestamps).get_indexer(pd.DatetimeIndex(timestamps)).astype(np.int64)
+    )
     return rows
 
 
 def _beyond_limits(
-    frame: pd.DataFrame, stamps: pd.Series, target: NDArray[np.float64], trading: TradingParameters
+    frame: pd.DataFrame, timestamps: pd.Series, target: NDArray[np.float64], trading: TradingParameters
 ) -> list[str]:
     most = min(trading.max_position, trading.gross_limit)
     single = np.abs(target) > most * (1.0 + ROUNDING)
     remedy = "lower them, or raise `trading.max_position` and `trading.gross_limit`"
     problems = _listed(single, frame, f"targets beyond {most:g} of equity", remedy)
-    gross = pd.Series(np.abs(target)).groupby(stamps.to_numpy()).transform("sum").to_numpy()
+    gross = pd.Series(np.abs(target)).groupby(timestamps.to_numpy()).transform("sum").to_numpy()
     together = gross > trading.gross_limit * (1.0 + ROUNDING)
     bound = f"targets of one stamp that add up to more than `trading.gross_limit` = {trading.gross_limit:g}"
     return problems + _listed(together & ~single, frame, bound, "lower them, or raise the limit")

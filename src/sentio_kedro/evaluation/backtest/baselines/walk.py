@@ -8,9 +8,9 @@ import torch
 
 from sentio_kedro.agent.ensemble import SideBySide
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
-from sentio_kedro.evaluation.backtest.context import Scene, closing
-from sentio_kedro.evaluation.backtest.walk import RowWalk, walk_rows
-from sentio_kedro.market.splits import Segment
+from sentio_kedro.evaluation.backtest.context import BacktestContext, closing
+from sentio_kedro.evaluation.backtest.walk import ChunkedSimulation, simulate_rows
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.trading.accounts import Variation
 from sentio_kedro.trading.simulate import Policy
 
@@ -26,14 +26,16 @@ def scheduled(rules: Rules, piece: Segment, span: Segment) -> list[tuple[Policy,
     return [(ScheduledPolicy.beside(parts), len(parts))]
 
 
-def walk_schedules(scene: Scene, span: Segment, rules: Rules, *, telemetry: bool = False) -> RowWalk:
+def simulate_schedules(
+    context: BacktestContext, span: Segment, rules: Rules, *, telemetry: bool = False
+) -> ChunkedSimulation:
     """Walk rules from fresh accounts along ``span``, at whose end they leave their positions.
 
     They pay all costs and carry, and know the limits on positions, gross exposure and margin but no layer of the
     agents' mask.
 
     Args:
-        scene: The market, limits and costs.
+        context: The market, limits and costs.
         span: Decision rows.
         rules: Schedules over ``span``, one account each.
         telemetry: Whether the ledger tells positions and what limits cut.
@@ -41,8 +43,10 @@ def walk_schedules(scene: Scene, span: Segment, rules: Rules, *, telemetry: bool
 
     def policy(piece: Segment) -> SideBySide:
         ends = [span.stop] * len(rules)
-        return SideBySide(scheduled(rules, piece, span), *closing(piece, ends, scene.trading.orders.latency_bars))
+        return SideBySide(scheduled(rules, piece, span), *closing(piece, ends, context.trading.orders.latency_bars))
 
     unguarded = Variation(guarded=torch.zeros(len(rules), 1, dtype=torch.bool))
-    account = scene.open_accounts((len(rules),))
-    return walk_rows(scene.market, span, policy, account, scene.trading, variation=unguarded, telemetry=telemetry)
+    account = context.open_accounts((len(rules),))
+    return simulate_rows(
+        context.market, span, policy, account, context.trading, variation=unguarded, telemetry=telemetry
+    )
