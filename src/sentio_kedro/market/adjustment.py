@@ -73,8 +73,8 @@ def _refuse_dividend(bars: AlignedBars, asset: int, row: int, price: float) -> N
     paid = 0.0 if bars.dividend is None else float(bars.dividend[row, asset])
     timestamp = np.datetime_as_string(bars.timestamps[row], unit="s")
     raise ValueError(
-        f"`dividend` must be below the previous close over `split`: {bars.symbols[asset]} {timestamp}Z paid {paid:g} on "
-        f"a price of {price:g}; correct the dividend (cash per share after the split) or the price."
+        f"`dividend` must be below the previous close over `split`: {bars.symbols[asset]} {timestamp}Z paid {paid:g} "
+        f"on a price of {price:g}; correct the dividend (cash per share after the split) or the price."
     )
 
 

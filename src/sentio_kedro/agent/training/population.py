@@ -39,8 +39,8 @@ class ValidationResult(NamedTuple):
     Attributes:
         train_sharpe: Annualised net Sharpe ratio on the latest train rows.
         validation_sharpe: The same on the validation rows.
-        validation_t: t statistic of the mean net return per bar on the validation rows, or on those kept from the choice
-            of weights; simulated in chunks that start flat.
+        validation_t: t statistic of the mean net return per bar on the validation rows, or on those kept from the
+            choice of weights; simulated in chunks that start flat.
     """
 
     train_sharpe: float
