@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+import operator
 import pkgutil
 import re
 import types
@@ -19,6 +20,7 @@ from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
 from sentio_kedro import config
+from sentio_kedro.config.presets import PRESETS, VARIANTS
 from sentio_kedro.pipeline_registry import register_pipelines
 
 BOUNDS = {
@@ -37,7 +39,7 @@ NAMES = {
     type(None): "`null`",
     AwareDatetime: "time with its zone",
 }
-# What descriptions say of units; the first pattern that fits counts, and none of them stands for the words found.
+# Units by patterns of the description. The first match counts; where the unit is None, the matched words are the unit.
 UNITS_OF_FRACTIONS = (
     (r"^(Coefficient|Factor|Power|Decay)", "number"),
     (
@@ -56,11 +58,17 @@ UNITS = (
     (r"^\w+_days:", "days"),
     (r"^\w+_bars:|: Bars |\bin bars\b|over this many bars", "bars"),
 )
+STARTS: dict[str, tuple[type, str, tuple[str, ...]]] = {
+    "trading": (config.TradingParameters, "preset", tuple(PRESETS)),
+    "network": (config.NetworkParameters, "variant", tuple(VARIANTS)),
+    "training": (config.TrainingParameters, "variant", tuple(VARIANTS)),
+}
 HEAD = """# Every parameter
 
 Made from the typed classes in `sentio_kedro.config` when these pages are built, so it cannot lag behind them. The
-default is what holds where no file says otherwise; `conf/base/parameters_*.yml` and the files of an environment
-override it. A value of the wrong type or out of its bounds, or a key that is not here, stops a run before any work.
+default holds where no file sets the key; `conf/base/parameters_*.yml` and the files of an environment override it.
+Where `trading.preset`, `network.variant` or `training.variant` sets another default, it stands behind, in brackets. A
+value of the wrong type or out of its bounds, or a key that is not here, stops a run before any work.
 
 Set a key in a file of the environment, or for one run: `kedro run --params "training.total_steps=800000"`.
 
@@ -88,7 +96,7 @@ class Section(NamedTuple):
 
 def parameter_classes() -> list[type]:
     """Every class of parameters that the package defines, in the order of modules and lines."""
-    names = [f"{config.__name__}.{found.name}" for found in pkgutil.iter_modules(config.__path__)]
+    names = [f"{config.__name__}.{module.name}" for module in pkgutil.iter_modules(config.__path__)]
     modules = [importlib.import_module(name) for name in names]
     return [
         member
@@ -100,12 +108,12 @@ def parameter_classes() -> list[type]:
 
 def sections() -> list[Section]:
     """Sections that nodes read, each followed by what lies below it; then classes that no section holds."""
-    found: dict[str, type] = {}
+    classes: dict[str, type] = {}
     for name, cls in sorted(_roots().items()):
-        found |= dict(_below(name, cls))
-    held = set(found.values())
-    found |= {cls.__name__: cls for cls in parameter_classes() if cls not in held and not cls.__subclasses__()}
-    return [Section(name, cls, *_described(name, cls)) for name, cls in found.items()]
+        classes |= dict(_below(name, cls))
+    nested = set(classes.values())
+    classes |= {cls.__name__: cls for cls in parameter_classes() if cls not in nested and not cls.__subclasses__()}
+    return [Section(name, cls, *_described(name, cls)) for name, cls in classes.items()]
 
 
 def parameters_page() -> str:
@@ -160,7 +168,7 @@ def _inside(hint: Any) -> list[type]:
     """Classes of parameters within a type."""
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return [hint]
-    return [found for part in get_args(hint) for found in _inside(part)]
+    return [cls for part in get_args(hint) for cls in _inside(part)]
 
 
 def _described(name: str, cls: type) -> tuple[str, list[Parameter]]:
@@ -175,11 +183,9 @@ def _described(name: str, cls: type) -> tuple[str, list[Parameter]]:
     hints = typing.get_type_hints(cls, include_extras=True)
     rows = []
     for field in dataclasses.fields(cls):
-        hint, meaning = hints[field.name], meanings.get(field.name, "")
-        shown = meaning.replace("``", "`").replace("|", "\\|")
-        rows.append(
-            Parameter(f"{name}.{field.name}", _kind(hint), _unit(field.name, hint, meaning), _default(field), shown)
-        )
+        key, hint, meaning = f"{name}.{field.name}", hints[field.name], meanings.get(field.name, "")
+        unit, default = _unit(field.name, hint, meaning), _default(field) + _other_starts(key)
+        rows.append(Parameter(key, _kind(hint), unit, default, meaning.replace("``", "`").replace("|", "\\|")))
     return about, rows
 
 
@@ -213,9 +219,9 @@ def _unit(name: str, hint: Any, meaning: str) -> str:
     if not numbers or name == "seed":
         return "-"
     for pattern, unit in UNITS_OF_FRACTIONS if float in numbers else ():
-        said = re.search(pattern, meaning)
-        if said:
-            return (unit or said[0]).replace("``", "`")
+        words = re.search(pattern, meaning)
+        if words:
+            return (unit or words[0]).replace("``", "`")
     for pattern, unit in UNITS:
         if re.search(pattern, f"{name}: {meaning}"):
             return unit
@@ -241,6 +247,26 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "required"
     if dataclasses.is_dataclass(value):
         return "see its keys"
+    return _written(value)
+
+
+def _other_starts(key: str) -> str:
+    """Defaults of presets and variants that differ from the class's, in brackets; nothing if none does."""
+    root, *path = key.split(".")
+    if root not in STARTS:
+        return ""
+    cls, switch, names = STARTS[root]
+    read = operator.attrgetter(".".join(path))
+    base = read(cls())
+    others = {name: read(cls(**{switch: name})) for name in names}
+    if path == [switch] or dataclasses.is_dataclass(base):
+        return ""
+    differing = [f"{name} {_written(value)}" for name, value in others.items() if value != base]
+    return f" ({', '.join(differing)})" if differing else ""
+
+
+def _written(value: Any) -> str:
+    """A value as YAML would have it."""
     if isinstance(value, float):
         return f"`{value:.10g}`"
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"

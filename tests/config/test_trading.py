@@ -1,25 +1,14 @@
-"""Trading parameters: presets that single keys override, refusals that name the key, and a page that lists them all."""
+"""Trading parameters: presets that single keys override, and refusals that name the key."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
-from tests.config.pages import leaves, written
+from tests.config.flat import leaves
 
 from sentio_kedro.config import CostParameters, TradingParameters
 
-PAGE = Path(__file__).parents[2] / "docs" / "trading.md"
 PRESETS = ("none", "proportional", "realistic")
-
-
-def test_the_page_lists_every_key_with_its_value_in_every_preset() -> None:
-    values = [leaves(TradingParameters(preset=preset)) for preset in PRESETS]  # type: ignore[arg-type]
-    page = PAGE.read_text()
-    for key in values[0]:
-        if key != "preset":
-            cells = " | ".join(written(preset[key]) for preset in values)
-            assert f"| `{key}` | {cells} |" in page, key
 
 
 def test_the_preset_none_charges_and_forbids_nothing() -> None:

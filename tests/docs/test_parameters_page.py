@@ -17,12 +17,12 @@ def sections() -> list[page.Section]:
 
 
 def test_every_class_and_every_field_is_there(sections: list[page.Section]) -> None:
-    shown = {section.cls: {row.key.rpartition(".")[2] for row in section.rows} for section in sections}
+    listed = {section.cls: {row.key.rpartition(".")[2] for row in section.rows} for section in sections}
     exported = {getattr(config, name) for name in config.__all__ if dataclasses.is_dataclass(getattr(config, name))}
     assert exported <= set(page.parameter_classes())
     for cls in page.parameter_classes():
         if not cls.__subclasses__():  # what several sections share is shown in each of them
-            assert shown.get(cls) == {field.name for field in dataclasses.fields(cls)}, cls.__name__
+            assert listed.get(cls) == {field.name for field in dataclasses.fields(cls)}, cls.__name__
 
 
 def test_every_key_has_type_unit_default_and_meaning(sections: list[page.Section]) -> None:
@@ -38,11 +38,22 @@ def test_keys_stand_where_the_files_have_them(sections: list[page.Section]) -> N
     rows = {row.key: row[1:4] for section in sections for row in section.rows}
     assert rows["training.divergence.max_kl"] == ("number above 0 or `null`", "nats", "`null`")
     assert rows["trading.initial_cash"] == ("number above 0", "quote currency", "`1000000`")
-    assert rows["trading.costs.half_spread_bps"] == ("number at least 0", "bps of traded notional", "`1`")
+    assert rows["trading.costs.half_spread_bps"] == ("number at least 0", "bps of traded notional", "`1` (none `0`)")
     assert rows["trading.costs.half_spread"] == ("`constant`, `bars`, `estimated`", "-", "`constant`")
     assert rows["network.window"] == ("whole number at least 2", "bars", "`16`")
     assert rows["features.columns[].lookback"] == ("whole number at least 1 or `null`", "bars", "`null`")
     assert rows["backtest.robustness.latency_bars"][2] == "`[0, 1, 2, 3]`"
+
+
+def test_defaults_of_presets_and_variants_stand_behind_those_of_the_classes(sections: list[page.Section]) -> None:
+    defaults = {row.key: row.default for section in sections for row in section.rows}
+    assert defaults["trading.masks.liquidity"] == "`null` (realistic `0.05`)"
+    assert defaults["trading.initial_cash"] == "`1000000`"
+    assert defaults["network.quantiles"] == "`51` (standard `1`, maskable `1`)"
+    assert defaults["network.masked"] == "`true` (standard `false`)"
+    assert defaults["training.advantages"] == "`all_action` (standard `sampled`, maskable `sampled`)"
+    assert defaults["training.variant"] == "`enhanced`"
+    assert defaults["trading.costs"] == "see its keys"
 
 
 @pytest.mark.parametrize(
