@@ -64,7 +64,7 @@ def median_at_least(bound: float) -> Demand:
     return Demand(f"median at least {bound:.2f}", lambda measured: statistics.median(shown_shares(measured)) >= bound)
 
 
-BLIND, GATING, GATED = "without attention across assets", "gated less not", "with the gate"
+BLIND, GATING, GATED = "without attention across assets", "gain of regime experts", "with the abstention gate"
 CHOSEN = "options chosen on validation rows"
 ROWS = (
     Row(

@@ -93,13 +93,13 @@ def test_the_same_question_measured_twice_is_refused(tmp_path: Path) -> None:
 def test_gating_shows_differences_and_is_judged_by_their_interval(tmp_path: Path) -> None:
     more = {"difference": [0.2, 0.1], "mean_difference": 0.15, "interval": [-0.001, 0.301]}
     saved(tmp_path, "a.json", {"regimes": shares(0.9, 0.8, **more)}, [0, 1])
-    gated = line(tmp_path, "`regimes` gated less not")
+    gated = line(tmp_path, "`regimes` gain of regime experts")
     assert gated["share of the optimum by seed"] == "0.20 0.10; mean 0.150, 95 % interval -0.001 to 0.301"
     assert gated["outcome"] == "**missed**: interval above 0 (2 of 5 seeds)"
     assert line(tmp_path, "`regimes`")["share of the optimum by seed"] == "0.90 0.80"
     more["interval"] = [0.001, 0.3]
     saved(tmp_path, "a.json", {"regimes": shares(0.9, 0.8, **more)}, FIVE)
-    assert line(tmp_path, "`regimes` gated less not")["outcome"] == "met"
+    assert line(tmp_path, "`regimes` gain of regime experts")["outcome"] == "met"
 
 
 def test_twenty_assets_are_judged_by_the_lowest_too(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_noise_is_judged_by_what_it_must_not_earn(
 def test_the_gate_is_judged_by_who_stays_flat(tmp_path: Path, flat: int, seeds: int, outcome: str) -> None:
     entry = {"seeds_flat": flat, "seeds": seeds, "train_seconds": [9.0]}
     saved(tmp_path, "a.json", {"noise": entry}, list(range(seeds)), "training.abstention.threshold=1")
-    found = line(tmp_path, "`noise` with the gate")
+    found = line(tmp_path, "`noise` with the abstention gate")
     assert (found["outcome"], found["share of the optimum by seed"]) == (outcome, f"{flat} of {seeds} flat")
     assert line(tmp_path, "`noise`")["outcome"] == "not measured"
 
