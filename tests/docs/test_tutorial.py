@@ -26,7 +26,7 @@ def named_files() -> dict[str, str]:
 
 def options(command: str) -> dict[str, str]:
     kedro, run, *words = shlex.split(command.replace("--env=", "--env "))
-    assert (kedro, run) == ("kedro", "run")
+    assert (kedro, run) == (".venv/bin/kedro", "run")
     return dict(zip(words[::2], words[1::2], strict=True))
 
 
