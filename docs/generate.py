@@ -19,7 +19,7 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
         ("Architecture", "architecture.md"),
         ("Trading", "trading.md"),
         ("Training", "training.md"),
-        ("Markets with a known law", "learning.md"),
+        ("Synthetic markets", "learning.md"),
     ],
     "How-to": [
         ("Bring your own bars", "your_own_bars.md"),
