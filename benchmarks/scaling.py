@@ -110,11 +110,11 @@ def measure(runs: int) -> dict[str, Any]:
 
 TEXT = """# What an update costs as it grows
 
-Written by `python benchmarks/scaling.py --json figures.json --docs docs`. Processor seconds on one thread, eager, of
-the learner `enhanced` at realistic costs and masks: a rollout, one pass of the update, and an encoding of a path as
-long as 8 windows, without gradient. One size is doubled while the others stay at {bars} bars, {replicas} replicas,
-window {window} and {layers} layers, in 4 windows. An exponent of 1 is linear; below it, fixed costs are shared. The
-second exponent of the update is that of the last doubling, where fixed costs weigh least.
+Written by `.venv/bin/python benchmarks/scaling.py --json scaling.json --docs docs`. Processor seconds on one thread,
+not compiled, of the learner `enhanced` at realistic costs and masks: a rollout, one pass of the update, and an
+encoding of a path of 8 windows without gradient. One size grows while the others stay at {bars} bars, {replicas}
+replicas, window {window} and {layers} layers, in 4 windows. An exponent of 1 is linear; below it, fixed costs are
+shared. The second exponent of the update is that of the last doubling.
 
 ![Seconds of an update over its sizes](images/scaling.svg)
 
@@ -122,10 +122,9 @@ second exponent of the update is that of the last doubling, where fixed costs we
 |---|---|---|---|---|---|---|---|
 {rows}
 
-The encoder's cost for a bar is linear in layers and window. In training every window brings the context of its
-embeddings as well, L (W - 1) + k - 1 bars, of which each layer above the first sees W - 1 less: layers and window
-together decide how many bars are encoded. A deep network on windows that are short against that context pays for it;
-longer windows (`training.episode_bars`) share it.
+The encoder's cost of a bar is linear in layers and window. In training every window also encodes the context of its
+embeddings, L (W - 1) + k - 1 bars. A deep network on short windows pays for that context; longer windows
+(`training.episode_bars`) share it.
 """
 
 
