@@ -70,7 +70,7 @@ default holds where no file sets the key; `conf/base/parameters_*.yml` and the f
 Where `trading.preset`, `network.variant` or `training.variant` sets another default, it stands behind, in brackets. A
 value of the wrong type or out of its bounds, or a key that is not here, stops a run before any work.
 
-Set a key in a file of the environment, or for one run: `kedro run --params "training.total_steps=800000"`.
+Set a key in a file of the environment, or for one run: `.venv/bin/kedro run --params "training.total_steps=800000"`.
 
 """
 
