@@ -93,13 +93,15 @@ def test_past_the_rung_an_account_may_still_enter_small() -> None:
 def test_each_cap_forbids_what_lies_beyond_it_and_counts_as_its_own_layer(cap: str, layer: str) -> None:
     trading = TradingParameters(levels=FINE)
     row, state = facts(**{cap: 0.7}), holding(0.0)
-    view = position_limits(state, row, trading)
-    assert legal_actions(state, view, row, trading)[0, 0].tolist() == [True] * 6  # the levels 1 stand for 0.7
-    assert view.cap.item() == pytest.approx(0.7)
+    limits = position_limits(state, row, trading)
+    assert legal_actions(state, limits, row, trading)[0, 0].tolist() == [True] * 6  # the levels 1 stand for 0.7
+    assert limits.cap.item() == pytest.approx(0.7)
     small = facts(**{cap: 0.3})
     assert legal(state, trading, **{cap: 0.3}) == [True, False, True, True, True, False]  # 0.5 stands for 0.3
     assert position_limits(state, small, trading).cap.item() == pytest.approx(0.3)
-    shares = dict(zip(LAYERS, forbidden_shares(state.alive, state.equity, view, row, trading)[0].tolist(), strict=True))
+    shares = dict(
+        zip(LAYERS, forbidden_shares(state.alive, state.equity, limits, row, trading)[0].tolist(), strict=True)
+    )
     assert shares == {name: pytest.approx(0.4 if name == layer else 0.0) for name in LAYERS}
     reduced = facts(**{cap: 0.0})
     assert legal(holding(0.8), trading, **{cap: 0.0})[1:] == [False, False, True, True, False]
@@ -158,14 +160,14 @@ def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
     caps = torch.tensor([[var, 1.0, 0.5]], dtype=DOUBLE), torch.full((1, 1), kelly, dtype=DOUBLE)
     shortable = torch.tensor([True, True, False])
     row = StepData(one, yes, one, one, yes, 0.0 * one, var_cap=caps[0], kelly_cap=caps[1], shortable=shortable)
-    view = position_limits(state, row, trading)
-    objected = objections(state.alive, state.equity, view, row, trading)
+    limits = position_limits(state, row, trading)
+    objected = objections(state.alive, state.equity, limits, row, trading)
     assert list(objected) == list(LAYERS)
-    found = legal_actions(state, view, row, trading)[..., 1:]
+    found = legal_actions(state, limits, row, trading)[..., 1:]
     off = torch.zeros_like(found)
     cut = torch.stack([off if levels is None else levels for levels in objected.values()])
     assert (found | cut.any(0)).all()
-    shares = forbidden_shares(state.alive, state.equity, view, row, trading)
+    shares = forbidden_shares(state.alive, state.equity, limits, row, trading)
     torch.testing.assert_close(shares, cut.to(DOUBLE).mean((-2, -1)).movedim(0, -1))
 
 

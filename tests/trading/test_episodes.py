@@ -130,10 +130,10 @@ class Script:
         return (self.actions,)
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         levels = level_tensor(self.parameters, account.cash)
-        return decode(inputs[0], levels), (account_features(account, view, self.parameters), legal)
+        return decode(inputs[0], levels), (account_features(account, limits, self.parameters), legal)
 
 
 @pytest.mark.parametrize("parameters", [PLAIN, STRICT, OVERNIGHT], ids=["plain", "strict", "overnight"])
@@ -160,10 +160,10 @@ def test_an_episode_is_a_walk_of_simulate(parameters: TradingParameters) -> None
                 assert theirs is None or torch.equal(theirs[index], ours), name
         assert fill.traded.count_nonzero() > 10  # of 240
         assert not legal.all()
-        view = position_limits(end, step_data.step(20), parameters)
+        limits = position_limits(end, step_data.step(20), parameters)
         final = walk[-1][2].final_observation
-        assert torch.equal(final.account, account_features(end, view, parameters))
-        assert torch.equal(final.legal, legal_actions(end, view, step_data.step(20), parameters))
+        assert torch.equal(final.account, account_features(end, limits, parameters))
+        assert torch.equal(final.legal, legal_actions(end, limits, step_data.step(20), parameters))
 
 
 def test_the_state_that_ends_an_episode_is_observed_before_the_reset() -> None:
@@ -190,9 +190,9 @@ def test_nothing_of_the_past_survives_a_reset(parameters: TradingParameters) -> 
     for name, ours, theirs in zip(AccountState._fields, begun.account, fresh, strict=True):
         assert torch.equal(ours, theirs), name
     step_data = make_step_data(facts, rows[None], parameters).step(0)
-    view = position_limits(fresh, step_data, parameters)
+    limits = position_limits(fresh, step_data, parameters)
     for name in set(PositionLimits._fields) - {"caps"}:
-        ours, theirs = getattr(begun.view, name), getattr(view, name)
+        ours, theirs = getattr(begun.limits, name), getattr(limits, name)
         assert (ours is None) == (theirs is None)
         assert ours is None or torch.equal(ours, theirs.expand_as(ours)), name
     assert begun.left.tolist() == [20] * 6

@@ -114,7 +114,7 @@ def test_allocation_shares_the_gross_limit_between_assets() -> None:
     decision = Decision(torch.tensor([[1.0, -1.0, 1.0, 0.0]], dtype=DOUBLE), torch.zeros(1, 4, dtype=torch.bool))
     orders = orders_of(account(assets=4), decision, close, parameters())
     assert torch.equal(orders.shares * close / 1000.0, torch.tensor([[0.25, -0.25, 0.25, 0.0]], dtype=DOUBLE))
-    assert not orders.capped(decision.hold).any()
+    assert not orders.cut(decision.hold).any()
 
 
 def test_headroom_falls_in_proportion_after_the_rung_and_reaches_zero_at_the_limit() -> None:
@@ -131,7 +131,7 @@ def test_an_account_in_drawdown_can_always_enter_small_again() -> None:
     state = account(950.0)._replace(peak_equity=torch.tensor([1000.0], dtype=DOUBLE))
     orders = orders_of(state, decide(1.0), torch.full((1, 1), 100.0, dtype=DOUBLE), limited)
     assert orders.shares.item() * 100.0 / 950.0 == pytest.approx(0.5)
-    assert orders.capped(torch.tensor([[False]])).all()
+    assert orders.cut(torch.tensor([[False]])).all()
 
 
 @settings(max_examples=200, deadline=None)

@@ -255,9 +255,9 @@ def as_type(value: Any, dtype: torch.dtype) -> Any:
 def legal_of_all(walk: Walk, state: AccountState, step: int) -> tuple[Tensor, Tensor]:
     """Legal actions, and the share of levels that each layer forbids."""
     row = walk.step_data.step(step)
-    view = position_limits(state, row, walk.trading)
-    return legal_actions(state, view, row, walk.trading), forbidden_shares(
-        state.alive, state.equity, view, row, walk.trading
+    limits = position_limits(state, row, walk.trading)
+    return legal_actions(state, limits, row, walk.trading), forbidden_shares(
+        state.alive, state.equity, limits, row, walk.trading
     )
 
 
@@ -272,9 +272,9 @@ def legal_of_each(walk: Walk, accounts: list[AccountState], step: int) -> tuple[
 def advance(walk: Walk, state: AccountState, step: int) -> tuple[AccountState, Fill]:
     """One vectorised step."""
     row = walk.step_data.step(step)
-    view = position_limits(state, row, walk.trading, walk.variation)
+    limits = position_limits(state, row, walk.trading, walk.variation)
     decision = Decision(walk.levels[step].to(state.cash.dtype), walk.holds[step])
-    return execute(state, view, decision, row, walk.trading, walk.variation)
+    return execute(state, limits, decision, row, walk.trading, walk.variation)
 
 
 def follow(walk: Walk, accounts: list[AccountState], step: int) -> tuple[list[AccountState], list[twin.Ledger]]:
@@ -564,14 +564,14 @@ def test_joint_limits_hold_for_any_combination_of_levels_and_reductions_pass_who
     given: tuple[TradingParameters, AccountState, Decision, StepData],
 ) -> None:
     trading, state, decision, row = given
-    view = position_limits(state, row, trading)
-    after, _ = execute(state, view, decision, row, trading)
+    limits = position_limits(state, row, trading)
+    after, _ = execute(state, limits, decision, row, trading)
     assert torch.allclose(after.equity, state.equity)
     position = after.shares * row.close / state.equity[:, None]
-    assert (position.abs().sum(-1) <= trading.gross_limit * view.headroom + 1e-9).all()
-    wish = (decision.level * trading.gross_limit / position.shape[-1]).clamp(-view.cap, view.cap)
-    wish = torch.where(decision.hold, view.position, wish)
-    reduced = wish.clamp(view.position.clamp_max(0.0), view.position.clamp_min(0.0))
+    assert (position.abs().sum(-1) <= trading.gross_limit * limits.headroom + 1e-9).all()
+    wish = (decision.level * trading.gross_limit / position.shape[-1]).clamp(-limits.cap, limits.cap)
+    wish = torch.where(decision.hold, limits.position, wish)
+    reduced = wish.clamp(limits.position.clamp_max(0.0), limits.position.clamp_min(0.0))
     if trading.net_limit is not None:
         # A reduction passes whole even where it unbalances the book; nothing may add to that.
         assert (position.sum(-1).abs() <= reduced.sum(-1).abs().clamp_min(trading.net_limit) + 1e-9).all()

@@ -118,27 +118,27 @@ def legal(
     account: AccountState, row: StepData, parameters: TradingParameters
 ) -> tuple[list[list[bool]], dict[str, float]]:
     """Legal actions of each asset (hold first), and the share of levels that each layer forbids."""
-    view, p, assets = position_limits(account, row, parameters), parameters, len(account.shares)
+    limits, p, assets = position_limits(account, row, parameters), parameters, len(account.shares)
     rows, forbidden = [], dict.fromkeys(LAYERS, 0)
     for a in range(assets):
-        position, cap = view.position[a], view.cap[a]
+        position, cap = limits.position[a], limits.cap[a]
         free = row.tradable[a] and account.alive
         shortable = row.shortable is None or row.shortable[a]
         least = max(p.orders.min_notional or 0.0, (p.orders.lot_size or 0.0) * row.close[a])
-        hold = not free or abs(position) <= 1.25 * view.hold_cap[a]
+        hold = not free or abs(position) <= 1.25 * limits.hold_cap[a]
         actions = [hold]
         for level in p.levels:
             exposure = level * p.gross_limit / assets
             target = min(max(exposure, -cap), cap)
             reducing = abs(exposure) <= abs(position) * (1 + 1e-6) and exposure * position >= 0
-            within = {layer: 0.99 * abs(exposure) <= view.caps[a][layer] or reducing for layer in LAYERS}
+            within = {layer: 0.99 * abs(exposure) <= limits.caps[a][layer] or reducing for layer in LAYERS}
             may_short = exposure >= 0 or shortable or reducing
             within["compliance"] = within["compliance"] and may_short
             within["validity"] = free and (abs(target - position) * account.equity * (1 + 1e-6) >= least or reducing)
             smaller = [abs(other) for other in p.levels if other * level > 0 and abs(other) < abs(level)]
             needed = max(max(smaller, default=0.0) * p.gross_limit / assets * (1 + 1e-6), 1e-6)
             increasing = cap >= needed and may_short and within["validity"]
-            leave = view.called or (bool(row.must_leave) and not p.masks.overnight)
+            leave = limits.called or (bool(row.must_leave) and not p.masks.overnight)
             allowed = exposure == 0 if leave else reducing or increasing
             actions.append(free and allowed)
             for layer in LAYERS:
@@ -177,7 +177,7 @@ def rounded(shares: float, lot: float | None) -> float:
 
 def send(
     account: AccountState,
-    view: PositionLimits,
+    limits: PositionLimits,
     level: list[float],
     hold: list[bool],
     row: StepData,
@@ -185,18 +185,18 @@ def send(
 ) -> tuple[list[float], list[float]]:
     """Orders of the decision and what is left working of older ones."""
     assets, equity = len(level), max(account.equity, TINY)
-    if view.called:
+    if limits.called:
         return [-n for n in account.shares], [0.0] * assets
     working = [account.working[a] if hold[a] else 0.0 for a in range(assets)]
     wish = []
     for a in range(assets):
-        asked = min(max(level[a] * p.gross_limit / assets, -view.cap[a]), view.cap[a])
-        wish.append(view.position[a] if hold[a] else asked)
-    net, value_at_risk = (p.net_limit, p.var_limit) if view.guarded else (None, None)
-    target, _, _ = project(view.position, wish, p.gross_limit * view.headroom, net, value_at_risk, row.volatility)
+        asked = min(max(level[a] * p.gross_limit / assets, -limits.cap[a]), limits.cap[a])
+        wish.append(limits.position[a] if hold[a] else asked)
+    net, value_at_risk = (p.net_limit, p.var_limit) if limits.guarded else (None, None)
+    target, _, _ = project(limits.position, wish, p.gross_limit * limits.headroom, net, value_at_risk, row.volatility)
     orders = []
     for a in range(assets):
-        order = (target[a] - view.position[a]) * equity / row.close[a]
+        order = (target[a] - limits.position[a]) * equity / row.close[a]
         if target[a] == 0:
             order = -committed_shares(account, a, p)
         else:
@@ -265,13 +265,13 @@ def step(
 ) -> tuple[AccountState, Ledger]:
     """From the close of bar t to the close of bar t + 1."""
     assets, equity = range(len(level)), account.equity
-    view = position_limits(account, row, p, variation.guarded)
+    limits = position_limits(account, row, p, variation.guarded)
     lines = [dict.fromkeys(LINES, 0.0) | {"exit_price": nan} for _ in assets]
-    book = Ledger(equity, equity, view.headroom, view.called, lines)
+    book = Ledger(equity, equity, limits.headroom, limits.called, lines)
     if not account.alive:
         return account, book
-    orders, working = send(account, view, level, hold, row, p)
-    in_flight, arriving = queued(account, orders, working, view.called, p, variation.latency)
+    orders, working = send(account, limits, level, hold, row, p)
+    in_flight, arriving = queued(account, orders, working, limits.called, p, variation.latency)
 
     split = row.split or [1.0 for _ in assets]
     shares = [account.shares[a] * split[a] for a in assets]
@@ -293,8 +293,8 @@ def step(
             line["filled_shares"], line["position"] = shares[a], shares[a] * row.open[a] / max(equity, TINY)
         return buried(account, equity_open, book), book
 
-    fill = filled(shares, arriving, row, equity_open, view.called, p)
-    carried = p.orders.unfilled == "carry" and not view.called
+    fill = filled(shares, arriving, row, equity_open, limits.called, p)
+    carried = p.orders.unfilled == "carry" and not limits.called
     working = [without_dust(arriving[a] - fill[a], abs(arriving[a]), p) if carried else 0.0 for a in assets]
     cash = account.cash + carry
     for a, line in enumerate(lines):

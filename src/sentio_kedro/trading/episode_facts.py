@@ -1,4 +1,4 @@
-"""Facts of all rows of a market, for accounts that stand at different ones."""
+"""Market data of all rows, for accounts at different rows."""
 
 from __future__ import annotations
 
@@ -17,21 +17,24 @@ from sentio_kedro.trading.position_limits import Caps, PositionLimits, position_
 from sentio_kedro.trading.precompute import make_step_data
 from sentio_kedro.trading.step_data import Levels, StepData
 
-LOOKED_AT = ("tradable", "var_cap", "volatility_cap", "must_leave", "liquidity")  # that a fill does not read
-CAPS = ("volatility_cap", "regime_cap", "kelly_cap", "session_cap")  # that nothing but their least matters of
+LIMIT_FIELDS = (
+    "tradable",
+    "var_cap",
+    "volatility_cap",
+    "must_leave",
+    "liquidity",
+)  # of ``StepData``; no fill reads them
+MERGED_CAPS = ("volatility_cap", "regime_cap", "kelly_cap", "session_cap")  # only the smallest of them binds
+STATE_FIELDS = PositionLimits._fields[:7]  # of ``PositionLimits``, without the layers and ``guarded``
 
 
 class RowTable(NamedTuple):
-    """Columns ``[T, ...]`` of which accounts at different rows look up theirs.
-
-    Columns of one shape lie together, so that one lookup serves them all, and truth values lie there as numbers, which
-    are quicker to look up. A column that never changes is not looked up.
+    """Columns ``[T, ...]``, looked up by row. Columns of one shape share one lookup; constant columns need none.
 
     Attributes:
-        blocks: ``[columns, T, ...]`` for each shape.
+        blocks: ``[columns, T, ...]`` for each shape; truth values are numbers, which are quicker to look up.
         constants: Columns that never change, without the row dimension.
-        places: Where each column is: block (-1 for the constants), place in it, and whether it holds truth values;
-            null where it is off.
+        places: Block (-1 for the constants), index in it, and whether the column is bool; None where it is off.
     """
 
     blocks: tuple[Tensor, ...]
@@ -40,7 +43,7 @@ class RowTable(NamedTuple):
 
     @classmethod
     def of(cls, columns: Iterable[Tensor | None], dtype: torch.dtype) -> RowTable:
-        """Arrange ``columns``, each ``[T, ...]``, of truth values or of ``dtype``, or null."""
+        """Build the table from ``columns`` ``[T, ...]``, each bool, of ``dtype`` or None."""
         constants: list[Tensor] = []
         groups: dict[torch.Size, list[Tensor]] = {}
         places: list[tuple[int, int, bool] | None] = []
@@ -58,84 +61,53 @@ class RowTable(NamedTuple):
 
     def at(self, rows: Tensor) -> list[Tensor | None]:
         """Look up all columns at ``rows`` ``[N]``: ``[N, ...]`` each, constants without N."""
-        found = [*(block.index_select(1, rows).unbind(0) for block in self.blocks), self.constants]
+        blocks = [*(block.index_select(1, rows).unbind(0) for block in self.blocks), self.constants]
         columns: list[Tensor | None] = []
         for place in self.places:
-            column = None if place is None else found[place[0]][place[1]]
+            column = None if place is None else blocks[place[0]][place[1]]
             columns.append(column > 0.0 if column is not None and place is not None and place[2] else column)
         return columns
 
 
-class Fresh(NamedTuple):
-    """View and observation of an account that has just been opened.
-
-    Attributes:
-        position: As in ``PositionLimits``.
-        committed: As in ``PositionLimits``.
-        cap: As in ``PositionLimits``.
-        hold_cap: As in ``PositionLimits``.
-        headroom: As in ``PositionLimits``.
-        must_flatten: As in ``PositionLimits``.
-        called: As in ``PositionLimits``.
-        account: As in ``Observation``.
-        legal: As in ``Observation``.
-    """
-
-    position: Tensor
-    committed: Tensor
-    cap: Tensor
-    hold_cap: Tensor
-    headroom: Tensor
-    must_flatten: Tensor | None
-    called: Tensor | None
-    account: Tensor
-    legal: Tensor
-
-
-VIEWED = Fresh._fields[
-    :-2
-]  # fields of ``PositionLimits`` that episodes keep; the others are None or only for telemetry
-
-
 class World(NamedTuple):
-    """What episodes look up of their market.
+    """Tables of a market that episodes look up.
 
     Attributes:
-        fills: Facts that a fill reads.
-        looks: Facts that accounts look at.
-        fresh: ``Fresh``, which the row alone decides.
+        fill_data: Step data that a fill reads.
+        limit_data: Step data that limits and masks read.
+        opened: Limits (``STATE_FIELDS``), account features and legal actions of an account opened at each row.
         actions: ``[actions]`` from ``level_tensor``.
-        levels: Table of the levels.
-        shortable: ``[A]`` who may be sold short.
+        levels: Exposures of the levels.
+        shortable: As in ``StepData``.
     """
 
-    fills: RowTable
-    looks: RowTable
-    fresh: RowTable
+    fill_data: RowTable
+    limit_data: RowTable
+    opened: RowTable
     actions: Tensor
     levels: Levels | None
     shortable: Tensor | None
 
     def step_data(self, table: RowTable, rows: Tensor) -> StepData:
-        """Look up the facts of ``table``, which is ``fills`` or ``looks``, at ``rows`` ``[N]``."""
+        """Look up ``fill_data`` or ``limit_data`` at ``rows`` ``[N]``."""
         return StepData._make(table.at(rows))._replace(levels=self.levels, shortable=self.shortable)
 
 
 def make_world(market: MarketTensors, parameters: TradingParameters) -> World:
-    """Compute what episodes look up, for all rows of ``market``."""
+    """Compute the tables of all rows of ``market``."""
     step_data = make_step_data(market, torch.arange(market.bars, device=market.close.device), parameters)
-    known = [cap for cap in (getattr(step_data, name) for name in CAPS) if isinstance(cap, Tensor)]
-    least = torch.stack([cap.expand_as(step_data.close) for cap in known]).amin(0) if known else None
-    step_data = step_data._replace(volatility_cap=least, regime_cap=None, kelly_cap=None, session_cap=None)
+    caps = [cap for cap in (getattr(step_data, name) for name in MERGED_CAPS) if isinstance(cap, Tensor)]
+    smallest = torch.stack([cap.expand_as(step_data.close) for cap in caps]).amin(0) if caps else None
+    step_data = step_data._replace(volatility_cap=smallest, regime_cap=None, kelly_cap=None, session_cap=None)
     account = opened_accounts(step_data.close[:, 0], market.assets, parameters)
-    view = full_position_limits(account, step_data, parameters)
-    seen = account_features(account, view, parameters), legal_actions(account, view, step_data, parameters)
+    limits = full_position_limits(account, step_data, parameters)
+    observed = account_features(account, limits, parameters), legal_actions(account, limits, step_data, parameters)
     columns = step_data._replace(levels=None, shortable=None)._asdict().items()
-    looked, dtype = ("close", *LOOKED_AT), step_data.close.dtype
+    dtype = step_data.close.dtype
     return World(
-        fills=RowTable.of((None if name in LOOKED_AT else x for name, x in columns), dtype),
-        looks=RowTable.of((x if name in looked else None for name, x in columns), dtype),
-        fresh=RowTable.of((*(getattr(view, name) for name in VIEWED), *seen), dtype),
+        fill_data=RowTable.of((None if name in LIMIT_FIELDS else x for name, x in columns), dtype),
+        limit_data=RowTable.of((x if name in ("close", *LIMIT_FIELDS) else None for name, x in columns), dtype),
+        opened=RowTable.of((*(getattr(limits, name) for name in STATE_FIELDS), *observed), dtype),
         actions=level_tensor(parameters, market.close),
         levels=step_data.levels,
         shortable=step_data.shortable,
@@ -148,7 +120,7 @@ def opened_accounts(like: Tensor, assets: int, parameters: TradingParameters) ->
 
 
 def full_position_limits(account: AccountState, row: StepData, parameters: TradingParameters) -> PositionLimits:
-    """Look, with every field as large as the accounts ask, and without the layers, which telemetry alone reads."""
-    view = position_limits(account, row, parameters)
-    flatten = None if view.must_flatten is None else view.must_flatten.expand_as(view.position[..., :1])
-    return view._replace(hold_cap=view.hold_cap.expand_as(view.position), must_flatten=flatten, caps=Caps())
+    """Compute limits with every field expanded to the accounts, without the layers, which telemetry alone reads."""
+    limits = position_limits(account, row, parameters)
+    flatten = None if limits.must_flatten is None else limits.must_flatten.expand_as(limits.position[..., :1])
+    return limits._replace(hold_cap=limits.hold_cap.expand_as(limits.position), must_flatten=flatten, caps=Caps())

@@ -1,7 +1,7 @@
-"""What an account looks like at a decision: its positions, and how large the layers of the mask let them be.
+"""Positions and their caps at a decision, computed once per step for masks, policies and execution.
 
-Every layer is a cap on the size of a position, a fraction of equity; infinity is no cap and zero means that a position
-can only be reduced. Computed once per step and read by masks, policies and execution alike.
+Every layer of the mask is a cap on the size of a position, fraction of equity. Infinity is no cap; at zero a position
+can only be reduced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Variation, allocation, headroom, without_dust
 from sentio_kedro.trading.step_data import Levels, StepData
 
-DAY_TRADER_EQUITY = 25_000.0  # FINRA rule 4210: below it, three day trades in five sessions are the most
+DAY_TRADER_EQUITY = 25_000.0  # FINRA rule 4210 limits accounts below it to three day trades in five sessions
 DAY_TRADES = 3.0
 
 
@@ -23,16 +23,16 @@ class Caps(NamedTuple):
     """Caps of the layers, each broadcastable to ``[..., A]``, fraction of equity; None where a layer is off.
 
     Attributes:
-        exposure: Of ``trading.max_position`` and ``masks.concentration``.
-        drawdown: Of what is left of ``trading.max_drawdown``.
-        daily_loss: Of the session's loss.
-        value_at_risk: Of the position's value at risk.
-        volatility: Of the target on volatility.
-        regime: Of the filtered regimes.
-        session: Of the minutes from open and to close, and of the night.
-        liquidity: Of the daily volume.
-        compliance: Of short sales, trades a day and holding time.
-        kelly: Of trailing mean over variance.
+        exposure: ``trading.max_position`` and ``masks.concentration``.
+        drawdown: Headroom below ``trading.max_drawdown``.
+        daily_loss: Loss of the session.
+        value_at_risk: Value at risk of the position.
+        volatility: Target volatility.
+        regime: Filtered regimes.
+        session: Minutes since the open and to the close, and overnight positions.
+        liquidity: Daily volume.
+        compliance: Trades a day, day trades and holding time.
+        kelly: Trailing mean over variance.
     """
 
     exposure: Tensor | None = None
@@ -48,20 +48,19 @@ class Caps(NamedTuple):
 
 
 class PositionLimits(NamedTuple):
-    """Accounts at the close of the decision bar.
+    """Positions and limits of accounts at the close of the decision bar.
 
     Attributes:
-        position: ``[..., A]`` what is held and under way, fraction of equity.
-        committed: ``[..., A]`` the same in shares.
+        position: ``[..., A]`` position and orders in flight, fraction of equity.
+        committed: ``[..., A]`` position and orders in flight, shares.
         cap: ``[..., A]`` largest position that the layers allow, fraction of equity.
         hold_cap: ``[..., A]`` size beyond which (times a tolerance for drift) a position must shrink.
         headroom: ``[...]`` share of full exposure that the drawdown limit leaves.
-        must_flatten: ``[..., 1]`` bool, whether all must be sold: a margin call, or the last chance before the
-            session's close; None if nothing can force it.
-        called: ``[..., 1]`` bool, whether it is a margin call; None if margin is off.
+        must_flatten: ``[..., 1]`` bool, whether all positions must be closed, by a margin call or before the session's
+            close; None if both are off.
+        called: ``[..., 1]`` bool, margin call; None if margin is off.
         caps: Caps of each layer.
-        guarded: ``[..., 1]`` bool, whether the layers and the limits on net exposure and value at risk hold for the
-            account; None if for all.
+        guarded: As in ``Variation``.
     """
 
     position: Tensor
@@ -71,20 +70,16 @@ class PositionLimits(NamedTuple):
     headroom: Tensor
     must_flatten: Tensor | None
     called: Tensor | None
-    caps: Caps
+    caps: Caps = Caps()
     guarded: Tensor | None = None
 
 
 def position_limits(
     account: AccountState, row: StepData, parameters: TradingParameters, variation: Variation | None = None
 ) -> PositionLimits:
-    """Look at accounts at the close of a decision bar.
+    """Compute the limits of accounts ``[...]`` at the close of a decision bar.
 
-    Args:
-        account: Accounts ``[...]`` marked at that close.
-        row: Facts of the step.
-        parameters: Limits.
-        variation: Accounts that differ; those not guarded know no layer but the position limit and margin calls.
+    For accounts that are not guarded only the position limit and margin calls apply.
     """
     equity = account.equity.clamp_min(MIN_EQUITY)[..., None]
     committed = account.shares
@@ -92,16 +87,17 @@ def position_limits(
         size = committed.abs() + account.in_flight.abs().sum(-1)
         committed = without_dust(committed + account.in_flight.sum(-1), size)
     position = committed * row.close / equity
-    left = headroom(account, parameters)
-    caps = layer_caps(account, row, left, equity, parameters)
+    room = headroom(account, parameters)
+    caps = layer_caps(account, row, room, equity, parameters)
     hold_cap = _smallest(caps.exposure, caps.drawdown, caps.value_at_risk)
-    cap = _smallest(hold_cap, *caps[2:3], *caps[4:])
+    of_market = caps.volatility, caps.regime, caps.session, caps.liquidity, caps.kelly
+    cap = _smallest(hold_cap, caps.daily_loss, caps.compliance, *of_market)
     called = _margin_call(account, row, parameters)
     leave = row.must_leave
     if variation is not None and variation.guarded is not None:
         cap = torch.where(variation.guarded, cap, parameters.max_position)
         hold_cap = torch.where(variation.guarded, hold_cap, torch.inf)
-        left = torch.where(variation.guarded[..., 0], left, 1.0)
+        room = torch.where(variation.guarded[..., 0], room, 1.0)
         leave = None if leave is None else leave & variation.guarded
     must_flatten = called if leave is None else leave if called is None else called | leave
     if must_flatten is not None:
@@ -109,34 +105,26 @@ def position_limits(
         hold_cap = hold_cap.masked_fill(must_flatten, 0.0)
     guarded = None if variation is None else variation.guarded
     return PositionLimits(
-        position, committed, cap.expand_as(position), hold_cap, left, must_flatten, called, caps, guarded
+        position, committed, cap.expand_as(position), hold_cap, room, must_flatten, called, caps, guarded
     )
 
 
 def layer_caps(
-    account: AccountState, row: StepData, left: Tensor, equity: Tensor, parameters: TradingParameters
+    account: AccountState, row: StepData, room: Tensor, equity: Tensor, parameters: TradingParameters
 ) -> Caps:
-    """Compute the cap of each layer.
-
-    Args:
-        account: Accounts ``[...]``.
-        row: Facts of the step.
-        left: ``[...]`` headroom.
-        equity: ``[..., 1]`` equity, positive.
-        parameters: Limits.
-    """
+    """Compute the cap of each layer, from headroom ``room`` ``[...]`` and positive ``equity`` ``[..., 1]``."""
     masks = parameters.masks
     levels = row.table(parameters)
-    lost = None
+    daily_loss = None
     if masks.daily_loss is not None:
         floor = account.session_equity * (1.0 - masks.daily_loss)
-        lost = levels.unlimited.masked_fill((account.equity < floor)[..., None], 0.0)
+        daily_loss = levels.unlimited.masked_fill((account.equity < floor)[..., None], 0.0)
     limited = parameters.max_drawdown is not None
-    drawdown = left[..., None] * allocation(parameters, row.assets) if limited else None
+    drawdown = room[..., None] * allocation(parameters, row.assets) if limited else None
     return Caps(
         exposure=levels.limit,
         drawdown=drawdown,
-        daily_loss=lost,
+        daily_loss=daily_loss,
         value_at_risk=row.var_cap,
         volatility=row.volatility_cap,
         regime=row.regime_cap,
@@ -148,14 +136,14 @@ def layer_caps(
 
 
 def session_cap(row: StepData, levels: Levels) -> Tensor | None:
-    """Zero in the session's first and last minutes, and where positions would stay over night; None if both are off."""
+    """Cap of the session layer: zero in its first and last minutes and before a night; None if both are off."""
     if row.must_leave is None:
         return row.session_cap
     return (levels.unlimited if row.session_cap is None else row.session_cap).masked_fill(row.must_leave, 0.0)
 
 
 def _compliance_cap(account: AccountState, unlimited: Tensor, parameters: TradingParameters) -> Tensor | None:
-    """Zero where a rule of the house or the regulator lets positions only shrink."""
+    """Cap of the compliance layer: zero where a rule allows reductions only; None if all rules are off."""
     masks = parameters.masks
     broken: Tensor | None = None
     if masks.trades_per_day is not None:
@@ -179,8 +167,8 @@ def _margin_call(account: AccountState, row: StepData, parameters: TradingParame
 
 
 def _smallest(*caps: Tensor | None) -> Tensor:
-    known = [cap for cap in caps if cap is not None]
-    least = known[0]
-    for cap in known[1:]:
-        least = torch.minimum(least, cap)
-    return least
+    given = [cap for cap in caps if cap is not None]
+    smallest = given[0]
+    for cap in given[1:]:
+        smallest = torch.minimum(smallest, cap)
+    return smallest
