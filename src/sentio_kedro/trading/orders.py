@@ -138,18 +138,6 @@ def whole_lots(shares: Tensor, lot: float) -> Tensor:
     return shares.sign() * (shares.abs() / lot + rounding).floor() * lot
 
 
-class Queue(NamedTuple):
-    """Orders of a step.
-
-    Attributes:
-        arriving: ``[..., A]`` shares that reach the market at the next open.
-        in_flight: ``[..., A, L]`` shares that reach it later.
-    """
-
-    arriving: Tensor
-    in_flight: Tensor
-
-
 def enqueue(
     account: AccountState,
     limits: PositionLimits,
@@ -157,11 +145,14 @@ def enqueue(
     orders: Tensor,
     parameters: TradingParameters,
     variation: Variation | None = None,
-) -> Queue:
+) -> tuple[Tensor, Tensor]:
     """Queue new ``orders`` (shares ``[..., A]``) behind those in flight.
 
     A new order for an asset cancels at once what is still unfilled in the market; HOLD leaves it working. A margin call
     cancels all older orders.
+
+    Returns:
+        Shares that reach the market at the next open ``[..., A]``, and later ``[..., A, L]``.
     """
     latency = parameters.orders.latency_bars
     waiting = account.in_flight
@@ -172,7 +163,7 @@ def enqueue(
         waiting = waiting.masked_fill(limits.called[..., None], 0.0) if latency else waiting
         working = None if working is None else working.masked_fill(limits.called, 0.0)
     if not latency:
-        return Queue(orders if working is None else _sum((orders, working)), waiting)
+        return orders if working is None else _sum((orders, working)), waiting
     orders = orders.masked_fill(~account.alive[..., None], 0.0)
     shifted = torch.cat([waiting[..., 1:], torch.zeros_like(waiting[..., :1])], dim=-1)
     slots = torch.arange(latency + 1, device=orders.device)
@@ -182,7 +173,7 @@ def enqueue(
         delay = torch.where(limits.called, 0.0, delay.to(orders.dtype))  # the broker sells at the next open
     placed = torch.where((delay == slots)[..., None, :], orders[..., None], 0.0)  # [..., A, L + 1]
     terms = (waiting[..., 0], placed[..., 0]) if working is None else (waiting[..., 0], placed[..., 0], working)
-    return Queue(_sum(terms), shifted + placed[..., 1:])
+    return _sum(terms), shifted + placed[..., 1:]
 
 
 def _sum(terms: tuple[Tensor, ...]) -> Tensor:

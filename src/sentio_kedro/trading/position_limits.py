@@ -88,7 +88,8 @@ def position_limits(
         committed = without_dust(committed + account.in_flight.sum(-1), size)
     position = committed * row.close / equity
     room = headroom(account, parameters)
-    caps = layer_caps(account, row, room, equity, parameters)
+    rules = _daily_loss_cap(account, row, parameters), _compliance_cap(account, row, parameters)
+    caps = layer_caps(row, room, equity, *rules, parameters)
     hold_cap = _smallest(caps.exposure, caps.drawdown, caps.value_at_risk)
     of_market = caps.volatility, caps.regime, caps.session, caps.liquidity, caps.kelly
     cap = _smallest(hold_cap, caps.daily_loss, caps.compliance, *of_market)
@@ -110,39 +111,45 @@ def position_limits(
 
 
 def layer_caps(
-    account: AccountState, row: StepData, room: Tensor, equity: Tensor, parameters: TradingParameters
+    row: StepData,
+    room: Tensor,
+    equity: Tensor,
+    daily_loss: Tensor | None,
+    compliance: Tensor | None,
+    parameters: TradingParameters,
 ) -> Caps:
-    """Compute the cap of each layer, from headroom ``room`` ``[...]`` and positive ``equity`` ``[..., 1]``."""
-    masks = parameters.masks
-    levels = row.table(parameters)
-    daily_loss = None
-    if masks.daily_loss is not None:
-        floor = account.session_equity * (1.0 - masks.daily_loss)
-        daily_loss = levels.unlimited.masked_fill((account.equity < floor)[..., None], 0.0)
-    limited = parameters.max_drawdown is not None
-    drawdown = room[..., None] * allocation(parameters, row.assets) if limited else None
+    """Collect the caps of all layers, from headroom ``room`` ``[...]`` and positive ``equity`` ``[..., 1]``."""
+    levels, limited = row.table(parameters), parameters.max_drawdown is not None
     return Caps(
         exposure=levels.limit,
-        drawdown=drawdown,
+        drawdown=room[..., None] * allocation(parameters, row.assets) if limited else None,
         daily_loss=daily_loss,
         value_at_risk=row.var_cap,
         volatility=row.volatility_cap,
         regime=row.regime_cap,
-        session=session_cap(row, levels),
+        session=_session_cap(row, levels),
         liquidity=None if row.liquidity is None else row.liquidity / equity,
-        compliance=_compliance_cap(account, levels.unlimited, parameters),
+        compliance=compliance,
         kelly=row.kelly_cap,
     )
 
 
-def session_cap(row: StepData, levels: Levels) -> Tensor | None:
+def _session_cap(row: StepData, levels: Levels) -> Tensor | None:
     """Cap of the session layer: zero in its first and last minutes and before a night; None if both are off."""
     if row.must_leave is None:
         return row.session_cap
     return (levels.unlimited if row.session_cap is None else row.session_cap).masked_fill(row.must_leave, 0.0)
 
 
-def _compliance_cap(account: AccountState, unlimited: Tensor, parameters: TradingParameters) -> Tensor | None:
+def _daily_loss_cap(account: AccountState, row: StepData, parameters: TradingParameters) -> Tensor | None:
+    """Cap of the daily loss layer: zero after the loss; None if it is off."""
+    if parameters.masks.daily_loss is None:
+        return None
+    floor = account.session_equity * (1.0 - parameters.masks.daily_loss)
+    return row.table(parameters).unlimited.masked_fill((account.equity < floor)[..., None], 0.0)
+
+
+def _compliance_cap(account: AccountState, row: StepData, parameters: TradingParameters) -> Tensor | None:
     """Cap of the compliance layer: zero where a rule allows reductions only; None if all rules are off."""
     masks = parameters.masks
     broken: Tensor | None = None
@@ -155,7 +162,7 @@ def _compliance_cap(account: AccountState, unlimited: Tensor, parameters: Tradin
         trades = account.day_trades.sum(-1) >= DAY_TRADES
         stopped = (trades & (account.equity < DAY_TRADER_EQUITY))[..., None]
         broken = stopped if broken is None else broken | stopped
-    return None if broken is None else unlimited.masked_fill(broken, 0.0)
+    return None if broken is None else row.table(parameters).unlimited.masked_fill(broken, 0.0)
 
 
 def _margin_call(account: AccountState, row: StepData, parameters: TradingParameters) -> Tensor | None:

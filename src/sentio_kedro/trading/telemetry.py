@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Fill, allocation
+from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Fill
 from sentio_kedro.trading.action_masks import forbidden_shares
-from sentio_kedro.trading.position_limits import Caps, PositionLimits, session_cap
+from sentio_kedro.trading.position_limits import PositionLimits, layer_caps
 from sentio_kedro.trading.step_data import FIXED, StepData
 
 BLOCK_STEPS = 128  # steps computed at once, to bound memory
@@ -49,7 +49,8 @@ def layers_of(
         inputs = TelemetryInputs._make(None if x is None else x[rows] for x in telemetry_inputs)
         block = _aligned(step_data.part(rows.start, rows.stop), inputs.position)
         equity, room = fill.equity_before[rows], fill.headroom[rows]
-        caps = _caps(inputs, equity, room, block, parameters)
+        positive = equity.clamp_min(MIN_EQUITY)[..., None]
+        caps = layer_caps(block, room, positive, inputs.daily_loss, inputs.compliance, parameters)
         limits = PositionLimits(inputs.position, inputs.position, inputs.cap, inputs.cap, room, None, None, caps)
         blocks.append(forbidden_shares(inputs.alive, equity, limits, block, parameters))
     return torch.cat(blocks)
@@ -61,24 +62,4 @@ def _aligned(step_data: StepData, position: Tensor) -> StepData:
     return StepData._make(
         x if name in FIXED or x is None else x.view(x.shape[0], *ones, *x.shape[1:])
         for name, x in step_data._asdict().items()
-    )
-
-
-def _caps(
-    telemetry_inputs: TelemetryInputs, equity: Tensor, room: Tensor, step_data: StepData, parameters: TradingParameters
-) -> Caps:
-    levels, limited = step_data.table(parameters), parameters.max_drawdown is not None
-    return Caps(
-        exposure=levels.limit.expand_as(room)[..., None],
-        drawdown=room[..., None] * allocation(parameters, step_data.assets) if limited else None,
-        daily_loss=telemetry_inputs.daily_loss,
-        value_at_risk=step_data.var_cap,
-        volatility=step_data.volatility_cap,
-        regime=step_data.regime_cap,
-        session=session_cap(step_data, levels),
-        liquidity=None
-        if step_data.liquidity is None
-        else step_data.liquidity / equity.clamp_min(MIN_EQUITY)[..., None],
-        compliance=telemetry_inputs.compliance,
-        kelly=step_data.kelly_cap,
     )
