@@ -7,7 +7,7 @@ and after. There are no branches on data, so that a step costs the same whicheve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,15 +15,13 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill
-from sentio_kedro.trading.action_masks import decode, legal_actions
-from sentio_kedro.trading.episode_facts import STATE_FIELDS, World, full_position_limits, make_world, opened_accounts
+from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill, open_accounts
+from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import PositionLimits
+from sentio_kedro.trading.position_limits import PositionLimits, position_limits
+from sentio_kedro.trading.precompute import make_step_data
 from sentio_kedro.trading.step_data import StepData
-
-DENSE = torch.contiguous_format
 
 
 class Observation(NamedTuple):
@@ -62,12 +60,24 @@ class Transition(NamedTuple):
     fill: Fill
 
 
+class World(NamedTuple):
+    """Market of the episodes.
+
+    Attributes:
+        step_data: Market data of all rows ``[T, A]``.
+        levels: ``[actions]`` from ``level_tensor``.
+    """
+
+    step_data: StepData
+    levels: Tensor
+
+
 class EpisodeState(NamedTuple):
     """Accounts and their places in the market.
 
     Attributes:
         account: Accounts ``[N]`` at the close of their rows.
-        limits: Their limits, without the layers.
+        limits: Their limits.
         row: ``[N]`` decision row.
         left: ``[N]`` decisions left in the episode, this one included.
     """
@@ -87,37 +97,23 @@ def play(
         state: Accounts before the step.
         action: ``[N, A]`` actions.
         starts: ``[N]`` rows of new episodes.
-        world: Tables of the market.
+        world: Market.
         parameters: Limits and costs.
         episode_bars: Decisions of an episode.
     """
-    row = world.step_data(world.fill_data, state.row)
-    after, fill = execute(state.account, state.limits, decode(action, world.actions), row, parameters, telemetry=False)
+    row = world.step_data.step(state.row)
+    after, fill = execute(state.account, state.limits, decode(action, world.levels), row, parameters, telemetry=False)
     terminated = ~after.alive
     truncated = (state.left <= 1) & after.alive
     ended = terminated | truncated
-
-    reached = state.row + 1
-    row = world.step_data(world.limit_data, reached)
-    limits = full_position_limits(after, row, parameters)
-    final = _observe(reached, after, limits, row, parameters)
-
     floor = DEAD_FRACTION * parameters.initial_cash
     reward = (after.equity.clamp_min(floor) / state.account.equity.clamp_min(floor)).log()
+
+    reached = state.row + 1
+    left = torch.where(ended, episode_bars, state.left - 1)
+    _, final = _observe(after, reached, left, world, parameters)
     rows = torch.where(ended, starts, reached)
-    continued = (*(getattr(limits, name) for name in STATE_FIELDS), final.account, final.legal)
-    merged: list[Any] = [
-        None if new is None or old is None else _either(ended, new, old)
-        for new, old in zip(world.opened.at(rows), continued, strict=True)
-    ]
-    *fields, account_inputs, legal = merged
-    following = EpisodeState(
-        account=_reopened(after, ended, parameters),
-        limits=PositionLimits(*fields),
-        row=rows,
-        left=torch.where(ended, episode_bars, state.left - 1),
-    )
-    observation = Observation(rows, account_inputs, legal)
+    following, observation = _observe(_reopened(after, ended, parameters), rows, left, world, parameters)
     return following, Transition(observation, final, reward, terminated, truncated, fill)
 
 
@@ -125,15 +121,13 @@ Play = Callable[[EpisodeState, Tensor, Tensor, World, TradingParameters, int], t
 
 
 def _observe(
-    rows: Tensor, account: AccountState, limits: PositionLimits, row: StepData, parameters: TradingParameters
-) -> Observation:
+    account: AccountState, rows: Tensor, left: Tensor, world: World, parameters: TradingParameters
+) -> tuple[EpisodeState, Observation]:
+    row = world.step_data.step(rows)
+    limits = position_limits(account, row, parameters)
     features = account_features(account, limits, parameters)
-    return Observation(rows, features, legal_actions(account, limits, row, parameters))
-
-
-def _either(ended: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Take ``new`` for the accounts ``[N]`` that have ended."""
-    return torch.where(ended.view(-1, *(1,) * (old.dim() - 1)), new, old)
+    observation = Observation(rows, features, legal_actions(account, limits, row, parameters))
+    return EpisodeState(account, limits, rows, left), observation
 
 
 def _reopened(account: AccountState, ended: Tensor, parameters: TradingParameters) -> AccountState:
@@ -170,7 +164,7 @@ class Episodes:
         replicas: int = 1,
         advance: Play | None = None,
     ) -> None:
-        """Compute the market's tables.
+        """Compute the market data of all rows.
 
         Args:
             market: The market, in the precision and on the device to compute with.
@@ -193,7 +187,8 @@ class Episodes:
         self.market, self.parameters, self.episode_bars = market, parameters, episode_bars
         self.accounts, self.replicas, self.generator = accounts, replicas, generator
         self.starts = episode_starts(segments, episode_bars, market.bars).to(market.close.device)
-        self.world = make_world(market, parameters)
+        data = make_step_data(market, torch.arange(market.bars, device=market.close.device), parameters)
+        self.world = World(data, level_tensor(parameters, market.close))
         self._play: Play = play if advance is None else advance
         self._state: EpisodeState | None = None
 
@@ -210,19 +205,12 @@ class Episodes:
 
     def reset(self) -> Observation:
         """Start a new episode with every account."""
-        rows, world, parameters = self._draw(), self.world, self.parameters
-        account = opened_accounts(self.market.close[rows, 0], self.market.assets, parameters)
-        row = world.step_data(world.limit_data, rows)
-        limits = full_position_limits(account, row, parameters)
-        copies = (getattr(limits, name) for name in STATE_FIELDS)
-        dense: list[Any] = [None if x is None else x.clone(memory_format=DENSE) for x in copies]
-        self._state = EpisodeState(
-            account=AccountState(*(x.clone() for x in account)),  # laid out as ``play`` leaves them
-            limits=PositionLimits(*dense),
-            row=rows,
-            left=torch.full_like(rows, self.episode_bars),
-        )
-        return _observe(rows, account, limits, row, parameters)
+        rows, parameters = self._draw(), self.parameters
+        cash = torch.full_like(self.market.close[rows, 0], parameters.initial_cash)
+        account = open_accounts(cash, self.market.assets, parameters.orders.latency_bars)
+        left = torch.full_like(rows, self.episode_bars)
+        self._state, observation = _observe(account, rows, left, self.world, parameters)
+        return observation
 
     def step(self, action: Tensor) -> Transition:
         """Take one step by actions ``[N, A]`` (int64): 0 holds, 1 + i requests ``trading.levels[i]``."""

@@ -57,7 +57,7 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.episodes, self.window, self.num_envs = episodes, window, episodes.accounts
         features, assets = episodes.market.features, episodes.market.assets
-        actions = len(episodes.world.actions)
+        actions = len(episodes.world.levels)
         self._span = torch.arange(1 - window, 1, device=features.device)
         size = window * assets * features.shape[-1] + assets * ACCOUNT_FEATURES
         self.single_observation_space = Box(-np.inf, np.inf, (size,), np.float32)

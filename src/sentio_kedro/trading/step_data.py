@@ -115,8 +115,8 @@ class StepData(NamedTuple):
         """Number of assets A."""
         return int(self.close.shape[-1])
 
-    def step(self, index: int) -> StepData:
-        """Market data of one step, without the leading dimension."""
+    def step(self, index: int | Tensor) -> StepData:
+        """Market data of one step, or of each account's own step ``[N]``, without the leading dimension."""
         return StepData(*(x if name in FIXED or x is None else x[index] for name, x in self._asdict().items()))
 
     def part(self, start: int, stop: int) -> StepData:
