@@ -44,15 +44,15 @@ def test_single_keys_override_a_preset_however_they_arrive() -> None:
     assert read.costs.impact == TradingParameters(preset="realistic").costs.impact > 0.0
     assert read.masks.daily_loss is None
     assert read.masks.liquidity is not None
-    whole = CostParameters(commission_bps=3.0)
-    assert TradingParameters(preset="realistic", costs=whole).costs == whole  # an object is taken as it is
+    given = CostParameters(commission_bps=3.0)
+    assert TradingParameters(preset="realistic", costs=given).costs == given  # an object is taken as it is
 
 
 def test_parameters_that_were_saved_come_back() -> None:
     adapter = TypeAdapter(TradingParameters)
     for preset in PRESETS:
-        made = TradingParameters(preset=preset, gross_limit=0.5)  # type: ignore[arg-type]
-        assert adapter.validate_json(adapter.dump_json(made)) == made
+        trading = TradingParameters(preset=preset, gross_limit=0.5)  # type: ignore[arg-type]
+        assert adapter.validate_json(adapter.dump_json(trading)) == trading
 
 
 @pytest.mark.parametrize(

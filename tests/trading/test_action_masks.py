@@ -147,12 +147,12 @@ def test_no_row_is_ever_empty_and_flat_is_legal_whenever_something_trades(
 @settings(max_examples=200, deadline=None)
 @given(
     positions=st.lists(st.floats(-2, 2), min_size=3, max_size=3), var=st.floats(0.0, 1.5), kelly=st.floats(0.0, 1.5),
-    tradable=st.booleans(), least=st.sampled_from([None, 0.05]),
+    tradable=st.booleans(), minimum=st.sampled_from([None, 0.05]),
 )  # fmt: skip
 def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
-    positions: list[float], var: float, kelly: float, tradable: bool, least: float | None
+    positions: list[float], var: float, kelly: float, tradable: bool, minimum: float | None
 ) -> None:
-    trading = TradingParameters(levels=FINE, gross_limit=3.0, orders={"min_notional": least})  # type: ignore[arg-type]
+    trading = TradingParameters(levels=FINE, gross_limit=3.0, orders={"min_notional": minimum})  # type: ignore[arg-type]
     state = open_accounts(torch.ones(1, dtype=DOUBLE), 3)
     held = torch.tensor([positions], dtype=DOUBLE)
     state = state._replace(shares=held, cash=1.0 - held.sum(-1))
@@ -163,10 +163,10 @@ def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
     limits = position_limits(state, row, trading)
     objected = objections(state.alive, state.equity, limits, row, trading)
     assert list(objected) == list(LAYERS)
-    found = legal_actions(state, limits, row, trading)[..., 1:]
-    off = torch.zeros_like(found)
+    allowed = legal_actions(state, limits, row, trading)[..., 1:]
+    off = torch.zeros_like(allowed)
     cut = torch.stack([off if levels is None else levels for levels in objected.values()])
-    assert (found | cut.any(0)).all()
+    assert (allowed | cut.any(0)).all()
     shares = forbidden_shares(state.alive, state.equity, limits, row, trading)
     torch.testing.assert_close(shares, cut.to(DOUBLE).mean((-2, -1)).movedim(0, -1))
 
@@ -175,7 +175,7 @@ def test_rows_without_a_legal_action_are_refused_with_their_number() -> None:
     mask = torch.ones(3, 2, 4, dtype=torch.bool)
     require_choice(mask)
     mask[1, 0] = False
-    mask[2, 1, 1:] = False  # HOLD is left
+    mask[2, 1, 1:] = False  # only HOLD is legal
     with pytest.raises(ValueError, match=r"allowed none in 1; let the mask leave flat"):
         require_choice(mask)
 

@@ -71,15 +71,15 @@ def test_the_old_position_carries_the_gap_and_the_new_one_the_bar() -> None:
 
 
 def test_costs_follow_their_formula_and_doubling_one_doubles_its_line() -> None:
-    charged = {}
+    fills = {}
     for rate in (5.0, 10.0):
         trading = parameters(costs=CostParameters(commission_bps=rate))
         _, fill = step(account(), decide(1.0), bars(100.0, 110.0, 110.0, spread=3e-4), trading)
-        charged[rate] = fill
+        fills[rate] = fill
         assert fill.commission.item() == pytest.approx(10 * 110 * rate * 1e-4)
         assert fill.spread.item() == pytest.approx(10 * 110 * 3e-4)
-    assert charged[10.0].commission.item() == pytest.approx(2 * charged[5.0].commission.item())
-    assert charged[10.0].equity.item() < charged[5.0].equity.item()
+    assert fills[10.0].commission.item() == pytest.approx(2 * fills[5.0].commission.item())
+    assert fills[10.0].equity.item() < fills[5.0].equity.item()
 
 
 def test_an_order_for_a_missing_bar_is_dropped() -> None:
@@ -182,8 +182,8 @@ def test_a_dead_account_returns_minus_one_and_then_nothing() -> None:
     for prices in (bars(100.0, 100.0, 101.0), bars(101.0, 101.0, 350.0), bars(350.0, 350.0, 300.0)):
         state, fill = step(state, decide(-1.0), prices, parameters())
         fills.append(fill)
-    walk = Fill._make(None if column[0] is None else torch.stack(column) for column in zip(*fills, strict=True))
-    assert net_returns(walk)[:, 0].tolist() == pytest.approx([-0.01, -1.0, 0.0])
+    ledger = Fill._make(None if column[0] is None else torch.stack(column) for column in zip(*fills, strict=True))
+    assert net_returns(ledger)[:, 0].tolist() == pytest.approx([-0.01, -1.0, 0.0])
 
 
 def test_a_level_stands_for_the_same_position_in_orders_and_in_training() -> None:

@@ -56,7 +56,7 @@ class Decision(NamedTuple):
 
     Attributes:
         level: ``[..., A]`` target in units of the asset's allocation, in [-1, 1].
-        hold: ``[..., A]`` true sends no order for that asset, whatever ``level`` says.
+        hold: ``[..., A]`` true sends no order for that asset, whatever its ``level``.
     """
 
     level: Tensor
@@ -68,7 +68,7 @@ class Variation(NamedTuple):
 
     Attributes:
         cost_multiplier: ``[..., 1]`` factor on commission, spread and impact; None is 1.
-        latency: ``[..., 1]`` bars of latency, at most ``orders.latency_bars``; None is that for all.
+        latency: ``[..., 1]`` bars of latency, at most ``orders.latency_bars``, which None stands for.
         guarded: ``[..., 1]`` bool, whether the layers of the action mask and the limits on net exposure and value at
             risk apply; None is all.
     """
@@ -87,7 +87,7 @@ class Fill(NamedTuple):
     Attributes:
         equity_before: ``[...]`` equity at the decision.
         equity: ``[...]`` equity at the close of the fill bar.
-        price_pnl: Profit from price moves: gap, and bar until the close or the exit.
+        price_pnl: Profit from price changes: gap, and bar until the close or the exit.
         commission: Commission paid.
         spread: Half spread paid.
         traded: Traded notional, not negative.

@@ -79,13 +79,13 @@ class EpisodeState(NamedTuple):
         account: Accounts ``[N]`` at the close of their rows.
         limits: Their limits.
         row: ``[N]`` decision row.
-        left: ``[N]`` decisions left in the episode, this one included.
+        remaining: ``[N]`` decisions to the end of the episode, this one included.
     """
 
     account: AccountState
     limits: PositionLimits
     row: Tensor
-    left: Tensor
+    remaining: Tensor
 
 
 def play(
@@ -104,16 +104,16 @@ def play(
     row = world.step_data.step(state.row)
     after, fill = execute(state.account, state.limits, decode(action, world.levels), row, parameters, telemetry=False)
     terminated = ~after.alive
-    truncated = (state.left <= 1) & after.alive
+    truncated = (state.remaining <= 1) & after.alive
     ended = terminated | truncated
     floor = DEAD_FRACTION * parameters.initial_cash
     reward = (after.equity.clamp_min(floor) / state.account.equity.clamp_min(floor)).log()
 
     reached = state.row + 1
-    left = torch.where(ended, episode_bars, state.left - 1)
-    _, final = _observe(after, reached, left, world, parameters)
+    remaining = torch.where(ended, episode_bars, state.remaining - 1)
+    _, final = _observe(after, reached, remaining, world, parameters)
     rows = torch.where(ended, starts, reached)
-    following, observation = _observe(_reopened(after, ended, parameters), rows, left, world, parameters)
+    following, observation = _observe(_reopened(after, ended, parameters), rows, remaining, world, parameters)
     return following, Transition(observation, final, reward, terminated, truncated, fill)
 
 
@@ -121,13 +121,13 @@ Play = Callable[[EpisodeState, Tensor, Tensor, World, TradingParameters, int], t
 
 
 def _observe(
-    account: AccountState, rows: Tensor, left: Tensor, world: World, parameters: TradingParameters
+    account: AccountState, rows: Tensor, remaining: Tensor, world: World, parameters: TradingParameters
 ) -> tuple[EpisodeState, Observation]:
     row = world.step_data.step(rows)
     limits = position_limits(account, row, parameters)
     features = account_features(account, limits, parameters)
     observation = Observation(rows, features, legal_actions(account, limits, row, parameters))
-    return EpisodeState(account, limits, rows, left), observation
+    return EpisodeState(account, limits, rows, remaining), observation
 
 
 def _reopened(account: AccountState, ended: Tensor, parameters: TradingParameters) -> AccountState:
@@ -208,8 +208,8 @@ class Episodes:
         rows, parameters = self._draw(), self.parameters
         cash = torch.full_like(self.market.close[rows, 0], parameters.initial_cash)
         account = open_accounts(cash, self.market.assets, parameters.orders.latency_bars)
-        left = torch.full_like(rows, self.episode_bars)
-        self._state, observation = _observe(account, rows, left, self.world, parameters)
+        remaining = torch.full_like(rows, self.episode_bars)
+        self._state, observation = _observe(account, rows, remaining, self.world, parameters)
         return observation
 
     def step(self, action: Tensor) -> Transition:

@@ -122,7 +122,7 @@ def simulate(
     """
     steps: list[StepResult] = []
     columns = [x.unbind(0) for x in policy.inputs]
-    for index, row in enumerate(step_data.walk()):
+    for index, row in enumerate(step_data.each_step()):
         inputs = tuple(column[index] for column in columns)
         account, result = step(policy.decide, inputs, account, row, parameters, variation, telemetry)
         steps.append(result)

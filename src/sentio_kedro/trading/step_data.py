@@ -123,7 +123,7 @@ class StepData(NamedTuple):
         """Market data of the steps ``[start, stop)``."""
         return StepData(*(x if name in FIXED or x is None else x[start:stop] for name, x in self._asdict().items()))
 
-    def walk(self) -> Iterator[StepData]:
+    def each_step(self) -> Iterator[StepData]:
         """Market data of each step in turn; cheaper than ``step`` in a loop."""
         columns = [
             repeat(x, self.steps) if name in FIXED or x is None else x.unbind(0) for name, x in self._asdict().items()
