@@ -60,7 +60,7 @@ class PositionLimits(NamedTuple):
             close; None if both are off.
         called: ``[..., 1]`` bool, margin call; None if margin is off.
         caps: Caps of each layer.
-        guarded: As in ``Variation``.
+        guarded: ``[..., 1]`` accounts that the layers and joint limits apply to (bool); None is all.
     """
 
     position: Tensor
