@@ -22,7 +22,7 @@ from sentio_kedro.market.splits import (
 
 
 def unlocked(**given):
-    return CrossValidationParameters(**{"lockbox": 0.0, **given})
+    return CrossValidationParameters(**{"lockbox": None, **given})
 
 
 def rows_of(segments):
@@ -196,7 +196,7 @@ def test_the_lockbox_counts_in_the_arithmetic_and_is_named_as_a_remedy():
 
 def test_a_lockbox_too_small_for_a_sharpe_ratio_is_refused():
     spans = Spans(input=5, reward=1, episode=2)
-    with pytest.raises(ValueError, match="the lockbox has 1 rows and needs 2: raise it or set it to 0"):
+    with pytest.raises(ValueError, match="the lockbox has 1 rows and needs 2: raise it or set it to null"):
         make_folds(100, spans, CrossValidationParameters(lockbox=0.02))
     make_folds(100, spans, CrossValidationParameters(lockbox=0.03))
 
@@ -245,7 +245,7 @@ def test_folds_survive_json():
 def test_there_is_no_lockbox_to_open_where_it_is_off():
     timestamps = np.arange(111).astype("datetime64[m]")
     folds = make_folds(111, Spans(11, 1, 4), unlocked(folds=2))
-    with pytest.raises(ValueError, match=r"`cross_validation.lockbox` was 0"):
+    with pytest.raises(ValueError, match=r"`cross_validation.lockbox` was null"):
         lockbox_rows(folds_to_dict(folds, timestamps, Spans(11, 1, 4), Segment(111, 111)))
 
 

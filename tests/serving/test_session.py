@@ -90,7 +90,7 @@ def assert_repeats(live: Live, agents: Sequence[AgentBundle], bars: AlignedBars,
     np.testing.assert_allclose(np.stack(live.features), features[FIRST:stop], rtol=0, atol=1e-6)
     known = torch.stack([posterior[FIRST:stop] for posterior in context.posteriors(3)], dim=1)
     torch.testing.assert_close(torch.stack(live.posteriors), known, rtol=0, atol=1e-6)
-    action, legal = step.record
+    action, legal = step.trace
     np.testing.assert_array_equal(np.stack([signal.legal for signal in live.verdicts]), legal.numpy())
     np.testing.assert_array_equal(np.stack([signal.actions for signal in live.verdicts]), action.numpy())
     equity = torch.stack([account.equity for account in live.accounts])
@@ -109,7 +109,7 @@ def test_bars_fed_one_by_one_repeat_the_features_and_actions_of_the_backtest(
     live: Live, agents: list[AgentBundle], bars: AlignedBars
 ) -> None:
     step = assert_repeats(live, agents, bars)
-    action, legal = step.record
+    action, legal = step.trace
     present = bars.present[FIRST:STOP]
     assert not present.all(axis=0).any()  # every asset is halted once
     assert all(len(action[..., asset].unique()) > 2 for asset in range(3))

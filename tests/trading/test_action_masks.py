@@ -68,7 +68,7 @@ def test_at_the_drawdown_limit_an_open_position_must_go_and_a_flat_account_may_r
     trading = TradingParameters(max_drawdown=0.08)
     assert legal(holding(0.5, drawdown=0.08), trading) == [False, False, True, False]
     assert legal(holding(0.0, drawdown=0.08), trading) == [True, False, True, False]
-    assert legal(holding(0.5, drawdown=0.08), TradingParameters(max_drawdown=1.0))[HOLD]
+    assert legal(holding(0.5, drawdown=0.08), TradingParameters(max_drawdown=None))[HOLD]
 
 
 def test_past_the_rung_an_account_may_still_enter_small() -> None:
@@ -93,13 +93,15 @@ def test_past_the_rung_an_account_may_still_enter_small() -> None:
 def test_each_cap_forbids_what_lies_beyond_it_and_counts_as_its_own_layer(cap: str, layer: str) -> None:
     trading = TradingParameters(levels=FINE)
     row, state = facts(**{cap: 0.7}), holding(0.0)
-    view = position_limits(state, row, trading)
-    assert legal_actions(state, view, row, trading)[0, 0].tolist() == [True] * 6  # the levels 1 stand for 0.7
-    assert view.cap.item() == pytest.approx(0.7)
+    limits = position_limits(state, row, trading)
+    assert legal_actions(state, limits, row, trading)[0, 0].tolist() == [True] * 6  # the levels 1 stand for 0.7
+    assert limits.cap.item() == pytest.approx(0.7)
     small = facts(**{cap: 0.3})
     assert legal(state, trading, **{cap: 0.3}) == [True, False, True, True, True, False]  # 0.5 stands for 0.3
     assert position_limits(state, small, trading).cap.item() == pytest.approx(0.3)
-    shares = dict(zip(LAYERS, forbidden_shares(state.alive, state.equity, view, row, trading)[0].tolist(), strict=True))
+    shares = dict(
+        zip(LAYERS, forbidden_shares(state.alive, state.equity, limits, row, trading)[0].tolist(), strict=True)
+    )
     assert shares == {name: pytest.approx(0.4 if name == layer else 0.0) for name in LAYERS}
     reduced = facts(**{cap: 0.0})
     assert legal(holding(0.8), trading, **{cap: 0.0})[1:] == [False, False, True, True, False]
@@ -121,13 +123,13 @@ def test_an_order_below_the_minimum_notional_or_a_lot_is_not_offered() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    position=st.floats(-3, 3), drawdown=st.floats(0, 0.5), limit=st.floats(0.01, 1.0), cap=st.floats(0.05, 2),
-    var=st.floats(0.0, 2.0), tradable=st.booleans(), alive=st.booleans(), leave=st.booleans(),
+    position=st.floats(-3, 3), drawdown=st.floats(0, 0.5), limit=st.none() | st.floats(0.01, 0.99),
+    cap=st.floats(0.05, 2), var=st.floats(0.0, 2.0), tradable=st.booleans(), alive=st.booleans(), leave=st.booleans(),
     maintenance=st.floats(0.05, 1.0), short=st.booleans(),
 )  # fmt: skip
 def test_no_row_is_ever_empty_and_flat_is_legal_whenever_something_trades(
-    position: float, drawdown: float, limit: float, cap: float, var: float, tradable: bool, alive: bool, leave: bool,
-    maintenance: float, short: bool,
+    position: float, drawdown: float, limit: float | None, cap: float, var: float, tradable: bool, alive: bool,
+    leave: bool, maintenance: float, short: bool,
 ) -> None:  # fmt: skip
     state = holding(position, drawdown)._replace(alive=torch.tensor([alive]))
     trading = TradingParameters(
@@ -145,12 +147,12 @@ def test_no_row_is_ever_empty_and_flat_is_legal_whenever_something_trades(
 @settings(max_examples=200, deadline=None)
 @given(
     positions=st.lists(st.floats(-2, 2), min_size=3, max_size=3), var=st.floats(0.0, 1.5), kelly=st.floats(0.0, 1.5),
-    tradable=st.booleans(), least=st.sampled_from([0.0, 0.05]),
+    tradable=st.booleans(), minimum=st.sampled_from([None, 0.05]),
 )  # fmt: skip
 def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
-    positions: list[float], var: float, kelly: float, tradable: bool, least: float
+    positions: list[float], var: float, kelly: float, tradable: bool, minimum: float | None
 ) -> None:
-    trading = TradingParameters(levels=FINE, gross_limit=3.0, orders={"min_notional": least})  # type: ignore[arg-type]
+    trading = TradingParameters(levels=FINE, gross_limit=3.0, orders={"min_notional": minimum})  # type: ignore[arg-type]
     state = open_accounts(torch.ones(1, dtype=DOUBLE), 3)
     held = torch.tensor([positions], dtype=DOUBLE)
     state = state._replace(shares=held, cash=1.0 - held.sum(-1))
@@ -158,14 +160,14 @@ def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
     caps = torch.tensor([[var, 1.0, 0.5]], dtype=DOUBLE), torch.full((1, 1), kelly, dtype=DOUBLE)
     shortable = torch.tensor([True, True, False])
     row = StepData(one, yes, one, one, yes, 0.0 * one, var_cap=caps[0], kelly_cap=caps[1], shortable=shortable)
-    view = position_limits(state, row, trading)
-    objected = objections(state.alive, state.equity, view, row, trading)
+    limits = position_limits(state, row, trading)
+    objected = objections(state.alive, state.equity, limits, row, trading)
     assert list(objected) == list(LAYERS)
-    found = legal_actions(state, view, row, trading)[..., 1:]
-    off = torch.zeros_like(found)
+    allowed = legal_actions(state, limits, row, trading)[..., 1:]
+    off = torch.zeros_like(allowed)
     cut = torch.stack([off if levels is None else levels for levels in objected.values()])
-    assert (found | cut.any(0)).all()
-    shares = forbidden_shares(state.alive, state.equity, view, row, trading)
+    assert (allowed | cut.any(0)).all()
+    shares = forbidden_shares(state.alive, state.equity, limits, row, trading)
     torch.testing.assert_close(shares, cut.to(DOUBLE).mean((-2, -1)).movedim(0, -1))
 
 
@@ -173,7 +175,7 @@ def test_rows_without_a_legal_action_are_refused_with_their_number() -> None:
     mask = torch.ones(3, 2, 4, dtype=torch.bool)
     require_choice(mask)
     mask[1, 0] = False
-    mask[2, 1, 1:] = False  # HOLD is left
+    mask[2, 1, 1:] = False  # only HOLD is legal
     with pytest.raises(ValueError, match=r"allowed none in 1; let the mask leave flat"):
         require_choice(mask)
 

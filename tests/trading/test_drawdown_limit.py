@@ -31,13 +31,13 @@ class Greedy:
         self.inputs: PolicyTrace = (torch.where(changes, restless, wishes),)
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: torch.Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: torch.Tensor
     ) -> tuple[Decision, PolicyTrace]:
         wish = inputs[0][:, None].expand(account.shares.shape)
         allowed = legal.gather(-1, wish[..., None])[..., 0]
         held = (account.shares != 0.0) & legal[..., HOLD] & (torch.sign(account.shares) == torch.sign(wish - 2.0))
         action = torch.where(held, HOLD, torch.where(allowed, wish, 2))
-        return decode(action, self.levels), (view.position,)
+        return decode(action, self.levels), (limits.position,)
 
 
 def shipped_market() -> MarketTensors:

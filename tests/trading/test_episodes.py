@@ -1,4 +1,4 @@
-"""Episodes: where they start, when they end, what is seen at their end and what survives it."""
+"""Episodes: where they start, when they end, observations at their end, and resets."""
 
 from dataclasses import replace
 
@@ -50,7 +50,7 @@ OVERNIGHT = replace(STRICT, masks=replace(STRICT.masks, overnight=True))
 
 
 def market(seed: int = 0, sigma: float = 0.01, assets: int = 2) -> MarketTensors:
-    """Random walk that tells everything a market can tell."""
+    """Random walk with every field of a market."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int) -> Tensor:
@@ -109,18 +109,18 @@ def random_legal(observation: Observation, generator: torch.Generator) -> Tensor
 
 def wander(episodes: Episodes, steps: int, seed: int = 1) -> list[tuple[Observation, Tensor, Transition]]:
     """Play random legal actions."""
-    generator, seen = torch.Generator().manual_seed(seed), []
+    generator, observed = torch.Generator().manual_seed(seed), []
     observation = episodes.reset()
     for _ in range(steps):
         action = random_legal(observation, generator)
         transition = episodes.step(action)
-        seen.append((observation, action, transition))
+        observed.append((observation, action, transition))
         observation = transition.observation
-    return seen
+    return observed
 
 
 class Script:
-    """Takes the given actions and remembers what was seen."""
+    """Takes the given actions and records the observations."""
 
     def __init__(self, actions: Tensor, parameters: TradingParameters) -> None:
         self.actions, self.parameters = actions, parameters
@@ -130,10 +130,10 @@ class Script:
         return (self.actions,)
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         levels = level_tensor(self.parameters, account.cash)
-        return decode(inputs[0], levels), (account_features(account, view, self.parameters), legal)
+        return decode(inputs[0], levels), (account_features(account, limits, self.parameters), legal)
 
 
 @pytest.mark.parametrize("parameters", [PLAIN, STRICT, OVERNIGHT], ids=["plain", "strict", "overnight"])
@@ -141,18 +141,18 @@ def test_an_episode_is_a_walk_of_simulate(parameters: TradingParameters) -> None
     facts = market()
     steps = wander(make(parameters, facts=facts), 60)
     for first in (0, 20, 40):
-        walk = steps[first : first + 20]
-        start = walk[0][0].row
+        part = steps[first : first + 20]
+        start = part[0][0].row
         rows = start + torch.arange(21)[:, None]
         step_data = make_step_data(facts, rows, parameters)
         account = open_accounts(
             torch.full((6,), parameters.initial_cash, dtype=torch.float64), 2, parameters.orders.latency_bars
         )
-        script = Script(torch.stack([action for _, action, _ in walk]), parameters)
-        end, (fill, (seen, legal)) = simulate(step_data.part(0, 20), script, account, parameters)
-        for index, (observation, _, transition) in enumerate(walk):
+        script = Script(torch.stack([action for _, action, _ in part]), parameters)
+        end, (fill, (observed, legal)) = simulate(step_data.part(0, 20), script, account, parameters)
+        for index, (observation, _, transition) in enumerate(part):
             assert torch.equal(observation.row, rows[index])
-            assert torch.equal(observation.account, seen[index])
+            assert torch.equal(observation.account, observed[index])
             assert torch.equal(observation.legal, legal[index])
             for name in ("equity", "price_pnl", "commission", "spread", "impact", "shares", "financing", "funding"):
                 theirs, ours = getattr(fill, name), getattr(transition.fill, name)
@@ -160,10 +160,10 @@ def test_an_episode_is_a_walk_of_simulate(parameters: TradingParameters) -> None
                 assert theirs is None or torch.equal(theirs[index], ours), name
         assert fill.traded.count_nonzero() > 10  # of 240
         assert not legal.all()
-        view = position_limits(end, step_data.step(20), parameters)
-        final = walk[-1][2].final_observation
-        assert torch.equal(final.account, account_features(end, view, parameters))
-        assert torch.equal(final.legal, legal_actions(end, view, step_data.step(20), parameters))
+        limits = position_limits(end, step_data.step(20), parameters)
+        final = part[-1][2].final_observation
+        assert torch.equal(final.account, account_features(end, limits, parameters))
+        assert torch.equal(final.legal, legal_actions(end, limits, step_data.step(20), parameters))
 
 
 def test_the_state_that_ends_an_episode_is_observed_before_the_reset() -> None:
@@ -190,12 +190,12 @@ def test_nothing_of_the_past_survives_a_reset(parameters: TradingParameters) -> 
     for name, ours, theirs in zip(AccountState._fields, begun.account, fresh, strict=True):
         assert torch.equal(ours, theirs), name
     step_data = make_step_data(facts, rows[None], parameters).step(0)
-    view = position_limits(fresh, step_data, parameters)
+    limits = position_limits(fresh, step_data, parameters)
     for name in set(PositionLimits._fields) - {"caps"}:
-        ours, theirs = getattr(begun.view, name), getattr(view, name)
+        ours, theirs = getattr(begun.limits, name), getattr(limits, name)
         assert (ours is None) == (theirs is None)
         assert ours is None or torch.equal(ours, theirs.expand_as(ours)), name
-    assert begun.left.tolist() == [20] * 6
+    assert begun.remaining.tolist() == [20] * 6
 
 
 def test_what_follows_a_reset_depends_on_its_start_alone() -> None:
@@ -224,7 +224,7 @@ def test_rewards_of_an_episode_add_up_to_the_log_of_what_became_of_its_money(par
 @pytest.mark.parametrize("crash", [0.0, 60.0])
 def test_termination_and_truncation_exclude_each_other(crash: float) -> None:
     price = torch.full((BARS, 1), 100.0, dtype=torch.float64)
-    price[40:] += 2.0 * crash  # a short position of the whole equity is gone
+    price[40:] += 2.0 * crash  # a short position of the whole equity is lost
     facts = market(assets=1)._replace(
         close=price, open=price, high=None, low=None, split=None, dividend=None, tradable=price > 0, present=price > 0
     )
@@ -261,7 +261,7 @@ def test_only_the_account_that_ends_early_starts_anew() -> None:
         transition = episodes.step(torch.tensor([[1], [3]]))
     assert transition.terminated.tolist() == [True, False]
     assert episodes.state.row.tolist() == [30, 35]
-    assert episodes.state.left.tolist() == [10, 5]
+    assert episodes.state.remaining.tolist() == [10, 5]
     assert episodes.state.account.equity.tolist() == pytest.approx([1e6, 2.5e6])
 
 

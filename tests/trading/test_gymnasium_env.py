@@ -91,8 +91,8 @@ def test_an_observation_is_the_last_bars_and_the_account() -> None:
     env.episodes.starts = torch.tensor([1])
     observations, _ = env.reset()
     features = env.episodes.market.features
-    seen = observations[0, :18].reshape(3, 2, 3)
-    assert np.array_equal(seen, features[[0, 0, 1]].numpy())  # before the first bar stands the first bar
+    observed = observations[0, :18].reshape(3, 2, 3)
+    assert np.array_equal(observed, features[[0, 0, 1]].numpy())  # before the first bar stands the first bar
     assert observations[0, 18:].tolist() == [0.0, 0.0, 0.0, 1.0] * 2
     assert np.array_equal(env.step(np.zeros((4, 2), dtype=np.int64))[0][0, :18], features[:3].flatten().numpy())
 
@@ -129,7 +129,7 @@ def test_a_bankrupt_account_alone_has_a_final_observation() -> None:
     assert infos["_final_obs"].tolist() == [True, False]
     assert infos["final_obs"][1] is None
     assert infos["equity"].tolist() == [0.0, 1e6]
-    assert env.episodes.state.left.tolist()[0] == EPISODE
+    assert env.episodes.state.remaining.tolist()[0] == EPISODE
 
 
 def test_seeds_decide_the_starts_and_returned_arrays_are_the_callers() -> None:
@@ -137,13 +137,13 @@ def test_seeds_decide_the_starts_and_returned_arrays_are_the_callers() -> None:
     first, again, other = (env.reset(seed=seed)[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
-    kept = other.copy()
+    expected = other.copy()
     masks = env.action_masks()
     masks[:] = False
     other[:] = 0.0
     assert env.action_masks().any()
     env.step(random_legal(env, np.random.default_rng(0)))
-    assert np.array_equal(env.reset(seed=2)[0], kept)
+    assert np.array_equal(env.reset(seed=2)[0], expected)
 
 
 def test_gymnasiums_own_wrappers_understand_the_episodes() -> None:
@@ -202,10 +202,13 @@ def test_maskable_ppo_trains_on_it_unchanged() -> None:
 
         def step_wait(self) -> Any:
             observations, rewards, ends, cuts, infos = self.env.step(self.taken)
-            told: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+            infos_by_account: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
             for index in np.flatnonzero(ends | cuts):
-                told[index] = {"terminal_observation": infos["final_obs"][index], "TimeLimit.truncated": cuts[index]}
-            return observations, rewards, ends | cuts, told
+                infos_by_account[index] = {
+                    "terminal_observation": infos["final_obs"][index],
+                    "TimeLimit.truncated": cuts[index],
+                }
+            return observations, rewards, ends | cuts, infos_by_account
 
         def env_method(self, name: str, *_: Any, **__: Any) -> list[Any]:
             self.masked += 1

@@ -99,7 +99,7 @@ class Follow:
         return (self.actions,)
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         return decode(inputs[0], self.levels), ()
 

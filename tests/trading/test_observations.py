@@ -61,22 +61,22 @@ def test_a_start_depends_on_what_was_drawn_alone() -> None:
 def test_features_of_an_account_are_in_units_of_the_limits() -> None:
     state = open_accounts(cash(1000.0), 2)
     state = state._replace(shares=cash(5.0, -2.5)[None], bars_held=cash(1.0, 0.0)[None])
-    seen = account_features(state, position_limits(state, row(50.0, 50.0, 50.0, 2), TRADING), TRADING)
-    assert seen.shape == (1, 2, ACCOUNT_FEATURES)
-    assert seen[0, :, 0].tolist() == pytest.approx([0.5, -0.25])  # position over the allocation of one half
-    assert seen[0, :, 1].tolist() == pytest.approx([0.375, 0.375])  # gross exposure over the gross limit
-    assert seen[0, :, 2].tolist() == pytest.approx([0.2 * 0.6931471805599453, 0.0])  # log(1 + 1 bar) / 5
-    assert seen[0, :, 3].tolist() == [1.0, 1.0]  # no layer caps the allocation
+    features = account_features(state, position_limits(state, row(50.0, 50.0, 50.0, 2), TRADING), TRADING)
+    assert features.shape == (1, 2, ACCOUNT_FEATURES)
+    assert features[0, :, 0].tolist() == pytest.approx([0.5, -0.25])  # position over the allocation of one half
+    assert features[0, :, 1].tolist() == pytest.approx([0.375, 0.375])  # gross exposure over the gross limit
+    assert features[0, :, 2].tolist() == pytest.approx([0.2 * 0.6931471805599453, 0.0])  # log(1 + 1 bar) / 5
+    assert features[0, :, 3].tolist() == [1.0, 1.0]  # no layer caps the allocation
 
 
 def test_features_tell_what_the_drawdown_leaves() -> None:
     trading = TradingParameters(initial_cash=1000.0, max_drawdown=0.2, drawdown_soft_limit=0.5)
     state = open_accounts(cash(1000.0), 1)
     state = state._replace(equity=cash(850.0), cash=cash(425.0), shares=cash(8.5)[None])  # 15 % down
-    seen = account_features(state, position_limits(state, row(50.0, 50.0, 50.0), trading), trading)[0, 0]
-    assert seen[0].item() == pytest.approx(1.0)  # half of equity where half is allowed
-    assert seen[1].item() == pytest.approx(1.0)
-    assert seen[3].item() == pytest.approx(0.5)
+    features = account_features(state, position_limits(state, row(50.0, 50.0, 50.0), trading), trading)[0, 0]
+    assert features[0].item() == pytest.approx(1.0)  # half of equity where half is allowed
+    assert features[1].item() == pytest.approx(1.0)
+    assert features[3].item() == pytest.approx(0.5)
 
 
 def test_positions_that_accounts_start_with_are_bought_without_costs() -> None:

@@ -74,8 +74,8 @@ def legal(state: AccountState, row: StepData, parameters: TradingParameters) -> 
 
 def objecting(state: AccountState, row: StepData, parameters: TradingParameters) -> set[str]:
     """Layers that forbid a level of the first asset."""
-    found = objections(state.alive, state.equity, position_limits(state, row, parameters), row, parameters)
-    return {layer for layer, levels in found.items() if levels is not None and levels[0, 0].any()}
+    cuts = objections(state.alive, state.equity, position_limits(state, row, parameters), row, parameters)
+    return {layer for layer, levels in cuts.items() if levels is not None and levels[0, 0].any()}
 
 
 # Costs
@@ -96,11 +96,11 @@ def test_each_cost_follows_its_formula_doubles_alone_and_lowers_equity(
 ) -> None:
     equity = []
     for factor in (1.0, 2.0):
-        charged = CostParameters(
+        given = CostParameters(
             **({"commission_bps": 0.0, "half_spread_bps": 0.0} | {name: factor * x for name, x in costs.items()})
         )
         row = bar(100.0, 110.0, 110.0, **{name: factor * x for name, x in facts.items()})
-        state, fill = settle(account(), 1.0, row, trading(costs=charged))
+        state, fill = settle(account(), 1.0, row, trading(costs=given))
         lines = {name: getattr(fill, name) for name in ("commission", "spread", "impact")}
         paid = {name: 0.0 if value is None else value.item() for name, value in lines.items()}
         assert paid.pop(line) == pytest.approx(factor * expected, rel=1e-12)
@@ -118,8 +118,8 @@ def test_the_minimum_commission_is_a_floor_and_no_trade_pays_nothing() -> None:
 
 def test_twice_the_order_pays_impact_times_two_to_the_power_of_three_halves() -> None:
     row, setting = bar(impact=0.002), trading(costs=CostParameters(commission_bps=0, half_spread_bps=0, impact=1.0))
-    half, whole = (settle(account(), level, row, setting)[1].impact.item() for level in (0.5, 1.0))
-    assert whole == pytest.approx(2**1.5 * half)
+    half, full = (settle(account(), level, row, setting)[1].impact.item() for level in (0.5, 1.0))
+    assert full == pytest.approx(2**1.5 * half)
 
 
 def test_the_cost_multiplier_scales_commission_spread_and_impact_and_nothing_else() -> None:
@@ -254,7 +254,7 @@ STOPS = OrderParameters(stop_loss=0.1, take_profit=0.2)
 
 
 @pytest.mark.parametrize(
-    ("opening", "high", "low", "next_close", "left"),
+    ("opening", "high", "low", "next_close", "exit_at"),
     [
         (85.0, 95.0, 80.0, 90.0, 85.0),  # gap through the stop: the open
         (125.0, 130.0, 120.0, 122.0, 125.0),  # gap through the target: the open
@@ -265,17 +265,17 @@ STOPS = OrderParameters(stop_loss=0.1, take_profit=0.2)
     ],
 )
 def test_a_long_leaves_at_the_stop_or_the_target_and_ambiguous_bars_take_the_worse(
-    opening: float, high: float, low: float, next_close: float, left: float | None
+    opening: float, high: float, low: float, next_close: float, exit_at: float | None
 ) -> None:
     state = holding([10.0], [100.0], entry_price=[100.0])
     state, fill = settle(state, None, bar(100.0, opening, next_close, high=high, low=low), trading(orders=STOPS))
-    assert state.equity.item() == pytest.approx(10.0 * (next_close if left is None else left))
-    assert state.shares.item() == (10.0 if left is None else 0.0)
-    assert math.isnan(fill.exit_price.item()) if left is None else fill.exit_price.item() == pytest.approx(left)
+    assert state.equity.item() == pytest.approx(10.0 * (next_close if exit_at is None else exit_at))
+    assert state.shares.item() == (10.0 if exit_at is None else 0.0)
+    assert math.isnan(fill.exit_price.item()) if exit_at is None else fill.exit_price.item() == pytest.approx(exit_at)
 
 
 @pytest.mark.parametrize(
-    ("opening", "high", "low", "next_close", "left"),
+    ("opening", "high", "low", "next_close", "exit_at"),
     [
         (115.0, 120.0, 105.0, 110.0, 115.0),
         (75.0, 80.0, 70.0, 78.0, 75.0),
@@ -286,12 +286,12 @@ def test_a_long_leaves_at_the_stop_or_the_target_and_ambiguous_bars_take_the_wor
     ],
 )
 def test_a_short_is_the_mirror_of_a_long(
-    opening: float, high: float, low: float, next_close: float, left: float | None
+    opening: float, high: float, low: float, next_close: float, exit_at: float | None
 ) -> None:
     state = holding([-10.0], [100.0], 2000.0, entry_price=[100.0])
     state, _ = settle(state, None, bar(100.0, opening, next_close, high=high, low=low), trading(orders=STOPS))
-    assert state.equity.item() == pytest.approx(2000.0 - 10.0 * (next_close if left is None else left))
-    assert state.shares.item() == (-10.0 if left is None else 0.0)
+    assert state.equity.item() == pytest.approx(2000.0 - 10.0 * (next_close if exit_at is None else exit_at))
+    assert state.shares.item() == (-10.0 if exit_at is None else 0.0)
 
 
 def test_a_position_can_be_stopped_on_its_entry_bar_and_pays_both_trades() -> None:
@@ -378,13 +378,13 @@ def test_flat_also_sells_what_is_still_under_way() -> None:
 
 def test_an_account_with_a_latency_of_its_own_is_filled_by_it() -> None:
     setting = trading(orders=OrderParameters(latency_bars=3))
-    for own in range(4):
+    for delay in range(4):
         state, held = account(latency=3), []
-        variation = Variation(latency=torch.tensor([[own]]))
+        variation = Variation(latency=torch.tensor([[delay]]))
         for level in (1.0, None, None, None):
             state, _ = settle(state, level, bar(), setting, variation)
             held.append(state.shares.item())
-        assert held == [0.0] * own + [10.0] * (4 - own)
+        assert held == [0.0] * delay + [10.0] * (4 - delay)
 
 
 def test_lots_round_towards_zero_and_whole_lots_survive_rounding_noise() -> None:
@@ -455,7 +455,7 @@ def test_dividends_are_paid_to_longs_charged_to_shorts_and_not_to_who_buys_that_
         assert state.equity.item() == pytest.approx(1000.0)  # the price falls by the dividend
 
 
-# Layers: each forbids what it says and nothing else
+# Layers: each forbids its own levels and no others
 
 FIVE = [-1.0, -0.5, 0.0, 0.5, 1.0]
 ALL = [True] * 6
@@ -581,7 +581,7 @@ def test_a_day_trade_closes_what_the_same_session_opened() -> None:
     for level, starts in steps:
         state, _ = settle(state, level, bar(session_starts=starts), setting)
         counts.append(state.day_trades[0, -2:].tolist())
-    # bought and sold; bought and kept over night; sold next day: no day trade; sold short and turned: one
+    # bought and sold; bought and held overnight; sold next day: no day trade; sold short and flipped: one
     assert counts == [[0, 0], [0, 1], [0, 1], [1, 0], [1, 0], [1, 1]]
 
 

@@ -44,10 +44,10 @@ def between(low: float, high: float) -> st.SearchStrategy[float]:
 def trading_parameters(draw: st.DrawFn) -> TradingParameters:
     """Every option on or off, with any value that can be met."""
     gross = draw(st.sampled_from([0.7, 1.0, 2.0, 4.0]) | between(0.5, 4.0))
-    most = min(1.0, 1.0 / gross) * (1.0 - 1e-9)  # so that rounding leaves 1 / most at or above the gross limit
-    initial = draw(maybe(st.just(most) | between(0.5 * most, most), share=2))
-    most = initial or most
-    maintenance = draw(maybe(between(0.4 * most, most), share=2))
+    ceiling = min(1.0, 1.0 / gross) * (1.0 - 1e-9)  # so that rounding leaves 1 / ceiling at or above the gross limit
+    initial = draw(maybe(st.just(ceiling) | between(0.5 * ceiling, ceiling), share=2))
+    ceiling = initial or ceiling
+    maintenance = draw(maybe(between(0.4 * ceiling, ceiling), share=2))
     return TradingParameters(
         initial_cash=draw(st.sampled_from([1_000.0, 20_000.0, 300_000.0])),
         levels=draw(st.sampled_from(LEVELS)),
@@ -55,7 +55,7 @@ def trading_parameters(draw: st.DrawFn) -> TradingParameters:
         net_limit=draw(maybe(between(0.1, 3.0))),
         var_limit=draw(maybe(between(0.02, 0.5))),
         max_position=draw(maybe(between(0.2, 4.0), 10.0, share=2)),
-        max_drawdown=draw(maybe(between(0.05, 1.0), 1.0, share=2)),
+        max_drawdown=draw(maybe(between(0.05, 0.99), share=2)),
         drawdown_soft_limit=draw(between(0.0, 0.9)),
         calendar="XNYS",
         costs=CostParameters(
@@ -83,8 +83,8 @@ def order_parameters(draw: st.DrawFn) -> OrderParameters:
         latency_bars=draw(st.sampled_from([0, 0, 1, 3])),
         participation=draw(maybe(st.just(0.1))),
         unfilled=draw(st.sampled_from(["drop", "carry"])),
-        lot_size=draw(st.sampled_from([0.0, 0.0, 1.0, 0.37])),
-        min_notional=draw(maybe(between(1.0, 400.0), 0.0)),
+        lot_size=draw(st.sampled_from([None, None, 1.0, 0.37])),
+        min_notional=draw(maybe(between(1.0, 400.0))),
         stop_loss=draw(maybe(between(0.005, 0.3), share=2)),
         take_profit=draw(maybe(between(0.005, 0.3) | st.just(1.5), share=2)),
         flat_at_close=draw(maybe(st.just(True), False)),
@@ -101,13 +101,13 @@ def mask_parameters(draw: st.DrawFn) -> MaskParameters:
         target_volatility=draw(maybe(between(0.01, 0.5), share=4)),
         regime_exposure=[1.0, 0.5] if on["regime"] else None,
         crisis_probability=0.9 if on["crisis"] else None,
-        first_minutes=30.0 if on["first"] else 0.0,
+        first_minutes=30.0 if on["first"] else None,
         overnight=not on["leave"],
         liquidity=draw(maybe(between(0.01, 1.0), share=4)),
         no_short=draw(maybe(st.just(["AAA"]), [], share=4)),
         trades_per_day=draw(maybe(st.integers(1, 4), share=4)),
         pattern_day_trader=draw(maybe(st.just(True), False)),
-        min_holding_bars=draw(maybe(st.integers(1, 3), 0, share=4)),
+        min_holding_bars=draw(maybe(st.integers(1, 3), share=4)),
         kelly_fraction=0.5 if on["kelly"] else None,
     )
 
@@ -140,9 +140,9 @@ def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading:
     gap, bar = (size * chance.normal(*shape) for _ in range(2))
     wick, tail = (size * chance.normal(*shape).abs() for _ in range(2))
     delisted = chance.happens(0.01, *shape)
-    gone = delisted.cumsum(0) > 0
-    delisted &= gone.cumsum(0) == 1
-    fillable = ~gone & chance.happens(0.93, *shape)
+    after_delisting = delisted.cumsum(0) > 0
+    delisted &= after_delisting.cumsum(0) == 1
+    fillable = ~after_delisting & chance.happens(0.93, *shape)
     splits = fillable & chance.happens(0.8) & chance.happens(0.05, *shape)
     split = torch.where(splits, chance.one_of([2.0, 3.0, 0.5, 1.5], *shape), 1.0)
     move = torch.where(fillable, gap + bar, 0.0) - split.log()
@@ -161,7 +161,7 @@ def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading:
 
     return StepData(
         close=close,
-        tradable=~gone & chance.happens(0.93, *shape),
+        tradable=~after_delisting & chance.happens(0.93, *shape),
         open=opening,
         next_close=next_close,
         fillable=fillable,
@@ -219,8 +219,8 @@ def variations_of(variation: Variation | None, accounts: int) -> list[twin.Varia
     return [twin.Variation(**{name: values[i] for name, values in given.items()}) for i in range(accounts)]
 
 
-class Walk(NamedTuple):
-    """What a walk of N accounts needs."""
+class Simulation(NamedTuple):
+    """Inputs of a simulation of N accounts."""
 
     trading: TradingParameters
     step_data: StepData
@@ -229,7 +229,7 @@ class Walk(NamedTuple):
     variation: Variation | None
 
 
-def random_walk(trading: TradingParameters, seed: int, steps: int, accounts: int) -> Walk:
+def random_simulation(trading: TradingParameters, seed: int, steps: int, accounts: int) -> Simulation:
     chance = Chance(seed)
     assets = [1, 2, 5][seed % 3]
     shape = (steps, accounts, assets)
@@ -245,52 +245,54 @@ def random_walk(trading: TradingParameters, seed: int, steps: int, accounts: int
         else None,
         guarded=chance.happens(0.5, accounts, 1) if varied[2] else None,
     )
-    return Walk(trading, step_data, levels, chance.happens(0.4, *shape), variation if any(varied) else None)
+    return Simulation(trading, step_data, levels, chance.happens(0.4, *shape), variation if any(varied) else None)
 
 
 def as_type(value: Any, dtype: torch.dtype) -> Any:
     return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
-def legal_of_all(walk: Walk, state: AccountState, step: int) -> tuple[Tensor, Tensor]:
+def legal_of_all(simulation: Simulation, state: AccountState, step: int) -> tuple[Tensor, Tensor]:
     """Legal actions, and the share of levels that each layer forbids."""
-    row = walk.step_data.step(step)
-    view = position_limits(state, row, walk.trading)
-    return legal_actions(state, view, row, walk.trading), forbidden_shares(
-        state.alive, state.equity, view, row, walk.trading
+    row = simulation.step_data.step(step)
+    limits = position_limits(state, row, simulation.trading)
+    return legal_actions(state, limits, row, simulation.trading), forbidden_shares(
+        state.alive, state.equity, limits, row, simulation.trading
     )
 
 
-def legal_of_each(walk: Walk, accounts: list[AccountState], step: int) -> tuple[Tensor, Tensor]:
+def legal_of_each(simulation: Simulation, accounts: list[AccountState], step: int) -> tuple[Tensor, Tensor]:
     """The same by the twin."""
-    rows = rows_of(walk.step_data.step(step))
-    both = [twin.legal(account, row, walk.trading) for account, row in zip(accounts, rows, strict=True)]
+    rows = rows_of(simulation.step_data.step(step))
+    both = [twin.legal(account, row, simulation.trading) for account, row in zip(accounts, rows, strict=True)]
     shares = [[forbidden[layer] for layer in LAYERS] for _, forbidden in both]
     return torch.tensor([legal for legal, _ in both]), torch.tensor(shares, dtype=DOUBLE)
 
 
-def advance(walk: Walk, state: AccountState, step: int) -> tuple[AccountState, Fill]:
+def advance(simulation: Simulation, state: AccountState, step: int) -> tuple[AccountState, Fill]:
     """One vectorised step."""
-    row = walk.step_data.step(step)
-    view = position_limits(state, row, walk.trading, walk.variation)
-    decision = Decision(walk.levels[step].to(state.cash.dtype), walk.holds[step])
-    return execute(state, view, decision, row, walk.trading, walk.variation)
+    row = simulation.step_data.step(step)
+    limits = position_limits(state, row, simulation.trading, simulation.variation)
+    decision = Decision(simulation.levels[step].to(state.cash.dtype), simulation.holds[step])
+    return execute(state, limits, decision, row, simulation.trading, simulation.variation)
 
 
-def follow(walk: Walk, accounts: list[AccountState], step: int) -> tuple[list[AccountState], list[twin.Ledger]]:
+def follow(
+    simulation: Simulation, accounts: list[AccountState], step: int
+) -> tuple[list[AccountState], list[twin.Ledger]]:
     """The same step by the twin, account by account."""
-    rows = rows_of(walk.step_data.step(step))
-    variations = variations_of(walk.variation, len(accounts))
-    levels, holds = walk.levels[step].tolist(), walk.holds[step].tolist()
+    rows = rows_of(simulation.step_data.step(step))
+    variations = variations_of(simulation.variation, len(accounts))
+    levels, holds = simulation.levels[step].tolist(), simulation.holds[step].tolist()
     both = [
-        twin.step(account, level, hold, row, walk.trading, variation)
+        twin.step(account, level, hold, row, simulation.trading, variation)
         for account, level, hold, row, variation in zip(accounts, levels, holds, rows, variations, strict=True)
     ]
     return [account for account, _ in both], [book for _, book in both]
 
 
 def differences(
-    walk: Walk,
+    simulation: Simulation,
     step: int,
     got: tuple[AccountState, Fill],
     want: tuple[list[AccountState], list[twin.Ledger]],
@@ -299,20 +301,20 @@ def differences(
     """Largest difference of each field ``[N]``: of money over starting equity, of shares over what that buys."""
     state, fill = got
     accounts, books = want
-    masks, orders = walk.trading.masks, walk.trading.orders
+    masks, orders = simulation.trading.masks, simulation.trading.orders
     scale = state.initial_equity if scale is None else scale
-    close = walk.step_data.next_close[step]
+    close = simulation.step_data.next_close[step]
     slow = {
         name: torch.tensor([getattr(account, name) for account in accounts], dtype=DOUBLE)
         for name in AccountState._fields
     }
-    found: dict[str, Tensor] = {}
+    errors: dict[str, Tensor] = {}
 
     def compare(name: str, fast: Tensor | None, slow: Tensor, unit: Tensor | float) -> None:
         there = torch.zeros_like(slow) if fast is None else fast.to(DOUBLE)
         error = ((there - slow).abs() / unit).nan_to_num(float("inf"))
         error = torch.where((there == slow) | (there.isnan() & slow.isnan()), 0.0, error)
-        found[name] = error.reshape(len(accounts), -1).amax(-1) if error.numel() else torch.zeros(len(accounts))
+        errors[name] = error.reshape(len(accounts), -1).amax(-1) if error.numel() else torch.zeros(len(accounts))
 
     for name in MONEY:
         compare(name, getattr(state, name), slow[name], scale)
@@ -323,15 +325,15 @@ def differences(
     compare("bars_held", state.bars_held, slow["bars_held"], 1.0)
     if orders.stop_loss is not None or orders.take_profit is not None:
         compare("entry_price", state.entry_price, slow["entry_price"], close)
-    living = slow["alive"][:, None] > 0
+    alive_accounts = slow["alive"][:, None] > 0
     if masks.daily_loss is not None:
-        alive = living[:, 0]
+        alive = alive_accounts[:, 0]
         compare("session_equity", state.session_equity * alive, slow["session_equity"] * alive, scale)
     if masks.trades_per_day is not None:
-        compare("trades_today", state.trades_today * living, slow["trades_today"] * living, 1.0)
+        compare("trades_today", state.trades_today * alive_accounts, slow["trades_today"] * alive_accounts, 1.0)
     if masks.pattern_day_trader:
-        compare("opened_today", state.opened_today * living, slow["opened_today"] * living, 1.0)
-        compare("day_trades", state.day_trades * living, slow["day_trades"] * living, 1.0)
+        compare("opened_today", state.opened_today * alive_accounts, slow["opened_today"] * alive_accounts, 1.0)
+        compare("day_trades", state.day_trades * alive_accounts, slow["day_trades"] * alive_accounts, 1.0)
     for name in (*TOTALS, "headroom", "called"):
         column = torch.tensor([getattr(book, name) for book in books], dtype=DOUBLE)
         compare(f"ledger {name}", getattr(fill, name), column, scale if name in TOTALS else 1.0)
@@ -342,27 +344,27 @@ def differences(
         value = getattr(fill, name)
         value = torch.full_like(column, float("nan")) if value is None and name == "exit_price" else value
         compare(f"ledger {name}", value, column, unit.get(name, scale[:, None]))
-    return found
+    return errors
 
 
-def wrong_fields(found: dict[str, Tensor], tolerance: float = 1e-9) -> dict[str, Tensor]:
-    return {name: error for name, error in found.items() if error.max() > tolerance}
+def wrong_fields(errors: dict[str, Tensor], tolerance: float = 1e-9) -> dict[str, Tensor]:
+    return {name: error for name, error in errors.items() if error.max() > tolerance}
 
 
-def what_happened(walk: Walk, books: list[twin.Ledger]) -> Counter[str]:
-    seen: Counter[str] = Counter()
+def events_of(simulation: Simulation, books: list[twin.Ledger]) -> Counter[str]:
+    counts: Counter[str] = Counter()
     for book in books:
-        seen["margin calls"] += book.called
-        seen["shortfalls"] += book.shortfall > 0
-        seen["exits"] += any(line["exit_price"] == line["exit_price"] for line in book.assets)
-        seen["trades"] += any(line["traded"] for line in book.assets)
-    return seen
+        counts["margin calls"] += book.called
+        counts["shortfalls"] += book.shortfall > 0
+        counts["exits"] += any(line["exit_price"] == line["exit_price"] for line in book.assets)
+        counts["trades"] += any(line["traded"] for line in book.assets)
+    return counts
 
 
-def opened(walk: Walk, dtype: torch.dtype) -> AccountState:
-    _, accounts, assets = walk.levels.shape
-    cash = torch.full((accounts,), walk.trading.initial_cash, dtype=dtype)
-    return open_accounts(cash, assets, walk.trading.orders.latency_bars)
+def opened(simulation: Simulation, dtype: torch.dtype) -> AccountState:
+    _, accounts, assets = simulation.levels.shape
+    cash = torch.full((accounts,), simulation.trading.initial_cash, dtype=dtype)
+    return open_accounts(cash, assets, simulation.trading.orders.latency_bars)
 
 
 def mixed(take: Tensor, one: list[AccountState], other: list[AccountState]) -> list[AccountState]:
@@ -370,63 +372,63 @@ def mixed(take: Tensor, one: list[AccountState], other: list[AccountState]) -> l
 
 
 def test_the_vectorised_step_equals_its_twin_for_all_settings() -> None:
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
     @settings(max_examples=60, deadline=None, derandomize=True)
     @given(trading=trading_parameters(), seed=st.integers(0, 2**32 - 1))
-    def walk_both(trading: TradingParameters, seed: int) -> None:
-        walk = random_walk(trading, seed, steps=12, accounts=16)
-        state = opened(walk, DOUBLE)
+    def simulate_both(trading: TradingParameters, seed: int) -> None:
+        simulation = random_simulation(trading, seed, steps=12, accounts=16)
+        state = opened(simulation, DOUBLE)
         slow = accounts_of(state)
-        for step in range(walk.step_data.steps):
+        for step in range(simulation.step_data.steps):
             (legal, layers), (slow_legal, slow_layers) = (
-                legal_of_all(walk, state, step),
-                legal_of_each(walk, slow, step),
+                legal_of_all(simulation, state, step),
+                legal_of_each(simulation, slow, step),
             )
             assert torch.equal(legal, slow_legal), step
             other = ((layers.to(DOUBLE) - slow_layers).abs() > 1e-6) & state.alive[:, None]
-            # Selling exactly one lot ties with the least order of one lot: rounding decides what validity says of it.
-            seen["ties"] += int(other[:, LAYERS.index("validity")].sum())
+            # Selling exactly one lot ties with the smallest order of one lot: rounding decides its validity.
+            counts["ties"] += int(other[:, LAYERS.index("validity")].sum())
             assert other.any(0).nonzero().flatten().tolist() in ([], [LAYERS.index("validity")]), step
             before = accounts_of(state)
-            state, fill = advance(walk, state, step)
-            slow, books = follow(walk, slow, step)
-            apart = wrong_fields(differences(walk, step, (state, fill), (slow, books)))
-            # Noise of 1e-16 between the two walks can decide whether a last 1e-14 of a share is traded: then the twin
-            # must agree as soon as it starts this step from the other's account.
-            again = follow(walk, before, step) if apart else (slow, books)
-            wrong = wrong_fields(differences(walk, step, (state, fill), again))
+            state, fill = advance(simulation, state, step)
+            slow, books = follow(simulation, slow, step)
+            apart = wrong_fields(differences(simulation, step, (state, fill), (slow, books)))
+            # Noise of 1e-16 between the two simulations can decide whether a last 1e-14 of a share is traded. The twin
+            # must then agree if it starts this step from the other's account.
+            again = follow(simulation, before, step) if apart else (slow, books)
+            wrong = wrong_fields(differences(simulation, step, (state, fill), again))
             assert not wrong, (step, wrong)
             noisy = torch.stack([error > 1e-9 for error in apart.values()]).any(0) if apart else ~state.alive & False
             slow = mixed(noisy, accounts_of(state), slow)
-            seen.update(what_happened(walk, books), account_steps=len(books), noise=int(noisy.sum()))
+            counts.update(events_of(simulation, books), account_steps=len(books), noise=int(noisy.sum()))
 
-    walk_both()
-    assert seen["account_steps"] >= 10_000
-    assert seen["noise"] + seen["ties"] <= 1e-3 * seen["account_steps"]
-    assert all(seen[event] for event in ("trades", "exits", "margin calls", "shortfalls"))
+    simulate_both()
+    assert counts["account_steps"] >= 10_000
+    assert counts["noise"] + counts["ties"] <= 1e-3 * counts["account_steps"]
+    assert all(counts[event] for event in ("trades", "exits", "margin calls", "shortfalls"))
 
 
-def single(walk: Walk, step: int, index: int) -> Walk:
-    """One step of one account of a walk."""
-    row = walk.step_data._asdict().items()
+def single(simulation: Simulation, step: int, index: int) -> Simulation:
+    """One step of one account of a simulation."""
+    row = simulation.step_data._asdict().items()
     step_data = StepData(
         **{name: x if x is None or name == "shortable" else x[step : step + 1, index : index + 1] for name, x in row}
     )
-    variation = walk.variation
+    variation = simulation.variation
     if variation is not None:
         variation = Variation(*(None if x is None else x[index : index + 1] for x in variation))
-    decisions = (x[step : step + 1, index : index + 1] for x in (walk.levels, walk.holds))
-    return Walk(walk.trading, step_data, *decisions, variation)
+    decisions = (x[step : step + 1, index : index + 1] for x in (simulation.levels, simulation.holds))
+    return Simulation(simulation.trading, step_data, *decisions, variation)
 
 
-def near_a_threshold(walk: Walk, account: AccountState, scale: float) -> bool:
+def near_a_threshold(simulation: Simulation, account: AccountState, scale: float) -> bool:
     """Whether the twin of this one step jumps when prices and caps move by less than a hundred thousandth."""
     chance = Chance(0)
 
-    def outcome(step_data: StepData, start: AccountState, levels: Tensor = walk.levels) -> Tensor:
-        legal, _ = legal_of_each(walk._replace(step_data=step_data), [start], 0)
-        (after,), (book,) = follow(walk._replace(step_data=step_data, levels=levels), [start], 0)
+    def outcome(step_data: StepData, start: AccountState, levels: Tensor = simulation.levels) -> Tensor:
+        legal, _ = legal_of_each(simulation._replace(step_data=step_data), [start], 0)
+        (after,), (book,) = follow(simulation._replace(step_data=step_data, levels=levels), [start], 0)
         worth = torch.tensor(step_data.next_close[0, 0].tolist(), dtype=DOUBLE) / scale
         shares = [torch.tensor(after.shares) * worth, torch.tensor(after.working) * worth]
         counts = [
@@ -446,68 +448,71 @@ def near_a_threshold(walk: Walk, account: AccountState, scale: float) -> bool:
             return value
         return value.to(DOUBLE) * (1.0 + 1e-5 * chance.between(-1.0, 1.0, *value.shape))
 
-    def shaken(value: Any) -> Any:
+    def jittered(value: Any) -> Any:
         if isinstance(value, list):
-            return [shaken(part) for part in value]
+            return [jittered(part) for part in value]
         return value * (1.0 + 1e-6 * chance.between(-1.0, 1.0).item())
 
-    base = outcome(walk.step_data, account)
+    base = outcome(simulation.step_data, account)
     for _ in range(40):
-        step_data = StepData(*(moved(name, value) for name, value in walk.step_data._asdict().items()))
+        step_data = StepData(*(moved(name, value) for name, value in simulation.step_data._asdict().items()))
         names = ("cash", "shares", "equity", "entry_price", "working", "in_flight")
-        start = account._replace(**{name: shaken(getattr(account, name)) for name in names})
-        levels = walk.levels.to(DOUBLE) * (1.0 + 1e-6 * chance.between(-1.0, 1.0, *walk.levels.shape))
+        start = account._replace(**{name: jittered(getattr(account, name)) for name in names})
+        levels = simulation.levels.to(DOUBLE) * (1.0 + 1e-6 * chance.between(-1.0, 1.0, *simulation.levels.shape))
         if ((outcome(step_data, start, levels) - base).abs() > 1e-4).any():
             return True
     return False
 
 
 def test_single_steps_in_float32_stay_within_a_ten_thousandth_of_the_twin() -> None:
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
 
     @settings(max_examples=60, deadline=None, derandomize=True)
     @given(trading=trading_parameters(), seed=st.integers(0, 2**32 - 1))
-    def walk_singly(trading: TradingParameters, seed: int) -> None:
-        walk = random_walk(trading, seed, steps=12, accounts=16)
-        walk = walk._replace(
-            step_data=StepData(*(as_type(value, torch.float32) for value in walk.step_data)),
-            levels=walk.levels.float(),
-            variation=walk.variation and Variation(*(as_type(value, torch.float32) for value in walk.variation)),
+    def simulate_singly(trading: TradingParameters, seed: int) -> None:
+        simulation = random_simulation(trading, seed, steps=12, accounts=16)
+        simulation = simulation._replace(
+            step_data=StepData(*(as_type(value, torch.float32) for value in simulation.step_data)),
+            levels=simulation.levels.float(),
+            variation=simulation.variation
+            and Variation(*(as_type(value, torch.float32) for value in simulation.variation)),
         )
-        state = opened(walk, torch.float32)
-        for step in range(walk.step_data.steps):
-            row, before = walk.step_data.step(step), accounts_of(state)
+        state = opened(simulation, torch.float32)
+        for step in range(simulation.step_data.steps):
+            row, before = simulation.step_data.step(step), accounts_of(state)
             gross = (state.shares * row.close).abs().sum(-1)
-            found = {
-                "legal": (legal_of_all(walk, state, step)[0] != legal_of_each(walk, before, step)[0]).flatten(1).any(1)
+            errors = {
+                "legal": (legal_of_all(simulation, state, step)[0] != legal_of_each(simulation, before, step)[0])
+                .flatten(1)
+                .any(1)
             }
-            state, fill = advance(walk, state, step)
+            state, fill = advance(simulation, state, step)
             scale = torch.maximum(fill.equity_before, gross + fill.traded.sum(-1)).to(DOUBLE)
-            found |= differences(walk, step, (state, fill), follow(walk, before, step), scale)
-            off = torch.stack([error.to(DOUBLE) for error in found.values()]).amax(0) > 1e-4
+            errors |= differences(simulation, step, (state, fill), follow(simulation, before, step), scale)
+            off = torch.stack([error.to(DOUBLE) for error in errors.values()]).amax(0) > 1e-4
             for index in off.nonzero().flatten().tolist():
-                wrong = {name: error[index].item() for name, error in found.items() if error[index] > 1e-4}
-                assert near_a_threshold(single(walk, step, index), before[index], scale[index].item()), (
+                wrong = {name: error[index].item() for name, error in errors.items() if error[index] > 1e-4}
+                assert near_a_threshold(single(simulation, step, index), before[index], scale[index].item()), (
                     step,
                     index,
                     wrong,
                 )
-            seen.update(account_steps=len(before), thresholds=int(off.sum()))
+            counts.update(account_steps=len(before), thresholds=int(off.sum()))
 
-    walk_singly()
-    assert seen["account_steps"] >= 10_000
-    assert seen["thresholds"] <= 1e-3 * seen["account_steps"]
+    simulate_singly()
+    assert counts["account_steps"] >= 10_000
+    assert counts["thresholds"] <= 1e-3 * counts["account_steps"]
 
 
 def test_every_step_of_the_ledger_adds_up_with_every_option_on() -> None:
     @settings(max_examples=40, deadline=None, derandomize=True)
     @given(trading=trading_parameters(), seed=st.integers(0, 2**32 - 1))
     def add_up(trading: TradingParameters, seed: int) -> None:
-        walk = random_walk(trading, seed, steps=10, accounts=32)
-        state = opened(walk, DOUBLE)
-        for step in range(walk.step_data.steps):
+        simulation = random_simulation(trading, seed, steps=10, accounts=32)
+        state = opened(simulation, DOUBLE)
+        for step in range(simulation.step_data.steps):
             before = state.equity
-            state, fill = advance(walk, state, step)
+            state, fill = advance(simulation, state, step)
             total = (fill.price_pnl - fill.commission - fill.spread).sum(-1)
             for cost in (fill.impact, fill.borrow, fill.funding):
                 total = total if cost is None else total - cost.sum(-1)
@@ -516,7 +521,7 @@ def test_every_step_of_the_ledger_adds_up_with_every_option_on() -> None:
             total = total if fill.shortfall is None else total + fill.shortfall
             size = torch.maximum(before, state.equity) + fill.price_pnl.abs().sum(-1) + fill.traded.sum(-1)
             assert ((state.equity - before - total).abs() <= 1e-9 * size).all()
-            worth = state.cash + (state.shares * walk.step_data.next_close[step]).sum(-1)
+            worth = state.cash + (state.shares * simulation.step_data.next_close[step]).sum(-1)
             assert ((state.equity - worth).abs() <= 1e-9 * (size + state.initial_equity)).all()
 
     add_up()
@@ -531,7 +536,7 @@ def positions(draw: st.DrawFn) -> tuple[TradingParameters, AccountState, Decisio
         net_limit=draw(maybe(between(0.1, 2.0), share=2)),
         var_limit=draw(maybe(between(0.02, 0.5), share=2)),
         max_position=draw(between(0.2, 4.0)),
-        max_drawdown=draw(maybe(between(0.05, 0.5), 1.0, share=2)),
+        max_drawdown=draw(maybe(between(0.05, 0.5), share=2)),
         costs=CostParameters(commission_bps=0.0, half_spread_bps=0.0),
     )
     chance = Chance(draw(st.integers(0, 2**32 - 1)))
@@ -564,16 +569,16 @@ def test_joint_limits_hold_for_any_combination_of_levels_and_reductions_pass_who
     given: tuple[TradingParameters, AccountState, Decision, StepData],
 ) -> None:
     trading, state, decision, row = given
-    view = position_limits(state, row, trading)
-    after, _ = execute(state, view, decision, row, trading)
+    limits = position_limits(state, row, trading)
+    after, _ = execute(state, limits, decision, row, trading)
     assert torch.allclose(after.equity, state.equity)
     position = after.shares * row.close / state.equity[:, None]
-    assert (position.abs().sum(-1) <= trading.gross_limit * view.headroom + 1e-9).all()
-    wish = (decision.level * trading.gross_limit / position.shape[-1]).clamp(-view.cap, view.cap)
-    wish = torch.where(decision.hold, view.position, wish)
-    reduced = wish.clamp(view.position.clamp_max(0.0), view.position.clamp_min(0.0))
+    assert (position.abs().sum(-1) <= trading.gross_limit * limits.headroom + 1e-9).all()
+    wish = (decision.level * trading.gross_limit / position.shape[-1]).clamp(-limits.cap, limits.cap)
+    wish = torch.where(decision.hold, limits.position, wish)
+    reduced = wish.clamp(limits.position.clamp_max(0.0), limits.position.clamp_min(0.0))
     if trading.net_limit is not None:
-        # A reduction passes whole even where it unbalances the book; nothing may add to that.
+        # A reduction passes unscaled even where it unbalances the book; nothing may add to that.
         assert (position.sum(-1).abs() <= reduced.sum(-1).abs().clamp_min(trading.net_limit) + 1e-9).all()
     if trading.var_limit is not None:
         assert ((row.volatility * position.abs()).sum(-1) <= trading.var_limit + 1e-9).all()
@@ -588,16 +593,16 @@ def test_joint_limits_hold_for_any_combination_of_levels_and_reductions_pass_who
 def test_something_is_always_legal_flat_wherever_one_can_trade_and_hold_alone_elsewhere(
     trading: TradingParameters, seed: int
 ) -> None:
-    walk = random_walk(trading, seed, steps=6, accounts=32)
-    state = opened(walk, DOUBLE)
-    for step in range(walk.step_data.steps):
-        legal, _ = legal_of_all(walk, state, step)
-        free = walk.step_data.tradable[step] & state.alive[:, None]
+    simulation = random_simulation(trading, seed, steps=6, accounts=32)
+    state = opened(simulation, DOUBLE)
+    for step in range(simulation.step_data.steps):
+        legal, _ = legal_of_all(simulation, state, step)
+        free = simulation.step_data.tradable[step] & state.alive[:, None]
         assert legal.any(-1).all()
         assert legal[..., 1 + trading.levels.index(0.0)][free].all()
         assert legal[..., 0][~free].all()
         assert not legal[..., 1:][~free].any()
-        state, _ = advance(walk, state, step)
+        state, _ = advance(simulation, state, step)
 
 
 COSTS = {
@@ -611,25 +616,27 @@ COSTS = {
 def test_raising_any_single_cost_never_raises_equity(seed: int, data: st.DataObject) -> None:
     before = {"costs": CostParameters(impact=1.0), "carry": CarryParameters(borrow_rate=0.01, financing_rate=0.01)}
     cheap = TradingParameters(**before, gross_limit=2.0)
-    walk = random_walk(cheap, seed, steps=5, accounts=32)._replace(variation=None)
-    state = opened(walk, DOUBLE)
+    simulation = random_simulation(cheap, seed, steps=5, accounts=32)._replace(variation=None)
+    state = opened(simulation, DOUBLE)
     for step in range(4):
-        state, _ = advance(walk, state, step)
+        state, _ = advance(simulation, state, step)
     section, name = data.draw(
         st.sampled_from([(s, n) for s, names in COSTS.items() for n in names] + [("step_data", "x")])
     )
     if section == "step_data":
         line = data.draw(st.sampled_from(["half_spread", "impact"]))
-        dear = walk._replace(step_data=walk.step_data._replace(**{line: 3.0 * getattr(walk.step_data, line)}))
+        dear = simulation._replace(
+            step_data=simulation.step_data._replace(**{line: 3.0 * getattr(simulation.step_data, line)})
+        )
     else:
         kinds = {"costs": CostParameters, "carry": CarryParameters}
-        kept = {field: getattr(before[section], field) for field in before[section].__dataclass_fields__}
-        raised = kinds[section](**(kept | {name: 2.0 * kept[name] + 0.5}))
-        dear = walk._replace(trading=TradingParameters(**(before | {section: raised}), gross_limit=2.0))
-    cheaply, dearly = (advance(each, state, 4) for each in (walk, dear))
+        costs = {field: getattr(before[section], field) for field in before[section].__dataclass_fields__}
+        raised = kinds[section](**(costs | {name: 2.0 * costs[name] + 0.5}))
+        dear = simulation._replace(trading=TradingParameters(**(before | {section: raised}), gross_limit=2.0))
+    cheaply, dearly = (advance(each, state, 4) for each in (simulation, dear))
     same = (cheaply[1].filled_shares == dearly[1].filled_shares).all(-1)
     assert (dearly[0].equity[same] <= cheaply[0].equity[same] + 1e-9).all()
     alike = same & state.alive & cheaply[0].alive & dearly[0].alive
     if section == "costs" and name == "commission_bps":
-        charged = cheaply[1].traded.sum(-1) > 0.0
-        assert (dearly[0].equity < cheaply[0].equity)[alike & charged].all()
+        traded = cheaply[1].traded.sum(-1) > 0.0
+        assert (dearly[0].equity < cheaply[0].equity)[alike & traded].all()

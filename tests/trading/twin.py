@@ -1,4 +1,4 @@
-"""The execution step once more: one account, plain floats, loops over assets, readable from top to bottom.
+"""Scalar reference of the execution step: one account, plain floats, loops over assets, readable from top to bottom.
 
 It shares no code with the vectorised step, only the names of fields: an account is an ``AccountState`` and a row a
 ``StepData`` with a list of A numbers where those have ``[A]``, and a number where they have ``[]`` or ``[1]``.
@@ -59,7 +59,7 @@ class Ledger:
 
 
 def without_dust(total: float, largest: float, p: TradingParameters) -> float:
-    """Shares that several orders add up to; what is left by rounding alone is nothing."""
+    """Sum of the shares of several orders; rounding errors are set to 0."""
     split = p.orders.latency_bars > 0 or p.orders.unfilled == "carry"
     return 0.0 if split and abs(total) <= DUST * largest else total
 
@@ -79,9 +79,9 @@ def position_limits(
     maintenance = p.margin.maintenance
     called = maintenance is not None and account.alive and held > 0 and account.equity < maintenance * held
     headroom = 1.0
-    if p.max_drawdown < 1 and guarded:
-        left = p.max_drawdown - (1 - account.equity / account.peak_equity)
-        headroom = min(max(left / (p.max_drawdown * (1 - p.drawdown_soft_limit)), 0.0), 1.0)
+    if p.max_drawdown is not None and guarded:
+        room = p.max_drawdown - (1 - account.equity / account.peak_equity)
+        headroom = min(max(room / (p.max_drawdown * (1 - p.drawdown_soft_limit)), 0.0), 1.0)
     leaving = bool(row.must_leave) and not masks.overnight
     caps, hold_cap = [], []
     for a in range(assets):
@@ -90,7 +90,7 @@ def position_limits(
         if guarded:
             if masks.concentration is not None:
                 cap["exposure"] = min(p.max_position, masks.concentration * p.gross_limit)
-            if p.max_drawdown < 1:
+            if p.max_drawdown is not None:
                 cap["drawdown"] = p.gross_limit / assets * headroom
             if masks.daily_loss is not None and account.equity < account.session_equity * (1 - masks.daily_loss):
                 cap["daily_loss"] = 0.0
@@ -105,7 +105,7 @@ def position_limits(
             pattern = (
                 masks.pattern_day_trader and account.equity < PATTERN_DAY_TRADER_EQUITY and sum(account.day_trades) >= 3
             )
-            young = 0 < account.bars_held[a] < masks.min_holding_bars
+            young = 0 < account.bars_held[a] < (masks.min_holding_bars or 0)
             cap["compliance"] = 0.0 if often or pattern or young else inf
         hold = min(cap["exposure"], cap["drawdown"], cap["value_at_risk"]) if guarded else inf
         hold_cap.append(0.0 if called or (leaving and guarded) else hold)
@@ -118,27 +118,27 @@ def legal(
     account: AccountState, row: StepData, parameters: TradingParameters
 ) -> tuple[list[list[bool]], dict[str, float]]:
     """Legal actions of each asset (hold first), and the share of levels that each layer forbids."""
-    view, p, assets = position_limits(account, row, parameters), parameters, len(account.shares)
+    limits, p, assets = position_limits(account, row, parameters), parameters, len(account.shares)
     rows, forbidden = [], dict.fromkeys(LAYERS, 0)
     for a in range(assets):
-        position, cap = view.position[a], view.cap[a]
+        position, cap = limits.position[a], limits.cap[a]
         free = row.tradable[a] and account.alive
         shortable = row.shortable is None or row.shortable[a]
-        least = max(p.orders.min_notional, p.orders.lot_size * row.close[a])
-        hold = not free or abs(position) <= 1.25 * view.hold_cap[a]
+        smallest = max(p.orders.min_notional or 0.0, (p.orders.lot_size or 0.0) * row.close[a])
+        hold = not free or abs(position) <= 1.25 * limits.hold_cap[a]
         actions = [hold]
         for level in p.levels:
             exposure = level * p.gross_limit / assets
             target = min(max(exposure, -cap), cap)
             reducing = abs(exposure) <= abs(position) * (1 + 1e-6) and exposure * position >= 0
-            within = {layer: 0.99 * abs(exposure) <= view.caps[a][layer] or reducing for layer in LAYERS}
+            within = {layer: 0.99 * abs(exposure) <= limits.caps[a][layer] or reducing for layer in LAYERS}
             may_short = exposure >= 0 or shortable or reducing
             within["compliance"] = within["compliance"] and may_short
-            within["validity"] = free and (abs(target - position) * account.equity * (1 + 1e-6) >= least or reducing)
+            within["validity"] = free and (abs(target - position) * account.equity * (1 + 1e-6) >= smallest or reducing)
             smaller = [abs(other) for other in p.levels if other * level > 0 and abs(other) < abs(level)]
             needed = max(max(smaller, default=0.0) * p.gross_limit / assets * (1 + 1e-6), 1e-6)
             increasing = cap >= needed and may_short and within["validity"]
-            leave = view.called or (bool(row.must_leave) and not p.masks.overnight)
+            leave = limits.called or (bool(row.must_leave) and not p.masks.overnight)
             allowed = exposure == 0 if leave else reducing or increasing
             actions.append(free and allowed)
             for layer in LAYERS:
@@ -149,15 +149,15 @@ def legal(
 
 def project(
     current: list[float],
-    wish: list[float],
+    target: list[float],
     gross: float,
     net: float | None = None,
     value_at_risk: float | None = None,
     volatility: list[float] | None = None,
 ) -> tuple[list[float], list[float], float]:
-    """Reductions pass whole, increases with the largest common factor that meets the joint limits."""
-    reduced = [min(max(w, min(c, 0.0)), max(c, 0.0)) for c, w in zip(current, wish, strict=True)]
-    increase = [w - r for w, r in zip(wish, reduced, strict=True)]
+    """Reductions pass unscaled, increases are scaled by the largest common factor that meets the joint limits."""
+    reduced = [min(max(w, min(c, 0.0)), max(c, 0.0)) for c, w in zip(current, target, strict=True)]
+    increase = [w - r for w, r in zip(target, reduced, strict=True)]
     rooms = [(gross - sum(map(abs, reduced)), sum(map(abs, increase)))]
     if net is not None and abs(sum(increase)) > 1e-6:  # balanced increases leave net exposure as it is
         side = 1 if sum(increase) > 0 else -1
@@ -169,39 +169,39 @@ def project(
     return [r + factor * i for r, i in zip(reduced, increase, strict=True)], increase, factor
 
 
-def rounded(shares: float, lot: float) -> float:
-    if lot == 0 or shares == 0:
+def rounded(shares: float, lot: float | None) -> float:
+    if lot is None or shares == 0:
         return shares
     return (1 if shares > 0 else -1) * floor(abs(shares) / lot + 1e-9) * lot
 
 
 def send(
     account: AccountState,
-    view: PositionLimits,
+    limits: PositionLimits,
     level: list[float],
     hold: list[bool],
     row: StepData,
     p: TradingParameters,
 ) -> tuple[list[float], list[float]]:
-    """Orders of the decision and what is left working of older ones."""
+    """Orders of the decision, and older ones that stay in the market."""
     assets, equity = len(level), max(account.equity, TINY)
-    if view.called:
+    if limits.called:
         return [-n for n in account.shares], [0.0] * assets
     working = [account.working[a] if hold[a] else 0.0 for a in range(assets)]
-    wish = []
+    capped = []
     for a in range(assets):
-        asked = min(max(level[a] * p.gross_limit / assets, -view.cap[a]), view.cap[a])
-        wish.append(view.position[a] if hold[a] else asked)
-    net, value_at_risk = (p.net_limit, p.var_limit) if view.guarded else (None, None)
-    target, _, _ = project(view.position, wish, p.gross_limit * view.headroom, net, value_at_risk, row.volatility)
+        requested = level[a] * p.gross_limit / assets
+        capped.append(limits.position[a] if hold[a] else min(max(requested, -limits.cap[a]), limits.cap[a]))
+    net, value_at_risk = (p.net_limit, p.var_limit) if limits.guarded else (None, None)
+    target, _, _ = project(limits.position, capped, p.gross_limit * limits.headroom, net, value_at_risk, row.volatility)
     orders = []
     for a in range(assets):
-        order = (target[a] - view.position[a]) * equity / row.close[a]
+        order = (target[a] - limits.position[a]) * equity / row.close[a]
         if target[a] == 0:
             order = -committed_shares(account, a, p)
         else:
             order = rounded(order, p.orders.lot_size)
-            order = 0.0 if abs(order) * row.close[a] < p.orders.min_notional else order
+            order = 0.0 if abs(order) * row.close[a] < (p.orders.min_notional or 0.0) else order
         orders.append(0.0 if hold[a] else order)
     return orders, working
 
@@ -265,13 +265,13 @@ def step(
 ) -> tuple[AccountState, Ledger]:
     """From the close of bar t to the close of bar t + 1."""
     assets, equity = range(len(level)), account.equity
-    view = position_limits(account, row, p, variation.guarded)
+    limits = position_limits(account, row, p, variation.guarded)
     lines = [dict.fromkeys(LINES, 0.0) | {"exit_price": nan} for _ in assets]
-    book = Ledger(equity, equity, view.headroom, view.called, lines)
+    book = Ledger(equity, equity, limits.headroom, limits.called, lines)
     if not account.alive:
         return account, book
-    orders, working = send(account, view, level, hold, row, p)
-    in_flight, arriving = queued(account, orders, working, view.called, p, variation.latency)
+    orders, working = send(account, limits, level, hold, row, p)
+    in_flight, arriving = queued(account, orders, working, limits.called, p, variation.latency)
 
     split = row.split or [1.0 for _ in assets]
     shares = [account.shares[a] * split[a] for a in assets]
@@ -293,8 +293,8 @@ def step(
             line["filled_shares"], line["position"] = shares[a], shares[a] * row.open[a] / max(equity, TINY)
         return buried(account, equity_open, book), book
 
-    fill = filled(shares, arriving, row, equity_open, view.called, p)
-    carried = p.orders.unfilled == "carry" and not view.called
+    fill = filled(shares, arriving, row, equity_open, limits.called, p)
+    carried = p.orders.unfilled == "carry" and not limits.called
     working = [without_dust(arriving[a] - fill[a], abs(arriving[a]), p) if carried else 0.0 for a in assets]
     cash = account.cash + carry
     for a, line in enumerate(lines):
@@ -329,16 +329,16 @@ def step(
 def filled(
     shares: list[float], arriving: list[float], row: StepData, equity_open: float, called: bool, p: TradingParameters
 ) -> list[float]:
-    """What of the arriving shares is traded at the open."""
+    """Arriving shares that are traded at the open."""
     fill = [n if fillable else 0.0 for n, fillable in zip(arriving, row.fillable, strict=True)]
     if not called:
         if row.max_shares:
-            fill = [min(max(n, -most), most) for n, most in zip(fill, row.max_shares, strict=True)]
+            fill = [min(max(n, -limit), limit) for n, limit in zip(fill, row.max_shares, strict=True)]
         if p.margin.initial is not None:
             fill = within_margin(shares, fill, row, equity_open, p)
-    fill = [n if n == whole else rounded(n, p.orders.lot_size) for n, whole in zip(fill, arriving, strict=True)]
-    left = [without_dust(held + n, abs(held), p) for held, n in zip(shares, fill, strict=True)]
-    return [n if rest != 0 else -held for held, n, rest in zip(shares, fill, left, strict=True)]
+    fill = [n if n == full else rounded(n, p.orders.lot_size) for n, full in zip(fill, arriving, strict=True)]
+    remaining = [without_dust(held + n, abs(held), p) for held, n in zip(shares, fill, strict=True)]
+    return [n if rest != 0 else -held for held, n, rest in zip(shares, fill, remaining, strict=True)]
 
 
 def inside_the_bar(
@@ -375,13 +375,13 @@ def queued(
     working: list[float],
     called: bool,
     p: TradingParameters,
-    own: int | None,
+    delay: int | None,
 ) -> tuple[list[list[float]], list[float]]:
-    """Orders still in flight after this step's have joined, and the shares that reach the market at the next open."""
+    """Orders in flight after this step, and the shares that reach the market at the next open."""
     latency = p.orders.latency_bars
     if called:
         return [[0.0] * latency for _ in orders], orders
-    delay = latency if own is None else own
+    delay = latency if delay is None else delay
     in_flight, arriving = [], []
     for a, order in enumerate(orders):
         queue = [*account.in_flight[a], 0.0]
@@ -407,14 +407,16 @@ def average_entry(before: float, fill: float, entry: float, opening: float, p: T
 
 
 def buried(account: AccountState, equity: float, book: Ledger) -> AccountState:
-    """A bankrupt account: its broker bears what is below zero, and nothing of it is left."""
-    left = max(equity, 0.0)
-    book.shortfall, book.equity = left - equity, left
+    """A bankrupt account: flat, with equity of at least zero; its broker bears the shortfall."""
+    remaining = max(equity, 0.0)
+    book.shortfall, book.equity = remaining - equity, remaining
     for line in book.assets:
         line["shares"] = 0.0
     none = [0.0 for _ in book.assets]
     queues = [[0.0 for _ in queue] for queue in account.in_flight]
-    dead = account._replace(cash=left, equity=left, peak_equity=max(account.peak_equity, left), alive=False)
+    dead = account._replace(
+        cash=remaining, equity=remaining, peak_equity=max(account.peak_equity, remaining), alive=False
+    )
     return dead._replace(shares=none, bars_held=none, entry_price=none, working=none, in_flight=queues)
 
 

@@ -1,4 +1,4 @@
-"""The out-of-sample test, its report, and what agents say about the newest bar."""
+"""Parameters of the backtest, the report and the signals."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from sentio_kedro.config.fields import (
 FewBars = Annotated[int, Field(ge=0, le=32)]
 NamedBars = Annotated[list[AwareDatetime], Field(max_length=32)]
 BaselineName = Literal["ridge", "boosted_trees", "minimum_variance", "risk_parity", "regime_rule"]
-"""Baselines that can be left out; the others are always there."""
+"""Baselines that can be omitted; the others are always simulated."""
 DEFAULT_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimum_variance", "regime_rule")
 
 
 @parameters
 class RobustnessParameters:
-    """How the out-of-sample test is shaken. An empty list, or 0 paths, switches a part off.
+    """Stress tests of the backtest: one simulation for each value of a list and for each path.
 
     Attributes:
         cost_multipliers: Factors on commission, spread and impact.
-        latency_bars: Bars that orders are under way beyond the next open.
-        start_offsets: Bars that an account stays out after the first test row.
-        paths: Paths bootstrapped from the test rows.
-        block_bars: Mean length of the blocks that a path is made of; null takes the square root of a fold's test rows.
+        latency_bars: Delays of orders beyond the next open, bars.
+        start_offsets: Bars between the first test row and an account's first decision.
+        paths: Number of paths bootstrapped from the test rows.
+        block_bars: Mean length of a path's blocks, bars; null takes the square root of a fold's test rows.
         seed: Seed of the paths.
     """
 
@@ -50,15 +50,15 @@ class BacktestParameters:
 
     Attributes:
         agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
-        baselines: Baselines beside ``buy_and_hold``, ``equal_weight``, ``momentum`` and ``random``, which are always
-            there: ``ridge`` and ``boosted_trees`` (fitted on each fold's train rows), ``minimum_variance`` and
-            ``risk_parity`` (weights from trailing returns), ``regime_rule`` (flat in the most volatile regime).
-        targets: CSV of target positions that are walked beside the baselines; null is none.
-        momentum_bars: Look-back of the momentum baseline.
-        volatility_target: Annual volatility that the momentum baseline aims at, per asset.
+        baselines: Baselines in addition to ``buy_and_hold``, ``equal_weight``, ``momentum`` and ``random``: ``ridge``
+            and ``boosted_trees`` (fitted on each fold's train rows), ``minimum_variance`` and ``risk_parity`` (weights
+            from trailing returns), ``regime_rule`` (flat in the most volatile regime).
+        targets: CSV of target positions that are simulated as a further baseline; null is off.
+        momentum_bars: Lookback of the momentum baseline, bars.
+        volatility_target: Target volatility of the momentum baseline per asset, annual fraction.
         rebalance_days: Days between two rebalances of the baselines with weights and of the regime rule.
-        portfolio_bars: Trailing bars from which minimum variance and risk parity estimate the covariance.
-        robustness: How the test is shaken.
+        portfolio_bars: Trailing bars of the covariance of minimum variance and risk parity.
+        robustness: Stress tests.
     """
 
     agent: str | None = None
@@ -73,12 +73,12 @@ class BacktestParameters:
 
 @parameters
 class TrialParameters:
-    """How what was tried is counted.
+    """Ledger of trials, and the probability of backtest overfitting.
 
     Attributes:
-        record: Whether runs and searches enter the ledger of trials; false for smoke runs, which are none.
-        cscv_blocks: Blocks that the rows are cut into to measure overfitting by choice; even. 16 give 12,870 splits.
-        min_trials: Trials on the same rows below which overfitting by choice is not stated.
+        record: Append runs and searches to the ledger of trials; false for smoke runs.
+        cscv_blocks: Number of blocks of rows for the probability of backtest overfitting, even; 16 give 12,870 splits.
+        min_trials: Minimum trials on the same rows for the probability of backtest overfitting.
     """
 
     record: bool = True
@@ -88,12 +88,12 @@ class TrialParameters:
 
 @parameters
 class SkillParameters:
-    """What a result must show to be called skill.
+    """Conditions of the verdict ``skill``.
 
     Attributes:
-        min_deflated_sharpe: Deflated Sharpe ratio needed, a probability.
-        max_overfitting: Probability of backtest overfitting that must not be reached, where it is stated.
-        max_spa_p: p-value of the test against the best baseline that must not be reached.
+        min_deflated_sharpe: Minimum deflated Sharpe ratio, a probability.
+        max_overfitting: Upper bound of the probability of backtest overfitting, if it is computed.
+        max_spa_p: Upper bound of the p-value against the best baseline (superior predictive ability).
     """
 
     min_deflated_sharpe: Fraction = 0.95
@@ -110,10 +110,10 @@ class ReportingParameters:
         bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
         confidence: Coverage of the intervals.
         seed: Seed of the bootstrap.
-        attention_bars: Test bars whose attention to earlier bars is exported and drawn: at most so many of the last
-            fold's (0 is off), or a list of bars' ends, with their zone.
-        trials: How what was tried is counted.
-        skill: What a result must show to be called skill.
+        attention_bars: Test bars whose attention to earlier bars is exported and drawn: a number of bars of the last
+            fold (0 is off), or a list of bars' ends, with their zone.
+        trials: Ledger of trials.
+        skill: Conditions of the verdict ``skill``.
     """
 
     bootstrap_samples: Count = 1_000
@@ -127,12 +127,13 @@ class ReportingParameters:
 
 @parameters
 class SignalParameters:
-    """What the agents say about the newest bar.
+    """Signals of the agents at the newest bar.
 
     Attributes:
         fold: Fold whose agents decide; null takes the latest.
-        equity: Equity to size the shares for, quote currency.
-        replay_bars: Bars that each agent first trades from flat, so that its target continues a position.
+        equity: Equity that the shares are sized for, quote currency.
+        replay_bars: Bars before the newest one that each agent trades from flat, so that its target continues a
+            position.
     """
 
     fold: Annotated[int, Field(ge=0)] | None = None

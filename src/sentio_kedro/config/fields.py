@@ -1,4 +1,4 @@
-"""What every section of parameters is made of: the decorator, and numbers with their bounds."""
+"""Decorator of parameter classes, and number types with bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the data stages do: reading bars, features, regimes, folds."""
+"""Parameters of the data stages: ingestion, features, regimes, folds."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ MIN_BLOCKS = 2  # of a k-fold
 
 @parameters
 class IngestionParameters:
-    """How bars are read.
+    """Ingestion of bars.
 
     Attributes:
-        bar_label: Whether a feed's ``timestamp`` names the start or the end of its bar. The project uses the end.
-        bar_minutes: Length of a bar in minutes, needed to turn starts into ends; null takes the most common gap.
+        bar_label: Meaning of the feed's ``timestamp``: ``start`` or ``end`` of its bar. The project uses the end.
+        bar_minutes: Length of a bar in minutes, to convert starts into ends; null takes the most common gap.
         timezone: Zone of naive timestamps (for example ``America/New_York``); null refuses naive timestamps.
-        missing: ``halt`` keeps a bar that some asset lacks and makes that asset untradable there; ``drop_bar`` drops
-            the bar for all assets.
+        missing: Treatment of a bar that some asset lacks: ``halt`` makes that asset untradable there, ``drop_bar``
+            drops the bar for all assets.
         sessions_per_year: Trading days a year: 365 for crypto, 252 for US equities. Bars per session are counted.
-        universe: ``survivorship_biased`` if the symbols were chosen with hindsight (the report says so), ``dated`` if
-            the bars hold what was investable at each date.
+        universe: ``survivorship_biased`` if the symbols were chosen with hindsight (the report warns of it), ``dated``
+            if the bars hold the investable symbols of each date.
     """
 
     bar_label: Literal["start", "end"] = "end"
@@ -60,8 +60,8 @@ class FeatureColumn:
         name: Column name, unique in the list.
         indicator: The formula, one of ``sentio_kedro.market.indicators.INDICATORS``.
         bars: Horizon of the formula in bars; calendar features ignore it.
-        lookback: Bars that reproduce the column to 1e-6; null takes the indicator's own figure, a larger number is
-            allowed, a smaller one refused.
+        lookback: Bars that reproduce the column to 1e-6; null takes the indicator's lookback, a smaller number is
+            refused.
     """
 
     name: str
@@ -72,10 +72,10 @@ class FeatureColumn:
 
 @parameters
 class FeatureParameters:
-    """What the network sees of each asset.
+    """Inputs of the network for each asset.
 
     Attributes:
-        columns: The feature columns, in the order in which the network sees them; each name once.
+        columns: Feature columns, in the order of the network's inputs; each name once.
     """
 
     columns: list[FeatureColumn]
@@ -85,7 +85,7 @@ class FeatureParameters:
         names = [column.name for column in self.columns]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if not names:
-            raise ValueError("`features.columns` must hold at least one column, was empty.")
+            raise ValueError("`features.columns` must hold at least one column, was empty; add one.")
         if repeated:
             raise ValueError(f"`features.columns` must have unique names; rename one of each: {repeated}.")
         return self
@@ -97,10 +97,10 @@ class RegimeParameters:
 
     Attributes:
         states: Number of states K, ordered from calm to volatile; 1 switches regimes off.
-        memory: Bars that the forward filter looks back; the posterior is a function of these bars alone.
-        restarts: Random starts of the fit; the best likelihood wins.
-        iterations: Most EM iterations of one start.
-        min_occupancy: A state holding less than this share of the train rows is merged away, with a warning.
+        memory: Bars of the forward filter; the posterior is a function of these bars alone.
+        restarts: Random starts of the fit, of which the one with the highest likelihood is used.
+        iterations: Maximum EM iterations of one start.
+        min_occupancy: Minimum share of the train rows in a state; a smaller state is merged, with a warning.
     """
 
     states: Annotated[int, Field(ge=1, le=8)] = 3
@@ -112,21 +112,21 @@ class RegimeParameters:
 
 @parameters
 class CrossValidationParameters:
-    """How rows are split into folds, and which bars no fold may touch.
+    """Folds of decision rows, and the lockbox.
 
     Attributes:
         scheme: ``walk_forward`` (train on the past alone), ``k_fold`` (purged k-fold: every row is tested once) or
             ``combinatorial`` (purged combinatorial folds: every row is tested several times). The last two give a
             distribution of outcomes, not a track record, since they also train on later data.
-        folds: Walk-forward folds, each with its own test block; blocks of a k-fold, at least 2.
+        folds: Number of walk-forward folds, each with its own test block; blocks of a k-fold, at least 2.
         first_test: Share of the usable rows before the first walk-forward test block.
-        validation: Share of the rows before a walk-forward test block that become validation rows; of a k-fold, the
-            share of the rows beside the test block, the latest ones.
+        validation: Share of the rows before a walk-forward test block that are validation rows; of a k-fold, the share
+            of the rows outside the test block, the latest ones.
         window: ``expanding`` trains on all rows before validation, ``rolling`` on as many as the first fold has.
-        groups: Combinatorial folds cut the rows into this many groups.
+        groups: Number of groups that combinatorial folds cut the rows into.
         test_groups: Groups tested at once in a combinatorial fold.
         lockbox: Share of the bars, the last ones, that no fold touches and only ``kedro run --pipeline lockbox``
-            opens; 0 switches it off.
+            opens; null is off.
     """
 
     scheme: Literal["walk_forward", "k_fold", "combinatorial"] = "walk_forward"
@@ -136,22 +136,22 @@ class CrossValidationParameters:
     window: Literal["expanding", "rolling"] = "expanding"
     groups: Annotated[int, Field(ge=3)] = 6
     test_groups: Count = 2
-    lockbox: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.15
+    lockbox: Annotated[float, Field(gt=0.0, lt=0.9)] | None = 0.15
 
     @model_validator(mode="after")
-    def _groups_left(self) -> CrossValidationParameters:
+    def _leaves_train_groups(self) -> CrossValidationParameters:
         if self.test_groups > self.groups - 2:
             raise ValueError(
                 f"`cross_validation.test_groups` must be at most groups - 2 = {self.groups - 2}, so that one group is "
-                f"left for training and one for validation; was {self.test_groups}."
+                f"for training and one for validation; was {self.test_groups}; lower it."
             )
         return self
 
     @model_validator(mode="after")
-    def _blocks_left(self) -> CrossValidationParameters:
+    def _leaves_train_blocks(self) -> CrossValidationParameters:
         if self.scheme == "k_fold" and self.folds < MIN_BLOCKS:
             raise ValueError(
-                f"`cross_validation.folds` must be at least {MIN_BLOCKS} where the scheme is k_fold, so that rows "
-                f"are left beside the test block; was {self.folds}."
+                f"`cross_validation.folds` must be at least {MIN_BLOCKS} where the scheme is k_fold, so that some rows "
+                f"lie outside the test block; was {self.folds}; raise it."
             )
         return self

@@ -1,7 +1,6 @@
-"""What an account may do and what it pays: the section ``trading``.
+"""Limits and costs of accounts: the section ``trading``.
 
-The defaults of these classes are the preset ``proportional``. ``trading.preset`` chooses where keys start that a file
-does not name; see ``presets.py`` for the values.
+The defaults of these classes are the preset ``proportional``. ``presets.py`` holds the values of the other presets.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from sentio_kedro.config.fields import (
     Count,
     Fraction,
     NonNegative,
-    NonNegativeCount,
     Positive,
     PositiveFraction,
     parameters,
@@ -30,14 +28,14 @@ class CostParameters:
     Attributes:
         commission_bps: Commission, bps of traded notional.
         commission_per_share: Commission, quote currency per share.
-        min_commission: Least commission of a fill, quote currency.
-        half_spread: Where the half spread comes from: ``constant`` (``half_spread_bps``), ``bars`` (half of the bars'
-            column ``spread``) or ``estimated`` (Abdi and Ranaldo 2017, from high, low and close).
+        min_commission: Minimum commission of a fill, quote currency.
+        half_spread: Source of the half spread: ``constant`` (``half_spread_bps``), ``bars`` (half of the bars' column
+            ``spread``) or ``estimated`` (Abdi and Ranaldo 2017, from high, low and close).
         half_spread_bps: Half of the quoted spread, bps of traded notional, paid on every fill. With ``bars`` and
-            ``estimated`` it is the least that is paid.
+            ``estimated`` it is the minimum.
         spread_bars: Bars that the estimator averages over.
         impact: Coefficient of the square-root law: impact = coefficient x daily volatility x
-            sqrt(order / daily volume), a fraction of traded notional; 0 is off.
+            sqrt(order / daily volume), a fraction of traded notional.
     """
 
     commission_bps: NonNegative = 1.0
@@ -51,12 +49,12 @@ class CostParameters:
 
 @parameters
 class CarryParameters:
-    """What holding costs, accrued by elapsed time: a weekend costs three nights.
+    """Costs of holding, accrued by elapsed time: a weekend costs three nights.
 
     Attributes:
-        borrow_rate: Fee for borrowed shares, fraction of short notional a year; 0 is off.
-        financing_rate: Interest paid on negative cash, fraction a year; 0 is off.
-        interest_rate: Interest earned on positive cash, fraction a year; 0 is off.
+        borrow_rate: Fee for borrowed shares, fraction of short notional a year.
+        financing_rate: Interest paid on negative cash, fraction a year.
+        interest_rate: Interest earned on positive cash, fraction a year.
         funding: Charge the bars' column ``funding`` (perpetual futures) on the position at each close.
     """
 
@@ -68,11 +66,12 @@ class CarryParameters:
 
 @parameters
 class MarginParameters:
-    """How much equity a position needs.
+    """Margin requirements.
 
     Attributes:
-        initial: Equity that a fill must leave per unit of gross exposure, fraction; null is off.
-        maintenance: Equity per unit of gross exposure below which everything is sold at the next open; null is off.
+        initial: Minimum equity per unit of gross exposure after a fill, fraction; null is off.
+        maintenance: Equity per unit of gross exposure, fraction, below which all positions are closed at the next open;
+            null is off.
     """
 
     initial: PositiveFraction | None = None
@@ -83,39 +82,41 @@ class MarginParameters:
         if self.maintenance is not None and self.maintenance > (self.initial or 1.0):
             raise ValueError(
                 f"`trading.margin.maintenance` must be at most `trading.margin.initial` = {self.initial or 1.0}, was "
-                f"{self.maintenance}: a position would be sold as soon as it was bought; lower it."
+                f"{self.maintenance}: a position would be closed as soon as it was opened; lower it."
             )
         return self
 
 
 @parameters
 class OrderParameters:
-    """How orders reach the market.
+    """Orders and fills.
 
     Attributes:
-        latency_bars: Bars that an order is under way, beyond the next open.
-        participation: Most of the fill bar's volume that one order may take, fraction; null is off.
-        unfilled: What the cap on participation or a missing bar left of an order: ``drop`` it or ``carry`` it on until
-            it is filled or a new order replaces it.
-        lot_size: Shares are traded in multiples of this, rounded towards zero; 0 is off.
-        min_notional: Orders below this value are not sent, quote currency, unless they close a position.
+        latency_bars: Delay of an order beyond the next open, bars.
+        participation: Largest fill, fraction of the fill bar's volume; null is off.
+        unfilled: Unfilled remainder of an order: ``drop`` it, or ``carry`` it until it is filled or a new order
+            replaces it.
+        lot_size: Orders are multiples of this number of shares, rounded towards zero; null is off.
+        min_notional: Minimum value of an order, quote currency. Smaller orders are not sent unless they close a
+            position; null is off.
         stop_loss: Loss from the average entry price at which a position is closed inside a bar, fraction; null is off.
-        take_profit: Gain from the average entry price at which it is closed, fraction; null is off.
-        flat_at_close: Close everything at the last close of each session of ``trading.calendar``.
+        take_profit: Gain from the average entry price at which a position is closed inside a bar, fraction; null is
+            off.
+        flat_at_close: Close all positions at the last close of each session of ``trading.calendar``.
     """
 
     latency_bars: Annotated[int, Field(ge=0, le=32)] = 0
     participation: PositiveFraction | None = None
     unfilled: Literal["drop", "carry"] = "drop"
-    lot_size: NonNegative = 0.0
-    min_notional: NonNegative = 0.0
+    lot_size: Positive | None = None
+    min_notional: Positive | None = None
     stop_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     take_profit: Positive | None = None
     flat_at_close: bool = False
 
     @property
     def splits_orders(self) -> bool:
-        """Whether one decision may be filled in several bars, so that shares are sums of orders."""
+        """True if one decision may be filled in several bars, so that shares are sums of orders."""
         return self.latency_bars > 0 or self.unfilled == "carry"
 
 
@@ -124,25 +125,26 @@ class MaskParameters:
     """Layers of the action mask. Caps are fractions of equity; no layer forbids reducing a position.
 
     Attributes:
-        concentration: Most exposure in one asset, fraction of ``trading.gross_limit``; null is off.
+        concentration: Maximum exposure in one asset, fraction of ``trading.gross_limit``; null is off.
         daily_loss: Loss since the last close of the previous session, fraction of equity, after which positions can
             only be reduced until the session ends; null is off.
-        position_var: Most that a position may lose in a day at ``var_confidence``, fraction of equity; null is off.
-        var_confidence: Confidence of the value at risk, of a normal law with the trailing volatility.
-        target_volatility: Volatility a day that a position may bring, fraction of equity: cap = target / forecast;
-            null is off.
+        position_var: Maximum value at risk of a position, a day at ``var_confidence``, fraction of equity; null is off.
+        var_confidence: Confidence of the value at risk, of a normal distribution with the trailing volatility.
+        target_volatility: Maximum daily volatility of a position, fraction of equity: cap = target / trailing
+            volatility; null is off.
         regime_exposure: Allowed exposure in each regime, calm to volatile, fraction of the allocation, weighted by the
-            filtered posterior. With fewer states than entries the last entries count; null is off.
+            filtered posterior. With fewer states than entries the last entries apply; null is off.
         crisis_probability: Filtered probability of the most volatile regime above which positions can only be
             reduced; null is off.
-        first_minutes: Minutes after a session's open in which positions can only be reduced.
-        last_minutes: Minutes before its close in which positions can only be reduced.
-        overnight: Whether positions may be held over night; if not, the session's last decision can only be flat.
-        liquidity: Largest position, fraction of the daily volume; null is off.
-        no_short: Symbols that must not be sold short; ``["*"]`` stands for all.
+        first_minutes: Minutes after a session's open in which positions can only be reduced; null is off.
+        last_minutes: Minutes before a session's close in which positions can only be reduced; null is off.
+        overnight: Allow positions overnight; false makes the session's last decision flat.
+        liquidity: Maximum position, fraction of the daily volume; null is off.
+        no_short: Symbols that must not be sold short; ``["*"]`` is all.
         trades_per_day: Fills of an asset in one session after which its position can only be reduced; null is off.
         pattern_day_trader: Accounts below 25,000 with three day trades in five sessions can only reduce (FINRA 4210).
-        min_holding_bars: Bars for which a new position can be kept or reduced but not enlarged or turned.
+        min_holding_bars: Bars during which a new position can be kept or reduced but not enlarged or flipped; null is
+            off.
         kelly_fraction: Cap = fraction x |trailing mean| / trailing variance of the asset's returns; null is off.
         kelly_bars: Bars of that mean and variance.
     """
@@ -154,36 +156,36 @@ class MaskParameters:
     target_volatility: Positive | None = None
     regime_exposure: list[Fraction] | None = None
     crisis_probability: Fraction | None = None
-    first_minutes: NonNegative = 0.0
-    last_minutes: NonNegative = 0.0
+    first_minutes: Positive | None = None
+    last_minutes: Positive | None = None
     overnight: bool = True
     liquidity: PositiveFraction | None = None
     no_short: list[str] = Field(default_factory=list)
     trades_per_day: Count | None = None
     pattern_day_trader: bool = False
-    min_holding_bars: NonNegativeCount = 0
+    min_holding_bars: Count | None = None
     kelly_fraction: Positive | None = None
     kelly_bars: Annotated[int, Field(ge=2)] = 480
 
 
 @parameters
 class TradingParameters:
-    """What an account may do and what it pays.
+    """Limits and costs of accounts.
 
     Attributes:
-        preset: Where keys start that are not given: ``none``, ``proportional`` (commission and half spread, no mask
-            but tradability and the position cap) or ``realistic``.
+        preset: Values of keys that are not given: ``none`` (no costs), ``proportional`` (commission and half spread, no
+            mask but tradability and the position cap) or ``realistic``.
         initial_cash: Starting equity, quote currency.
         levels: Target levels of one asset, in units of its allocation; -1 is fully short, 0 flat, 1 fully long.
-        gross_limit: Most gross exposure, fraction of equity. An asset's allocation is this divided by the number of
-            assets, so that level 1 in one asset of one is the whole limit, and all assets at level 1 together as well.
-        net_limit: Most net exposure, long or short, fraction of equity; null is off.
-        var_limit: Most value at risk of all positions in a day at ``masks.var_confidence``, fraction of equity, as if
-            they moved together (an upper bound for any correlation); null is off.
-        max_position: Most exposure in one asset, fraction of equity.
-        max_drawdown: Drawdown from the peak at which the account must be flat; 1.0 switches the limit off.
-        drawdown_soft_limit: Share of ``max_drawdown`` after which exposure is capped in proportion to what is left
-            (Grossman and Zhou 1993), so that an account can always re-enter small.
+        gross_limit: Maximum gross exposure, fraction of equity. Each asset's allocation is this divided by the number
+            of assets.
+        net_limit: Maximum net exposure, long or short, fraction of equity; null is off.
+        var_limit: Maximum value at risk of all positions, a day at ``masks.var_confidence``, fraction of equity. It is
+            the sum over assets, an upper bound for any correlation; null is off.
+        max_position: Maximum exposure in one asset, fraction of equity.
+        max_drawdown: Drawdown from the peak at which the account must be flat, fraction; null is off.
+        drawdown_soft_limit: Share of ``max_drawdown`` beyond which exposure falls linearly to zero at the limit
+            (Grossman and Zhou 1993).
         calendar: Sessions, a name of the exchange_calendars package such as ``XNYS``; null is a market that never
             closes, whose sessions are UTC days.
         costs: Costs of a trade.
@@ -200,7 +202,7 @@ class TradingParameters:
     net_limit: Positive | None = None
     var_limit: PositiveFraction | None = None
     max_position: Positive = 1.0
-    max_drawdown: PositiveFraction = 1.0
+    max_drawdown: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     drawdown_soft_limit: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
     calendar: str | None = None
     costs: CostParameters = Field(default_factory=CostParameters)
@@ -226,7 +228,7 @@ class TradingParameters:
 
 def _level_problems(levels: list[float]) -> list[str]:
     checks = (
-        (0.0 not in levels, "must contain 0 (flat), so that an account can always leave"),
+        (0.0 not in levels, "must contain 0 (flat), so that an account can always close its positions"),
         (len(set(levels)) != len(levels), "must not repeat a level"),
         (len(levels) < 2, "must hold at least two levels"),  # noqa: PLR2004 - flat and one more
         (any(abs(level) > 1.0 for level in levels), "must lie in [-1, 1] (raise `trading.gross_limit` for leverage)"),
@@ -240,15 +242,16 @@ def _leverage_problems(trading: TradingParameters) -> list[str]:
     if initial is not None and gross > 1.0 / initial:
         problems.append(
             f"`trading.gross_limit` must be at most 1 / `trading.margin.initial` = {1.0 / initial:g}, was {gross:g}: "
-            "levels would ask for more than the margin allows; lower one of them"
+            "levels would exceed the margin; lower one of them"
         )
     if initial is None and trading.margin.maintenance is not None and gross > 1.0 / trading.margin.maintenance:
         problems.append(
             f"`trading.gross_limit` must be at most 1 / `trading.margin.maintenance` = "
-            f"{1.0 / trading.margin.maintenance:g}, was {gross:g}: positions would be sold as soon as they were bought"
+            f"{1.0 / trading.margin.maintenance:g}, was {gross:g}: positions would be closed as soon as they were "
+            "opened; lower one of them"
         )
     largest = trading.initial_cash * gross
-    if trading.orders.min_notional > largest:
+    if trading.orders.min_notional is not None and trading.orders.min_notional > largest:
         problems.append(
             f"`trading.orders.min_notional` must be at most `trading.initial_cash` x `trading.gross_limit` = "
             f"{largest:g}, was {trading.orders.min_notional:g}: no order could ever be sent; lower it"
@@ -258,19 +261,19 @@ def _leverage_problems(trading: TradingParameters) -> list[str]:
 
 def _session_problems(trading: TradingParameters) -> list[str]:
     masks = trading.masks
-    needing = [
+    names = [
         name
-        for name, wanted in (
+        for name, on in (
             ("orders.flat_at_close", trading.orders.flat_at_close),
-            ("masks.first_minutes", masks.first_minutes > 0.0),
-            ("masks.last_minutes", masks.last_minutes > 0.0),
+            ("masks.first_minutes", masks.first_minutes is not None),
+            ("masks.last_minutes", masks.last_minutes is not None),
             ("masks.overnight: false", not masks.overnight),
         )
-        if wanted
+        if on
     ]
-    if trading.calendar is None and needing:
+    if trading.calendar is None and names:
         return [
-            f"`trading.calendar` must name the exchange's sessions (such as XNYS) for {', '.join(needing)}, was null; "
+            f"`trading.calendar` must name the exchange's sessions (such as XNYS) for {', '.join(names)}, was null; "
             "set it, or switch those off"
         ]
     return []

@@ -45,7 +45,7 @@ def make_folds(bars: int, spans: Spans, parameters: CrossValidationParameters) -
 
 def lockbox_bars(bars: int, parameters: CrossValidationParameters) -> Segment:
     """Return the bars of the lockbox, the last ``cross_validation.lockbox`` of ``bars``; none if it is off."""
-    return Segment(bars - round(parameters.lockbox * bars), bars)
+    return Segment(bars - round((parameters.lockbox or 0.0) * bars), bars)
 
 
 def _too_short(bars: int, spans: Spans, parameters: CrossValidationParameters) -> list[str]:
@@ -64,7 +64,7 @@ def _too_short(bars: int, spans: Spans, parameters: CrossValidationParameters) -
                 problems.append(f"fold {fold.number}: {part} has {rows} rows")
     rows = max(0, lockbox.stop - lockbox.start - spans.reward)
     if parameters.lockbox and rows < MIN_LOCKBOX_ROWS:
-        problems.append(f"the lockbox has {rows} rows and needs {MIN_LOCKBOX_ROWS}: raise it or set it to 0")
+        problems.append(f"the lockbox has {rows} rows and needs {MIN_LOCKBOX_ROWS}: raise it or set it to null")
     return problems
 
 
@@ -178,7 +178,7 @@ def lockbox_rows(description: Mapping[str, Any]) -> Segment:
     lockbox = description.get("lockbox")
     if lockbox is None:
         raise ValueError(
-            "There is no lockbox to open: `cross_validation.lockbox` was 0 when the folds were made. Set a share of "
+            "There is no lockbox to open: `cross_validation.lockbox` was null when the folds were made. Set a share of "
             "the bars, such as 0.15, and run `kedro run` again."
         )
     return Segment(lockbox["start"], lockbox["stop"] - description["spans"]["reward"])

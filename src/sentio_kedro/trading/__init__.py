@@ -1,1 +1,1 @@
-"""What an account can do and what it costs: one accounting for training, backtest and serving."""
+"""Accounts, limits, costs and execution: one accounting for training, backtest and serving."""

@@ -1,4 +1,4 @@
-"""What an account is, what it decides and what a step did to it."""
+"""Account state, decision and ledger of a step."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 
 DEAD_FRACTION = 1e-3  # of initial equity; an account below it is terminated
-MIN_EQUITY = 1e-12  # what fractions of equity are divided by at least
-DUST = 1e-6  # of its terms: a sum of orders below it is rounding
+MIN_EQUITY = 1e-12  # smallest divisor of fractions of equity
+DUST = 1e-6  # of its terms; a smaller sum of orders is rounding
 DAY_TRADE_SESSIONS = 5  # sessions over which day trades are counted (FINRA rule 4210)
 
 
 class AccountState(NamedTuple):
-    """A batch of accounts, marked at the close of bar t. Money in quote currency.
+    """Batch of accounts, marked at the close of bar t. Money in quote currency.
 
     Attributes:
         cash: ``[...]`` negative if borrowed.
@@ -28,7 +28,7 @@ class AccountState(NamedTuple):
         alive: ``[...]`` false once equity has fallen under a thousandth of the initial one; never true again.
         entry_price: ``[..., A]`` average price of the position; 0 if flat, or if no stop needs it.
         working: ``[..., A]`` shares of orders that reached the market and are not filled yet.
-        in_flight: ``[..., A, L]`` shares of orders under way; slot 0 reaches the market at the next open.
+        in_flight: ``[..., A, L]`` shares of delayed orders; slot 0 reaches the market at the next open.
         session_equity: ``[...]`` equity at the last close of the previous session.
         trades_today: ``[..., A]`` fills in this session.
         opened_today: ``[..., A]`` 1 where the position was opened or enlarged in this session.
@@ -52,11 +52,11 @@ class AccountState(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What to do: a target per asset or nothing.
+    """Target per asset, or no order.
 
     Attributes:
         level: ``[..., A]`` target in units of the asset's allocation, in [-1, 1].
-        hold: ``[..., A]`` true sends no order for that asset, whatever ``level`` says.
+        hold: ``[..., A]`` true sends no order for that asset, whatever its ``level``.
     """
 
     level: Tensor
@@ -64,13 +64,13 @@ class Decision(NamedTuple):
 
 
 class Variation(NamedTuple):
-    """How single accounts of a batch differ from the parameters.
+    """Deviations of single accounts of a batch from the parameters.
 
     Attributes:
         cost_multiplier: ``[..., 1]`` factor on commission, spread and impact; None is 1.
-        latency: ``[..., 1]`` bars of latency, at most ``orders.latency_bars``; None is that for all.
+        latency: ``[..., 1]`` bars of latency, at most ``orders.latency_bars``, which None stands for.
         guarded: ``[..., 1]`` bool, whether the layers of the action mask and the limits on net exposure and value at
-            risk hold for the account; None is all.
+            risk apply; None is all.
     """
 
     cost_multiplier: Tensor | None = None
@@ -87,7 +87,7 @@ class Fill(NamedTuple):
     Attributes:
         equity_before: ``[...]`` equity at the decision.
         equity: ``[...]`` equity at the close of the fill bar.
-        price_pnl: Profit from price moves: gap, and bar until the close or the exit.
+        price_pnl: Profit from price changes: gap, and bar until the close or the exit.
         commission: Commission paid.
         spread: Half spread paid.
         traded: Traded notional, not negative.
@@ -99,14 +99,14 @@ class Fill(NamedTuple):
         funding: Funding paid, negative if received.
         dividends: Dividends received, negative if short.
         financing: ``[...]`` interest paid on negative cash less interest earned on positive cash.
-        shortfall: ``[...]`` loss beyond the equity of a bankrupt account, which its broker bears.
+        shortfall: ``[...]`` loss beyond the equity of a bankrupt account, borne by its broker.
         exit_price: Price at which a stop, a target, the session's end or a delisting closed the position; NaN if none.
-        called: ``[...]`` whether the account was sold out by a margin call.
+        called: ``[...]`` whether a margin call closed the account's positions.
         position: Position after the fill at the open, fraction of equity at the decision, at the fill price. This
-            line and those below are telemetry, None unless asked for.
+            line and those below are telemetry.
         ordered: Whether an order was sent.
-        capped: Whether limits of any kind made the order smaller than the decision asked.
-        projected: Whether a joint limit did.
+        capped: Whether a limit of any kind reduced the order.
+        projected: Whether a joint limit reduced the order.
         layers: ``[..., layers]`` share of the levels of all assets that each layer of the mask forbids.
     """
 
@@ -135,7 +135,7 @@ class Fill(NamedTuple):
 
 
 def asset_profit(fill: Fill) -> Tensor:
-    """Net profit of each asset ``[..., A]``, quote currency: all lines of the ledger that belong to an asset."""
+    """Net profit of each asset ``[..., A]``, quote currency."""
     net = fill.price_pnl - fill.commission - fill.spread
     for cost in (fill.impact, fill.borrow, fill.funding):
         net = net if cost is None else net - cost
@@ -143,12 +143,9 @@ def asset_profit(fill: Fill) -> Tensor:
 
 
 def open_accounts(cash: Tensor, assets: int, latency: int = 0) -> AccountState:
-    """Open flat accounts. No two fields share a tensor, so that a step compiled for the first bar serves all others.
+    """Open flat accounts with ``cash`` ``[...]``, A = ``assets`` and L = ``latency``.
 
-    Args:
-        cash: ``[...]`` starting equity, quote currency.
-        assets: Number of assets A.
-        latency: ``orders.latency_bars``.
+    No two fields share a tensor, so that a step compiled for the first bar serves all others.
     """
     shape = (*cash.shape, assets)
     return AccountState(
@@ -170,27 +167,23 @@ def open_accounts(cash: Tensor, assets: int, latency: int = 0) -> AccountState:
 
 
 def allocation(parameters: TradingParameters, assets: int) -> float:
-    """Exposure that level 1 of one asset stands for, fraction of equity."""
+    """Exposure of one asset at level 1, fraction of equity."""
     return parameters.gross_limit / assets
 
 
 def level_exposure(level: Tensor, parameters: TradingParameters) -> Tensor:
-    """Position that levels ``[..., A]`` stand for where no layer caps it further, fraction of equity."""
+    """Position of levels ``[..., A]`` before the layers of the mask, fraction of equity."""
     share = allocation(parameters, level.shape[-1])
     return (level * share).clamp(-parameters.max_position, parameters.max_position)
 
 
 def headroom(account: AccountState, parameters: TradingParameters) -> Tensor:
-    """Share of full exposure that the drawdown limit leaves.
+    """Share of full exposure ``[...]`` that the drawdown limit leaves, in [0, 1].
 
-    Full exposure up to the rung, then in proportion to what is left of the limit, so that the exposure is zero at
-    the limit and an account that has lost can always re-enter small: the policy of Grossman and Zhou, Optimal
-    Investment Strategies for Controlling Drawdowns (Mathematical Finance, 1993), discretised. The peak is never reset.
-
-    Returns:
-        ``[...]`` in [0, 1].
+    1 up to the soft limit, then linear to 0 at the limit: the policy of Grossman and Zhou, Optimal Investment
+    Strategies for Controlling Drawdowns (Mathematical Finance, 1993), discretised. The peak is never reset.
     """
-    if parameters.max_drawdown >= 1.0:
+    if parameters.max_drawdown is None:
         return torch.ones_like(account.equity)
     drawdown = 1.0 - account.equity / account.peak_equity
     span = parameters.max_drawdown * (1.0 - parameters.drawdown_soft_limit)
@@ -198,5 +191,5 @@ def headroom(account: AccountState, parameters: TradingParameters) -> Tensor:
 
 
 def without_dust(shares: Tensor, size: Tensor) -> Tensor:
-    """Sums of shares ``[..., A]``, 0 where they are nothing but rounding beside the ``size`` of their terms."""
+    """Set sums of shares ``[..., A]`` to 0 where they are rounding relative to the ``size`` of their terms."""
     return shares.masked_fill(shares.abs() <= DUST * size, 0.0)

@@ -1,9 +1,9 @@
-"""Which actions an account may take: HOLD, or a target level, per asset.
+"""Legal actions per asset: HOLD, or a target level.
 
 Precedence, so that no row is ever empty: an asset that cannot be traded can only be held; a position that must shrink
 cannot be held; then compliance; then all other layers. No layer but tradability forbids reducing a position, and flat
-is always a reduction. A level beyond a cap stands for the cap: of the levels beyond it the smallest on each side stays
-legal, so that an account can always re-enter small, and the others, which would stand for the same, are illegal.
+is always a reduction. Execution cuts a level beyond a cap to the cap. Of these levels the smallest on each side stays
+legal, so that an account can always re-enter small; the others are illegal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sentio_kedro.trading.position_limits import PositionLimits
 from sentio_kedro.trading.step_data import Levels, StepData
 
 HOLD = 0  # index of the HOLD action; level i has index i + 1
-TIE = 1e-6  # relative difference at which two exposures count as the same
-NOTICED = 0.99  # of a level: what a layer leaves of it at least, or else it counts as cut by the layer
+TIE = 1e-6  # relative difference up to which two exposures are equal
+MIN_SHARE = 0.99  # of a level; a layer with a smaller cap cuts it
 DRIFT_TOLERANCE = 1.25  # a held position may drift this far above its cap before it must be cut
 LAYERS = (
     "validity",
@@ -36,110 +36,85 @@ LAYERS = (
 
 
 def level_tensor(parameters: TradingParameters, like: Tensor) -> Tensor:
-    """Levels ``[actions]`` on the device and dtype of ``like``; HOLD stands as 0."""
+    """Level of each action ``[actions]`` on the device and dtype of ``like``; that of HOLD is 0."""
     return torch.tensor([0.0, *parameters.levels], device=like.device, dtype=like.dtype)
 
 
 def decode(action: Tensor, levels: Tensor) -> Decision:
-    """Turn action indices ``[..., A]`` into a decision, with ``levels`` from ``level_tensor``."""
+    """Decode action indices ``[..., A]`` with ``levels`` from ``level_tensor``."""
     return Decision(level=levels[action], hold=action == HOLD)
 
 
-def legal_actions(account: AccountState, view: PositionLimits, row: StepData, parameters: TradingParameters) -> Tensor:
-    """Combine the layers.
-
-    Args:
-        account: Accounts ``[...]`` at the close of the decision bar.
-        view: What ``position_limits`` says of them.
-        row: Facts of the step.
-        parameters: Limits.
-
-    Returns:
-        ``[..., A, actions]`` bool; each row has at least one legal action.
-    """
+def legal_actions(
+    account: AccountState, limits: PositionLimits, row: StepData, parameters: TradingParameters
+) -> Tensor:
+    """Combine the layers to the mask of legal actions ``[..., A, actions]`` (bool), at least one per asset."""
     levels = row.table(parameters)
     free = row.tradable & account.alive[..., None]
-    increase = levels.needed <= view.cap[..., None]
+    increase = levels.needed <= limits.cap[..., None]
     if row.shortable is not None:
         increase = increase & allowed_sides(levels, row.shortable)
-    enough = _worth_sending(account.equity, view, levels, row, parameters)
-    increase = increase if enough is None else increase & enough
-    legal = increase | reducing(view.position, levels)
-    if view.must_flatten is not None:
-        legal = legal & (~view.must_flatten[..., None] | (levels.size == 0.0))
-    holds = (view.position.abs() <= DRIFT_TOLERANCE * view.hold_cap) | ~free
+    large_enough = _large_enough(account.equity, limits, levels, row, parameters)
+    increase = increase if large_enough is None else increase & large_enough
+    legal = increase | reducing(limits.position, levels)
+    if limits.must_flatten is not None:
+        legal = legal & (~limits.must_flatten[..., None] | (levels.size == 0.0))
+    holds = (limits.position.abs() <= DRIFT_TOLERANCE * limits.hold_cap) | ~free
     return torch.cat([holds[..., None], legal & free[..., None]], dim=-1)
 
 
 def require_choice(legal: Tensor) -> None:
-    """Refuse a mask that leaves an asset without a legal action, which a policy would read as a uniform choice.
+    """Refuse a mask ``[..., A, actions]`` without a legal action, for which a policy's choice would be uniform.
 
-    The layers leave one by construction: flat where an asset trades, HOLD elsewhere. The check waits for the device: it
-    is for the end of a walk, not for its steps.
-
-    Args:
-        legal: ``[..., A, actions]`` bool from ``legal_actions``.
+    The layers leave one by construction: flat where an asset trades, HOLD elsewhere. The check synchronises with the
+    device: call it after a simulation, not at each step.
 
     Raises:
-        ValueError: If a row has no legal action.
+        ValueError: If an asset has no legal action.
     """
-    stranded = int((~legal.any(-1)).sum())
-    if stranded:
+    empty = int((~legal.any(-1)).sum())
+    if empty:
         raise ValueError(
-            f"`legal` must allow an action in every decision of every asset, allowed none in {stranded}; let the "
+            f"`legal` must allow an action in every decision of every asset, allowed none in {empty}; let the "
             "mask leave flat where an asset can be traded, and HOLD elsewhere."
         )
 
 
-def where_chosen(figures: Tensor, legal: Tensor) -> Tensor:
-    """Spoil what came of decisions if one of them had no legal action: ``require_choice`` without waiting. Pure.
-
-    Args:
-        figures: ``[...]`` what came of them.
-        legal: ``[..., actions]`` bool.
-
-    Returns:
-        ``figures``, or not numbers.
-    """
-    return torch.where(legal.any(-1).all(), figures, torch.nan)
+def where_chosen(values: Tensor, legal: Tensor) -> Tensor:
+    """Set ``values`` to NaN if a decision has no legal action ``[..., actions]``: ``require_choice`` without a sync."""
+    return torch.where(legal.any(-1).all(), values, torch.nan)
 
 
-def reducing(position: Tensor, levels: Tensor | Levels) -> Tensor:
-    """Whether a level leaves no larger position on the same side ``[..., A, levels]``."""
-    exposure, size = (levels, levels.abs()) if isinstance(levels, Tensor) else levels[:2]
+def reducing(position: Tensor, levels: Levels) -> Tensor:
+    """Mask of the levels that enlarge no position and change no sign ``[..., A, levels]`` (bool)."""
     held = position[..., None]
-    return (size <= held.abs() * (1.0 + TIE)) & (exposure * held >= 0.0)
+    return (levels.size <= held.abs() * (1.0 + TIE)) & (levels.exposure * held >= 0.0)
 
 
 def allowed_sides(levels: Levels, shortable: Tensor) -> Tensor:
-    """Layer of the no-short list ``[A, levels]``."""
+    """Mask of the levels that the no-short list allows ``[A, levels]`` (bool)."""
     return shortable[:, None] | (levels.exposure >= 0.0)
 
 
-def _worth_sending(
-    equity: Tensor, view: PositionLimits, levels: Levels, row: StepData, parameters: TradingParameters
+def _large_enough(
+    equity: Tensor, limits: PositionLimits, levels: Levels, row: StepData, parameters: TradingParameters
 ) -> Tensor | None:
-    """Levels whose order is worth at least the minimum notional and one lot ``[..., A, levels]``."""
-    least, lot = parameters.orders.min_notional, parameters.orders.lot_size
-    if not least and not lot:
+    """Mask of the levels whose order reaches the minimum notional and one lot ``[..., A, levels]`` (bool)."""
+    notional, lot = parameters.orders.min_notional, parameters.orders.lot_size
+    if notional is None and lot is None:
         return None
-    cap = view.cap[..., None]
-    order = levels.exposure.clamp(-cap, cap) - view.position[..., None]
+    cap = limits.cap[..., None]
+    order = levels.exposure.clamp(-cap, cap) - limits.position[..., None]
     value = order.abs() * equity[..., None, None]
-    return value * (1.0 + TIE) >= ((row.close * lot).clamp_min(least)[..., None] if lot else least)
+    notional = notional or 0.0
+    smallest = notional if lot is None else (row.close * lot).clamp_min(notional)[..., None]
+    return value * (1.0 + TIE) >= smallest
 
 
 def objections(
-    alive: Tensor, equity: Tensor, view: PositionLimits, row: StepData, parameters: TradingParameters
+    alive: Tensor, equity: Tensor, limits: PositionLimits, row: StepData, parameters: TradingParameters
 ) -> dict[str, Tensor | None]:
-    """Ask each layer alone which levels it cuts or forbids.
-
-    Args:
-        alive: ``[...]`` whether the accounts live.
-        equity: ``[...]`` their equity, quote currency.
-        view: What ``position_limits`` says of them.
-        row: Facts of the step.
-        parameters: Limits.
+    """Levels that each layer alone cuts or forbids, for accounts ``[...]``.
 
     Returns:
         By the names of ``LAYERS``, ``[..., A, levels]`` bool without HOLD; None where the layer is off. No layer
@@ -147,27 +122,25 @@ def objections(
     """
     levels = row.table(parameters)
     free = (row.tradable & alive[..., None])[..., None]
-    grows = ~reducing(view.position, levels)
-    needed = levels.size * NOTICED
-    enough = _worth_sending(equity, view, levels, row, parameters)
-    found: dict[str, Tensor | None] = {"validity": ~free if enough is None else ~free | (grows & ~enough)}
-    for layer, cap in zip(LAYERS[1:], view.caps, strict=True):
+    grows = ~reducing(limits.position, levels)
+    needed = levels.size * MIN_SHARE
+    large_enough = _large_enough(equity, limits, levels, row, parameters)
+    invalid = ~free if large_enough is None else ~free | (grows & ~large_enough)
+    cuts: dict[str, Tensor | None] = {"validity": invalid}
+    for layer, cap in zip(LAYERS[1:], limits.caps, strict=True):
         beyond = None if cap is None else cap[..., None] < needed
         if layer == "compliance" and row.shortable is not None:
             sides = ~allowed_sides(levels, row.shortable)
             beyond = sides if beyond is None else beyond | sides
-        found[layer] = None if beyond is None else grows & beyond
-    return {layer: None if cut is None else cut.expand_as(grows) for layer, cut in found.items()}
+        cuts[layer] = None if beyond is None else grows & beyond
+    return {layer: None if cut is None else cut.expand_as(grows) for layer, cut in cuts.items()}
 
 
 def forbidden_shares(
-    alive: Tensor, equity: Tensor, view: PositionLimits, row: StepData, parameters: TradingParameters
+    alive: Tensor, equity: Tensor, limits: PositionLimits, row: StepData, parameters: TradingParameters
 ) -> Tensor:
-    """Share of the levels of all assets that each layer cuts or forbids ``[..., layers]``; see ``objections``."""
-    count, nothing = row.assets * len(parameters.levels), torch.zeros_like(equity)
-    found = objections(alive, equity, view, row, parameters).values()
-    return torch.stack([nothing if cut is None else _share(cut, count, nothing) for cut in found], dim=-1)
-
-
-def _share(forbidden: Tensor, count: int, like: Tensor) -> Tensor:
-    return forbidden.sum((-2, -1), dtype=like.dtype) / count
+    """Share of the levels of all assets that each layer cuts or forbids ``[..., layers]``."""
+    count, zero = row.assets * len(parameters.levels), torch.zeros_like(equity)
+    cuts = objections(alive, equity, limits, row, parameters).values()
+    shares = [zero if cut is None else cut.sum((-2, -1), dtype=zero.dtype) / count for cut in cuts]
+    return torch.stack(shares, dim=-1)

@@ -1,4 +1,4 @@
-"""The close of bar t+1: accounts are marked, those that lost nearly everything end, and sessions are counted."""
+"""Close of bar t+1: mark to market, bankruptcy and session counters."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sentio_kedro.trading.step_data import StepData
 
 
 class Outcome(NamedTuple):
-    """What a bar left, before accounts are marked.
+    """Result of a bar before accounts are marked.
 
     Attributes:
         filled: ``[..., A]`` signed shares filled at the open.
         held: ``[..., A]`` shares after that fill.
         shares: ``[..., A]`` shares at the close.
         entry_price: ``[..., A]`` average price of the position after the fill.
-        working: ``[..., A]`` shares still unfilled in the market; None where nothing is carried.
-        in_flight: ``[..., A, L]`` shares under way.
+        working: ``[..., A]`` shares still unfilled in the market; None if unfilled orders are dropped.
+        in_flight: ``[..., A, L]`` shares of delayed orders.
         equity: ``[...]`` equity at the close, not floored.
-        exit_price: ``[..., A]`` price of an exit inside the bar, NaN where there was none; None if none can be.
+        exit_price: ``[..., A]`` price of an exit inside the bar, NaN where there was none; None if exits are off.
     """
 
     filled: Tensor
@@ -45,24 +45,17 @@ def mark(
     row: StepData,
     parameters: TradingParameters,
 ) -> tuple[AccountState, Tensor]:
-    """Mark accounts at the close of bar t+1 and end those that have lost nearly everything.
-
-    Args:
-        account: Accounts at the close of bar t.
-        opening: The same at the open of bar t+1.
-        outcome: What the bar left.
-        row: Facts of the step.
-        parameters: What has to be counted.
+    """Mark accounts at the close of bar t+1 and terminate bankrupt ones.
 
     Returns:
-        Accounts at the close of bar t+1, and the loss ``[...]`` beyond their equity that brokers bear.
+        Accounts at the close of bar t+1, and the shortfall ``[...]``.
     """
     live = opening.live[..., 0] & (outcome.equity > opening.floor)
     equity = outcome.equity.clamp_min(0.0)
-    gone = ~live[..., None]
-    shares = outcome.shares.masked_fill(gone, 0.0)
+    dead = ~live[..., None]
+    shares = outcome.shares.masked_fill(dead, 0.0)
     exited = None if outcome.exit_price is None else ~outcome.exit_price.isnan()
-    ended = gone if exited is None else gone | exited
+    ended = dead if exited is None else dead | exited
     held = (account.bars_held + 1.0).masked_fill(outcome.filled != 0.0, 1.0).masked_fill(shares == 0.0, 0.0)
     working, in_flight = account.working, outcome.in_flight
     if outcome.working is not None:
@@ -98,7 +91,7 @@ def _session_state(
     row: StepData,
     parameters: TradingParameters,
 ) -> dict[str, Tensor]:
-    """Count what the rules of a session look at; what no rule asks for stays as it was."""
+    """Update the session counters that a rule reads."""
     masks, starts = parameters.masks, row.session_starts
     state = {
         "session_equity": account.session_equity,
@@ -117,8 +110,8 @@ def _session_state(
     before = torch.where(starts, 0.0, account.trades_today)
     state["trades_today"] = before + (outcome.filled != 0.0).to(dtype) + sold.to(dtype)
     opened_before = torch.where(starts, 0.0, account.opened_today)
-    turned = opening.shares * outcome.held < 0.0
-    grown = (outcome.held.abs() > opening.shares.abs()) | turned
+    flipped = opening.shares * outcome.held < 0.0
+    grown = (outcome.held.abs() > opening.shares.abs()) | flipped
     opened = torch.where(grown, 1.0, opened_before)
     closes = (opened_before > 0.0) & (outcome.filled * opening.shares < 0.0)
     trades = (closes.to(dtype) + (sold & (opened > 0.0)).to(dtype)).sum(-1)

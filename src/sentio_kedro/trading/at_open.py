@@ -1,4 +1,4 @@
-"""The open of bar t+1: corporate actions, what holding cost, the gap, and the fill of what reaches the market."""
+"""Open of bar t+1: corporate actions, carry, the gap, and the fill of arriving orders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Opening(NamedTuple):
         shares: ``[..., A]`` shares held since bar t, after splits.
         entry_price: ``[..., A]`` average price of the position, after splits.
         gap: ``[..., A]`` profit from the gap between close and open.
-        carried: ``[...]`` equity at the decision plus what holding brought and cost, before any price moved.
+        carried: ``[...]`` equity at the decision after carry and dividends, before price changes.
         equity: ``[...]`` equity at the open.
         floor: ``[...]`` equity at which an account ends.
         live: ``[..., 1]`` whether the account lives at the open.
@@ -43,7 +43,7 @@ class Opening(NamedTuple):
 
 
 def open_bar(account: AccountState, row: StepData, parameters: TradingParameters) -> Opening:
-    """Corporate actions, what holding costs from close to close, and the gap."""
+    """Apply corporate actions, carry from close to close, and the gap."""
     shares, entry, reference = account.shares, account.entry_price, row.close
     if row.split is not None:
         shares, entry, reference = shares * row.split, entry / row.split, reference / row.split
@@ -68,27 +68,27 @@ def open_bar(account: AccountState, row: StepData, parameters: TradingParameters
 
 
 def fill_orders(
-    arriving: Tensor, opening: Opening, view: PositionLimits, row: StepData, parameters: TradingParameters
+    arriving: Tensor, opening: Opening, limits: PositionLimits, row: StepData, parameters: TradingParameters
 ) -> Tensor:
-    """Cut what reaches the market to what can be traded ``[..., A]`` in shares; nothing is ever enlarged."""
-    whole = arriving * (row.fillable & opening.live)
-    filled = whole
+    """Cut arriving orders to tradable shares ``[..., A]``; no order is enlarged."""
+    executable = arriving * (row.fillable & opening.live)
+    filled = executable
     if row.max_shares is not None:
         filled = filled.clamp(-row.max_shares, row.max_shares)
     if parameters.margin.initial is not None:
         equity = opening.equity.clamp_min(MIN_EQUITY)[..., None]
         current = opening.shares * row.open / equity
         target = (opening.shares + filled) * row.open / equity
-        most = torch.full_like(opening.equity, 1.0 / parameters.margin.initial)
-        position, factor = project(current, target, most)
+        gross_limit = torch.full_like(opening.equity, 1.0 / parameters.margin.initial)
+        position, factor = project(current, target, gross_limit)
         bought = torch.where(position == 0.0, -opening.shares, (position - current) * equity / row.open)
         filled = torch.where((position == target) | (factor == 1.0)[..., None], filled, bought)
-    if filled is not whole:
-        if parameters.orders.lot_size:
-            filled = torch.where(filled == whole, filled, whole_lots(filled, parameters.orders.lot_size))
-        if view.called is not None:
-            filled = torch.where(view.called, whole, filled)
+    if filled is not executable:
+        if parameters.orders.lot_size is not None:
+            filled = torch.where(filled == executable, filled, whole_lots(filled, parameters.orders.lot_size))
+        if limits.called is not None:
+            filled = torch.where(limits.called, executable, filled)
     if parameters.orders.splits_orders:
-        left = without_dust(opening.shares + filled, opening.shares.abs())
-        filled = torch.where(left == 0.0, -opening.shares, filled)
+        remaining = without_dust(opening.shares + filled, opening.shares.abs())
+        filled = torch.where(remaining == 0.0, -opening.shares, filled)
     return filled

@@ -17,9 +17,9 @@ class Costs(NamedTuple):
     """Costs in quote currency, each ``[..., A]`` and never negative.
 
     Attributes:
-        commission: Commission.
-        spread: Half spread.
-        impact: Market impact; None where it is off.
+        commission: Commission paid.
+        spread: Half spread paid.
+        impact: Market impact paid; None where it is off.
     """
 
     commission: Tensor
@@ -35,7 +35,7 @@ class Costs(NamedTuple):
 def trade_costs(
     shares: Tensor, notional: Tensor, row: StepData, parameters: CostParameters, multiplier: Tensor | None = None
 ) -> Costs:
-    """Price a trade: commission, half spread, and impact by the square-root law.
+    """Cost of a trade: commission, half spread, and impact by the square-root law.
 
     Impact is coefficient x daily volatility x sqrt(order / daily volume), a fraction of notional (Toth et al.,
     Anomalous Price Impact and the Critical Nature of Liquidity in Financial Markets, Physical Review X, 2011).
@@ -45,10 +45,7 @@ def trade_costs(
         notional: ``[..., A]`` their value, quote currency.
         row: Half spread and impact of the bar.
         parameters: Commission.
-        multiplier: ``[..., 1]`` factor on all of them; None is 1.
-
-    Returns:
-        The costs.
+        multiplier: ``[..., 1]`` factor on all costs; None is 1.
     """
     commission = notional * (parameters.commission_bps * BASIS_POINT)
     if parameters.commission_per_share:

@@ -1,13 +1,13 @@
-"""Episodes without end: a batch of accounts that trade side by side, each starting anew when its episode is over.
+"""Endless episodes: a batch of accounts, each restarted when its episode ends.
 
-One step is the step of ``simulate``. What this adds is where episodes start, when they end and what is seen before and
-after. All of it is tensor arithmetic without branches on data, so that a step costs the same whoever ends.
+One step is the step of ``simulate``. This module adds where episodes start, when they end, and the observations before
+and after. There are no branches on data, so that a step costs the same whichever accounts end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,18 +15,17 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill
-from sentio_kedro.trading.action_masks import decode, legal_actions
-from sentio_kedro.trading.episode_facts import VIEWED, Fresh, World, full_position_limits, make_world, opened_accounts
+from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill, open_accounts
+from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import Caps, PositionLimits
-
-DENSE = torch.contiguous_format
+from sentio_kedro.trading.position_limits import PositionLimits, position_limits
+from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.step_data import StepData
 
 
 class Observation(NamedTuple):
-    """What accounts see at a decision.
+    """Inputs of a decision.
 
     Attributes:
         row: ``[N]`` decision row of the market; ``Episodes.features`` looks up its features.
@@ -40,16 +39,16 @@ class Observation(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """What one step brought.
+    """Result of one step.
 
     Attributes:
-        observation: What to decide on next; of a new episode where one has ended.
-        final_observation: The state that the step led to, before anything was reset. Equals ``observation`` where the
-            episode goes on; where it was truncated, this is what to bootstrap on.
-        reward: ``[N]`` log(equity after / equity before), both at least a thousandth of the initial equity, so that
-            the rewards of an episode add up to the log of what became of its money.
+        observation: Inputs of the next decision; of a new episode where one has ended.
+        final_observation: State after the step and before any reset. Bootstrap on it where an episode was truncated;
+            elsewhere it equals ``observation`` unless the account went bankrupt.
+        reward: ``[N]`` log(equity after / equity before), both at least a thousandth of the initial equity. The rewards
+            of an episode add up to the log of its growth.
         terminated: ``[N]`` bool, whether the account went bankrupt.
-        truncated: ``[N]`` bool, whether the episode's last decision was taken and the account lives.
+        truncated: ``[N]`` bool, whether the episode's last decision was taken by a solvent account.
         fill: Ledger of the step.
     """
 
@@ -61,72 +60,74 @@ class Transition(NamedTuple):
     fill: Fill
 
 
+class World(NamedTuple):
+    """Market of the episodes.
+
+    Attributes:
+        step_data: Market data of all rows ``[T, A]``.
+        levels: ``[actions]`` from ``level_tensor``.
+    """
+
+    step_data: StepData
+    levels: Tensor
+
+
 class EpisodeState(NamedTuple):
-    """Where all accounts stand.
+    """Accounts and their places in the market.
 
     Attributes:
         account: Accounts ``[N]`` at the close of their rows.
-        view: What ``position_limits`` says of them.
+        limits: Their limits.
         row: ``[N]`` decision row.
-        left: ``[N]`` decisions left in the episode, this one included.
+        remaining: ``[N]`` decisions to the end of the episode, this one included.
     """
 
     account: AccountState
-    view: PositionLimits
+    limits: PositionLimits
     row: Tensor
-    left: Tensor
+    remaining: Tensor
 
 
 def play(
     state: EpisodeState, action: Tensor, starts: Tensor, world: World, parameters: TradingParameters, episode_bars: int
 ) -> tuple[EpisodeState, Transition]:
-    """Take one step with all accounts and start those anew whose episode is over. Pure.
+    """Take one step with all accounts and restart those whose episode has ended. Pure.
 
     Args:
-        state: Where the accounts stand.
+        state: Accounts before the step.
         action: ``[N, A]`` actions.
-        starts: ``[N]`` rows where new episodes start.
-        world: The market.
+        starts: ``[N]`` rows of new episodes.
+        world: Market.
         parameters: Limits and costs.
         episode_bars: Decisions of an episode.
     """
-    row = world.step_data(world.fills, state.row)
-    after, fill = execute(state.account, state.view, decode(action, world.actions), row, parameters, telemetry=False)
+    row = world.step_data.step(state.row)
+    after, fill = execute(state.account, state.limits, decode(action, world.levels), row, parameters, telemetry=False)
     terminated = ~after.alive
-    truncated = (state.left <= 1) & after.alive
+    truncated = (state.remaining <= 1) & after.alive
     ended = terminated | truncated
-
-    reached = state.row + 1
-    row = world.step_data(world.looks, reached)
-    view = full_position_limits(after, row, parameters)
-    final = Observation(reached, account_features(after, view, parameters), legal_actions(after, view, row, parameters))
-
     floor = DEAD_FRACTION * parameters.initial_cash
     reward = (after.equity.clamp_min(floor) / state.account.equity.clamp_min(floor)).log()
+
+    reached = state.row + 1
+    remaining = torch.where(ended, episode_bars, state.remaining - 1)
+    _, final = _observe(after, reached, remaining, world, parameters)
     rows = torch.where(ended, starts, reached)
-    fresh = Fresh._make(world.fresh.at(rows))
-    observation = Observation(
-        rows, _either(ended, fresh.account, final.account), _either(ended, fresh.legal, final.legal)
-    )
-    kept: dict[str, Any] = {
-        name: None if new is None or old is None else _either(ended, new, old)
-        for name, new, old in ((name, getattr(fresh, name), getattr(view, name)) for name in VIEWED)
-    }
-    begun = EpisodeState(
-        account=_reopened(after, ended, parameters),
-        view=PositionLimits(**kept, caps=Caps()),
-        row=rows,
-        left=torch.where(ended, episode_bars, state.left - 1),
-    )
-    return begun, Transition(observation, final, reward, terminated, truncated, fill)
+    following, observation = _observe(_reopened(after, ended, parameters), rows, remaining, world, parameters)
+    return following, Transition(observation, final, reward, terminated, truncated, fill)
 
 
 Play = Callable[[EpisodeState, Tensor, Tensor, World, TradingParameters, int], tuple[EpisodeState, Transition]]
 
 
-def _either(ended: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Take ``new`` for the accounts ``[N]`` that have ended."""
-    return torch.where(ended.view(-1, *(1,) * (old.dim() - 1)), new, old)
+def _observe(
+    account: AccountState, rows: Tensor, remaining: Tensor, world: World, parameters: TradingParameters
+) -> tuple[EpisodeState, Observation]:
+    row = world.step_data.step(rows)
+    limits = position_limits(account, row, parameters)
+    features = account_features(account, limits, parameters)
+    observation = Observation(rows, features, legal_actions(account, limits, row, parameters))
+    return EpisodeState(account, limits, rows, remaining), observation
 
 
 def _reopened(account: AccountState, ended: Tensor, parameters: TradingParameters) -> AccountState:
@@ -145,11 +146,11 @@ class Episodes:
     """N accounts that play episodes for as long as ``step`` is called.
 
     An episode is ``episode_bars`` decisions from a random row of the train segments; all its rows, the bar of its last
-    fill included, lie in one segment. It starts flat. It is truncated after its last decision, or terminated when the
-    account goes bankrupt; either way the account starts a new one in the same step. Replicas that end together start
-    together, and see the same path; one that goes bankrupt starts on its own.
+    fill included, lie in one segment. It starts flat. It is truncated after its last decision, or terminated by
+    bankruptcy; either way the account starts a new one in the same step. Replicas that end together restart together,
+    on the same path; one that goes bankrupt restarts alone.
 
-    Actions should be legal. What a cap forbids is cut to the cap; whoever holds against the mask keeps the position.
+    Actions should be legal. An action beyond a cap is cut to the cap; an illegal HOLD keeps the position.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ class Episodes:
         replicas: int = 1,
         advance: Play | None = None,
     ) -> None:
-        """Prepare the market's facts.
+        """Compute the market data of all rows.
 
         Args:
             market: The market, in the precision and on the device to compute with.
@@ -173,7 +174,7 @@ class Episodes:
             accounts: Number of accounts N.
             generator: Source of the starts, on the market's device.
             replicas: Consecutive accounts that share their starts; divides ``accounts``.
-            advance: What takes a step; null is ``play``, ``torch.compile(play)`` is faster.
+            advance: Function of one step; None is ``play``, ``torch.compile(play)`` is faster.
 
         Raises:
             ValueError: If no segment has room for an episode, or the numbers do not fit.
@@ -186,13 +187,14 @@ class Episodes:
         self.market, self.parameters, self.episode_bars = market, parameters, episode_bars
         self.accounts, self.replicas, self.generator = accounts, replicas, generator
         self.starts = episode_starts(segments, episode_bars, market.bars).to(market.close.device)
-        self.world = make_world(market, parameters)
+        data = make_step_data(market, torch.arange(market.bars, device=market.close.device), parameters)
+        self.world = World(data, level_tensor(parameters, market.close))
         self._play: Play = play if advance is None else advance
         self._state: EpisodeState | None = None
 
     @property
     def state(self) -> EpisodeState:
-        """Where the accounts stand.
+        """Accounts and their places in the market.
 
         Raises:
             RuntimeError: Before the first ``reset``.
@@ -203,34 +205,22 @@ class Episodes:
 
     def reset(self) -> Observation:
         """Start a new episode with every account."""
-        rows, world = self._draw(), self.world
-        account = opened_accounts(self.market.close[rows, 0], self.market.assets, self.parameters)
-        view = full_position_limits(account, world.step_data(world.looks, rows), self.parameters)
-        fresh = Fresh._make(world.fresh.at(rows))
-        viewed = ((name, getattr(view, name)) for name in VIEWED)
-        dense: dict[str, Any] = {name: None if x is None else x.clone(memory_format=DENSE) for name, x in viewed}
-        self._state = EpisodeState(
-            account=AccountState(*(x.clone() for x in account)),  # laid out as ``play`` leaves them
-            view=PositionLimits(**dense, caps=Caps()),
-            row=rows,
-            left=torch.full_like(rows, self.episode_bars),
-        )
-        shape = (self.accounts, self.market.assets)
-        return Observation(rows, *(x.expand(*shape, x.shape[-1]) for x in (fresh.account, fresh.legal)))
+        rows, parameters = self._draw(), self.parameters
+        cash = torch.full_like(self.market.close[rows, 0], parameters.initial_cash)
+        account = open_accounts(cash, self.market.assets, parameters.orders.latency_bars)
+        remaining = torch.full_like(rows, self.episode_bars)
+        self._state, observation = _observe(account, rows, remaining, self.world, parameters)
+        return observation
 
     def step(self, action: Tensor) -> Transition:
-        """Take one step with every account.
-
-        Args:
-            action: ``[N, A]`` int64: 0 holds, 1 + i asks for ``trading.levels[i]``.
-        """
+        """Take one step by actions ``[N, A]`` (int64): 0 holds, 1 + i requests ``trading.levels[i]``."""
         self._state, transition = self._play(
             self.state, action, self._draw(), self.world, self.parameters, self.episode_bars
         )
         return transition
 
     def features(self, observation: Observation) -> Tensor:
-        """Look up the market features ``[N, A, F]`` of the rows that were observed."""
+        """Look up the market features ``[N, A, F]`` of the observed rows."""
         return self.market.features[observation.row]
 
     def _draw(self) -> Tensor:
@@ -243,19 +233,14 @@ class Episodes:
 def episode_starts(segments: Sequence[Segment], episode_bars: int, bars: int) -> Tensor:
     """List the rows ``[starts]`` from which ``episode_bars`` decisions and their fills stay inside one segment.
 
-    Args:
-        segments: Rows that episodes may touch.
-        episode_bars: Decisions of an episode.
-        bars: Bars of the market.
-
     Raises:
-        ValueError: If there is none.
+        ValueError: If no segment of the market's ``bars`` is long enough.
     """
-    rooms = [range(max(part.start, 0), min(part.stop, bars) - episode_bars) for part in segments]
-    if not any(rooms):
+    ranges = [range(max(part.start, 0), min(part.stop, bars) - episode_bars) for part in segments]
+    if not any(ranges):
         longest = max((min(part.stop, bars) - max(part.start, 0) for part in segments), default=0)
         raise ValueError(
             f"`episode_bars` must be below the {longest} rows of the longest segment, was {episode_bars}: the bar of "
-            "the last fill needs a row, too; shorten the episodes."
+            "the last fill needs a row, too; lower it."
         )
-    return torch.cat([torch.arange(room.start, room.stop) for room in rooms if room])
+    return torch.cat([torch.arange(part.start, part.stop) for part in ranges if part])

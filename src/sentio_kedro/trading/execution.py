@@ -1,8 +1,8 @@
-"""The execution step: from a decision at the close of bar t to the account at the close of bar t+1.
+"""Execution step from a decision at the close of bar t to the account at the close of bar t+1.
 
 An order is fixed in shares at ``close[t]``, filled at ``open[t+1]`` (later with latency) and marked at ``close[t+1]``.
-The old position carries the gap from close to open, the new one the rest of the bar. Training, validation, backtest and
-serving call this step and no other.
+The old position earns the gap from close to open, the new one the rest of the bar. Training, validation, backtest and
+serving all use this step.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sentio_kedro.trading.step_data import StepData
 
 def execute(
     account: AccountState,
-    view: PositionLimits,
+    limits: PositionLimits,
     decision: Decision,
     row: StepData,
     parameters: TradingParameters,
@@ -37,29 +37,29 @@ def execute(
 
     Args:
         account: Accounts ``[...]`` marked at the close of bar t.
-        view: What ``position_limits`` says of them.
+        limits: Their limits, from ``position_limits``.
         decision: Decisions ``[..., A]`` taken at that close.
-        row: Facts of bars t and t+1.
+        row: Market data of the step.
         parameters: Limits and costs.
-        variation: Accounts that differ.
-        telemetry: Whether the ledger also tells positions and what limits cut.
+        variation: Deviations of single accounts.
+        telemetry: Fill in the telemetry of the ledger, but for ``layers``.
 
     Returns:
         Accounts marked at the close of bar t+1, and the ledger of the step.
     """
-    orders = order_shares(account, view, decision, row, parameters)
-    arriving, in_flight = enqueue(account, view, decision, orders.shares, parameters, variation)
+    orders = order_shares(account, limits, decision, row, parameters)
+    arriving, in_flight = enqueue(account, limits, decision, orders.shares, parameters, variation)
     if row.split is not None:
         arriving, in_flight = arriving * row.split, in_flight * row.split[..., None]
     opening = open_bar(account, row, parameters)
-    filled = fill_orders(arriving, opening, view, row, parameters)
+    filled = fill_orders(arriving, opening, limits, row, parameters)
     trades = _trade(filled, opening, row, parameters, variation)
     price_pnl, funding, equity = _profit(trades, opening, row)
-    working = _still_working(arriving, filled, opening, view, parameters)
-    left = Outcome(
+    working = _still_working(arriving, filled, opening, limits, parameters)
+    outcome = Outcome(
         filled, trades.held, trades.shares, trades.entry_price, working, in_flight, equity, trades.exit_price
     )
-    state, shortfall = mark(account, opening, left, row, parameters)
+    state, shortfall = mark(account, opening, outcome, row, parameters)
     fill = Fill(
         equity_before=account.equity,
         equity=state.equity,
@@ -69,7 +69,7 @@ def execute(
         traded=trades.traded,
         filled_shares=trades.held,
         shares=state.shares,
-        headroom=view.headroom,
+        headroom=limits.headroom,
         impact=trades.costs.impact,
         borrow=opening.borrow,
         funding=funding,
@@ -77,17 +77,16 @@ def execute(
         financing=opening.financing,
         shortfall=shortfall,
         exit_price=trades.exit_price,
-        called=None if view.called is None else view.called[..., 0],
+        called=None if limits.called is None else limits.called[..., 0],
     )
-    return state, _told(fill, orders, decision, row) if telemetry else fill
+    return state, _with_telemetry(fill, orders, decision, row) if telemetry else fill
 
 
-def _told(fill: Fill, orders: Orders, decision: Decision, row: StepData) -> Fill:
-    """Add to the ledger what only a report asks for."""
+def _with_telemetry(fill: Fill, orders: Orders, decision: Decision, row: StepData) -> Fill:
     return fill._replace(
         position=fill.filled_shares * row.open / fill.equity_before.clamp_min(MIN_EQUITY)[..., None],
         ordered=orders.shares != 0.0,
-        capped=orders.capped(decision.hold),
+        capped=orders.cut(decision.hold),
         projected=orders.projected(decision.hold),
     )
 
@@ -105,7 +104,7 @@ class _Trades(NamedTuple):
 def _trade(
     filled: Tensor, opening: Opening, row: StepData, parameters: TradingParameters, variation: Variation | None
 ) -> _Trades:
-    """Trade at the open and, where something closes the position, inside the bar; both pay."""
+    """Trade at the open and, on an exit, inside the bar; both pay costs."""
     multiplier = None if variation is None else variation.cost_multiplier
     held, size = opening.shares + filled, filled.abs()
     traded = size * row.open
@@ -124,7 +123,7 @@ def _trade(
 
 
 def _profit(trades: _Trades, opening: Opening, row: StepData) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Profit from price moves and funding paid ``[..., A]``, and equity ``[...]`` at the close, not floored."""
+    """Price profit and funding paid ``[..., A]``, and equity ``[...]`` at the close, not floored."""
     costs, funding = trades.costs, None
     if row.funding is not None:
         funding = row.funding * trades.shares * row.next_close * opening.live
@@ -136,10 +135,10 @@ def _profit(trades: _Trades, opening: Opening, row: StepData) -> tuple[Tensor, T
 
 
 def _still_working(
-    arriving: Tensor, filled: Tensor, opening: Opening, view: PositionLimits, parameters: TradingParameters
+    arriving: Tensor, filled: Tensor, opening: Opening, limits: PositionLimits, parameters: TradingParameters
 ) -> Tensor | None:
-    """Shares of orders in the market that are worked on ``[..., A]``; None where what is unfilled is dropped."""
+    """Unfilled shares that stay in the market ``[..., A]``; None if unfilled orders are dropped."""
     if parameters.orders.unfilled == "drop":
         return None
     rest = without_dust(arriving - filled, arriving.abs()) * opening.live
-    return rest if view.called is None else rest.masked_fill(view.called, 0.0)
+    return rest if limits.called is None else rest.masked_fill(limits.called, 0.0)

@@ -1,4 +1,4 @@
-"""What closes a position inside bar t+1: stops, targets, the session's close, a delisting."""
+"""Exits inside bar t+1: stop loss, take profit, the session's close, a delisting."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from sentio_kedro.trading.step_data import StepData
 
 
 def has_stops(parameters: TradingParameters) -> bool:
-    """Whether a stop or a target is on."""
+    """Return true if a stop loss or a take profit is on."""
     return parameters.orders.stop_loss is not None or parameters.orders.take_profit is not None
 
 
 def entry_price(opening: Opening, filled: Tensor, held: Tensor, row: StepData, parameters: TradingParameters) -> Tensor:
-    """Average price of the position after the fill ``[..., A]``; only kept for stops and targets."""
+    """Average price of the position after the fill ``[..., A]``; updated only for stop loss and take profit."""
     if not has_stops(parameters):
         return opening.entry_price
     enlarged = opening.shares * filled > 0.0
     average = (opening.shares * opening.entry_price + filled * row.open) / torch.where(held == 0.0, 1.0, held)
-    turned = opening.shares * held <= 0.0
-    entry = torch.where(turned, row.open, torch.where(enlarged, average, opening.entry_price))
+    opened = opening.shares * held <= 0.0
+    entry = torch.where(opened, row.open, torch.where(enlarged, average, opening.entry_price))
     return torch.where(held == 0.0, 0.0, entry)
 
 
 def exit_price(
     held: Tensor, entry: Tensor, live: Tensor, row: StepData, parameters: TradingParameters
 ) -> Tensor | None:
-    """Price at which a position is closed inside the bar ``[..., A]``, NaN where it is not; None if nothing can.
+    """Price of an exit inside the bar ``[..., A]``, NaN where there is none; None if all exits are off.
 
-    A bar that opens beyond a stop or a target fills at its open. If both lie inside the bar, the stop counts.
+    A bar that opens beyond a stop or a target fills at its open. If both lie inside the bar, the stop fills.
     """
     if row.high is None and row.session_ends is None and row.delisted is None:
         return None

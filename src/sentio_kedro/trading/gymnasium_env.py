@@ -1,4 +1,4 @@
-"""Episodes as a Gymnasium vector environment, for learners from elsewhere. Needs the extra ``gym``."""
+"""Episodes as a Gymnasium vector environment, for external learners. Needs the extra ``gym``."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
 
     An observation is a flat vector of float32: the market features of the last ``window`` bars, oldest first
     (``window`` x A x F), then the account features (A x G). An action is one number per asset: 0 holds, 1 + i asks for
-    ``trading.levels[i]``; ``action_masks`` says which are legal.
+    ``trading.levels[i]``; ``action_masks`` returns the legal ones.
 
-    Episodes that end start anew in the same step (``AutoresetMode.SAME_STEP``): the observation returned is that of the
+    Episodes that end restart in the same step (``AutoresetMode.SAME_STEP``): the observation returned is that of the
     new episode and ``infos["final_obs"]`` holds the last one of the old, where ``infos["_final_obs"]`` is true.
     ``infos["equity"]`` is the equity after the step in quote currency, before any reset.
 
@@ -42,12 +42,12 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     """
 
     def __init__(self, episodes: Episodes, window: int = 1) -> None:
-        """Wrap ``episodes``; those of their generator are the only random numbers.
+        """Wrap ``episodes``, whose generator is the only source of random numbers.
 
         Args:
             episodes: The accounts.
-            window: Bars of an observation, at least 1. Bars before the train segments may be seen; before the market's
-                first bar, its first one is repeated.
+            window: Bars of an observation, at least 1. Observations may include bars before the train segments; the
+                market's first bar is repeated before it.
 
         Raises:
             ValueError: If ``window`` is below 1.
@@ -57,7 +57,7 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.episodes, self.window, self.num_envs = episodes, window, episodes.accounts
         features, assets = episodes.market.features, episodes.market.assets
-        actions = len(episodes.world.actions)
+        actions = len(episodes.world.levels)
         self._span = torch.arange(1 - window, 1, device=features.device)
         size = window * assets * features.shape[-1] + assets * ACCOUNT_FEATURES
         self.single_observation_space = Box(-np.inf, np.inf, (size,), np.float32)
@@ -72,7 +72,7 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         """Start a new episode with every account.
 
         Args:
-            seed: Seed of the starts; null goes on with the generator as it is.
+            seed: Seed of the starts; None continues the generator.
             options: Not used.
 
         Returns:
@@ -83,15 +83,12 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             self.episodes.generator.manual_seed(seed)
         observation = self.episodes.reset()
         self._legal = observation.legal
-        return self._observed(observation), {}
+        return self._flat(observation), {}
 
     def step(
         self, actions: NDArray[np.int64]
     ) -> tuple[Observations, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Take one step with every account.
-
-        Args:
-            actions: ``[N, A]``.
+        """Take one step with every account, by ``actions`` ``[N, A]``.
 
         Returns:
             Observations ``[N, size]``, rewards, terminations, truncations ``[N]``, and infos.
@@ -101,7 +98,9 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         """
         shape = (self.num_envs, self.episodes.market.assets)
         if np.shape(actions) != shape:
-            raise ValueError(f"`actions` must have the shape {shape} (accounts, assets), was {np.shape(actions)}.")
+            raise ValueError(
+                f"`actions` must have the shape {shape} (accounts, assets), was {np.shape(actions)}; reshape them."
+            )
         chosen = torch.as_tensor(np.asarray(actions, dtype=np.int64), device=self._span.device)
         transition = self.episodes.step(chosen)
         self._legal = transition.observation.legal
@@ -109,13 +108,13 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         infos: dict[str, Any] = {"equity": _array(transition.fill.equity.double()), "_equity": everywhere}
         ended = _array(transition.terminated | transition.truncated)
         if ended.any():
-            final = self._observed(transition.final_observation)
+            final = self._flat(transition.final_observation)
             last = np.full(self.num_envs, None, dtype=object)
             for index in np.flatnonzero(ended):
                 last[index] = final[index]
             infos |= {"final_obs": last, "_final_obs": ended}
         return (
-            self._observed(transition.observation),
+            self._flat(transition.observation),
             _array(transition.reward.double()),
             _array(transition.terminated),
             _array(transition.truncated),
@@ -132,12 +131,12 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             raise RuntimeError("There are no legal actions before the first `reset`; call `reset()`.")
         return _array(self._legal.flatten(1))
 
-    def _observed(self, observation: Observation) -> Observations:
+    def _flat(self, observation: Observation) -> Observations:
         rows = (observation.row[:, None] + self._span).clamp_min(0)  # [N, window]
         parts = self.episodes.market.features[rows].flatten(1), observation.account.flatten(1)
         return _array(torch.cat(parts, dim=-1).float())
 
 
 def _array(values: Tensor) -> NDArray[Any]:
-    """Copy to the CPU: the caller may keep it."""
+    """Copy to the CPU, so that later steps do not change the array."""
     return np.array(values.cpu().numpy())

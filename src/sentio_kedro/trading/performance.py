@@ -1,8 +1,8 @@
-"""What a series of returns or trades was worth: Sharpe ratio, drawdown, round trips.
+"""Performance measures: Sharpe ratio, annual return and volatility, drawdowns, round trips.
 
-This is the only place where these are computed: validation during training, the backtest, the baselines, the report
-and its bootstrap all call it. Everything is batched: time is the first dimension, the others are carried through.
-Figures are computed in float64 whatever the input. Returns are simple returns of equity per bar, net of costs.
+``returns`` are simple returns of equity per bar, net of costs, [T, ...]: time is the first dimension, the others are
+carried through. Computations are in float64. ``evaluation/statistics/bootstrap.py`` computes the same measures for all
+resamples at once; tests hold the two against each other.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 MIN_BARS = 2
-STILL = 1e-12  # a deviation below this share of the mean is rounding, not variation
-DUST = 1e-9  # a position below this share of the asset's largest one is rounding, not a position
-ROUNDING = 1e-12  # a drawdown up to this is rounding, not a loss
+STILL = 1e-12  # share of the mean; a smaller deviation is rounding
+DUST = 1e-9  # share of an asset's largest position; a smaller position is rounding
+ROUNDING = 1e-12  # a drawdown up to this is rounding
 
 
 class RoundTrips(NamedTuple):
-    """Round trips, one entry per trip, sorted by account, asset and entry.
+    """Round trips, one entry each, sorted by account, asset and entry row.
 
     Attributes:
         account: Index in [0, N).
@@ -64,16 +64,10 @@ class DrawdownPeriods(NamedTuple):
 
 
 def sharpe_ratio(returns: Tensor, periods_per_year: float) -> Tensor:
-    """Annualised Sharpe ratio: mean over sample deviation, times the root of the periods per year.
+    """Annualised Sharpe ratio [...]: mean over sample deviation, times the root of the bars per year.
 
-    Flat bars count. The risk-free rate is zero (Sharpe 1994, The Sharpe Ratio, Journal of Portfolio Management).
-
-    Args:
-        returns: Simple returns per bar, [T, ...].
-        periods_per_year: Bars a year.
-
-    Returns:
-        [...]; 0 where the returns do not vary.
+    Flat bars count. 0 where the returns do not vary. The risk-free rate is zero (Sharpe 1994, The Sharpe Ratio, Journal
+    of Portfolio Management).
 
     Raises:
         ValueError: If there are fewer than two bars.
@@ -86,29 +80,14 @@ def sharpe_ratio(returns: Tensor, periods_per_year: float) -> Tensor:
 
 
 def annual_return(returns: Tensor, periods_per_year: float) -> Tensor:
-    """Geometric return a year, a fraction; -1 for an account that lost everything.
-
-    Args:
-        returns: Simple returns per bar, [T, ...].
-        periods_per_year: Bars a year.
-
-    Returns:
-        [...].
-    """
+    """Geometric return a year [...], a fraction; -1 for an account that lost everything."""
     values = _checked(returns, 1)
     growth = torch.log1p(values.clamp(min=-1.0)).mean(dim=0)  # log 0 = -inf for a lost account
     return torch.expm1(growth * periods_per_year)
 
 
 def annual_volatility(returns: Tensor, periods_per_year: float) -> Tensor:
-    """Sample deviation of the returns, scaled to a year by the root of the periods, a fraction.
-
-    Args:
-        returns: Simple returns per bar, [T, ...].
-        periods_per_year: Bars a year.
-
-    Returns:
-        [...].
+    """Sample deviation of the returns [...], scaled to a year by the root of the bars per year, a fraction.
 
     Raises:
         ValueError: If there are fewer than two bars.
@@ -118,15 +97,9 @@ def annual_volatility(returns: Tensor, periods_per_year: float) -> Tensor:
 
 
 def drawdown(returns: Tensor) -> Tensor:
-    """Loss from the highest equity so far, a fraction in [0, 1].
+    """Loss from the highest equity so far [T, ...], a fraction in [0, 1].
 
     The initial capital counts as a peak: a first return of -10 % is a drawdown of 10 %.
-
-    Args:
-        returns: Simple returns per bar, [T, ...].
-
-    Returns:
-        [T, ...], 0 at a peak.
     """
     equity = torch.cumprod(1.0 + _checked(returns, 1).clamp(min=-1.0), dim=0)
     peak = torch.cummax(equity.clamp(min=1.0), dim=0).values  # clamped: the start is 1
@@ -134,39 +107,23 @@ def drawdown(returns: Tensor) -> Tensor:
 
 
 def maximum_drawdown(returns: Tensor) -> Tensor:
-    """Largest drawdown, a fraction in [0, 1].
-
-    Args:
-        returns: Simple returns per bar, [T, ...].
-
-    Returns:
-        [...].
-    """
+    """Largest drawdown [...], a fraction in [0, 1]."""
     return drawdown(returns).amax(dim=0)
 
 
 def log_drawdown(path: Tensor) -> Tensor:
-    """Log of the highest equity so far over equity, in the dtype of ``path``: drawdowns as they add to log returns.
+    """Log of the highest equity so far over equity, [T + 1, ...]; a drawdown of the fraction d is -log(1 - d).
 
     Args:
         path: Log equity at the start and after each bar, [T + 1, ...]; the start counts as a peak.
-
-    Returns:
-        [T + 1, ...], 0 at a peak; a drawdown of the fraction d is -log(1 - d).
     """
     return torch.cummax(path, dim=0).values - path
 
 
 def drawdown_periods(returns: Tensor) -> DrawdownPeriods:
-    """Cut equity into the spans that it spent below its highest value.
+    """Find the periods of N accounts below their peaks, from ``returns`` [T] or [T, N].
 
-    The initial capital counts as a peak, as in ``drawdown``. A period ends when equity is back at the peak, to 1e-12.
-
-    Args:
-        returns: Simple returns per bar, [T] or [T, N]; N accounts.
-
-    Returns:
-        The periods of all accounts; none where equity only rose.
+    The initial capital counts as a peak. A period ends when equity is back at the peak, to 1e-12.
 
     Raises:
         ValueError: If ``returns`` has no bars or more than two dimensions.
@@ -175,9 +132,9 @@ def drawdown_periods(returns: Tensor) -> DrawdownPeriods:
         raise ValueError(f"`returns` must be [T] or [T, N], had shape {list(returns.shape)}; flatten the accounts.")
     depth = drawdown(returns).reshape(returns.shape[0], -1).T.contiguous()  # [N, T], an account's rows are neighbours
     below, rows = depth > ROUNDING, depth.shape[1]
-    dry = torch.zeros_like(below[:, :1])
-    starts = below & ~torch.cat([dry, below[:, :-1]], dim=1)
-    ends = below & ~torch.cat([below[:, 1:], dry], dim=1)
+    outside = torch.zeros_like(below[:, :1])
+    starts = below & ~torch.cat([outside, below[:, :-1]], dim=1)
+    ends = below & ~torch.cat([below[:, 1:], outside], dim=1)
     start, last = (edge.reshape(-1).nonzero().squeeze(1) for edge in (starts, ends))
     period = torch.cumsum(starts.reshape(-1), dim=0) - 1
     losing = below.reshape(-1).nonzero().squeeze(1)
@@ -192,21 +149,18 @@ def drawdown_periods(returns: Tensor) -> DrawdownPeriods:
 def round_trips(shares: Tensor, fill_price: Tensor, cost: Tensor, last_mark: Tensor) -> RoundTrips:
     """Cut positions into round trips, with the profit of each net of its costs.
 
-    A trip starts when a position leaves zero or changes sign and ends when it returns to zero or changes sign. A fill
-    that flips a position ends one trip and starts the next; its cost is shared in proportion to the shares. Positions
-    are zero before the first row. A position open after the last row is valued at ``last_mark`` and flagged. The
-    profits of an asset's trips add up to its profit over all rows. Positions below 1e-9 of the asset's largest one
-    count as zero.
+    A round trip starts when a position leaves zero or changes sign and ends when it returns to zero or changes sign. A
+    fill that flips a position ends one round trip and starts the next; its cost is shared in proportion to the shares.
+    Positions are zero before the first row. A position open after the last row is valued at ``last_mark`` and flagged.
+    The profits of an asset's round trips add up to its profit over all rows. Positions below 1e-9 of the asset's
+    largest one count as zero.
 
     Args:
         shares: Shares held after the fill of each row, [T, N, A]; T rows, N accounts, A assets.
         fill_price: Price of the fill of each row, quote currency, [T, A] or [T, N, A]; read only where shares change.
-        cost: What the row charged on the asset, quote currency, [T, N, A]; negative if it paid, such as a dividend. A
-            charge without a trade falls on the position held.
+        cost: Costs of the row and asset, quote currency, [T, N, A]; negative for income such as a dividend. A cost
+            without a trade belongs to the position held.
         last_mark: Price at the end of the last row, quote currency, [A] or [N, A].
-
-    Returns:
-        The trips of all accounts and assets.
 
     Raises:
         ValueError: If shapes differ, or a price or cost that is needed is not finite.
@@ -218,14 +172,14 @@ def round_trips(shares: Tensor, fill_price: Tensor, cost: Tensor, last_mark: Ten
     before = torch.cat([torch.zeros_like(held[:1]), held[:-1]])
     change = held - before
     price = (fill_price if fill_price.dim() == shares.dim() else fill_price[:, None, :]).double().expand_as(held)
-    price = torch.where(change == 0, 0.0, price)  # a missing price does no harm where nothing was traded
+    price = torch.where(change == 0, 0.0, price)  # no price is needed without a trade
     starts = (held != 0) & (held.sign() != before.sign())
     ends = (before != 0) & (held.sign() != before.sign())
 
-    # A fill has a part that closes the old trip and a part that opens or changes the current one.
-    kept = torch.where(ends, held, change)
-    share = torch.where(change == 0, 1.0, kept.abs() / torch.where(change == 0, 1.0, change.abs()))
-    current_flow = -kept * price - cost * share
+    # A fill has a part that closes the old round trip and a part that opens or changes the current one.
+    opening = torch.where(ends, held, change)
+    share = torch.where(change == 0, 1.0, opening.abs() / torch.where(change == 0, 1.0, change.abs()))
+    current_flow = -opening * price - cost * share
     closing_flow = torch.where(ends, before * price - cost * (1.0 - share), 0.0)
 
     started, current, ended = (_by_asset(part) for part in (starts, held != 0, ends))
@@ -252,9 +206,11 @@ def _by_asset(values: Tensor) -> Tensor:
     return values.permute(1, 2, 0).reshape(-1)
 
 
-def _checked(returns: Tensor, least: int) -> Tensor:
-    if returns.dim() == 0 or returns.shape[0] < least:
-        raise ValueError(f"`returns` must hold at least {least} bars, had shape {list(returns.shape)}; give more bars.")
+def _checked(returns: Tensor, min_bars: int) -> Tensor:
+    if returns.dim() == 0 or returns.shape[0] < min_bars:
+        raise ValueError(
+            f"`returns` must hold at least {min_bars} bars, had shape {list(returns.shape)}; give more bars."
+        )
     return returns.double()
 
 
@@ -278,7 +234,7 @@ def _check_trades(shares: Tensor, fill_price: Tensor, cost: Tensor, last_mark: T
     for name, bad, remedy in (
         ("shares", ~shares.isfinite(), "give the position after every row"),
         ("fill_price", traded & ~price.isfinite(), "an asset without a price cannot be traded"),
-        ("cost", ~cost.isfinite(), "give 0 where nothing was charged"),
+        ("cost", ~cost.isfinite(), "give 0 for a row without costs"),
         ("last_mark", (shares[-1] != 0) & ~last_mark.isfinite(), "give the last known price"),
     ):
         if bool(bad.any()):

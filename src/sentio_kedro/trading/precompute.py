@@ -1,4 +1,4 @@
-"""From the market to the tape: what each step may cost and how large a position may be, as far as the market knows."""
+"""Step data from the market: prices, costs and the caps that do not depend on accounts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_VOLUME = 1e-9
 
 
 def trading_lookback(parameters: TradingParameters) -> int:
-    """Bars before a decision that masks and costs read: trailing volatility and volume, spread and Kelly's moments."""
+    """Count the bars before a decision that trailing volatility, volume, spread and Kelly's moments read."""
     longest = VOLATILITY_MEMORY + 1
     if parameters.costs.half_spread == "estimated":
         longest = max(longest, parameters.costs.spread_bars + 2)
@@ -31,18 +31,17 @@ def trading_lookback(parameters: TradingParameters) -> int:
 def make_step_data(
     market: MarketTensors, rows: Tensor, parameters: TradingParameters, posterior: Tensor | None = None
 ) -> StepData:
-    """Look up everything that steps from decision rows ``[S, ...]`` read.
+    """Look up the market data of the steps from decision rows ``[S, ...]``.
 
     Args:
         market: The market.
-        rows: Decision rows, with as many dimensions as the accounts have, plus one. Nothing can be filled after the
-            last row of the market, which can only be looked at.
-        parameters: What to look up.
+        rows: Decision rows, with as many dimensions as the accounts have, plus one. No order is filled after the last
+            row of the market.
+        parameters: Costs and limits that are on.
         posterior: ``[S, ..., K]`` filtered regime probabilities; None takes the market's.
 
     Raises:
-        ValueError: If the parameters name more regimes than there are exposures for, or need facts that the market
-            lacks.
+        ValueError: If ``masks.regime_exposure`` has fewer entries than there are regimes.
     """
     last = market.bars - 1
     after = (rows + 1).clamp_max(last)
@@ -72,10 +71,10 @@ def make_step_data(
 
 
 def _half_spread(market: MarketTensors, after: Tensor, parameters: TradingParameters) -> Tensor:
-    least = parameters.costs.half_spread_bps * BASIS_POINT
+    minimum = parameters.costs.half_spread_bps * BASIS_POINT
     if parameters.costs.half_spread == "constant" or market.spread is None:
-        return market.close.new_full((*after.shape, 1), least)
-    return (0.5 * market.spread[after]).clamp_min(least)
+        return market.close.new_full((*after.shape, 1), minimum)
+    return (0.5 * market.spread[after]).clamp_min(minimum)
 
 
 def _bar_extremes(market: MarketTensors, after: Tensor, parameters: TradingParameters) -> dict[str, Tensor | None]:
@@ -87,7 +86,7 @@ def _bar_extremes(market: MarketTensors, after: Tensor, parameters: TradingParam
 
 
 def _impact(market: MarketTensors, rows: Tensor, split: Tensor | None, coefficient: float) -> Tensor | None:
-    """Fraction of notional per root of a share: the square-root law with daily volatility and volume known at t."""
+    """Fraction of notional per root of a share: the square-root law with daily volatility and volume up to bar t."""
     if market.daily_volume is None:
         return None
     volume = market.daily_volume[rows] if split is None else market.daily_volume[rows] * split
@@ -95,7 +94,7 @@ def _impact(market: MarketTensors, rows: Tensor, split: Tensor | None, coefficie
 
 
 def daily_volatility(market: MarketTensors) -> Tensor:
-    """Volatility a day ``[T, A]``; that of a bar where the market does not know its sessions."""
+    """Daily volatility ``[T, A]``; volatility per bar if the market has no sessions."""
     return market.volatility if market.daily_volatility is None else market.daily_volatility
 
 
@@ -108,7 +107,7 @@ def _max_shares(market: MarketTensors, after: Tensor, participation: float | Non
 def _clock_facts(
     market: MarketTensors, rows: Tensor, after: Tensor, parameters: TradingParameters
 ) -> dict[str, Tensor | None]:
-    """Time that passes and sessions that begin and end, where something asks for them."""
+    """Elapsed time and session boundaries, if a cost or a rule reads them."""
     carry, masks = parameters.carry, parameters.masks
     facts: dict[str, Tensor | None] = {}
     if market.elapsed is not None and (carry.borrow_rate or carry.financing_rate or carry.interest_rate):
@@ -123,17 +122,17 @@ def _clock_facts(
         facts["session_ends"] = ends[after, None] if parameters.orders.flat_at_close else None
         facts["must_leave"] = ends[filled, None] if not masks.overnight else None
     if market.minutes_since_open is not None and market.minutes_to_close is not None and parameters.calendar:
-        since, left = market.minutes_since_open[rows, None], market.minutes_to_close[rows, None]
-        if masks.first_minutes or masks.last_minutes:
-            quiet = (since < masks.first_minutes) | (left < masks.last_minutes)
+        since, until = market.minutes_since_open[rows, None], market.minutes_to_close[rows, None]
+        if masks.first_minutes is not None or masks.last_minutes is not None:
+            quiet = (since < (masks.first_minutes or 0.0)) | (until < (masks.last_minutes or 0.0))
             facts["session_cap"] = torch.where(quiet, 0.0, torch.inf).to(market.close.dtype)
     return facts
 
 
 def session_ends(market: MarketTensors) -> Tensor:
-    """Whether each bar is the last of its session ``[T]`` (bool), from stamps and calendar alone."""
+    """Mask of the last bars of sessions ``[T]`` (bool), from timestamps and calendar alone."""
     if market.session is None:
-        raise ValueError("`session` of the market must be known to tell where sessions end, was None.")
+        raise ValueError("`session` of the market must hold each bar's session, was None; set `trading.calendar`.")
     changes = market.session[1:] != market.session[:-1]
     ends = torch.cat([changes, changes.new_zeros(1)])
     return ends if market.minutes_to_close is None else ends | (market.minutes_to_close <= 0.0)
@@ -150,26 +149,23 @@ def _risk_caps(market: MarketTensors, rows: Tensor, parameters: TradingParameter
         caps["volatility_cap"] = masks.target_volatility / volatility if masks.target_volatility is not None else None
     if masks.kelly_fraction is not None and market.returns is not None:
         first = max(0, int(rows.min()) - masks.kelly_bars + 1)  # earlier returns do not matter
-        known = market.returns[first : int(rows.max()) + 1]
-        caps["kelly_cap"] = kelly_cap(known, masks.kelly_fraction, masks.kelly_bars)[rows - first]
+        returns = market.returns[first : int(rows.max()) + 1]
+        caps["kelly_cap"] = kelly_cap(returns, masks.kelly_fraction, masks.kelly_bars)[rows - first]
     if masks.liquidity is not None and market.daily_volume is not None:
         caps["liquidity"] = masks.liquidity * market.daily_volume[rows] * market.close[rows]
     return caps
 
 
 def kelly_cap(returns: Tensor, fraction: float, bars: int) -> Tensor:
-    """Fraction of the growth-optimal exposure: fraction x |mean| / variance of the last returns.
+    """Cap of the Kelly criterion ``[T, A]``, fraction of equity: fraction x |mean| / variance of the last returns.
 
     Kelly, A New Interpretation of Information Rate (Bell System Technical Journal, 1956), for a continuous return
     (Thorp, The Kelly Criterion in Blackjack, Sports Betting, and the Stock Market, 2006, section 7).
 
     Args:
         returns: ``[T, A]`` log returns, 0 where an asset has no bar.
-        fraction: Fraction of the optimum.
-        bars: Returns averaged; fewer after the beginning.
-
-    Returns:
-        ``[T, A]`` caps, fraction of equity.
+        fraction: Fraction of the growth-optimal exposure.
+        bars: Number of returns; fewer in the first rows.
     """
     moments = torch.stack([returns, returns**2]).double().cumsum(1)  # [2, T, A]
     before = torch.cat([torch.zeros_like(moments[:, :bars]), moments[:, :-bars]], dim=1)[:, : returns.shape[0]]
@@ -181,7 +177,7 @@ def kelly_cap(returns: Tensor, fraction: float, bars: int) -> Tensor:
 
 
 def _regime_cap(posterior: Tensor, parameters: TradingParameters, assets: int) -> Tensor | None:
-    """Exposure that the regimes allow ``[S, ..., 1]``, weighted by their filtered probabilities."""
+    """Exposure allowed by the regimes ``[S, ..., 1]``, weighted by their filtered probabilities."""
     exposures, crisis = parameters.masks.regime_exposure, parameters.masks.crisis_probability
     states = posterior.shape[-1]
     if states == 1 or (exposures is None and crisis is None):

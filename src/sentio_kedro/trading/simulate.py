@@ -1,4 +1,4 @@
-"""The one loop that walks a policy over rows: rollout, validation, backtest, baselines and serving."""
+"""Simulation loop of rollout, validation, backtest, baselines and serving."""
 
 from __future__ import annotations
 
@@ -17,59 +17,59 @@ from sentio_kedro.trading.position_limits import PositionLimits, position_limits
 from sentio_kedro.trading.step_data import StepData
 from sentio_kedro.trading.telemetry import TelemetryInputs, layers_of, telemetry_inputs_of
 
-RUIN = 1e-9  # of the first equity; what is below counts as nothing
+RUIN = 1e-9  # of the first equity; smaller equity counts as zero
 PolicyTrace = tuple[Tensor, ...]
 
 
 class Policy(Protocol):
-    """Decides for a batch of accounts. Pure: what it reads of a step comes in, what it wants to remember goes out."""
+    """Decision rule for a batch of accounts. Pure."""
 
     @property
     def inputs(self) -> PolicyTrace:
-        """What the policy reads at each step, tensors ``[S, ...]``."""
+        """Inputs of all steps, tensors ``[S, ...]``."""
         ...
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor, /
     ) -> tuple[Decision, PolicyTrace]:
         """Decide at one step.
 
         Args:
             inputs: Its inputs of this step, without the leading dimension.
             account: Accounts ``[...]`` marked at the close of the decision bar.
-            view: What ``position_limits`` says of them.
+            limits: Their limits, from ``position_limits``.
             legal: ``[..., A, actions]`` legal actions.
 
         Returns:
-            The decision ``[..., A]``, and what to remember of the step.
+            The decision ``[..., A]``, and the policy's trace of the step.
         """
         ...
 
 
 class StepResult(NamedTuple):
-    """What happened in one step.
+    """Result of one step.
 
     Attributes:
         fill: The ledger.
-        record: What the policy remembered.
-        telemetry_inputs: What telemetry is worked out from; None unless asked.
+        trace: The policy's trace.
+        telemetry_inputs: Inputs of the mask's telemetry; None without telemetry.
     """
 
     fill: Fill
-    record: PolicyTrace
+    trace: PolicyTrace
     telemetry_inputs: TelemetryInputs | None
 
 
 class Step(NamedTuple):
-    """What happened in all steps of a walk ``[S, ...]``.
+    """Result of all steps of a simulation ``[S, ...]``.
 
     Attributes:
         fill: The ledger.
-        record: What the policy remembered.
+        trace: The policy's trace.
     """
 
     fill: Fill
-    record: PolicyTrace
+    trace: PolicyTrace
 
 
 Decide = Callable[[PolicyTrace, AccountState, PositionLimits, Tensor], tuple[Decision, PolicyTrace]]
@@ -88,22 +88,12 @@ def advance(
     variation: Variation | None = None,
     telemetry: bool = False,
 ) -> tuple[AccountState, StepResult]:
-    """Take one step: look, mask, decide, execute.
-
-    Args:
-        decide: A policy's ``decide``.
-        inputs: Its inputs of this step.
-        account: Accounts at the close of the decision bar.
-        row: Facts of the step.
-        parameters: Limits and costs.
-        variation: Accounts that differ.
-        telemetry: Whether the ledger tells positions and what limits cut; the layers of the mask are told by walks.
-    """
-    view = position_limits(account, row, parameters, variation)
-    legal = legal_actions(account, view, row, parameters)
-    decision, record = decide(inputs, account, view, legal)
-    after, fill = execute(account, view, decision, row, parameters, variation, telemetry=telemetry)
-    return after, StepResult(fill, record, telemetry_inputs_of(account, view) if telemetry else None)
+    """Take one step: compute limits and mask, decide, execute. For the arguments see ``simulate``."""
+    limits = position_limits(account, row, parameters, variation)
+    legal = legal_actions(account, limits, row, parameters)
+    decision, trace = decide(inputs, account, limits, legal)
+    after, fill = execute(account, limits, decision, row, parameters, variation, telemetry=telemetry)
+    return after, StepResult(fill, trace, telemetry_inputs_of(account, limits) if telemetry else None)
 
 
 def simulate(
@@ -116,34 +106,34 @@ def simulate(
     telemetry: bool = False,
     step: Advance = advance,
 ) -> tuple[AccountState, Step]:
-    """Walk ``policy`` along ``step_data``.
+    """Simulate ``policy`` over the steps of ``step_data``.
 
     Args:
-        step_data: Facts of S steps, broadcastable to the accounts' shape.
-        policy: Who decides.
+        step_data: Market data of S steps, broadcastable to the accounts' shape.
+        policy: Decision rule.
         account: Accounts at the close of the first decision row.
         parameters: Limits and costs.
-        variation: Accounts that differ.
-        telemetry: Whether to tell positions, what limits cut, and what each layer of the mask forbade.
-        step: The step to take; ``compilation.CompiledStep`` is a faster one.
+        variation: Deviations of single accounts.
+        telemetry: Fill in the telemetry of the ledger.
+        step: Function of one step; ``CompiledStep`` is a faster one.
 
     Returns:
         Accounts after the last fill, and all steps ``[S, ...]``.
     """
     steps: list[StepResult] = []
     columns = [x.unbind(0) for x in policy.inputs]
-    for index, row in enumerate(step_data.walk()):
+    for index, row in enumerate(step_data.each_step()):
         inputs = tuple(column[index] for column in columns)
-        account, happened = step(policy.decide, inputs, account, row, parameters, variation, telemetry)
-        steps.append(happened)
-    fill = Fill._make(_stacked([happened.fill for happened in steps]))
-    record = tuple(x for x in _stacked([happened.record for happened in steps]) if x is not None)
+        account, result = step(policy.decide, inputs, account, row, parameters, variation, telemetry)
+        steps.append(result)
+    fill = Fill._make(_stacked([result.fill for result in steps]))
+    trace = tuple(x for x in _stacked([result.trace for result in steps]) if x is not None)
     if not telemetry:
-        return account, Step(fill, record)
+        return account, Step(fill, trace)
     telemetry_inputs = TelemetryInputs._make(
-        _stacked([happened.telemetry_inputs for happened in steps if happened.telemetry_inputs is not None])
+        _stacked([result.telemetry_inputs for result in steps if result.telemetry_inputs is not None])
     )
-    return account, Step(fill._replace(layers=layers_of(telemetry_inputs, fill, step_data, parameters)), record)
+    return account, Step(fill._replace(layers=layers_of(telemetry_inputs, fill, step_data, parameters)), trace)
 
 
 def _stacked(steps: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
@@ -154,7 +144,7 @@ def _stacked(steps: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread inside: a walk is a chain of operations too small to wake threads for."""
+    """Limit torch to one thread inside: the operations of a step are too small for several threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -164,10 +154,6 @@ def one_thread() -> Iterator[None]:
 
 
 def net_returns(fill: Fill) -> Tensor:
-    """Simple returns of equity per step ``[S, ...]``: -1 where an account dies, 0 afterwards.
-
-    Args:
-        fill: Ledger of a walk ``[S, ...]``.
-    """
+    """Simple returns of equity per step ``[S, ...]``: -1 at bankruptcy, 0 afterwards."""
     floor = fill.equity_before[:1].clamp_min(1e-12) * RUIN
     return torch.maximum(fill.equity, floor) / torch.maximum(fill.equity_before, floor) - 1.0

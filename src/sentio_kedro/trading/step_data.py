@@ -1,6 +1,6 @@
-"""The tape: all that a walk reads of the market, computed for all its steps before the first one.
+"""Market data of all steps of a simulation, computed before the first one.
 
-Nothing on the tape depends on an account. What the parameters switch off is None and costs nothing.
+None of it depends on an account. Fields that the parameters switch off are None.
 """
 
 from __future__ import annotations
@@ -15,23 +15,20 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import allocation
 
-MIN_CAP = 1e-6  # of equity: a cap below it lets no level pass
+MIN_CAP = 1e-6  # of equity; no level is legal under a smaller cap
 ROUNDING = 1e-9  # of a lot
-
-
-FIXED = ("levels", "shortable")  # fields that do not change along a walk
+FIXED = ("levels", "shortable")  # fields that are the same at all steps
 
 
 class Levels(NamedTuple):
-    """The levels of ``trading.levels`` as tensors ``[levels]``.
+    """Exposures of ``trading.levels`` as tensors ``[levels]``.
 
     Attributes:
-        exposure: Signed exposure that a level stands for where nothing caps it, fraction of equity.
-        size: Its size.
-        needed: Cap that a level needs to be legal: a little more than the next smaller one on its side. A level beyond
-            the cap stands for the cap.
+        exposure: Signed exposure of a level before any cap, fraction of equity.
+        size: Absolute exposure.
+        needed: Smallest cap at which a level is legal: slightly above the next smaller level on its side.
         limit: Largest position in one asset, fraction of equity, ``[]``.
-        unlimited: Infinity, ``[]``, the cap of a layer that has no objection.
+        unlimited: Infinity, ``[]``, the cap of a layer that does not bind.
     """
 
     exposure: Tensor
@@ -42,7 +39,7 @@ class Levels(NamedTuple):
 
 
 class StepData(NamedTuple):
-    """Market facts of S steps, each ``[S, ..., A]`` unless said otherwise, broadcastable to the accounts.
+    """Market data of S steps, each ``[S, ..., A]`` unless said otherwise, broadcastable to the accounts.
 
     A step goes from the close of bar t to the close of bar t + 1. A field with a default is None where it is off.
 
@@ -58,21 +55,21 @@ class StepData(NamedTuple):
         impact: Impact of trading one share, fraction of traded notional; grows with the root of the shares.
         max_shares: Largest fill at the open of bar t + 1, shares.
         split: New shares per old one at the start of bar t + 1.
-        dividend: Cash per (new) share paid to who holds the asset at the close of bar t.
+        dividend: Cash per (new) share paid to holders at the close of bar t.
         funding: Funding rate of bar t + 1, fraction of the position at its close, paid by longs.
         delisted: Whether the asset's last bar was bar t.
         years: ``[S, ..., 1]`` years from close to close.
         session_starts: ``[S, ..., 1]`` whether bar t + 1 is the first of its session.
         session_ends: ``[S, ..., 1]`` whether bar t + 1 is the last of its session.
-        must_leave: ``[S, ..., 1]`` whether an order of this step is the last one filled before the session's close.
+        must_leave: ``[S, ..., 1]`` whether this step's order is the last to be filled before the session's close.
         session_cap: ``[S, ..., 1]`` 0 in the session's first and last minutes, else infinite.
-        volatility: Volatility a day times the quantile of ``masks.var_confidence``: loss per unit of exposure.
+        volatility: Value at risk per unit of exposure: daily volatility times the quantile of ``masks.var_confidence``.
         var_cap: Cap of the value at risk, fraction of equity.
         volatility_cap: Cap of the target volatility, fraction of equity.
         regime_cap: ``[S, ..., 1]`` cap of the regime, fraction of equity.
         kelly_cap: Cap of the Kelly criterion, fraction of equity.
         liquidity: Largest position, quote currency.
-        levels: The table of levels, the same at all steps.
+        levels: Exposures of the levels, the same at all steps.
         shortable: ``[A]`` bool, whether the asset may be sold short; the same at all steps.
     """
 
@@ -105,7 +102,7 @@ class StepData(NamedTuple):
     shortable: Tensor | None = None
 
     def table(self, parameters: TradingParameters) -> Levels:
-        """Return the table of levels."""
+        """Exposures of the levels; computed if they are not part of the data."""
         return level_table(parameters, self.assets, self.close) if self.levels is None else self.levels
 
     @property
@@ -118,16 +115,16 @@ class StepData(NamedTuple):
         """Number of assets A."""
         return int(self.close.shape[-1])
 
-    def step(self, index: int) -> StepData:
-        """Facts of one step, without the leading dimension."""
+    def step(self, index: int | Tensor) -> StepData:
+        """Market data of one step, or of each account's own step ``[N]``, without the leading dimension."""
         return StepData(*(x if name in FIXED or x is None else x[index] for name, x in self._asdict().items()))
 
     def part(self, start: int, stop: int) -> StepData:
-        """Facts of the steps ``[start, stop)``."""
+        """Market data of the steps ``[start, stop)``."""
         return StepData(*(x if name in FIXED or x is None else x[start:stop] for name, x in self._asdict().items()))
 
-    def walk(self) -> Iterator[StepData]:
-        """Facts of each step in turn; cheaper than ``step`` in a loop."""
+    def each_step(self) -> Iterator[StepData]:
+        """Market data of each step in turn; cheaper than ``step`` in a loop."""
         columns = [
             repeat(x, self.steps) if name in FIXED or x is None else x.unbind(0) for name, x in self._asdict().items()
         ]
@@ -135,12 +132,12 @@ class StepData(NamedTuple):
 
 
 def _next_smaller(level: float, levels: Sequence[float]) -> float:
-    """Size of the next smaller level on the same side, 0 if there is none."""
+    """Absolute value of the next smaller level on the same side, 0 if there is none."""
     return max([0.0, *(abs(other) for other in levels if other * level > 0.0 and abs(other) < abs(level))])
 
 
 def level_table(parameters: TradingParameters, assets: int, like: Tensor) -> Levels:
-    """Tabulate the levels on the device and in the dtype of ``like``."""
+    """Compute the exposures of the levels on the device and in the dtype of ``like``."""
     exposure = torch.tensor(parameters.levels, device=like.device, dtype=like.dtype) * allocation(parameters, assets)
     needed = [_next_smaller(level, parameters.levels) * allocation(parameters, assets) for level in parameters.levels]
     needed = [
@@ -150,5 +147,5 @@ def level_table(parameters: TradingParameters, assets: int, like: Tensor) -> Lev
     limit, concentration = parameters.max_position, parameters.masks.concentration
     if concentration is not None:
         limit = min(limit, concentration * parameters.gross_limit)
-    made = (torch.tensor(x, device=like.device, dtype=like.dtype) for x in (needed, limit, torch.inf))
-    return Levels(exposure, exposure.abs(), *made)
+    others = (torch.tensor(x, device=like.device, dtype=like.dtype) for x in (needed, limit, torch.inf))
+    return Levels(exposure, exposure.abs(), *others)

@@ -80,7 +80,7 @@ class LedgerFrames:
         self.accounts.append(self._account_rows(piece, step.fill))
         if self.agents:
             self.positions.append(self._position_rows(piece, step.fill))
-            self._count_actions(piece, step.record)
+            self._count_actions(piece, step.trace)
             self._add_masks(piece, step.fill)
 
     def frames(self) -> Frames:
