@@ -156,11 +156,13 @@ def assert_same(one, two, name=""):
 def test_absurd_bars_in_the_lockbox_change_nothing_before_it(finished, absurd):
     before, after = finished.catalog(), absurd.catalog()
     assert before.load("data_quality")["bars_hash"] != after.load("data_quality")["bars_hash"]
-    for name in ("folds", "regime_models"):
-        assert after.load(name) == before.load(name), name
-    start = pd.Timestamp(before.load("folds")["lockbox"]["first"])
-    for name in ("aligned_bars", "features", "regime_posteriors"):
-        one, two = before.load(name), after.load(name)
+    folds = before.load("folds")
+    assert after.load("folds") == folds
+    one, two = (catalog.load("regime_models") for catalog in (before, after))
+    assert {fold: model.to_dict() for fold, model in one.items()} == {fold: two[fold].to_dict() for fold in two}
+    start = pd.Timestamp(folds.lockbox_dates["first"])
+    for name in ("02_intermediate/aligned_bars", "04_feature/features", "05_model_input/regime_posteriors"):
+        one, two = (pd.read_parquet(project.artifact(f"{name}.parquet")) for project in (finished, absurd))
         assert not two.equals(one), name
         pd.testing.assert_frame_equal(two[two["timestamp"] < start], one[one["timestamp"] < start])
 
@@ -194,7 +196,7 @@ def test_absurd_bars_in_the_lockbox_change_no_figure_of_backtest_and_report(fini
     monkeypatch.setattr(reporting_nodes, "attention_frame", watched(reporting_nodes.attention_frame))
     pipelines = register_pipelines()
     folds = walked(absurd, pipelines["backtest"] + pipelines["reporting"]).load("folds")
-    assert seen == [folds["lockbox"]["start"]] * 2  # not even causal columns of those bars
+    assert seen == [folds.lockbox.start] * 2  # not even causal columns of those bars
     compared = set()
     for layer in ("07_model_output", "08_reporting"):
         for path in finished.artifact(layer).iterdir():

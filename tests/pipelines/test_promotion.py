@@ -29,10 +29,10 @@ from sentio_kedro.evaluation.skill.trials import make_trial
 from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 from sentio_kedro.evaluation.statistics.sharpe_tests import deflated_sharpe, sharpe_moments
 from sentio_kedro.hooks.promotion import RefusedPromotions
-from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame
+from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Segment, Spans
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import folds_to_dict
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.promotion import measures, nodes
 from sentio_kedro.pipelines.promotion.pipeline import create_pipeline, create_rollback
 from sentio_kedro.pipelines.training import nodes as training
@@ -106,8 +106,8 @@ class Registry:
                 "logged_model": MemoryDataset({"model": "toy", "version": "1"}),
                 "trials": MemoryDataset(self.trials, copy_mode="assign"),
                 "params:reporting": MemoryDataset(ReportingParameters()),
-                "aligned_bars": MemoryDataset(pd.DataFrame()),
-                "folds": MemoryDataset({"lockbox": None}),
+                "aligned_bars": MemoryDataset(SimpleNamespace(rows=lambda rows: None, timestamps=STAMPS)),
+                "folds": MemoryDataset(Folds.of([], Spans(1, 1, 1), STAMPS)),
                 "candidates": MemoryDataset(copy_mode="assign"),
                 "registry_decision": JSONDataset(filepath=str(self.folder / "decision.json")),
                 "gate_verdicts": MemoryDataset(),
@@ -143,10 +143,6 @@ def toy(store, tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: bars)
     monkeypatch.setattr(nodes, "decision_latency", lambda served, bars, calls: made.latency[-1])
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: made.drift[-1])
-    monkeypatch.setattr(
-        nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame, timestamps=STAMPS)
-    )
-    monkeypatch.setattr(nodes, "aligned_to_frame", lambda bars: bars)
     return made
 
 
@@ -421,12 +417,11 @@ def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, 
     told = {}
     monkeypatch.setattr(training, "log_model", lambda chosen, seen: "somewhere")
     monkeypatch.setattr(training, "register", lambda uri, model, tags: told.update(tags) or "2")
-    monkeypatch.setattr(training, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame))
-    monkeypatch.setattr(training, "aligned_to_frame", lambda bars: bars)
     agents = {"fold_3/seed_0": SimpleNamespace(spec=SimpleNamespace(fold=3))}
     judged = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
     with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **judged}):
-        training.log_agents(agents, None, {}, RegistryParameters(model="toy"))
+        bars = SimpleNamespace(rows=lambda rows: None)
+        training.log_agents(agents, bars, SimpleNamespace(open_bars=slice(None)), RegistryParameters(model="toy"))
     assert told == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
 
 
@@ -512,8 +507,7 @@ def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
     assert measures.market_drift(agents, bars, 1000) == feature_drift(features[20:250], features[250:])
     sealed = Segment(300, 400)
     assert measures.market_drift(agents, bars, 1000, sealed) == feature_drift(features[20:250], features[250:300])
-    seen = aligned_to_frame(bars).iloc[:250]
-    assert measures.market_drift(agents, aligned_from_frame(seen), 100) is None
+    assert measures.market_drift(agents, bars.rows(slice(0, 250)), 100) is None
     spec.symbols = ["BBB"]
     with pytest.raises(ValueError, match="BBB"):
         measures.market_drift(agents, bars, 100)
@@ -522,15 +516,14 @@ def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
 def test_the_lockbox_stays_closed_when_the_feed_has_dropped_its_oldest_bars(monkeypatch):
     feed = planted_bars(autoregressive_returns(100, 0.1, 0.004, seed=0), "AAA")
     bars = align_bars(feed, IngestionParameters())
-    folds, seen = folds_to_dict([], bars.timestamps, Spans(1, 1, 1), Segment(60, 90)), {}
+    folds, seen = Folds.of([], Spans(1, 1, 1), bars.timestamps, Segment(60, 90)), {}
     monkeypatch.setattr(nodes, "load_agents", lambda model, number: [])
     monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
-    monkeypatch.setattr(nodes, "example_bars", lambda agents, frame: seen.update(example=frame))
+    monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: seen.update(example=bars))
     monkeypatch.setattr(nodes, "decision_latency", lambda served, frame, calls: 0.0)
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: seen.update(lockbox=lockbox))
     challenger = Challenger("1", "agents", SimpleNamespace(metrics={}))
-    newer = aligned_to_frame(bars.rows(slice(20, None)))
+    newer = bars.rows(slice(20, None))
     nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters(), {})
     assert seen["lockbox"] == Segment(40, 70)
-    timestamps = pd.DatetimeIndex(bars.timestamps[20:60]).tz_localize("UTC")
-    assert list(seen["example"]["timestamp"]) == list(timestamps)
+    np.testing.assert_array_equal(seen["example"].timestamps, bars.timestamps[20:60])

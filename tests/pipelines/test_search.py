@@ -239,7 +239,7 @@ def test_kedro_run_pipeline_search_leaves_its_artifacts_and_continues(project):
     assert "not out of sample" not in best
     returns = pd.read_parquet(project.artifact("06_models/search_returns.parquet"))
     first, last = returns["row"].min(), returns["row"].max()
-    (fold, *_) = project.catalog()["folds"].load()["folds"]
+    (fold, *_) = project.catalog()["folds"].load().to_dict()["folds"]
     (validation,) = fold["validation"]
     assert validation["start"] <= first < last < validation["stop"] <= fold["test"][0]["start"]
 

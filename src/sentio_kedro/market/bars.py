@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,11 +92,20 @@ def bars_on_grid(ends: Timestamps, symbols: NDArray[np.object_], values: Mapping
     """Put long bars [n] on one grid; see ``pivot_bars`` and ``delivered_values``."""
     grid, row = np.unique(ends, return_inverse=True)
     names, place = np.unique(symbols, return_inverse=True)
-    columns = {}
+    return _fill_grid(grid, [str(name) for name in names], row, place, values)
+
+
+def _fill_grid(
+    grid: Timestamps,
+    symbols: Sequence[str],
+    row: NDArray[np.int64],
+    place: NDArray[np.int64],
+    values: Mapping[str, Floats],
+) -> AlignedBars:
+    columns = {name: np.full((len(grid), len(symbols)), np.nan) for name in values}
     for name, delivered in values.items():
-        columns[name] = np.full((len(grid), len(names)), np.nan)
         columns[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
-    return AlignedBars(grid, tuple(str(name) for name in names), **columns)
+    return AlignedBars(grid, tuple(symbols), **columns)
 
 
 def _bar_length(ends: Timestamps, symbol: NDArray[np.object_], parameters: IngestionParameters) -> np.timedelta64:
@@ -116,12 +125,21 @@ def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
 
 
 def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
-    """Read what ``aligned_to_frame`` wrote: stamps are bar ends and name their zone.
+    """Read what ``aligned_to_frame`` returned; its values are not checked again.
 
     Raises:
-        BarsError: If the frame is not such a frame.
+        ValueError: If the frame lacks a column or is not sorted by bar end and symbol.
     """
-    return align_bars(frame, IngestionParameters())
+    lacking = [name for name in COLUMNS if name not in frame.columns]
+    if lacking:
+        raise ValueError(f"Aligned bars lack the columns {lacking}; run `kedro run --pipeline ingestion`.")
+    ends = frame["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    place, symbols = pd.factorize(frame["symbol"], sort=True)
+    later = np.diff(ends) > np.timedelta64(0)
+    if not (later | ((np.diff(ends) == np.timedelta64(0)) & (np.diff(place) > 0))).all():
+        raise ValueError("Aligned bars must be sorted by timestamp and symbol; run `kedro run --pipeline ingestion`.")
+    first = np.concatenate([np.ones(min(1, len(ends)), dtype=bool), later])
+    return _fill_grid(ends[first], symbols.tolist(), np.cumsum(first) - 1, place, delivered_values(frame))
 
 
 def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionParameters) -> dict[str, Any]:

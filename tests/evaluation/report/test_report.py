@@ -25,7 +25,7 @@ from sentio_kedro.evaluation.report.tables import formatted
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
-from sentio_kedro.market.splits import folds_to_dict
+from sentio_kedro.market.splits import Folds
 
 MakeRun = Callable[..., RunFrames]
 QUALITY: dict[str, Any] = {
@@ -47,9 +47,7 @@ def metrics(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
     """The whole report of the synthetic run."""
-    figures = draw_figures(
-        make_run(), facts, metrics, fold_figure(folds_to_dict(FOLDS, STAMPS, Spans(5, 1, 4)), STAMPS)
-    )
+    figures = draw_figures(make_run(), facts, metrics, fold_figure(Folds.of(FOLDS, Spans(5, 1, 4), STAMPS), STAMPS))
     context = {"parameters": {"training": {"seeds": 2}}, "bars_sha256": "<abc>"}
     return render_report(metrics, figures, data_quality=QUALITY, context=context)
 

@@ -13,10 +13,9 @@ from sentio_kedro.config import BacktestParameters, IngestionParameters, Trading
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.feature_frames import features_from_frame
+from sentio_kedro.market.features import Features
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import folds_from_dict, open_bars
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 
 logger = logging.getLogger(__name__)
@@ -26,9 +25,9 @@ OUTPUTS = ("accounts", "positions", "trades", "actions", "masks", "robustness")
 
 def run_backtest(
     agents: dict[str, AgentBundle],
-    aligned_bars: pd.DataFrame,
-    features: pd.DataFrame | None,
-    folds: dict[str, Any] | None,
+    aligned_bars: AlignedBars,
+    features: Features | None,
+    folds: Folds | None,
     parameters: BacktestParameters,
     trading: TradingParameters,
     ingestion: IngestionParameters,
@@ -50,17 +49,17 @@ def run_backtest(
     Returns:
         Accounts, positions, trades, actions, masks and robustness.
     """
-    bars, sessions = aligned_from_frame(aligned_bars), ingestion.sessions_per_year
+    bars, sessions = aligned_bars, ingestion.sessions_per_year
     if parameters.agent is not None:
         per_year = periods_per_year(bars.timestamps, sessions)
         frames = _test_elsewhere(bars, Path(parameters.agent), parameters, per_year)
-        _tell_of_lockbox(bars, frames, (folds or {}).get("lockbox"))
+        _tell_of_lockbox(bars, frames, None if folds is None else folds.lockbox_dates)
     elif features is None or folds is None:
         raise ValueError("`features` or `folds` are missing; run `kedro run`, or name an agent in `backtest.agent`.")
     else:
-        seen, known = open_bars(folds), features_from_frame(features, bars)
-        bars, per_year = bars.rows(seen), periods_per_year(bars.timestamps[seen], sessions)
-        frames = backtest_folds(bars, known[seen], folds_from_dict(folds), agents, trading, parameters, per_year)
+        values, bars = features.on(bars)[folds.open_bars], bars.rows(folds.open_bars)
+        per_year = periods_per_year(bars.timestamps, sessions)
+        frames = backtest_folds(bars, values, folds.folds, agents, trading, parameters, per_year)
     return tuple(frames[name] for name in OUTPUTS)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -16,9 +14,9 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.evaluation.plots.folds import fold_figure
-from sentio_kedro.market.bars import aligned_from_frame
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.fold_shapes import Spans
-from sentio_kedro.market.splits import folds_to_dict, lockbox_bars
+from sentio_kedro.market.splits import Folds, lockbox_bars
 from sentio_kedro.market.splits import make_folds as split
 from sentio_kedro.trading.precompute import trading_lookback
 
@@ -48,14 +46,14 @@ def measure_spans(
 
 
 def make_folds(
-    aligned_bars: pd.DataFrame,
+    aligned_bars: AlignedBars,
     feature_table: pd.DataFrame,
     parameters: CrossValidationParameters,
     network: NetworkParameters,
     regimes: RegimeParameters,
     training: TrainingParameters,
     trading: TradingParameters,
-) -> dict[str, Any]:
+) -> Folds:
     """Split the rows of the grid into purged folds that leave the lockbox alone.
 
     Args:
@@ -68,15 +66,15 @@ def make_folds(
         trading: Masks and costs that look back, and the latency of orders.
 
     Returns:
-        Spans, folds and lockbox, as rows and stamps.
+        The folds with their spans and the lockbox.
     """
-    timestamps = aligned_from_frame(aligned_bars).timestamps
+    timestamps = aligned_bars.timestamps
     spans = measure_spans(feature_table, network, regimes, training, trading)
     folds = split(len(timestamps), spans, parameters)
-    return folds_to_dict(folds, timestamps, spans, lockbox_bars(len(timestamps), parameters))
+    return Folds.of(folds, spans, timestamps, lockbox_bars(len(timestamps), parameters))
 
 
-def draw_folds(folds: dict[str, Any], aligned_bars: pd.DataFrame) -> go.Figure:
+def draw_folds(folds: Folds, aligned_bars: AlignedBars) -> go.Figure:
     """Draw which bars train, choose, judge and are left out.
 
     Args:
@@ -86,4 +84,4 @@ def draw_folds(folds: dict[str, Any], aligned_bars: pd.DataFrame) -> go.Figure:
     Returns:
         The figure.
     """
-    return fold_figure(folds, aligned_from_frame(aligned_bars).timestamps)
+    return fold_figure(folds, aligned_bars.timestamps)

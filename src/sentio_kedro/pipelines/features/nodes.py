@@ -5,13 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from sentio_kedro.config import FeatureParameters
-from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.feature_frames import features_to_frame
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.features import Features
 from sentio_kedro.market.indicators import compute_features as compute
 from sentio_kedro.market.indicators import longest_lookback, lookback
 
 
-def compute_features(aligned_bars: pd.DataFrame, parameters: FeatureParameters) -> pd.DataFrame:
+def compute_features(aligned_bars: AlignedBars, parameters: FeatureParameters) -> Features:
     """Compute every feature column on every bar of the grid.
 
     Args:
@@ -19,11 +19,11 @@ def compute_features(aligned_bars: pd.DataFrame, parameters: FeatureParameters) 
         parameters: The columns.
 
     Returns:
-        One row per bar and symbol, NaN in warm-up.
+        The columns on the grid of the bars.
     """
-    bars = aligned_from_frame(aligned_bars)
-    features = compute(bars, parameters.columns)
-    return features_to_frame(bars, features, [column.name for column in parameters.columns])
+    values = compute(aligned_bars, parameters.columns)
+    names = [column.name for column in parameters.columns]
+    return Features(names, aligned_bars.timestamps, aligned_bars.symbols, values)
 
 
 def describe_features(parameters: FeatureParameters) -> pd.DataFrame:

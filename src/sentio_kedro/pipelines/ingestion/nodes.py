@@ -8,9 +8,10 @@ import pandas as pd
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market import bars as market
+from sentio_kedro.market.aligned_bars import AlignedBars
 
 
-def align_bars(bars: pd.DataFrame, parameters: IngestionParameters) -> pd.DataFrame:
+def align_bars(bars: pd.DataFrame, parameters: IngestionParameters) -> AlignedBars:
     """Put the bars of all symbols on one grid of bar ends in UTC.
 
     Args:
@@ -18,13 +19,13 @@ def align_bars(bars: pd.DataFrame, parameters: IngestionParameters) -> pd.DataFr
         parameters: How they are to be read.
 
     Returns:
-        Long bars by ``timestamp`` (bar end, UTC) and ``symbol``.
+        The bars on one grid.
     """
-    return market.aligned_to_frame(market.align_bars(bars, parameters))
+    return market.align_bars(bars, parameters)
 
 
 def describe_data_quality(
-    bars: pd.DataFrame, aligned_bars: pd.DataFrame, parameters: IngestionParameters
+    bars: pd.DataFrame, aligned_bars: AlignedBars, parameters: IngestionParameters
 ) -> dict[str, Any]:
     """Count gaps and oddities of the bars, and name them by their hash.
 
@@ -36,5 +37,5 @@ def describe_data_quality(
     Returns:
         JSON-able figures, whole and per symbol.
     """
-    quality = market.data_quality(bars, market.aligned_from_frame(aligned_bars), parameters)
+    quality = market.data_quality(bars, aligned_bars, parameters)
     return {"bars_hash": market.bars_hash(bars), **quality}

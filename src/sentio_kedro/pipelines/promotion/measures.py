@@ -11,6 +11,7 @@ import pandas as pd
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.evaluation.comparison.drift import feature_drift
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.serving.model import SignalModel
@@ -40,9 +41,9 @@ def decision_latency(model: SignalModel, bars: pd.DataFrame, calls: int) -> floa
     return float(np.quantile(taken, 0.99)) * MILLISECONDS
 
 
-def example_bars(agents: Sequence[AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:
+def example_bars(agents: Sequence[AgentBundle], aligned_bars: AlignedBars) -> pd.DataFrame:
     """Return as many of the newest bars as the agents need to decide."""
-    return newest_bars({agent.name: agent for agent in agents}, aligned_bars)
+    return aligned_to_frame(newest_bars({agent.name: agent for agent in agents}, aligned_bars))
 
 
 def market_drift(

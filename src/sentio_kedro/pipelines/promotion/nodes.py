@@ -16,8 +16,8 @@ from sentio_kedro.evaluation.comparison.champion import ChampionComparison, comp
 from sentio_kedro.evaluation.comparison.gates import apply_gates, failures, switched_off
 from sentio_kedro.evaluation.skill.skill import choice_metrics
 from sentio_kedro.evaluation.skill.trials import recall, recorded_trials
-from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
-from sentio_kedro.market.splits import sealed_bars
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, market_drift
 from sentio_kedro.tracking import registry
 from sentio_kedro.tracking.candidates import Candidates, find_candidates, load_agents
@@ -81,8 +81,8 @@ def measure_choice(
 
 def measure(
     candidates: Candidates,
-    aligned_bars: pd.DataFrame,
-    folds: dict[str, Any] | None,
+    aligned_bars: AlignedBars,
+    folds: Folds | None,
     parameters: PromotionParameters,
     choice: dict[str, float | None],
 ) -> tuple[dict[str, float | None], ChampionComparison | None]:
@@ -99,13 +99,12 @@ def measure(
         agents = load_agents(candidates.model, challenger.number)
         asked = parameters.max_latency_ms is not None
         served = load_model(candidates.model, challenger.number) if asked else None
-    bars = aligned_from_frame(aligned_bars)
-    sealed = sealed_bars(folds or {}, bars.timestamps)
+    lockbox = None if folds is None else folds.locate_lockbox(aligned_bars.timestamps)
     if served is not None:
-        example = example_bars(agents, aligned_to_frame(bars.rows(slice(0, None if sealed is None else sealed.start))))
+        example = example_bars(agents, aligned_bars.rows(slice(0, None if lockbox is None else lockbox.start)))
         figures["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
     if parameters.max_drift is not None:
-        figures["drift"] = market_drift(agents, bars, parameters.drift_bars, sealed)
+        figures["drift"] = market_drift(agents, aligned_bars, parameters.drift_bars, lockbox)
     if champion is None or champion.number == challenger.number or parameters.min_sharpe_gain is None:
         return figures, None
     known = champion.run

@@ -27,10 +27,11 @@ from sentio_kedro.evaluation.report.report import render_report
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, Scheme
 from sentio_kedro.evaluation.skill.trials import RecordedTrials, make_trial, recorded_trials, trial_returns
 from sentio_kedro.manifests import agents_identity, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.feature_frames import features_from_frame
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.features import Features
+from sentio_kedro.market.fold_shapes import count_rows
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import open_bars
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.registry import metric_tags, tag_tested_version, tag_version
@@ -45,9 +46,9 @@ SHOWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` i
 
 def export_attention(
     agents: dict[str, AgentBundle] | None,
-    aligned_bars: pd.DataFrame,
-    features: pd.DataFrame | None,
-    folds: dict[str, Any] | None,
+    aligned_bars: AlignedBars,
+    features: Features | None,
+    folds: Folds | None,
     positions: pd.DataFrame,
     parameters: ReportingParameters,
     backtest: BacktestParameters,
@@ -57,15 +58,14 @@ def export_attention(
     Returns:
         The weights, one row per network, layer, head, symbol, bar and lag.
     """
-    bars = aligned_from_frame(aligned_bars)
+    bars = aligned_bars
     if backtest.agent is not None:
         agent = AgentBundle.load(Path(backtest.agent))
         agents, known = {agent.name: agent}, compute_features(bars, agent.spec.features)
     elif agents is None or features is None or folds is None:
         raise ValueError("`agents`, `features` or `folds` are missing; run `kedro run`, or name a `backtest.agent`.")
     else:
-        seen, known = open_bars(folds), features_from_frame(features, bars)
-        bars, known = bars.rows(seen), known[seen]
+        bars, known = bars.rows(folds.open_bars), features.on(bars)[folds.open_bars]
     return attention_frame(bars, known, agents, positions, parameters.attention_bars)
 
 
@@ -103,8 +103,8 @@ def collect_frames(
 
 
 def state_facts(
-    aligned_bars: pd.DataFrame,
-    folds: dict[str, Any] | None,
+    aligned_bars: AlignedBars,
+    folds: Folds | None,
     frames: RunFrames,
     ingestion: IngestionParameters,
     training: TrainingParameters,
@@ -122,10 +122,10 @@ def state_facts(
         folds, scheme = None, "walk_forward"
         spec = AgentBundle.load(Path(backtest.agent)).spec
         trading, network = spec.trading, spec.network
-    lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
+    lengths = [] if folds is None else [count_rows(fold.train) for fold in folds.folds]
     table = frames.agent_table
     peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
-    timestamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds or {})]
+    timestamps = aligned_bars.timestamps if folds is None else aligned_bars.timestamps[folds.open_bars]
     return RunFacts(
         periods_per_year=periods_per_year(timestamps, ingestion.sessions_per_year),
         universe=ingestion.universe,
@@ -138,13 +138,13 @@ def state_facts(
     )
 
 
-def keep_returns(frames: RunFrames, aligned_bars: pd.DataFrame) -> pd.DataFrame:
+def keep_returns(frames: RunFrames, aligned_bars: AlignedBars) -> pd.DataFrame:
     """Keep what every account earned at each test row, here and in MLflow, so that runs can be compared on equal rows.
 
     Returns:
         See ``out_of_sample_returns``.
     """
-    returns = out_of_sample_returns(frames, aligned_from_frame(aligned_bars))
+    returns = out_of_sample_returns(frames, aligned_bars)
     tracking.log_frame(returns, tracking.RETURNS_FILE)
     tracking.log_tags(describe_test_rows(returns))
     return returns
@@ -157,7 +157,7 @@ def record_trial(
     agents: dict[str, AgentBundle] | None,
     trials: TrialLedger,
     parameters: ReportingParameters,
-    folds: dict[str, Any] | None,
+    folds: Folds | None,
 ) -> RecordedTrials:
     """Enter the run into the ledger of trials, before anybody has seen how it did.
 
@@ -172,7 +172,7 @@ def record_trial(
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})
     tracking.log_text(trial.returns.to_csv(index=False), TRIAL_FILE)
-    return recorded_trials(trial, trials.records(), trials.returns, (folds or {}).get("lockbox"))
+    return recorded_trials(trial, trials.records(), trials.returns, None if folds is None else folds.lockbox_dates)
 
 
 def measure(
@@ -183,7 +183,7 @@ def measure(
     lockbox_records: list[dict[str, Any]],
     data_quality: dict[str, Any],
     sections: dict[str, Any],
-    folds: dict[str, Any] | None,
+    folds: Folds | None,
 ) -> dict[str, Any]:
     """Compute the figures of agents and baselines, and whether it is skill; the agent's go to MLflow as well.
 
@@ -191,7 +191,9 @@ def measure(
         The content of ``metrics.json``.
     """
     model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
-    looks = openings(lockbox_records, model, list(data_quality["per_symbol"]), (folds or {}).get("lockbox"))
+    looks = openings(
+        lockbox_records, model, list(data_quality["per_symbol"]), None if folds is None else folds.lockbox_dates
+    )
     metrics = build_metrics(frames, facts, parameters, recorded_trials, looks)
     tracking.log_metrics(metrics["skill"], prefix="out_of_sample.agent.")
     tracking.log_metrics(metrics["skill"]["iqm"], prefix="out_of_sample.agent.iqm.")

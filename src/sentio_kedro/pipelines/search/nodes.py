@@ -20,8 +20,8 @@ from sentio_kedro.config import (
 from sentio_kedro.datasets.checkpoints import CheckpointStore
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_parameters, upstream_stages
-from sentio_kedro.market.fold_shapes import Fold, Spans
-from sentio_kedro.market.splits import folds_from_dict
+from sentio_kedro.market.fold_shapes import Fold
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
 from sentio_kedro.search.study import best_trial, open_study, search
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 def search_parameters(
     search_training_sets: list[TrainingSet],
-    folds: dict[str, Any],
+    folds: Folds,
     data_quality: dict[str, Any],
     search_store: CheckpointStore,
     sections: dict[str, Any],
@@ -65,7 +65,7 @@ def search_parameters(
     Returns:
         A row per trial, validation returns per bar of the complete trials, the best parameters as YAML.
     """
-    every = folds_from_dict(folds)
+    every = folds.folds
     chosen = searchable_folds(every, parameters.folds)
     training_sets = [study for study in search_training_sets if study.fold.number in chosen]
     flat = flatten_parameters(sections)
@@ -75,7 +75,7 @@ def search_parameters(
     study = open_study(search_store.folder / TRAINING_SETS, about, pruning=parameters.pruning)
     per_year, name = training_sets[0].periods_per_year, study.study_name
     entries = CandidateEntries(ledger, flat, universe, bars, name, per_year, reporting.trials.record)
-    evaluate = TrackedTrials(name, Spans(**folds["spans"]), search_store, entries.judged, entries.given_up)
+    evaluate = TrackedTrials(name, folds.spans, search_store, entries.judged, entries.given_up)
     base, fixed = AgentParameters(network, training, trading), fixed_names(bars, flat)
     trials = search(training_sets, base, parameters, study, evaluate, fixed)
     best = best_trial(trials)

@@ -25,11 +25,10 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
-from sentio_kedro.market.feature_frames import features_from_frame
-from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.features import Features
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import folds_from_dict, open_bars
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 from sentio_kedro.tracking import client as tracking
@@ -39,10 +38,10 @@ from sentio_kedro.tracking.tags import ORIGIN_TAGS
 
 
 def prepare_training_sets(
-    aligned_bars: pd.DataFrame,
-    features: pd.DataFrame,
-    folds: dict[str, Any],
-    regime_models: dict[str, Any],
+    aligned_bars: AlignedBars,
+    features: Features,
+    folds: Folds,
+    regime_models: dict[int, RegimeModel],
     columns: FeatureParameters,
     ingestion: IngestionParameters,
     trading: TradingParameters,
@@ -61,22 +60,21 @@ def prepare_training_sets(
     Returns:
         One training set per fold.
     """
-    bars = aligned_from_frame(aligned_bars)
-    values, spans = features_from_frame(features, bars), Spans(**folds["spans"])
-    per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)
+    values = features.on(aligned_bars)
+    per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
     training_sets = []
-    for fold in folds_from_dict(folds):
-        seen, known = visible_bars(bars, values, fold, spans)
-        model = RegimeModel.from_dict(regime_models[str(fold.number)])
+    for fold in folds.folds:
+        visible, visible_values = visible_bars(aligned_bars, values, fold, folds.spans)
+        model = regime_models[fold.number]
         training_sets.append(
-            TrainingSet(fold, seen, known, columns.columns, model, per_year, trading, ingestion.missing)
+            TrainingSet(fold, visible, visible_values, columns.columns, model, per_year, trading, ingestion.missing)
         )
     return training_sets
 
 
 def train_agents(
     training_sets: list[TrainingSet],
-    folds: dict[str, Any],
+    folds: Folds,
     data_quality: dict[str, Any],
     checkpoints: CheckpointStore,
     network: NetworkParameters,
@@ -102,8 +100,9 @@ def train_agents(
     agents, curves, table = {}, [], []
     updates = training.seeds * training.members * count_updates(parameters)
     with TrainingProgress(len(training_sets), updates) as progress:
-        spans = Spans(**folds["spans"])
-        for agent, curve, about in train_population(training_sets, spans, parameters, checkpoints, progress, hashes):
+        for agent, curve, about in train_population(
+            training_sets, folds.spans, parameters, checkpoints, progress, hashes
+        ):
             tags = {"fold": str(agent.spec.fold), "seed": str(agent.spec.seed)}
             with tracking.nested_run(f"fold {agent.spec.fold} seed {agent.spec.seed}", tags):
                 _log_agent(curve, about)
@@ -136,7 +135,7 @@ def training_hashes(parameters: AgentParameters, bars: str) -> dict[str, str]:
 
 
 def log_agents(
-    agents: dict[str, AgentBundle], aligned_bars: pd.DataFrame, folds: dict[str, Any], registered: RegistryParameters
+    agents: dict[str, AgentBundle], aligned_bars: AlignedBars, folds: Folds, registered: RegistryParameters
 ) -> dict[str, Any]:
     """Log the latest fold's agents to MLflow as one model, rebuilt from code and safetensors, and register it.
 
@@ -151,8 +150,7 @@ def log_agents(
     """
     latest = max(agent.spec.fold for agent in agents.values())
     chosen = {name: agent for name, agent in agents.items() if agent.spec.fold == latest}
-    seen = aligned_to_frame(aligned_from_frame(aligned_bars).rows(open_bars(folds)))
-    uri, version = log_model(chosen, seen), None
+    uri, version = log_model(chosen, aligned_bars.rows(folds.open_bars)), None
     if uri is not None and registered.model is not None:
         origin = {name: text for name, text in tracking.run_tags().items() if name in ORIGIN_TAGS}  # never what judged
         version = register(uri, registered.model, origin | {"sentio.fold": str(latest)})
