@@ -133,7 +133,7 @@ def test_difference_names_the_key_and_both_values():
     found = expected_manifest("training", "bars", changed(network__width=32, trading__max_drawdown=0.5)).to_dict()
     reason = explain_difference(found, expected_manifest("training", "bars", PARAMETERS))
     assert "`network.width` was 32, is now 16" in reason
-    assert "`trading.max_drawdown` was 0.5, is now 1.0" in reason
+    assert "`trading.max_drawdown` was 0.5, is now null" in reason
 
 
 def test_difference_of_bars_is_said_so():

@@ -127,7 +127,7 @@ def prepare_study(
     reward = 1 + parameters.trading.orders.latency_bars
     spans = Spans(input=rows + memory, reward=reward, episode=parameters.training.episode_bars)
     usable = len(path.returns) - spans.input
-    split = CrossValidationParameters(folds=1, first_test=1.0 - market.test_bars / usable, lockbox=0.0)
+    split = CrossValidationParameters(folds=1, first_test=1.0 - market.test_bars / usable, lockbox=None)
     (fold,) = make_folds(len(path.returns), spans, split)
     seen, known = visible_bars(bars, values, fold, spans)
     market_returns = market_return(bars)

@@ -26,9 +26,9 @@ def test_the_preset_none_charges_and_forbids_nothing() -> None:
     free = leaves(TradingParameters(preset="none"))
     costs = [value for key, value in free.items() if key.startswith(("costs.", "carry.")) and "bars" not in key]
     assert all(value in (0.0, False, "constant") for value in costs)
-    switches = ("net_limit", "var_limit", "margin.", "orders.participation", "masks.kelly_fraction", "masks.liquidity")
+    limits = ("max_drawdown", "net_limit", "var_limit", "margin.", "orders.participation", "orders.lot_size")
+    switches = (*limits, "masks.kelly_fraction", "masks.liquidity", "masks.first_minutes", "masks.min_holding_bars")
     assert all(value is None for key, value in free.items() if key.startswith(switches))
-    assert free["max_drawdown"] == 1.0
 
 
 def test_proportional_is_where_the_classes_start() -> None:
@@ -67,6 +67,7 @@ def test_parameters_that_were_saved_come_back() -> None:
         ({"costs": {"commission_bps": -1.0}}, ["commission_bps", "greater than or equal to 0"]),
         ({"carry": {"borrow_rate": -0.1}}, ["borrow_rate", "greater than or equal to 0"]),
         ({"max_drawdown": 0.0}, ["max_drawdown", "greater than 0"]),
+        ({"max_drawdown": 1.0}, ["max_drawdown", "less than 1"]),
         ({"masks": {"daily_loss": 0.0}}, ["daily_loss", "greater than 0"]),
         ({"orders": {"min_notional": 2e6}}, ["min_notional", "2e+06", "1e+06", "lower"]),
         ({"orders": {"flat_at_close": True}}, ["trading.calendar", "XNYS", "flat_at_close"]),

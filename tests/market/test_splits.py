@@ -14,7 +14,7 @@ from sentio_kedro.market.splits import Folds, lockbox_bars, make_folds
 
 
 def unlocked(**given):
-    return CrossValidationParameters(**{"lockbox": 0.0, **given})
+    return CrossValidationParameters(**{"lockbox": None, **given})
 
 
 def rows_of(segments):
@@ -188,7 +188,7 @@ def test_the_lockbox_counts_in_the_arithmetic_and_is_named_as_a_remedy():
 
 def test_a_lockbox_too_small_for_a_sharpe_ratio_is_refused():
     spans = Spans(input=5, reward=1, episode=2)
-    with pytest.raises(ValueError, match="the lockbox has 1 rows and needs 2: raise it or set it to 0"):
+    with pytest.raises(ValueError, match="the lockbox has 1 rows and needs 2: raise it or set it to null"):
         make_folds(100, spans, CrossValidationParameters(lockbox=0.02))
     make_folds(100, spans, CrossValidationParameters(lockbox=0.03))
 

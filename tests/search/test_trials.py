@@ -61,7 +61,7 @@ MEMBERS = [MemberKey(fold, seed, member) for fold in (0, 1) for seed in (0, 1) f
 
 def make_study(hide_test: bool = True) -> TrainingSet:
     bars = align_bars(planted_bars(autoregressive_returns(BARS, 0.6, 0.01, seed=1)), IngestionParameters())
-    (fold,) = make_folds(BARS, SPANS, CrossValidationParameters(folds=1, first_test=0.7, lockbox=0.0))
+    (fold,) = make_folds(BARS, SPANS, CrossValidationParameters(folds=1, first_test=0.7, lockbox=None))
     features = compute_features(bars, COLUMNS)
     returns = market_return(bars)
     regimes = RegimeParameters(states=2, memory=16, restarts=1, iterations=5)

@@ -68,7 +68,7 @@ def test_at_the_drawdown_limit_an_open_position_must_go_and_a_flat_account_may_r
     trading = TradingParameters(max_drawdown=0.08)
     assert legal(holding(0.5, drawdown=0.08), trading) == [False, False, True, False]
     assert legal(holding(0.0, drawdown=0.08), trading) == [True, False, True, False]
-    assert legal(holding(0.5, drawdown=0.08), TradingParameters(max_drawdown=1.0))[HOLD]
+    assert legal(holding(0.5, drawdown=0.08), TradingParameters(max_drawdown=None))[HOLD]
 
 
 def test_past_the_rung_an_account_may_still_enter_small() -> None:
@@ -121,13 +121,13 @@ def test_an_order_below_the_minimum_notional_or_a_lot_is_not_offered() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    position=st.floats(-3, 3), drawdown=st.floats(0, 0.5), limit=st.floats(0.01, 1.0), cap=st.floats(0.05, 2),
-    var=st.floats(0.0, 2.0), tradable=st.booleans(), alive=st.booleans(), leave=st.booleans(),
+    position=st.floats(-3, 3), drawdown=st.floats(0, 0.5), limit=st.none() | st.floats(0.01, 0.99),
+    cap=st.floats(0.05, 2), var=st.floats(0.0, 2.0), tradable=st.booleans(), alive=st.booleans(), leave=st.booleans(),
     maintenance=st.floats(0.05, 1.0), short=st.booleans(),
 )  # fmt: skip
 def test_no_row_is_ever_empty_and_flat_is_legal_whenever_something_trades(
-    position: float, drawdown: float, limit: float, cap: float, var: float, tradable: bool, alive: bool, leave: bool,
-    maintenance: float, short: bool,
+    position: float, drawdown: float, limit: float | None, cap: float, var: float, tradable: bool, alive: bool,
+    leave: bool, maintenance: float, short: bool,
 ) -> None:  # fmt: skip
     state = holding(position, drawdown)._replace(alive=torch.tensor([alive]))
     trading = TradingParameters(
@@ -145,10 +145,10 @@ def test_no_row_is_ever_empty_and_flat_is_legal_whenever_something_trades(
 @settings(max_examples=200, deadline=None)
 @given(
     positions=st.lists(st.floats(-2, 2), min_size=3, max_size=3), var=st.floats(0.0, 1.5), kelly=st.floats(0.0, 1.5),
-    tradable=st.booleans(), least=st.sampled_from([0.0, 0.05]),
+    tradable=st.booleans(), least=st.sampled_from([None, 0.05]),
 )  # fmt: skip
 def test_what_all_layers_allow_is_legal_and_shares_count_what_each_forbids(
-    positions: list[float], var: float, kelly: float, tradable: bool, least: float
+    positions: list[float], var: float, kelly: float, tradable: bool, least: float | None
 ) -> None:
     trading = TradingParameters(levels=FINE, gross_limit=3.0, orders={"min_notional": least})  # type: ignore[arg-type]
     state = open_accounts(torch.ones(1, dtype=DOUBLE), 3)

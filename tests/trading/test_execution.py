@@ -123,7 +123,7 @@ def test_headroom_falls_in_proportion_after_the_rung_and_reaches_zero_at_the_lim
     for equity, expected in ((1000.0, 1.0), (980.0, 1.0), (950.0, 0.5), (920.0, 0.0), (900.0, 0.0)):
         now = state._replace(equity=torch.tensor([equity], dtype=DOUBLE))
         assert headroom(now, limited).item() == pytest.approx(expected)
-    assert headroom(now, parameters(max_drawdown=1.0)).item() == 1.0
+    assert headroom(now, parameters(max_drawdown=None)).item() == 1.0
 
 
 def test_an_account_in_drawdown_can_always_enter_small_again() -> None:

@@ -55,7 +55,7 @@ def trading_parameters(draw: st.DrawFn) -> TradingParameters:
         net_limit=draw(maybe(between(0.1, 3.0))),
         var_limit=draw(maybe(between(0.02, 0.5))),
         max_position=draw(maybe(between(0.2, 4.0), 10.0, share=2)),
-        max_drawdown=draw(maybe(between(0.05, 1.0), 1.0, share=2)),
+        max_drawdown=draw(maybe(between(0.05, 0.99), share=2)),
         drawdown_soft_limit=draw(between(0.0, 0.9)),
         calendar="XNYS",
         costs=CostParameters(
@@ -83,8 +83,8 @@ def order_parameters(draw: st.DrawFn) -> OrderParameters:
         latency_bars=draw(st.sampled_from([0, 0, 1, 3])),
         participation=draw(maybe(st.just(0.1))),
         unfilled=draw(st.sampled_from(["drop", "carry"])),
-        lot_size=draw(st.sampled_from([0.0, 0.0, 1.0, 0.37])),
-        min_notional=draw(maybe(between(1.0, 400.0), 0.0)),
+        lot_size=draw(st.sampled_from([None, None, 1.0, 0.37])),
+        min_notional=draw(maybe(between(1.0, 400.0))),
         stop_loss=draw(maybe(between(0.005, 0.3), share=2)),
         take_profit=draw(maybe(between(0.005, 0.3) | st.just(1.5), share=2)),
         flat_at_close=draw(maybe(st.just(True), False)),
@@ -101,13 +101,13 @@ def mask_parameters(draw: st.DrawFn) -> MaskParameters:
         target_volatility=draw(maybe(between(0.01, 0.5), share=4)),
         regime_exposure=[1.0, 0.5] if on["regime"] else None,
         crisis_probability=0.9 if on["crisis"] else None,
-        first_minutes=30.0 if on["first"] else 0.0,
+        first_minutes=30.0 if on["first"] else None,
         overnight=not on["leave"],
         liquidity=draw(maybe(between(0.01, 1.0), share=4)),
         no_short=draw(maybe(st.just(["AAA"]), [], share=4)),
         trades_per_day=draw(maybe(st.integers(1, 4), share=4)),
         pattern_day_trader=draw(maybe(st.just(True), False)),
-        min_holding_bars=draw(maybe(st.integers(1, 3), 0, share=4)),
+        min_holding_bars=draw(maybe(st.integers(1, 3), share=4)),
         kelly_fraction=0.5 if on["kelly"] else None,
     )
 
@@ -531,7 +531,7 @@ def positions(draw: st.DrawFn) -> tuple[TradingParameters, AccountState, Decisio
         net_limit=draw(maybe(between(0.1, 2.0), share=2)),
         var_limit=draw(maybe(between(0.02, 0.5), share=2)),
         max_position=draw(between(0.2, 4.0)),
-        max_drawdown=draw(maybe(between(0.05, 0.5), 1.0, share=2)),
+        max_drawdown=draw(maybe(between(0.05, 0.5), share=2)),
         costs=CostParameters(commission_bps=0.0, half_spread_bps=0.0),
     )
     chance = Chance(draw(st.integers(0, 2**32 - 1)))

@@ -79,7 +79,7 @@ def position_limits(
     maintenance = p.margin.maintenance
     called = maintenance is not None and account.alive and held > 0 and account.equity < maintenance * held
     headroom = 1.0
-    if p.max_drawdown < 1 and guarded:
+    if p.max_drawdown is not None and guarded:
         left = p.max_drawdown - (1 - account.equity / account.peak_equity)
         headroom = min(max(left / (p.max_drawdown * (1 - p.drawdown_soft_limit)), 0.0), 1.0)
     leaving = bool(row.must_leave) and not masks.overnight
@@ -90,7 +90,7 @@ def position_limits(
         if guarded:
             if masks.concentration is not None:
                 cap["exposure"] = min(p.max_position, masks.concentration * p.gross_limit)
-            if p.max_drawdown < 1:
+            if p.max_drawdown is not None:
                 cap["drawdown"] = p.gross_limit / assets * headroom
             if masks.daily_loss is not None and account.equity < account.session_equity * (1 - masks.daily_loss):
                 cap["daily_loss"] = 0.0
@@ -105,7 +105,7 @@ def position_limits(
             pattern = (
                 masks.pattern_day_trader and account.equity < PATTERN_DAY_TRADER_EQUITY and sum(account.day_trades) >= 3
             )
-            young = 0 < account.bars_held[a] < masks.min_holding_bars
+            young = 0 < account.bars_held[a] < (masks.min_holding_bars or 0)
             cap["compliance"] = 0.0 if often or pattern or young else inf
         hold = min(cap["exposure"], cap["drawdown"], cap["value_at_risk"]) if guarded else inf
         hold_cap.append(0.0 if called or (leaving and guarded) else hold)
@@ -124,7 +124,7 @@ def legal(
         position, cap = view.position[a], view.cap[a]
         free = row.tradable[a] and account.alive
         shortable = row.shortable is None or row.shortable[a]
-        least = max(p.orders.min_notional, p.orders.lot_size * row.close[a])
+        least = max(p.orders.min_notional or 0.0, (p.orders.lot_size or 0.0) * row.close[a])
         hold = not free or abs(position) <= 1.25 * view.hold_cap[a]
         actions = [hold]
         for level in p.levels:
@@ -169,8 +169,8 @@ def project(
     return [r + factor * i for r, i in zip(reduced, increase, strict=True)], increase, factor
 
 
-def rounded(shares: float, lot: float) -> float:
-    if lot == 0 or shares == 0:
+def rounded(shares: float, lot: float | None) -> float:
+    if lot is None or shares == 0:
         return shares
     return (1 if shares > 0 else -1) * floor(abs(shares) / lot + 1e-9) * lot
 
@@ -201,7 +201,7 @@ def send(
             order = -committed_shares(account, a, p)
         else:
             order = rounded(order, p.orders.lot_size)
-            order = 0.0 if abs(order) * row.close[a] < p.orders.min_notional else order
+            order = 0.0 if abs(order) * row.close[a] < (p.orders.min_notional or 0.0) else order
         orders.append(0.0 if hold[a] else order)
     return orders, working
 

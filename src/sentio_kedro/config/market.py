@@ -126,7 +126,7 @@ class CrossValidationParameters:
         groups: Combinatorial folds cut the rows into this many groups.
         test_groups: Groups tested at once in a combinatorial fold.
         lockbox: Share of the bars, the last ones, that no fold touches and only ``kedro run --pipeline lockbox``
-            opens; 0 switches it off.
+            opens; null switches it off.
     """
 
     scheme: Literal["walk_forward", "k_fold", "combinatorial"] = "walk_forward"
@@ -136,7 +136,7 @@ class CrossValidationParameters:
     window: Literal["expanding", "rolling"] = "expanding"
     groups: Annotated[int, Field(ge=3)] = 6
     test_groups: Count = 2
-    lockbox: Annotated[float, Field(ge=0.0, lt=0.9)] = 0.15
+    lockbox: Annotated[float, Field(gt=0.0, lt=0.9)] | None = 0.15
 
     @model_validator(mode="after")
     def _groups_left(self) -> CrossValidationParameters:

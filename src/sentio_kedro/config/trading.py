@@ -15,7 +15,6 @@ from sentio_kedro.config.fields import (
     Count,
     Fraction,
     NonNegative,
-    NonNegativeCount,
     Positive,
     PositiveFraction,
     parameters,
@@ -97,8 +96,8 @@ class OrderParameters:
         participation: Most of the fill bar's volume that one order may take, fraction; null is off.
         unfilled: What the cap on participation or a missing bar left of an order: ``drop`` it or ``carry`` it on until
             it is filled or a new order replaces it.
-        lot_size: Shares are traded in multiples of this, rounded towards zero; 0 is off.
-        min_notional: Orders below this value are not sent, quote currency, unless they close a position.
+        lot_size: Shares are traded in multiples of this, rounded towards zero; null is off.
+        min_notional: Orders below this value are not sent, quote currency, unless they close a position; null is off.
         stop_loss: Loss from the average entry price at which a position is closed inside a bar, fraction; null is off.
         take_profit: Gain from the average entry price at which it is closed, fraction; null is off.
         flat_at_close: Close everything at the last close of each session of ``trading.calendar``.
@@ -107,8 +106,8 @@ class OrderParameters:
     latency_bars: Annotated[int, Field(ge=0, le=32)] = 0
     participation: PositiveFraction | None = None
     unfilled: Literal["drop", "carry"] = "drop"
-    lot_size: NonNegative = 0.0
-    min_notional: NonNegative = 0.0
+    lot_size: Positive | None = None
+    min_notional: Positive | None = None
     stop_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     take_profit: Positive | None = None
     flat_at_close: bool = False
@@ -135,14 +134,14 @@ class MaskParameters:
             filtered posterior. With fewer states than entries the last entries count; null is off.
         crisis_probability: Filtered probability of the most volatile regime above which positions can only be
             reduced; null is off.
-        first_minutes: Minutes after a session's open in which positions can only be reduced.
-        last_minutes: Minutes before its close in which positions can only be reduced.
+        first_minutes: Minutes after a session's open in which positions can only be reduced; null is off.
+        last_minutes: Minutes before its close in which positions can only be reduced; null is off.
         overnight: Whether positions may be held over night; if not, the session's last decision can only be flat.
         liquidity: Largest position, fraction of the daily volume; null is off.
         no_short: Symbols that must not be sold short; ``["*"]`` stands for all.
         trades_per_day: Fills of an asset in one session after which its position can only be reduced; null is off.
         pattern_day_trader: Accounts below 25,000 with three day trades in five sessions can only reduce (FINRA 4210).
-        min_holding_bars: Bars for which a new position can be kept or reduced but not enlarged or turned.
+        min_holding_bars: Bars for which a new position can be kept or reduced but not enlarged or turned; null is off.
         kelly_fraction: Cap = fraction x |trailing mean| / trailing variance of the asset's returns; null is off.
         kelly_bars: Bars of that mean and variance.
     """
@@ -154,14 +153,14 @@ class MaskParameters:
     target_volatility: Positive | None = None
     regime_exposure: list[Fraction] | None = None
     crisis_probability: Fraction | None = None
-    first_minutes: NonNegative = 0.0
-    last_minutes: NonNegative = 0.0
+    first_minutes: Positive | None = None
+    last_minutes: Positive | None = None
     overnight: bool = True
     liquidity: PositiveFraction | None = None
     no_short: list[str] = Field(default_factory=list)
     trades_per_day: Count | None = None
     pattern_day_trader: bool = False
-    min_holding_bars: NonNegativeCount = 0
+    min_holding_bars: Count | None = None
     kelly_fraction: Positive | None = None
     kelly_bars: Annotated[int, Field(ge=2)] = 480
 
@@ -181,7 +180,7 @@ class TradingParameters:
         var_limit: Most value at risk of all positions in a day at ``masks.var_confidence``, fraction of equity, as if
             they moved together (an upper bound for any correlation); null is off.
         max_position: Most exposure in one asset, fraction of equity.
-        max_drawdown: Drawdown from the peak at which the account must be flat; 1.0 switches the limit off.
+        max_drawdown: Drawdown from the peak at which the account must be flat; null is off.
         drawdown_soft_limit: Share of ``max_drawdown`` after which exposure is capped in proportion to what is left
             (Grossman and Zhou 1993), so that an account can always re-enter small.
         calendar: Sessions, a name of the exchange_calendars package such as ``XNYS``; null is a market that never
@@ -200,7 +199,7 @@ class TradingParameters:
     net_limit: Positive | None = None
     var_limit: PositiveFraction | None = None
     max_position: Positive = 1.0
-    max_drawdown: PositiveFraction = 1.0
+    max_drawdown: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     drawdown_soft_limit: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
     calendar: str | None = None
     costs: CostParameters = Field(default_factory=CostParameters)
@@ -248,7 +247,7 @@ def _leverage_problems(trading: TradingParameters) -> list[str]:
             f"{1.0 / trading.margin.maintenance:g}, was {gross:g}: positions would be sold as soon as they were bought"
         )
     largest = trading.initial_cash * gross
-    if trading.orders.min_notional > largest:
+    if trading.orders.min_notional is not None and trading.orders.min_notional > largest:
         problems.append(
             f"`trading.orders.min_notional` must be at most `trading.initial_cash` x `trading.gross_limit` = "
             f"{largest:g}, was {trading.orders.min_notional:g}: no order could ever be sent; lower it"
@@ -262,8 +261,8 @@ def _session_problems(trading: TradingParameters) -> list[str]:
         name
         for name, wanted in (
             ("orders.flat_at_close", trading.orders.flat_at_close),
-            ("masks.first_minutes", masks.first_minutes > 0.0),
-            ("masks.last_minutes", masks.last_minutes > 0.0),
+            ("masks.first_minutes", masks.first_minutes is not None),
+            ("masks.last_minutes", masks.last_minutes is not None),
             ("masks.overnight: false", not masks.overnight),
         )
         if wanted

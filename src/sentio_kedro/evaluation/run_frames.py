@@ -54,7 +54,7 @@ class RunFacts:
         train_bars: Decision rows of the longest train span; None if unknown.
         accelerator_peak_bytes: Most accelerator memory used in training; None if trained on the CPU.
         scheme: How the folds were made.
-        max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; 1 is no limit.
+        max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; None is off.
         encoder: ``network.encoder`` of the agents.
     """
 
@@ -64,7 +64,7 @@ class RunFacts:
     train_bars: int | None = None
     accelerator_peak_bytes: float | None = None
     scheme: Scheme = "walk_forward"
-    max_drawdown: float = 1.0
+    max_drawdown: float | None = None
     encoder: str = "transformer"
 
 

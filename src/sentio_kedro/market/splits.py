@@ -46,7 +46,7 @@ def make_folds(bars: int, spans: Spans, parameters: CrossValidationParameters) -
 
 def lockbox_bars(bars: int, parameters: CrossValidationParameters) -> Segment:
     """Return the bars of the lockbox, the last ``cross_validation.lockbox`` of ``bars``; none if it is off."""
-    return Segment(bars - round(parameters.lockbox * bars), bars)
+    return Segment(bars - round((parameters.lockbox or 0.0) * bars), bars)
 
 
 def _too_short(bars: int, spans: Spans, parameters: CrossValidationParameters) -> list[str]:
@@ -65,7 +65,7 @@ def _too_short(bars: int, spans: Spans, parameters: CrossValidationParameters) -
                 problems.append(f"fold {fold.number}: {part} has {rows} rows")
     rows = max(0, lockbox.stop - lockbox.start - spans.reward)
     if parameters.lockbox and rows < MIN_LOCKBOX_ROWS:
-        problems.append(f"the lockbox has {rows} rows and needs {MIN_LOCKBOX_ROWS}: raise it or set it to 0")
+        problems.append(f"the lockbox has {rows} rows and needs {MIN_LOCKBOX_ROWS}: raise it or set it to null")
     return problems
 
 

@@ -256,7 +256,7 @@ class DecisionSession:
         nothing = torch.zeros_like(target, dtype=torch.bool)
         binding = torch.stack([nothing if cut is None else cut.any(-1) for cut in found], dim=-1)
         mean_orders = orders.mean(-2)
-        if trading.orders.lot_size:
+        if trading.orders.lot_size is not None:
             lots = whole_lots(mean_orders, trading.orders.lot_size)
             mean_orders = torch.where((target == 0.0).all(-2), mean_orders, lots)
         signal = Signal(

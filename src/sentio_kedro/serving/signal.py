@@ -52,10 +52,10 @@ class Signal:
         """Name the layers that bind for each asset of a single account, separated by commas."""
         return [",".join(np.array(LAYERS)[row]) for row in self.binding]
 
-    def sized(self, equity: float, lot: float) -> Signal:
+    def sized(self, equity: float, lot: float | None) -> Signal:
         """Return the targets in shares of another equity, in whole lots."""
         shares = self.target * equity / self.close
-        return replace(self, shares=whole_lots(torch.from_numpy(shares), lot).numpy() if lot else shares)
+        return replace(self, shares=shares if lot is None else whole_lots(torch.from_numpy(shares), lot).numpy())
 
     def frame(self) -> pd.DataFrame:
         """Return one row per symbol, for a single account.

@@ -190,7 +190,7 @@ def headroom(account: AccountState, parameters: TradingParameters) -> Tensor:
     Returns:
         ``[...]`` in [0, 1].
     """
-    if parameters.max_drawdown >= 1.0:
+    if parameters.max_drawdown is None:
         return torch.ones_like(account.equity)
     drawdown = 1.0 - account.equity / account.peak_equity
     span = parameters.max_drawdown * (1.0 - parameters.drawdown_soft_limit)

@@ -121,12 +121,13 @@ def _worth_sending(
 ) -> Tensor | None:
     """Levels whose order is worth at least the minimum notional and one lot ``[..., A, levels]``."""
     least, lot = parameters.orders.min_notional, parameters.orders.lot_size
-    if not least and not lot:
+    if least is None and lot is None:
         return None
     cap = view.cap[..., None]
     order = levels.exposure.clamp(-cap, cap) - view.position[..., None]
     value = order.abs() * equity[..., None, None]
-    return value * (1.0 + TIE) >= ((row.close * lot).clamp_min(least)[..., None] if lot else least)
+    smallest = least or 0.0 if lot is None else (row.close * lot).clamp_min(least or 0.0)[..., None]
+    return value * (1.0 + TIE) >= smallest
 
 
 def objections(

@@ -84,7 +84,7 @@ def fill_orders(
         bought = torch.where(position == 0.0, -opening.shares, (position - current) * equity / row.open)
         filled = torch.where((position == target) | (factor == 1.0)[..., None], filled, bought)
     if filled is not whole:
-        if parameters.orders.lot_size:
+        if parameters.orders.lot_size is not None:
             filled = torch.where(filled == whole, filled, whole_lots(filled, parameters.orders.lot_size))
         if view.called is not None:
             filled = torch.where(view.called, whole, filled)

@@ -126,9 +126,9 @@ def order_shares(
     target = project(view.position, wished, gross, *limits, row.volatility).position
     orders = (target - view.position) * equity / row.close
     orders = torch.where(target == 0.0, -view.committed, orders)
-    if parameters.orders.lot_size:
+    if parameters.orders.lot_size is not None:
         orders = torch.where(target == 0.0, orders, whole_lots(orders, parameters.orders.lot_size))
-    if parameters.orders.min_notional:
+    if parameters.orders.min_notional is not None:
         small = orders.abs() * row.close < parameters.orders.min_notional
         orders = orders.masked_fill(small & (target != 0.0), 0.0)
     if view.called is not None:

@@ -131,7 +131,8 @@ def layer_caps(
     if masks.daily_loss is not None:
         floor = account.session_equity * (1.0 - masks.daily_loss)
         lost = levels.unlimited.masked_fill((account.equity < floor)[..., None], 0.0)
-    drawdown = left[..., None] * allocation(parameters, row.assets) if parameters.max_drawdown < 1.0 else None
+    limited = parameters.max_drawdown is not None
+    drawdown = left[..., None] * allocation(parameters, row.assets) if limited else None
     return Caps(
         exposure=levels.limit,
         drawdown=drawdown,
@@ -159,7 +160,7 @@ def _compliance_cap(account: AccountState, unlimited: Tensor, parameters: Tradin
     broken: Tensor | None = None
     if masks.trades_per_day is not None:
         broken = account.trades_today >= masks.trades_per_day
-    if masks.min_holding_bars:
+    if masks.min_holding_bars is not None:
         young = (account.bars_held > 0.0) & (account.bars_held < masks.min_holding_bars)
         broken = young if broken is None else broken | young
     if masks.pattern_day_trader:

@@ -124,8 +124,8 @@ def _clock_facts(
         facts["must_leave"] = ends[filled, None] if not masks.overnight else None
     if market.minutes_since_open is not None and market.minutes_to_close is not None and parameters.calendar:
         since, left = market.minutes_since_open[rows, None], market.minutes_to_close[rows, None]
-        if masks.first_minutes or masks.last_minutes:
-            quiet = (since < masks.first_minutes) | (left < masks.last_minutes)
+        if masks.first_minutes is not None or masks.last_minutes is not None:
+            quiet = (since < (masks.first_minutes or 0.0)) | (left < (masks.last_minutes or 0.0))
             facts["session_cap"] = torch.where(quiet, 0.0, torch.inf).to(market.close.dtype)
     return facts
 

@@ -75,7 +75,7 @@ def _caps(
     telemetry_inputs: TelemetryInputs, equity: Tensor, left: Tensor, step_data: StepData, parameters: TradingParameters
 ) -> Caps:
     """The layers' caps once more, most of them from the tape."""
-    levels, limited = step_data.table(parameters), parameters.max_drawdown < 1.0
+    levels, limited = step_data.table(parameters), parameters.max_drawdown is not None
     return Caps(
         exposure=levels.limit.expand_as(left)[..., None],
         drawdown=left[..., None] * allocation(parameters, step_data.assets) if limited else None,

@@ -70,7 +70,7 @@ class Watch:
 def small_study() -> TrainingSet:
     bars = align_bars(planted_bars(autoregressive_returns(BARS, 0.3, 0.01, seed=1)), IngestionParameters())
     columns = [FeatureColumn(name="r", indicator="log_return")]
-    fold = make_folds(BARS, Spans(110, 1, 10), CrossValidationParameters(folds=1, first_test=0.7, lockbox=0.0))[0]
+    fold = make_folds(BARS, Spans(110, 1, 10), CrossValidationParameters(folds=1, first_test=0.7, lockbox=None))[0]
     model = fit_regimes([market_return(bars)], RegimeParameters(states=2, memory=16, restarts=1, iterations=5), seed=0)
     return TrainingSet(fold, bars, compute_features(bars, columns), columns, model, 365.0)
 

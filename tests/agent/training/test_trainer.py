@@ -94,7 +94,7 @@ def make_study(scale_after: int | None = None, number: int = 0, strength: float 
         bars = replace(
             bars, **{name: getattr(bars, name) * factor for name in ("open", "high", "low", "close", "volume")}
         )
-    fold = make_folds(BARS, SPANS, CrossValidationParameters(folds=1, first_test=0.7, lockbox=0.0))[0]
+    fold = make_folds(BARS, SPANS, CrossValidationParameters(folds=1, first_test=0.7, lockbox=None))[0]
     return study_of(bars, replace(fold, number=number))
 
 
@@ -164,7 +164,7 @@ def test_training_is_never_given_test_rows() -> None:
 
 def test_test_blocks_between_train_rows_are_blanked() -> None:
     bars = align_bars(planted_bars(autoregressive_returns(1500, 0.1, 0.01, seed=1)), IngestionParameters())
-    split = CrossValidationParameters(scheme="combinatorial", groups=5, test_groups=1, lockbox=0.0)
+    split = CrossValidationParameters(scheme="combinatorial", groups=5, test_groups=1, lockbox=None)
     fold = next(fold for fold in make_folds(1500, SPANS, split) if len(fold.train) > 1)
     seen, known = visible_bars(bars, compute_features(bars, COLUMNS), fold, SPANS)
     for part in fold.test:

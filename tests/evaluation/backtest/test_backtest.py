@@ -164,7 +164,7 @@ def test_actions_are_counted_and_legal(frames: dict[str, pd.DataFrame]) -> None:
 
 
 def test_costs_only_take(bars: AlignedBars, features: Floats) -> None:
-    free = replace(LIMITS, costs=CostParameters(commission_bps=0, half_spread_bps=0), max_drawdown=1.0)
+    free = replace(LIMITS, costs=CostParameters(commission_bps=0, half_spread_bps=0), max_drawdown=None)
     paying = replace(free, costs=CostParameters(commission_bps=5, half_spread_bps=3))
     final = {}
     for name, trading in (("free", free), ("paying", paying)):
@@ -279,7 +279,7 @@ def test_only_folds_that_train_on_the_past_are_one_path() -> None:
 
 
 def test_folds_of_a_k_fold_are_no_path() -> None:
-    parameters = CrossValidationParameters(scheme="k_fold", folds=3, lockbox=0.0)
+    parameters = CrossValidationParameters(scheme="k_fold", folds=3, lockbox=None)
     assert not walk_forward(make_folds(300, Spans(input=20, reward=1, episode=5), parameters))
 
 
@@ -370,7 +370,7 @@ def test_baselines_know_no_drawdown_limit_but_pay(bars: AlignedBars, features: F
     tight = replace(LIMITS, max_drawdown=0.001, drawdown_soft_limit=0.0)
     agents = agents_of(*(make_agent(fold, 0, tight) for fold in (0, 1)))
     frames = backtest_folds(bars, features, FOLDS, agents, tight, QUICK, 17520.0)
-    free = backtest_folds(bars, features, FOLDS, agents, replace(tight, max_drawdown=1.0), QUICK, 17520.0)
+    free = backtest_folds(bars, features, FOLDS, agents, replace(tight, max_drawdown=None), QUICK, 17520.0)
     rules = list(RULES)
     for frame in ("accounts", "trades"):
         first, second = (found[frame][found[frame]["account"].isin(rules)] for found in (frames, free))
@@ -400,7 +400,7 @@ def test_baselines_earn_the_total_return_that_agents_earn(bars: AlignedBars) -> 
 
 
 def test_orders_that_are_late_are_filled_before_the_end_of_a_fold(bars: AlignedBars, features: Floats) -> None:
-    late = replace(LIMITS, max_drawdown=1.0, orders=replace(LIMITS.orders, latency_bars=2))
+    late = replace(LIMITS, max_drawdown=None, orders=replace(LIMITS.orders, latency_bars=2))
     agents = agents_of(*(make_agent(fold, 0, late) for fold in (0, 1)))
     frames = backtest_folds(bars, features, FOLDS, agents, late, QUICK, 17520.0)
     accounts = frames["accounts"].set_index(["account", "row"])

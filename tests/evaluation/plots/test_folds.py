@@ -42,7 +42,7 @@ def test_a_walk_forward_is_drawn_row_by_row() -> None:
 
 
 def test_rows_after_a_test_block_are_embargoed() -> None:
-    found, _ = drawn(scheme="k_fold", folds=4, validation=0.2, lockbox=0.0)
+    found, _ = drawn(scheme="k_fold", folds=4, validation=0.2, lockbox=None)
     assert found["Test"] == [(0, 5, 53), (1, 53, 101), (2, 101, 149), (3, 149, 198)]
     gap = SPANS.input + SPANS.reward - 1
     assert found["Embargoed"] == [(0, 53, 53 + gap), (1, 101, 101 + gap), (2, 149, 149 + gap)]
@@ -60,6 +60,6 @@ def test_no_row_is_drawn_twice_and_none_between_the_parts_is_missing(scheme: str
 
 
 def test_many_folds_stay_on_one_page() -> None:
-    _, figure = drawn(scheme="combinatorial", groups=9, test_groups=3, lockbox=0.0)
+    _, figure = drawn(scheme="combinatorial", groups=9, test_groups=3, lockbox=None)
     assert len({fold for trace in figure.data for fold in trace.y}) == 84
     assert figure.layout.height < 1_200

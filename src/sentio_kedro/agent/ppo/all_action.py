@@ -82,7 +82,7 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     size = len(parameters.levels)
     place = (torch.arange(size, device=close.device)[:, None] + draws.shift) % size  # [W, P, A]
     lost = draws.lost * DEEPEST_DRAWDOWN
-    lost = lost * parameters.max_drawdown if parameters.max_drawdown < 1.0 else torch.zeros_like(lost)
+    lost = torch.zeros_like(lost) if parameters.max_drawdown is None else lost * parameters.max_drawdown
     held = draws.held * LONGEST_HELD
 
     prompt = _without_delay(parameters)

@@ -71,7 +71,7 @@ def drawdown_limit(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
         its walks), ``bars_without_headroom`` (share of its bars at which the limit left no exposure; None if off) and
         ``breaches``, see ``_breaches``.
     """
-    limit = facts.max_drawdown if facts.max_drawdown < 1.0 else None
+    limit = facts.max_drawdown
     agents = {
         name: {"seed": int(name.removeprefix(SEED_PREFIX)), "deepest": 0.0, "breaches": []} for name in frames.seeds
     }
