@@ -242,7 +242,7 @@ def test_folds_survive_json():
 def test_there_is_no_lockbox_to_open_where_it_is_off():
     timestamps = np.arange(111).astype("datetime64[m]")
     folds = make_folds(111, Spans(11, 1, 4), unlocked(folds=2))
-    with pytest.raises(ValueError, match=r"`cross_validation.lockbox` was 0"):
+    with pytest.raises(ValueError, match=r"`cross_validation.lockbox` was null"):
         Folds.of(folds, Spans(11, 1, 4), timestamps, Segment(111, 111)).lockbox_rows()
 
 

@@ -151,8 +151,8 @@ class Folds:
         """
         if self.lockbox is None:
             raise ValueError(
-                "There is no lockbox to open: `cross_validation.lockbox` was 0 when the folds were made. Set a share "
-                "of the bars, such as 0.15, and run `kedro run` again."
+                "There is no lockbox to open: `cross_validation.lockbox` was null when the folds were made. Set a "
+                "share of the bars, such as 0.15, and run `kedro run` again."
             )
         return Segment(self.lockbox.start, self.lockbox.stop - self.spans.reward)
 
