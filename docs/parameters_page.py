@@ -15,7 +15,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import annotated_types
 import griffe
-from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
 from sentio_kedro import config
@@ -35,7 +34,6 @@ NAMES = {
     float: "number",
     str: "text",
     type(None): "`null`",
-    AwareDatetime: "time with its zone",
 }
 # What descriptions say of units; the first pattern that fits counts, and none of them stands for the words found.
 UNITS_OF_FRACTIONS = (

@@ -105,16 +105,6 @@ class TestFinishedRun:
         summed = positions[positions["seed"] == 0].groupby("timestamp")["position"].sum()
         np.testing.assert_allclose(summed, of_seed.loc[summed.index], atol=1e-12)
 
-    def test_attention_is_that_of_every_network_of_the_last_fold(self, finished):
-        attention = pd.read_parquet(finished.artifact("08_reporting/attention.parquet"))
-        assert set(attention["fold"]) == {1}
-        networks = attention.groupby(["seed", "member", "layer", "head", "symbol"])
-        assert len(networks) == 2 * 1 * 1 * 2 * 2
-        assert set(networks["timestamp"].nunique()) <= {3, 4}  # the largest change may be one of the even bars
-        positions = pd.read_parquet(finished.artifact("07_model_output/positions.parquet"))
-        assert set(attention["timestamp"]) <= set(positions.loc[positions["fold"] == 1, "timestamp"])
-        assert networks["weight"].sum().to_numpy() == pytest.approx(networks["timestamp"].nunique().to_numpy())
-
     def test_todays_universe_in_the_past_is_named_in_the_report(self, finished):
         page = finished.artifact("08_reporting/report.html").read_text()
         assert "survivorship-biased universe" in page.lower()
@@ -136,7 +126,7 @@ class TestFinishedRun:
         assert "out_of_sample.buy_and_hold.max_drawdown" in parent.data.metrics
         artifacts = finished.path / "mlartifacts"
         names = {path.name for path in artifacts.rglob("*")}
-        drawn = {"equity.html", "drawdown.html", "attention.html"}
+        drawn = {"equity.html", "drawdown.html", "round_trips.html"}
         assert {"report.html", *drawn, "MLmodel", "weights.safetensors"} <= names
 
     def test_a_nested_run_per_fold_and_seed_has_curves(self, finished):

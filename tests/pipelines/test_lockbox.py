@@ -19,7 +19,6 @@ from sentio_kedro.pipeline_registry import register_pipelines
 from sentio_kedro.pipelines.backtest import nodes as backtest_nodes
 from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG, record_opening
 from sentio_kedro.pipelines.lockbox.pipeline import create_pipeline
-from sentio_kedro.pipelines.reporting import nodes as reporting_nodes
 
 QUICK = {"backtest": {"baselines": []}}
 LEDGER = "data/registry/lockbox_openings.jsonl"
@@ -193,17 +192,16 @@ def test_absurd_bars_in_the_lockbox_change_no_figure_of_backtest_and_report(fini
         return watching
 
     monkeypatch.setattr(backtest_nodes, "backtest_folds", watched(backtest_nodes.backtest_folds))
-    monkeypatch.setattr(reporting_nodes, "attention_frame", watched(reporting_nodes.attention_frame))
     pipelines = register_pipelines()
     folds = walked(absurd, pipelines["backtest"] + pipelines["reporting"]).load("folds")
-    assert seen == [folds.lockbox.start] * 2  # not even causal columns of those bars
+    assert seen == [folds.lockbox.start]  # not even causal columns of those bars
     compared = set()
     for layer in ("07_model_output", "08_reporting"):
         for path in finished.artifact(layer).iterdir():
             if path.name != "report.html":  # it names the hash of the bars and what is odd about them
                 assert absurd.artifact(layer).joinpath(path.name).read_bytes() == path.read_bytes(), path.name
                 compared.add(path.stem)
-    assert {"accounts", "positions", "robustness", "metrics", "attention", "equity"} <= compared
+    assert {"accounts", "positions", "robustness", "metrics", "equity"} <= compared
     assert figures_of(absurd) == figures_of(finished)
 
 

@@ -14,8 +14,6 @@ import pytest
 from sentio_kedro.config import (
     BacktestParameters,
     IngestionParameters,
-    NetworkParameters,
-    ReportingParameters,
     TradingParameters,
     TrainingParameters,
 )
@@ -40,8 +38,7 @@ def _facts(backtest: BacktestParameters) -> Any:
     trading = TradingParameters(max_drawdown=0.08)
     frames: Any = SimpleNamespace(agent_table=pd.DataFrame({"peak_device_bytes": [np.nan]}))
     return nodes.state_facts(
-        *(_bars(), None, frames, IngestionParameters(), TrainingParameters(), trading, "combinatorial", backtest),
-        NetworkParameters(encoder="mlp"),
+        *(_bars(), None, frames, IngestionParameters(), TrainingParameters(), trading, "combinatorial", backtest)
     )
 
 
@@ -57,30 +54,22 @@ def test_frames_that_no_stage_wrote_are_empty() -> None:
     accounts = _empty("accounts")
     accounts["account"] = ["seed_0", "buy_and_hold", "equal_weight", "momentum", "random"]
     written = [_empty(name) for name in ("positions", "trades", "actions", "masks", "robustness")]
-    frames = nodes.collect_frames(accounts, *written, None, None, None, _empty("attention"), BacktestParameters())
+    frames = nodes.collect_frames(accounts, *written, None, None, None, BacktestParameters())
     assert tuple(frames.training_curves.columns) == COLUMNS["training_curves"]
     assert frames.masks is written[3]
     assert frames.robustness is written[4]
 
 
-def test_attention_needs_agents_or_one_from_elsewhere() -> None:
-    nothing: Any = None
-    with pytest.raises(ValueError, match=r"`agents`, `features` or `folds` are missing; run `kedro run`"):
-        nodes.export_attention(None, _bars(), None, None, nothing, ReportingParameters(), BacktestParameters())
-
-
 def test_the_drawdown_limit_is_that_of_the_run() -> None:
     facts = _facts(BacktestParameters())
-    assert (facts.max_drawdown, facts.scheme, facts.encoder) == (0.08, "combinatorial", "mlp")
+    assert (facts.max_drawdown, facts.scheme) == (0.08, "combinatorial")
 
 
 def test_an_agent_from_elsewhere_brings_its_own_drawdown_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    bundle = SimpleNamespace(
-        spec=SimpleNamespace(trading=TradingParameters(max_drawdown=0.2), network=NetworkParameters())
-    )
+    bundle = SimpleNamespace(spec=SimpleNamespace(trading=TradingParameters(max_drawdown=0.2)))
     monkeypatch.setattr(nodes.AgentBundle, "load", lambda folder: bundle if str(folder) == "elsewhere" else None)
     facts = _facts(BacktestParameters(agent="elsewhere"))
-    assert (facts.max_drawdown, facts.scheme, facts.encoder) == (0.2, "walk_forward", "transformer")
+    assert (facts.max_drawdown, facts.scheme) == (0.2, "walk_forward")
 
 
 def test_kedro_viz_gets_its_figures_in_the_order_of_their_datasets(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from sentio_kedro.config.fields import (
     Count,
@@ -16,8 +16,6 @@ from sentio_kedro.config.fields import (
     parameters,
 )
 
-FewBars = Annotated[int, Field(ge=0, le=32)]
-NamedBars = Annotated[list[AwareDatetime], Field(max_length=32)]
 BaselineName = Literal["ridge", "boosted_trees", "minimum_variance", "risk_parity", "regime_rule"]
 """Baselines that can be left out; the others are always there."""
 DEFAULT_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimum_variance", "regime_rule")
@@ -110,8 +108,6 @@ class ReportingParameters:
         bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
         confidence: Coverage of the intervals.
         seed: Seed of the bootstrap.
-        attention_bars: Test bars whose attention to earlier bars is exported and drawn: at most so many of the last
-            fold's (0 is off), or a list of bars' ends, with their zone.
         trials: How what was tried is counted.
         skill: What a result must show to be called skill.
     """
@@ -120,7 +116,6 @@ class ReportingParameters:
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0
-    attention_bars: FewBars | NamedBars = 4
     trials: TrialParameters = Field(default_factory=TrialParameters)
     skill: SkillParameters = Field(default_factory=SkillParameters)
 

@@ -270,10 +270,10 @@ def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, fact
 
 def test_a_figure_without_data_is_a_sentence(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> None:
     frames = make_run()
-    frames = dataclasses.replace(frames, attention=frames.attention.iloc[:0])
-    page = render_report(metrics, draw_figures(frames, dataclasses.replace(facts, encoder="mlp"), metrics))
-    assert "<p>The agents&#39; encoder is an mlp, which has no attention.</p>" in page
-    assert 'id="plot-attention"' not in page
-    assert 'id="data-attention"' not in page
-    assert CAPTIONS["attention"] not in page
+    frames = dataclasses.replace(frames, regime_posteriors=frames.regime_posteriors.iloc[:0])
+    page = render_report(metrics, draw_figures(frames, facts, metrics))
+    assert "<p>The agents&#39; regimes are not known here.</p>" in page
+    assert 'id="plot-regimes"' not in page
+    assert 'id="data-regimes"' not in page
+    assert CAPTIONS["regimes"] not in page
     assert 'id="plot-equity"' in page

@@ -12,7 +12,6 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import (
     BacktestParameters,
     IngestionParameters,
-    NetworkParameters,
     ReportingParameters,
     TradingParameters,
     TrainingParameters,
@@ -20,7 +19,6 @@ from sentio_kedro.config import (
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.comparison.returns import out_of_sample_returns
 from sentio_kedro.evaluation.lockbox import openings
-from sentio_kedro.evaluation.measures.attention import attention_frame
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.report.report import render_report
@@ -28,9 +26,7 @@ from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, Sch
 from sentio_kedro.evaluation.skill.trials import RecordedTrials, make_trial, recorded_trials, trial_returns
 from sentio_kedro.manifests import agents_identity, flatten_parameters
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.features import Features
 from sentio_kedro.market.fold_shapes import count_rows
-from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking import client as tracking
@@ -44,31 +40,6 @@ UNIVERSE_TAG, VERDICT_TAG = "sentio.universe", "sentio.verdict"
 SHOWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` in the catalog; folds are drawn earlier
 
 
-def export_attention(
-    agents: dict[str, AgentBundle] | None,
-    aligned_bars: AlignedBars,
-    features: Features | None,
-    folds: Folds | None,
-    positions: pd.DataFrame,
-    parameters: ReportingParameters,
-    backtest: BacktestParameters,
-) -> pd.DataFrame:
-    """Export how much a few test bars heed the bars before them; an agent from elsewhere brings its own features.
-
-    Returns:
-        The weights, one row per network, layer, head, symbol, bar and lag.
-    """
-    bars = aligned_bars
-    if backtest.agent is not None:
-        agent = AgentBundle.load(Path(backtest.agent))
-        agents, known = {agent.name: agent}, compute_features(bars, agent.spec.features)
-    elif agents is None or features is None or folds is None:
-        raise ValueError("`agents`, `features` or `folds` are missing; run `kedro run`, or name a `backtest.agent`.")
-    else:
-        bars, known = bars.rows(folds.open_bars), features.on(bars)[folds.open_bars]
-    return attention_frame(bars, known, agents, positions, parameters.attention_bars)
-
-
 def collect_frames(
     accounts: pd.DataFrame,
     positions: pd.DataFrame,
@@ -79,7 +50,6 @@ def collect_frames(
     regime_posteriors: pd.DataFrame | None,
     training_curves: pd.DataFrame | None,
     agent_table: pd.DataFrame | None,
-    attention: pd.DataFrame,
     backtest: BacktestParameters,
 ) -> RunFrames:
     """Bring the frames of a run together.
@@ -92,7 +62,7 @@ def collect_frames(
     if backtest.agent is not None:
         regime_posteriors = training_curves = agent_table = None
     made = {"accounts": accounts, "positions": positions, "trades": trades, "actions": actions}
-    made |= {"masks": masks, "robustness": robustness, "attention": attention}
+    made |= {"masks": masks, "robustness": robustness}
     maybe = {
         "regime_posteriors": regime_posteriors,
         "training_curves": training_curves,
@@ -111,17 +81,15 @@ def state_facts(
     trading: TradingParameters,
     scheme: Scheme,
     backtest: BacktestParameters,
-    network: NetworkParameters,
 ) -> RunFacts:
-    """State what the frames do not say; an agent from elsewhere (``backtest.agent``) brings its own limits and encoder.
+    """State what the frames do not say; an agent from elsewhere (``backtest.agent``) brings its own limits.
 
     Returns:
         The facts.
     """
     if backtest.agent is not None:  # one walk over later bars
         folds, scheme = None, "walk_forward"
-        spec = AgentBundle.load(Path(backtest.agent)).spec
-        trading, network = spec.trading, spec.network
+        trading = AgentBundle.load(Path(backtest.agent)).spec.trading
     lengths = [] if folds is None else [count_rows(fold.train) for fold in folds.folds]
     table = frames.agent_table
     peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
@@ -134,7 +102,6 @@ def state_facts(
         accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
         scheme=scheme,
         max_drawdown=trading.max_drawdown,
-        encoder=network.encoder,
     )
 
 

@@ -7,7 +7,6 @@ from sentio_kedro.pipelines.reporting.nodes import (
     collect_frames,
     describe_version,
     draw,
-    export_attention,
     keep_returns,
     measure,
     record_trial,
@@ -17,14 +16,13 @@ from sentio_kedro.pipelines.reporting.nodes import (
 
 FRAMES = (
     *("accounts", "positions", "trades", "actions", "masks", "robustness"),
-    *("regime_posteriors", "training_curves", "agent_table", "attention"),
+    *("regime_posteriors", "training_curves", "agent_table"),
 )
 
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
-    seen = ["agents", "aligned_bars", "features", "folds", "positions", "params:reporting", "params:backtest"]
     judged = ["run_frames", "run_facts", "params:reporting", "recorded_trials", "lockbox_openings@read"]
     tried = ["run_frames", "data_quality", "parameters", "agents", "trials", "params:reporting", "folds"]
     scheme, backtest = "params:cross_validation.scheme", "params:backtest"
@@ -32,9 +30,8 @@ def create_pipeline() -> Pipeline:
     told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]
     return pipeline(
         [
-            node(export_attention, seen, "attention", name="export_attention"),
             node(collect_frames, [*FRAMES, backtest], "run_frames", name="collect_frames"),
-            node(state_facts, [*facts, scheme, backtest, "params:network"], "run_facts", name="state_facts"),
+            node(state_facts, [*facts, scheme, backtest], "run_facts", name="state_facts"),
             node(keep_returns, ["run_frames", "aligned_bars"], "test_returns", name="keep_returns"),
             node(record_trial, tried, "recorded_trials", name="record_trial"),
             node(measure, [*judged, "data_quality", "parameters", "folds"], "metrics", name="measure"),
