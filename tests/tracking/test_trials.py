@@ -13,7 +13,7 @@ from sentio_kedro.config.evaluation import TrialParameters
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.pipelines.reporting import nodes
-from sentio_kedro.tracking.trials import learner_hash, made_of, shaping_parameters, universe_of
+from sentio_kedro.tracking.trials import agents_origin, learner_hash, shaping_parameters, universe_of
 
 COLUMNS = {"columns": [{"name": "r", "indicator": "log_return"}]}
 SECTIONS: dict[str, Any] = {
@@ -82,20 +82,18 @@ def test_a_smoke_run_adds_none_but_knows_the_others(record):
     assert record() == 1
 
 
-def test_agents_that_do_not_know_their_code_are_taken_for_the_present_one():
+def test_agents_name_the_code_that_trained_them():
     flat = flatten_parameters(SECTIONS)
-    unknown: Any = {"a": SimpleNamespace(spec=SimpleNamespace(hashes={}))}
-    assert made_of(flat, agents("x")) == (shaping_parameters(flat), "x")
-    assert made_of(flat, unknown)[1] == made_of(flat, None)[1] == learner_hash()
+    assert agents_origin(flat, agents("x")) == (shaping_parameters(flat), "x")
 
 
 def test_an_agent_from_elsewhere_brings_its_own_parameters_and_code(finished):
     folder = next((finished.path / "data/smoke/06_models/agents").glob("*/*"))
     flat = flatten_parameters(SECTIONS | {"backtest": {"agent": str(folder)}})
-    shaping, code = made_of(flat, None)
+    shaping, code = agents_origin(flat, None)
     assert {"agent", "features", "network", "trading"} <= shaping.keys()
     assert code == learner_hash()
-    assert made_of({**flat, "network.width": 99}, None)[0] == shaping
+    assert agents_origin({**flat, "network.width": 99}, None)[0] == shaping
 
 
 def test_the_universe_is_symbols_and_length_of_a_bar():

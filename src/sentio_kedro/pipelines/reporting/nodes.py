@@ -32,7 +32,7 @@ from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.registry import metric_tags, tag_tested_version, tag_version
 from sentio_kedro.tracking.tags import describe_test_rows
-from sentio_kedro.tracking.trials import TRIAL_FILE, TRIAL_TAG, about_now, made_of, universe_of
+from sentio_kedro.tracking.trials import TRIAL_FILE, TRIAL_TAG, agents_origin, record_context, universe_of
 
 UNIVERSE_TAG, VERDICT_TAG = "sentio.universe", "sentio.verdict"
 """Tags of a run: on which universe it is a trial, and whether it was called skill."""
@@ -131,10 +131,10 @@ def record_trial(
     Returns:
         What the run was chosen from: all trials on its universe.
     """
-    shaping, code = made_of(flatten_parameters(sections), agents)
+    shaping, code = agents_origin(flatten_parameters(sections), agents)
     returns, universe = trial_returns(frames), universe_of(data_quality)
     bars = data_quality["bars_hash"]
-    trial = make_trial(shaping, code, universe, returns, "test", about_now(), bars_hash=bars)
+    trial = make_trial(shaping, code, universe, returns, "test", record_context(), bars_hash=bars)
     if parameters.trials.record:
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})
