@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import fields, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,12 +11,11 @@ import pytest
 from kedro.runner import SequentialRunner
 from mlflow.tracking import MlflowClient
 
-from sentio_kedro.config import BacktestParameters, IngestionParameters
 from sentio_kedro.evaluation import lockbox
 from sentio_kedro.manifests import StaleArtifactsError
 from sentio_kedro.pipeline_registry import register_pipelines
 from sentio_kedro.pipelines.backtest import nodes as backtest_nodes
-from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG, record_opening
+from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG
 from sentio_kedro.pipelines.lockbox.pipeline import create_pipeline
 
 QUICK = {"backtest": {"baselines": []}}
@@ -95,28 +93,6 @@ def test_agents_that_do_not_fit_open_nothing(copied):
     with pytest.raises(StaleArtifactsError, match=r"`cross_validation.lockbox` was 0.15, is now 0.1"):
         copied.run("lockbox", params={"cross_validation": {"lockbox": 0.1}})
     assert ledger(copied) == []
-
-
-def test_an_agent_from_elsewhere_opens_nothing():
-    nothing = {}
-    with pytest.raises(ValueError, match=r"`backtest.agent` must be null to open the lockbox, was agents/mine"):
-        record_opening(nothing, None, nothing, nothing, nothing, BacktestParameters(agent="agents/mine"))
-
-
-@pytest.mark.parametrize(("rows", "looked"), [(range(100), 20), (range(85, 90), 5), (range(80), 0)])
-def test_an_agent_from_elsewhere_that_trades_the_lockbox_is_warned_of(monkeypatch, caplog, rows, looked):
-    timestamps = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]").astype("datetime64[ns]")
-    nothing, locked = {}, {"start": 80, "stop": 100, "first": "2024-03-21T00:00:00Z", "last": "2024-04-09T00:00:00Z"}
-    frames = dict.fromkeys(backtest_nodes.OUTPUTS) | {"accounts": pd.DataFrame({"row": [*rows, *rows]})}
-    monkeypatch.setattr(backtest_nodes, "aligned_from_frame", lambda frame: SimpleNamespace(timestamps=timestamps))
-    monkeypatch.setattr(backtest_nodes, "_test_elsewhere", lambda *_: frames)
-    elsewhere, usual = BacktestParameters(agent="agents/mine"), IngestionParameters()
-    for folds in (None, {"lockbox": None}):
-        backtest_nodes.run_backtest(nothing, None, None, folds, elsewhere, None, usual)
-    assert caplog.text == ""
-    backtest_nodes.run_backtest(nothing, None, None, {"lockbox": locked}, elsewhere, None, usual)
-    assert (f"was tested on {looked} bars of this project's lockbox" in caplog.text) == (looked > 0)
-    assert bool(caplog.text) == (looked > 0)
 
 
 def test_no_part_of_the_pipeline_looks_without_the_record(finished):

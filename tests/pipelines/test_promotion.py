@@ -428,7 +428,7 @@ def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, 
 def test_without_a_registered_model_everything_says_what_to_do(store):
     nothing, toy = RegistryParameters(), RegistryParameters(model="toy")
     with pytest.raises(StoreError, match="No model `toy` is registered in MLflow; `kedro run --pipeline training`"):
-        nodes.call_candidates(PromotionParameters(), toy, None)
+        nodes.call_candidates(PromotionParameters(), toy, {})
     with pytest.raises(StoreError, match="No model `toy` is registered"):
         nodes.step_back(toy)
     with pytest.raises(StoreError, match=r"`registry.model` is null"):

@@ -209,7 +209,7 @@ def test_what_shaped_earlier_stages_or_shapes_nothing_is_not_searched():
 def test_a_study_is_about_bars_folds_and_parameters_that_are_not_searched():
     wanted = SearchParameters(space={"training.gamma": SearchRange(low=0.5, high=0.9)})
     about = describe_search("bars", FLAT, FOLDS[:1], wanted)
-    other = {"training.gamma": 0.1, "training.workers": 7, "backtest.agent": None}
+    other = {"training.gamma": 0.1, "training.workers": 7}
     assert describe_search("bars", FLAT | other, FOLDS[:1], wanted) == about
     assert describe_search("bars", FLAT, FOLDS[:1], SearchParameters(trials=99, space=wanted.space)) == about
     for changed in (

@@ -47,7 +47,6 @@ class BacktestParameters:
     """The out-of-sample test.
 
     Attributes:
-        agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
         baselines: Baselines beside ``buy_and_hold``, ``equal_weight``, ``momentum`` and ``random``, which are always
             there: ``ridge`` and ``boosted_trees`` (fitted on each fold's train rows), ``minimum_variance`` and
             ``risk_parity`` (weights from trailing returns), ``regime_rule`` (flat in the most volatile regime).
@@ -59,7 +58,6 @@ class BacktestParameters:
         robustness: How the test is shaken.
     """
 
-    agent: str | None = None
     baselines: list[BaselineName] = Field(default_factory=lambda: list(DEFAULT_BASELINES))
     targets: str | None = None
     momentum_bars: Count = 480
@@ -67,6 +65,17 @@ class BacktestParameters:
     rebalance_days: Positive = 7.0
     portfolio_bars: Annotated[int, Field(ge=2)] = 1_440
     robustness: RobustnessParameters = Field(default_factory=RobustnessParameters)
+
+
+@parameters
+class ExternalTestParameters:
+    """The test of an agent trained elsewhere; its baselines and robustness are those of ``backtest``.
+
+    Attributes:
+        agent: Folder of the agent; null is none.
+    """
+
+    agent: str | None = None
 
 
 @parameters

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 
 import sentio_kedro
 from sentio_kedro.agent.bundle import SPEC, AgentBundle
 from sentio_kedro.evaluation.skill.trials import universe_name
-from sentio_kedro.manifests import LEARNER, code_hash, expected_manifest, upstream_stages
+from sentio_kedro.manifests import LEARNER, agents_identity, code_hash, expected_manifest, upstream_stages
 
 TRIAL_TAG, TRIAL_FILE = "sentio.trial_identity", "trial_returns.csv"
 """Tag of a run with its trial's identity, and file of the trial's returns."""
@@ -26,25 +26,38 @@ def shaping_parameters(flat: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         flat: Flattened parameters of all sections.
     """
-    stages = (*upstream_stages("training", flat), "training")
+    stages = (*upstream_stages("training"), "training")
     return {name: value for stage in stages for name, value in expected_manifest(stage, "", flat).parameters.items()}
 
 
-def agents_origin(flat: Mapping[str, Any], agents: Mapping[str, AgentBundle] | None) -> tuple[dict[str, Any], str]:
-    """Return the parameters that shaped the agents under test, and the hash of the code that trained them.
+class AgentsOrigin(NamedTuple):
+    """What made the agents under test.
 
-    Args:
-        flat: Flattened parameters of all sections. An external agent (``backtest.agent``) brings its own.
-        agents: Agents of this project; None for an external one.
+    Attributes:
+        parameters: Parameters that shaped them.
+        code: Hash of the code that trained them.
+        identity: Digest that names them (``manifests.agents_identity``).
     """
-    folder = flat.get("backtest.agent")
-    if folder is None:
-        bundle = next(iter(agents.values())) if agents else None
-        return shaping_parameters(flat), learner_hash() if bundle is None else bundle.spec.hashes["learner"]
-    bundle = AgentBundle.load(Path(folder))
-    spec = SPEC.dump_python(bundle.spec, mode="json")
-    about = {name: spec[name] for name in ("features", "network", "trading", "members")}
-    return {"agent": bundle.spec.hashes["parameters"], **about}, bundle.spec.hashes["learner"]
+
+    parameters: dict[str, Any]
+    code: str
+    identity: str
+
+
+def agents_origin(bars_hash: str, flat: Mapping[str, Any], agents: Mapping[str, AgentBundle]) -> AgentsOrigin:
+    """Return the origin of this project's agents, from the flattened parameters of all sections."""
+    code = next(iter(agents.values())).spec.hashes["learner"]
+    return AgentsOrigin(shaping_parameters(flat), code, agents_identity(bars_hash, flat))
+
+
+def external_origin(bars_hash: str, flat: Mapping[str, Any], agent: AgentBundle) -> AgentsOrigin:
+    """Return the origin of an agent trained elsewhere, which brings its own parameters."""
+    spec = SPEC.dump_python(agent.spec, mode="json")
+    parameters = {name: spec[name] for name in ("features", "network", "trading", "members")}
+    identity = expected_manifest("external_test", bars_hash, flat).digest
+    return AgentsOrigin(
+        {"agent": agent.spec.hashes["parameters"], **parameters}, agent.spec.hashes["learner"], identity
+    )
 
 
 def learner_hash() -> str:

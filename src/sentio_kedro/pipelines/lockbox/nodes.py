@@ -39,7 +39,6 @@ def record_opening(
     folds: Folds,
     data_quality: dict[str, Any],
     sections: dict[str, Any],
-    backtest: BacktestParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Put the opening on record, before anything of the lockbox is computed.
 
@@ -49,19 +48,13 @@ def record_opening(
         folds: Spans, folds and lockbox.
         data_quality: For the hash of the bars.
         sections: All parameters, as plain values.
-        backtest: Must not name an agent from elsewhere.
 
     Returns:
         The record, for the ledger and for the nodes that do nothing without it.
 
     Raises:
-        ValueError: If there is no lockbox, or the agents are not this project's; nothing was opened then.
+        ValueError: If there is no lockbox.
     """
-    if backtest.agent is not None:
-        raise ValueError(
-            f"`backtest.agent` must be null to open the lockbox, was {backtest.agent}: its bars are kept from the "
-            "agents of this project's folds, and nobody knows what an agent from elsewhere has seen. Leave it out."
-        )
     rows = folds.lockbox_rows()
     model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
     chosen = choose_agents(agents, None)

@@ -11,7 +11,7 @@ def create_pipeline() -> Pipeline:
     The ledger gets its record before the lockbox is traded: what trades reads the ledger and the record itself, which
     is kept in memory only, so that no part of the pipeline opens it without.
     """
-    told = ["agents", "aligned_bars", "folds", "data_quality", "parameters", "params:backtest"]
+    told = ["agents", "aligned_bars", "folds", "data_quality", "parameters"]
     known = ["agents", "aligned_bars", "features", "folds", "params:backtest", "params:trading", "params:ingestion"]
     judged = ["lockbox_frames", "lockbox_opening", "aligned_bars", "folds"]
     sections = ["params:ingestion", "params:training", "params:trading", "params:reporting"]

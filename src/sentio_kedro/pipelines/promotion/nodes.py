@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 def call_candidates(
-    parameters: PromotionParameters, registered: RegistryParameters, logged_model: dict[str, Any] | None
+    parameters: PromotionParameters, registered: RegistryParameters, logged_model: dict[str, Any]
 ) -> Candidates:
     """Find challenger and champion in MLflow.
 
@@ -82,7 +82,7 @@ def measure_choice(
 def measure(
     candidates: Candidates,
     aligned_bars: AlignedBars,
-    folds: Folds | None,
+    folds: Folds,
     parameters: PromotionParameters,
     choice: dict[str, float | None],
 ) -> tuple[dict[str, float | None], ChampionComparison | None]:
@@ -99,7 +99,7 @@ def measure(
         agents = load_agents(candidates.model, challenger.number)
         asked = parameters.max_latency_ms is not None
         served = load_model(candidates.model, challenger.number) if asked else None
-    lockbox = None if folds is None else folds.locate_lockbox(aligned_bars.timestamps)
+    lockbox = folds.locate_lockbox(aligned_bars.timestamps)
     if served is not None:
         example = example_bars(agents, aligned_bars.rows(slice(0, None if lockbox is None else lockbox.start)))
         figures["latency_ms"] = decision_latency(served, example, parameters.latency_calls)

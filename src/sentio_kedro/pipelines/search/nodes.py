@@ -95,7 +95,7 @@ def describe_search(
         folds: Folds that are searched on.
         parameters: The search; ``trials`` may grow without changing it.
     """
-    stages = (*upstream_stages("training", flat), "training")
+    stages = (*upstream_stages("training"), "training")
     shaping = {
         name: value for stage in stages for name, value in expected_manifest(stage, bars_hash, flat).parameters.items()
     }
@@ -115,7 +115,7 @@ def describe_search(
 def fixed_names(bars_hash: str, flat: Mapping[str, Any]) -> dict[str, str]:
     """Return parameters that must not be searched, with the reason: without effect, or shaping earlier stages."""
     fixed = dict.fromkeys(WITHOUT_EFFECT, "it changes how a result is computed, not the result")
-    for stage in upstream_stages("training", flat):
+    for stage in upstream_stages("training"):
         shaping = expected_manifest(stage, bars_hash, flat).parameters
         fixed |= dict.fromkeys(shaping, f"`{stage}` was made with it, so change it in conf and run that stage again")
     return fixed
