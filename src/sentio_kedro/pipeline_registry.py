@@ -64,7 +64,7 @@ def reported_external_test() -> Pipeline:
 
     Its datasets have names of their own, so that nothing of this project's backtest is replaced.
     """
-    report = reporting.create_pipeline().only_nodes("keep_returns", "record_trial", "measure", "draw", "write_report")
+    report = reporting.create_pipeline().only_nodes("export_returns", "record_trial", "measure", "draw", "write_report")
     whole = external_test.create_pipeline() + cross_validation.create_pipeline().only_nodes("draw_folds") + report
     return pipeline(
         whole,

@@ -206,7 +206,7 @@ def test_a_challenger_whose_trial_the_ledger_does_not_know_is_refused_with_a_rem
     record = toy.promote()
     assert record["decision"] == "refused"
     assert gate(record, "min_deflated_sharpe")["figure"] is None
-    assert "ledger of trials does not know the run that judged it" in record["reasons"][0]
+    assert "ledger of trials has no record of the run that tested it" in record["reasons"][0]
     assert "`kedro run --pipeline reporting`" in record["reasons"][0]
     toy.trials.append({**toy.trial(1, 0.4).record, "run": "another"})  # the same trial, judged by another run
     assert gate(toy.promote(), "min_deflated_sharpe")["figure"] is None
@@ -307,7 +307,7 @@ def test_a_decision_takes_effect_only_once_it_is_in_the_ledger(toy):
     record = toy.promote()
     other = record | {"decision": "rolled_back", "restored": number}
     with pytest.raises(StoreError, match="not in the ledger"):
-        nodes.let_take_effect(other, [record])
+        nodes.apply_decision(other, [record])
     assert toy.aliases["champion"] == number
 
 
@@ -315,18 +315,18 @@ def test_a_decision_about_a_champion_that_was_replaced_since_does_not_take_effec
     first = toy.add(1)
     early = toy.promote()
     toy.client.delete_registered_model_alias("toy", "champion")
-    nodes.let_take_effect(early, [early])  # a killed process is finished
+    nodes.apply_decision(early, [early])  # a killed process is finished
     second = toy.add(1)
     late = toy.promote()
     toy.client.set_registered_model_alias("toy", "champion", first)
-    nodes.let_take_effect(late, [early, late])
-    nodes.let_take_effect(late, [early, late])
+    nodes.apply_decision(late, [early, late])
+    nodes.apply_decision(late, [early, late])
     assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
     with pytest.raises(StoreError, match="is not the last one on the champion"):
-        nodes.let_take_effect(early, [early, late])
+        nodes.apply_decision(early, [early, late])
     other = late | {"version": "9", "champion": first}
     with pytest.raises(StoreError, match=r"made when version 1 of `toy` was champion, and now version 2 is; it does"):
-        nodes.let_take_effect(other, [early, late, other])
+        nodes.apply_decision(other, [early, late, other])
     assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
 
 
@@ -356,7 +356,7 @@ def test_the_challenger_is_named_or_refused(toy):
 
     def called(challenger, logged=None):
         parameters, registered = PromotionParameters(challenger=challenger), RegistryParameters(model="toy")
-        return nodes.call_candidates(parameters, registered, logged).challenger.number
+        return nodes.read_candidates(parameters, registered, logged).challenger.number
 
     assert called("own", {"model": "toy", "version": own}) == own
     assert called("newest") == newest
@@ -428,11 +428,11 @@ def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, 
 def test_without_a_registered_model_everything_says_what_to_do(store):
     nothing, toy = RegistryParameters(), RegistryParameters(model="toy")
     with pytest.raises(StoreError, match="No model `toy` is registered in MLflow; `kedro run --pipeline training`"):
-        nodes.call_candidates(PromotionParameters(), toy, {})
+        nodes.read_candidates(PromotionParameters(), toy, {})
     with pytest.raises(StoreError, match="No model `toy` is registered"):
-        nodes.step_back(toy)
+        nodes.decide_rollback(toy)
     with pytest.raises(StoreError, match=r"`registry.model` is null"):
-        nodes.step_back(nothing)
+        nodes.decide_rollback(nothing)
 
 
 def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_costs_a_warning(

@@ -22,7 +22,7 @@ from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from sentio_kedro.hooks.manifests import OF_TRACKED_RUNS, TRACKED_STAGES, RunContext, StageManifests, registered_stages
-from sentio_kedro.manifests import tracked_identity
+from sentio_kedro.manifests import expected_manifest, tracked_identity
 from sentio_kedro.tracking.client import (
     AGENTS_TAG,
     close_killed_runs,
@@ -88,7 +88,8 @@ class MlflowTracking(MlflowHook):
         if facts is None or self._context is None:
             return
         external = bool(stages.get("external_test", set()) & chosen)
-        identity = tracked_identity(facts.expected("external_test" if external else "training").digest)
+        tested = "external_test" if external else "training"
+        identity = tracked_identity(expected_manifest(tested, facts.bars_hash, facts.parameters).digest)
         opened = None
         with optional_tracking():
             super().after_context_created(self._context)

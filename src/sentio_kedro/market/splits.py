@@ -1,4 +1,4 @@
-"""Folds of decision rows, purged, and the lockbox: the last bars, which no fold touches."""
+"""Purged folds of decision rows, and the lockbox: the last bars, which are in no fold."""
 
 from __future__ import annotations
 
@@ -23,24 +23,33 @@ MIN_LOCKBOX_ROWS = 2  # a Sharpe ratio needs two returns
 
 
 def make_folds(bars: int, spans: Spans, parameters: CrossValidationParameters) -> list[Fold]:
-    """Split the rows of a grid of ``bars`` bars into purged folds that leave the lockbox alone.
+    """Split the rows of a grid of ``bars`` bars into purged folds that exclude the lockbox.
 
     Args:
         bars: Number T of bars on the aligned grid.
-        spans: What a decision touches.
+        spans: Spans of a decision.
         parameters: The scheme, its sizes and the lockbox.
 
     Returns:
-        The folds in order of their test rows. No row of theirs reads or is rewarded by a bar of the lockbox.
+        The folds in order of their test rows. None of their rows reads, or is rewarded by, a bar of the lockbox.
 
     Raises:
-        ValueError: If a part of a fold has fewer rows than one episode, or the lockbox holds too few, with the
-            arithmetic.
+        ValueError: If a part of a fold has fewer rows than one episode, or the lockbox too few, with the arithmetic.
+
+    Example:
+        Decisions that read 10 bars and are rewarded by the next one, on 100 bars without a lockbox:
+
+        >>> from sentio_kedro.config import CrossValidationParameters
+        >>> parameters = CrossValidationParameters(folds=2, validation=0.2, lockbox=None)
+        >>> for fold in make_folds(100, Spans(input=10, reward=1, episode=5), parameters):
+        ...     print(*fold.train, *fold.validation, *fold.test)
+        Segment(start=9, stop=45) Segment(start=45, stop=54) Segment(start=54, stop=76)
+        Segment(start=9, stop=63) Segment(start=63, stop=76) Segment(start=76, stop=99)
     """
     folds = cut_folds(lockbox_bars(bars, parameters).start, spans, parameters)
     problems = _too_short(bars, spans, parameters)
     if problems:
-        raise ValueError(_refusal(bars, spans, parameters, problems))
+        raise ValueError(_explain(bars, spans, parameters, problems))
     return folds
 
 
@@ -69,10 +78,10 @@ def _too_short(bars: int, spans: Spans, parameters: CrossValidationParameters) -
     return problems
 
 
-def _refusal(bars: int, spans: Spans, parameters: CrossValidationParameters, problems: Sequence[str]) -> str:
+def _explain(bars: int, spans: Spans, parameters: CrossValidationParameters, problems: Sequence[str]) -> str:
     lockbox = lockbox_bars(bars, parameters)
     usable = max(0, lockbox.start - spans.input - spans.reward + 1)
-    kept = f"lockbox {lockbox.stop - lockbox.start} - " if parameters.lockbox else ""
+    lockbox_term = f"lockbox {lockbox.stop - lockbox.start} - " if parameters.lockbox else ""
     shape = {
         "walk_forward": "`cross_validation.folds` or raise `cross_validation.validation`",
         "k_fold": "`cross_validation.folds` or raise `cross_validation.validation`",
@@ -81,8 +90,8 @@ def _refusal(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
     remedies = "`training.episode_bars`, " + ("`cross_validation.lockbox`, " if parameters.lockbox else "") + shape
     listed = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")  # noqa: PLR2004
     return (
-        f"{bars} bars are too few for {parameters.scheme} folds: {usable} rows are usable ({bars} bars - {kept}input "
-        f"span {spans.input} - reward span {spans.reward} + 1), and every part of a fold needs one episode of "
+        f"{bars} bars are too few for {parameters.scheme} folds: {usable} rows are usable ({bars} bars - {lockbox_term}"
+        f"input span {spans.input} - reward span {spans.reward} + 1), and every part of a fold needs one episode of "
         f"{spans.episode} rows after purging. Too short: {listed}. "
         f"Give at least {_min_bars(spans, parameters)} bars, or lower {remedies}, or the input "
         "span: `network.window`, `network.layers`, `regimes.memory`, the longest `lookback` of `features.columns`."
@@ -90,7 +99,7 @@ def _refusal(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
 
 
 def _min_bars(spans: Spans, parameters: CrossValidationParameters) -> int:
-    """Return the least bars that suffice, found by bisection."""
+    """Return the smallest sufficient number of bars, by bisection."""
     low, high = 1, 2 * (spans.input + spans.reward + spans.episode)
     while _too_short(high, spans, parameters):
         low, high = high, 2 * high
@@ -110,7 +119,7 @@ class Folds:
     Attributes:
         folds: The folds in order of their test rows.
         spans: The spans that they are purged with.
-        lockbox: Bars that the folds leave alone; null if there are none.
+        lockbox: Bars that are in no fold; null if there are none.
         dates: Bar ends, ISO 8601 in UTC, of the first and the last row of every segment, by row.
     """
 

@@ -1,4 +1,4 @@
-"""Agents trade rows that no training saw."""
+"""Test agents on rows that no training used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows are split into folds that cannot leak."""
+"""Split rows into purged folds."""
 
 from __future__ import annotations
 
@@ -28,17 +28,10 @@ def measure_spans(
     training: TrainingParameters,
     trading: TradingParameters,
 ) -> Spans:
-    """Add up which bars a decision touches.
+    """Add up the bars that a decision depends on.
 
-    The network reads as many rows as its receptive field has; the oldest of them looks back as far as the longest
-    of features, regime filter, and what masks and costs look back on. A reward needs the bar at which orders fill.
-
-    Args:
-        feature_table: Feature columns with their ``trading_lookback`` in bars.
-        network: Layers, window and convolution.
-        regimes: The filter's memory.
-        training: The episode's length.
-        trading: Masks and costs that look back, and the latency of orders.
+    The network reads the rows of its receptive field; the oldest of them depends on the longest lookback of features,
+    regime filter, masks and costs. A reward needs the bar at which orders fill.
     """
     rows = receptive_field(network)
     memory = max(int(feature_table["lookback"].max()), regimes.memory, trading_lookback(trading))
@@ -54,20 +47,7 @@ def make_folds(
     training: TrainingParameters,
     trading: TradingParameters,
 ) -> Folds:
-    """Split the rows of the grid into purged folds that leave the lockbox alone.
-
-    Args:
-        aligned_bars: Long bars on one grid.
-        feature_table: Feature columns with their ``trading_lookback`` in bars.
-        parameters: The scheme.
-        network: Sizes that decide how far a decision looks back.
-        regimes: The filter's memory.
-        training: The episode's length.
-        trading: Masks and costs that look back, and the latency of orders.
-
-    Returns:
-        The folds with their spans and the lockbox.
-    """
+    """Split the rows of the grid into purged folds that exclude the lockbox."""
     timestamps = aligned_bars.timestamps
     spans = measure_spans(feature_table, network, regimes, training, trading)
     folds = split(len(timestamps), spans, parameters)
@@ -75,13 +55,5 @@ def make_folds(
 
 
 def draw_folds(folds: Folds, aligned_bars: AlignedBars) -> go.Figure:
-    """Draw which bars train, choose, judge and are left out.
-
-    Args:
-        folds: Spans, folds and lockbox.
-        aligned_bars: Long bars on one grid.
-
-    Returns:
-        The figure.
-    """
+    """Draw the train, validation and test rows of each fold, and the rows between them."""
     return fold_figure(folds, aligned_bars.timestamps)

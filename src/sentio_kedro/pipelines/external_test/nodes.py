@@ -1,4 +1,4 @@
-"""An agent trained elsewhere trades all bars of this environment."""
+"""Test an agent trained elsewhere on all bars of this environment."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def locate_test_rows(
     cross_validation: CrossValidationParameters,
     training: TrainingParameters,
 ) -> Folds:
-    """Describe the traded rows as the one fold of this test, beside this project's lockbox.
+    """Describe the traded rows as the one fold of this test, with this project's lockbox.
 
     Returns:
         A fold of test rows alone. A warning says how many of them lie in the lockbox.
@@ -88,7 +88,7 @@ def locate_test_rows(
 def state_facts(
     agent: AgentBundle, aligned_bars: AlignedBars, ingestion: IngestionParameters, training: TrainingParameters
 ) -> RunFacts:
-    """State what the frames do not say."""
+    """State the facts of the test that its frames do not hold."""
     return RunFacts(
         periods_per_year=periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year),
         universe=ingestion.universe,
@@ -100,9 +100,5 @@ def state_facts(
 def describe_agent(
     agent: AgentBundle, data_quality: dict[str, Any], sections: dict[str, Any]
 ) -> tuple[AgentsOrigin, dict[str, Any]]:
-    """Describe what made the agent.
-
-    Returns:
-        Its origin, and an empty description of an MLflow model, as this project registers none for it.
-    """
+    """Describe the agent's origin, and its model in MLflow: none."""
     return external_origin(data_quality["bars_hash"], flatten_parameters(sections), agent), {}

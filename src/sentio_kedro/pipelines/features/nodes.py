@@ -1,4 +1,4 @@
-"""Features are computed: causal columns, none of them fitted."""
+"""Compute features: causal columns, none of them fitted."""
 
 from __future__ import annotations
 
@@ -12,25 +12,14 @@ from sentio_kedro.market.indicators import longest_lookback, lookback
 
 
 def compute_features(aligned_bars: AlignedBars, parameters: FeatureParameters) -> Features:
-    """Compute every feature column on every bar of the grid.
-
-    Args:
-        aligned_bars: Long bars on one grid.
-        parameters: The columns.
-
-    Returns:
-        The columns on the grid of the bars.
-    """
+    """Compute every feature column on every bar of the grid."""
     values = compute(aligned_bars, parameters.columns)
     names = [column.name for column in parameters.columns]
     return Features(names, aligned_bars.timestamps, aligned_bars.symbols, values)
 
 
 def describe_features(parameters: FeatureParameters) -> pd.DataFrame:
-    """List the columns with the bars that each looks back.
-
-    Args:
-        parameters: The columns.
+    """List the columns with the lookback of each.
 
     Returns:
         ``name``, ``indicator``, ``bars`` and ``lookback`` (bars that reproduce the column to 1e-6).

@@ -1,4 +1,4 @@
-"""The lockbox is opened: put on record first, then traded and judged."""
+"""Open the lockbox: record the opening, then trade and measure."""
 
 from __future__ import annotations
 
@@ -42,13 +42,6 @@ def record_opening(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Put the opening on record, before anything of the lockbox is computed.
 
-    Args:
-        agents: Agents by name; those of the latest fold are tested.
-        aligned_bars: Long bars on one grid.
-        folds: Spans, folds and lockbox.
-        data_quality: For the hash of the bars.
-        sections: All parameters, as plain values.
-
     Returns:
         The record, for the ledger and for the nodes that do nothing without it.
 
@@ -76,22 +69,11 @@ def trade_lockbox(
 ) -> tuple[pd.DataFrame, Frames]:
     """Let the latest fold's agents and the baselines trade the lockbox.
 
-    Args:
-        records: The ledger, this opening included.
-        opening: The record of this opening.
-        agents: Agents by name.
-        aligned_bars: Long bars on one grid.
-        features: Features on that grid.
-        folds: Spans, folds and lockbox.
-        parameters: Baselines.
-        trading: Limits, costs and starting equity.
-        ingestion: Sessions per year.
-
     Returns:
         Accounts, and all frames.
     """
-    told = lockbox.openings(records, opening["model"], opening["symbols"], opening)
-    count = sum(entry["this_model"] for entry in told)
+    openings = lockbox.openings(records, opening["model"], opening["symbols"], opening)
+    count = sum(entry["this_model"] for entry in openings)
     tracking.log_tags({OPENINGS_TAG: str(count)})
     per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
     values, chosen = features.on(aligned_bars), choose_agents(agents, None)
@@ -111,7 +93,7 @@ def measure_lockbox(
     trading: TradingParameters,
     parameters: ReportingParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Judge what the lockbox showed; the figures go to MLflow as well.
+    """Compute the metrics of the lockbox's accounts; MLflow gets them as well.
 
     Returns:
         The content of ``lockbox_metrics.json``, and the result for the ledger.

@@ -1,4 +1,4 @@
-"""Regimes are fitted on each fold's train rows and filtered forward over all rows."""
+"""Fit regimes on each fold's train rows and filter them forward over all rows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,7 @@ from sentio_kedro.market.splits import Folds
 
 
 def fit_regimes(aligned_bars: AlignedBars, folds: Folds, parameters: RegimeParameters) -> dict[int, RegimeModel]:
-    """Fit one hidden Markov model per fold on the market's returns at its train rows.
-
-    Args:
-        aligned_bars: Long bars on one grid.
-        folds: The folds.
-        parameters: States and effort.
-
-    Returns:
-        The model of each fold, by its number.
-    """
+    """Fit one hidden Markov model per fold, by its number, on the market's returns at its train rows."""
     returns = market_return(aligned_bars)
     return {
         fold.number: fit([returns[slice(*rows)] for rows in fold.train], parameters, seed=fold.number)
@@ -30,11 +21,7 @@ def fit_regimes(aligned_bars: AlignedBars, folds: Folds, parameters: RegimeParam
 
 
 def filter_regimes(aligned_bars: AlignedBars, regime_models: dict[int, RegimeModel]) -> pd.DataFrame:
-    """Compute what each fold's model believes at each bar, from that bar and earlier ones alone.
-
-    Args:
-        aligned_bars: Long bars on one grid.
-        regime_models: The model of each fold.
+    """Compute the filtered regime probabilities of each fold's model at each bar, from that bar and earlier ones.
 
     Returns:
         ``timestamp``, ``fold`` and a probability per state; a state that a fold merged away has probability 0.

@@ -1,4 +1,4 @@
-"""Figures, metrics and the report that a person reads."""
+"""Compute metrics, draw figures and write the report."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from sentio_kedro.tracking.trials import (
 UNIVERSE_TAG, VERDICT_TAG = "sentio.universe", "sentio.verdict"
 """Tags of a run: on which universe it is a trial, and whether it was called skill."""
 
-SHOWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` in the catalog; folds are drawn earlier
+DRAWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` in the catalog; folds are drawn earlier
 
 
 def collect_frames(
@@ -79,7 +79,7 @@ def state_facts(
     trading: TradingParameters,
     scheme: Scheme,
 ) -> RunFacts:
-    """State what the frames do not say."""
+    """State the facts of the run that its frames do not hold."""
     peak = frames.agent_table["peak_device_bytes"].max()
     return RunFacts(
         periods_per_year=periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year),
@@ -95,16 +95,12 @@ def state_facts(
 def describe_agents(
     agents: dict[str, AgentBundle], data_quality: dict[str, Any], sections: dict[str, Any]
 ) -> AgentsOrigin:
-    """Describe what made the agents under test."""
+    """Describe the origin of the agents under test."""
     return agents_origin(data_quality["bars_hash"], flatten_parameters(sections), agents)
 
 
-def keep_returns(frames: RunFrames, aligned_bars: AlignedBars) -> pd.DataFrame:
-    """Keep what every account earned at each test row, here and in MLflow, so that runs can be compared on equal rows.
-
-    Returns:
-        See ``out_of_sample_returns``.
-    """
+def export_returns(frames: RunFrames, aligned_bars: AlignedBars) -> pd.DataFrame:
+    """Export the return of every account at each test row, to MLflow too, to compare runs on equal rows."""
     returns = out_of_sample_returns(frames, aligned_bars)
     tracking.log_frame(returns, tracking.RETURNS_FILE)
     tracking.log_tags(describe_test_rows(returns))
@@ -119,11 +115,7 @@ def record_trial(
     trials: TrialLedger,
     parameters: ReportingParameters,
 ) -> RecordedTrials:
-    """Enter the run into the ledger of trials, before anybody has seen how it did.
-
-    Returns:
-        What the run was chosen from: all trials on its universe.
-    """
+    """Enter the run into the ledger of trials, before its metrics are computed; return all trials on its universe."""
     returns, universe = trial_returns(frames), universe_of(data_quality)
     bars = data_quality["bars_hash"]
     trial = make_trial(origin.parameters, origin.code, universe, returns, "test", record_context(), bars_hash=bars)
@@ -144,11 +136,7 @@ def measure(
     folds: Folds,
     parameters: ReportingParameters,
 ) -> dict[str, Any]:
-    """Compute the metrics of agents and baselines, and test for skill; the agent's metrics go to MLflow as well.
-
-    Returns:
-        The content of ``metrics.json``.
-    """
+    """Compute the metrics of agents and baselines, and test for skill; MLflow gets the metrics as well."""
     symbols = list(data_quality["per_symbol"])
     lockbox_openings = openings(lockbox_records, origin.identity, symbols, folds.lockbox_dates)
     metrics = build_metrics(frames, facts, parameters, recorded_trials, lockbox_openings)
@@ -164,14 +152,10 @@ def measure(
 def draw(
     frames: RunFrames, facts: RunFacts, metrics: dict[str, Any], folds_figure: go.Figure
 ) -> tuple[dict[str, go.Figure] | go.Figure, ...]:
-    """Draw all figures.
-
-    Returns:
-        Figures by name, and those of ``SHOWN`` for kedro-viz.
-    """
+    """Draw all figures; return them by name, and each of ``DRAWN`` for kedro-viz."""
     figures = draw_figures(frames, facts, metrics, folds_figure)
     tracking.log_figures(figures)
-    return figures, *(figures[name] for name in SHOWN)
+    return figures, *(figures[name] for name in DRAWN)
 
 
 def describe_version(metrics: dict[str, Any], logged_model: dict[str, Any]) -> None:

@@ -3,12 +3,12 @@
 from kedro.pipeline import Pipeline, node, pipeline
 
 from sentio_kedro.pipelines.reporting.nodes import (
-    SHOWN,
+    DRAWN,
     collect_frames,
     describe_agents,
     describe_version,
     draw,
-    keep_returns,
+    export_returns,
     measure,
     record_trial,
     state_facts,
@@ -27,14 +27,14 @@ def create_pipeline() -> Pipeline:
     tested = ["agents_origin", "data_quality", "folds"]
     measured = ["run_frames", "run_facts", "recorded_trials", "lockbox_openings@read", *tested, "params:reporting"]
     trial = ["run_frames", *tested, "trials", "params:reporting"]
-    plots = ["figures", *(f"{name}_figure" for name in SHOWN)]
+    plots = ["figures", *(f"{name}_figure" for name in DRAWN)]
     page = ["metrics", "figures", "data_quality", "logged_model", "parameters"]
     return pipeline(
         [
             node(collect_frames, list(FRAMES), "run_frames", name="collect_frames"),
             node(state_facts, [*facts, "params:cross_validation.scheme"], "run_facts", name="state_facts"),
             node(describe_agents, ["agents", "data_quality", "parameters"], "agents_origin", name="describe_agents"),
-            node(keep_returns, ["run_frames", "aligned_bars"], "test_returns", name="keep_returns"),
+            node(export_returns, ["run_frames", "aligned_bars"], "test_returns", name="export_returns"),
             node(record_trial, trial, "recorded_trials", name="record_trial"),
             node(measure, measured, "metrics", name="measure"),
             node(describe_version, ["metrics", "logged_model"], None, name="describe_version"),
