@@ -107,8 +107,8 @@ def made_up_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]:
     ]
     posterior = rng.dirichlet([0.3] * REGIMES, rows)
     states = {f"state_{state}": posterior[:, state] for state in range(REGIMES)}
-    empty = {name: pd.DataFrame(columns=list(COLUMNS[name])) for name in ("attention", "robustness")}
-    return empty | {
+    return {
+        "robustness": pd.DataFrame(columns=list(COLUMNS["robustness"])),
         "accounts": pd.concat(
             [_account(name, weights[name], market, times, fold, posterior) for name in names], ignore_index=True
         ),

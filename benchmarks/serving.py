@@ -184,7 +184,7 @@ def measure_server(seeds: int, requests: int) -> dict[str, Any]:
         mlflow.set_tracking_uri(store)
         mlflow.set_experiment(experiment_id=mlflow.create_experiment("serving", Path(folder, "artifacts").as_uri()))
         with mlflow.start_run():
-            uri = log_model(agents, aligned_to_frame(random_bars(needed + 2)))
+            uri = log_model(agents, random_bars(needed + 2))
         split = json.loads(frame.to_json(orient="split", index=False, date_format="iso"))
         account = json.dumps({"cash": 80_000.0, "shares": {"A": 100.0, "B": -50.0}})
         body = json.dumps({"dataframe_split": split, "params": {"account": account}}).encode()

@@ -16,7 +16,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 
 import annotated_types
 import griffe
-from pydantic import AwareDatetime
 from pydantic.fields import FieldInfo
 
 from sentio_kedro import config
@@ -37,7 +36,6 @@ NAMES = {
     float: "number",
     str: "text",
     type(None): "`null`",
-    AwareDatetime: "time with its zone",
 }
 # Units by patterns of the description. The first match counts; where the unit is None, the matched words are the unit.
 UNITS_OF_FRACTIONS = (

@@ -22,6 +22,7 @@ COLUMNS = {"columns": [{"name": "return_1", "indicator": "log_return"}]}
 RAW = {
     **{name: {} for name in ("ingestion", "cross_validation", "regimes", "trading", "network", "training")},
     "backtest": {},
+    "external_test": {},
     "reporting": {},
     "features": COLUMNS,
 }
@@ -115,12 +116,12 @@ def test_digest_does_not_depend_on_the_order_of_parameters(names):
     assert stale({name: PARAMETERS[name] for name in names}) == []
 
 
-def test_signed_off_agent_from_elsewhere_needs_no_training():
-    external = changed(backtest__agent="agents/mine")
-    assert upstream_stages("backtest", external) == ("ingestion",)
-    assert upstream_stages("reporting", external) == ("ingestion", "backtest")
-    assert upstream_stages("reporting", PARAMETERS) == STAGES[:-1]
-    assert agents_identity("bars", external) == expected_manifest("backtest", "bars", external).digest
+def test_an_external_test_needs_bars_alone():
+    assert upstream_stages("external_test") == ("ingestion",)
+    assert upstream_stages("reporting") == STAGES[:-1]
+    manifest = expected_manifest("external_test", "bars", PARAMETERS)
+    assert "external_test.agent" in manifest.parameters
+    assert "training.gamma" not in manifest.parameters
     assert agents_identity("bars", PARAMETERS) == expected_manifest("training", "bars", PARAMETERS).digest
 
 

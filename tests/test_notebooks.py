@@ -8,7 +8,7 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-DRAWN = {"anatomy_of_an_agent": 8, "comparing_models": 3, "data_and_regimes": 3, "folds_and_leakage": 3}
+DRAWN = {"anatomy_of_an_agent": 7, "comparing_models": 3, "data_and_regimes": 3, "folds_and_leakage": 3}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

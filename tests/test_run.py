@@ -105,16 +105,6 @@ class TestFinishedRun:
         summed = positions[positions["seed"] == 0].groupby("timestamp")["position"].sum()
         np.testing.assert_allclose(summed, of_seed.loc[summed.index], atol=1e-12)
 
-    def test_attention_is_that_of_every_network_of_the_last_fold(self, finished):
-        attention = pd.read_parquet(finished.artifact("08_reporting/attention.parquet"))
-        assert set(attention["fold"]) == {1}
-        networks = attention.groupby(["seed", "member", "layer", "head", "symbol"])
-        assert len(networks) == 2 * 1 * 1 * 2 * 2
-        assert set(networks["timestamp"].nunique()) <= {3, 4}  # the largest change may be one of the even bars
-        positions = pd.read_parquet(finished.artifact("07_model_output/positions.parquet"))
-        assert set(attention["timestamp"]) <= set(positions.loc[positions["fold"] == 1, "timestamp"])
-        assert networks["weight"].sum().to_numpy() == pytest.approx(networks["timestamp"].nunique().to_numpy())
-
     def test_todays_universe_in_the_past_is_named_in_the_report(self, finished):
         page = finished.artifact("08_reporting/report.html").read_text()
         assert "survivorship-biased universe" in page.lower()
@@ -136,7 +126,7 @@ class TestFinishedRun:
         assert "out_of_sample.buy_and_hold.max_drawdown" in parent.data.metrics
         artifacts = finished.path / "mlartifacts"
         names = {path.name for path in artifacts.rglob("*")}
-        drawn = {"equity.html", "drawdown.html", "attention.html"}
+        drawn = {"equity.html", "drawdown.html", "round_trips.html"}
         assert {"report.html", *drawn, "MLmodel", "weights.safetensors"} <= names
 
     def test_a_nested_run_per_fold_and_seed_has_curves(self, finished):
@@ -295,49 +285,45 @@ class TestRefusals:
         assert not project.artifact("").exists()
 
 
-class TestAgentFromElsewhere:
-    def test_bars_that_it_was_trained_on_are_refused_with_the_dates(self, finished, elsewhere):
-        seen = pd.read_parquet(finished.path / "data" / "01_raw" / "equities_daily.parquet")
-        elsewhere.write_bars(seen[seen["symbol"].isin(["AAPL", "NFLX"])])
-        elsewhere.run("ingestion")
+class TestExternalAgent:
+    def test_bars_that_it_was_trained_on_are_refused_with_the_dates(self, finished, external):
+        bars = pd.read_parquet(finished.path / "data" / "01_raw" / "equities_daily.parquet")
+        external.write_bars(bars[bars["symbol"].isin(["AAPL", "NFLX"])])
+        external.run("ingestion")
         spec = json.loads((finished.artifact(AGENTS) / "fold_0" / "seed_0" / "agent.json").read_text())
         with pytest.raises(ValueError, match=f"trained on bars from {spec['train_start'][:10]}") as refused:
-            elsewhere.run("backtest")
+            external.run("external_test")
         assert spec["train_end"] in str(refused.value)
-        assert not elsewhere.artifact("07_model_output/positions.parquet").exists()
+        assert not external.artifact("08_reporting/external_test").exists()
 
-    def test_later_bars_are_traded_and_reported(self, finished, elsewhere):
-        spec = json.loads((finished.artifact(AGENTS) / "fold_0" / "seed_0" / "agent.json").read_text())
-        bars = pd.read_parquet(finished.path / "data" / "01_raw" / "equities_daily.parquet")
-        later = bars[bars["symbol"].isin(["AAPL", "NFLX"]) & (bars["timestamp"] > pd.Timestamp(spec["train_end"]))]
-        elsewhere.write_bars(later)
-        elsewhere.run("ingestion", "backtest", "reporting")
-        metrics = json.loads(elsewhere.artifact("08_reporting/metrics.json").read_text())
-        assert metrics["agent"]["seeds"] == 1
-        assert metrics["agent"]["first_bar"] == spec["required_bars"] - 1
-        assert elsewhere.artifact("08_reporting/report.html").exists()
-
-    def test_the_report_tells_nothing_of_this_projects_own_training(self, finished, copied, tmp_path):
-        brought = tmp_path / "brought"
-        shutil.copytree(finished.artifact(AGENTS) / "fold_0" / "seed_1", brought)
-        spec = json.loads((brought / "agent.json").read_text())
+    def test_later_bars_are_traded_and_reported_beside_this_projects_own_backtest(self, finished, copied, tmp_path):
+        folder = tmp_path / "external"
+        shutil.copytree(finished.artifact(AGENTS) / "fold_0" / "seed_1", folder)
+        spec = json.loads((folder / "agent.json").read_text())
         raw = copied.path / "data" / "01_raw" / "equities_daily.parquet"
         bars = pd.read_parquet(raw)
         bars[bars["timestamp"] > pd.Timestamp(spec["train_end"])].to_parquet(raw)
-        copied.params = {"backtest": {"agent": str(brought)}}
-        copied.run("ingestion", "backtest", "reporting")
-        metrics = json.loads(copied.artifact("08_reporting/metrics.json").read_text())
+        own = copied.artifact("08_reporting/metrics.json").read_bytes()
+        with pytest.raises(ValueError, match=r"`external_test` cannot be in one command with `backtest`"):
+            copied.run("backtest", "external_test")
+        copied.params = {"external_test": {"agent": str(folder)}}
+        copied.run("ingestion", "external_test")
+        metrics = json.loads(copied.artifact("08_reporting/external_test/metrics.json").read_text())
+        assert metrics["agent"]["seeds"] == 1
+        assert metrics["agent"]["first_bar"] == spec["required_bars"] - 1
         assert metrics["agent"]["members"] is None
         assert metrics["folds"][0]["train_sharpe"] is None
         model = json.loads(copied.artifact("06_models/logged_model.json").read_text())["model_uri"]
-        assert model not in copied.artifact("08_reporting/report.html").read_text()
+        assert model not in copied.artifact("08_reporting/external_test/report.html").read_text()
+        assert copied.artifact("08_reporting/metrics.json").read_bytes() == own
+        assert [run.data.tags["sentio.variant"] for run in runs(copied)].count("external") == 1
 
 
 @pytest.fixture
-def elsewhere(project, finished, tmp_path):
+def external(project, finished, tmp_path):
     """A project without agents of its own that tests one of the finished run's."""
-    shutil.copytree(finished.artifact(AGENTS) / "fold_0" / "seed_0", tmp_path / "brought")
-    project.params = {"backtest": {"agent": str(tmp_path / "brought")}}
+    shutil.copytree(finished.artifact(AGENTS) / "fold_0" / "seed_0", tmp_path / "external")
+    project.params = {"external_test": {"agent": str(tmp_path / "external")}}
     return project
 
 

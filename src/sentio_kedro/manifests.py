@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from sentio_kedro.config import (
     BacktestParameters,
     CrossValidationParameters,
+    ExternalTestParameters,
     FeatureParameters,
     IngestionParameters,
     NetworkParameters,
@@ -39,6 +40,7 @@ SECTIONS: dict[str, Any] = {
     "network": NetworkParameters,
     "training": TrainingParameters,
     "backtest": BacktestParameters,
+    "external_test": ExternalTestParameters,
     "reporting": ReportingParameters,
 }
 """The parameter sections and their types."""
@@ -66,6 +68,7 @@ _SHAPED_BY: dict[str, tuple[str, ...]] = {
     "training": ("trading", "network", "training"),
     "backtest": ("trading", "backtest"),
     "reporting": ("reporting",),
+    "external_test": ("backtest", "external_test"),  # leaves no manifest, but names the run
 }
 _UPSTREAM: dict[str, tuple[str, ...]] = {
     "ingestion": (),
@@ -75,6 +78,7 @@ _UPSTREAM: dict[str, tuple[str, ...]] = {
     "training": ("ingestion", "features", "cross_validation", "regimes"),
     "backtest": ("ingestion", "features", "cross_validation", "regimes", "training"),
     "reporting": ("backtest",),
+    "external_test": ("ingestion",),
 }
 WITHOUT_EFFECT = frozenset(
     {
@@ -156,17 +160,14 @@ def _dotted(name: str, value: Any) -> dict[str, Any]:
     return {key: leaf for field, item in value.items() for key, leaf in _dotted(f"{name}.{field}", item).items()}
 
 
-def upstream_stages(stage: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+def upstream_stages(stage: str) -> tuple[str, ...]:
     """Return the stages, in order, whose artifacts ``stage`` reads directly or through another one.
 
     Args:
-        stage: One of ``STAGES``.
-        parameters: Flattened parameters. An agent from elsewhere (``backtest.agent``) needs no training here.
+        stage: One of ``STAGES``, or ``external_test``.
     """
     direct = _UPSTREAM[stage]
-    if stage == "backtest" and parameters.get("backtest.agent") is not None:
-        direct = ("ingestion",)
-    indirect = {far for near in direct for far in upstream_stages(near, parameters)}
+    indirect = {far for near in direct for far in upstream_stages(near)}
     return tuple(name for name in STAGES if name in indirect or name in direct)
 
 
@@ -174,7 +175,7 @@ def expected_manifest(stage: str, bars_hash: str, parameters: Mapping[str, Any])
     """Return the manifest of ``stage`` for these bars and parameters.
 
     Args:
-        stage: One of ``STAGES``.
+        stage: One of ``STAGES``, or ``external_test``.
         bars_hash: Hash of the raw bars.
         parameters: Flattened parameters of all sections.
     """
@@ -183,9 +184,7 @@ def expected_manifest(stage: str, bars_hash: str, parameters: Mapping[str, Any])
         for name, value in parameters.items()
         if name not in WITHOUT_EFFECT and any(_within(name, section) for section in _SHAPED_BY[stage])
     }
-    upstream = {
-        name: expected_manifest(name, bars_hash, parameters).digest for name in upstream_stages(stage, parameters)
-    }
+    upstream = {name: expected_manifest(name, bars_hash, parameters).digest for name in upstream_stages(stage)}
     return Manifest(stage, bars_hash, shaping, upstream)
 
 
@@ -194,9 +193,8 @@ def _within(name: str, section: str) -> bool:
 
 
 def agents_identity(bars_hash: str, parameters: Mapping[str, Any]) -> str:
-    """Return the digest that names the agents under test: the training's, or the test's for an agent from elsewhere."""
-    stage = "training" if parameters.get("backtest.agent") is None else "backtest"
-    return expected_manifest(stage, bars_hash, parameters).digest
+    """Return the digest that names this project's agents: that of their training."""
+    return expected_manifest("training", bars_hash, parameters).digest
 
 
 def tracked_identity(identity: str) -> str:

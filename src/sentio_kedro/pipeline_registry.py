@@ -9,6 +9,7 @@ from sentio_kedro.pipelines import (
     backtest,
     comparison,
     cross_validation,
+    external_test,
     features,
     ingestion,
     lockbox,
@@ -35,6 +36,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "search": prepared_search(),
         "lockbox": lockbox.create_pipeline(),
         "comparison": comparison.create_pipeline(),
+        "external_test": reported_external_test(),
         "promotion": promotion.create_pipeline(),
         "rollback": promotion.create_rollback(),
     }
@@ -55,3 +57,19 @@ def prepared_search() -> Pipeline:
         outputs={"training_sets": "search_training_sets"},
     )
     return copied + search.create_pipeline()
+
+
+def reported_external_test() -> Pipeline:
+    """Return the test of an external agent and copies of the nodes that report it, under the names ``external_test.*``.
+
+    Its datasets have names of their own, so that nothing of this project's backtest is replaced.
+    """
+    report = reporting.create_pipeline().only_nodes("export_returns", "record_trial", "measure", "draw", "write_report")
+    whole = external_test.create_pipeline() + cross_validation.create_pipeline().only_nodes("draw_folds") + report
+    return pipeline(
+        whole,
+        tags="external_test",
+        namespace="external_test",
+        inputs={name for name in whole.inputs() if not name.startswith("params:") and name != "parameters"},
+        parameters={name for name in whole.inputs() if name.startswith("params:")},
+    )

@@ -165,20 +165,6 @@ def _robustness(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS["robustness"]))
 
 
-def _attention(seeds: int) -> pd.DataFrame:
-    weights = ((0.5, 0.25, 0.125, 0.125), (0.125, 0.125, 0.25, 0.5))  # by head and lag
-    rows = [
-        (FOLDS - 1, seed, member, 0, head, symbol, time, lag, weights[head][lag])
-        for seed in range(seeds)
-        for member in range(2)
-        for head in range(2)
-        for symbol in SYMBOLS
-        for time in _times(np.array([2_200, 2_400]))
-        for lag in range(4)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS["attention"]))
-
-
 @pytest.fixture(scope="session")
 def make_run() -> MakeRun:
     """Return a function that makes the frames; ``drift`` adds a return per bar to accounts by name."""
@@ -198,7 +184,6 @@ def make_run() -> MakeRun:
             agent_table=agents,
             masks=_masks(seeds),
             robustness=_robustness(rng, seeds),
-            attention=_attention(seeds),
         )
 
     return make

@@ -62,6 +62,7 @@ class Toy:
         for name in ("signals", "lockbox"):
             made[name] = Pipeline([node(lambda data: "done", "training_data", f"{name}_data", name=name)])
         made["promotion"] = Pipeline([node(lambda data: "decision", "ingestion_data", "decision", name="promote")])
+        made["external_test"] = Pipeline([node(lambda data: "done", "ingestion_data", "external_data", name="test")])
         made["comparison"] = Pipeline([node(lambda: "table", None, "table", name="compare")])
         return made
 
@@ -172,23 +173,23 @@ def test_the_lockbox_needs_agents_that_fit_and_leaves_every_manifest(toy):
         toy.run("lockbox", parameters={"training": {"seeds": 3}})
 
 
-def test_what_reads_tracked_runs_needs_no_stage_but_a_promotion_needs_bars_on_a_grid(toy):
+def test_what_reads_tracked_runs_needs_no_stage_but_a_promotion_needs_bars_folds_and_agents(toy):
     toy.run("comparison")
-    with pytest.raises(StaleArtifactsError, match="--pipeline ingestion"):
+    with pytest.raises(StaleArtifactsError, match="--pipelines ingestion,cross_validation,training"):
         toy.run("promotion")
-    toy.run("ingestion")
+    toy.run(*STAGES[:5])
     toy.run("promotion", parameters={"training": {"seeds": 7}})
     toy.write_bars(31)
     toy.run("promotion", "comparison")
+    assert toy.manifests() == list(STAGES[:5])
+
+
+def test_an_external_agent_is_tested_without_a_training(toy):
+    with pytest.raises(StaleArtifactsError, match="--pipeline ingestion"):
+        toy.run("external_test")
+    toy.run("ingestion")
+    toy.run("external_test")
     assert toy.manifests() == ["ingestion"]
-
-
-def test_agent_from_elsewhere_is_tested_without_a_training(toy):
-    external = {"backtest": {"agent": "agents/mine"}}
-    toy.run("ingestion", parameters=external)
-    (toy.folder / "training_data.json").write_text('"elsewhere"')
-    toy.run("backtest", parameters=external)
-    assert toy.manifests() == ["ingestion", "backtest"]
 
 
 def test_part_of_a_stage_renews_a_manifest_that_fits_and_no_other(toy):
@@ -228,16 +229,13 @@ def test_agents_that_are_trained_again_must_be_judged_again(toy):
     assert toy.manifests() == list(STAGES[:5])
     with pytest.raises(StaleArtifactsError, match="kedro run --pipeline backtest"):
         toy.run("reporting")
-    external = {"backtest": {"agent": "agents/mine"}}
-    toy.run("ingestion", "backtest", parameters=external)
-    toy.run("training")
-    assert toy.manifests() == [*STAGES[:5], "backtest"]  # which judged other agents
 
 
 @pytest.mark.parametrize(
     ("stages", "told"),
     [
         (("backtest", "reporting", "promotion"), "`promotion` cannot be in one command with `backtest`, `reporting`, "),
+        (("training", "external_test"), "`external_test` cannot be in one command with `training`, which are about "),
         (("lockbox", "comparison"), "`comparison` cannot be in one command with `lockbox`, "),
     ],
 )

@@ -193,6 +193,17 @@ def test_frame_round_trip_is_exact():
     np.testing.assert_array_equal(again.volume, bars.volume)
 
 
+def test_a_frame_that_is_not_of_aligned_bars_is_refused():
+    frame = aligned_to_frame(align_bars(frame_of(), IngestionParameters()))
+    with pytest.raises(ValueError, match=r"must be sorted by timestamp and symbol"):
+        aligned_from_frame(frame.iloc[::-1])
+    with pytest.raises(ValueError, match=r"must be sorted by timestamp and symbol"):
+        aligned_from_frame(pd.concat([frame, frame.iloc[-1:]]))
+    with pytest.raises(ValueError, match=r"lack the columns \['close'\]"):
+        aligned_from_frame(frame.drop(columns="close"))
+    assert aligned_from_frame(frame.iloc[:0]).close.shape == (0, 0)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.permutations(range(8)), st.permutations(range(7)))
 def test_hash_ignores_order_of_rows_and_columns(rows, columns):

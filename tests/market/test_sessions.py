@@ -166,5 +166,5 @@ def test_sessions_are_looked_up_no_further_ahead_than_the_calendar_is_known() ->
     )
     newest = np.array([schedule.closes[-1] - np.timedelta64(30, "m"), schedule.closes[-1]])
     assert expected_timestamps(newest - np.timedelta64(30, "m"), 1, schedule).tolist() == newest[1:].tolist()
-    with pytest.raises(ValueError, match=r"XSHG is known up to .* only, .* upgrade the package exchange_calendars"):
+    with pytest.raises(ValueError, match=r"XSHG is defined up to .* only, .* upgrade the package exchange_calendars"):
         expected_timestamps(newest, 1, schedule)

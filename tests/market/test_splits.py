@@ -10,15 +10,7 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import CrossValidationParameters
 from sentio_kedro.market.fold_shapes import Fold, Segment, Spans, combinatorial_paths
-from sentio_kedro.market.splits import (
-    folds_from_dict,
-    folds_to_dict,
-    lockbox_bars,
-    lockbox_rows,
-    make_folds,
-    open_bars,
-    sealed_bars,
-)
+from sentio_kedro.market.splits import Folds, lockbox_bars, make_folds
 
 
 def unlocked(**given):
@@ -121,7 +113,7 @@ def test_no_fold_reads_or_is_rewarded_by_a_bar_of_the_lockbox(bars, spans, lockb
     assert made == make_folds(locked.start, spans, unlocked(scheme=scheme, groups=4))  # as if those bars were not there
     last = max(part.stop - 1 for fold in made for part in (*fold.train, *fold.validation, *fold.test))
     assert last + spans.reward == locked.start - 1  # and no bar before it is wasted
-    rows = lockbox_rows(folds_to_dict(made, np.arange(bars).astype("datetime64[m]"), spans, locked))
+    rows = Folds.of(made, spans, np.arange(bars).astype("datetime64[m]"), locked).lockbox_rows()
     assert (rows.start, rows.stop - 1 + spans.reward) == (locked.start, bars - 1)
 
 
@@ -229,8 +221,10 @@ def test_folds_survive_json():
     spans = Spans(input=11, reward=1, episode=4)
     folds = make_folds(111, spans, unlocked(folds=2))
     timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(111) * np.timedelta64(30, "m")
-    text = json.dumps(folds_to_dict(folds, timestamps, spans, Segment(100, 111)))
-    assert folds_from_dict(json.loads(text)) == folds
+    dated = Folds.of(folds, spans, timestamps, Segment(100, 111))
+    text = json.dumps(dated.to_dict())
+    assert Folds.from_dict(json.loads(text)) == dated
+    assert dated.folds == folds
     assert json.loads(text)["folds"][0]["train"][0]["first"] == "2020-01-01T05:30:00Z"
     assert json.loads(text)["lockbox"] == {
         "start": 100,
@@ -238,26 +232,29 @@ def test_folds_survive_json():
         "first": "2020-01-03T02:30:00Z",
         "last": "2020-01-03T07:30:00Z",
     }
-    assert open_bars(json.loads(text)) == slice(0, 100)
-    assert open_bars(folds_to_dict(folds, timestamps, spans)) == slice(0, None)
+    assert dated.open_bars == slice(0, 100)
+    assert dated.lockbox_dates == {"first": "2020-01-03T02:30:00Z", "last": "2020-01-03T07:30:00Z"}
+    without = Folds.of(folds, spans, timestamps)
+    assert (without.open_bars, without.lockbox_dates) == (slice(0, None), None)
+    assert Folds.from_dict(without.to_dict()) == without
 
 
 def test_there_is_no_lockbox_to_open_where_it_is_off():
     timestamps = np.arange(111).astype("datetime64[m]")
     folds = make_folds(111, Spans(11, 1, 4), unlocked(folds=2))
     with pytest.raises(ValueError, match=r"`cross_validation.lockbox` was null"):
-        lockbox_rows(folds_to_dict(folds, timestamps, Spans(11, 1, 4), Segment(111, 111)))
+        Folds.of(folds, Spans(11, 1, 4), timestamps, Segment(111, 111)).lockbox_rows()
 
 
 def test_the_lockbox_is_found_by_its_stamps_on_bars_that_have_moved():
     timestamps = np.datetime64("2024-01-01", "ns") + np.arange(100) * np.timedelta64(30, "m")
     sealed = Segment(60, 90)
-    description = folds_to_dict([], timestamps, Spans(1, 1, 1), sealed)
-    assert sealed_bars(description, timestamps) == sealed
-    assert sealed_bars(description, timestamps[10:]) == Segment(50, 80)
-    assert sealed_bars(description, timestamps[70:]) == Segment(0, 20)
-    assert sealed_bars(description, timestamps[95:]) == Segment(0, 0)
-    assert sealed_bars(description, timestamps[:50]) == Segment(50, 50)
-    within = timestamps + np.timedelta64(400, "ms")  # the stamps of the description are whole seconds
-    assert sealed_bars(folds_to_dict([], within, Spans(1, 1, 1), sealed), within) == sealed
-    assert sealed_bars(folds_to_dict([], timestamps, Spans(1, 1, 1)), timestamps) is None
+    folds = Folds.of([], Spans(1, 1, 1), timestamps, sealed)
+    assert folds.locate_lockbox(timestamps) == sealed
+    assert folds.locate_lockbox(timestamps[10:]) == Segment(50, 80)
+    assert folds.locate_lockbox(timestamps[70:]) == Segment(0, 20)
+    assert folds.locate_lockbox(timestamps[95:]) == Segment(0, 0)
+    assert folds.locate_lockbox(timestamps[:50]) == Segment(50, 50)
+    within = timestamps + np.timedelta64(400, "ms")  # the dates of folds are whole seconds
+    assert Folds.of([], Spans(1, 1, 1), within, sealed).locate_lockbox(within) == sealed
+    assert Folds.of([], Spans(1, 1, 1), timestamps).locate_lockbox(timestamps) is None

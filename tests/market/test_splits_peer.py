@@ -49,7 +49,7 @@ def seen_by_peer(fold, spans):
 @pytest.mark.parametrize(("groups", "tested"), [(6, 2), (5, 3), (8, 2)])
 def test_combinatorial_folds_are_those_of_skfolio(spans, groups, tested):
     samples = groups * 30
-    parameters = CrossValidationParameters(scheme="combinatorial", groups=groups, test_groups=tested, lockbox=0.0)
+    parameters = CrossValidationParameters(scheme="combinatorial", groups=groups, test_groups=tested, lockbox=None)
     peer = CombinatorialPurgedCV(groups, tested, purged_size=spans.reward - 1, embargo_size=spans.input)
     folds = make_folds(bars_for(samples, spans), spans, parameters)
     assert len(folds) == peer.n_splits
@@ -71,7 +71,7 @@ def test_backtest_paths_are_those_of_skfolio(groups, tested):
 @pytest.mark.parametrize("blocks", [1, 4])
 def test_expanding_walk_forward_folds_are_those_of_skfolio(spans, blocks):
     samples, first = 240, 120
-    parameters = CrossValidationParameters(folds=blocks, first_test=0.5, validation=0.2, lockbox=0.0)
+    parameters = CrossValidationParameters(folds=blocks, first_test=0.5, validation=0.2, lockbox=None)
     purged = spans.reward - 1
     peer = WalkForward(
         test_size=(samples - first) // blocks, train_size=first - purged, expand_train=True, purged_size=purged
@@ -87,7 +87,7 @@ def test_expanding_walk_forward_folds_are_those_of_skfolio(spans, blocks):
 @pytest.mark.parametrize("blocks", [2, 5])
 def test_blocks_of_a_k_fold_are_those_of_scikit_learn(blocks):
     spans, samples = SPANS[1], 40 * blocks
-    parameters = CrossValidationParameters(scheme="k_fold", folds=blocks, validation=0.3, lockbox=0.0)
+    parameters = CrossValidationParameters(scheme="k_fold", folds=blocks, validation=0.3, lockbox=None)
     folds = make_folds(bars_for(samples, spans), spans, parameters)
     for fold, (_, test) in zip(folds, KFold(blocks).split(np.zeros((samples, 1))), strict=True):
         np.testing.assert_array_equal(samples_of(fold.test, spans), test)

@@ -107,11 +107,10 @@ def test_runs_may_be_a_list_or_one_line():
     [
         ({}, "enhanced"),
         ({"network.variant": "standard"}, "standard/enhanced"),
-        ({"backtest.agent": "some/folder"}, "from elsewhere"),
     ],
 )
 def test_a_variant_is_named_by_network_and_training(changes, name):
-    known = {"training.variant": "enhanced", "network.variant": "enhanced", "backtest.agent": None}
+    known = {"training.variant": "enhanced", "network.variant": "enhanced"}
     assert variant_of(known | changes) == name
 
 
@@ -135,5 +134,7 @@ def test_a_run_tells_its_origin_with_and_without_git(tmp_path, monkeypatch):
     assert describe_origin("hash", known, tmp_path)[COMMIT_TAG] == "abc"
 
 
-def test_agents_from_elsewhere_do_not_pretend_to_pay_what_this_project_pays(tmp_path):
-    assert "sentio.execution" not in describe_origin("hash", {"backtest.agent": "folder"}, tmp_path)
+def test_an_external_agent_does_not_pretend_to_pay_what_this_project_pays(tmp_path):
+    tags = describe_origin("hash", {"training.variant": "maskable"}, tmp_path, external=True)
+    assert "sentio.execution" not in tags
+    assert tags["sentio.variant"] == "external"

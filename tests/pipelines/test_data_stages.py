@@ -6,6 +6,8 @@ import pytest
 from kedro.runner import ThreadRunner
 from kedro.validation.exceptions import ParameterValidationError
 
+from sentio_kedro.market.fold_shapes import Spans
+
 STAGES = ("ingestion", "features", "cross_validation", "regimes")
 
 
@@ -30,10 +32,9 @@ def test_stages_run_on_threads(project):
 def test_bars_and_features_share_one_grid(finished):
     catalog = finished.catalog()
     bars, features, table = (catalog.load(name) for name in ("aligned_bars", "features", "feature_table"))
-    assert features[["timestamp", "symbol"]].equals(bars[["timestamp", "symbol"]])
-    assert list(features.columns[2:]) == list(table["name"])
-    warm = features.groupby("symbol").head(int(table["lookback"].max()) - 1)
-    assert features.drop(index=warm.index).notna().all(axis=None)
+    assert features.on(bars) is features.values
+    assert list(features.names) == list(table["name"])
+    assert np.isfinite(features.values[int(table["lookback"].max()) - 1 :]).all()
 
 
 def test_data_quality_counts_gaps_and_names_the_bars(project, bars):
@@ -43,13 +44,13 @@ def test_data_quality_counts_gaps_and_names_the_bars(project, bars):
     quality, manifest = catalog.load("data_quality"), catalog.load("ingestion_manifest")
     assert quality["bars_hash"] == manifest["bars_hash"]
     assert json.dumps(quality["per_symbol"]["AAA"]).count("3") >= 1
-    assert len(catalog.load("aligned_bars")) == len(bars) - 3
+    assert catalog.load("aligned_bars").present.sum() == len(bars) - 3
 
 
 def test_spans_add_up(finished):
     catalog = finished.catalog()
     # layers x (window - 1) + convolution + the longest look-back (the trailing volatility's 96 returns)
-    assert catalog.load("folds")["spans"] == {"input": 1 * 7 + 2 + 97, "reward": 1, "episode": 16}
+    assert catalog.load("folds").spans == Spans(input=1 * 7 + 2 + 97, reward=1, episode=16)
 
 
 def test_posteriors_are_probabilities_on_every_bar_of_every_fold(finished):
@@ -58,23 +59,23 @@ def test_posteriors_are_probabilities_on_every_bar_of_every_fold(finished):
     assert list(posteriors.columns[:2]) == ["timestamp", "fold"]
     states = posteriors.filter(like="state_").to_numpy()
     np.testing.assert_allclose(states.sum(axis=1), 1.0, atol=1e-12)
-    assert set(posteriors["fold"]) == {fold["number"] for fold in folds["folds"]}
-    assert (posteriors.groupby("fold").size() == catalog.load("aligned_bars")["timestamp"].nunique()).all()
+    assert set(posteriors["fold"]) == {fold.number for fold in folds.folds}
+    assert (posteriors.groupby("fold").size() == len(catalog.load("aligned_bars").timestamps)).all()
 
 
 def test_rows_after_the_train_span_leave_every_fitted_artefact_as_it_is(project, bars):
     """The future multiplied by 10: fold 0's regimes stay byte-equal, and would not if they had been fitted on it."""
     project.run(*STAGES)
     catalog = project.catalog()
-    before, fold = catalog.load("regime_models"), catalog.load("folds")["folds"][0]
-    end = pd.Timestamp(fold["train"][-1]["last"])
+    before, folds = catalog.load("regime_models"), catalog.load("folds")
+    end = pd.Timestamp(folds.dates[folds.folds[0].train[-1].stop - 1])
     later = bars["timestamp"] > end
     prices = ["open", "high", "low", "close"]
     project.write_bars(bars.assign(**{name: bars[name].where(~later, bars[name] * 10) for name in prices}))
     project.run(*STAGES)
     after = project.catalog().load("regime_models")
-    assert json.dumps(after["0"]) == json.dumps(before["0"])
-    assert json.dumps(after["1"]) != json.dumps(before["1"])
+    assert json.dumps(after[0].to_dict()) == json.dumps(before[0].to_dict())
+    assert json.dumps(after[1].to_dict()) != json.dumps(before[1].to_dict())
 
 
 def test_wrong_parameters_stop_before_any_node(project):

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import fields, replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,14 +11,12 @@ import pytest
 from kedro.runner import SequentialRunner
 from mlflow.tracking import MlflowClient
 
-from sentio_kedro.config import BacktestParameters, IngestionParameters
 from sentio_kedro.evaluation import lockbox
 from sentio_kedro.manifests import StaleArtifactsError
 from sentio_kedro.pipeline_registry import register_pipelines
 from sentio_kedro.pipelines.backtest import nodes as backtest_nodes
-from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG, record_opening
+from sentio_kedro.pipelines.lockbox.nodes import OPENINGS_TAG
 from sentio_kedro.pipelines.lockbox.pipeline import create_pipeline
-from sentio_kedro.pipelines.reporting import nodes as reporting_nodes
 
 QUICK = {"backtest": {"baselines": []}}
 LEDGER = "data/registry/lockbox_openings.jsonl"
@@ -98,28 +95,6 @@ def test_agents_that_do_not_fit_open_nothing(copied):
     assert ledger(copied) == []
 
 
-def test_an_agent_from_elsewhere_opens_nothing():
-    nothing = {}
-    with pytest.raises(ValueError, match=r"`backtest.agent` must be null to open the lockbox, was agents/mine"):
-        record_opening(nothing, None, nothing, nothing, nothing, BacktestParameters(agent="agents/mine"))
-
-
-@pytest.mark.parametrize(("rows", "looked"), [(range(100), 20), (range(85, 90), 5), (range(80), 0)])
-def test_an_agent_from_elsewhere_that_trades_the_lockbox_is_warned_of(monkeypatch, caplog, rows, looked):
-    timestamps = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]").astype("datetime64[ns]")
-    nothing, locked = {}, {"start": 80, "stop": 100, "first": "2024-03-21T00:00:00Z", "last": "2024-04-09T00:00:00Z"}
-    frames = dict.fromkeys(backtest_nodes.OUTPUTS) | {"accounts": pd.DataFrame({"row": [*rows, *rows]})}
-    monkeypatch.setattr(backtest_nodes, "aligned_from_frame", lambda frame: SimpleNamespace(timestamps=timestamps))
-    monkeypatch.setattr(backtest_nodes, "_test_elsewhere", lambda *_: frames)
-    elsewhere, usual = BacktestParameters(agent="agents/mine"), IngestionParameters()
-    for folds in (None, {"lockbox": None}):
-        backtest_nodes.run_backtest(nothing, None, None, folds, elsewhere, None, usual)
-    assert caplog.text == ""
-    backtest_nodes.run_backtest(nothing, None, None, {"lockbox": locked}, elsewhere, None, usual)
-    assert (f"was tested on {looked} bars of this project's lockbox" in caplog.text) == (looked > 0)
-    assert bool(caplog.text) == (looked > 0)
-
-
 def test_no_part_of_the_pipeline_looks_without_the_record(finished):
     catalog = finished.catalog()
     for name in ("trade_lockbox", "measure_lockbox"):
@@ -156,11 +131,13 @@ def assert_same(one, two, name=""):
 def test_absurd_bars_in_the_lockbox_change_nothing_before_it(finished, absurd):
     before, after = finished.catalog(), absurd.catalog()
     assert before.load("data_quality")["bars_hash"] != after.load("data_quality")["bars_hash"]
-    for name in ("folds", "regime_models"):
-        assert after.load(name) == before.load(name), name
-    start = pd.Timestamp(before.load("folds")["lockbox"]["first"])
-    for name in ("aligned_bars", "features", "regime_posteriors"):
-        one, two = before.load(name), after.load(name)
+    folds = before.load("folds")
+    assert after.load("folds") == folds
+    one, two = (catalog.load("regime_models") for catalog in (before, after))
+    assert {fold: model.to_dict() for fold, model in one.items()} == {fold: two[fold].to_dict() for fold in two}
+    start = pd.Timestamp(folds.lockbox_dates["first"])
+    for name in ("02_intermediate/aligned_bars", "04_feature/features", "05_model_input/regime_posteriors"):
+        one, two = (pd.read_parquet(project.artifact(f"{name}.parquet")) for project in (finished, absurd))
         assert not two.equals(one), name
         pd.testing.assert_frame_equal(two[two["timestamp"] < start], one[one["timestamp"] < start])
 
@@ -191,17 +168,16 @@ def test_absurd_bars_in_the_lockbox_change_no_figure_of_backtest_and_report(fini
         return watching
 
     monkeypatch.setattr(backtest_nodes, "backtest_folds", watched(backtest_nodes.backtest_folds))
-    monkeypatch.setattr(reporting_nodes, "attention_frame", watched(reporting_nodes.attention_frame))
     pipelines = register_pipelines()
     folds = walked(absurd, pipelines["backtest"] + pipelines["reporting"]).load("folds")
-    assert seen == [folds["lockbox"]["start"]] * 2  # not even causal columns of those bars
+    assert seen == [folds.lockbox.start]  # not even causal columns of those bars
     compared = set()
     for layer in ("07_model_output", "08_reporting"):
         for path in finished.artifact(layer).iterdir():
             if path.name != "report.html":  # it names the hash of the bars and what is odd about them
                 assert absurd.artifact(layer).joinpath(path.name).read_bytes() == path.read_bytes(), path.name
                 compared.add(path.stem)
-    assert {"accounts", "positions", "robustness", "metrics", "attention", "equity"} <= compared
+    assert {"accounts", "positions", "robustness", "metrics", "equity"} <= compared
     assert figures_of(absurd) == figures_of(finished)
 
 

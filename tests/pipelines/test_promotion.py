@@ -29,10 +29,10 @@ from sentio_kedro.evaluation.skill.trials import make_trial
 from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 from sentio_kedro.evaluation.statistics.sharpe_tests import deflated_sharpe, sharpe_moments
 from sentio_kedro.hooks.promotion import RefusedPromotions
-from sentio_kedro.market.bars import align_bars, aligned_from_frame, aligned_to_frame
+from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Segment, Spans
 from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import folds_to_dict
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.promotion import measures, nodes
 from sentio_kedro.pipelines.promotion.pipeline import create_pipeline, create_rollback
 from sentio_kedro.pipelines.training import nodes as training
@@ -106,8 +106,8 @@ class Registry:
                 "logged_model": MemoryDataset({"model": "toy", "version": "1"}),
                 "trials": MemoryDataset(self.trials, copy_mode="assign"),
                 "params:reporting": MemoryDataset(ReportingParameters()),
-                "aligned_bars": MemoryDataset(pd.DataFrame()),
-                "folds": MemoryDataset({"lockbox": None}),
+                "aligned_bars": MemoryDataset(SimpleNamespace(rows=lambda rows: None, timestamps=STAMPS)),
+                "folds": MemoryDataset(Folds.of([], Spans(1, 1, 1), STAMPS)),
                 "candidates": MemoryDataset(copy_mode="assign"),
                 "registry_decision": JSONDataset(filepath=str(self.folder / "decision.json")),
                 "gate_verdicts": MemoryDataset(),
@@ -143,10 +143,6 @@ def toy(store, tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: bars)
     monkeypatch.setattr(nodes, "decision_latency", lambda served, bars, calls: made.latency[-1])
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: made.drift[-1])
-    monkeypatch.setattr(
-        nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame, timestamps=STAMPS)
-    )
-    monkeypatch.setattr(nodes, "aligned_to_frame", lambda bars: bars)
     return made
 
 
@@ -210,7 +206,7 @@ def test_a_challenger_whose_trial_the_ledger_does_not_know_is_refused_with_a_rem
     record = toy.promote()
     assert record["decision"] == "refused"
     assert gate(record, "min_deflated_sharpe")["figure"] is None
-    assert "ledger of trials does not know the run that judged it" in record["reasons"][0]
+    assert "ledger of trials has no record of the run that tested it" in record["reasons"][0]
     assert "`kedro run --pipeline reporting`" in record["reasons"][0]
     toy.trials.append({**toy.trial(1, 0.4).record, "run": "another"})  # the same trial, judged by another run
     assert gate(toy.promote(), "min_deflated_sharpe")["figure"] is None
@@ -311,7 +307,7 @@ def test_a_decision_takes_effect_only_once_it_is_in_the_ledger(toy):
     record = toy.promote()
     other = record | {"decision": "rolled_back", "restored": number}
     with pytest.raises(StoreError, match="not in the ledger"):
-        nodes.let_take_effect(other, [record])
+        nodes.apply_decision(other, [record])
     assert toy.aliases["champion"] == number
 
 
@@ -319,18 +315,18 @@ def test_a_decision_about_a_champion_that_was_replaced_since_does_not_take_effec
     first = toy.add(1)
     early = toy.promote()
     toy.client.delete_registered_model_alias("toy", "champion")
-    nodes.let_take_effect(early, [early])  # a killed process is finished
+    nodes.apply_decision(early, [early])  # a killed process is finished
     second = toy.add(1)
     late = toy.promote()
     toy.client.set_registered_model_alias("toy", "champion", first)
-    nodes.let_take_effect(late, [early, late])
-    nodes.let_take_effect(late, [early, late])
+    nodes.apply_decision(late, [early, late])
+    nodes.apply_decision(late, [early, late])
     assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
     with pytest.raises(StoreError, match="is not the last one on the champion"):
-        nodes.let_take_effect(early, [early, late])
+        nodes.apply_decision(early, [early, late])
     other = late | {"version": "9", "champion": first}
     with pytest.raises(StoreError, match=r"made when version 1 of `toy` was champion, and now version 2 is; it does"):
-        nodes.let_take_effect(other, [early, late, other])
+        nodes.apply_decision(other, [early, late, other])
     assert toy.aliases == {"champion": second, "previous": first, "challenger": second}
 
 
@@ -360,7 +356,7 @@ def test_the_challenger_is_named_or_refused(toy):
 
     def called(challenger, logged=None):
         parameters, registered = PromotionParameters(challenger=challenger), RegistryParameters(model="toy")
-        return nodes.call_candidates(parameters, registered, logged).challenger.number
+        return nodes.read_candidates(parameters, registered, logged).challenger.number
 
     assert called("own", {"model": "toy", "version": own}) == own
     assert called("newest") == newest
@@ -421,23 +417,22 @@ def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, 
     told = {}
     monkeypatch.setattr(training, "log_model", lambda chosen, seen: "somewhere")
     monkeypatch.setattr(training, "register", lambda uri, model, tags: told.update(tags) or "2")
-    monkeypatch.setattr(training, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame))
-    monkeypatch.setattr(training, "aligned_to_frame", lambda bars: bars)
     agents = {"fold_3/seed_0": SimpleNamespace(spec=SimpleNamespace(fold=3))}
     judged = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
     with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **judged}):
-        training.log_agents(agents, None, {}, RegistryParameters(model="toy"))
+        bars = SimpleNamespace(rows=lambda rows: None)
+        training.log_agents(agents, bars, SimpleNamespace(open_bars=slice(None)), RegistryParameters(model="toy"))
     assert told == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
 
 
 def test_without_a_registered_model_everything_says_what_to_do(store):
     nothing, toy = RegistryParameters(), RegistryParameters(model="toy")
     with pytest.raises(StoreError, match="No model `toy` is registered in MLflow; `kedro run --pipeline training`"):
-        nodes.call_candidates(PromotionParameters(), toy, None)
+        nodes.read_candidates(PromotionParameters(), toy, {})
     with pytest.raises(StoreError, match="No model `toy` is registered"):
-        nodes.step_back(toy)
+        nodes.decide_rollback(toy)
     with pytest.raises(StoreError, match=r"`registry.model` is null"):
-        nodes.step_back(nothing)
+        nodes.decide_rollback(nothing)
 
 
 def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_costs_a_warning(
@@ -512,8 +507,7 @@ def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
     assert measures.market_drift(agents, bars, 1000) == feature_drift(features[20:250], features[250:])
     sealed = Segment(300, 400)
     assert measures.market_drift(agents, bars, 1000, sealed) == feature_drift(features[20:250], features[250:300])
-    seen = aligned_to_frame(bars).iloc[:250]
-    assert measures.market_drift(agents, aligned_from_frame(seen), 100) is None
+    assert measures.market_drift(agents, bars.rows(slice(0, 250)), 100) is None
     spec.symbols = ["BBB"]
     with pytest.raises(ValueError, match="BBB"):
         measures.market_drift(agents, bars, 100)
@@ -522,15 +516,14 @@ def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
 def test_the_lockbox_stays_closed_when_the_feed_has_dropped_its_oldest_bars(monkeypatch):
     feed = planted_bars(autoregressive_returns(100, 0.1, 0.004, seed=0), "AAA")
     bars = align_bars(feed, IngestionParameters())
-    folds, seen = folds_to_dict([], bars.timestamps, Spans(1, 1, 1), Segment(60, 90)), {}
+    folds, seen = Folds.of([], Spans(1, 1, 1), bars.timestamps, Segment(60, 90)), {}
     monkeypatch.setattr(nodes, "load_agents", lambda model, number: [])
     monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
-    monkeypatch.setattr(nodes, "example_bars", lambda agents, frame: seen.update(example=frame))
+    monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: seen.update(example=bars))
     monkeypatch.setattr(nodes, "decision_latency", lambda served, frame, calls: 0.0)
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: seen.update(lockbox=lockbox))
     challenger = Challenger("1", "agents", SimpleNamespace(metrics={}))
-    newer = aligned_to_frame(bars.rows(slice(20, None)))
+    newer = bars.rows(slice(20, None))
     nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters(), {})
     assert seen["lockbox"] == Segment(40, 70)
-    timestamps = pd.DatetimeIndex(bars.timestamps[20:60]).tz_localize("UTC")
-    assert list(seen["example"]["timestamp"]) == list(timestamps)
+    np.testing.assert_array_equal(seen["example"].timestamps, bars.timestamps[20:60])

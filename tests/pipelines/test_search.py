@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from optuna.trial import FixedTrial
 
 from sentio_kedro.config import (
     AgentParameters,
@@ -18,7 +19,6 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.datasets.checkpoints import CheckpointStore
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.skill.trials import trial_identity
 from sentio_kedro.manifests import flatten_parameters
@@ -32,9 +32,10 @@ from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgre
 from sentio_kedro.tracking.trials import learner_hash, shaping_parameters
 
 BASE = AgentParameters(NetworkParameters(), TrainingParameters(), TradingParameters())
-STAMPS = np.array(["2020-01-01T00:30", "2020-01-01T01:00"], dtype="datetime64[ns]")
+TIMESTAMPS = np.array(["2020-01-01T00:30", "2020-01-01T01:00"], dtype="datetime64[ns]")
 SCORES = [
-    AgentScore(0, seed, 2.0, 1.0 + seed, np.array([7, 8]), STAMPS, np.array([0.01, -0.02 + seed])) for seed in (0, 1)
+    AgentScore(0, seed, 2.0, 1.0 + seed, np.array([7, 8]), TIMESTAMPS, np.array([0.01, -0.02 + seed]))
+    for seed in (0, 1)
 ]
 VALUES = {"training.gamma": 0.5, "training.resampling.block_bars": 32, "network.width": 8}
 FLAT = flatten_parameters(
@@ -57,22 +58,26 @@ QUICK = {
 
 @pytest.fixture
 def evaluate(tmp_path):
-    return TrackedTrials("abc", Spans(input=1, reward=1, episode=1), CheckpointStore(tmp_path / "search"))
+    return TrackedTrials("abc", Spans(input=1, reward=1, episode=1), tmp_path / "search", make_entries(tmp_path))
+
+
+def make_entries(folder, record=True):
+    ledger = TrialLedger(folder / "ledger")
+    return CandidateEntries(ledger, FLAT, "BTC / 30 min", "bars", "abc", 17_520.0, record=record)
 
 
 def test_complete_candidates_enter_the_ledger_of_trials(evaluate, monkeypatch, tmp_path):
     ledger = TrialLedger(tmp_path / "ledger")
-    entries = CandidateEntries(ledger, FLAT, "BTC / 30 min", "bars", "abc", 17_520.0, record=True)
     outcome(monkeypatch, SCORES)
-    run(dataclasses.replace(evaluate, remember=entries.judged), 3)
+    run(evaluate, 3)
     (record,) = ledger.records()
     assert (record["study"], record["candidate"], record["kind"]) == ("abc", 3, "validation")
     assert ledger.returns(record["returns"])["return"].tolist() == [0.01, -0.02]  # of the median seed, the lower of two
     as_run = shaping_parameters(flatten_parameters(vars(BASE)) | FLAT)
     assert record["identity"] == trial_identity(as_run, learner_hash(), "BTC / 30 min")
-    quiet = CandidateEntries(ledger, FLAT, "BTC / 30 min", "bars", "abc", 17_520.0, record=False)
-    run(dataclasses.replace(evaluate, remember=quiet.judged), 4)
-    quiet.given_up(Proposal(4, VALUES, BASE), 0.5)
+    quiet = make_entries(tmp_path, record=False)
+    run(dataclasses.replace(evaluate, entries=quiet), 4)
+    quiet.add_incomplete(Proposal(4, VALUES, BASE), 0.5)
     assert len(ledger.records()) == 1
 
 
@@ -80,19 +85,17 @@ def test_complete_candidates_enter_the_ledger_of_trials(evaluate, monkeypatch, t
     ("error", "latest"),
     [(PrunedTrialError("poor"), 0.5), (FloatingPointError("kl"), None), (FloatingPointError("kl"), np.nan)],
 )
-def test_what_a_search_gives_up_is_in_the_ledger_before_the_search_goes_on(
+def test_incomplete_candidates_enter_the_ledger_before_the_search_goes_on(
     evaluate, monkeypatch, tmp_path, error, latest
 ):
-    ledger = TrialLedger(tmp_path / "ledger")
-    entries = CandidateEntries(ledger, FLAT, "BTC / 30 min", "bars", "abc", 17_520.0, record=True)
     monkeypatch.setattr("sentio_kedro.pipelines.search.entries.learner_hash", lambda: "code of that moment")
     outcome(monkeypatch, error)
     other = dataclasses.replace(BASE, training=dataclasses.replace(BASE.training, gamma=0.5))
-    progress = TrialProgress([], lambda step, score: False)
+    progress = TrialProgress(FixedTrial({}))
     progress.latest = latest
     with pytest.raises(type(error)):
-        dataclasses.replace(evaluate, give_up=entries.given_up)([], Proposal(1, VALUES, other), progress)
-    (record,) = ledger.records()
+        evaluate([], Proposal(1, VALUES, other), progress)
+    (record,) = TrialLedger(tmp_path / "ledger").records()
     assert (record["study"], record["candidate"], record["returns"]) == ("abc", 1, None)
     assert (record["code"], record["parameters"]["training.gamma"]) == ("code of that moment", 0.5)
     assert record["sharpe"] == (None if latest != 0.5 else pytest.approx(0.5 / np.sqrt(17_520.0)))
@@ -108,7 +111,7 @@ def outcome(monkeypatch, result):
 
 
 def run(evaluate, number=0):
-    return evaluate([], Proposal(number, VALUES, BASE), TrialProgress([], lambda step, score: False))
+    return evaluate([], Proposal(number, VALUES, BASE), TrialProgress(FixedTrial({})))
 
 
 def test_a_trial_is_a_nested_run_with_parameters_scores_and_returns_per_bar(store, evaluate, monkeypatch, tmp_path):
@@ -129,7 +132,7 @@ def test_a_trial_is_a_nested_run_with_parameters_scores_and_returns_per_bar(stor
     assert kept["row"].tolist() == [7, 8, 7, 8]
     assert kept["trial"].tolist() == [3] * 4
     assert kept["seed"].tolist() == [0, 0, 1, 1]
-    assert kept["timestamp"].tolist() == logged["timestamp"].tolist() == 2 * list(pd.to_datetime(STAMPS, utc=True))
+    assert kept["timestamp"].tolist() == logged["timestamp"].tolist() == 2 * list(pd.to_datetime(TIMESTAMPS, utc=True))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_a_trial_that_does_not_end_well_is_closed_and_continued(store, evaluate,
         nested = f"tags.mlflow.parentRunId = '{parent.info.run_id}'"
         (first,) = store.search_runs([parent.info.experiment_id], nested)
         assert (first.info.status, first.data.tags.get(STATE_TAG)) == (status, state)
-        assert len(evaluate.returns(0)) == 0
+        assert not evaluate.folder.exists()
         outcome(monkeypatch, SCORES)
         run(evaluate)
     (second,) = store.search_runs([parent.info.experiment_id], nested)
@@ -163,7 +166,7 @@ def test_without_mlflow_a_trial_is_kept_all_the_same(evaluate, monkeypatch, tmp_
     run(evaluate)
     assert len(evaluate.returns(0)) == 4
     assert mlflow.active_run() is None
-    assert [path.name for path in tmp_path.iterdir()] == ["search"]
+    assert {path.name for path in tmp_path.iterdir()} == {"search", "ledger"}
 
 
 TRIALS = [
@@ -206,7 +209,7 @@ def test_what_shaped_earlier_stages_or_shapes_nothing_is_not_searched():
 def test_a_study_is_about_bars_folds_and_parameters_that_are_not_searched():
     wanted = SearchParameters(space={"training.gamma": SearchRange(low=0.5, high=0.9)})
     about = describe_search("bars", FLAT, FOLDS[:1], wanted)
-    other = {"training.gamma": 0.1, "training.workers": 7, "backtest.agent": None}
+    other = {"training.gamma": 0.1, "training.workers": 7}
     assert describe_search("bars", FLAT | other, FOLDS[:1], wanted) == about
     assert describe_search("bars", FLAT, FOLDS[:1], SearchParameters(trials=99, space=wanted.space)) == about
     for changed in (
@@ -239,7 +242,7 @@ def test_kedro_run_pipeline_search_leaves_its_artifacts_and_continues(project):
     assert "not out of sample" not in best
     returns = pd.read_parquet(project.artifact("06_models/search_returns.parquet"))
     first, last = returns["row"].min(), returns["row"].max()
-    (fold, *_) = project.catalog()["folds"].load()["folds"]
+    (fold, *_) = project.catalog()["folds"].load().to_dict()["folds"]
     (validation,) = fold["validation"]
     assert validation["start"] <= first < last < validation["stop"] <= fold["test"][0]["start"]
 
@@ -254,7 +257,7 @@ def test_kedro_run_pipeline_search_leaves_its_artifacts_and_continues(project):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         (
             {"space": {"training.gamma": {"low": 0.9, "high": 0.1}} | NOT_SEARCHED},
@@ -265,8 +268,8 @@ def test_kedro_run_pipeline_search_leaves_its_artifacts_and_continues(project):
         ({"folds": [9]}, r"must name folds among \[0, 1\], had \[9\]"),
     ],
 )
-def test_a_search_that_makes_no_sense_trains_nothing(searched, wrong, said):
-    with pytest.raises(Exception, match=f"(?s){said}"):
+def test_a_search_that_makes_no_sense_trains_nothing(searched, wrong, message):
+    with pytest.raises(Exception, match=f"(?s){message}"):
         searched.run("search", params=QUICK | {"search": QUICK["search"] | wrong})
     assert not searched.artifact("06_models/search_trials.csv").exists()
 

@@ -1,4 +1,4 @@
-"""A search proposes the same whether it was stopped or not, prunes, and finds what a planted market rewards."""
+"""A search tries the base first, prunes, continues after an interruption, and finds what is rewarded."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.search.study import (
     MIN_COMPLETE,
-    MedianOfLatest,
     Proposal,
     SearchTrial,
     best_trial,
+    make_pruner,
     open_study,
     search,
     study_name,
@@ -41,7 +41,7 @@ SPACE = {
 }
 SEARCH = SearchParameters(trials=16, space=SPACE, seed=3)
 ABOUT: dict[str, Any] = {"bars": "b", "parameters": {"network.layers": 1}}
-JUDGEMENTS = 3
+VALIDATIONS = 3
 
 
 def scored(*validation: float) -> list[AgentScore]:
@@ -55,8 +55,8 @@ def quality(candidate: Proposal) -> float:
     return 1.0 - abs(gamma - 0.7) - 0.1 * (candidate.parameters.network.width != 16)
 
 
-class Judge:
-    """Evaluates without training: reports judgements that rise to the candidate's quality."""
+class Evaluator:
+    """Evaluates without training: reports validations that rise to the candidate's quality."""
 
     def __init__(self, interrupt_at: int = 10**9, diverge_at: int = 10**9) -> None:
         self.tried: list[dict[str, Any]] = []
@@ -66,10 +66,10 @@ class Judge:
         self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
     ) -> Sequence[AgentScore]:
         self.tried.append(dict(candidate.values))
-        for judgement in range(JUDGEMENTS):
-            score = quality(candidate) - 0.1 * (JUDGEMENTS - 1 - judgement)
-            progress.update(MemberKey(0, 0, 0), judgement + 1, JUDGEMENTS, {"validation_sharpe": score})
-            if candidate.number == self.interrupt_at and judgement == 1:
+        for validation in range(VALIDATIONS):
+            score = quality(candidate) - 0.1 * (VALIDATIONS - 1 - validation)
+            progress.update(MemberKey(0, 0, 0), validation + 1, VALIDATIONS, {"validation_sharpe": score})
+            if candidate.number == self.interrupt_at and validation == 1:
                 raise KeyboardInterrupt
             if candidate.number == self.diverge_at:
                 raise FloatingPointError("kl is not finite")
@@ -77,26 +77,28 @@ class Judge:
 
 
 @pytest.fixture(name="run")
-def run_fixture() -> Callable[..., tuple[list[SearchTrial], Judge]]:
+def run_fixture() -> Callable[..., tuple[list[SearchTrial], Evaluator]]:
     """Runs a search in memory; one of the same name continues it."""
     stored: dict[str, optuna.storages.InMemoryStorage] = {}
 
     def run(
-        name: str = "one", parameters: SearchParameters = SEARCH, judge: Judge | None = None, base: Any = BASE
-    ) -> tuple[list[SearchTrial], Judge]:
-        judge = judge or Judge()
+        name: str = "one", parameters: SearchParameters = SEARCH, evaluate: Evaluator | None = None, base: Any = BASE
+    ) -> tuple[list[SearchTrial], Evaluator]:
+        evaluate = evaluate or Evaluator()
         storage = stored.setdefault(name, optuna.storages.InMemoryStorage())
-        pruner = MedianOfLatest() if parameters.pruning else optuna.pruners.NopPruner()
+        pruner = make_pruner(parameters.pruning)
         study = optuna.create_study(
             study_name=name, storage=storage, pruner=pruner, direction="maximize", load_if_exists=True
         )
         training_sets: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
-        return search(training_sets, base, parameters, study, judge), judge
+        return search(training_sets, base, parameters, study, evaluate), evaluate
 
     return run
 
 
-def test_the_base_comes_first_and_later_trials_are_better(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
+def test_the_base_comes_first_and_later_trials_are_better(
+    run: Callable[..., tuple[list[SearchTrial], Evaluator]],
+) -> None:
     trials, _ = run(parameters=replace(SEARCH, trials=40, pruning=False))
     assert [trial.number for trial in trials] == list(range(40))
     assert trials[0].values == {"training.gamma": 0.9, "training.entropy": 0.3, "network.width": 16}
@@ -110,7 +112,7 @@ def test_the_base_comes_first_and_later_trials_are_better(run: Callable[..., tup
     assert best.folds == {"0": best.objective}
 
 
-def test_a_base_outside_the_space_is_not_tried(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
+def test_a_base_outside_the_space_is_not_tried(run: Callable[..., tuple[list[SearchTrial], Evaluator]]) -> None:
     outside = replace(BASE, training=replace(BASE.training, gamma=0.01))
     trials, _ = run(parameters=replace(SEARCH, trials=1), base=outside)
     assert trials[0].values["training.gamma"] >= 0.1
@@ -118,52 +120,69 @@ def test_a_base_outside_the_space_is_not_tried(run: Callable[..., tuple[list[Sea
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("interrupt_at", [0, 4, 13])
-def test_a_search_that_was_stopped_goes_on_as_if_it_had_not_been(
-    run: Callable[..., tuple[list[SearchTrial], Judge]], interrupt_at: int
+def test_an_interrupted_search_tries_the_open_proposal_again_and_goes_on(
+    run: Callable[..., tuple[list[SearchTrial], Evaluator]], interrupt_at: int
 ) -> None:
-    whole, all_tried = run("whole")
+    interrupted = Evaluator(interrupt_at=interrupt_at)
     with pytest.raises(KeyboardInterrupt):
-        run("stopped", judge=Judge(interrupt_at=interrupt_at))
-    resumed, tried = run("stopped")
-    assert tried.tried == all_tried.tried[interrupt_at:]
-    assert [replace(trial, seconds=None) for trial in resumed] == [replace(trial, seconds=None) for trial in whole]
+        run(evaluate=interrupted)
+    trials, resumed = run()
+    assert resumed.tried[0] == interrupted.tried[interrupt_at]
+    assert [dict(trial.values) for trial in trials] == interrupted.tried[:interrupt_at] + resumed.tried
+    assert len(trials) == SEARCH.trials
+    assert len({str(trial.values) for trial in trials}) == SEARCH.trials
+    assert interrupt_at not in {trial.number for trial in trials}
+    assert trials[0].values["training.gamma"] == 0.9  # the base
 
 
-def test_more_trials_continue_and_none_repeat(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
-    whole, all_tried = run("whole")
-    run("short", parameters=replace(SEARCH, trials=5))
-    longer, tried = run("short")
-    assert tried.tried == all_tried.tried[5:]
-    assert [trial.values for trial in longer] == [trial.values for trial in whole]
-    again, nothing = run("short")
+def test_a_proposal_that_is_interrupted_twice_counts_once(
+    run: Callable[..., tuple[list[SearchTrial], Evaluator]],
+) -> None:
+    few = replace(SEARCH, trials=2)
+    for number in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run(parameters=few, evaluate=Evaluator(interrupt_at=number))
+    trials, _ = run(parameters=few)
+    assert [trial.number for trial in trials] == [0, 3]
+
+
+def test_more_trials_continue_and_none_repeat(run: Callable[..., tuple[list[SearchTrial], Evaluator]]) -> None:
+    first, _ = run(parameters=replace(SEARCH, trials=5))
+    longer, resumed = run()
+    assert longer[:5] == first
+    assert len(resumed.tried) == SEARCH.trials - 5
+    assert len({str(trial.values) for trial in longer}) == SEARCH.trials
+    again, nothing = run()
     assert nothing.tried == []
     assert again == longer
 
 
-def test_a_file_keeps_what_memory_keeps(run: Callable[..., tuple[list[SearchTrial], Judge]], tmp_path: Path) -> None:
+def test_a_file_stores_the_trials(tmp_path: Path) -> None:
     few = replace(SEARCH, trials=3)
-    whole, _ = run(parameters=few)
     training_sets: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
+    interrupted, resumed = Evaluator(interrupt_at=1), Evaluator()
     with pytest.raises(KeyboardInterrupt):
-        search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge(interrupt_at=1))
-    kept = search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), Judge())
-    assert [replace(trial, seconds=None) for trial in kept] == [replace(trial, seconds=None) for trial in whole]
+        search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), interrupted)
+    trials = search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), resumed)
+    assert [dict(trial.values) for trial in trials] == interrupted.tried[:1] + resumed.tried
 
 
-def test_another_seed_proposes_otherwise(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
+def test_another_seed_proposes_otherwise(run: Callable[..., tuple[list[SearchTrial], Evaluator]]) -> None:
     first, _ = run("first", parameters=replace(SEARCH, trials=3))
     second, _ = run("second", parameters=replace(SEARCH, trials=3, seed=4))
     assert first[0].values == second[0].values  # the base
     assert first[1].values != second[1].values
 
 
-def test_poor_candidates_are_pruned_and_good_ones_are_not(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
-    trials, judge = run()
+def test_poor_candidates_are_pruned_and_good_ones_are_not(
+    run: Callable[..., tuple[list[SearchTrial], Evaluator]],
+) -> None:
+    trials, evaluate = run()
     states = [trial.state for trial in trials]
     assert set(states) == {"complete", "pruned"}
     assert states[:MIN_COMPLETE] == ["complete"] * MIN_COMPLETE
     finals: list[float] = []
-    for trial, values in zip(trials, judge.tried, strict=True):
+    for trial, values in zip(trials, evaluate.tried, strict=True):
         reached = 1.0 - abs(values["training.gamma"] - 0.7) - 0.1 * (values["network.width"] != 16)
         poor = len(finals) >= MIN_COMPLETE and reached < np.median(finals)
         assert trial.state == ("pruned" if poor else "complete")
@@ -174,23 +193,25 @@ def test_poor_candidates_are_pruned_and_good_ones_are_not(run: Callable[..., tup
 
 
 def test_a_candidate_that_diverges_fails_and_the_search_goes_on(
-    run: Callable[..., tuple[list[SearchTrial], Judge]],
+    run: Callable[..., tuple[list[SearchTrial], Evaluator]],
 ) -> None:
-    trials, _ = run(parameters=replace(SEARCH, trials=4), judge=Judge(diverge_at=1))
+    trials, _ = run(parameters=replace(SEARCH, trials=4), evaluate=Evaluator(diverge_at=1))
     assert [trial.state for trial in trials] == ["complete", "failed", "complete", "complete"]
     assert trials[1].objective is None
 
 
-def test_an_error_leaves_the_trial_open_to_be_tried_again(run: Callable[..., tuple[list[SearchTrial], Judge]]) -> None:
-    class Broken(Judge):
+def test_an_error_leaves_the_trial_open_to_be_tried_again(
+    run: Callable[..., tuple[list[SearchTrial], Evaluator]],
+) -> None:
+    class Broken(Evaluator):
         def __call__(self, training_sets: Any, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        run(judge=Broken())
-    trials, judge = run(parameters=replace(SEARCH, trials=2))
+        run(evaluate=Broken())
+    trials, evaluate = run(parameters=replace(SEARCH, trials=2))
     assert [trial.state for trial in trials] == ["complete", "complete"]
-    assert judge.tried[0]["training.gamma"] == 0.9
+    assert evaluate.tried[0]["training.gamma"] == 0.9
 
 
 def test_the_worst_fold_can_be_the_objective() -> None:
@@ -205,15 +226,15 @@ def test_the_worst_fold_can_be_the_objective() -> None:
 
 
 def test_a_space_that_cannot_be_built_is_refused_before_a_trial(
-    run: Callable[..., tuple[list[SearchTrial], Judge]],
+    run: Callable[..., tuple[list[SearchTrial], Evaluator]],
 ) -> None:
-    judge = Judge()
-    with pytest.raises(ValueError, match=r"`network.width` = 9 is refused"):
-        run(parameters=SearchParameters(space={"network.width": SearchRange(low=8, high=16)}), judge=judge)
-    assert judge.tried == []
+    evaluate = Evaluator()
+    with pytest.raises(ValueError, match=r"`network.width` = \d+ is refused"):
+        run(parameters=SearchParameters(space={"network.width": SearchRange(low=8, high=16)}), evaluate=evaluate)
+    assert evaluate.tried == []
 
 
-def test_a_study_of_something_else_begins_anew_and_says_what_differs(
+def test_a_study_of_something_else_begins_anew_and_names_what_changed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "folder" / "studies.db"
@@ -225,7 +246,7 @@ def test_a_study_of_something_else_begins_anew_and_says_what_differs(
     other = open_study(path, ABOUT | {"bars": "c", "parameters": {"network.layers": 2}}, pruning=True)
     assert other.study_name != first.study_name
     assert other.trials == []
-    assert '`bars` was "b", is now "c"; `parameters network.layers` was 1, is now 2.' in caplog.text
+    assert "begins anew, `bars`, `network.layers` changed; search" in caplog.text
     assert len(open_study(path, ABOUT, pruning=True).trials) == 1
 
 

@@ -175,7 +175,7 @@ def logged_fixture(
     mlflow.set_tracking_uri(store)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("served", (folder / "artifacts").as_uri()))
     with mlflow.start_run():
-        uri = log_model({agent.name: agent for agent in agents}, aligned_to_frame(known))
+        uri = log_model({agent.name: agent for agent in agents}, known)
     yield Path(mlflow.artifacts.download_artifacts(uri)), store
     mlflow.set_tracking_uri(before)
 
@@ -209,8 +209,7 @@ def open_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_agents_are_logged_and_served_though_a_symbol_was_delisted(
     agents: list[AgentBundle], known: AlignedBars, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    frame = aligned_to_frame(known)
-    left = frame[frame["symbol"] != "CCC"]
+    left = known.without(np.array([symbol == "CCC" for symbol in known.symbols]))
     logged: dict[str, Any] = {}
     open_a_run(monkeypatch)
     monkeypatch.setattr(
@@ -233,7 +232,7 @@ def test_bars_that_agents_cannot_decide_on_are_no_failure_of_mlflow(
 ) -> None:
     open_a_run(monkeypatch)
     with pytest.raises(ValueError, match=r"The agents need \d+ bars to decide, were given 50"):
-        log_model({agent.name: agent for agent in agents}, aligned_to_frame(known.rows(slice(-50, None))))
+        log_model({agent.name: agent for agent in agents}, known.rows(slice(-50, None)))
 
 
 @pytest.mark.slow

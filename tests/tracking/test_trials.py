@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.config.evaluation import TrialParameters
 from sentio_kedro.datasets.trials import TrialLedger
-from sentio_kedro.manifests import flatten_parameters
+from sentio_kedro.manifests import agents_identity, flatten_parameters
 from sentio_kedro.pipelines.reporting import nodes
-from sentio_kedro.tracking.trials import learner_hash, made_of, shaping_parameters, universe_of
+from sentio_kedro.tracking.trials import agents_origin, external_origin, learner_hash, shaping_parameters, universe_of
 
 COLUMNS = {"columns": [{"name": "r", "indicator": "log_return"}]}
 SECTIONS: dict[str, Any] = {
@@ -22,7 +23,7 @@ SECTIONS: dict[str, Any] = {
 } | {"features": COLUMNS}
 QUALITY = {"per_symbol": {"BTC": {}, "ETH": {}}, "bar_minutes": 30.0, "bars_hash": "bars"}
 NOTHING: Any = None
-FOLDS: dict[str, Any] = {"lockbox": {"first": "2021-01-01T00:00:00Z", "last": "2021-02-01T00:00:00Z"}}
+FOLDS: Any = SimpleNamespace(lockbox_dates={"first": "2021-01-01T00:00:00Z", "last": "2021-02-01T00:00:00Z"})
 
 
 def agents(code: str = "code") -> Any:
@@ -42,7 +43,8 @@ def record(tmp_path, monkeypatch):
         sections = SECTIONS | {name: SECTIONS[name] | values for name, values in changed.items()}
         reporting = ReportingParameters(trials=TrialParameters(record=kept))
         ledger = TrialLedger(tmp_path)
-        return nodes.record_trial(NOTHING, quality, sections, agents(code), ledger, reporting, FOLDS).count
+        origin = nodes.describe_agents(agents(code), quality, sections)
+        return nodes.record_trial(NOTHING, origin, quality, FOLDS, ledger, reporting).count
 
     return one
 
@@ -82,20 +84,20 @@ def test_a_smoke_run_adds_none_but_knows_the_others(record):
     assert record() == 1
 
 
-def test_agents_that_do_not_know_their_code_are_taken_for_the_present_one():
+def test_agents_name_the_code_that_trained_them():
     flat = flatten_parameters(SECTIONS)
-    unknown: Any = {"a": SimpleNamespace(spec=SimpleNamespace(hashes={}))}
-    assert made_of(flat, agents("x")) == (shaping_parameters(flat), "x")
-    assert made_of(flat, unknown)[1] == made_of(flat, None)[1] == learner_hash()
+    assert agents_origin("bars", flat, agents("x")) == (shaping_parameters(flat), "x", agents_identity("bars", flat))
 
 
-def test_an_agent_from_elsewhere_brings_its_own_parameters_and_code(finished):
+def test_an_external_agent_brings_its_own_parameters_and_code(finished):
     folder = next((finished.path / "data/smoke/06_models/agents").glob("*/*"))
-    flat = flatten_parameters(SECTIONS | {"backtest": {"agent": str(folder)}})
-    shaping, code = made_of(flat, None)
-    assert {"agent", "features", "network", "trading"} <= shaping.keys()
-    assert code == learner_hash()
-    assert made_of({**flat, "network.width": 99}, None)[0] == shaping
+    flat = flatten_parameters(SECTIONS | {"external_test": {"agent": str(folder)}})
+    agent = AgentBundle.load(folder)
+    origin = external_origin("bars", flat, agent)
+    assert {"agent", "features", "network", "trading"} <= origin.parameters.keys()
+    assert origin.code == learner_hash()
+    assert external_origin("bars", {**flat, "network.width": 99}, agent) == origin
+    assert origin.identity != agents_identity("bars", flat)
 
 
 def test_the_universe_is_symbols_and_length_of_a_bar():

@@ -8,6 +8,7 @@ traded notional), lengths are bars unless the name says otherwise.
 from sentio_kedro.config.agent import AgentParameters
 from sentio_kedro.config.evaluation import (
     BacktestParameters,
+    ExternalTestParameters,
     ReportingParameters,
     RobustnessParameters,
     SignalParameters,
@@ -55,6 +56,7 @@ __all__ = [
     "DivergenceParameters",
     "DrawdownParameters",
     "EpisodeLimit",
+    "ExternalTestParameters",
     "FeatureColumn",
     "FeatureParameters",
     "IndicatorName",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from sentio_kedro.config.fields import (
     Count,
@@ -16,8 +16,6 @@ from sentio_kedro.config.fields import (
     parameters,
 )
 
-FewBars = Annotated[int, Field(ge=0, le=32)]
-NamedBars = Annotated[list[AwareDatetime], Field(max_length=32)]
 BaselineName = Literal["ridge", "boosted_trees", "minimum_variance", "risk_parity", "regime_rule"]
 """Baselines that can be omitted; the others are always simulated."""
 DEFAULT_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimum_variance", "regime_rule")
@@ -49,7 +47,6 @@ class BacktestParameters:
     """The out-of-sample test.
 
     Attributes:
-        agent: Folder of an agent trained elsewhere; null tests the agents of this project's folds on their test rows.
         baselines: Baselines in addition to ``buy_and_hold``, ``equal_weight``, ``momentum`` and ``random``: ``ridge``
             and ``boosted_trees`` (fitted on each fold's train rows), ``minimum_variance`` and ``risk_parity`` (weights
             from trailing returns), ``regime_rule`` (flat in the most volatile regime).
@@ -61,7 +58,6 @@ class BacktestParameters:
         robustness: Stress tests.
     """
 
-    agent: str | None = None
     baselines: list[BaselineName] = Field(default_factory=lambda: list(DEFAULT_BASELINES))
     targets: str | None = None
     momentum_bars: Count = 480
@@ -69,6 +65,17 @@ class BacktestParameters:
     rebalance_days: Positive = 7.0
     portfolio_bars: Annotated[int, Field(ge=2)] = 1_440
     robustness: RobustnessParameters = Field(default_factory=RobustnessParameters)
+
+
+@parameters
+class ExternalTestParameters:
+    """The test of an agent trained elsewhere; its baselines and robustness are those of ``backtest``.
+
+    Attributes:
+        agent: Folder of the agent; null is none.
+    """
+
+    agent: str | None = None
 
 
 @parameters
@@ -120,7 +127,6 @@ class ReportingParameters:
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0
-    attention_bars: FewBars | NamedBars = 4
     trials: TrialParameters = Field(default_factory=TrialParameters)
     skill: SkillParameters = Field(default_factory=SkillParameters)
 

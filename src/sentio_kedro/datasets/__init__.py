@@ -1,20 +1,27 @@
 """Kedro datasets of this project: files and folders that appear whole or not at all."""
 
 from sentio_kedro.datasets.agents import AgentBundles
+from sentio_kedro.datasets.bars import AlignedBarsDataset
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
+from sentio_kedro.datasets.features import FeaturesDataset
 from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
+from sentio_kedro.datasets.folds import FoldsDataset, RegimeModelsDataset
 from sentio_kedro.datasets.json_lines import LedgerDataset
 from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
 
 __all__ = [
     "AgentBundles",
+    "AlignedBarsDataset",
     "CSVDataset",
     "CheckpointStore",
     "CheckpointStoreDataset",
+    "FeaturesDataset",
+    "FoldsDataset",
     "JSONDataset",
     "LedgerDataset",
     "ParquetDataset",
     "PlotlyDataset",
+    "RegimeModelsDataset",
     "TextDataset",
     "TrialLedger",
     "TrialLedgerDataset",

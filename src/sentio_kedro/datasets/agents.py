@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from kedro.io import AbstractDataset, DatasetError
 
 from sentio_kedro.datasets.atomic import replaced_folder
-from sentio_kedro.datasets.files import may_be_missing
 
 if TYPE_CHECKING:
     from sentio_kedro.agent.bundle import AgentBundle
@@ -36,8 +35,6 @@ class AgentBundles(AbstractDataset[Mapping[str, "AgentBundle"], dict[str, "Agent
         from sentio_kedro.agent.bundle import AgentBundle  # noqa: PLC0415 - listing a catalog needs no torch
 
         folders = sorted(path.parent for path in self._filepath.rglob("agent.json"))
-        if not folders and may_be_missing(self.metadata):
-            return {}
         if not folders:
             raise DatasetError(
                 f"`{self._filepath}` must hold trained agents, was empty; run `kedro run --pipeline training`."

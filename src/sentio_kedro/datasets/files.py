@@ -11,27 +11,12 @@ from kedro_datasets import json, pandas, plotly, text
 from sentio_kedro.datasets.atomic import replaced_file
 
 
-def may_be_missing(metadata: Any) -> bool:
-    """Whether an entry's ``metadata: {missing: none}`` lets a run go on without it; nodes then receive None."""
-    return isinstance(metadata, dict) and metadata.get("missing") == "none"
-
-
 class AtomicSave:
-    """Mixin for Kedro's file datasets: a local file is replaced in one step; other file systems save as before.
-
-    An entry with ``metadata: {missing: none}`` loads as None where there is no file.
-    """
+    """Mixin for Kedro's file datasets: a local file is replaced in one step; other file systems save as before."""
 
     _filepath: PurePosixPath
     _protocol: str
     _version: Any
-    metadata: Any
-
-    def load(self) -> Any:
-        """Load the file as Kedro does, or None where it may be missing."""
-        if self._protocol == "file" and may_be_missing(self.metadata) and not Path(self._filepath).exists():
-            return None
-        return super().load()  # type: ignore[misc]
 
     def save(self, data: Any) -> None:
         """Save ``data`` so that a reader finds the old file or the new one, never a part."""

@@ -1,4 +1,4 @@
-"""A ledger on disk: records are appended and never rewritten, so that deleting a run does not unlearn it."""
+"""A ledger on disk: records are appended and never rewritten."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from kedro.io import AbstractDataset, DatasetError
 
-PolicyTrace = Mapping[str, Any]
+Record = Mapping[str, Any]
 
 logger = logging.getLogger(__name__)
 
 
-class LedgerDataset(AbstractDataset[PolicyTrace, list[dict[str, Any]]]):
+class LedgerDataset(AbstractDataset[Record, list[dict[str, Any]]]):
     """JSON lines: saving appends one record, loading gives all of them in order, none where nothing was saved yet.
 
     Name the two sides of one ledger ``<name>@append`` and ``<name>@read`` in the catalog, with the same ``filepath``:
@@ -45,7 +45,7 @@ class LedgerDataset(AbstractDataset[PolicyTrace, list[dict[str, Any]]]):
                 logger.warning("Line %d of %s was never finished and is skipped.", number, self._filepath.name)
         return records
 
-    def save(self, data: PolicyTrace) -> None:
+    def save(self, data: Record) -> None:
         """Append one record; earlier ones stay as they are.
 
         Args:

@@ -1,4 +1,4 @@
-"""The ledger of trials with their returns: appended to, never rewritten, so that nothing that was tried is unlearnt."""
+"""The ledger of trials with their returns, append-only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEDGER, RETURNS = "trials.jsonl", "trial_returns"
 
 @dataclass(frozen=True)
 class TrialLedger:
-    """Records of trials in one file, their returns in a folder beside it.
+    """Records of trials in one file, their returns in a folder next to it.
 
     Attributes:
         folder: Folder of both.
@@ -36,7 +36,7 @@ class TrialLedger:
         Args:
             record: Plain values with the keys ``identity`` and ``rows``; it gets the key ``returns``, the name under
                 which its returns are found.
-            returns: Returns per bar; None if none are known.
+            returns: Returns per bar; null if there are none.
         """
         name = f"{record['identity'][:16]}-{record['rows']}" if returns is not None else None
         if returns is not None and not self._path(str(name)).exists():

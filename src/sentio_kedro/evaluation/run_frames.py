@@ -39,7 +39,6 @@ COLUMNS = {
     "regime_posteriors": ("timestamp", "fold", "state_0"),
     "training_curves": ("fold", "seed", "member", "update", "steps_per_second", "train_sharpe", "validation_sharpe"),
     "agent_table": ("fold", "seed", "train_sharpe", "validation_sharpe", "members"),
-    "attention": ("fold", "seed", "member", "layer", "head", "symbol", "timestamp", "lag", "weight"),
 }
 
 
@@ -55,7 +54,6 @@ class RunFacts:
         accelerator_peak_bytes: Most accelerator memory used in training; None if trained on the CPU.
         scheme: How the folds were made.
         max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; None is off.
-        encoder: ``network.encoder`` of the agents.
     """
 
     periods_per_year: float
@@ -65,7 +63,6 @@ class RunFacts:
     accelerator_peak_bytes: float | None = None
     scheme: Scheme = "walk_forward"
     max_drawdown: float | None = None
-    encoder: str = "transformer"
 
 
 class AccountPath(NamedTuple):
@@ -105,8 +102,6 @@ class RunFrames:
         masks: ``account fold regime layer forbidden bars``; mean share of the levels that a layer forbids.
         robustness: ``kind value account sharpe annual_return total_return max_drawdown turnover cost_bps``, one row per
             variant and agent; kinds ``cost latency start path break_even``.
-        attention: Weights of a few test bars on earlier ones: ``fold seed member layer head symbol timestamp lag
-            weight``.
 
     Raises:
         ValueError: If a column, a baseline or every agent is missing.
@@ -121,7 +116,6 @@ class RunFrames:
     agent_table: pd.DataFrame
     masks: pd.DataFrame
     robustness: pd.DataFrame
-    attention: pd.DataFrame
 
     def __post_init__(self) -> None:
         problems = [

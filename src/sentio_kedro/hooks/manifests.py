@@ -34,10 +34,10 @@ if TYPE_CHECKING:  # the datasets need torch, which a run may not
 OF_TRACKED_RUNS = ("comparison", "promotion", "rollback")
 """Pipelines that read what MLflow holds; of earlier stages they need none, or any result."""
 
-TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox")
+TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox", "external_test")
 """Stages that log to MLflow; runs without any of them leave no trace there."""
 
-UNMANIFESTED = ("lockbox", "search", "signals", *OF_TRACKED_RUNS)
+UNMANIFESTED = ("lockbox", "search", "signals", "external_test", *OF_TRACKED_RUNS)
 """Pipelines that are checked before they run but leave no manifest: nothing is built on what they make."""
 
 
@@ -146,11 +146,9 @@ class StageManifests:
 
     @staticmethod
     def _check(facts: RunContext, run_params: dict[str, Any], running: Any, whole: set[str]) -> None:
-        needed = {
-            earlier for stage in running for earlier in stages_read(stage, facts.parameters) if earlier not in whole
-        }
+        needed = {earlier for stage in running for earlier in stages_read(stage) if earlier not in whole}
         present = {"training"} - whole if "signals" in running else set()
-        present |= {"ingestion"} - whole if "promotion" in running else set()
+        present |= {"ingestion", "cross_validation", "training"} - whole if "promotion" in running else set()
         require_manifests(
             {stage: facts.found(stage) for stage in needed | present},
             {stage: facts.expected(stage) for stage in needed},
@@ -239,18 +237,17 @@ def results(node: Node) -> set[str]:
     return set(node.outputs) or {node.name}
 
 
-def stages_read(stage: str, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+def stages_read(stage: str) -> tuple[str, ...]:
     """Return the stages whose artifacts ``stage`` reads and that must fit; those of ``UNMANIFESTED`` count as well.
 
     Args:
         stage: Name of a pipeline.
-        parameters: Flattened parameters.
     """
     if stage == "signals" or stage in OF_TRACKED_RUNS:
         return ()  # agents decide on newer bars than they were trained on
-    trained = upstream_stages("training", parameters)
+    trained = upstream_stages("training")
     others = {"search": trained, "lockbox": (*trained, "training")}
-    return others[stage] if stage in others else upstream_stages(stage, parameters)
+    return others[stage] if stage in others else upstream_stages(stage)
 
 
 def registered_stages() -> dict[str, set[str]]:
@@ -287,7 +284,7 @@ def refuse_unsafe_runs(run_params: Mapping[str, Any], catalog: DataCatalog) -> N
 
 
 def refuse_mixed_stages(running: Collection[str]) -> None:
-    """Stop a command that both makes a run of MLflow and reads finished ones: its own is not finished yet.
+    """Stop a command that would need two runs of MLflow: it tests an external agent too, or reads finished runs.
 
     Args:
         running: Names of the pipelines of which a node will run.
@@ -295,6 +292,12 @@ def refuse_mixed_stages(running: Collection[str]) -> None:
     Raises:
         ValueError: With one sentence that says which command to type afterwards.
     """
+    own = [stage for stage in TRACKED_STAGES[:-1] if stage in running]
+    if own and "external_test" in running:
+        raise ValueError(
+            f"`external_test` cannot be in one command with {_listed(own)}, which are about other agents; afterwards "
+            "type `kedro run --pipeline external_test`."
+        )
     reading = [stage for stage in OF_TRACKED_RUNS if stage in running]
     making = [stage for stage in TRACKED_STAGES if stage in running]
     if reading and making:

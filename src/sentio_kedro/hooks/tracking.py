@@ -22,7 +22,7 @@ from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from sentio_kedro.hooks.manifests import OF_TRACKED_RUNS, TRACKED_STAGES, RunContext, StageManifests, registered_stages
-from sentio_kedro.manifests import agents_identity, tracked_identity
+from sentio_kedro.manifests import expected_manifest, tracked_identity
 from sentio_kedro.tracking.client import (
     AGENTS_TAG,
     close_killed_runs,
@@ -30,7 +30,7 @@ from sentio_kedro.tracking.client import (
     optional_tracking,
     process_tags,
 )
-from sentio_kedro.tracking.tags import describe_origin, variant_of
+from sentio_kedro.tracking.tags import EXTERNAL, describe_origin, variant_of
 
 _SQLITE = "sqlite:///"
 _PARAMETERS_PER_CALL = 100  # MLflow takes no more at once
@@ -87,14 +87,16 @@ class MlflowTracking(MlflowHook):
         facts = self._manifests.facts
         if facts is None or self._context is None:
             return
-        identity = tracked_identity(agents_identity(facts.bars_hash, facts.parameters))
+        external = bool(stages.get("external_test", set()) & chosen)
+        tested = "external_test" if external else "training"
+        identity = tracked_identity(expected_manifest(tested, facts.bars_hash, facts.parameters).digest)
         opened = None
         with optional_tracking():
             super().after_context_created(self._context)
-            self._find_run(identity, variant_of(facts.parameters))
+            self._find_run(identity, EXTERNAL if external else variant_of(facts.parameters))
             super().before_pipeline_run(run_params, pipeline, catalog)
             if mlflow.active_run() is not None:  # none if mlflow.yml switches these pipelines off
-                self._describe_run(identity, facts)
+                self._describe_run(identity, facts, external)
             opened = self.run_id
         self.run_id = opened
 
@@ -109,9 +111,9 @@ class MlflowTracking(MlflowHook):
         found = find_run_by_tags(client, experiment_id, {AGENTS_TAG: identity})
         tracking.run.id = found.info.run_id if found else None
 
-    def _describe_run(self, identity: str, facts: RunContext) -> None:
+    def _describe_run(self, identity: str, facts: RunContext, external: bool) -> None:
         project = Path(cast("KedroContext", self._context).project_path)
-        origin = describe_origin(facts.bars_hash, facts.parameters, project)
+        origin = describe_origin(facts.bars_hash, facts.parameters, project, external=external)
         mlflow.set_tags({AGENTS_TAG: identity, **origin, **process_tags()})
         self._log_parameters(facts.parameters)
         atexit.unregister(self._close_killed)

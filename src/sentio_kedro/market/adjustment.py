@@ -1,7 +1,7 @@
 """Total-return prices that never rewrite history.
 
-The usual back-adjustment divides all earlier prices by each new split, so that what was known at a bar changes later.
-Here the factor runs forward from 1 at an asset's first bar: prices up to a bar depend on the bars up to it alone.
+Back-adjustment divides all earlier prices by each new split, which changes them later. Here the factor runs forward
+from 1 at an asset's first bar: prices up to a bar depend on the bars up to it alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sentio_kedro.market.timestamps import Floats
 
 
 class Factors(NamedTuple):
-    """What forward adjustment multiplies by; held where an asset has no bar, 1 up to its first one.
+    """Factors of forward adjustment; held where an asset has no bar, 1 up to its first one.
 
     Attributes:
         price: [T, A] prices times this are total-return prices.
@@ -43,13 +43,12 @@ class Factors(NamedTuple):
 def adjustment_factors(bars: AlignedBars) -> Factors | None:
     """Return the forward factors of ``bars``, null if they neither split nor pay anything.
 
-    f_t = f_(t-1) * split_t * c / (c - dividend_t), where c is the previous close over split_t: dividends are
-    reinvested at the price that is left after they are paid, as in the adjusted prices of CRSP, but forward. The
-    return of a bar is then close_t / (c - dividend_t) - 1. What happens at an asset's first bar has no holder and is
-    left out.
+    f_t = f_(t-1) * split_t * c / (c - dividend_t), where c is the previous close over split_t: dividends are reinvested
+    at the price after their payment, as in the adjusted prices of CRSP, but forward. The return of a bar is then
+    close_t / (c - dividend_t) - 1. Splits and dividends of an asset's first bar have no holder and are left out.
 
     Raises:
-        ValueError: If a dividend is not below the previous close, with symbol and stamp.
+        ValueError: If a dividend is not below the previous close, with symbol and timestamp.
     """
     active = acts(bars)
     if not active.any():
@@ -62,14 +61,14 @@ def adjustment_factors(bars: AlignedBars) -> Factors | None:
         before = bars.close[rows[:-1], asset] / splits[1:]  # previous close per share of this bar
         after = before - dividends[1:]
         if (after <= 0.0).any():
-            _refuse_dividend(bars, int(asset), int(rows[1 + np.argmax(after <= 0.0)]), float(before[after <= 0.0][0]))
-        own = np.maximum(np.cumsum(bars.present[:, asset]) - 1, 0)  # [T] number of the asset's last bar
-        price[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:] * before / after]))[own]
-        split[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:]]))[own]
+            _raise_dividend(bars, int(asset), int(rows[1 + np.argmax(after <= 0.0)]), float(before[after <= 0.0][0]))
+        last = np.maximum(np.cumsum(bars.present[:, asset]) - 1, 0)  # [T] number of the asset's last bar
+        price[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:] * before / after]))[last]
+        split[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:]]))[last]
     return Factors(price, split)
 
 
-def _refuse_dividend(bars: AlignedBars, asset: int, row: int, price: float) -> None:
+def _raise_dividend(bars: AlignedBars, asset: int, row: int, price: float) -> None:
     paid = 0.0 if bars.dividend is None else float(bars.dividend[row, asset])
     timestamp = np.datetime_as_string(bars.timestamps[row], unit="s")
     raise ValueError(
@@ -89,7 +88,7 @@ def adjusted(bars: AlignedBars) -> AlignedBars:
         object if nothing was split or paid. Values up to a row depend on bars up to that row alone.
 
     Raises:
-        ValueError: If a dividend is not below the previous close, with symbol and stamp.
+        ValueError: If a dividend is not below the previous close, with symbol and timestamp.
     """
     factors = adjustment_factors(bars)
     return bars if factors is None else factors.applied(bars)

@@ -13,12 +13,12 @@ from sentio_kedro.market.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
 from sentio_kedro.market.timestamps import Floats, Timestamps
 
 Mask = NDArray[np.bool_]
-NEUTRAL = {"dividend": 0.0, "split": 1.0, "spread": 0.0, "funding": 0.0}  # what a bar without the value counts as
+NEUTRAL = {"dividend": 0.0, "split": 1.0, "spread": 0.0, "funding": 0.0}  # values that a bar without one gets
 
 
 @dataclass(frozen=True, eq=False)
 class AlignedBars:
-    """Bars on one time grid, as traded: splits and dividends are told beside the prices, not worked into them.
+    """Bars on one time grid, as traded: prices are not adjusted for splits and dividends.
 
     Every column is NaN where the asset has no bar; where it has one, an optional column is finite (see ``NEUTRAL``).
 
@@ -66,33 +66,31 @@ class AlignedBars:
     def rows(self, index: slice | NDArray[np.int64] | Mask) -> AlignedBars:
         """Return the bars of the rows ``index``, a slice, row numbers or a mask [T].
 
-        What bars between the rows paid out or split is not carried on; ``without`` them first if it matters.
+        Splits and dividends of bars between the rows are not carried on; ``without`` does that.
         """
         return replace(self.map_columns(lambda column: column[index]), timestamps=self.timestamps[index])
 
     def without(self, hidden: Mask) -> AlignedBars:
-        """Make bars missing and carry what they split and paid out to the asset's next kept bar.
+        """Make bars missing and carry their splits and dividends to the asset's next bar.
 
         Args:
             hidden: Bars to take away, [T, A] or [T, 1].
 
         Returns:
-            The bars on the same grid. A carried split multiplies the next one. A carried dividend is added to the next
-            one, per share after the splits in between. What no kept bar follows is lost.
+            The bars on the same grid. A carried split multiplies the next one; a carried dividend is added to the next
+            one, per share after the splits in between; without a next bar both are lost.
         """
         hidden = np.broadcast_to(hidden, self.close.shape)
         bars = self.map_columns(lambda column: np.where(hidden, np.nan, column))
-        lost = hidden & self.present & acts(self)
-        if not lost.any():
-            return bars
-        for row, asset in np.argwhere(lost):  # in order of time
-            kept = np.flatnonzero(bars.present[row + 1 :, asset])
-            if kept.size:
-                _carry(self, bars, int(row), int(row + 1 + kept[0]), int(asset))
+        carried = hidden & self.present & acts(self)
+        for row, asset in np.argwhere(carried):  # in order of time
+            later = np.flatnonzero(bars.present[row + 1 :, asset])
+            if later.size:
+                _carry(self, bars, int(row), int(row + 1 + later[0]), int(asset))
         return bars
 
     def held_close(self) -> Floats:
-        """Return the last known close [T, A]: forward only, NaN before an asset's first bar."""
+        """Return the last close [T, A]: forward only, NaN before an asset's first bar."""
         return hold(self.close)
 
 
@@ -106,15 +104,15 @@ def hold(values: Floats) -> Floats:
 
 def acts(bars: AlignedBars) -> Mask:
     """Return where a bar splits its shares or pays a dividend [T, A]."""
-    there = np.zeros(bars.close.shape, dtype=bool)
+    active = np.zeros(bars.close.shape, dtype=bool)
     for name, column in (("dividend", bars.dividend), ("split", bars.split)):
         if column is not None:
-            there |= bars.present & (column != NEUTRAL[name])
-    return there
+            active |= bars.present & (column != NEUTRAL[name])
+    return active
 
 
 def _carry(before: AlignedBars, bars: AlignedBars, row: int, target: int, asset: int) -> None:
-    """Add what ``before`` did at ``row`` to the bar of ``bars`` at ``target``, in place."""
+    """Add split and dividend of ``before`` at ``row`` to the bar of ``bars`` at ``target``, in place."""
     if bars.dividend is not None and before.dividend is not None:
         splits = 1.0 if before.split is None else float(np.nanprod(before.split[row + 1 : target + 1, asset]))
         bars.dividend[target, asset] += before.dividend[row, asset] / splits

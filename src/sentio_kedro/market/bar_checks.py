@@ -1,7 +1,4 @@
-"""What is wrong with a frame of bars, all of it at once.
-
-Every problem names symbol, timestamp and value, and says what to do. Nothing is repaired here.
-"""
+"""Checks of a frame of bars, all reported at once with symbol, timestamp, value and remedy. Nothing is repaired."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Problem:
-    """One kind of problem and where it occurs.
+    """One kind of problem and its occurrences.
 
     Attributes:
         rule: What must hold, and the remedy.
@@ -58,21 +55,20 @@ class BarsError(ValueError):
 
 
 def parse_timestamps(column: pd.Series) -> pd.Series:
-    """Turn a column of ISO 8601 texts, dates or stamps into stamps.
+    """Parse a column of ISO 8601 texts, dates or timestamps.
 
     Args:
         column: The ``timestamp`` column of a feed.
 
     Returns:
-        Stamps in UTC if every stamp names its zone, else naive stamps. What cannot be read, or mixes zoned and naive
-        stamps, is NaT.
+        Timestamps in UTC if they name their zone, else naive ones; NaT where unreadable, or naive among zoned ones.
     """
     if isinstance(column.dtype, pd.DatetimeTZDtype):
         converted: pd.Series = column.dt.tz_convert("UTC")
         return converted
     if pd.api.types.is_datetime64_dtype(column.dtype):
         return column
-    if pd.api.types.is_numeric_dtype(column.dtype):  # an epoch does not say its unit
+    if pd.api.types.is_numeric_dtype(column.dtype):  # an epoch has no unit
         return pd.Series(pd.NaT, index=column.index, dtype="datetime64[ns]")
     text = column.astype("string").str.strip()
     zoned = text.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(dtype=bool)
@@ -85,14 +81,14 @@ def parse_timestamps(column: pd.Series) -> pd.Series:
 
 
 def localize_timestamps(timestamps: pd.Series, timezone: str | None) -> pd.Series:
-    """Read naive stamps in ``timezone`` and return them in UTC.
+    """Read naive timestamps in ``timezone`` and return them in UTC.
 
     Args:
         timestamps: The result of ``parse_timestamps``.
-        timezone: Zone of naive stamps; null turns all naive stamps into NaT.
+        timezone: Zone of naive timestamps; null turns them into NaT.
 
     Returns:
-        Stamps in UTC. A stamp that daylight saving makes ambiguous or skips is NaT.
+        Timestamps in UTC; NaT where daylight saving makes them ambiguous or skips them.
     """
     if isinstance(timestamps.dtype, pd.DatetimeTZDtype):
         return timestamps
@@ -107,7 +103,7 @@ def check_bars(frame: pd.DataFrame, parameters: IngestionParameters | None = Non
 
     Args:
         frame: Long frame with ``timestamp, symbol, open, high, low, close, volume`` and optional columns.
-        parameters: How bars are read; without them naive stamps pass, since their zone may be configured.
+        parameters: How bars are read; without them naive timestamps pass, since their zone may be configured.
 
     Raises:
         BarsError: With every problem, its symbol, timestamp, value and remedy.
@@ -132,7 +128,7 @@ def _problem(frame: pd.DataFrame, rule: str, wrong: Mask, value: Callable[[int],
 
 
 def _place(frame: pd.DataFrame, row: int) -> str:
-    """Return symbol and stamp of a row, short: the catalog cuts examples at 40 characters."""
+    """Return symbol and timestamp of a row, short: the catalog cuts examples at 40 characters."""
     raw = frame["timestamp"].iloc[row]
     timestamp = None if isinstance(raw, int | float) else pd.to_datetime(raw, errors="coerce")
     if not isinstance(timestamp, pd.Timestamp):  # NaT is none
@@ -186,9 +182,9 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
         name: pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan) for name in names
     }
     finite = {name: np.isfinite(values) for name, values in number.items()}
-    unsaid = {name: frame[name].isna().to_numpy(dtype=bool) for name in names if name in OPTIONAL_COLUMNS}
+    empty = {name: frame[name].isna().to_numpy(dtype=bool) for name in names if name in OPTIONAL_COLUMNS}
     nameless = frame["symbol"].isna().to_numpy()
-    sane = np.logical_and.reduce([finite[name] for name in VALUE_COLUMNS])
+    finite_bar = np.logical_and.reduce([finite[name] for name in VALUE_COLUMNS])
 
     def listing(wrong: dict[str, Mask]) -> tuple[Mask, Callable[[int], str]]:
         masks = [*wrong.values(), np.zeros(len(frame), dtype=bool)]
@@ -196,9 +192,9 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
             f"{name}={_short(frame[name].iloc[row])}" for name, mask in wrong.items() if mask[row]
         )
 
-    below = {"high": sane & (number["high"] < number["low"])}
+    below = {"high": finite_bar & (number["high"] < number["low"])}
     ends = {
-        name: sane & ~below["high"] & ((number[name] > number["high"]) | (number[name] < number["low"]))
+        name: finite_bar & ~below["high"] & ((number[name] > number["high"]) | (number[name] < number["low"]))
         for name in ("open", "close")
     }
     amounts: dict[str, Mask] = {}
@@ -211,7 +207,7 @@ def _value_problems(frame: pd.DataFrame) -> list[Problem]:
         ("symbol must not be empty: name the asset", listing({"symbol": nameless})),
         (
             "values must be finite numbers: fill in or drop the bar (a missing bar is allowed)",
-            listing({name: ~finite[name] & ~unsaid.get(name, np.False_) for name in names}),
+            listing({name: ~finite[name] & ~empty.get(name, np.False_) for name in names}),
         ),
         (
             "prices must be above 0: drop the bar or correct the price",

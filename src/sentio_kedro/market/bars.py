@@ -39,13 +39,12 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
         parameters: Label, zone and what to do with missing bars.
 
     Returns:
-        Bars on the union of all stamps (``missing: halt``) or on the stamps that all symbols have (``drop_bar``).
-        Nothing is filled in: a missing bar is NaN. Optional columns that the feed lacks are null; where a bar has no
-        value in one it counts as neutral (dividend 0, split 1, spread 0, funding 0). Splits and dividends of a
-        dropped bar move to the asset's next kept bar.
+        Bars on the union of all timestamps (``missing: halt``) or on those that all symbols have (``drop_bar``). A
+        missing bar is NaN. Optional columns that the feed lacks are null; where a bar has no value in one it is neutral
+        (dividend 0, split 1, spread 0, funding 0). Splits and dividends of a dropped bar move to the asset's next bar.
 
     Raises:
-        BarsError: If the bars cannot be used, or no stamp is left.
+        BarsError: If the bars cannot be used, or none is left.
     """
     check_bars(frame, parameters)
     frame = frame.reset_index(drop=True)
@@ -58,24 +57,24 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
 
 
 def whole_rows(bars: AlignedBars) -> AlignedBars:
-    """Return the rows that all symbols have; what dropped bars split and paid moves to the asset's next kept bar.
+    """Return the rows that all symbols have; splits and dividends of dropped bars move to the asset's next bar.
 
     Raises:
         ValueError: If no row is left.
     """
-    whole = np.asarray(bars.present.all(axis=1))
-    if not whole.any():
+    complete = np.asarray(bars.present.all(axis=1))
+    if not complete.any():
         raise ValueError(
             "`ingestion.missing: drop_bar` leaves no bar: no timestamp has bars of all symbols "
             f"{list(bars.symbols)}; set `ingestion.missing: halt`, drop a symbol, or, in a session, give the bars "
             "together with the next that all symbols have."
         )
-    return bars.without(~whole[:, None]).rows(whole)
+    return bars.without(~complete[:, None]).rows(complete)
 
 
 def pivot_bars(ends: Timestamps, frame: pd.DataFrame) -> AlignedBars:
-    """Put long bars [n] whose ends are ``ends`` [n] on one grid; what has no value in an optional column is neutral."""
-    return bars_on_grid(ends, frame["symbol"].astype(str).to_numpy(dtype=object), delivered_values(frame))
+    """Put long bars [n] whose ends are ``ends`` [n] on one grid; a missing value of an optional column is neutral."""
+    return bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame))
 
 
 def delivered_values(frame: pd.DataFrame) -> dict[str, Floats]:
@@ -88,13 +87,14 @@ def delivered_values(frame: pd.DataFrame) -> dict[str, Floats]:
     return {name: column.to_numpy(dtype=np.float64, na_value=np.nan) for name, column in numbers.items()}
 
 
-def bars_on_grid(ends: Timestamps, symbols: NDArray[np.object_], values: Mapping[str, Floats]) -> AlignedBars:
+def bars_on_grid(
+    ends: Timestamps, symbols: NDArray[np.object_] | pd.Series, values: Mapping[str, Floats]
+) -> AlignedBars:
     """Put long bars [n] on one grid; see ``pivot_bars`` and ``delivered_values``."""
     grid, row = np.unique(ends, return_inverse=True)
-    names, place = np.unique(symbols, return_inverse=True)
-    columns = {}
+    place, names = pd.factorize(symbols, sort=True)
+    columns = {name: np.full((len(grid), len(names)), np.nan) for name in values}
     for name, delivered in values.items():
-        columns[name] = np.full((len(grid), len(names)), np.nan)
         columns[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
     return AlignedBars(grid, tuple(str(name) for name in names), **columns)
 
@@ -116,16 +116,23 @@ def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
 
 
 def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
-    """Read what ``aligned_to_frame`` wrote: stamps are bar ends and name their zone.
+    """Read what ``aligned_to_frame`` returned; its values are not checked again.
 
     Raises:
-        BarsError: If the frame is not such a frame.
+        ValueError: If the frame lacks a column or is not sorted by bar end and symbol.
     """
-    return align_bars(frame, IngestionParameters())
+    lacking = [name for name in COLUMNS if name not in frame.columns]
+    if lacking:
+        raise ValueError(f"Aligned bars lack the columns {lacking}; run `kedro run --pipeline ingestion`.")
+    ends = frame["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    place, gaps = pd.factorize(frame["symbol"], sort=True)[0], np.diff(ends).astype(np.int64)
+    if not ((gaps > 0) | ((gaps == 0) & (np.diff(place) > 0))).all():
+        raise ValueError("Aligned bars must be sorted by timestamp and symbol; run `kedro run --pipeline ingestion`.")
+    return pivot_bars(ends, frame)
 
 
 def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionParameters) -> dict[str, Any]:
-    """Describe what was read, gaps included.
+    """Describe the bars and their gaps.
 
     Args:
         frame: The bars as delivered.
@@ -133,10 +140,10 @@ def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionPa
         parameters: How they were read.
 
     Returns:
-        JSON-able figures for the whole grid and per symbol. A gap is a run of grid bars that a symbol lacks between
-        its first and its last bar; ``longest_gap_bars`` is the longest such run.
+        Plain values for the grid and per symbol. A gap is a run of grid bars that a symbol lacks between its first and
+        its last bar.
     """
-    whole = adjusted(bars)  # a split is no move
+    adjusted_bars = adjusted(bars)  # a split is no return
     minutes = most_common_gap(bars.timestamps) / np.timedelta64(1, "m") if len(bars.timestamps) > 1 else None
     return {
         "rows": len(frame),
@@ -148,7 +155,7 @@ def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionPa
         "bar_label": parameters.bar_label,
         "missing": parameters.missing,
         "universe": parameters.universe,
-        "per_symbol": {symbol: _symbol_quality(whole, asset) for asset, symbol in enumerate(bars.symbols)},
+        "per_symbol": {symbol: _symbol_quality(adjusted_bars, asset) for asset, symbol in enumerate(bars.symbols)},
     }
 
 
@@ -178,13 +185,13 @@ def bars_hash(frame: pd.DataFrame) -> str:
     """Return the SHA-256 of the bars, the same for any order of rows and columns.
 
     Args:
-        frame: Long bars; columns that the project does not know are left out.
+        frame: Long bars; columns other than those of ``bar_checks`` are ignored.
     """
-    known = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns]
+    names = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns]
     timestamps = parse_timestamps(frame["timestamp"].reset_index(drop=True))
     zone = "UTC" if isinstance(timestamps.dtype, pd.DatetimeTZDtype) else "naive"
     values = (
-        frame[known]
+        frame[names]
         .reset_index(drop=True)
         .assign(
             timestamp=timestamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").astype(np.int64),
@@ -193,7 +200,7 @@ def bars_hash(frame: pd.DataFrame) -> str:
     )
     values = values.sort_values(["timestamp", "symbol"], kind="stable")
     digest = hashlib.sha256(zone.encode())
-    for name in known:
+    for name in names:
         digest.update(f"\n{name}:{len(values)}\n".encode())
         if name == "symbol":
             digest.update("\0".join(values[name]).encode())

@@ -1,8 +1,8 @@
-"""Where folds lie: walk-forward, k-fold and combinatorial, each purged of rows whose span meets a judged reward.
+"""Walk-forward, k-fold and combinatorial folds, each purged of rows that share bars with a later part's rewards.
 
-A decision at row t reads bars [t - I + 1, t] (input span I) and is rewarded by bars (t, t + H] (reward span H). A train
-row's whole span must meet no reward span of a validation or test row, and a validation row's none of a test row
-(Lopez de Prado, Advances in Financial Machine Learning, 2018, chapters 7 and 12).
+A decision at row t reads bars [t - I + 1, t] (input span I) and is rewarded by bars (t, t + H] (reward span H). The
+span [t - I + 1, t + H] of a train row must overlap no reward span of a validation or test row, and that of a validation
+row none of a test row (Lopez de Prado, Advances in Financial Machine Learning, 2018, chapters 7 and 12).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Fold:
         number: Place of the fold, from 0.
         train: Rows that fit everything that is fitted.
         validation: Rows that choose between checkpoints.
-        test: Rows that are judged once.
+        test: Rows of the out-of-sample test.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Spans:
-    """What a decision touches, in bars.
+    """Spans of a decision, in bars.
 
     Attributes:
         input: Bars that a decision reads, its own included (I).
@@ -62,11 +62,11 @@ class Spans:
 
 
 def cut_folds(bars: int, spans: Spans, parameters: CrossValidationParameters) -> list[Fold]:
-    """Cut the rows of ``bars`` bars into folds, however short their parts come out.
+    """Cut the rows of ``bars`` bars into folds, however short their parts are.
 
     Args:
         bars: Bars that folds may touch, from the first one on.
-        spans: What a decision touches.
+        spans: Spans of a decision.
         parameters: The scheme and its sizes.
 
     Returns:
@@ -90,17 +90,17 @@ def _walk_forward(usable: Segment, spans: Spans, parameters: CrossValidationPara
         if parameters.window == "rolling" and folds and folds[0].train:
             train = Segment(max(usable.start, train.stop - count_rows(folds[0].train)), train.stop)
         validation = Segment(choice, start - spans.reward + 1)
-        folds.append(Fold(number, _kept([train]), _kept([validation]), _kept([Segment(start, stop)])))
+        folds.append(Fold(number, _nonempty([train]), _nonempty([validation]), _nonempty([Segment(start, stop)])))
     return folds
 
 
 def _k_fold(usable: Segment, spans: Spans, parameters: CrossValidationParameters) -> list[Fold]:
-    """Test each of k blocks once; of the rows beside it the latest become validation rows."""
+    """Test each of k blocks once; the latest of the other rows become validation rows."""
     folds = []
     for number, (start, stop) in enumerate(pairwise(_edges(usable, parameters.folds))):
-        test = _kept([Segment(start, stop)])
-        beside = _kept([Segment(usable.start, start), Segment(stop, usable.stop)])
-        earlier, latest = _split_last(beside, round(parameters.validation * count_rows(beside)))
+        test = _nonempty([Segment(start, stop)])
+        rest = _nonempty([Segment(usable.start, start), Segment(stop, usable.stop)])
+        earlier, latest = _split_last(rest, round(parameters.validation * count_rows(rest)))
         validation = _purged(latest, test, spans)
         train = _purged(earlier, [*test, *validation], spans)
         folds.append(Fold(number, tuple(train), tuple(validation), test))
@@ -129,23 +129,22 @@ def combinatorial_paths(groups: int, test_groups: int) -> dict[tuple[int, int], 
     Returns:
         Path number by (fold number, group).
     """
-    seen = [0] * groups
+    counts = [0] * groups
     paths = {}
     for fold, tested in enumerate(combinations(range(groups), test_groups)):
         for group in tested:
-            paths[fold, group] = seen[group]
-            seen[group] += 1
+            paths[fold, group] = counts[group]
+            counts[group] += 1
     return paths
 
 
 def left_out(fold: Fold) -> tuple[list[Segment], list[Segment]]:
     """Return the rows between the parts of a fold that belong to none of them.
 
-    Rows before its first and after its last part are not meant: those are before the first decision, dropped by a
-    rolling window, or the future of a walk forward.
+    Rows before its first and after its last part are not included.
 
     Returns:
-        Purged rows, whose reward a later part would share, and embargoed rows, which follow a test block and would read
+        Purged rows, whose reward overlaps a later part, and embargoed rows, which follow a test block and would read
         its rewards.
     """
     placed = sorted((*segment, part) for part in PARTS for segment in getattr(fold, part))
@@ -153,7 +152,7 @@ def left_out(fold: Fold) -> tuple[list[Segment], list[Segment]]:
     embargoed: list[Segment] = []
     for (_, stop, part), (start, _, _) in pairwise(placed):
         (embargoed if part == "test" else purged).append(Segment(stop, start))
-    return list(_kept(purged)), list(_kept(embargoed))
+    return list(_nonempty(purged)), list(_nonempty(embargoed))
 
 
 def count_rows(segments: Sequence[Segment]) -> int:
@@ -165,13 +164,13 @@ def _edges(rows: Segment, parts: int) -> list[int]:
     return [rows.start + (rows.stop - rows.start) * part // parts for part in range(parts + 1)]
 
 
-def _kept(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+def _nonempty(segments: Sequence[Segment]) -> tuple[Segment, ...]:
     return tuple(segment for segment in segments if segment.stop > segment.start)
 
 
 def _merged(segments: Sequence[Segment]) -> list[Segment]:
     merged: list[Segment] = []
-    for segment in _kept(segments):
+    for segment in _nonempty(segments):
         if merged and merged[-1].stop == segment.start:
             merged[-1] = Segment(merged[-1].start, segment.stop)
         else:
@@ -189,23 +188,23 @@ def _split_last(segments: Sequence[Segment], rows: int) -> tuple[tuple[Segment, 
         wanted -= segment.stop - edge
         earlier.insert(0, Segment(segment.start, edge))
         latest.insert(0, Segment(edge, segment.stop))
-    return _kept(earlier), _kept(latest)
+    return _nonempty(earlier), _nonempty(latest)
 
 
-def _purged(segments: Sequence[Segment], judged: Sequence[Segment], spans: Spans) -> list[Segment]:
-    """Cut from ``segments`` the rows whose span [t - I + 1, t + H] meets a reward span (s, s + H] of ``judged``."""
-    kept = list(segments)
-    for judge in judged:
-        last_before = judge.start - spans.reward  # its reward ends at the judged block's first decision bar
-        first_after = judge.stop + spans.reward + spans.input - 1  # its input starts after the block's last reward
-        kept = [
+def _purged(segments: Sequence[Segment], tested: Sequence[Segment], spans: Spans) -> list[Segment]:
+    """Cut from ``segments`` the rows whose span [t - I + 1, t + H] overlaps a reward span (s, s + H] of ``tested``."""
+    rest = list(segments)
+    for block in tested:
+        last_before = block.start - spans.reward  # its reward ends at the tested block's first decision bar
+        first_after = block.stop + spans.reward + spans.input - 1  # its input starts after the block's last reward
+        rest = [
             part
-            for segment in kept
-            for part in _kept(
+            for segment in rest
+            for part in _nonempty(
                 [
                     Segment(segment.start, min(segment.stop, last_before + 1)),
                     Segment(max(segment.start, first_after), segment.stop),
                 ]
             )
         ]
-    return kept
+    return rest

@@ -1,7 +1,7 @@
 """Indicator formulas on one asset's own bars.
 
-Each takes the bars that the asset has (no gaps) and a horizon in bars, and returns one value per bar; what the horizon
-does not cover yet is NaN. All are free of scale: multiplying every price by a constant changes nothing. All are finite
+Each takes the bars that the asset has (no gaps) and a horizon in bars, and returns one value per bar, NaN until the
+horizon is covered. All are free of scale: multiplying every price by a constant changes nothing. All are finite
 on flat prices and on zero volume.
 """
 
@@ -21,7 +21,7 @@ MIN_VOLATILITY = 1e-6  # of a one-bar log return: flat prices count as this
 FORGOTTEN = 1e-8  # weight of the past at which a recursive indicator has forgotten where it started
 LARGEST = 10.0  # bound of columns that divide by a volatility
 MIN_VOLUME = 1e-3  # share of the mean volume that zero volume counts as
-SHORTEST_WILDER = 2  # TA-Lib's least period of a recursive average
+SHORTEST_WILDER = 2  # TA-Lib's shortest period of a recursive average
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def convergence_divergence(bars: AssetBars, horizon: int) -> Floats:
 
 
 def macd_periods(horizon: int) -> tuple[int, int, int]:
-    """Return the fast, slow and signal periods of a MACD of ``horizon`` bars (12 gives the usual 12, 26, 9)."""
+    """Return the fast, slow and signal periods of a MACD of ``horizon`` bars (12 gives 12, 26, 9)."""
     return max(2, horizon), 2 * max(2, horizon) + 2, max(2, 3 * horizon // 4)
 
 
@@ -123,13 +123,13 @@ def band_position(bars: AssetBars, horizon: int) -> Floats:
 
 
 def time_of_day(timestamps: Timestamps) -> Floats:
-    """Return the share of the UTC day that has passed at each stamp [T]."""
+    """Return the share of the UTC day that has passed at each timestamp [T]."""
     day = np.timedelta64(1, "D")
     return np.asarray((timestamps - timestamps.astype("datetime64[D]")) / day)
 
 
 def day_of_week(timestamps: Timestamps) -> Floats:
-    """Return the share of the UTC week (from Monday 00:00) that has passed at each stamp [T]."""
+    """Return the share of the UTC week (from Monday 00:00) that has passed at each timestamp [T]."""
     monday = np.datetime64("1970-01-05T00:00", "ns")
     return np.asarray(((timestamps - monday) / np.timedelta64(7, "D")) % 1.0)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sentio_kedro.config import FeatureColumn, IndicatorName
 from sentio_kedro.market import formulas
 from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.formulas import AssetBars
 from sentio_kedro.market.timestamps import Floats, Timestamps
 
@@ -28,8 +28,8 @@ class Indicator:
     Attributes:
         function: From an asset's bars and a horizon to one value per bar; null for a calendar column.
         lookback: Bars that reproduce the value to 1e-6, by horizon.
-        cross_asset: The value is then ranked among the assets present at the same stamp.
-        calendar: From stamps [T] to values [T]; null for a column made of prices.
+        cross_asset: Whether the value is ranked among the assets present at the same timestamp.
+        calendar: From timestamps [T] to values [T]; null for a column made of prices.
     """
 
     function: Callable[[AssetBars, int], Floats] | None
@@ -61,7 +61,7 @@ INDICATORS: dict[IndicatorName, Indicator] = {
 
 
 def lookback(column: FeatureColumn) -> int:
-    """Return the bars that reproduce ``column`` to 1e-6: its own figure, or the indicator's.
+    """Return the bars that reproduce ``column`` to 1e-6: its own ``lookback``, or the indicator's.
 
     Raises:
         ValueError: If the column claims fewer bars than its indicator needs.
@@ -98,14 +98,13 @@ def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calend
     """Compute all feature columns, on prices and volumes free of splits and dividends.
 
     Args:
-        bars: Aligned bars as traded, T stamps and A assets.
+        bars: Aligned bars as traded, T x A.
         columns: The columns, F of them, in order.
-        calendar: Stamps [T] that calendar columns read, for resampled paths whose rows come from elsewhere; null
-            reads the bars' own.
+        calendar: Timestamps [T] that calendar columns read, for resampled paths; null reads the bars'.
 
     Returns:
-        [T, A, F]. NaN until an asset has ``lookback`` bars of its own; at a missing bar the asset's last value is
-        held; calendar columns are known at every stamp.
+        [T, A, F]. NaN until an asset has ``lookback`` bars; at a missing bar the asset's last value is held; calendar
+        columns have a value at every timestamp.
     """
     timestamps = bars.timestamps if calendar is None else calendar
     longest_lookback(columns)
@@ -134,13 +133,13 @@ def newest_features(
 ) -> Floats:
     """Compute all feature columns at one bar, each from the last ``lookback`` bars that an asset has.
 
-    This is what ``compute_features`` says of that bar, to 1e-6, without the bars before them.
+    Equal to ``compute_features`` at that bar to 1e-6.
 
     Args:
-        own: The last bars of each asset as traded, the newest in the last row whatever its stamp; NaN in the first
+        own: The last bars of each asset as traded, the newest in the last row whatever its timestamp; NaN in the first
             rows of an asset that has fewer. At least as many rows as the longest lookback.
         columns: The columns, F of them, in order.
-        present: Whether an asset has a bar at the stamp [A].
+        present: Whether an asset has a bar at the timestamp [A].
         timestamp: The bar's end [1].
         before: The columns at the bar before [A, F], which an asset without a bar keeps.
 
@@ -164,7 +163,7 @@ def newest_features(
 
 
 def _newest_value(series: AssetBars, column: FeatureColumn) -> float:
-    """Return a column at the last of an asset's own bars, from as many of them as it looks back."""
+    """Return a column at the last of an asset's own bars, from its lookback."""
     function, needed = INDICATORS[column.indicator].function, lookback(column)
     if function is None or needed > len(series.close):
         return math.nan
@@ -183,9 +182,9 @@ def _asset_columns(bars: AlignedBars, asset: int, rows: NDArray[np.int64], colum
             values[warm:, number] = indicator.function(own, column.bars)[warm:]
     if rows.size == total:
         return values
-    seen = np.zeros(total, dtype=np.int64)
-    seen[rows] = 1
-    latest = np.cumsum(seen) - 1  # [T] index of the asset's last bar, -1 before its first
+    has_bar = np.zeros(total, dtype=np.int64)
+    has_bar[rows] = 1
+    latest = np.cumsum(has_bar) - 1  # [T] index of the asset's last bar, -1 before its first
     return np.where(latest[:, None] >= 0, values[np.maximum(latest, 0)], np.nan)
 
 
@@ -203,9 +202,5 @@ def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64]) -> AssetBa
 
 
 def _ranked(values: Floats, present: NDArray[np.bool_]) -> Floats:
-    """Rank the present assets at each stamp and hold an asset's last rank where it has no bar [T, A]."""
-    ranked = formulas.ranks(np.where(present, values, np.nan))
-    rows = np.where(present, np.arange(len(values))[:, None], -1)
-    last = np.maximum.accumulate(rows, axis=0)
-    held = np.take_along_axis(ranked, np.maximum(last, 0), axis=0)
-    return np.where(last >= 0, held, np.nan)
+    """Rank the present assets at each timestamp and hold an asset's last rank where it has no bar [T, A]."""
+    return hold(formulas.ranks(np.where(present, values, np.nan)))

@@ -1,7 +1,7 @@
 """Volatility regimes of the market: a Gaussian hidden Markov model and its forward filter.
 
-The model is fitted on train rows alone. Its posteriors are filtered, never smoothed: the posterior at row t reads the
-last ``memory`` returns up to t and nothing else, so it is the same number in training, backtest and live.
+The model is fitted on train rows alone. Its posteriors are filtered, never smoothed: the posterior at row t is a
+function of the last ``memory`` returns up to t, the same in training, backtest and live.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from sentio_kedro.market.timestamps import Floats
 
 logger = logging.getLogger(__name__)
 
-MIN_TRANSITION = 1e-6  # a transition never seen in train rows may still happen
+MIN_TRANSITION = 1e-6  # of transitions without an example in train rows
 MIN_VARIANCE = 1e-4  # of a state, in units of the train rows' variance
 MIN_LOG_EMISSION = -200.0  # relative to the likeliest state: keeps products above underflow
 TOLERANCE = 1e-5  # gain of an iteration, log likelihood per row, below which a fit has converged
 
 
 def market_return(bars: AlignedBars) -> Floats:
-    """Return the equal-weighted log total return of the assets present at each stamp [T], 0 where there is none.
+    """Return the equal-weighted log total return of the assets present at each timestamp [T], 0 where there is none.
 
-    An asset's return is measured from its last known close and free of splits and dividends.
+    An asset's return is measured from its last close, free of splits and dividends.
     """
-    whole = adjusted(bars)
-    held = whole.held_close()
+    bars = adjusted(bars)
+    held = bars.held_close()
     returns = np.full(held.shape, np.nan)
-    returns[1:] = np.log(whole.close[1:] / held[:-1])
-    known = np.isfinite(returns)
-    total = np.where(known, returns, 0.0).sum(axis=1)
-    return np.asarray(total / np.maximum(known.sum(axis=1), 1))
+    returns[1:] = np.log(bars.close[1:] / held[:-1])
+    finite = np.isfinite(returns)
+    total = np.where(finite, returns, 0.0).sum(axis=1)
+    return np.asarray(total / np.maximum(finite.sum(axis=1), 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,33 +85,32 @@ class RegimeModel:
         if self.states == 1 or rows == 0:
             return np.ones((rows, self.states))
         window = self.transition * self._emissions(returns)[:, None, :]  # [T, K, K] product over `span` rows
-        span, left = 1, self.memory
-        while left:
-            if left & 1:  # extend the posterior by the newer `span` rows
+        span, rest = 1, self.memory
+        while rest:
+            if rest & 1:  # extend the posterior by the newer `span` rows
                 older = np.broadcast_to(self.stationary, posterior.shape).copy()
                 older[span:] = posterior[:-span]
                 posterior = np.matmul(older[:, None, :], window)[:, 0, :]
                 posterior /= posterior.sum(axis=1, keepdims=True)
-            left >>= 1
-            if left:
+            rest >>= 1
+            if rest:
                 window[span:] = np.matmul(window[:-span], window[span:])
                 window /= window.max(axis=(1, 2), keepdims=True)
                 span *= 2
         return posterior
 
     def newest(self, returns: Floats) -> Floats:
-        """Return the posterior of the last row [K], as ``filter`` does, without those of the others.
+        """Return the posterior of the last row [K], without those of the others.
 
-        The recursion over the last ``memory`` rows is a product of one matrix per row, which is put together pair by
-        pair.
+        The recursion over the last ``memory`` rows is a product of one matrix per row, multiplied pair by pair.
 
         Args:
             returns: Market log returns [T], T at least 1.
         """
         if self.states == 1:
             return np.ones(1)
-        known = np.asarray(returns)[-self.memory :]
-        product = self.transition * self._emissions(known)[:, None, :]  # [T, K, K]
+        latest = np.asarray(returns)[-self.memory :]
+        product = self.transition * self._emissions(latest)[:, None, :]  # [T, K, K]
         while len(product) > 1:
             odd = len(product) % 2
             pairs = np.matmul(product[odd::2], product[odd + 1 :: 2])
@@ -213,7 +212,7 @@ def _likeliest(
     history = list(best[1].monitor_.history)
     if len(history) < 2 or history[-1] - history[-2] >= TOLERANCE * len(rows):  # noqa: PLR2004 - a gain needs two
         logger.warning(
-            "The regime fit with %d states did not converge in `regimes.iterations` = %d; its last figures are used.",
+            "The regime fit with %d states did not converge in `regimes.iterations` = %d; its last estimate is used.",
             states,
             parameters.iterations,
         )
@@ -230,7 +229,7 @@ def _fitted_likelihood(model: GaussianHMM, rows: Floats, lengths: Sequence[int])
 def _start(rows: Floats, states: int, parameters: RegimeParameters, rng: np.random.Generator) -> GaussianHMM:
     """Return a model that starts from persistent states which differ in volatility.
 
-    The usual start, k-means, sorts returns by sign and size and lands in worse optima.
+    The common start, k-means, sorts returns by sign and size and ends in worse optima.
     """
     model = GaussianHMM(
         n_components=states,
@@ -277,7 +276,7 @@ def stationary_distribution(transition: NDArray[np.float64]) -> Floats:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the fit's own messages from the user: what matters is reported by this module."""
+    """Silence the fit's own messages; this module reports failures itself."""
     chatter = logging.getLogger("hmmlearn")
     level = chatter.level
     chatter.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Trading sessions: which session a bar belongs to, and how far its end is from the session's open and close."""
+"""Trading sessions: the session of each bar, and the minutes from its end to the session's open and close."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sentio_kedro.market.timestamps import (
     most_common_gap,
 )
 
-Whole = NDArray[np.int64]
+Integers = NDArray[np.int64]
 DAY = np.timedelta64(1, "D")
-DAILY = np.timedelta64(20, "h")  # bars at least this far apart hold whole sessions
+DAILY = np.timedelta64(20, "h")  # bars at least this far apart are daily
 MARGIN = np.timedelta64(15, "D")  # longer than any exchange closes, so that a session ends before the first bar
 _MINUTE = 60_000_000_000  # nanoseconds
 
 
 class Clock(NamedTuple):
-    """Where in time the bars of a grid are.
+    """Position of each bar in its session.
 
     Attributes:
         elapsed: Days since the previous bar [T], 0 for the first.
@@ -38,12 +38,12 @@ class Clock(NamedTuple):
     """
 
     elapsed: Floats
-    session: Whole
+    session: Integers
     minutes_since_open: Floats
     minutes_to_close: Floats
     bars_per_session: float
 
-    def rows(self, index: slice | Whole) -> Clock:
+    def rows(self, index: slice | Integers) -> Clock:
         """Return the clock of the rows ``index`` as they are."""
         return Clock(
             elapsed=self.elapsed[index],
@@ -53,11 +53,11 @@ class Clock(NamedTuple):
             bars_per_session=self.bars_per_session,
         )
 
-    def along(self, rows: Whole) -> Clock:
+    def along(self, rows: Integers) -> Clock:
         """Return the clock of a path that is made of ``rows`` [n] in any order.
 
-        A new session begins wherever the row's session differs from the one before, or the row does not follow it, so
-        that session numbers increase along the path from 0.
+        A new session begins where the row's session differs from the one before, or the row does not follow it; session
+        numbers increase along the path from 0.
         """
         path = self.rows(rows)
         begins = np.zeros(len(rows), dtype=np.int64)
@@ -66,7 +66,7 @@ class Clock(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """The sessions of an exchange around some stamps.
+    """The sessions of an exchange around some timestamps.
 
     Attributes:
         calendar: Its name.
@@ -82,29 +82,29 @@ class Schedule(NamedTuple):
 def market_clock(timestamps: Timestamps, calendar: str | None, schedule: Schedule | None = None) -> Clock:
     """Place bars in the sessions of an exchange.
 
-    A bar that ends less than its own length after a close belongs to the session that it has seen close. Bars at least
-    20 hours apart hold whole sessions: such a bar belongs to the last session that ended by its stamp if it is stamped
-    at a UTC midnight, which stands for a date, or outside every session. ``minutes_to_close`` is 0 for all of these.
+    A bar that ends less than its own length after a close belongs to the session that closed. Bars at least 20 hours
+    apart are daily: such a bar belongs to the last session that ended by its timestamp if that is a UTC midnight, which
+    stands for a date, or outside every session. ``minutes_to_close`` is 0 for all of these.
 
     Args:
         timestamps: Bar ends [T] in UTC, increasing.
         calendar: A name of the package exchange_calendars, such as ``XNYS``; null is a market that never closes, whose
             sessions are UTC days (a bar that ends at midnight belongs to the day that it closes).
-        schedule: The calendar's sessions, if they are known already; null looks them up.
+        schedule: The calendar's sessions, if already loaded; null loads them.
 
     Returns:
         The clock of the bars.
 
     Raises:
-        ValueError: If there is no such calendar, it does not cover the stamps, or a bar lies outside its sessions.
+        ValueError: If there is no such calendar, it does not cover the timestamps, or a bar lies outside its sessions.
     """
     elapsed, count = days_since_previous(timestamps), bars_per_session(timestamps)
     if calendar is None:
         days = closing_days(timestamps).astype(np.int64)
         endless = np.full(len(timestamps), np.inf)
         return Clock(elapsed, days - days[0], endless, endless, count)
-    known = session_schedule(timestamps, calendar) if schedule is None else schedule
-    opens, closes = known.opens, known.closes
+    schedule = session_schedule(timestamps, calendar) if schedule is None else schedule
+    opens, closes = schedule.opens, schedule.closes
     session = _sessions(timestamps, opens, closes, calendar)
     ends = np.minimum(timestamps, closes[session])
     since_open, to_close = _minutes(opens[session], ends), _minutes(ends, closes[session])
@@ -116,10 +116,10 @@ def _minutes(start: Timestamps, stop: Timestamps) -> Floats:
 
 
 def expected_timestamps(timestamps: Timestamps, count: int, schedule: Schedule | None = None) -> Timestamps:
-    """Return the stamps of the next ``count`` bars, if none of them is missing.
+    """Return the timestamps of the next ``count`` bars, if none of them is missing.
 
-    They are as far apart as most bars of ``timestamps``. On an exchange a session's first bar ends one bar after it
-    opens, and bars of whole sessions end as long after the close as the newest one does.
+    Their distance is the most common one of ``timestamps``. On an exchange a session's first bar ends one bar after the
+    open, and daily bars end as long after the close as the newest one.
 
     Args:
         timestamps: Bar ends [T] in UTC, increasing, at least two.
@@ -141,8 +141,8 @@ def _next_timestamp(timestamp: np.datetime64, length: np.timedelta64, schedule: 
     close = schedule.closes[session]
     if session + 1 == len(schedule.closes) and (length >= DAILY or timestamp >= close):
         raise ValueError(
-            f"`trading.calendar` {schedule.calendar} is known up to {np.datetime_as_string(close, unit='D')} only, "
-            "which does not tell when the next session opens; upgrade the package exchange_calendars."
+            f"`trading.calendar` {schedule.calendar} is defined up to {np.datetime_as_string(close, unit='D')} only, "
+            "before the next session opens; upgrade the package exchange_calendars."
         )
     if length >= DAILY:
         return np.datetime64(timestamp + (schedule.closes[session + 1] - close))
@@ -150,16 +150,16 @@ def _next_timestamp(timestamp: np.datetime64, length: np.timedelta64, schedule: 
 
 
 def session_schedule(timestamps: Timestamps, calendar: str, ahead: np.timedelta64 | None = None) -> Schedule:
-    """Look up the sessions around stamps; all sessions of a calendar are slow to make.
+    """Load the sessions around timestamps; all sessions of a calendar are slow to compute.
 
     Args:
         timestamps: Bar ends [T] in UTC, increasing.
         calendar: A name of the package exchange_calendars.
-        ahead: How far to look beyond the last stamp; less where the calendar is not known as far (the holidays of
-            ``XSHG``, for one, are told a year at a time). Null looks a day beyond.
+        ahead: Time to cover beyond the last timestamp; less where the calendar ends earlier (the holidays of ``XSHG``
+            are published a year at a time). Null covers one day.
 
     Raises:
-        ValueError: If there is no such calendar, or it does not cover the stamps.
+        ValueError: If there is no such calendar, or it does not cover the timestamps.
     """
     first, last = (str(day) for day in (timestamps[[0, -1]] + np.array([-MARGIN, DAY])).astype("datetime64[D]"))
     try:
@@ -169,8 +169,8 @@ def session_schedule(timestamps: Timestamps, calendar: str, ahead: np.timedelta6
             last = str((wanted if bound is None else min(wanted, bound.to_datetime64())).astype("datetime64[D]"))
             sessions = exchange_calendars.get_calendar(calendar, start=first, end=last)
     except InvalidCalendarName:
-        known = exchange_calendars.get_calendar_names()
-        close = difflib.get_close_matches(calendar.upper(), known, n=3, cutoff=0.5) or ["XNYS", "XLON", "CMES"]
+        names = exchange_calendars.get_calendar_names()
+        close = difflib.get_close_matches(calendar.upper(), names, n=3, cutoff=0.5) or ["XNYS", "XLON", "CMES"]
         raise ValueError(
             f"`trading.calendar` must be a name of the package exchange_calendars, was {calendar!r}; names like it: "
             f"{', '.join(close)}; null is a market that never closes."
@@ -187,12 +187,12 @@ def session_schedule(timestamps: Timestamps, calendar: str, ahead: np.timedelta6
 
 def _sessions(
     timestamps: Timestamps, opens: Timestamps, closes: Timestamps, calendar: str, length: np.timedelta64 | None = None
-) -> Whole:
-    """Return the row of the schedule that each stamp belongs to [T]; ``length`` of a bar is read from the stamps."""
+) -> Integers:
+    """Return the row of the schedule of each timestamp [T]; null reads the ``length`` of a bar from the timestamps."""
     if length is None:
         length = most_common_gap(timestamps) if len(timestamps) > 1 else np.timedelta64(0, "ns")
     daily = bool(length >= DAILY)
-    current = np.searchsorted(closes, timestamps, side="left")  # [T] first session that ends at the stamp or later
+    current = np.searchsorted(closes, timestamps, side="left")  # [T] first session that ends at the timestamp or later
     inside = (current < len(closes)) & (opens[np.minimum(current, len(closes) - 1)] < timestamps)
     if daily:
         inside &= timestamps.astype("datetime64[D]") != timestamps

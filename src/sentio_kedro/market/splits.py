@@ -1,8 +1,9 @@
-"""Folds of decision rows, purged, and the lockbox: the last bars, which no fold touches."""
+"""Purged folds of decision rows, and the lockbox: the last bars, which are in no fold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,24 +23,33 @@ MIN_LOCKBOX_ROWS = 2  # a Sharpe ratio needs two returns
 
 
 def make_folds(bars: int, spans: Spans, parameters: CrossValidationParameters) -> list[Fold]:
-    """Split the rows of a grid of ``bars`` bars into purged folds that leave the lockbox alone.
+    """Split the rows of a grid of ``bars`` bars into purged folds that exclude the lockbox.
 
     Args:
         bars: Number T of bars on the aligned grid.
-        spans: What a decision touches.
+        spans: Spans of a decision.
         parameters: The scheme, its sizes and the lockbox.
 
     Returns:
-        The folds in order of their test rows. No row of theirs reads or is rewarded by a bar of the lockbox.
+        The folds in order of their test rows. None of their rows reads, or is rewarded by, a bar of the lockbox.
 
     Raises:
-        ValueError: If a part of a fold has fewer rows than one episode, or the lockbox holds too few, with the
-            arithmetic.
+        ValueError: If a part of a fold has fewer rows than one episode, or the lockbox too few, with the arithmetic.
+
+    Example:
+        Decisions that read 10 bars and are rewarded by the next one, on 100 bars without a lockbox:
+
+        >>> from sentio_kedro.config import CrossValidationParameters
+        >>> parameters = CrossValidationParameters(folds=2, validation=0.2, lockbox=None)
+        >>> for fold in make_folds(100, Spans(input=10, reward=1, episode=5), parameters):
+        ...     print(*fold.train, *fold.validation, *fold.test)
+        Segment(start=9, stop=45) Segment(start=45, stop=54) Segment(start=54, stop=76)
+        Segment(start=9, stop=63) Segment(start=63, stop=76) Segment(start=76, stop=99)
     """
     folds = cut_folds(lockbox_bars(bars, parameters).start, spans, parameters)
     problems = _too_short(bars, spans, parameters)
     if problems:
-        raise ValueError(_refusal(bars, spans, parameters, problems))
+        raise ValueError(_explain(bars, spans, parameters, problems))
     return folds
 
 
@@ -68,10 +78,10 @@ def _too_short(bars: int, spans: Spans, parameters: CrossValidationParameters) -
     return problems
 
 
-def _refusal(bars: int, spans: Spans, parameters: CrossValidationParameters, problems: Sequence[str]) -> str:
+def _explain(bars: int, spans: Spans, parameters: CrossValidationParameters, problems: Sequence[str]) -> str:
     lockbox = lockbox_bars(bars, parameters)
     usable = max(0, lockbox.start - spans.input - spans.reward + 1)
-    kept = f"lockbox {lockbox.stop - lockbox.start} - " if parameters.lockbox else ""
+    lockbox_term = f"lockbox {lockbox.stop - lockbox.start} - " if parameters.lockbox else ""
     shape = {
         "walk_forward": "`cross_validation.folds` or raise `cross_validation.validation`",
         "k_fold": "`cross_validation.folds` or raise `cross_validation.validation`",
@@ -80,8 +90,8 @@ def _refusal(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
     remedies = "`training.episode_bars`, " + ("`cross_validation.lockbox`, " if parameters.lockbox else "") + shape
     listed = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")  # noqa: PLR2004
     return (
-        f"{bars} bars are too few for {parameters.scheme} folds: {usable} rows are usable ({bars} bars - {kept}input "
-        f"span {spans.input} - reward span {spans.reward} + 1), and every part of a fold needs one episode of "
+        f"{bars} bars are too few for {parameters.scheme} folds: {usable} rows are usable ({bars} bars - {lockbox_term}"
+        f"input span {spans.input} - reward span {spans.reward} + 1), and every part of a fold needs one episode of "
         f"{spans.episode} rows after purging. Too short: {listed}. "
         f"Give at least {_min_bars(spans, parameters)} bars, or lower {remedies}, or the input "
         "span: `network.window`, `network.layers`, `regimes.memory`, the longest `lookback` of `features.columns`."
@@ -89,7 +99,7 @@ def _refusal(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
 
 
 def _min_bars(spans: Spans, parameters: CrossValidationParameters) -> int:
-    """Return the least bars that suffice, found by bisection."""
+    """Return the smallest sufficient number of bars, by bisection."""
     low, high = 1, 2 * (spans.input + spans.reward + spans.episode)
     while _too_short(high, spans, parameters):
         low, high = high, 2 * high
@@ -102,83 +112,104 @@ def _min_bars(spans: Spans, parameters: CrossValidationParameters) -> int:
     return high
 
 
-def folds_to_dict(
-    folds: Sequence[Fold], timestamps: NDArray[np.datetime64], spans: Spans, lockbox: Segment | None = None
-) -> dict[str, Any]:
-    """Describe folds by rows and by stamps, ready for JSON.
+@dataclass(frozen=True)
+class Folds:
+    """Folds of decision rows on one grid of bars.
 
-    Args:
-        folds: The folds.
-        timestamps: Bar ends [T] of the aligned grid.
-        spans: The spans that they were purged with.
-        lockbox: Bars that the folds leave alone; None or an empty segment if there are none.
+    Attributes:
+        folds: The folds in order of their test rows.
+        spans: The spans that they are purged with.
+        lockbox: Bars that are in no fold; null if there are none.
+        dates: Bar ends, ISO 8601 in UTC, of the first and the last row of every segment, by row.
     """
 
-    def segment(rows: Segment) -> dict[str, Any]:
-        first, last = (np.datetime_as_string(timestamps[row], unit="s") for row in (rows.start, rows.stop - 1))
-        return {"start": rows.start, "stop": rows.stop, "first": f"{first}Z", "last": f"{last}Z"}
+    folds: Sequence[Fold]
+    spans: Spans
+    lockbox: Segment | None
+    dates: Mapping[int, str]
 
-    return {
-        "spans": {"input": spans.input, "reward": spans.reward, "episode": spans.episode},
-        "folds": [
-            {"number": fold.number, **{part: [segment(rows) for rows in getattr(fold, part)] for part in PARTS}}
-            for fold in folds
-        ],
-        "lockbox": segment(lockbox) if lockbox is not None and lockbox.stop > lockbox.start else None,
-    }
+    @classmethod
+    def of(
+        cls, folds: Sequence[Fold], spans: Spans, timestamps: NDArray[np.datetime64], lockbox: Segment | None = None
+    ) -> Folds:
+        """Date the segments by the bar ends ``timestamps`` [T]; an empty lockbox is none."""
+        lockbox = lockbox if lockbox is not None and lockbox.stop > lockbox.start else None
+        segments = [rows for fold in folds for part in PARTS for rows in getattr(fold, part)]
+        segments += [] if lockbox is None else [lockbox]
+        ends = sorted({row for rows in segments for row in (rows.start, rows.stop - 1)})
+        dates = {row: f"{np.datetime_as_string(timestamps[row], unit='s')}Z" for row in ends}
+        return cls(list(folds), spans, lockbox, dates)
 
+    @property
+    def open_bars(self) -> slice:
+        """Bars outside the lockbox: all that training, backtest and report may read."""
+        return slice(0, None if self.lockbox is None else self.lockbox.start)
 
-def folds_from_dict(description: Mapping[str, Any]) -> list[Fold]:
-    """Read what ``folds_to_dict`` wrote; the stamps are for people and are not read."""
-    return [
-        Fold(fold["number"], *(tuple(Segment(rows["start"], rows["stop"]) for rows in fold[part]) for part in PARTS))
-        for fold in description["folds"]
-    ]
+    @property
+    def lockbox_dates(self) -> dict[str, str] | None:
+        """Bar ends of the ``first`` and the ``last`` bar of the lockbox; null if there is none."""
+        if self.lockbox is None:
+            return None
+        return {"first": self.dates[self.lockbox.start], "last": self.dates[self.lockbox.stop - 1]}
 
+    def lockbox_rows(self) -> Segment:
+        """Return the decision rows of the lockbox: decided at its bars and rewarded by them.
 
-def open_bars(description: Mapping[str, Any]) -> slice:
-    """Return the bars outside the lockbox: all that training, backtest and report may look at.
+        Raises:
+            ValueError: If there is no lockbox.
+        """
+        if self.lockbox is None:
+            raise ValueError(
+                "There is no lockbox to open: `cross_validation.lockbox` was null when the folds were made. Set a "
+                "share of the bars, such as 0.15, and run `kedro run` again."
+            )
+        return Segment(self.lockbox.start, self.lockbox.stop - self.spans.reward)
 
-    Args:
-        description: What ``folds_to_dict`` made.
-    """
-    lockbox = description.get("lockbox")
-    return slice(0, None if lockbox is None else lockbox["start"])
+    def locate_lockbox(self, timestamps: NDArray[np.datetime64]) -> Segment | None:
+        """Find the lockbox by its dates on other bars than those that were split; a feed may have dropped its oldest.
 
+        Args:
+            timestamps: Bar ends [T], UTC, in order.
 
-def sealed_bars(description: Mapping[str, Any], timestamps: NDArray[np.datetime64]) -> Segment | None:
-    """Return where the lockbox lies on other bars than those that were split; a feed may have dropped its oldest.
+        Returns:
+            Its rows, empty where none of its bars is there; null if there is no lockbox.
+        """
+        dates = self.lockbox_dates
+        if dates is None:
+            return None
+        first, last = (np.datetime64(dates[end].removesuffix("Z"), "s") for end in ("first", "last"))
+        start, stop = np.searchsorted(timestamps, np.array([first, last + 1]))  # dates are whole seconds
+        return Segment(int(start), int(stop))
 
-    Args:
-        description: What ``folds_to_dict`` made; its stamps, which are whole seconds, are read, not its rows.
-        timestamps: Bar ends [T], UTC, in order.
+    def to_dict(self) -> dict[str, Any]:
+        """Return spans, folds and lockbox as plain data, each segment with its rows and dates."""
+        return {
+            "spans": asdict(self.spans),
+            "folds": [
+                {
+                    "number": fold.number,
+                    **{part: [self._dated(rows) for rows in getattr(fold, part)] for part in PARTS},
+                }
+                for fold in self.folds
+            ],
+            "lockbox": None if self.lockbox is None else self._dated(self.lockbox),
+        }
 
-    Returns:
-        Its rows, empty where none of its bars is there; None if there is no lockbox.
-    """
-    lockbox = description.get("lockbox")
-    if lockbox is None:
-        return None
-    first, last = (np.datetime64(lockbox[end].removesuffix("Z"), "s") for end in ("first", "last"))
-    start, stop = np.searchsorted(timestamps, np.array([first, last + 1]))
-    return Segment(int(start), int(stop))
+    def _dated(self, rows: Segment) -> dict[str, Any]:
+        return {**rows._asdict(), "first": self.dates[rows.start], "last": self.dates[rows.stop - 1]}
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Folds:
+        """Read what ``to_dict`` returned."""
+        dates: dict[int, str] = {}
 
-def lockbox_rows(description: Mapping[str, Any]) -> Segment:
-    """Return the decision rows of the lockbox: decided at its bars and rewarded by them.
+        def segment(rows: Mapping[str, Any]) -> Segment:
+            dates.update({rows["start"]: rows["first"], rows["stop"] - 1: rows["last"]})
+            return Segment(rows["start"], rows["stop"])
 
-    The rows just before it, whose rewards it would pay, belong to nothing.
-
-    Args:
-        description: What ``folds_to_dict`` made.
-
-    Raises:
-        ValueError: If there is no lockbox.
-    """
-    lockbox = description.get("lockbox")
-    if lockbox is None:
-        raise ValueError(
-            "There is no lockbox to open: `cross_validation.lockbox` was null when the folds were made. Set a share of "
-            "the bars, such as 0.15, and run `kedro run` again."
-        )
-    return Segment(lockbox["start"], lockbox["stop"] - description["spans"]["reward"])
+        folds = [
+            Fold(fold["number"], *(tuple(segment(rows) for rows in fold[part]) for part in PARTS))
+            for fold in values["folds"]
+        ]
+        lockbox = None if values["lockbox"] is None else segment(values["lockbox"])
+        return cls(folds, Spans(**values["spans"]), lockbox, dates)

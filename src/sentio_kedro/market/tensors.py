@@ -1,4 +1,4 @@
-"""Bars and features as tensors: the facts that accounts trade on."""
+"""Bars and features as tensors."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ EVERY = "*"  # in place of a symbol: all of them
 
 
 class MarketTensors(NamedTuple):
-    """What happened, bar by bar; nothing in it depends on an account.
+    """The market bar by bar; nothing in it depends on an account.
 
-    Build it by keyword. Only the first six fields are required; whoever reads another one says what null means.
+    Build it by keyword. Only the first six fields are required.
 
     Attributes:
         features: ``[T, A, F]`` causal features; 0 where the warm-up has not ended.
         open: ``[T, A]`` opening prices as traded; the last close where the asset has no bar.
         close: ``[T, A]`` closing prices as traded; the last close where the asset has no bar.
-        tradable: ``[T, A]`` whether the asset has a bar and a whole row of features.
-        volatility: ``[T, A]`` trailing standard deviation of log returns per bar, known at the close of the bar.
-        posterior: ``[T, K]`` forward-filtered regime probabilities, known at the close of the bar.
+        tradable: ``[T, A]`` whether the asset has a bar and all its features.
+        volatility: ``[T, A]`` trailing standard deviation of log returns per bar, as of the close.
+        posterior: ``[T, K]`` forward-filtered regime probabilities, as of the close.
         high: ``[T, A]`` highest prices; the last close where the asset has no bar; null: the higher of open and close.
         low: ``[T, A]`` lowest prices; the last close where the asset has no bar; null: the lower of open and close.
         volume: ``[T, A]`` traded shares or coins, 0 where the asset has no bar; null: unlimited.
         present: ``[T, A]`` whether the asset has a bar; null: ``tradable``.
         returns: ``[T, A]`` log total return of the bar, free of splits and dividends; 0 where the asset has no bar.
         daily_volatility: ``[T, A]`` ``volatility`` times the root of the bars per session.
-        daily_volume: ``[T, A]`` trailing mean volume per session in shares of that row, above 0, known at the close.
+        daily_volume: ``[T, A]`` trailing mean volume per session in shares of that row, above 0, as of the close.
         elapsed: ``[T]`` days since the previous bar, 0 for the first; null: 0.
         session: ``[T]`` int64, number of the session that the bar belongs to, never decreasing; null: one session.
         minutes_since_open: ``[T]`` from the session's open to the end of the bar; infinite if there are no sessions.
         minutes_to_close: ``[T]`` from the end of the bar to the session's close; infinite if there are no sessions.
-        spread: ``[T, A]`` full quoted spread, fraction of the mid price, known at the close; null: constant.
+        spread: ``[T, A]`` full quoted spread, fraction of the mid price, as of the close; null: constant.
         dividend: ``[T, A]`` cash per share of that row, for shares held since the bar before; null: none.
         split: ``[T, A]`` new shares per old share, applied before the bar opens (and before its dividend); null: none.
         funding: ``[T, A]`` funding rate of the bar, fraction of notional, paid by longs to shorts; null: none.
@@ -161,9 +161,8 @@ def market_tensors(
         bars: Aligned bars as traded, T x A.
         features: ``[T, A, F]``, NaN in warm-up.
         posterior: ``[T, K]`` regime probabilities.
-        trading: Says where the spread comes from, who may be sold short and which sessions there are; null takes the
-            defaults.
-        clock: Where in time the rows are; null reads it from the bars' stamps and ``trading.calendar``.
+        trading: Source of the spread, assets that may be sold short, and calendar; null takes the defaults.
+        clock: Sessions of the rows; null reads them from the timestamps and ``trading.calendar``.
 
     Returns:
         The market. An asset that has not begun is priced 1 and cannot be traded.
@@ -175,9 +174,9 @@ def market_tensors(
     trading = TradingParameters() if trading is None else trading
     clock = market_clock(bars.timestamps, trading.calendar) if clock is None else clock
     factors = adjustment_factors(bars)
-    whole = bars if factors is None else factors.applied(bars)
+    adjusted_bars = bars if factors is None else factors.applied(bars)
     present, held = bars.present, bars.held_close()
-    total = held if whole is bars else whole.held_close()  # [T, A] prices free of splits and dividends
+    total = held if adjusted_bars is bars else adjusted_bars.held_close()  # [T, A] prices free of splits and dividends
     close = np.where(np.isnan(held), 1.0, held)
     volatility = trailing_volatility(total)
     daily_volume = np.maximum(trailing_volume(bars, factors) * clock.bars_per_session, MIN_VOLUME)
@@ -200,7 +199,7 @@ def market_tensors(
         session=torch.from_numpy(clock.session),
         minutes_since_open=torch.from_numpy(clock.minutes_since_open),
         minutes_to_close=torch.from_numpy(clock.minutes_to_close),
-        spread=_tensor(_spread(bars, whole, trading)),
+        spread=_tensor(_spread(bars, adjusted_bars, trading)),
         dividend=_tensor(_facts("dividend", bars.dividend)),
         split=_tensor(_facts("split", bars.split)),
         funding=_tensor(_facts("funding", bars.funding)),
@@ -227,12 +226,12 @@ def _facts(name: str, column: Floats | None) -> Floats | None:
     return values if (values != NEUTRAL[name]).any() else None
 
 
-def _spread(bars: AlignedBars, whole: AlignedBars, trading: TradingParameters) -> Floats | None:
+def _spread(bars: AlignedBars, adjusted_bars: AlignedBars, trading: TradingParameters) -> Floats | None:
     costs = trading.costs
     if costs.half_spread == "constant":
         return None
     if costs.half_spread == "estimated":
-        return estimated_spread(whole.high, whole.low, whole.close, costs.spread_bars)
+        return estimated_spread(adjusted_bars.high, adjusted_bars.low, adjusted_bars.close, costs.spread_bars)
     if bars.spread is None:
         raise ValueError(
             "`trading.costs.half_spread` is `bars`, but the bars have no column `spread`; add the column (full spread, "

@@ -17,17 +17,17 @@ def shortest_common_gap(gaps: NDArray[np.timedelta64]) -> np.timedelta64:
     """
     if not gaps.size:
         raise ValueError(
-            "The length of a bar cannot be told from one bar per symbol; set `ingestion.bar_minutes` to its minutes."
+            "The length of a bar does not follow from one bar per symbol; set `ingestion.bar_minutes` to its minutes."
         )
     lengths, counts = np.unique(gaps.astype("timedelta64[ns]"), return_counts=True)
     return np.timedelta64(lengths[np.argmax(counts)], "ns")
 
 
 def most_common_gap(timestamps: Timestamps) -> np.timedelta64:
-    """Return the most common distance of neighbouring stamps [T]; the shortest one if several are.
+    """Return the most common distance of neighbouring timestamps [T]; the shortest one if several are.
 
     Raises:
-        ValueError: If there are fewer than two stamps.
+        ValueError: If there are fewer than two timestamps.
     """
     return shortest_common_gap(np.diff(timestamps))
 

@@ -1,4 +1,4 @@
-"""Trailing sums and means without running sums: what has left the window leaves no rounding error behind."""
+"""Trailing sums and means without running sums, which would accumulate rounding errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sentio_kedro.market.timestamps import Floats
 
 
 def trailing_sum(values: Floats, length: int) -> Floats:
-    """Return the sum of the last ``length`` rows of ``values`` [n, ...], of those there are at the start.
+    """Return the sum of the last ``length`` rows of ``values`` [n, ...]; of fewer at the start.
 
     Windows of 1, 2, 4, ... rows are put together, so that the work grows with the logarithm of ``length``.
     """
@@ -30,36 +30,36 @@ def trailing_sum(values: Floats, length: int) -> Floats:
     return total
 
 
-def trailing_mean(values: Floats, length: int, known: NDArray[np.bool_] | None = None) -> Floats:
+def trailing_mean(values: Floats, length: int, valid: NDArray[np.bool_] | None = None) -> Floats:
     """Return the mean of the last ``length`` rows of ``values`` [n, ...].
 
     Args:
-        values: Finite where known.
+        values: Finite where they count.
         length: Rows averaged; fewer at the start.
-        known: Which values count, [n, ...]; null counts all.
+        valid: Which values count, [n, ...]; null counts all.
 
     Returns:
-        [n, ...]; 0 where no value is known yet.
+        [n, ...]; 0 until a value counts.
     """
-    if known is None:
+    if valid is None:
         counts = np.minimum(np.arange(1.0, len(values) + 1.0), length).reshape(-1, *[1] * (values.ndim - 1))
         return np.asarray(trailing_sum(values, length) / counts)
-    sums = trailing_sum(np.where(known, values, 0.0), length)
-    return np.asarray(sums / np.maximum(trailing_sum(known.astype(np.float64), length), 1.0))
+    sums = trailing_sum(np.where(valid, values, 0.0), length)
+    return np.asarray(sums / np.maximum(trailing_sum(valid.astype(np.float64), length), 1.0))
 
 
 def estimated_spread(high: Floats, low: Floats, close: Floats, bars: int) -> Floats:
     """Estimate the full quoted spread from high, low and close (Abdi and Ranaldo 2017, their two-day estimator).
 
     With logs c of the close and eta of the middle of high and low, s^2 = max(4 mean[(c_t - eta_t)(c_t - eta_(t+1))], 0)
-    over the last ``bars`` pairs of neighbouring bars: c_t lies half a spread beside the efficient price, for which both
-    middles stand. Everything is known at the close of the pair's second bar.
+    over the last ``bars`` pairs of neighbouring bars: c_t is half a spread off the efficient price, which both middles
+    estimate. All of it is observed by the close of the pair's second bar.
 
     Args:
         high: Highest prices [T, A], free of splits and dividends, NaN where the asset has no bar.
         low: Lowest prices [T, A].
         close: Closing prices [T, A].
-        bars: Pairs averaged; those known so far at the start.
+        bars: Pairs averaged; fewer at the start.
 
     Returns:
         Fraction of the mid price [T, A]; 0 until an asset has two bars; held where it has no bar.

@@ -1,15 +1,14 @@
-"""What a search may propose: ranges of typed parameters, checked before any work by building what they propose."""
+"""Search space: ranges of typed parameters, checked before any work by building candidates."""
 
 from __future__ import annotations
 
 import difflib
-import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
 from typing import Annotated, Any
 
-import numpy as np
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -18,12 +17,12 @@ from sentio_kedro.config import AgentParameters, NetworkParameters, TrainingPara
 from sentio_kedro.config.search import Scalar, SearchRange
 
 SECTIONS: dict[str, Any] = {"network": NetworkParameters, "training": TrainingParameters}
-"""Sections that can be searched. What trading costs and allows is not the search's to choose."""
+"""Sections that can be searched; costs and limits of trading cannot."""
 
 NOT_SEARCHED = {
     "training.seed": "the best of several seeds is luck",
     "training.seeds": "every candidate must be measured with as many seeds",
-    "training.validations": "every candidate must be chosen from as many judgements",
+    "training.validations": "every candidate must be chosen from as many validations",
     "training.members": "candidates are pruned member by member and must have as many",
     "training.variant": "it only says where other keys start, and they are all given",
     "network.variant": "it only says where other keys start, and they are all given",
@@ -32,7 +31,7 @@ NOT_SEARCHED = {
 }
 """Parameters that a search must leave alone, and why."""
 
-_MAX_PROBES = 2_000  # combinations that are built before work; a larger space is sampled
+_PROBES = 500  # random combinations that are built before any work
 
 
 def search_distributions(
@@ -40,9 +39,8 @@ def search_distributions(
 ) -> dict[str, BaseDistribution]:
     """Turn ranges into distributions, typed as the parameters that they are for.
 
-    Whether a parameter is a whole number, a fraction or a name follows from its section's class. Spaces of up to 2,000
-    combinations (a continuous range counts with its bounds) are built whole; of larger ones all values of each
-    parameter, and combinations drawn at random.
+    A parameter's type follows from its section's class. 500 random combinations are built, which finds nearly every
+    range or choice that does not go with the others.
 
     Args:
         space: Ranges by dotted name.
@@ -61,25 +59,25 @@ def search_distributions(
             "`training.entropy: {low: 0.05, high: 1.0, log: true}`."
         )
     problems: list[str] = []
-    made: dict[str, BaseDistribution] = {}
+    distributions: dict[str, BaseDistribution] = {}
     for name, values in space.items():
         try:
             _refuse_fixed(name, fixed)
-            made[name] = _distribution(name, values)
+            distributions[name] = _distribution(name, values)
         except ValueError as error:
             problems.append(str(error))
     if not problems:
-        problems = list(itertools.islice(_combination_problems(made, base), 3))
+        problems = list(dict.fromkeys(_combination_problems(distributions, base)))[:3]
     if problems:
         raise ValueError("\n".join(problems))
-    return made
+    return distributions
 
 
 def candidate_parameters(base: AgentParameters, values: Mapping[str, Scalar]) -> AgentParameters:
     """Put values into parameters and validate the sections that they change.
 
     Args:
-        base: Parameters that stay.
+        base: Parameters to change.
         values: New values by dotted name.
 
     Raises:
@@ -87,25 +85,25 @@ def candidate_parameters(base: AgentParameters, values: Mapping[str, Scalar]) ->
     """
     changed = {}
     for section, kind in SECTIONS.items():
-        mine = {name: value for name, value in values.items() if name.partition(".")[0] == section}
-        if mine:
+        in_section = {name: value for name, value in values.items() if name.partition(".")[0] == section}
+        if in_section:
             adapter = TypeAdapter(kind)
             plain = adapter.dump_python(getattr(base, section))
-            for name, value in mine.items():
+            for name, value in in_section.items():
                 *path, last = name.split(".")[1:]
                 _leaf(plain, path)[last] = value
             try:
                 changed[section] = adapter.validate_python(plain)
             except ValidationError as error:
-                shown = ", ".join(f"`{name}` = {value!r}" for name, value in mine.items())
-                raise ValueError(f"{shown} is refused: {_reasons(section, error)}") from error
+                text = ", ".join(f"`{name}` = {value!r}" for name, value in in_section.items())
+                raise ValueError(f"{text} is refused: {_reasons(section, error)}") from error
     return replace(base, **changed)
 
 
 def base_values(base: AgentParameters, distributions: Mapping[str, BaseDistribution]) -> dict[str, Scalar] | None:
-    """Return the searched parameters' own values, or None if one of them lies outside its range."""
+    """Return the base's values of the searched parameters, or None if one of them lies outside its range."""
     values = {name: _value(base, name) for name in distributions}
-    inside = all(_holds(distribution, values[name]) for name, distribution in distributions.items())
+    inside = all(_contains(distribution, values[name]) for name, distribution in distributions.items())
     return values if inside else None
 
 
@@ -136,9 +134,9 @@ def _distribution(name: str, values: SearchRange) -> BaseDistribution:
 
 
 def _typed(name: str, value: Scalar) -> Any:
-    """Return ``value`` as the parameter's own type, whatever else it may have to go with."""
+    """Return ``value`` as the type of the parameter ``name``."""
     field = _field(name)
-    # Annotated takes no metadata at all where a field has none.
+    # Annotated needs at least one metadatum.
     kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     try:
         return TypeAdapter(kind).validate_python(value)
@@ -151,10 +149,10 @@ def _typed(name: str, value: Scalar) -> Any:
 
 def _field(name: str) -> FieldInfo:
     """Find the parameter in the sections' classes."""
-    known = {f"{section}.{rest}": field for section, kind in SECTIONS.items() for rest, field in _fields(kind)}
-    if name in known:
-        return known[name]
-    inside = [other for other in known if other.startswith(f"{name}.")]
+    fields = {f"{section}.{rest}": field for section, kind in SECTIONS.items() for rest, field in _fields(kind)}
+    if name in fields:
+        return fields[name]
+    inside = [other for other in fields if other.startswith(f"{name}.")]
     if inside:
         raise ValueError(f"`search.space` must name single parameters, had `{name}`; name one such as `{inside[0]}`.")
     if name.partition(".")[0] not in SECTIONS:
@@ -162,7 +160,7 @@ def _field(name: str) -> FieldInfo:
             f"`search.space` must name parameters of {' and '.join(SECTIONS)}, had `{name}`; use names such as "
             "`training.entropy`."
         )
-    close = difflib.get_close_matches(name, known, n=1) or list(known)
+    close = difflib.get_close_matches(name, fields, n=1) or list(fields)
     raise ValueError(f"`search.space` must name parameters that exist, had `{name}`; did you mean `{close[0]}`?")
 
 
@@ -174,10 +172,10 @@ def _fields(kind: Any) -> Iterator[tuple[str, FieldInfo]]:
             yield name, field
 
 
-def _leaf(here: Any, path: Sequence[str]) -> Any:
+def _leaf(values: Any, path: Sequence[str]) -> Any:
     for key in path:
-        here = here[key]
-    return here
+        values = values[key]
+    return values
 
 
 def _value(base: AgentParameters, name: str) -> Any:
@@ -185,56 +183,36 @@ def _value(base: AgentParameters, name: str) -> Any:
     return _leaf(TypeAdapter(SECTIONS[section]).dump_python(getattr(base, section)), path)
 
 
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, CategoricalDistribution):
         return any(type(choice) is type(value) and choice == value for choice in distribution.choices)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and bool(distribution._contains(distribution.to_internal_repr(value)))
+    if isinstance(distribution, IntDistribution | FloatDistribution) and _is_number(value):
+        steps = 0.0 if distribution.step is None else (value - distribution.low) / distribution.step
+        return distribution.low <= value <= distribution.high and math.isclose(steps, round(steps), abs_tol=1e-8)
+    return False
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _combination_problems(distributions: Mapping[str, BaseDistribution], base: AgentParameters) -> Iterator[str]:
-    for values in _probes({name: _representatives(one) for name, one in distributions.items()}):
+def _combination_problems(distributions: dict[str, BaseDistribution], base: AgentParameters) -> Iterator[str]:
+    probes = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(_PROBES):
         try:
-            candidate_parameters(base, values)
+            candidate_parameters(base, probes.ask(distributions).params)
         except ValueError as error:
             yield f"`search.space` must propose values that go together: {error} Narrow a range or list `choices`."
 
 
-def _representatives(distribution: BaseDistribution) -> Sequence[Any]:
-    """Return all values of a distribution if they are few, else its bounds."""
-    if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices
-    if isinstance(distribution, IntDistribution):
-        every = range(distribution.low, distribution.high + 1, distribution.step)
-        return every if len(every) <= _MAX_PROBES else (distribution.low, distribution.high)
-    if isinstance(distribution, FloatDistribution):
-        return (distribution.low, distribution.high)
-    raise TypeError(f"{distribution!r} is no distribution of a search.")
-
-
-def _probes(values: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    names = list(values)
-    if math.prod(len(choices) for choices in values.values()) <= _MAX_PROBES:
-        for combination in itertools.product(*values.values()):
-            yield dict(zip(names, combination, strict=True))
-        return
-    first = {name: choices[0] for name, choices in values.items()}
-    for name in names:
-        for choice in values[name]:
-            yield first | {name: choice}
-    rng = np.random.default_rng(0)
-    for _ in range(_MAX_PROBES):
-        yield {name: choices[int(rng.integers(len(choices)))] for name, choices in values.items()}
-
-
 def _reasons(section: str, error: ValidationError) -> str:
-    said = []
+    reasons = []
     for detail in error.errors():
-        where = ".".join([section, *(str(part) for part in detail["loc"])])
+        name = ".".join([section, *(str(part) for part in detail["loc"])])
         text = detail["msg"].removeprefix("Value error, ")
-        said.append(text if detail["type"] == "value_error" else f"`{where}`: {text}.")
-    return " ".join(said)
+        reasons.append(text if detail["type"] == "value_error" else f"`{name}`: {text}.")
+    return " ".join(reasons)

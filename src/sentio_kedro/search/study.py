@@ -1,8 +1,7 @@
-"""A search proposes parameters, hears how they did on validation rows, and continues where it was stopped.
+"""Propose parameters, score them on validation rows, and continue a search that was interrupted.
 
-Proposals are those of the tree-structured Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter
-Optimization, NeurIPS 2011) of Optuna. They follow from the seed, the number of the trial and the trials before it
-alone, so that a search that was stopped proposes what it would have proposed otherwise.
+Proposals come from Optuna's tree-structured Parzen estimator (Bergstra et al., Algorithms for Hyper-Parameter
+Optimization, NeurIPS 2011).
 """
 
 from __future__ import annotations
@@ -18,27 +17,26 @@ from typing import Any, Protocol
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.config.search import Scalar, SearchParameters
 from sentio_kedro.search.space import base_values, candidate_parameters, search_distributions
-from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress, trial_members
+from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress
 
 logger = logging.getLogger(__name__)
 
 MIN_COMPLETE = 5
-"""Candidates that must be complete, and have been judged as often, before another is given up."""
+"""Complete trials, with as many validations each, before another trial is pruned."""
 
-_ABOUT, _TRAIN, _FOLDS, _SECONDS = "about", "train_sharpe", "folds", "seconds"
-_NAMES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+_ABOUT, _TRAIN, _FOLDS, _SECONDS, _REPEATS = "about", "train_sharpe", "folds", "seconds", "repeats"
+_STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a trial tries.
+    """Parameters of one trial.
 
     Attributes:
         number: Number of the trial, from 0.
@@ -52,7 +50,7 @@ class Proposal:
 
 
 class Evaluate(Protocol):
-    """Trains and judges a candidate, on train and validation rows alone."""
+    """Trains and scores a candidate, on train and validation rows alone."""
 
     def __call__(
         self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
@@ -60,25 +58,25 @@ class Evaluate(Protocol):
         """Return a score per agent.
 
         Raises:
-            PrunedTrialError: If ``progress`` gives the candidate up.
-            FloatingPointError: If its training diverges; the search goes on with the next candidate.
+            PrunedTrialError: If ``progress`` prunes the trial.
+            FloatingPointError: If training diverges; the search continues with the next candidate.
         """
         ...
 
 
 @dataclass(frozen=True)
 class SearchTrial:
-    """A trial that is over.
+    """A finished trial.
 
     Attributes:
         number: Number of the trial, from 0.
         state: ``complete``, ``pruned`` or ``failed``.
         values: The searched parameters by dotted name.
-        objective: What is maximised, annualised net Sharpe ratio; of a pruned trial the last that was known of it, of
-            a failed one None.
+        objective: Annualised net Sharpe ratio to maximise; of a pruned trial the last one reported, of a failed one
+            None.
         train_sharpe: Mean over folds and seeds on the latest train rows; None unless complete.
         folds: Mean validation Sharpe ratio over seeds of each fold; empty unless complete.
-        seconds: How long it took; None unless complete.
+        seconds: Duration; None unless complete.
     """
 
     number: int
@@ -90,30 +88,13 @@ class SearchTrial:
     seconds: float | None
 
 
-class MedianOfLatest(optuna.pruners.BasePruner):
-    """Gives a trial up whose latest report is below the median of the complete trials' reports at the same step.
-
-    Optuna's own median pruner compares the best report of all steps, so that a good first fold would protect a
-    candidate from all later ones.
-    """
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Say whether to give ``trial`` up."""
-        step = trial.last_step
-        if step is None:
-            return False
-        complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        others = [other.intermediate_values[step] for other in complete if step in other.intermediate_values]
-        return len(others) >= MIN_COMPLETE and trial.intermediate_values[step] < float(np.median(others))
-
-
 def open_study(path: Path, about: Mapping[str, Any], *, pruning: bool) -> optuna.Study:
-    """Open the study that is about exactly this, or begin it and say what differs from the one before.
+    """Open the study with this description, or begin it and log what changed since the one before.
 
     Args:
-        path: SQLite file; made if needed. Studies of other bars, folds or parameters stay in it.
-        about: What decides what a trial is: bars, folds, parameters, space; plain data.
-        pruning: Whether to give poor candidates up.
+        path: SQLite file; created if needed. Studies of other bars, folds or parameters stay in it.
+        about: Description of the search: bars, folds, parameters, space; plain data.
+        pruning: Whether to stop poor candidates early.
 
     Returns:
         The study, named by the hash of ``about``.
@@ -121,18 +102,25 @@ def open_study(path: Path, about: Mapping[str, Any], *, pruning: bool) -> optuna
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path.parent.mkdir(parents=True, exist_ok=True)
     storage = optuna.storages.RDBStorage(f"sqlite:///{path.as_posix()}")
-    known = optuna.get_all_study_names(storage)
+    names = optuna.get_all_study_names(storage)
     name = study_name(about)
-    if known and name not in known:
-        before = optuna.load_study(study_name=known[-1], storage=storage).user_attrs.get(_ABOUT, {})
-        logger.warning("Search %s begins anew; %s stays in %s. %s", name, known[-1], path, _differences(before, about))
-    pruner = MedianOfLatest() if pruning else optuna.pruners.NopPruner()
+    if names and name not in names:
+        before = optuna.load_study(study_name=names[-1], storage=storage).user_attrs.get(_ABOUT, {})
+        changed = _changed_names(before, about)
+        logger.warning("Search %s begins anew, %s changed; search %s stays in %s.", name, changed, names[-1], path)
     study = optuna.create_study(
-        storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
+        storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=make_pruner(pruning)
     )
     if _ABOUT not in study.user_attrs:
         study.set_user_attr(_ABOUT, json.loads(json.dumps(about)))
     return study
+
+
+def make_pruner(pruning: bool) -> optuna.pruners.BasePruner:
+    """Return Optuna's median pruner, or one that prunes nothing."""
+    if not pruning:
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.MedianPruner(n_startup_trials=MIN_COMPLETE, n_min_trials=MIN_COMPLETE)
 
 
 def study_name(about: Mapping[str, Any]) -> str:
@@ -148,30 +136,35 @@ def search(
     evaluate: Evaluate,
     fixed: Mapping[str, str] | None = None,
 ) -> list[SearchTrial]:
-    """Try candidates until ``parameters.trials`` are over; the first are the base parameters, if the space holds them.
+    """Try candidates until ``parameters.trials`` are finished; the base parameters come first, if the space holds them.
 
-    A trial that a killed search left open comes first: the same parameters, from the start of their training.
+    Trials that an interrupted search left open are marked failed, and their parameters are tried again.
 
     Args:
-        training_sets: What training may see of the chosen folds: train and validation rows.
+        training_sets: Train and validation rows of the chosen folds.
         base: Parameters that are searched around.
         parameters: Space, number of trials, objective.
-        study: Where trials are kept; see ``open_study``.
-        evaluate: Trains and judges a candidate.
+        study: Store of the trials; see ``open_study``.
+        evaluate: Trains and scores a candidate.
         fixed: Further names that must not be searched, with the reason.
 
     Returns:
-        All trials that are over, by number.
+        All finished trials, by number.
 
     Raises:
         ValueError: If the space holds parameters that are unknown, of another type or do not go together.
     """
     space = search_distributions(parameters.ranges, base, fixed or {})
-    if not study.trials:
-        first = base_values(base, space)
-        if first is not None:
-            study.enqueue_trial(first)
-    while (trial := _next_trial(study, space, parameters)) is not None:
+    first = base_values(base, space)
+    if not study.trials and first is not None:
+        study.enqueue_trial(first)
+    for interrupted in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(interrupted.number, state=TrialState.FAIL)
+        study.enqueue_trial(interrupted.params, user_attrs={_REPEATS: interrupted.number})
+    # A continued search must not draw the same random proposals again.
+    study.sampler = optuna.samplers.TPESampler(seed=parameters.seed + len(study.trials))
+    while len(finished_trials(study)) < parameters.trials:
+        trial = study.ask(space)
         values = {name: trial.params[name] for name in space}
         candidate = Proposal(trial.number, values, candidate_parameters(base, values))
         _run(study, trial, training_sets, candidate, parameters, evaluate)
@@ -179,8 +172,10 @@ def search(
 
 
 def finished_trials(study: optuna.Study) -> list[SearchTrial]:
-    """Return the trials of a study that are over, by number."""
-    return [_described(one) for one in study.get_trials(deepcopy=False, states=tuple(_NAMES))]
+    """Return the finished trials of a study by number, without interrupted ones that were tried again."""
+    repeated = {trial.user_attrs.get(_REPEATS) for trial in study.get_trials(deepcopy=False)}
+    trials = study.get_trials(deepcopy=False, states=tuple(_STATES))
+    return [_search_trial(trial) for trial in trials if trial.number not in repeated]
 
 
 def best_trial(trials: Sequence[SearchTrial]) -> SearchTrial:
@@ -206,23 +201,6 @@ def fold_means(scores: Sequence[AgentScore]) -> dict[str, float]:
     return {str(fold): _mean([score.validation_sharpe for score in scores if score.fold == fold]) for fold in folds}
 
 
-def _next_trial(
-    study: optuna.Study, space: Mapping[str, BaseDistribution], parameters: SearchParameters
-) -> optuna.Trial | None:
-    trials = study.get_trials(deepcopy=False)
-    opened = [one for one in trials if one.state == TrialState.RUNNING]
-    over = sum(one.state in _NAMES for one in trials)
-    number = opened[0].number if opened else over
-    seed = np.random.SeedSequence([parameters.seed, number]).generate_state(1, np.uint32)[0]
-    study.sampler = optuna.samplers.TPESampler(seed=int(seed), constant_liar=False)
-    if opened:
-        trial = optuna.Trial(study, opened[0]._trial_id)
-        for name, distribution in space.items():
-            trial._suggest(name, distribution)  # what was proposed already stays
-        return trial
-    return study.ask(dict(space)) if over < parameters.trials else None
-
-
 def _run(
     study: optuna.Study,
     trial: optuna.Trial,
@@ -231,55 +209,42 @@ def _run(
     parameters: SearchParameters,
     evaluate: Evaluate,
 ) -> None:
-    told = dict(study.trials[trial.number].intermediate_values)
-
-    def report(step: int, score: float) -> bool:
-        if step not in told:
-            trial.report(score, step)
-        return trial.should_prune() if step >= max(told, default=0) else False
-
-    began = time.perf_counter()
+    started = time.perf_counter()
     try:
-        scores = evaluate(
-            training_sets, candidate, TrialProgress(trial_members(training_sets, candidate.parameters), report)
-        )
+        scores = evaluate(training_sets, candidate, TrialProgress(trial))
     except PrunedTrialError:
         study.tell(trial, state=TrialState.PRUNED)
+        logger.info("Trial %d pruned: %s", candidate.number, _text(candidate))
     except FloatingPointError as error:
-        logger.warning("Trial %d failed: %s", trial.number, error)
         study.tell(trial, state=TrialState.FAIL)
+        logger.warning("Trial %d failed: %s: %s", candidate.number, _text(candidate), error)
     else:
         folds = fold_means(scores)
-        trial.set_user_attr(_TRAIN, _mean([score.train_sharpe for score in scores]))
+        train_sharpe = _mean([score.train_sharpe for score in scores])
+        objective = _mean(list(folds.values())) if parameters.objective == "mean" else min(folds.values())
+        trial.set_user_attr(_TRAIN, train_sharpe)
         trial.set_user_attr(_FOLDS, folds)
-        trial.set_user_attr(_SECONDS, time.perf_counter() - began)
-        values = list(folds.values())
-        study.tell(trial, _mean(values) if parameters.objective == "mean" else min(values))
-    _say(finished_trials(study)[-1], parameters.trials)
+        trial.set_user_attr(_SECONDS, time.perf_counter() - started)
+        study.tell(trial, objective)
+        logger.info(
+            "Trial %d: Sharpe ratio %.2f on validation rows, %.2f on train rows: %s",
+            *(candidate.number, objective, train_sharpe, _text(candidate)),
+        )
 
 
-def _say(trial: SearchTrial, trials: int) -> None:
-    tried = ", ".join(f"{name} = {value}" for name, value in trial.values.items())
-    if trial.objective is None or trial.train_sharpe is None:
-        logger.info("Trial %d of %d %s: %s", trial.number + 1, trials, trial.state, tried)
-        return
-    logger.info(
-        "Trial %d of %d: Sharpe ratio %.2f on validation rows, %.2f on train rows: %s",
-        *(trial.number + 1, trials, trial.objective, trial.train_sharpe, tried),
-    )
+def _text(candidate: Proposal) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in candidate.values.items())
 
 
-def _described(trial: FrozenTrial) -> SearchTrial:
-    attributes = trial.user_attrs
-    objective = trial.value if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) else None
+def _search_trial(trial: FrozenTrial) -> SearchTrial:
     return SearchTrial(
         number=trial.number,
-        state=_NAMES[trial.state],
+        state=_STATES[trial.state],
         values=dict(trial.params),
-        objective=objective,
-        train_sharpe=attributes.get(_TRAIN),
-        folds=attributes.get(_FOLDS, {}),
-        seconds=attributes.get(_SECONDS),
+        objective=trial.value,
+        train_sharpe=trial.user_attrs.get(_TRAIN),
+        folds=trial.user_attrs.get(_FOLDS, {}),
+        seconds=trial.user_attrs.get(_SECONDS),
     )
 
 
@@ -287,18 +252,7 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    def shown(values: Mapping[str, Any], name: str) -> str:
-        text = json.dumps(values[name]) if name in values else "not set"
-        return text if len(text) <= 60 else f"{text[:57]}..."  # noqa: PLR2004 - one line
-
-    old, new = _flat(before), _flat(json.loads(json.dumps(now)))
-    names = [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
-    return "; ".join(f"`{name}` was {shown(old, name)}, is now {shown(new, name)}" for name in names) + "."
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _flat(value, f"{prefix}{name} ") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
+def _changed_names(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    old, new = ({**about, **about.get("parameters", {})} for about in (before, json.loads(json.dumps(now))))
+    names = (old.keys() | new.keys()) - {"parameters"}
+    return ", ".join(f"`{name}`" for name in sorted(names) if old.get(name) != new.get(name))

@@ -1,14 +1,15 @@
-"""One trial of a search: a candidate's agents are trained and judged on validation rows, or given up on the way."""
+"""One trial of a search: train a candidate's agents, and score them on train and validation rows."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 import numpy as np
+import optuna
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,115 +25,76 @@ from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.trading.performance import sharpe_ratio
 
-MEMBER_STEPS = 10_000
-"""Steps of the pruner set aside for one member: judgement ``j`` of member ``p`` is step ``p * MEMBER_STEPS + j``."""
-
 
 class PrunedTrialError(Exception):
-    """A candidate was given up, because it does worse than the median of the earlier ones."""
+    """The candidate is worse than the median of the earlier ones."""
 
 
 class TrialProgress:
-    """Hears of a candidate's training and stops it where its validation scores are poor.
+    """Report the validation scores of a candidate's members to its trial, and stop their training if it is pruned.
 
-    Agents train side by side, yet what is reported does not depend on which of them is faster: members report in the
-    order fold, seed, member, and one that is ahead waits for its turn. A report is the mean over the members so far of
-    each one's best validation score so far.
+    Each validation of a member is one step of the trial. Its value is the mean over the members validated so far of
+    each one's best validation Sharpe ratio. Members report in the order in which they are validated, so that pruning
+    depends on timing where agents train in parallel.
 
     Attributes:
-        latest: The last report; None before the first.
+        latest: The last value reported; None before the first.
     """
 
-    def __init__(self, keys: Sequence[MemberKey], report: Callable[[int, float], bool]) -> None:
-        """Expect members in this order.
-
-        Args:
-            keys: All members of the candidate, by fold, seed and member.
-            report: Takes a step and a score, and says whether to give up.
-        """
-        self.pruned, self.stopped = False, False
+    def __init__(self, trial: optuna.trial.BaseTrial) -> None:
+        """Report to ``trial``."""
         self.latest: float | None = None
-        self._keys, self._report = list(keys), report
-        self._scores: dict[MemberKey, list[float]] = defaultdict(list)
-        self._ended: set[MemberKey] = set()
-        self._finished: set[tuple[int, int]] = set()
-        self._position, self._told = 0, 0
-        self._best: list[float] = []
+        self._trial, self._step = trial, 0
+        self._best: dict[MemberKey, float] = {}
+        self._pruned, self._stopped = False, False
         self._lock = Lock()
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Hear of one finished update of one member.
+        """Report one update of one member, if it was validated; called from any thread.
 
         Raises:
-            PrunedTrialError: If the candidate is given up.
+            PrunedTrialError: If the trial is pruned.
             InterruptedError: After ``stop``.
         """
         with self._lock:
-            if update >= updates:
-                self._ended.add(key)
-            if "validation_sharpe" in metrics:
-                self._scores[key].append(metrics["validation_sharpe"])
-            self._advance()
-            if self.stopped:
+            if "validation_sharpe" in metrics and not self._pruned:
+                self._best[key] = max(self._best.get(key, -math.inf), metrics["validation_sharpe"])
+                self.latest = float(np.mean(list(self._best.values())))
+                self._trial.report(self.latest, self._step)
+                self._step += 1
+                self._pruned = self._trial.should_prune()
+            if self._pruned:
+                raise PrunedTrialError("The candidate is worse than the median of the earlier ones.")
+            if self._stopped:
                 raise InterruptedError(f"Training of {key} stopped: another agent of this trial failed.")
-
-    def finish(self, fold: int, seed: int) -> None:
-        """Hear that an agent is complete.
-
-        Raises:
-            PrunedTrialError: If the candidate is given up for what agents after it have reported.
-        """
-        with self._lock:
-            self._finished.add((fold, seed))
-            self._advance()
 
     def stop(self) -> None:
         """Stop every member at its next update."""
-        self.stopped = True
-
-    def _advance(self) -> None:
-        while not self.pruned and self._position < len(self._keys):
-            key = self._keys[self._position]
-            scores = self._scores[key]
-            if self._told < len(scores):
-                best = max(scores[: self._told + 1])
-                self.latest = float(np.mean([*self._best, best]))
-                self.pruned = self._report(self._position * MEMBER_STEPS + self._told, self.latest)
-                self._told += 1
-            elif self._is_finished(key):
-                self._best += [max(scores)] if scores else []
-                self._position, self._told = self._position + 1, 0
-            else:
-                return
-        if self.pruned:
-            raise PrunedTrialError("The candidate does worse than the median of the earlier ones.")
-
-    def _is_finished(self, key: MemberKey) -> bool:
-        return key in self._ended or (key.fold, key.seed) in self._finished
+        self._stopped = True
 
 
 class NoCheckpoints:
-    """Keeps nothing: a trial that was killed starts over."""
+    """A store that saves nothing: an interrupted trial starts over."""
 
     def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Find nothing."""
+        """Return None."""
         return None
 
     def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep nothing."""
+        """Save nothing."""
 
 
 @dataclass(frozen=True)
 class AgentScore:
-    """What one agent of a candidate made on rows that are not test rows.
+    """Scores of one agent of a candidate.
 
     Attributes:
-        fold: Fold that it was trained on.
-        seed: Which of the fold's agents it is.
-        train_sharpe: Annualised net Sharpe ratio on its latest train rows.
-        validation_sharpe: The same on its validation rows.
+        fold: Number of its fold.
+        seed: Number of the agent within the fold.
+        train_sharpe: Annualised net Sharpe ratio on the latest train rows.
+        validation_sharpe: The same on the validation rows.
         rows: ``[bars]`` decision rows of the validation part.
-        timestamps: ``[bars]`` their stamps, end of the bar in UTC.
+        timestamps: ``[bars]`` ends of these bars, UTC.
         returns: ``[bars]`` simple returns per bar, net of costs; accounts start flat at each chunk of rows.
     """
 
@@ -145,117 +107,112 @@ class AgentScore:
     returns: NDArray[np.float64]
 
 
-def trial_members(training_sets: Sequence[TrainingSet], parameters: AgentParameters) -> list[MemberKey]:
-    """Return the members of a candidate in the order in which they report."""
-    training = parameters.training
-    return [
-        MemberKey(study.fold.number, seed, member)
-        for study in training_sets
-        for seed in range(training.seeds)
-        for member in range(training.members)
-    ]
-
-
 def score_candidate(
     training_sets: Sequence[TrainingSet], spans: Spans, parameters: AgentParameters, progress: TrialProgress
 ) -> list[AgentScore]:
-    """Train ``training.seeds`` agents per fold and judge them on their train and validation rows.
+    """Train ``training.seeds`` agents per fold and score them on train and validation rows.
 
     Args:
-        training_sets: What training may see of the chosen folds.
-        spans: What a decision touches.
+        training_sets: Train and validation rows of the chosen folds.
+        spans: Bars that a decision touches.
         parameters: The candidate.
-        progress: Who hears of it, and may give it up.
+        progress: Receives the validation scores of the members.
 
     Returns:
         One score per agent, by fold and seed.
 
     Raises:
-        PrunedTrialError: If the candidate is given up.
+        PrunedTrialError: If the trial is pruned.
         ValueError: If a training set holds test rows.
     """
-    for study in training_sets:
-        require_no_test_rows(study, spans)
-    by_fold = {study.fold.number: study for study in training_sets}
-    agents = []
-    for agent, _, _ in train_population(training_sets, spans, parameters, NoCheckpoints(), progress, {}):
-        progress.finish(agent.spec.fold, agent.spec.seed)
-        agents.append(agent)
+    for training_set in training_sets:
+        require_no_test_rows(training_set, spans)
+    by_fold = {training_set.fold.number: training_set for training_set in training_sets}
+    agents = [
+        agent for agent, _, _ in train_population(training_sets, spans, parameters, NoCheckpoints(), progress, {})
+    ]
     return [score_agent(agent, by_fold[agent.spec.fold], parameters) for agent in agents]
 
 
 @torch.no_grad()
-def score_agent(agent: AgentBundle, study: TrainingSet, parameters: AgentParameters) -> AgentScore:
-    """Let an agent trade its latest train rows and its validation rows greedily, as training judges it."""
+def score_agent(agent: AgentBundle, training_set: TrainingSet, parameters: AgentParameters) -> AgentScore:
+    """Simulate an agent greedily on its latest train rows and its validation rows, in chunks as training does."""
     device = choose_device(parameters.training.device)
-    market = study.market().to(device, torch.float32)
+    market = training_set.market().to(device, torch.float32)
     networks = [network.to(device) for network in agent.networks(torch.float32)]
-    parts = (recent_train(study), study.fold.validation)
+    parts = (recent_train(training_set), training_set.fold.validation)
     context = receptive_field(parameters.network) - 1
-    judged = validate_parts(networks, market, parts, context, parameters.trading)
-    train, validation = (float(sharpe_ratio(returns, study.periods_per_year)) for returns in judged)
+    train, validation = validate_parts(networks, market, parts, context, parameters.trading)
+    per_year = training_set.periods_per_year
     length = min(chunk_length(part) for part in parts)
-    starts = np.array(chunk_starts(study.fold.validation, length), dtype=np.int64)
+    starts = np.array(chunk_starts(training_set.fold.validation, length), dtype=np.int64)
     rows = (starts[:, None] + np.arange(length)).ravel()
-    timestamps = study.bars.timestamps[rows]
-    returns = judged[1].double().cpu().numpy()
-    return AgentScore(study.fold.number, agent.spec.seed, train, validation, rows, timestamps, returns)
+    return AgentScore(
+        fold=training_set.fold.number,
+        seed=agent.spec.seed,
+        train_sharpe=float(sharpe_ratio(train, per_year)),
+        validation_sharpe=float(sharpe_ratio(validation, per_year)),
+        rows=rows,
+        timestamps=training_set.bars.timestamps[rows],
+        returns=validation.double().cpu().numpy(),
+    )
 
 
-def require_no_test_rows(study: TrainingSet, spans: Spans) -> None:
-    """Refuse a training set in which a test row's bars can be seen.
+def require_no_test_rows(training_set: TrainingSet, spans: Spans) -> None:
+    """Refuse a training set in which bars of test rows are visible.
 
     Raises:
-        ValueError: If a bar that only test rows need is there.
+        ValueError: If a bar that only test rows need is present.
     """
-    for part in study.fold.test:
-        seen = study.bars.present[part.start + spans.reward : part.stop]
-        if seen.any():
+    for part in training_set.fold.test:
+        visible = training_set.bars.present[part.start + spans.reward : part.stop]
+        if visible.any():
             raise ValueError(
-                f"The training set of fold {study.fold.number} must hold no test rows, held {int(seen.any(1).sum())} "
-                f"of rows {part.start} to {part.stop - 1}; cut it with `agent.population.visible_bars`."
+                f"The training set of fold {training_set.fold.number} must hold no test rows, held "
+                f"{int(visible.any(1).sum())} of rows {part.start} to {part.stop - 1}; cut it with "
+                "`agent.data.training_set.visible_bars`."
             )
 
 
-def seen_test_rows(fold: Fold, folds: Sequence[Fold]) -> dict[int, int]:
-    """Count the test rows of each fold that the train and validation rows of ``fold`` hold; no entry where none.
+def overlapping_test_rows(fold: Fold, folds: Sequence[Fold]) -> dict[int, int]:
+    """Count the test rows of each fold that are train or validation rows of ``fold``; no entry where none.
 
-    Parameters that were chosen on such rows make the figures of those folds less than out of sample.
+    Metrics of those folds are not out of sample for parameters that were chosen on ``fold``.
     """
     counts = {}
     for other in folds:
         overlaps = [
-            min(mine.stop, test.stop) - max(mine.start, test.start)
-            for mine in (*fold.train, *fold.validation)
+            min(part.stop, test.stop) - max(part.start, test.start)
+            for part in (*fold.train, *fold.validation)
             for test in other.test
         ]
         counts[other.number] = sum(max(0, rows) for rows in overlaps)
     return {number: rows for number, rows in counts.items() if rows}
 
 
-def searchable_folds(folds: Sequence[Fold], wanted: Sequence[int] | None) -> list[int]:
+def searchable_folds(folds: Sequence[Fold], requested: Sequence[int] | None) -> list[int]:
     """Choose the folds that a search trains on.
 
     Args:
         folds: All folds.
-        wanted: Numbers of folds; None takes those whose train and validation rows are no test rows of any fold.
+        requested: Numbers of folds; None takes those whose train and validation rows are no test rows of any fold.
 
     Returns:
         Numbers of folds, in order.
 
     Raises:
-        ValueError: If a fold is unknown, or none is free of test rows and none was named.
+        ValueError: If a fold does not exist, or none is free of test rows and none was named.
     """
     numbers = [fold.number for fold in folds]
-    if wanted is None:
-        clean = [fold.number for fold in folds if not seen_test_rows(fold, folds)]
+    if requested is None:
+        clean = [fold.number for fold in folds if not overlapping_test_rows(fold, folds)]
         if not clean:
             raise ValueError(
                 "`search.folds` must name folds, was null: each of them trains or validates on test rows of another, "
-                "so that a choice made on it costs the others their out-of-sample figures; name folds to accept that."
+                "so that a choice made on it costs the others their out-of-sample metrics; name folds to accept that."
             )
         return clean
-    unknown = sorted(set(wanted) - set(numbers))
+    unknown = sorted(set(requested) - set(numbers))
     if unknown:
         raise ValueError(f"`search.folds` must name folds among {numbers}, had {unknown}; remove them.")
-    return sorted(wanted)
+    return sorted(requested)

@@ -18,8 +18,9 @@ from packaging.requirements import Requirement
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
-from sentio_kedro.market.bars import aligned_from_frame
+from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.serving.model import DEFAULTS
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.tracking.client import optional_tracking
@@ -41,12 +42,12 @@ SERVING_NEEDS = (
 logger = logging.getLogger(__name__)
 
 
-def log_model(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> str | None:
+def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> str | None:
     """Log agents of one fold as a pyfunc model of the active run.
 
     Args:
         agents: Agents by name.
-        aligned_bars: Long bars on one grid; the newest that the agents need become the model's signature.
+        aligned_bars: Bars, the newest of which become the input example.
 
     Returns:
         The model's URI, or None when nothing is tracked.
@@ -57,7 +58,7 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> 
     if mlflow.active_run() is None:
         return None
     example = newest_bars(agents, aligned_bars)
-    signals = newest_signals(list(agents.values()), aligned_from_frame(example), SignalParameters(replay_bars=1))
+    signals = newest_signals(list(agents.values()), example, SignalParameters(replay_bars=1))
     uri: str | None = None
     with optional_tracking(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODEL_NAME
@@ -70,7 +71,7 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> 
             artifacts={"agents": str(folder)},
             code_paths=[str(PACKAGE)],
             signature=model_signature(signals),
-            input_example=(example, {"account": account}),
+            input_example=(aligned_to_frame(example), {"account": account}),
             pip_requirements=pinned_requirements(),
         )
         uri = str(info.model_uri)
@@ -90,12 +91,10 @@ def model_signature(signals: pd.DataFrame) -> ModelSignature:
     return ModelSignature(Schema(columns), answer.outputs, answer.params)
 
 
-def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:
+def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> AlignedBars:
     """Return the newest bars that the agents need to decide, two more for the replay."""
     needed = max(agent.spec.required_bars for agent in agents.values()) + 2
-    timestamps = aligned_bars["timestamp"].drop_duplicates().sort_values().iloc[-needed:]
-    newest: pd.DataFrame = aligned_bars[aligned_bars["timestamp"] >= timestamps.iloc[0]].reset_index(drop=True)
-    return newest
+    return aligned_bars.rows(slice(-needed, None))
 
 
 def pinned_requirements() -> list[str]:

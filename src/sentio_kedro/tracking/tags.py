@@ -27,13 +27,12 @@ ORIGIN_TAGS = frozenset(
 )
 """Tags of a run that hold of the agents from their training on; the others tell how they were judged."""
 
-ELSEWHERE = "from elsewhere"
+EXTERNAL = "external"
+"""Variant of a run that tests an agent trained elsewhere."""
 
 
 def variant_of(parameters: Mapping[str, Any]) -> str:
     """Return the learner's name: ``training.variant``, with ``network.variant`` before it where they differ."""
-    if parameters.get("backtest.agent") is not None:
-        return ELSEWHERE
     training, network = parameters.get("training.variant", "unknown"), parameters.get("network.variant")
     return str(training) if network in (None, training) else f"{network}/{training}"
 
@@ -44,20 +43,23 @@ def execution_digest(parameters: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
 
-def describe_origin(bars_hash: str, parameters: Mapping[str, Any], project: Path) -> dict[str, str]:
+def describe_origin(
+    bars_hash: str, parameters: Mapping[str, Any], project: Path, *, external: bool = False
+) -> dict[str, str]:
     """Return the tags of a run that are known before it starts.
 
     Args:
         bars_hash: Hash of the raw bars.
         parameters: Flattened parameters of all sections.
         project: The project's folder. Its commit is left out where there is no git; the package's hash is always there.
+        external: Whether the agent was trained elsewhere; it pays what it was trained with.
     """
     tags = {
-        "sentio.variant": variant_of(parameters),
+        "sentio.variant": EXTERNAL if external else variant_of(parameters),
         "sentio.bars": bars_hash,
         "sentio.code": code_hash(Path(sentio_kedro.__file__).parent),
     }
-    if parameters.get("backtest.agent") is None:  # an agent from elsewhere pays what it was trained with
+    if not external:
         tags["sentio.execution"] = execution_digest(parameters)
     named = {
         "sentio.universe_bias": "ingestion.universe",

@@ -8,7 +8,7 @@ import pytest
 from sentio_kedro.config import CrossValidationParameters
 from sentio_kedro.evaluation.plots.folds import fold_figure
 from sentio_kedro.market.fold_shapes import Spans
-from sentio_kedro.market.splits import folds_to_dict, lockbox_bars, make_folds
+from sentio_kedro.market.splits import Folds, lockbox_bars, make_folds
 
 BARS, MINUTE = 200, 60_000.0  # a bar a minute, in milliseconds
 STAMPS = np.datetime64("2024-01-01T00:00", "ns") + np.arange(BARS) * np.timedelta64(1, "m")
@@ -19,7 +19,7 @@ def drawn(**given):
     """Rows ``(fold, start, stop)`` of each part, read back from the figure."""
     parameters = CrossValidationParameters(**given)
     locked = lockbox_bars(BARS, parameters)
-    figure = fold_figure(folds_to_dict(make_folds(BARS, SPANS, parameters), STAMPS, SPANS, locked), STAMPS)
+    figure = fold_figure(Folds.of(make_folds(BARS, SPANS, parameters), SPANS, STAMPS, locked), STAMPS)
     found = {}
     for trace in figure.data:
         starts = [(np.datetime64(base.replace(" ", "T")) - STAMPS[0]) // np.timedelta64(1, "m") for base in trace.base]

@@ -25,7 +25,7 @@ from sentio_kedro.evaluation.report.tables import formatted
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
-from sentio_kedro.market.splits import folds_to_dict
+from sentio_kedro.market.splits import Folds
 
 MakeRun = Callable[..., RunFrames]
 QUALITY: dict[str, Any] = {
@@ -47,9 +47,7 @@ def metrics(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
     """The whole report of the synthetic run."""
-    figures = draw_figures(
-        make_run(), facts, metrics, fold_figure(folds_to_dict(FOLDS, STAMPS, Spans(5, 1, 4)), STAMPS)
-    )
+    figures = draw_figures(make_run(), facts, metrics, fold_figure(Folds.of(FOLDS, Spans(5, 1, 4), STAMPS), STAMPS))
     context = {"parameters": {"training": {"seeds": 2}}, "bars_sha256": "<abc>"}
     return render_report(metrics, figures, data_quality=QUALITY, context=context)
 
@@ -272,10 +270,10 @@ def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, fact
 
 def test_a_figure_without_data_is_a_sentence(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> None:
     frames = make_run()
-    frames = dataclasses.replace(frames, attention=frames.attention.iloc[:0])
-    page = render_report(metrics, draw_figures(frames, dataclasses.replace(facts, encoder="mlp"), metrics))
-    assert "<p>The agents&#39; encoder is an mlp, which has no attention.</p>" in page
-    assert 'id="plot-attention"' not in page
-    assert 'id="data-attention"' not in page
-    assert CAPTIONS["attention"] not in page
+    frames = dataclasses.replace(frames, regime_posteriors=frames.regime_posteriors.iloc[:0])
+    page = render_report(metrics, draw_figures(frames, facts, metrics))
+    assert "<p>The agents&#39; regimes are not known here.</p>" in page
+    assert 'id="plot-regimes"' not in page
+    assert 'id="data-regimes"' not in page
+    assert CAPTIONS["regimes"] not in page
     assert 'id="plot-equity"' in page

@@ -9,7 +9,6 @@ import pandas as pd
 import plotly.graph_objects as go
 import torch
 
-from sentio_kedro.evaluation.plots.attention import attention_figure
 from sentio_kedro.evaluation.plots.distributions import daily_figure, regime_figure, sharpe_path_figure
 from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
 from sentio_kedro.evaluation.plots.limits import mask_figure
@@ -68,10 +67,6 @@ CAPTIONS = {  # in the order of the report
     "left of a Sharpe ratio on the way.",
     "training": "Sharpe ratios on train and validation rows while learning, one line per seed and member; a widening "
     "gap is memorising.",
-    "attention": "How much the bars of a few decisions heed the bars before them, mean of assets: the first layer of "
-    "one network, the first member of the agent whose total return is the median. Below, the mean over these bars. "
-    "Grey lines are the heads that are not drawn, other networks' included; the dotted line heeds all lags alike. It "
-    "tells what is read, not what is made of it.",
 }
 
 
@@ -113,7 +108,6 @@ def draw_figures(
         "round_trips": round_trip_figure(frames),
         "generalisation": generalisation_figure(metrics["folds"]),
         "training": training_figure(frames.training_curves),
-        "attention": attention_figure(frames.attention, seed, facts.encoder),
     }
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from sentio_kedro.evaluation.plots.style import (
     style,
 )
 from sentio_kedro.market.fold_shapes import Fold, Segment, left_out
-from sentio_kedro.market.splits import folds_from_dict
+from sentio_kedro.market.splits import Folds
 
 ROW, ROWS, AXIS = 26, 900, 52  # pixels of a fold's row, of all rows at most, and of the axis below them
 LABELLED = 40  # most folds that are all named on the axis
@@ -36,36 +35,35 @@ STYLES = {  # colour and pattern of each part: the pattern tells them apart on a
 }
 
 
-def fold_figure(description: Mapping[str, Any], timestamps: NDArray[np.datetime64]) -> go.Figure:
+def fold_figure(folds: Folds, timestamps: NDArray[np.datetime64]) -> go.Figure:
     """Draw every fold as a row of its train, validation and test rows over time, with what is left out between them.
 
     Args:
-        description: What ``splits.folds_to_dict`` made.
+        folds: The folds and the lockbox.
         timestamps: Bar ends [T] of the aligned grid, UTC.
 
     Returns:
         One bar trace per part that occurs; hovering tells stamps and rows.
     """
-    folds = folds_from_dict(description)
     figure = go.Figure()
-    style(figure, "Folds", TITLE_MARGIN + AXIS + min(ROWS, ROW * len(folds)))
+    style(figure, "Folds", TITLE_MARGIN + AXIS + min(ROWS, ROW * len(folds.folds)))
     parts: dict[str, list[tuple[int, Segment]]] = {name: [] for name in STYLES}
-    for fold in folds:
-        for name, segments in _parts(fold, description.get("lockbox")).items():
+    for fold in folds.folds:
+        for name, segments in _parts(fold, folds.lockbox).items():
             parts[name] += [(fold.number, segment) for segment in segments]
     for name, drawn in parts.items():
         if drawn:
             figure.add_trace(_trace(name, drawn, timestamps))
     figure.update_layout(barmode="overlay", bargap=0.22, hovermode="closest")
     figure.update_xaxes(type="date")
-    every = {"dtick": 1} if len(folds) <= LABELLED else {}
+    every = {"dtick": 1} if len(folds.folds) <= LABELLED else {}
     figure.update_yaxes(title="Fold", autorange="reversed", showgrid=False, zeroline=False, **every)
     return figure
 
 
-def _parts(fold: Fold, lockbox: Mapping[str, Any] | None) -> dict[str, Sequence[Segment]]:
+def _parts(fold: Fold, lockbox: Segment | None) -> dict[str, Sequence[Segment]]:
     purged, embargoed = left_out(fold)
-    locked = [] if lockbox is None else [Segment(lockbox["start"], lockbox["stop"])]
+    locked = [] if lockbox is None else [lockbox]
     own = {"train": fold.train, "validation": fold.validation, "test": fold.test}
     return {**own, "purged": purged, "embargoed": embargoed, "lockbox": locked}
 

@@ -50,7 +50,7 @@ SECTIONS = {  # of the page in which each figure stands; others stand at the end
     **{"sharpe_paths": "distribution", "rolling_sharpe": "distribution", "regimes": "regimes"},
     **{"exposure": "exposures", "positions": "exposures", "actions": "exposures", "round_trips": "exposures"},
     **{"ledger": "costs", "costs": "costs", "robustness": "robustness", "masks": "limits"},
-    **{"folds": "folds", "generalisation": "learning", "training": "learning", "attention": "attention"},
+    **{"folds": "folds", "generalisation": "learning", "training": "learning"},
 }
 OTHERS = "others"
 MANY_ROWS = 24  # of the table of folds and seeds; more are folded away

@@ -1,8 +1,6 @@
-"""Rows are split into folds that cannot leak."""
+"""Split rows into purged folds."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -16,9 +14,9 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.evaluation.plots.folds import fold_figure
-from sentio_kedro.market.bars import aligned_from_frame
+from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.fold_shapes import Spans
-from sentio_kedro.market.splits import folds_to_dict, lockbox_bars
+from sentio_kedro.market.splits import Folds, lockbox_bars
 from sentio_kedro.market.splits import make_folds as split
 from sentio_kedro.trading.precompute import trading_lookback
 
@@ -30,17 +28,10 @@ def measure_spans(
     training: TrainingParameters,
     trading: TradingParameters,
 ) -> Spans:
-    """Add up which bars a decision touches.
+    """Add up the bars that a decision depends on.
 
-    The network reads as many rows as its receptive field has; the oldest of them looks back as far as the longest
-    of features, regime filter, and what masks and costs look back on. A reward needs the bar at which orders fill.
-
-    Args:
-        feature_table: Feature columns with their ``trading_lookback`` in bars.
-        network: Layers, window and convolution.
-        regimes: The filter's memory.
-        training: The episode's length.
-        trading: Masks and costs that look back, and the latency of orders.
+    The network reads the rows of its receptive field; the oldest of them depends on the longest lookback of features,
+    regime filter, masks and costs. A reward needs the bar at which orders fill.
     """
     rows = receptive_field(network)
     memory = max(int(feature_table["lookback"].max()), regimes.memory, trading_lookback(trading))
@@ -48,42 +39,21 @@ def measure_spans(
 
 
 def make_folds(
-    aligned_bars: pd.DataFrame,
+    aligned_bars: AlignedBars,
     feature_table: pd.DataFrame,
     parameters: CrossValidationParameters,
     network: NetworkParameters,
     regimes: RegimeParameters,
     training: TrainingParameters,
     trading: TradingParameters,
-) -> dict[str, Any]:
-    """Split the rows of the grid into purged folds that leave the lockbox alone.
-
-    Args:
-        aligned_bars: Long bars on one grid.
-        feature_table: Feature columns with their ``trading_lookback`` in bars.
-        parameters: The scheme.
-        network: Sizes that decide how far a decision looks back.
-        regimes: The filter's memory.
-        training: The episode's length.
-        trading: Masks and costs that look back, and the latency of orders.
-
-    Returns:
-        Spans, folds and lockbox, as rows and stamps.
-    """
-    timestamps = aligned_from_frame(aligned_bars).timestamps
+) -> Folds:
+    """Split the rows of the grid into purged folds that exclude the lockbox."""
+    timestamps = aligned_bars.timestamps
     spans = measure_spans(feature_table, network, regimes, training, trading)
     folds = split(len(timestamps), spans, parameters)
-    return folds_to_dict(folds, timestamps, spans, lockbox_bars(len(timestamps), parameters))
+    return Folds.of(folds, spans, timestamps, lockbox_bars(len(timestamps), parameters))
 
 
-def draw_folds(folds: dict[str, Any], aligned_bars: pd.DataFrame) -> go.Figure:
-    """Draw which bars train, choose, judge and are left out.
-
-    Args:
-        folds: Spans, folds and lockbox.
-        aligned_bars: Long bars on one grid.
-
-    Returns:
-        The figure.
-    """
-    return fold_figure(folds, aligned_from_frame(aligned_bars).timestamps)
+def draw_folds(folds: Folds, aligned_bars: AlignedBars) -> go.Figure:
+    """Draw the train, validation and test rows of each fold, and the rows between them."""
+    return fold_figure(folds, aligned_bars.timestamps)

@@ -1,36 +1,25 @@
-"""Features are computed: causal columns, none of them fitted."""
+"""Compute features: causal columns, none of them fitted."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from sentio_kedro.config import FeatureParameters
-from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.feature_frames import features_to_frame
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.features import Features
 from sentio_kedro.market.indicators import compute_features as compute
 from sentio_kedro.market.indicators import longest_lookback, lookback
 
 
-def compute_features(aligned_bars: pd.DataFrame, parameters: FeatureParameters) -> pd.DataFrame:
-    """Compute every feature column on every bar of the grid.
-
-    Args:
-        aligned_bars: Long bars on one grid.
-        parameters: The columns.
-
-    Returns:
-        One row per bar and symbol, NaN in warm-up.
-    """
-    bars = aligned_from_frame(aligned_bars)
-    features = compute(bars, parameters.columns)
-    return features_to_frame(bars, features, [column.name for column in parameters.columns])
+def compute_features(aligned_bars: AlignedBars, parameters: FeatureParameters) -> Features:
+    """Compute every feature column on every bar of the grid."""
+    values = compute(aligned_bars, parameters.columns)
+    names = [column.name for column in parameters.columns]
+    return Features(names, aligned_bars.timestamps, aligned_bars.symbols, values)
 
 
 def describe_features(parameters: FeatureParameters) -> pd.DataFrame:
-    """List the columns with the bars that each looks back.
-
-    Args:
-        parameters: The columns.
+    """List the columns with the lookback of each.
 
     Returns:
         ``name``, ``indicator``, ``bars`` and ``lookback`` (bars that reproduce the column to 1e-6).

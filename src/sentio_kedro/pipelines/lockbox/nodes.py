@@ -1,4 +1,4 @@
-"""The lockbox is opened: put on record first, then traded and judged."""
+"""Open the lockbox: record the opening, then trade and measure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from sentio_kedro.evaluation import lockbox
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.run_frames import RunFacts
 from sentio_kedro.manifests import agents_identity, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.feature_frames import features_from_frame
-from sentio_kedro.market.splits import folds_from_dict, lockbox_rows, open_bars
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.features import Features
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.tracking import client as tracking
@@ -35,37 +35,23 @@ logger = logging.getLogger(__name__)
 
 def record_opening(
     agents: dict[str, AgentBundle],
-    aligned_bars: pd.DataFrame,
-    folds: dict[str, Any],
+    aligned_bars: AlignedBars,
+    folds: Folds,
     data_quality: dict[str, Any],
     sections: dict[str, Any],
-    backtest: BacktestParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Put the opening on record, before anything of the lockbox is computed.
-
-    Args:
-        agents: Agents by name; those of the latest fold are tested.
-        aligned_bars: Long bars on one grid.
-        folds: Spans, folds and lockbox.
-        data_quality: For the hash of the bars.
-        sections: All parameters, as plain values.
-        backtest: Must not name an agent from elsewhere.
 
     Returns:
         The record, for the ledger and for the nodes that do nothing without it.
 
     Raises:
-        ValueError: If there is no lockbox, or the agents are not this project's; nothing was opened then.
+        ValueError: If there is no lockbox.
     """
-    if backtest.agent is not None:
-        raise ValueError(
-            f"`backtest.agent` must be null to open the lockbox, was {backtest.agent}: its bars are kept from the "
-            "agents of this project's folds, and nobody knows what an agent from elsewhere has seen. Leave it out."
-        )
-    rows, bars = lockbox_rows(folds), aligned_from_frame(aligned_bars)
+    rows = folds.lockbox_rows()
     model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
     chosen = choose_agents(agents, None)
-    record = lockbox.opening_record(datetime.now(UTC), model, chosen, bars, rows, data_quality["bars_hash"])
+    record = lockbox.opening_record(datetime.now(UTC), model, chosen, aligned_bars, rows, data_quality["bars_hash"])
     logger.info("Opening the lockbox, %s to %s. This goes on record.", record["first"], record["last"])
     return record, record
 
@@ -74,56 +60,45 @@ def trade_lockbox(
     records: list[dict[str, Any]],
     opening: dict[str, Any],
     agents: dict[str, AgentBundle],
-    aligned_bars: pd.DataFrame,
-    features: pd.DataFrame,
-    folds: dict[str, Any],
+    aligned_bars: AlignedBars,
+    features: Features,
+    folds: Folds,
     parameters: BacktestParameters,
     trading: TradingParameters,
     ingestion: IngestionParameters,
 ) -> tuple[pd.DataFrame, Frames]:
     """Let the latest fold's agents and the baselines trade the lockbox.
 
-    Args:
-        records: The ledger, this opening included.
-        opening: The record of this opening.
-        agents: Agents by name.
-        aligned_bars: Long bars on one grid.
-        features: Features on that grid.
-        folds: Spans, folds and lockbox.
-        parameters: Baselines.
-        trading: Limits, costs and starting equity.
-        ingestion: Sessions per year.
-
     Returns:
         Accounts, and all frames.
     """
-    told = lockbox.openings(records, opening["model"], opening["symbols"], opening)
-    count = sum(entry["this_model"] for entry in told)
+    openings = lockbox.openings(records, opening["model"], opening["symbols"], opening)
+    count = sum(entry["this_model"] for entry in openings)
     tracking.log_tags({OPENINGS_TAG: str(count)})
-    bars = aligned_from_frame(aligned_bars)
-    per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)
-    known, chosen = features_from_frame(features, bars), choose_agents(agents, None)
-    fold = next(fold for fold in folds_from_dict(folds) if fold.number == chosen[0].spec.fold)
-    frames = lockbox.trade_lockbox(bars, known, fold, lockbox_rows(folds), chosen, trading, parameters, per_year)
+    per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
+    values, chosen = features.on(aligned_bars), choose_agents(agents, None)
+    fold = next(fold for fold in folds.folds if fold.number == chosen[0].spec.fold)
+    rows = folds.lockbox_rows()
+    frames = lockbox.trade_lockbox(aligned_bars, values, fold, rows, chosen, trading, parameters, per_year)
     return frames["accounts"], frames
 
 
 def measure_lockbox(
     frames: Frames,
     opening: dict[str, Any],
-    aligned_bars: pd.DataFrame,
-    folds: dict[str, Any],
+    aligned_bars: AlignedBars,
+    folds: Folds,
     ingestion: IngestionParameters,
     training: TrainingParameters,
     trading: TradingParameters,
     parameters: ReportingParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Judge what the lockbox showed; the figures go to MLflow as well.
+    """Compute the metrics of the lockbox's accounts; MLflow gets them as well.
 
     Returns:
         The content of ``lockbox_metrics.json``, and the result for the ledger.
     """
-    timestamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds)]
+    timestamps = aligned_bars.timestamps[folds.open_bars]
     per_year = periods_per_year(timestamps, ingestion.sessions_per_year)
     facts = RunFacts(per_year, ingestion.universe, training.episode_bars, max_drawdown=trading.max_drawdown)
     metrics = lockbox.lockbox_metrics(frames, facts, parameters)

@@ -8,23 +8,23 @@ from sentio_kedro.pipelines.lockbox.nodes import measure_lockbox, record_opening
 def create_pipeline() -> Pipeline:
     """Return the pipeline that opens the lockbox.
 
-    The ledger gets its record before the lockbox is traded: what trades reads the ledger and the record itself, which
-    is kept in memory only, so that no part of the pipeline opens it without.
+    The ledger gets its record before the lockbox is traded: the node that trades reads the ledger and the record, which
+    is in memory alone, so that no part of the pipeline trades without a record.
     """
-    told = ["agents", "aligned_bars", "folds", "data_quality", "parameters", "params:backtest"]
-    known = ["agents", "aligned_bars", "features", "folds", "params:backtest", "params:trading", "params:ingestion"]
-    judged = ["lockbox_frames", "lockbox_opening", "aligned_bars", "folds"]
+    opening = ["agents", "aligned_bars", "folds", "data_quality", "parameters"]
+    market = ["agents", "aligned_bars", "features", "folds", "params:backtest", "params:trading", "params:ingestion"]
+    outcome = ["lockbox_frames", "lockbox_opening", "aligned_bars", "folds"]
     sections = ["params:ingestion", "params:training", "params:trading", "params:reporting"]
     return pipeline(
         [
-            node(record_opening, told, ["lockbox_openings@append", "lockbox_opening"], name="record_opening"),
+            node(record_opening, opening, ["lockbox_openings@append", "lockbox_opening"], name="record_opening"),
             node(
                 trade_lockbox,
-                ["lockbox_openings@read", "lockbox_opening", *known],
+                ["lockbox_openings@read", "lockbox_opening", *market],
                 ["lockbox_accounts", "lockbox_frames"],
                 name="trade_lockbox",
             ),
-            node(measure_lockbox, [*judged, *sections], ["lockbox_metrics", "lockbox_result"], name="measure_lockbox"),
+            node(measure_lockbox, [*outcome, *sections], ["lockbox_metrics", "lockbox_result"], name="measure_lockbox"),
         ],
         tags="lockbox",
     )

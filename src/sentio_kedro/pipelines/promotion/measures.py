@@ -1,4 +1,4 @@
-"""What only the challenger's model itself can tell: how long a decision takes, and how far the market has moved."""
+"""Latency of the challenger's decisions, and drift of the market since its training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pandas as pd
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.evaluation.comparison.drift import feature_drift
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.serving.model import SignalModel
@@ -21,7 +22,7 @@ MILLISECONDS = 1_000.0
 
 
 def decision_latency(model: SignalModel, bars: pd.DataFrame, calls: int) -> float:
-    """Time decisions of a model in this process, beside what a server adds.
+    """Time decisions of a model in this process, without a server.
 
     Args:
         model: The model.
@@ -40,20 +41,20 @@ def decision_latency(model: SignalModel, bars: pd.DataFrame, calls: int) -> floa
     return float(np.quantile(taken, 0.99)) * MILLISECONDS
 
 
-def example_bars(agents: Sequence[AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:
+def example_bars(agents: Sequence[AgentBundle], aligned_bars: AlignedBars) -> pd.DataFrame:
     """Return as many of the newest bars as the agents need to decide."""
-    return newest_bars({agent.name: agent for agent in agents}, aligned_bars)
+    return aligned_to_frame(newest_bars({agent.name: agent for agent in agents}, aligned_bars))
 
 
 def market_drift(
-    agents: Sequence[AgentBundle], bars: AlignedBars, most: int, lockbox: Segment | None = None
+    agents: Sequence[AgentBundle], bars: AlignedBars, newest: int, lockbox: Segment | None = None
 ) -> float | None:
     """Return how far the features of the newest bars have moved from those of the agents' train bars.
 
     Args:
         agents: Agents of one fold.
         bars: Bars up to now, the train bars among them.
-        most: Newest bars to take; none that training or selection could see is taken.
+        newest: Newest bars to take, of those after the train span.
         lockbox: Bars that stay closed; bars that came later are open.
 
     Returns:
@@ -69,7 +70,7 @@ def market_drift(
         pd.Timestamp(timestamp).tz_convert("UTC").tz_localize(None) for timestamp in (spec.train_start, spec.train_end)
     )
     first, last = (timestamp.to_datetime64() for timestamp in ends)
-    seen, later = (bars.timestamps >= first) & (bars.timestamps <= last), bars.timestamps > last
+    train, later = (bars.timestamps >= first) & (bars.timestamps <= last), bars.timestamps > last
     if lockbox is not None:
         later[lockbox.start : lockbox.stop] = False
-    return feature_drift(features[seen], features[later][-most:])
+    return feature_drift(features[train], features[later][-newest:])

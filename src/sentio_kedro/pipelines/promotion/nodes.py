@@ -1,4 +1,4 @@
-"""A challenger passes its gates and becomes champion, or is told which one it failed."""
+"""Decide whether a challenger passes its gates and becomes champion."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from sentio_kedro.evaluation.comparison.champion import ChampionComparison, comp
 from sentio_kedro.evaluation.comparison.gates import apply_gates, failures, switched_off
 from sentio_kedro.evaluation.skill.skill import choice_metrics
 from sentio_kedro.evaluation.skill.trials import recall, recorded_trials
-from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
-from sentio_kedro.market.splits import sealed_bars
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, market_drift
 from sentio_kedro.tracking import registry
 from sentio_kedro.tracking.candidates import Candidates, find_candidates, load_agents
@@ -29,27 +29,23 @@ FROM_METRICS = {
     "tail_loss": "agent.daily_conditional_value_at_risk",
     "turnover": "agent.turnover_per_year",
 }
-"""Figures that gates judge, and the metrics of the challenger's run that they are."""
+"""Gates on metrics of the challenger's run."""
 
 FROM_TRIALS = {"deflated_sharpe": "deflated_sharpe", "overfitting": "pbo"}
-"""Figures that gates judge, and how ``choice_metrics`` names them: later trials count too, so they are made anew."""
+"""Gates on metrics of ``choice_metrics``, which are computed anew because later trials count too."""
 
 UNKNOWN_TRIAL = (
-    "The ledger of trials does not know the run that judged it: promote in the environment that did, with its ledger, "
-    "or run `kedro run --pipeline reporting` there with `reporting.trials.record: true`."
+    "The ledger of trials has no record of the run that tested it: promote in the environment of that run, with its "
+    "ledger, or run `kedro run --pipeline reporting` there with `reporting.trials.record: true`."
 )
 
 logger = logging.getLogger(__name__)
 
 
-def call_candidates(
-    parameters: PromotionParameters, registered: RegistryParameters, logged_model: dict[str, Any] | None
+def read_candidates(
+    parameters: PromotionParameters, registered: RegistryParameters, logged_model: dict[str, Any]
 ) -> Candidates:
-    """Find challenger and champion in MLflow.
-
-    Returns:
-        Both, with the runs that judged them.
-    """
+    """Find challenger and champion in MLflow, with the runs that tested them."""
     with readable_store():
         return find_candidates(_model(registered), parameters, logged_model)
 
@@ -63,56 +59,55 @@ def _model(registered: RegistryParameters) -> str:
 def measure_choice(
     candidates: Candidates, trials: TrialLedger, reporting: ReportingParameters
 ) -> dict[str, float | None]:
-    """Ask how the challenger stands among all trials on its universe, those made since it was judged included.
+    """Measure the challenger among all trials on its universe, later ones included.
 
     Returns:
-        Figures by name; empty if the ledger does not know the challenger's trial.
+        Metrics by gate; empty if the ledger has no record of the challenger's trial.
     """
     challenger, records = candidates.challenger, trials.records()
     with readable_store():
         returns = read_trial_returns(challenger.run.run_id)
-    if returns is None or (mine := recall(challenger.trial, challenger.run.run_id, returns, records)) is None:
+    if returns is None or (trial := recall(challenger.trial, challenger.run.run_id, returns, records)) is None:
         return {}
-    among = recorded_trials(mine, records, trials.returns)
+    among = recorded_trials(trial, records, trials.returns)
     logger.info("The challenger is one of %d trials on its universe.", among.count)
-    figures = choice_metrics(returns["return"].to_numpy(dtype=np.float64), among, reporting)
-    return {name: figures[key] for name, key in FROM_TRIALS.items()}
+    metrics = choice_metrics(returns["return"].to_numpy(dtype=np.float64), among, reporting)
+    return {name: metrics[key] for name, key in FROM_TRIALS.items()}
 
 
 def measure(
     candidates: Candidates,
-    aligned_bars: pd.DataFrame,
-    folds: dict[str, Any] | None,
+    aligned_bars: AlignedBars,
+    folds: Folds,
     parameters: PromotionParameters,
     choice: dict[str, float | None],
 ) -> tuple[dict[str, float | None], ChampionComparison | None]:
-    """Measure what the gates judge; what no gate asks for is not measured, and the lockbox stays closed.
+    """Measure what the gates need, without the bars of the lockbox.
 
     Returns:
-        Figures by name, None where undefined, and how challenger and champion compare on the same rows
-        (None where no gate asks for it).
+        Metrics by gate, null where undefined, and the comparison with the champion on the same rows (null where no gate
+        needs it).
     """
     challenger, champion = candidates.challenger, candidates.champion
-    figures: dict[str, float | None] = {name: challenger.run.metrics.get(key) for name, key in FROM_METRICS.items()}
-    figures |= choice
+    metrics: dict[str, float | None] = {name: challenger.run.metrics.get(key) for name, key in FROM_METRICS.items()}
+    metrics |= choice
     with readable_store():
         agents = load_agents(candidates.model, challenger.number)
-        asked = parameters.max_latency_ms is not None
-        served = load_model(candidates.model, challenger.number) if asked else None
-    bars = aligned_from_frame(aligned_bars)
-    sealed = sealed_bars(folds or {}, bars.timestamps)
+        timed = parameters.max_latency_ms is not None
+        served = load_model(candidates.model, challenger.number) if timed else None
+    lockbox = folds.locate_lockbox(aligned_bars.timestamps)
     if served is not None:
-        example = example_bars(agents, aligned_to_frame(bars.rows(slice(0, None if sealed is None else sealed.start))))
-        figures["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
+        example = example_bars(agents, aligned_bars.rows(slice(0, None if lockbox is None else lockbox.start)))
+        metrics["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
     if parameters.max_drift is not None:
-        figures["drift"] = market_drift(agents, bars, parameters.drift_bars, sealed)
+        metrics["drift"] = market_drift(agents, aligned_bars, parameters.drift_bars, lockbox)
     if champion is None or champion.number == challenger.number or parameters.min_sharpe_gain is None:
-        return figures, None
-    known = champion.run
+        return metrics, None
+    run = champion.run
     champion_comparison = (
-        incomparable(champion.reason) if known is None else compare_with_champion(challenger.run, known, parameters)
+        incomparable(champion.reason) if run is None else compare_with_champion(challenger.run, run, parameters)
     )
-    return figures | {"sharpe_gain": champion_comparison.gain}, champion_comparison
+    return metrics | {"sharpe_gain": champion_comparison.gain}, champion_comparison
 
 
 def decide(
@@ -120,16 +115,16 @@ def decide(
     measured: tuple[dict[str, float | None], ChampionComparison | None],
     parameters: PromotionParameters,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Ask the gates.
+    """Apply the gates.
 
     Returns:
         A row per gate, and the decision's record twice: for the environment, and for the ledger of all decisions.
     """
-    figures, champion_comparison = measured
+    metrics, champion_comparison = measured
     challenger, champion = candidates.challenger, candidates.champion
     before = None if champion is None else champion.number
-    causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in figures}
-    gate_results = apply_gates(figures, parameters, champion=champion_comparison is not None, causes=causes)
+    causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in metrics}
+    gate_results = apply_gates(metrics, parameters, champion=champion_comparison is not None, causes=causes)
     reasons = [*(() if champion_comparison is None else champion_comparison.refusals), *failures(gate_results)]
     decision = "refused" if reasons else "promoted"
     reasons = reasons or [f"It passed {len(gate_results)} gates."]
@@ -144,12 +139,12 @@ def decide(
         "against_champion": None if champion_comparison is None else champion_comparison._asdict(),
     }
     if record["switched_off"]:
-        logger.warning("Gates that were not asked: %s.", ", ".join(record["switched_off"]))
-    _tell(record)
+        logger.warning("Gates that are off: %s.", ", ".join(record["switched_off"]))
+    _log_decision(record)
     return pd.DataFrame([verdict._asdict() for verdict in gate_results]), record, record
 
 
-def step_back(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str, Any]]:
+def decide_rollback(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str, Any]]:
     """Decide that the previous champion is champion again.
 
     Returns:
@@ -160,31 +155,30 @@ def step_back(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str,
     """
     model = _model(registered)
     with readable_store():
-        known = registry.aliases(model)
-    champion, previous = known.get(registry.CHAMPION), known.get(registry.PREVIOUS)
+        aliases = registry.aliases(model)
+    champion, previous = aliases.get(registry.CHAMPION), aliases.get(registry.PREVIOUS)
     if champion is None or previous is None:
         lacking = "champion" if champion is None else "previous champion"
         raise StoreError(f"Model `{model}` has no {lacking}, so that there is nothing to roll back to.")
     reasons = [f"Rolled back to version {previous}."]
     record = {**_record("rolled_back", model, champion, champion, reasons), "restored": previous}
-    _tell(record)
+    _log_decision(record)
     return record, record
 
 
 def _record(decision: str, model: str, number: str, champion: str | None, reasons: Sequence[str]) -> dict[str, Any]:
-    """What every record says: when, what, of which version, and who was champion before."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"time": now, "decision": decision, "model": model, "version": number, "champion": champion}
-    return told | {"reasons": list(reasons)}
+    record = {"time": now, "decision": decision, "model": model, "version": number, "champion": champion}
+    return record | {"reasons": list(reasons)}
 
 
-def _tell(record: dict[str, Any]) -> None:
+def _log_decision(record: dict[str, Any]) -> None:
     level = logging.WARNING if record["decision"] == "refused" else logging.INFO
     text = " ".join(record["reasons"])
     logger.log(level, "Version %s of %s: %s. %s", record["version"], record["model"], record["decision"], text)
 
 
-def let_take_effect(record: dict[str, Any], ledger: list[dict[str, Any]]) -> None:
+def apply_decision(record: dict[str, Any], ledger: list[dict[str, Any]]) -> None:
     """Move aliases and tag the version, once the decision is in the ledger."""
     if record not in ledger:
         raise StoreError("The decision is not in the ledger of promotions, so that it does not take effect; run again.")

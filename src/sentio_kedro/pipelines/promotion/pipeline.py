@@ -3,12 +3,12 @@
 from kedro.pipeline import Pipeline, node, pipeline
 
 from sentio_kedro.pipelines.promotion.nodes import (
-    call_candidates,
+    apply_decision,
     decide,
-    let_take_effect,
+    decide_rollback,
     measure,
     measure_choice,
-    step_back,
+    read_candidates,
 )
 
 DECISION = "registry_decision"
@@ -16,11 +16,11 @@ RECORDED = [DECISION, "promotions@append"]
 
 
 def create_pipeline() -> Pipeline:
-    """Return the pipeline that lets a challenger become champion, or says which gate it failed."""
+    """Return the pipeline that decides whether a challenger becomes champion."""
     gates, registry = "params:promotion", "params:registry"
     return pipeline(
         [
-            node(call_candidates, [gates, registry, "logged_model"], "candidates", name="call_candidates"),
+            node(read_candidates, [gates, registry, "logged_model"], "candidates", name="read_candidates"),
             node(measure_choice, ["candidates", "trials", "params:reporting"], "gate_choice", name="measure_choice"),
             node(
                 measure,
@@ -29,7 +29,7 @@ def create_pipeline() -> Pipeline:
                 name="measure_candidates",
             ),
             node(decide, ["candidates", "gate_metrics", gates], ["gate_verdicts", *RECORDED], name="decide_promotion"),
-            node(let_take_effect, [DECISION, "promotions@read"], None, name="promote"),
+            node(apply_decision, [DECISION, "promotions@read"], None, name="promote"),
         ],
         tags="promotion",
     )
@@ -39,8 +39,8 @@ def create_rollback() -> Pipeline:
     """Return the pipeline that makes the previous champion champion again."""
     return pipeline(
         [
-            node(step_back, "params:registry", RECORDED, name="step_back"),
-            node(let_take_effect, [DECISION, "promotions@read"], None, name="roll_back"),
+            node(decide_rollback, "params:registry", RECORDED, name="decide_rollback"),
+            node(apply_decision, [DECISION, "promotions@read"], None, name="roll_back"),
         ],
         tags="rollback",
     )

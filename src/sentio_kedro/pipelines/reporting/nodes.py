@@ -1,8 +1,7 @@
-"""Figures, metrics and the report that a person reads."""
+"""Compute metrics, draw figures and write the report."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,9 +9,7 @@ import plotly.graph_objects as go
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import (
-    BacktestParameters,
     IngestionParameters,
-    NetworkParameters,
     ReportingParameters,
     TradingParameters,
     TrainingParameters,
@@ -20,53 +17,32 @@ from sentio_kedro.config import (
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.comparison.returns import out_of_sample_returns
 from sentio_kedro.evaluation.lockbox import openings
-from sentio_kedro.evaluation.measures.attention import attention_frame
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.report.report import render_report
-from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, Scheme
+from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, Scheme
 from sentio_kedro.evaluation.skill.trials import RecordedTrials, make_trial, recorded_trials, trial_returns
-from sentio_kedro.manifests import agents_identity, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame
-from sentio_kedro.market.feature_frames import features_from_frame
-from sentio_kedro.market.indicators import compute_features
-from sentio_kedro.market.splits import open_bars
+from sentio_kedro.manifests import flatten_parameters
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.fold_shapes import count_rows
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.registry import metric_tags, tag_tested_version, tag_version
 from sentio_kedro.tracking.tags import describe_test_rows
-from sentio_kedro.tracking.trials import TRIAL_FILE, TRIAL_TAG, about_now, made_of, universe_of
+from sentio_kedro.tracking.trials import (
+    TRIAL_FILE,
+    TRIAL_TAG,
+    AgentsOrigin,
+    agents_origin,
+    record_context,
+    universe_of,
+)
 
 UNIVERSE_TAG, VERDICT_TAG = "sentio.universe", "sentio.verdict"
 """Tags of a run: on which universe it is a trial, and whether it was called skill."""
 
-SHOWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` in the catalog; folds are drawn earlier
-
-
-def export_attention(
-    agents: dict[str, AgentBundle] | None,
-    aligned_bars: pd.DataFrame,
-    features: pd.DataFrame | None,
-    folds: dict[str, Any] | None,
-    positions: pd.DataFrame,
-    parameters: ReportingParameters,
-    backtest: BacktestParameters,
-) -> pd.DataFrame:
-    """Export how much a few test bars heed the bars before them; an agent from elsewhere brings its own features.
-
-    Returns:
-        The weights, one row per network, layer, head, symbol, bar and lag.
-    """
-    bars = aligned_from_frame(aligned_bars)
-    if backtest.agent is not None:
-        agent = AgentBundle.load(Path(backtest.agent))
-        agents, known = {agent.name: agent}, compute_features(bars, agent.spec.features)
-    elif agents is None or features is None or folds is None:
-        raise ValueError("`agents`, `features` or `folds` are missing; run `kedro run`, or name a `backtest.agent`.")
-    else:
-        seen, known = open_bars(folds), features_from_frame(features, bars)
-        bars, known = bars.rows(seen), known[seen]
-    return attention_frame(bars, known, agents, positions, parameters.attention_bars)
+DRAWN = tuple(name for name in CAPTIONS if name != "folds")  # `<name>_figure` in the catalog; folds are drawn earlier
 
 
 def collect_frames(
@@ -76,75 +52,56 @@ def collect_frames(
     actions: pd.DataFrame,
     masks: pd.DataFrame,
     robustness: pd.DataFrame,
-    regime_posteriors: pd.DataFrame | None,
-    training_curves: pd.DataFrame | None,
-    agent_table: pd.DataFrame | None,
-    attention: pd.DataFrame,
-    backtest: BacktestParameters,
+    regime_posteriors: pd.DataFrame,
+    training_curves: pd.DataFrame,
+    agent_table: pd.DataFrame,
 ) -> RunFrames:
-    """Bring the frames of a run together.
-
-    What this project knows of its own training is left out for an agent from elsewhere (``backtest.agent``).
-
-    Returns:
-        The frames, checked.
-    """
-    if backtest.agent is not None:
-        regime_posteriors = training_curves = agent_table = None
-    made = {"accounts": accounts, "positions": positions, "trades": trades, "actions": actions}
-    made |= {"masks": masks, "robustness": robustness, "attention": attention}
-    maybe = {
-        "regime_posteriors": regime_posteriors,
-        "training_curves": training_curves,
-        "agent_table": agent_table,
-    }
-    empty = {name: pd.DataFrame(columns=list(COLUMNS[name])) for name, frame in maybe.items() if frame is None}
-    return RunFrames(**made, **{name: frame for name, frame in maybe.items() if frame is not None}, **empty)
+    """Bring the frames of a run together and check them."""
+    return RunFrames(
+        accounts=accounts,
+        positions=positions,
+        trades=trades,
+        actions=actions,
+        masks=masks,
+        robustness=robustness,
+        regime_posteriors=regime_posteriors,
+        training_curves=training_curves,
+        agent_table=agent_table,
+    )
 
 
 def state_facts(
-    aligned_bars: pd.DataFrame,
-    folds: dict[str, Any] | None,
+    aligned_bars: AlignedBars,
+    folds: Folds,
     frames: RunFrames,
     ingestion: IngestionParameters,
     training: TrainingParameters,
     trading: TradingParameters,
     scheme: Scheme,
-    backtest: BacktestParameters,
-    network: NetworkParameters,
 ) -> RunFacts:
-    """State what the frames do not say; an agent from elsewhere (``backtest.agent``) brings its own limits and encoder.
-
-    Returns:
-        The facts.
-    """
-    if backtest.agent is not None:  # one walk over later bars
-        folds, scheme = None, "walk_forward"
-        spec = AgentBundle.load(Path(backtest.agent)).spec
-        trading, network = spec.trading, spec.network
-    lengths = [sum(part["stop"] - part["start"] for part in fold["train"]) for fold in (folds or {}).get("folds", [])]
-    table = frames.agent_table
-    peak = table["peak_device_bytes"].max() if "peak_device_bytes" in table else float("nan")
-    timestamps = aligned_from_frame(aligned_bars).timestamps[open_bars(folds or {})]
+    """State the facts of the run that its frames do not hold."""
+    peak = frames.agent_table["peak_device_bytes"].max()
     return RunFacts(
-        periods_per_year=periods_per_year(timestamps, ingestion.sessions_per_year),
+        periods_per_year=periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year),
         universe=ingestion.universe,
         episode_bars=training.episode_bars,
-        train_bars=max(lengths, default=None),
+        train_bars=max(count_rows(fold.train) for fold in folds.folds),
         accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
         scheme=scheme,
         max_drawdown=trading.max_drawdown,
-        encoder=network.encoder,
     )
 
 
-def keep_returns(frames: RunFrames, aligned_bars: pd.DataFrame) -> pd.DataFrame:
-    """Keep what every account earned at each test row, here and in MLflow, so that runs can be compared on equal rows.
+def describe_agents(
+    agents: dict[str, AgentBundle], data_quality: dict[str, Any], sections: dict[str, Any]
+) -> AgentsOrigin:
+    """Describe the origin of the agents under test."""
+    return agents_origin(data_quality["bars_hash"], flatten_parameters(sections), agents)
 
-    Returns:
-        See ``out_of_sample_returns``.
-    """
-    returns = out_of_sample_returns(frames, aligned_from_frame(aligned_bars))
+
+def export_returns(frames: RunFrames, aligned_bars: AlignedBars) -> pd.DataFrame:
+    """Export the return of every account at each test row, to MLflow too, to compare runs on equal rows."""
+    returns = out_of_sample_returns(frames, aligned_bars)
     tracking.log_frame(returns, tracking.RETURNS_FILE)
     tracking.log_tags(describe_test_rows(returns))
     return returns
@@ -152,47 +109,37 @@ def keep_returns(frames: RunFrames, aligned_bars: pd.DataFrame) -> pd.DataFrame:
 
 def record_trial(
     frames: RunFrames,
+    origin: AgentsOrigin,
     data_quality: dict[str, Any],
-    sections: dict[str, Any],
-    agents: dict[str, AgentBundle] | None,
+    folds: Folds,
     trials: TrialLedger,
     parameters: ReportingParameters,
-    folds: dict[str, Any] | None,
 ) -> RecordedTrials:
-    """Enter the run into the ledger of trials, before anybody has seen how it did.
-
-    Returns:
-        What the run was chosen from: all trials on its universe.
-    """
-    shaping, code = made_of(flatten_parameters(sections), agents)
+    """Enter the run into the ledger of trials, before its metrics are computed; return all trials on its universe."""
     returns, universe = trial_returns(frames), universe_of(data_quality)
     bars = data_quality["bars_hash"]
-    trial = make_trial(shaping, code, universe, returns, "test", about_now(), bars_hash=bars)
+    trial = make_trial(origin.parameters, origin.code, universe, returns, "test", record_context(), bars_hash=bars)
     if parameters.trials.record:
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})
     tracking.log_text(trial.returns.to_csv(index=False), TRIAL_FILE)
-    return recorded_trials(trial, trials.records(), trials.returns, (folds or {}).get("lockbox"))
+    return recorded_trials(trial, trials.records(), trials.returns, folds.lockbox_dates)
 
 
 def measure(
     frames: RunFrames,
     facts: RunFacts,
-    parameters: ReportingParameters,
     recorded_trials: RecordedTrials,
     lockbox_records: list[dict[str, Any]],
+    origin: AgentsOrigin,
     data_quality: dict[str, Any],
-    sections: dict[str, Any],
-    folds: dict[str, Any] | None,
+    folds: Folds,
+    parameters: ReportingParameters,
 ) -> dict[str, Any]:
-    """Compute the figures of agents and baselines, and whether it is skill; the agent's go to MLflow as well.
-
-    Returns:
-        The content of ``metrics.json``.
-    """
-    model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
-    looks = openings(lockbox_records, model, list(data_quality["per_symbol"]), (folds or {}).get("lockbox"))
-    metrics = build_metrics(frames, facts, parameters, recorded_trials, looks)
+    """Compute the metrics of agents and baselines, and test for skill; MLflow gets the metrics as well."""
+    symbols = list(data_quality["per_symbol"])
+    lockbox_openings = openings(lockbox_records, origin.identity, symbols, folds.lockbox_dates)
+    metrics = build_metrics(frames, facts, parameters, recorded_trials, lockbox_openings)
     tracking.log_metrics(metrics["skill"], prefix="out_of_sample.agent.")
     tracking.log_metrics(metrics["skill"]["iqm"], prefix="out_of_sample.agent.iqm.")
     tracking.log_tags({VERDICT_TAG: metrics["skill"]["verdict"]})
@@ -203,47 +150,30 @@ def measure(
 
 
 def draw(
-    frames: RunFrames,
-    facts: RunFacts,
-    metrics: dict[str, Any],
-    folds_figure: go.Figure | None,
-    backtest: BacktestParameters,
+    frames: RunFrames, facts: RunFacts, metrics: dict[str, Any], folds_figure: go.Figure
 ) -> tuple[dict[str, go.Figure] | go.Figure, ...]:
-    """Draw all figures; an agent from elsewhere (``backtest.agent``) knows nothing of this project's folds.
-
-    Returns:
-        Figures by name, and those of ``SHOWN`` for kedro-viz.
-    """
-    figures = draw_figures(frames, facts, metrics, folds_figure if backtest.agent is None else None)
+    """Draw all figures; return them by name, and each of ``DRAWN`` for kedro-viz."""
+    figures = draw_figures(frames, facts, metrics, folds_figure)
     tracking.log_figures(figures)
-    return figures, *(figures[name] for name in SHOWN)
+    return figures, *(figures[name] for name in DRAWN)
 
 
-def describe_version(
-    metrics: dict[str, Any], logged_model: dict[str, Any] | None, backtest: BacktestParameters
-) -> None:
+def describe_version(metrics: dict[str, Any], logged_model: dict[str, Any]) -> None:
     """Tag the registered version of these agents with what they earned out of sample, and tie it to the run."""
-    known = logged_model or {}
-    if backtest.agent is None and known.get("version") is not None:
-        tag_version(known["model"], known["version"], metric_tags(metrics))
-        tag_tested_version(known["model"], known["version"])
+    if logged_model["version"] is not None:
+        tag_version(logged_model["model"], logged_model["version"], metric_tags(metrics))
+        tag_tested_version(logged_model["model"], logged_model["version"])
 
 
 def write_report(
     metrics: dict[str, Any],
     figures: dict[str, go.Figure],
     data_quality: dict[str, Any],
-    logged_model: dict[str, Any] | None,
+    logged_model: dict[str, Any],
     parameters: dict[str, Any],
-    backtest: BacktestParameters,
 ) -> str:
-    """Write the report; MLflow gets a copy.
-
-    Returns:
-        One HTML page.
-    """
-    model = logged_model if backtest.agent is None and logged_model else {}
-    context = {"parameters": parameters, "bars_hash": data_quality.get("bars_hash"), "model": model}
+    """Write the report as one HTML page; MLflow gets a copy."""
+    context = {"parameters": parameters, "bars_hash": data_quality.get("bars_hash"), "model": logged_model}
     page = render_report(metrics, figures, data_quality=data_quality, context=context)
     tracking.log_text(page, "report.html")
     return page

@@ -3,12 +3,12 @@
 from kedro.pipeline import Pipeline, node, pipeline
 
 from sentio_kedro.pipelines.reporting.nodes import (
-    SHOWN,
+    DRAWN,
     collect_frames,
+    describe_agents,
     describe_version,
     draw,
-    export_attention,
-    keep_returns,
+    export_returns,
     measure,
     record_trial,
     state_facts,
@@ -17,30 +17,29 @@ from sentio_kedro.pipelines.reporting.nodes import (
 
 FRAMES = (
     *("accounts", "positions", "trades", "actions", "masks", "robustness"),
-    *("regime_posteriors", "training_curves", "agent_table", "attention"),
+    *("regime_posteriors", "training_curves", "agent_table"),
 )
 
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
-    seen = ["agents", "aligned_bars", "features", "folds", "positions", "params:reporting", "params:backtest"]
-    judged = ["run_frames", "run_facts", "params:reporting", "recorded_trials", "lockbox_openings@read"]
-    tried = ["run_frames", "data_quality", "parameters", "agents", "trials", "params:reporting", "folds"]
-    scheme, backtest = "params:cross_validation.scheme", "params:backtest"
-    drawn = ["figures", *(f"{name}_figure" for name in SHOWN)]
-    told = ["metrics", "figures", "data_quality", "logged_model", "parameters", backtest]
+    tested = ["agents_origin", "data_quality", "folds"]
+    measured = ["run_frames", "run_facts", "recorded_trials", "lockbox_openings@read", *tested, "params:reporting"]
+    trial = ["run_frames", *tested, "trials", "params:reporting"]
+    plots = ["figures", *(f"{name}_figure" for name in DRAWN)]
+    page = ["metrics", "figures", "data_quality", "logged_model", "parameters"]
     return pipeline(
         [
-            node(export_attention, seen, "attention", name="export_attention"),
-            node(collect_frames, [*FRAMES, backtest], "run_frames", name="collect_frames"),
-            node(state_facts, [*facts, scheme, backtest, "params:network"], "run_facts", name="state_facts"),
-            node(keep_returns, ["run_frames", "aligned_bars"], "test_returns", name="keep_returns"),
-            node(record_trial, tried, "recorded_trials", name="record_trial"),
-            node(measure, [*judged, "data_quality", "parameters", "folds"], "metrics", name="measure"),
-            node(describe_version, ["metrics", "logged_model", backtest], None, name="describe_version"),
-            node(draw, ["run_frames", "run_facts", "metrics", "folds_figure", backtest], drawn, name="draw"),
-            node(write_report, told, "report", name="write_report"),
+            node(collect_frames, list(FRAMES), "run_frames", name="collect_frames"),
+            node(state_facts, [*facts, "params:cross_validation.scheme"], "run_facts", name="state_facts"),
+            node(describe_agents, ["agents", "data_quality", "parameters"], "agents_origin", name="describe_agents"),
+            node(export_returns, ["run_frames", "aligned_bars"], "test_returns", name="export_returns"),
+            node(record_trial, trial, "recorded_trials", name="record_trial"),
+            node(measure, measured, "metrics", name="measure"),
+            node(describe_version, ["metrics", "logged_model"], None, name="describe_version"),
+            node(draw, ["run_frames", "run_facts", "metrics", "folds_figure"], plots, name="draw"),
+            node(write_report, page, "report", name="write_report"),
         ],
         tags="reporting",
     )

@@ -1,4 +1,4 @@
-"""Parameters of network and training are searched on the validation rows of folds."""
+"""Search parameters of network and training on the validation rows of folds."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from sentio_kedro.config import (
 from sentio_kedro.datasets.checkpoints import CheckpointStore
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_parameters, upstream_stages
-from sentio_kedro.market.fold_shapes import Fold, Spans
-from sentio_kedro.market.splits import folds_from_dict
+from sentio_kedro.market.fold_shapes import Fold
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
 from sentio_kedro.search.study import best_trial, open_study, search
-from sentio_kedro.search.trials import searchable_folds, seen_test_rows
+from sentio_kedro.search.trials import overlapping_test_rows, searchable_folds
 from sentio_kedro.tracking.trials import universe_of
 
-TRAINING_SETS = "studies.db"
-"""File of all studies, below the folder of the search's store."""
+STUDIES = "studies.db"
+"""File of all Optuna studies, below the folder of the search's store."""
 
 logger = logging.getLogger(__name__)
 
 
 def search_parameters(
     search_training_sets: list[TrainingSet],
-    folds: dict[str, Any],
+    folds: Folds,
     data_quality: dict[str, Any],
     search_store: CheckpointStore,
     sections: dict[str, Any],
@@ -47,51 +47,47 @@ def search_parameters(
     ledger: TrialLedger,
     reporting: ReportingParameters,
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Try ``search.trials`` candidates, those of earlier runs of the same search counted.
+    """Try ``search.trials`` candidates, those of earlier runs of the same search included.
 
     Args:
-        search_training_sets: What training may see of each fold.
+        search_training_sets: Train and validation rows of each fold.
         folds: Spans and folds.
-        data_quality: For the hash of the bars.
+        data_quality: Hash and universe of the bars.
         search_store: Folder of the studies and of the trials' returns.
         sections: All parameters, as plain values.
         network: Network that is searched around.
         training: Training that is searched around.
-        trading: What agents may do and pay.
+        trading: Limits and costs.
         parameters: The search.
-        ledger: Ledger of trials, which every candidate enters as soon as it was judged.
-        reporting: Whether it does.
+        ledger: Ledger of trials, which every validated candidate enters at once.
+        reporting: Whether candidates enter the ledger.
 
     Returns:
         A row per trial, validation returns per bar of the complete trials, the best parameters as YAML.
     """
-    every = folds_from_dict(folds)
-    chosen = searchable_folds(every, parameters.folds)
-    training_sets = [study for study in search_training_sets if study.fold.number in chosen]
+    all_folds = folds.folds
+    chosen = searchable_folds(all_folds, parameters.folds)
+    training_sets = [one for one in search_training_sets if one.fold.number in chosen]
     flat = flatten_parameters(sections)
     universe, bars = universe_of(data_quality), data_quality["bars_hash"]
-    about = describe_search(bars, flat, [fold for fold in every if fold.number in chosen], parameters)
-    warning = warn_of_test_rows(every, chosen)
-    study = open_study(search_store.folder / TRAINING_SETS, about, pruning=parameters.pruning)
+    about = describe_search(bars, flat, [fold for fold in all_folds if fold.number in chosen], parameters)
+    warning = warn_of_test_rows(all_folds, chosen)
+    study = open_study(search_store.folder / STUDIES, about, pruning=parameters.pruning)
     per_year, name = training_sets[0].periods_per_year, study.study_name
     entries = CandidateEntries(ledger, flat, universe, bars, name, per_year, reporting.trials.record)
-    evaluate = TrackedTrials(name, Spans(**folds["spans"]), search_store, entries.judged, entries.given_up)
+    evaluate = TrackedTrials(name, folds.spans, search_store.folder, entries)
     base, fixed = AgentParameters(network, training, trading), fixed_names(bars, flat)
     trials = search(training_sets, base, parameters, study, evaluate, fixed)
     best = best_trial(trials)
     logger.info("Best of %d trials: %s, Sharpe ratio %.2f on validation rows", len(trials), best.values, best.objective)
     returns = pd.concat([evaluate.returns(trial.number) for trial in trials if trial.state == "complete"])
-    return (
-        trial_table(trials),
-        returns.reset_index(drop=True),
-        best_as_yaml(name, trials, chosen, warning),
-    )
+    return trial_table(trials), returns.reset_index(drop=True), best_as_yaml(name, trials, chosen, warning)
 
 
 def describe_search(
     bars_hash: str, flat: Mapping[str, Any], folds: Sequence[Fold], parameters: SearchParameters
 ) -> dict[str, Any]:
-    """Say what decides the outcome of a trial: bars, folds, parameters that are not searched, and the search itself.
+    """Describe what decides the outcome of a trial: bars, folds, parameters that are not searched, the search itself.
 
     Args:
         bars_hash: Hash of the raw bars.
@@ -99,7 +95,7 @@ def describe_search(
         folds: Folds that are searched on.
         parameters: The search; ``trials`` may grow without changing it.
     """
-    stages = (*upstream_stages("training", flat), "training")
+    stages = (*upstream_stages("training"), "training")
     shaping = {
         name: value for stage in stages for name, value in expected_manifest(stage, bars_hash, flat).parameters.items()
     }
@@ -117,25 +113,25 @@ def describe_search(
 
 
 def fixed_names(bars_hash: str, flat: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters that a search must leave alone, with the reason: without effect, or shaping earlier stages."""
+    """Return parameters that must not be searched, with the reason: without effect, or shaping earlier stages."""
     fixed = dict.fromkeys(WITHOUT_EFFECT, "it changes how a result is computed, not the result")
-    for stage in upstream_stages("training", flat):
+    for stage in upstream_stages("training"):
         shaping = expected_manifest(stage, bars_hash, flat).parameters
         fixed |= dict.fromkeys(shaping, f"`{stage}` was made with it, so change it in conf and run that stage again")
     return fixed
 
 
 def warn_of_test_rows(folds: Sequence[Fold], chosen: Sequence[int]) -> str:
-    """Warn of test rows that the chosen folds train or validate on; return the warning, empty if there are none."""
-    seen: dict[int, int] = {}
+    """Log and return a warning if the chosen folds train or validate on test rows; return an empty text if not."""
+    overlaps: dict[int, int] = {}
     for fold in folds:
         if fold.number in chosen:
-            seen = {**seen, **seen_test_rows(fold, folds)}
-    if not seen:
+            overlaps |= overlapping_test_rows(fold, folds)
+    if not overlaps:
         return ""
     warning = (
-        f"Test rows of folds {sorted(seen)} are train or validation rows of the searched folds {list(chosen)}: with "
-        "parameters chosen so, the figures of those folds are not out of sample."
+        f"Test rows of folds {sorted(overlaps)} are train or validation rows of the searched folds {list(chosen)}: "
+        "with parameters chosen so, the metrics of those folds are not out of sample."
     )
     logger.warning(warning)
     return warning

@@ -1,4 +1,4 @@
-"""Agents are trained, fold by fold and seed by seed, each followed by a nested MLflow run."""
+"""Train agents, fold by fold and seed by seed, each with a nested MLflow run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
-from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
-from sentio_kedro.market.feature_frames import features_from_frame
-from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.features import Features
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import folds_from_dict, open_bars
+from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 from sentio_kedro.tracking import client as tracking
@@ -39,44 +38,30 @@ from sentio_kedro.tracking.tags import ORIGIN_TAGS
 
 
 def prepare_training_sets(
-    aligned_bars: pd.DataFrame,
-    features: pd.DataFrame,
-    folds: dict[str, Any],
-    regime_models: dict[str, Any],
+    aligned_bars: AlignedBars,
+    features: Features,
+    folds: Folds,
+    regime_models: dict[int, RegimeModel],
     columns: FeatureParameters,
     ingestion: IngestionParameters,
     trading: TradingParameters,
 ) -> list[TrainingSet]:
-    """Cut out what the training of each fold may see; test rows and lockbox are left behind.
-
-    Args:
-        aligned_bars: Long bars on one grid.
-        features: Features on that grid.
-        folds: Spans and folds.
-        regime_models: The regime model of each fold.
-        columns: How the features are made.
-        ingestion: Sessions per year, and what became of missing bars.
-        trading: What the market must tell an account.
-
-    Returns:
-        One training set per fold.
-    """
-    bars = aligned_from_frame(aligned_bars)
-    values, spans = features_from_frame(features, bars), Spans(**folds["spans"])
-    per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)
+    """Cut out the bars and features that the training of each fold may read: neither test rows nor the lockbox."""
+    values = features.on(aligned_bars)
+    per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
     training_sets = []
-    for fold in folds_from_dict(folds):
-        seen, known = visible_bars(bars, values, fold, spans)
-        model = RegimeModel.from_dict(regime_models[str(fold.number)])
+    for fold in folds.folds:
+        visible, visible_values = visible_bars(aligned_bars, values, fold, folds.spans)
+        model = regime_models[fold.number]
         training_sets.append(
-            TrainingSet(fold, seen, known, columns.columns, model, per_year, trading, ingestion.missing)
+            TrainingSet(fold, visible, visible_values, columns.columns, model, per_year, trading, ingestion.missing)
         )
     return training_sets
 
 
 def train_agents(
     training_sets: list[TrainingSet],
-    folds: dict[str, Any],
+    folds: Folds,
     data_quality: dict[str, Any],
     checkpoints: CheckpointStore,
     network: NetworkParameters,
@@ -84,15 +69,6 @@ def train_agents(
     trading: TradingParameters,
 ) -> tuple[dict[str, AgentBundle], pd.DataFrame, pd.DataFrame]:
     """Train ``training.seeds`` agents per fold, continuing from checkpoints.
-
-    Args:
-        training_sets: What training may see.
-        folds: Spans and folds.
-        data_quality: For the hash of the bars.
-        checkpoints: Where a killed run left off.
-        network: Size of the networks.
-        training: How they learn.
-        trading: What they may do and pay.
 
     Returns:
         Agents by name, a row per member and update, a row per agent.
@@ -102,29 +78,30 @@ def train_agents(
     agents, curves, table = {}, [], []
     updates = training.seeds * training.members * count_updates(parameters)
     with TrainingProgress(len(training_sets), updates) as progress:
-        spans = Spans(**folds["spans"])
-        for agent, curve, about in train_population(training_sets, spans, parameters, checkpoints, progress, hashes):
+        for agent, curve, record in train_population(
+            training_sets, folds.spans, parameters, checkpoints, progress, hashes
+        ):
             tags = {"fold": str(agent.spec.fold), "seed": str(agent.spec.seed)}
             with tracking.nested_run(f"fold {agent.spec.fold} seed {agent.spec.seed}", tags):
-                _log_agent(curve, about)
+                _log_agent(curve, record)
             agents[agent.name] = agent
             curves += curve
-            table.append(about)
+            table.append(record)
     return agents, pd.DataFrame(curves).astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
 
 
-def _log_agent(curve: list[dict[str, float]], about: dict[str, Any]) -> None:
+def _log_agent(curve: list[dict[str, float]], record: dict[str, Any]) -> None:
     if not tracking.is_tracked():
         return
     frame = pd.DataFrame(curve).astype({"update": int})
     for member, rows in frame.groupby("member"):
         named = rows.drop(columns=["fold", "seed", "member", "selected"]).set_index("update")
         tracking.log_curves(named.add_prefix(f"member_{member}.").reset_index(), "update")
-    tracking.log_metrics({name: value for name, value in about.items() if name not in ("fold", "seed")})
+    tracking.log_metrics({name: value for name, value in record.items() if name not in ("fold", "seed")})
 
 
 def training_hashes(parameters: AgentParameters, bars: str) -> dict[str, str]:
-    """Hash what made the agents: bars, parameters, the package's code, and that part of it which trains."""
+    """Hash the bars, the parameters, the package's code, and that part of the code which trains."""
     sections = flatten_parameters(vars(parameters))
     shaping = {name: value for name, value in sections.items() if name not in WITHOUT_EFFECT}
     return {
@@ -136,24 +113,17 @@ def training_hashes(parameters: AgentParameters, bars: str) -> dict[str, str]:
 
 
 def log_agents(
-    agents: dict[str, AgentBundle], aligned_bars: pd.DataFrame, folds: dict[str, Any], registered: RegistryParameters
+    agents: dict[str, AgentBundle], aligned_bars: AlignedBars, folds: Folds, registered: RegistryParameters
 ) -> dict[str, Any]:
-    """Log the latest fold's agents to MLflow as one model, rebuilt from code and safetensors, and register it.
-
-    Args:
-        agents: Agents by name.
-        aligned_bars: Bars, for the input example.
-        folds: Spans, folds and lockbox, whose bars are no example.
-        registered: Name of the registered model.
+    """Log the latest fold's agents to MLflow as one model, of code and safetensors, and register it.
 
     Returns:
-        Which agents the model holds, where it is, if anywhere, and which version of which registered model it is.
+        ``agents`` (their names), ``model_uri``, ``model`` (registered name) and ``version``; null where there is none.
     """
     latest = max(agent.spec.fold for agent in agents.values())
     chosen = {name: agent for name, agent in agents.items() if agent.spec.fold == latest}
-    seen = aligned_to_frame(aligned_from_frame(aligned_bars).rows(open_bars(folds)))
-    uri, version = log_model(chosen, seen), None
+    uri, version = log_model(chosen, aligned_bars.rows(folds.open_bars)), None
     if uri is not None and registered.model is not None:
-        origin = {name: text for name, text in tracking.run_tags().items() if name in ORIGIN_TAGS}  # never what judged
+        origin = {name: text for name, text in tracking.run_tags().items() if name in ORIGIN_TAGS}
         version = register(uri, registered.model, origin | {"sentio.fold": str(latest)})
     return {"agents": sorted(chosen), "model_uri": uri, "model": registered.model, "version": version}

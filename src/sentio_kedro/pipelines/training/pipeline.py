@@ -7,15 +7,15 @@ from sentio_kedro.pipelines.training.nodes import log_agents, prepare_training_s
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that trains agents from catalog artifacts."""
-    known = ["aligned_bars", "features", "folds", "regime_models"]
-    known += ["params:features", "params:ingestion", "params:trading"]
+    market = ["aligned_bars", "features", "folds", "regime_models"]
+    market += ["params:features", "params:ingestion", "params:trading"]
     sections = ["params:network", "params:training", "params:trading"]
-    kept = ["folds", "data_quality", "checkpoints"]
-    made = ["agents", "training_curves", "agent_table"]
+    run = ["folds", "data_quality", "checkpoints"]
+    results = ["agents", "training_curves", "agent_table"]
     return pipeline(
         [
-            node(prepare_training_sets, known, "training_sets", name="prepare_training_sets"),
-            node(train_agents, ["training_sets", *kept, *sections], made, name="train_agents"),
+            node(prepare_training_sets, market, "training_sets", name="prepare_training_sets"),
+            node(train_agents, ["training_sets", *run, *sections], results, name="train_agents"),
             node(log_agents, ["agents", "aligned_bars", "folds", "params:registry"], "logged_model", name="log_agents"),
         ],
         tags="training",

@@ -1,0 +1,19 @@
+"""Aligned bars as a dataset."""
+
+from __future__ import annotations
+
+from sentio_kedro.datasets.files import ParquetDataset
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
+
+
+class AlignedBarsDataset(ParquetDataset):
+    """``AlignedBars`` in a Parquet file of long bars, a row per present bar; previews show its rows."""
+
+    def load(self) -> AlignedBars:
+        """Read the bars; what ingestion checked is not checked again."""
+        return aligned_from_frame(super().load())
+
+    def save(self, data: AlignedBars) -> None:
+        """Save the present bars."""
+        super().save(aligned_to_frame(data))

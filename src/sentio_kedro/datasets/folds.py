@@ -1,0 +1,47 @@
+"""Folds and the regime model of each fold as datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kedro_datasets._typing import JSONPreview
+
+from sentio_kedro.datasets.files import JSONDataset
+from sentio_kedro.market.splits import Folds
+
+if TYPE_CHECKING:
+    from sentio_kedro.market.regimes import RegimeModel
+
+
+class _ObjectDataset(JSONDataset):
+    def preview(self) -> JSONPreview:
+        """Return the content of the file."""
+        return JSONPreview(Path(self._filepath).read_text())
+
+
+class FoldsDataset(_ObjectDataset):
+    """``Folds`` in a JSON file: spans, folds and lockbox by rows and dates."""
+
+    def load(self) -> Folds:
+        """Read the folds."""
+        return Folds.from_dict(super().load())
+
+    def save(self, data: Folds) -> None:
+        """Save the folds."""
+        super().save(data.to_dict())
+
+
+class RegimeModelsDataset(_ObjectDataset):
+    """The ``RegimeModel`` of each fold, by its number, in a JSON file."""
+
+    def load(self) -> dict[int, RegimeModel]:
+        """Read the models."""
+        from sentio_kedro.market.regimes import RegimeModel  # noqa: PLC0415 - listing a catalog needs no hmmlearn
+
+        return {int(fold): RegimeModel.from_dict(values) for fold, values in super().load().items()}
+
+    def save(self, data: Mapping[int, RegimeModel]) -> None:
+        """Save the models."""
+        super().save({str(fold): model.to_dict() for fold, model in data.items()})
