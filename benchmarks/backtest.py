@@ -25,7 +25,7 @@ from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork, build_network
 from sentio_kedro.agent.ppo.compiled import CompiledStep
 from sentio_kedro.config import NetworkParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.evaluation.backtest.walk import final_account, simulate_rows
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
@@ -116,8 +116,8 @@ def measure(market: MarketTensors, accounts: int, step: Advance, bars: int) -> d
     start = open_accounts(cash, market.assets, TRADING.orders.latency_bars)
     began = time.perf_counter()
     rows = Segment(0, bars - 1)
-    walk = simulate_rows(market, rows, agent.policy, start, TRADING, telemetry=True, step=step, chunk=CHUNK)
-    end = walk.finish()
+    chunks = simulate_rows(market, rows, agent.policy, start, TRADING, telemetry=True, step=step, chunk=CHUNK)
+    end = final_account(chunks)
     seconds = time.perf_counter() - began
     return {
         "seconds": seconds,

@@ -26,7 +26,7 @@ from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
 
-NO_STRESS = RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+NO_STRESS = RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
 TRADED = ("accounts", "positions", "trades", "actions", "masks", "robustness")
 KEPT = ("agent", "seeds", "baselines", "comparisons", "confidence", "periods_per_year", "bootstrap")
 FIGURES = (  # of the median agent, in the ledger

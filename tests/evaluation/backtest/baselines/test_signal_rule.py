@@ -1,4 +1,4 @@
-"""The rule that trades signals: exact positions, costs that keep it out, and trials that equal walks alone."""
+"""The rule that trades signals: exact positions, and costs that keep it out."""
 
 from dataclasses import replace
 
@@ -8,18 +8,14 @@ import pytest
 import torch
 
 from planted.paths import autoregressive_returns, planted_bars
-from sentio_kedro.config import CostParameters, IngestionParameters, OrderParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.baselines import signal_rule
+from sentio_kedro.config import CostParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import (
-    RuleTrial,
     Signal,
     held_sides,
     persistence,
     signal_schedule,
     trade_cost,
-    trial_growth,
 )
-from sentio_kedro.evaluation.backtest.baselines.walk import simulate_schedules
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Segment
@@ -96,19 +92,7 @@ def test_nothing_is_sold_short_where_levels_or_the_asset_forbid_it() -> None:
     assert levels.tolist() == [[-1.0, 0.0]] * 9
 
 
-def test_a_silent_signal_stays_flat_even_where_trading_is_free() -> None:
+def test_a_flat_signal_stays_flat_even_where_trading_is_free() -> None:
     free = replace(TRADING, costs=CostParameters(commission_bps=0, half_spread_bps=0))
-    signal = Signal(np.ones((BARS, 2)), 0.5).silent()
+    signal = Signal(np.ones((BARS, 2)), 0.5).flat()
     assert signal_schedule(scene_of(free), signal, Segment(0, 99)).levels.eq(0.0).all()
-
-
-@pytest.mark.parametrize("latency", [0, 2])
-def test_trials_side_by_side_earn_what_each_earns_alone(latency: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal_rule, "CHUNK_STEPS", 60)  # many pieces
-    context = scene_of(replace(TRADING, orders=OrderParameters(latency_bars=latency), carry={"interest_rate": 0.1}))
-    signal = Signal(np.random.default_rng(0).normal(0.0, 1e-3, (BARS, 2)), 0.2)
-    spans = [Segment(3, 40), Segment(50, 199), Segment(100, 102), Segment(120, 180), Segment(40, 100)]
-    trials = [RuleTrial(rows, signal_schedule(context, signal, rows)) for rows in spans]
-    alone = [simulate_schedules(context, rows, {"one": policy}).finish().equity / 1e6 for rows, policy in trials]
-    assert trial_growth(context, trials) == pytest.approx([float(grown.log()) for grown in alone], abs=1e-12)
-    assert trial_growth(context, []) == []

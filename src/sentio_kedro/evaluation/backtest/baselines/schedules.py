@@ -1,4 +1,4 @@
-"""Baselines: rules that any agent has to beat, walked through the same execution and paying the same costs."""
+"""Baselines: the policies that any agent has to beat, through the same execution at the same costs."""
 
 from __future__ import annotations
 
@@ -25,22 +25,17 @@ class ScheduledPolicy:
     """Orders given levels at given steps and holds in between."""
 
     def __init__(self, levels: Tensor, due: Tensor) -> None:
-        """Take levels in units of the allocation and where they are ordered.
-
-        Args:
-            levels: ``[S, A]`` for all accounts alike, or ``[S, N, A]``.
-            due: Whether each step ``[S]``, or each level, is ordered.
-        """
+        """Take levels ``[S, A]`` or ``[S, N, A]``, units of the allocation, and the steps ``[S]`` or levels due."""
         self.levels = levels
         self.hold = ~(due if due.dim() == levels.dim() else due[:, None].expand_as(levels))
 
     @property
     def inputs(self) -> PolicyTrace:
-        """Levels and where nothing is ordered, each of one shape."""
+        """Levels and holds, each of one shape."""
         return self.levels, self.hold
 
     @classmethod
-    def beside(cls, schedules: Sequence[ScheduledPolicy]) -> ScheduledPolicy:
+    def batch(cls, schedules: Sequence[ScheduledPolicy]) -> ScheduledPolicy:
         """Give each of N accounts a schedule ``[S, A]`` of its own."""
         levels, holds = (torch.stack(parts, dim=1) for parts in zip(*(x.inputs for x in schedules), strict=True))
         return cls(levels, ~holds)
@@ -52,7 +47,7 @@ class ScheduledPolicy:
     def decide(
         self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
-        """Order what the schedule says."""
+        """Order the levels that are due."""
         levels, hold = inputs
         return Decision(levels.expand_as(account.shares), hold.expand_as(account.shares)), ()
 
@@ -61,11 +56,11 @@ class RandomPolicy:
     """Takes a legal action at random at every bar."""
 
     def __init__(self, noise: Tensor, levels: Tensor) -> None:
-        """Take Gumbel noise ``[S, A, actions]`` and what each action stands for, from ``level_tensor``."""
+        """Take Gumbel noise ``[S, A, actions]`` and the level of each action, from ``level_tensor``."""
         self.noise, self.levels = noise, levels
 
     @classmethod
-    def drawn(cls, steps: int, trading: TradingParameters, like: Tensor, seed: int) -> RandomPolicy:
+    def draw(cls, steps: int, trading: TradingParameters, like: Tensor, seed: int) -> RandomPolicy:
         """Draw the noise for ``steps`` decisions of ``like``'s assets ``[T, A]`` from ``seed``."""
         levels = level_tensor(trading, like)
         generator = torch.Generator(like.device).manual_seed(seed)
@@ -77,7 +72,7 @@ class RandomPolicy:
         return (self.noise,)
 
     def part(self, start: int, stop: int) -> RandomPolicy:
-        """Decide at the steps ``[start, stop)``."""
+        """Policy of the steps ``[start, stop)``."""
         return RandomPolicy(self.noise[start:stop], self.levels)
 
     def decide(
