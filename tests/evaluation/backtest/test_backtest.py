@@ -29,8 +29,12 @@ from sentio_kedro.evaluation.backtest import backtest
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds, walk_forward
 from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_schedules, fold_baselines
 from sentio_kedro.evaluation.backtest.baselines.portfolios import trailing_portfolio
-from sentio_kedro.evaluation.backtest.baselines.schedules import buy_and_hold, equal_weight, momentum
-from sentio_kedro.evaluation.backtest.baselines.walk import simulate_schedules
+from sentio_kedro.evaluation.backtest.baselines.schedules import (
+    buy_and_hold,
+    equal_weight,
+    momentum,
+    simulate_schedules,
+)
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import final_account, simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars

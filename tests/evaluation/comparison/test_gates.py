@@ -46,7 +46,7 @@ def test_a_metric_beyond_its_bound_fails_alone_and_says_by_how_much(gate):
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.parameter)
 @pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -math.inf])
-def test_an_undefined_metric_passes_no_gate(gate, nothing):
+def test_an_undefined_figure_passes_no_gate(gate, nothing):
     results = apply_gates(AT_BOUND | {gate.metric: nothing}, PromotionParameters(), champion=True)
     (reason,) = failures(results)
     assert f"{gate.title} is undefined" in reason

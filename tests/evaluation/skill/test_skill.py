@@ -186,7 +186,7 @@ def test_openings_of_the_lockbox_are_told() -> None:
 
 def test_trials_that_were_judged_in_what_is_now_the_lockbox_are_told() -> None:
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
-    for count, told in ((1, "1 trial was judged on bars of what"), (3, "3 trials were judged on bars of what")):
+    for count, told in ((1, "1 trial was tested on bars of what"), (3, "3 trials were tested on bars of what")):
         among = dataclasses.replace(lone_trial(agent), in_lockbox=count)
         found = assess_skill(agent, {"cash": 0.0 * agent}, np.array([[1.0]]), among, YEAR, PARAMETERS)
         assert found["trials_in_lockbox"] == count

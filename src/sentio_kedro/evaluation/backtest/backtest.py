@@ -16,7 +16,6 @@ from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios, schedules
 from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldBaselines, concatenate_schedules, fold_baselines
 from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_policy
-from sentio_kedro.evaluation.backtest.baselines.walk import Schedules, batch_policy, simulate_schedules
 from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
 from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, LedgerFrames, LedgerRows, concatenate_frames
 from sentio_kedro.evaluation.backtest.robustness import no_robustness, robustness_frame
@@ -98,7 +97,9 @@ def contiguous(folds: Sequence[Fold]) -> bool:
     return all(first.stop == second.start for first, second in pairwise(segments))
 
 
-def _continuous(context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: Schedules) -> list[Frames]:
+def _continuous(
+    context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: schedules.Schedules
+) -> list[Frames]:
     """Simulate agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts."""
     batched = rules if contiguous(folds) else {}
     ledger: LedgerFrames | None = None
@@ -122,7 +123,7 @@ def _fold_by_fold(context: BacktestContext, folds: Sequence[Fold], fitted: Seque
     return parts
 
 
-def _start(context: BacktestContext, fold: int, rules: Schedules) -> tuple[LedgerFrames, AccountState]:
+def _start(context: BacktestContext, fold: int, rules: schedules.Schedules) -> tuple[LedgerFrames, AccountState]:
     """Open the accounts of a fold's agents, of the random policy and of the rules."""
     agents = context.by_fold[fold]
     names = (*(f"seed_{agent.spec.seed}" for agent in agents), schedules.RANDOM, *rules)
@@ -134,7 +135,7 @@ def _simulate_segment(
     fold: int,
     segment: Segment,
     span: Segment,
-    rules: Schedules,
+    rules: schedules.Schedules,
     account: AccountState,
     ledger: LedgerFrames,
 ) -> AccountState:
@@ -151,7 +152,7 @@ def _simulate_segment(
         steps = (rows.start - segment.start, rows.stop - segment.start)
         decide = agents_policy(agents, context.market, by_agent, *rows)
         batch: list[tuple[Policy, int]] = [(decide, len(agents)), (noise.part(*steps), 1)]
-        batch += batch_policy(rules, rows, span)
+        batch += schedules.batch_policy(rules, rows, span)
         return SideBySide(batch, *liquidation(rows, ends, latency))
 
     chunks = simulate_rows(
@@ -173,7 +174,9 @@ def _simulate_segment(
     return account
 
 
-def _simulate_rules(context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: Schedules) -> Frames:
+def _simulate_rules(
+    context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: schedules.Schedules
+) -> Frames:
     """Simulate the rules alone, over all rows at once."""
     ledger = LedgerFrames(tuple(rules), 0, context.bars, context.trading)
     fold_of = np.full(context.market.bars, NO_FOLD)
@@ -183,7 +186,7 @@ def _simulate_rules(context: BacktestContext, folds: Sequence[Fold], span: Segme
         for segment in fold.test:
             fold_of[slice(*segment)] = fold.number
             regimes[slice(*segment)] = likeliest[slice(*segment)]
-    for rows, step_data, step, _ in simulate_schedules(context, span, rules, telemetry=True):
+    for rows, step_data, step, _ in schedules.simulate_schedules(context, span, rules, telemetry=True):
         by_account = regimes[slice(*rows), None].expand(-1, len(rules))
         decided = torch.ones(rows.stop - rows.start, dtype=torch.bool)
         ledger.add(LedgerRows(rows, fold_of[slice(*rows)], by_account, 1, decided), step_data, step)
@@ -212,13 +215,6 @@ def backtest_agent(
     bars: AlignedBars, features: Floats, agent: AgentBundle, parameters: BacktestParameters, periods_per_year: float
 ) -> Frames:
     """Test one agent, trained elsewhere, on all rows that its features allow, without baselines fitted on train rows.
-
-    Args:
-        bars: Aligned bars that the agent has not seen.
-        features: ``[T, A, F]`` of the agent's own columns.
-        agent: The agent.
-        parameters: Baselines and stress tests.
-        periods_per_year: Bars per year.
 
     Returns:
         Frames as from ``backtest_folds``.

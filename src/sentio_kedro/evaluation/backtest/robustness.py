@@ -30,12 +30,6 @@ def robustness_frame(
 ) -> pd.DataFrame:
     """Simulate all variants of all agents in one batch over the test rows.
 
-    Args:
-        context: Market and agents.
-        folds: Folds whose tests make one path.
-        parameters: Which variants.
-        periods_per_year: Bars per year.
-
     Returns:
         One row per ``kind``, ``value`` and ``account``: ``cost`` (multiplier), ``latency`` (bars), ``start`` (bars out
         of the market at first) and ``path`` (number) with ``sharpe``, ``annual_return``, ``total_return``,

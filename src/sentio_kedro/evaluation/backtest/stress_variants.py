@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +41,7 @@ class Variant(NamedTuple):
     path: int | None = None
 
 
-@dataclass(frozen=True)
-class VariantResults:
+class VariantResults(NamedTuple):
     """Returns, turnover and costs of V variants of N agents over the test rows T.
 
     Attributes:
@@ -79,17 +78,11 @@ class SourcedAgents:
 def simulate_variants(
     context: BacktestContext, folds: Sequence[Fold], variants: Sequence[Variant], block_bars: float | None, seed: int
 ) -> VariantResults:
-    """Simulate all variants of all agents over the test rows, fold after fold.
+    """Simulate V variants of all agents over the test rows of folds that make one path.
 
     Paths are stationary bootstraps of each fold's own test rows, so that a fold's agents trade them. A step keeps all
-    ratios of its prices and the agents' inputs of its source row; prices go on from the step before.
-
-    Args:
-        context: Market and agents.
-        folds: Folds whose tests make one path.
-        variants: V variants.
-        block_bars: Mean block of a path; None takes the root of the rows of a segment.
-        seed: Seed of the paths.
+    ratios of its prices and the agents' inputs of its source row; prices go on from the step before. ``block_bars`` is
+    the mean block of a path, ``seed`` its seed.
     """
     latency = max(context.trading.orders.latency_bars, *(variant.latency for variant in variants))
     orders = replace(context.trading.orders, latency_bars=latency)

@@ -135,12 +135,9 @@ def sharpe_difference(
 
     Args:
         one: Frame of ``out_of_sample_returns``.
-        other: That of the run to compare with.
+        other: Frame of the run to compare with.
         periods_per_year: Bars a year.
         parameters: Bootstrap.
-
-    Returns:
-        The difference, each Sharpe ratio the median over the run's agents, and its percentile interval.
     """
     rows, other_rows = shared_rows(one, other)
     first, second = (frame[agent_columns(frame)].to_numpy(dtype=np.float64) for frame in (rows, other_rows))

@@ -112,7 +112,7 @@ def test_the_last_row_of_a_segment_teaches_nothing_for_its_return_ends_beyond_th
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_rows_after_the_validation_rows_change_nothing_that_is_forecast_before(name: str, planted: Calm) -> None:
+def test_rows_after_the_validation_rows_change_nothing_that_is_foretold_before(name: str, planted: Calm) -> None:
     later = FOLD.test[0].start + 500
     bars = planted.bars
     factor = np.where(np.arange(BARS) > later, 1.0 + 0.5 * np.sin(np.arange(BARS)), 1.0)[:, None]

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sentio_kedro.config import BacktestParameters
-from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, every
+from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, Schedules, every, simulate_schedules
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import Signal, signal_schedule
 from sentio_kedro.evaluation.backtest.baselines.supervised import LEARNERS, Examples, fold_forecasts
-from sentio_kedro.evaluation.backtest.baselines.walk import Schedules, simulate_schedules
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import final_account
 from sentio_kedro.market.fold_shapes import Fold, Segment

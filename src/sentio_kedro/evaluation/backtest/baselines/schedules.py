@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sentio_kedro.agent.ensemble import SideBySide
 from sentio_kedro.agent.network.distributions import gumbel_noise, sample_actions
 from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
+from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Decision
+from sentio_kedro.trading.accounts import AccountState, Decision, Variation
 from sentio_kedro.trading.action_masks import decode, level_tensor
 from sentio_kedro.trading.position_limits import PositionLimits
-from sentio_kedro.trading.simulate import PolicyTrace
+from sentio_kedro.trading.simulate import Policy, PolicyTrace
 
 BUY_AND_HOLD, EQUAL_WEIGHT, MOMENTUM, RANDOM = "buy_and_hold", "equal_weight", "momentum", "random"
 NO_TREND = 1e-12  # log return below which a price counts as unchanged
@@ -128,3 +132,42 @@ def momentum(
     trend = torch.where(growth.abs() > NO_TREND, growth.sign(), 0.0)
     size = (parameters.volatility_target / (market.volatility[rows] * periods_per_year**0.5)).clamp_max(1.0)
     return ScheduledPolicy(trend * size, every(timestamps[start:stop], 1.0))
+
+
+Schedules = Mapping[str, ScheduledPolicy]
+"""Schedules by name, each over the same decision rows."""
+
+
+def batch_policy(schedules: Schedules, rows: Segment, span: Segment) -> list[tuple[Policy, int]]:
+    """Schedules over ``span`` as one policy at ``rows``, with its number of accounts; none without schedules."""
+    if not schedules:
+        return []
+    parts = [schedule.part(rows.start - span.start, rows.stop - span.start) for schedule in schedules.values()]
+    return [(ScheduledPolicy.batch(parts), len(parts))]
+
+
+def simulate_schedules(
+    context: BacktestContext, span: Segment, schedules: Schedules, *, telemetry: bool = False
+) -> Iterator[Chunk]:
+    """Simulate one fresh account per schedule over ``span``, at whose end they close their positions.
+
+    Accounts pay all costs and carry. The limits on positions, gross exposure and margin hold for them; the layers of
+    the agents' mask do not.
+
+    Args:
+        context: The market, limits and costs.
+        span: Decision rows.
+        schedules: Schedules over ``span``.
+        telemetry: As in ``simulate_rows``.
+    """
+
+    def policy(rows: Segment) -> SideBySide:
+        ends = [span.stop] * len(schedules)
+        last = liquidation(rows, ends, context.trading.orders.latency_bars)
+        return SideBySide(batch_policy(schedules, rows, span), *last)
+
+    unguarded = Variation(guarded=torch.zeros(len(schedules), 1, dtype=torch.bool))
+    account = context.open_accounts((len(schedules),))
+    return simulate_rows(
+        context.market, span, policy, account, context.trading, variation=unguarded, telemetry=telemetry
+    )

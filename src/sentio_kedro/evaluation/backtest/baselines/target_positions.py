@@ -57,7 +57,7 @@ def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading
         raise TargetsError(f"Targets lack the columns {missing}, had {list(frame.columns)}; add them.")
     frame = frame.assign(symbol=frame["symbol"].astype(str)).reset_index(drop=True)
     timestamps, problems = _parsed(frame["timestamp"])
-    row = _rows_of(timestamps, bars)
+    row = pd.DatetimeIndex(bars.timestamps).get_indexer(pd.DatetimeIndex(timestamps))  # -1 off the grid
     off_grid = timestamps.notna().to_numpy() & (row < 0)
     problems += _listed(off_grid, frame, "timestamps that are no bar's end", "shift them to ends of bars in UTC")
     unknown = ~frame["symbol"].isin(bars.symbols).to_numpy()
@@ -89,14 +89,6 @@ def _parsed(column: pd.Series) -> tuple[pd.Series, list[str]]:
     problem = "timestamps that cannot be read or have no zone"
     problems = _listed(wrong, column.to_frame(), problem, "write ISO 8601 with Z")
     return timestamps.dt.tz_localize(None).astype("datetime64[ns]"), problems
-
-
-def _rows_of(timestamps: pd.Series, bars: AlignedBars) -> NDArray[np.int64]:
-    """Row of each timestamp on the grid, -1 where it is not on it."""
-    rows: NDArray[np.int64] = (
-        pd.DatetimeIndex(bars.timestamps).get_indexer(pd.DatetimeIndex(timestamps)).astype(np.int64)
-    )
-    return rows
 
 
 def _beyond_limits(
