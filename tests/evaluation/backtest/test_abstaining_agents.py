@@ -78,14 +78,14 @@ def backtested(closed: frozenset[tuple[int, int]]) -> Frames:
     """The backtest of two folds and two seeds of which those in ``closed`` abstain."""
     agents = [make_agent(fold, seed, (fold, seed) in closed) for fold in (0, 1) for seed in (0, 1)]
     stress = RobustnessParameters(cost_multipliers=[0.0, 2.0], latency_bars=[1], start_offsets=[3], paths=2)
-    known = {agent.name: agent for agent in agents}
+    by_name = {agent.name: agent for agent in agents}
     features = compute_features(bars(), COLUMNS)
-    return backtest_folds(bars(), features, FOLDS, known, LIMITS, BacktestParameters(robustness=stress), 17520.0)
+    return backtest_folds(bars(), features, FOLDS, by_name, LIMITS, BacktestParameters(robustness=stress), 17520.0)
 
 
 def part(frame: pd.DataFrame, seed: int, fold: int | None = None) -> pd.DataFrame:
-    mine = frame[frame["account"] == f"seed_{seed}"]
-    return (mine if fold is None else mine[mine["fold"] == fold]).reset_index(drop=True)
+    rows = frame[frame["account"] == f"seed_{seed}"]
+    return (rows if fold is None else rows[rows["fold"] == fold]).reset_index(drop=True)
 
 
 def test_an_agent_that_abstains_in_one_fold_is_flat_there_and_trades_in_the_other() -> None:

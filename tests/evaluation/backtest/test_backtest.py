@@ -352,9 +352,9 @@ def test_what_a_halt_keeps_is_carried_into_the_next_fold(acting: dict[str, pd.Da
     accounts = acting["accounts"]
     last = accounts[accounts["row"] == 219].set_index("account")["gross_exposure"]
     round_trips = acting["trades"].query("symbol == 'AAA' and entry_row < 219 and exit_row > 219 and fold == 0")
-    kept = set(round_trips["account"]) - set(RULES)
-    assert kept
-    assert (last[list(kept)] > 0.0).all()
+    carried = set(round_trips["account"]) - set(RULES)
+    assert carried
+    assert (last[list(carried)] > 0.0).all()
 
 
 def test_chunks_of_any_size_give_the_same_frames(

@@ -104,8 +104,8 @@ def backtested(
     folds: list[Fold] = FOLDS,
     agents: dict[str, AgentBundle] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    known = agents_of(trading) if agents is None else agents
-    return backtest_folds(bars, features, folds, known, trading, BacktestParameters(robustness=stress), PER_YEAR)
+    by_name = agents_of(trading) if agents is None else agents
+    return backtest_folds(bars, features, folds, by_name, trading, BacktestParameters(robustness=stress), PER_YEAR)
 
 
 def row_of(frame: pd.DataFrame, kind: str, value: float) -> pd.DataFrame:
@@ -117,13 +117,13 @@ def row_of(frame: pd.DataFrame, kind: str, value: float) -> pd.DataFrame:
 def same_run(row: pd.DataFrame, accounts: pd.DataFrame) -> None:
     """A variant's figures are those of the accounts of a run of its own."""
     for name in ("seed_0", "seed_1"):
-        own = accounts[accounts["account"] == name]
-        returns = torch.from_numpy(own["return"].to_numpy().copy())
-        assert row.loc[name, "total_return"] == pytest.approx(own["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
+        rows = accounts[accounts["account"] == name]
+        returns = torch.from_numpy(rows["return"].to_numpy().copy())
+        assert row.loc[name, "total_return"] == pytest.approx(rows["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
         assert row.loc[name, "sharpe"] == pytest.approx(float(sharpe_ratio(returns, PER_YEAR)), rel=1e-9)
         assert row.loc[name, "max_drawdown"] == pytest.approx(float(maximum_drawdown(returns)), rel=1e-9)
-        assert row.loc[name, "turnover"] == pytest.approx(own["turnover"].mean(), rel=1e-9)
-        paid = own[["commission", "spread", "impact"]].sum(axis=1).sum() / own["turnover"].sum()
+        assert row.loc[name, "turnover"] == pytest.approx(rows["turnover"].mean(), rel=1e-9)
+        paid = rows[["commission", "spread", "impact"]].sum(axis=1).sum() / rows["turnover"].sum()
         assert row.loc[name, "cost_bps"] == pytest.approx(1e4 * paid, rel=1e-9)
 
 
@@ -134,28 +134,28 @@ def test_every_variant_is_a_run_with_its_parameters(
     agents = agents_of(trading)
     stress = RobustnessParameters(cost_multipliers=[1.0, 2.0], latency_bars=[0, 2], start_offsets=[0, 7], paths=1)
     frames = backtested(bars, features, trading, stress, agents=agents)
-    found = frames["robustness"]
+    frame = frames["robustness"]
     for kind, value in (("cost", 1.0), ("latency", 0.0), ("start", 0.0)):
-        same_run(row_of(found, kind, value), frames["accounts"])
+        same_run(row_of(frame, kind, value), frames["accounts"])
     costs = trading.costs
     names = ("commission_bps", "half_spread_bps", "impact")
     double = replace(costs, **{name: 2 * getattr(costs, name) for name in names})
     dear = backtested(bars, features, replace(trading, costs=double), agents=agents)
-    same_run(row_of(found, "cost", 2.0), dear["accounts"])
+    same_run(row_of(frame, "cost", 2.0), dear["accounts"])
     late = backtested(bars, features, replace(trading, orders=replace(trading.orders, latency_bars=2)), agents=agents)
-    same_run(row_of(found, "latency", 2.0), late["accounts"])
-    assert row_of(found, "path", 0.0)["total_return"].ne(row_of(found, "cost", 1.0)["total_return"]).all()
+    same_run(row_of(frame, "latency", 2.0), late["accounts"])
+    assert row_of(frame, "path", 0.0)["total_return"].ne(row_of(frame, "cost", 1.0)["total_return"]).all()
 
 
 def test_a_late_start_is_a_run_that_starts_late(bars: AlignedBars, features: Floats) -> None:
-    found = backtested(bars, features, FREE, replace(NOTHING, start_offsets=[7]))["robustness"]
-    assert set(found["kind"]) == {"start"}
+    frame = backtested(bars, features, FREE, replace(NOTHING, start_offsets=[7]))["robustness"]
+    assert set(frame["kind"]) == {"start"}
     later = [replace(FOLDS[0], test=(Segment(FIRST + 7, 195),)), FOLDS[1]]
     accounts = backtested(bars, features, FREE, folds=later)["accounts"]
-    for name, row in row_of(found, "start", 7.0).iterrows():
-        own = accounts[accounts["account"] == name]
-        assert row["total_return"] == pytest.approx(own["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
-        assert row["turnover"] == pytest.approx(own["turnover"].sum() / (BARS - 1 - FIRST), rel=1e-9)
+    for name, row in row_of(frame, "start", 7.0).iterrows():
+        rows = accounts[accounts["account"] == name]
+        assert row["total_return"] == pytest.approx(rows["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
+        assert row["turnover"] == pytest.approx(rows["turnover"].sum() / (BARS - 1 - FIRST), rel=1e-9)
 
 
 def test_the_break_even_breaks_even(bars: AlignedBars, features: Floats) -> None:
@@ -219,10 +219,10 @@ def test_a_session_begins_where_blocks_join(bars: AlignedBars, features: Floats)
     step_data = make_step_data(market, FIRST + source[..., None], daily)
     starts = begin_sessions(step_data.part(1, 4), source, Segment(1, 4)).session_starts
     assert starts is not None
-    known = step_data.session_starts
-    assert known is not None
-    assert starts[:, 1].equal(known[1:, 1])
-    assert starts[:, 0, 0, 0].tolist() == [bool(known[1, 0, 0, 0]), True, bool(known[3, 0, 0, 0])]
+    sessions = step_data.session_starts
+    assert sessions is not None
+    assert starts[:, 1].equal(sessions[1:, 1])
+    assert starts[:, 0, 0, 0].tolist() == [bool(sessions[1, 0, 0, 0]), True, bool(sessions[3, 0, 0, 0])]
 
 
 def test_paths_are_drawn_from_their_seed_and_shared() -> None:
@@ -237,9 +237,9 @@ def test_paths_are_drawn_from_their_seed_and_shared() -> None:
 
 
 def test_switched_off_parts_leave_no_rows(bars: AlignedBars, features: Floats) -> None:
-    found = backtested(bars, features, FREE)["robustness"]
-    assert found.empty
-    assert list(found.columns) == list(COLUMNS["robustness"])
+    frame = backtested(bars, features, FREE)["robustness"]
+    assert frame.empty
+    assert list(frame.columns) == list(COLUMNS["robustness"])
 
 
 def curve(*points: tuple[float, float, float, float]) -> tuple[np.ndarray, ...]:

@@ -22,9 +22,9 @@ def test_the_difference_is_that_of_medians_over_seeds(luck):
         return values.mean() / values.std(ddof=1) * np.sqrt(PER_YEAR)
 
     columns = [luck + shift for shift in (0.001, 0.002, 0.009)]
-    found = sharpe_difference(returns(*columns), returns(luck), PER_YEAR, PARAMETERS)
-    assert found.value == pytest.approx(sharpe(columns[1]) - sharpe(luck))
-    assert found.low < found.value < found.high
+    difference = sharpe_difference(returns(*columns), returns(luck), PER_YEAR, PARAMETERS)
+    assert difference.value == pytest.approx(sharpe(columns[1]) - sharpe(luck))
+    assert difference.low < difference.value < difference.high
 
 
 def test_luck_that_both_had_cancels_and_luck_of_ones_own_does_not(luck):

@@ -84,7 +84,7 @@ def backtest_folds(
 
 
 def walk_forward(folds: Sequence[Fold]) -> bool:
-    """Whether folds follow each other in time and train on the past alone, so that their tests make one path."""
+    """Test that folds follow each other in time and train on the past alone, so that their tests make one path."""
     ordered = all(first.test[-1].stop <= second.test[0].start for first, second in pairwise(folds))
     return ordered and all(
         part.stop <= fold.test[0].start for fold in folds for part in (*fold.train, *fold.validation)
@@ -92,7 +92,7 @@ def walk_forward(folds: Sequence[Fold]) -> bool:
 
 
 def contiguous(folds: Sequence[Fold]) -> bool:
-    """Whether no row lies between the test segments of folds in order."""
+    """Test that no row lies between the test segments of folds in order."""
     segments = [segment for fold in folds for segment in fold.test]
     return all(first.stop == second.start for first, second in pairwise(segments))
 

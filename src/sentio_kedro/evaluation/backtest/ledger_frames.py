@@ -27,7 +27,7 @@ NO_FOLD = -1  # of rows that no fold tests
 
 
 class LedgerRows(NamedTuple):
-    """Facts of simulated rows beside their ledger.
+    """Facts of simulated rows that their ledger does not hold.
 
     Attributes:
         rows: Decision rows.

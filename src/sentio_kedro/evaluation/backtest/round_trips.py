@@ -86,23 +86,23 @@ class RoundTripCutter:
         self._add(round_trips(shares, prices, net, step_data.next_close[-1, 0] * factor[-1]), cost, first_row, fill)
         self.factor, self.shares, self.last_row = factor[-1], after[-1], first_row + steps - 1
 
-    def _add(self, trips: RoundTrips, cost: Tensor, first_row: int, fill: Fill) -> None:
-        """Merge trips that began in an earlier chunk; store closed ones, carry open ones over."""
-        where = trips.account, trips.asset
-        carried = trips.entry_row == 0
-        entry, leave = ((rows - 1).clamp_min(0) // 2 for rows in (trips.entry_row, trips.exit_row))
-        equity = torch.where(carried, self.equity[where], fill.equity_before[entry, trips.account])
-        pnl = trips.pnl + torch.where(carried, self.pnl[where], 0.0)
+    def _add(self, part: RoundTrips, cost: Tensor, first_row: int, fill: Fill) -> None:
+        """Merge round trips that began in an earlier chunk; store closed ones, carry open ones over."""
+        where = part.account, part.asset
+        carried = part.entry_row == 0
+        entry, leave = ((rows - 1).clamp_min(0) // 2 for rows in (part.entry_row, part.exit_row))
+        equity = torch.where(carried, self.equity[where], fill.equity_before[entry, part.account])
+        pnl = part.pnl + torch.where(carried, self.pnl[where], 0.0)
         cost = cost + torch.where(carried, self.cost[where], 0.0)
         entry = torch.where(carried, self.entry[where], first_row + entry)
-        closed, still_open = ~trips.still_open, trips.still_open
-        table = (*where, trips.side, entry, first_row + leave, pnl, cost, equity)
+        closed, still_open = ~part.still_open, part.still_open
+        table = (*where, part.side, entry, first_row + leave, pnl, cost, equity)
         self.parts.append(RoundTripTable._make(column[closed].numpy() for column in table))
         cells = tuple(index[still_open] for index in where)
         self.side, self.entry, self.pnl, self.cost, self.equity = (
             torch.zeros_like(state).index_put(cells, column[still_open])
             for state, column in (
-                *((self.side, trips.side), (self.entry, entry), (self.pnl, pnl)),
+                *((self.side, part.side), (self.entry, entry), (self.pnl, pnl)),
                 *((self.cost, cost), (self.equity, equity)),
             )
         )

@@ -29,7 +29,7 @@ from sentio_kedro.evaluation.statistics.bootstrap import (
 from sentio_kedro.trading.performance import sharpe_ratio
 
 ORIGINS = {"bars": "bars", "execution": "costs or execution"}
-"""Digests that must be equal for a comparison, beside the test rows, and their titles."""
+"""Digests that must be equal for a comparison, and their titles; test rows must be equal too."""
 
 
 @dataclass(frozen=True, eq=False)

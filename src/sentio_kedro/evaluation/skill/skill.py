@@ -187,19 +187,19 @@ def _choice(skill: Metrics, bound: float, minimum: int) -> str:
     trials = skill["pbo_trials"]
     if skill["pbo"] is None and trials >= minimum:
         return (
-            f"Whether choosing by the past chooses anything cannot be measured on {skill['bars']:,} bars; it takes "
+            f"The probability of backtest overfitting cannot be measured on {skill['bars']:,} bars; it takes "
             f"{2 * skill['pbo_blocks']}, two for each of the {skill['pbo_blocks']} blocks."
         )
     if skill["pbo"] is None:
         return (
-            f"Whether choosing by the past chooses anything cannot be measured with {trials} "
+            f"The probability of backtest overfitting cannot be measured with {trials} "
             f"trial{'s' if trials > 1 else ''} on these bars; it takes {minimum}."
         )
     side = "below" if skill["pbo"] < bound else "not below"
     return (
         f"Of the {trials:,} trials on these bars, the one that was best on one half of them was no better than the "
         f"median on the other half in {_percent(skill['pbo'])} of the splits (probability of backtest overfitting), "
-        f"{side} the {_percent(bound)} allowed; 50\u00a0% is a coin."
+        f"{side} the {_percent(bound)} allowed; 50\u00a0% is chance."
     )
 
 
@@ -219,9 +219,9 @@ def _track_record(skill: Metrics, confidence: float) -> str:
     if bars is None:
         return "With a Sharpe ratio that is not positive no track record would show skill, however long."
     return (
-        f"At a Sharpe ratio of {_number(skill['tested_sharpe'])} (the median agent's, of an even number the lower of "
-        f"the two in the middle; all these tests judge that one) it takes {bars:,} bars ({_number(years)} years) to be "
-        f"{confidence_percent(confidence)} sure that the true one is positive; there are {skill['bars']:,}."
+        f"At a Sharpe ratio of {_number(skill['tested_sharpe'])} (the median agent's, which all these tests are for) "
+        f"it takes {bars:,} bars ({_number(years)} years) to be {confidence_percent(confidence)} sure that the true "
+        f"one is positive; there are {skill['bars']:,}."
     ).replace("%", "\u00a0%")
 
 

@@ -47,7 +47,7 @@ class Calm(BacktestContext):
         return [self.market.posterior]
 
 
-def scene_of(bars: AlignedBars) -> Calm:
+def context_of(bars: AlignedBars) -> Calm:
     return Calm.of(bars, compute_features(bars, COLUMNS), {}, TRADING)
 
 
@@ -57,7 +57,7 @@ def examples_of(market: MarketTensors) -> Examples:
 
 @pytest.fixture(scope="module", name="planted")
 def planted_fixture() -> Calm:
-    return scene_of(make_bars(0.2, seed=1))
+    return context_of(make_bars(0.2, seed=1))
 
 
 def test_a_decision_earns_from_its_fill_to_the_next_open() -> None:
@@ -104,9 +104,9 @@ def test_an_order_that_no_bar_fills_is_no_example() -> None:
 def test_the_last_row_of_a_segment_teaches_nothing_for_its_return_ends_beyond_the_reward(planted: Calm) -> None:
     examples = examples_of(planted.market)
     assert len(examples.sample([Segment(100, 110), Segment(120, 130)]).targets) == 2 * (9 + 9)
-    moved = planted.market.open.clone()
-    moved[FOLD.train[-1].stop + 1] *= 1.5  # the first open that a validation decision is filled at
-    changed = examples_of(planted.market._replace(open=moved))
+    shifted = planted.market.open.clone()
+    shifted[FOLD.train[-1].stop + 1] *= 1.5  # the first open that a validation decision is filled at
+    changed = examples_of(planted.market._replace(open=shifted))
     for first, second in zip(examples.sample(FOLD.train), changed.sample(FOLD.train), strict=True):
         assert np.array_equal(first, second)
 
@@ -117,7 +117,7 @@ def test_rows_after_the_validation_rows_change_nothing_that_is_foretold_before(n
     bars = planted.bars
     factor = np.where(np.arange(BARS) > later, 1.0 + 0.5 * np.sin(np.arange(BARS)), 1.0)[:, None]
     changed = replace(bars, **{column: getattr(bars, column) * factor for column in ("open", "high", "low", "close")})
-    first, second = (fitted_signals(context, FOLD, [name])[name] for context in (planted, scene_of(changed)))
+    first, second = (fitted_signals(context, FOLD, [name])[name] for context in (planted, context_of(changed)))
     assert np.array_equal(first.forecasts[: later + 1], second.forecasts[: later + 1])
     assert not np.array_equal(first.forecasts[later + 1 :], second.forecasts[later + 1 :])
     assert first.persistence == second.persistence
@@ -166,7 +166,7 @@ def test_a_planted_signal_is_found_and_traded_at_a_profit(name: str, planted: Ca
 def test_noise_gives_nothing() -> None:
     gross = {name: [] for name in LEARNERS}
     for seed in range(4):
-        noise = scene_of(make_bars(0.0, seed=seed))
+        noise = context_of(make_bars(0.0, seed=seed))
         (signals,) = validated_signals(noise, [FOLD], list(LEARNERS))
         came = decision_returns(noise.market, 0)[0][slice(*FOLD.test[0])]
         for name, signal in signals.items():
@@ -181,8 +181,8 @@ def test_signals_that_lose_on_validation_rows_are_silenced(planted: Calm) -> Non
     assert validated["ridge"].forecasts.any()
     mirrored = planted.market.features.clone()
     mirrored[FOLD.validation[0].start :] *= -1.0  # the signal means the opposite from validation on
-    turned = replace(planted, market=planted.market._replace(features=mirrored))
-    (silenced,) = validated_signals(turned, [FOLD], ["ridge"])
+    reversed_context = replace(planted, market=planted.market._replace(features=mirrored))
+    (silenced,) = validated_signals(reversed_context, [FOLD], ["ridge"])
     assert not silenced["ridge"].forecasts.any()
 
 

@@ -22,7 +22,7 @@ from sentio_kedro.market.tensors import MIN_VOLATILITY, MarketTensors
 from sentio_kedro.market.timestamps import Floats
 
 RIDGE, BOOSTED_TREES = "ridge", "boosted_trees"
-PENALTIES = (0.01, 0.1, 1.0)  # of squared coefficients, beside the mean of squared errors
+PENALTIES = (0.01, 0.1, 1.0)  # of squared coefficients, added to the mean of squared errors
 TREES = {"max_iter": 100, "learning_rate": 0.05, "max_leaf_nodes": 8, "min_samples_leaf": 100, "max_bins": 63}
 INPUT_LIMIT, TARGET_LIMIT = 5.0, 5.0  # deviations at which scaled inputs and targets are clipped
 
