@@ -22,7 +22,12 @@ RUIN = 1e-15  # equity of an account that lost everything, so that its logarithm
 
 
 class Interval(NamedTuple):
-    """Lower and upper end of a percentile interval."""
+    """A percentile interval.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+    """
 
     low: float
     high: float
