@@ -1,11 +1,11 @@
-"""How fast the backtest walks: policy head and all layers of the mask on, in float64. Prints JSON.
+"""Speed of the backtest with policy head and all layers of the mask, in float64. Prints JSON.
 
     python benchmarks/backtest.py                         # 1, 16 and 256 accounts, eager and compiled
     python benchmarks/backtest.py --accounts 16 --eager   # a part of it
 
 The workload is fixed: 5 assets, 35,000 bars, an agent of two default networks with random weights, the preset
-`realistic` with every layer of the mask. Asset-bars are accounts x assets x bars. Market facts, embeddings, head,
-masks, execution and telemetry are all in the measured time; compilation is not and is told apart.
+`realistic` with every layer of the mask. Asset-bars are accounts x assets x bars. Step data, embeddings, head, masks,
+execution and telemetry are all in the measured time; compilation is measured apart.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork, build_network
 from sentio_kedro.agent.ppo.compiled import CompiledStep
 from sentio_kedro.config import NetworkParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.evaluation.backtest.walk import final_account, simulate_rows
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
@@ -83,7 +83,7 @@ def random_market(bars: int = BARS, assets: int = ASSETS) -> MarketTensors:
 
 
 class Agent:
-    """One agent of two networks, whom all accounts follow."""
+    """One agent of two networks, which decides for all accounts."""
 
     def __init__(self, market: MarketTensors) -> None:
         """Build the networks with random weights."""
@@ -110,14 +110,14 @@ def _opinionated(network: PolicyNetwork) -> PolicyNetwork:
 
 
 def measure(market: MarketTensors, accounts: int, step: Advance, bars: int) -> dict[str, float]:
-    """Walk ``accounts`` over ``bars`` bars and keep only their last equity."""
+    """Simulate ``accounts`` over ``bars`` bars."""
     agent = Agent(market)
-    cash = torch.linspace(1e4, 1e6, accounts, dtype=DOUBLE)[:, None]  # small and large accounts meet different layers
+    cash = torch.linspace(1e4, 1e6, accounts, dtype=DOUBLE)[:, None]  # different layers bind small and large accounts
     start = open_accounts(cash, market.assets, TRADING.orders.latency_bars)
     began = time.perf_counter()
     rows = Segment(0, bars - 1)
-    walk = simulate_rows(market, rows, agent.policy, start, TRADING, telemetry=True, step=step, chunk=CHUNK)
-    end = walk.finish()
+    chunks = simulate_rows(market, rows, agent.policy, start, TRADING, telemetry=True, step=step, chunk=CHUNK)
+    end = final_account(chunks)
     seconds = time.perf_counter() - began
     return {
         "seconds": seconds,

@@ -41,7 +41,7 @@ from sentio_kedro.trading.precompute import trading_lookback
 BASIS_POINT = 1e-4
 CALM = BacktestParameters(
     baselines=[],
-    robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0),
+    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None),
 )
 
 

@@ -15,7 +15,7 @@ from tests.conftest import ROOT, Project
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", TUTORIAL, re.DOTALL)
 SMALL_TRAINING = {"total_steps": 64, "windows": 4, "minibatches": 2, "validations": 1, "seeds": 1, "device": "cpu"}
-NO_STRESS = {"cost_multipliers": [], "latency_bars": [], "start_offsets": [], "paths": 0}
+NO_STRESS = {"cost_multipliers": None, "latency_bars": None, "start_offsets": None, "paths": None}
 
 
 def named_files() -> dict[str, str]:

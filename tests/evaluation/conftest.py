@@ -116,7 +116,7 @@ def _positions(accounts: pd.DataFrame) -> pd.DataFrame:
     agents = accounts[accounts["account"].str.startswith("seed_")]
     frames = []
     for symbol in SYMBOLS:
-        frame = agents[["timestamp"]].assign(symbol=symbol, seed=agents["account"].str[5:].astype(int))
+        frame = agents[["timestamp", "fold"]].assign(symbol=symbol, seed=agents["account"].str[5:].astype(int))
         frames.append(frame.assign(position=agents["net_exposure"] / len(SYMBOLS)))
     return pd.concat(frames, ignore_index=True)
 

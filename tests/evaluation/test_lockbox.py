@@ -42,7 +42,7 @@ def opened(minute=0, model=MODEL):
 
 
 @pytest.fixture(scope="module")
-def judged(make_run, facts):
+def measured(make_run, facts):
     frames = {name: getattr(make_run(), name) for name in TRADED}
     return lockbox_metrics(frames, facts, ReportingParameters(bootstrap_samples=60))
 
@@ -50,11 +50,11 @@ def judged(make_run, facts):
 def test_the_lockbox_is_traded_as_the_backtest_trades() -> None:
     bars = make_bars()
     features = compute_features(bars, COLUMNS)
-    shaken = BacktestParameters()
+    parameters = BacktestParameters()
     fold = replace(FOLDS[1], train=(Segment(30, 150),), validation=(Segment(150, 180),), test=(Segment(180, 218),))
-    frames = trade_lockbox(bars, features, fold, ROWS, AGENTS, LIMITS, shaken, 17520.0)
+    frames = trade_lockbox(bars, features, fold, ROWS, AGENTS, LIMITS, parameters, 17520.0)
     by_name = {agent.name: agent for agent in AGENTS}
-    plain, same = replace(shaken, robustness=QUICK.robustness), replace(fold, test=(ROWS,))
+    plain, same = replace(parameters, robustness=QUICK.robustness), replace(fold, test=(ROWS,))
     expected = backtest_folds(bars, features, [same], by_name, LIMITS, plain, 17520.0)
     for name in TRADED:
         pd.testing.assert_frame_equal(frames[name], expected[name])
@@ -72,19 +72,19 @@ def test_agents_that_saw_the_lockbox_are_refused() -> None:
         trade_lockbox(bars, compute_features(bars, COLUMNS), FOLDS[1], ROWS, [seen], LIMITS, QUICK, 17520.0)
 
 
-def test_figures_are_those_of_the_report(judged: dict[str, Any], make_run: Any, facts: Any) -> None:
+def test_figures_are_those_of_the_report(measured: dict[str, Any], make_run: Any, facts: Any) -> None:
     expected = build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=60))
-    assert judged["agent"] == expected["agent"] | {"members": None}  # this ledger knows nothing of the training
-    assert judged["momentum"] == expected["momentum"]
-    assert judged["comparisons"] == expected["comparisons"]
-    json.dumps(judged, allow_nan=False)
+    assert measured["agent"] == expected["agent"] | {"members": None}  # this ledger knows nothing of the training
+    assert measured["momentum"] == expected["momentum"]
+    assert measured["comparisons"] == expected["comparisons"]
+    json.dumps(measured, allow_nan=False)
 
 
-def test_each_seed_has_its_own_interval(judged: dict[str, Any]) -> None:
-    assert [entry["seed"] for entry in judged["seeds"]] == [0, 1]
-    for entry in judged["seeds"]:
+def test_each_seed_has_its_own_interval(measured: dict[str, Any]) -> None:
+    assert [entry["seed"] for entry in measured["seeds"]] == [0, 1]
+    for entry in measured["seeds"]:
         assert entry["sharpe_low"] < entry["sharpe"] < entry["sharpe_high"]
-    assert judged["seeds"][0]["sharpe_low"] != judged["seeds"][1]["sharpe_low"]
+    assert measured["seeds"][0]["sharpe_low"] != measured["seeds"][1]["sharpe_low"]
 
 
 def test_an_opening_names_time_model_and_span() -> None:
@@ -95,16 +95,16 @@ def test_an_opening_names_time_model_and_span() -> None:
     assert (record["model"], record["agents"]) == (MODEL, ["fold_1/seed_0", "fold_1/seed_1"])
 
 
-def test_openings_of_any_model_are_told_and_one_without_a_result_counts(judged: dict[str, Any]) -> None:
+def test_openings_of_any_model_are_told_and_one_without_a_result_counts(measured: dict[str, Any]) -> None:
     failed, other, mine = opened(0), opened(1, OTHER), opened(2)
-    records = [failed, other, result_record(at(3), other, judged), mine, result_record(at(4), mine, judged)]
-    told = openings(records, MODEL, SYMBOLS, failed)
-    assert [entry["time"] for entry in told] == [failed["time"], other["time"], mine["time"]]
-    assert [entry["this_model"] for entry in told] == [True, False, True]
-    assert [entry["finished"] for entry in told] == [False, True, True]
-    assert {told[0][name] for name in FIGURES} == {None}
-    assert told[2]["sharpe"] == judged["agent"]["sharpe"]
-    assert told[2]["max_drawdown"] == judged["agent"]["max_drawdown"]
+    records = [failed, other, result_record(at(3), other, measured), mine, result_record(at(4), mine, measured)]
+    listed = openings(records, MODEL, SYMBOLS, failed)
+    assert [entry["time"] for entry in listed] == [failed["time"], other["time"], mine["time"]]
+    assert [entry["this_model"] for entry in listed] == [True, False, True]
+    assert [entry["finished"] for entry in listed] == [False, True, True]
+    assert {listed[0][name] for name in FIGURES} == {None}
+    assert listed[2]["sharpe"] == measured["agent"]["sharpe"]
+    assert listed[2]["max_drawdown"] == measured["agent"]["max_drawdown"]
 
 
 def test_no_record_is_no_opening() -> None:

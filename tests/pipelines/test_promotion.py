@@ -165,8 +165,8 @@ def test_a_challenger_that_fails_a_gate_is_recorded_and_leaves_the_champion(toy)
     record = toy.promote()
     assert record["decision"] == "refused"
     assert record["reasons"] == [
-        "Maximum drawdown is 12.5 %; at most 10 % is asked for: 2.5 % too much (`promotion.max_drawdown`).",
-        "Latency of a decision, 99 % quantile is 1500 ms; at most 1000 ms is asked for: 500 ms too much "
+        "Maximum drawdown is 12.5 %; at most 10 % is required: 2.5 % too much (`promotion.max_drawdown`).",
+        "Latency of a decision, 99 % quantile is 1500 ms; at most 1000 ms is required: 500 ms too much "
         "(`promotion.max_latency_ms`).",
     ]
     assert toy.aliases == {"champion": first, "challenger": second}
@@ -236,7 +236,7 @@ def test_a_better_challenger_replaces_the_champion_on_the_same_rows(toy):
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
-    [({"bars": 9}, "Only 9 bars judged both"), ({"sentio.execution": "cheap"}, "under other costs or execution")],
+    [({"bars": 9}, "share only 9 tested bars"), ({"sentio.execution": "cheap"}, "under other costs or execution")],
 )
 def test_a_challenger_judged_on_other_rows_or_at_other_costs_is_refused(toy, changes, reason):
     toy.add(1)

@@ -32,7 +32,7 @@ from sentio_kedro.trading.simulate import Step
 FIRST, STOP = 1_150, 1_480  # decision rows that are replayed; training saw 900 bars
 SPARE = 30  # bars of history beyond the required ones, since assets are halted in it
 QUICK = BacktestParameters(
-    robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
 )
 
 
@@ -80,7 +80,7 @@ def backtested(
         posterior=torch.stack([known[slice(*rows)] for known in posteriors], dim=1),
         telemetry=True,
     )
-    ((_, _, step),) = list(walk)
+    ((_, _, step, _),) = list(walk)
     return features, context, step
 
 

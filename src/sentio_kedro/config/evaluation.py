@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import (
     Count,
@@ -23,23 +23,35 @@ DEFAULT_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimu
 
 @parameters
 class RobustnessParameters:
-    """Stress tests of the backtest: one simulation for each value of a list and for each path.
+    """Stress tests of the agents on the test rows. Null switches a part off.
 
     Attributes:
-        cost_multipliers: Factors on commission, spread and impact.
-        latency_bars: Delays of orders beyond the next open, bars.
-        start_offsets: Bars between the first test row and an account's first decision.
-        paths: Number of paths bootstrapped from the test rows.
-        block_bars: Mean length of a path's blocks, bars; null takes the square root of a fold's test rows.
+        cost_multipliers: Factors on commission, spread and impact; the break-even costs are interpolated between them.
+        latency_bars: Bars that orders are under way beyond the next open.
+        start_offsets: Bars that an account stays out after the first test row.
+        paths: Paths bootstrapped from the test rows.
+        block_bars: Mean length of the blocks that a path is made of; null takes the square root of a fold's test rows.
         seed: Seed of the paths.
     """
 
-    cost_multipliers: list[NonNegative] = Field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0, 3.0])
-    latency_bars: list[Annotated[int, Field(ge=0, le=32)]] = Field(default_factory=lambda: [0, 1, 2, 3])
-    start_offsets: list[NonNegativeCount] = Field(default_factory=lambda: [0, 7, 29, 113])
-    paths: NonNegativeCount = 20
+    cost_multipliers: list[NonNegative] | None = Field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0, 3.0])
+    latency_bars: list[Annotated[int, Field(ge=0, le=32)]] | None = Field(default_factory=lambda: [0, 1, 2, 3])
+    start_offsets: list[NonNegativeCount] | None = Field(default_factory=lambda: [0, 7, 29, 113])
+    paths: NonNegativeCount | None = 20
     block_bars: Annotated[float, Field(ge=1.0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _nothing_is_null(self) -> Self:
+        parts = {name: getattr(self, name) for name in ("cost_multipliers", "latency_bars", "start_offsets", "paths")}
+        problems = [
+            f"`{name}` must be at least {'1' if value == 0 else 'one value'}, was {value}; null switches it off"
+            for name, value in parts.items()
+            if value is not None and not value
+        ]
+        if problems:
+            raise ValueError("; ".join(problems) + ".")
+        return self
 
 
 @parameters

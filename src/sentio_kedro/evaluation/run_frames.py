@@ -28,9 +28,9 @@ COLUMNS = {
         *("row", "timestamp", "fold", "account", "return", "equity", "gross_exposure", "net_exposure"),
         *("turnover", *LINES, "capped", "projected", "ordered", "headroom", "called", "regime"),
     ),
-    "positions": ("timestamp", "symbol", "seed", "position"),
+    "positions": ("timestamp", "symbol", "seed", "fold", "position"),
     "trades": ("account", "symbol", "side", "entry_row", "exit_row", "bars", "pnl", "return", "cost"),
-    "actions": ("account", "symbol", "action", "count", "legal"),
+    "actions": ("account", "fold", "symbol", "action", "count", "legal"),
     "masks": ("account", "fold", "regime", "layer", "forbidden", "bars"),
     "robustness": (
         *("kind", "value", "account", "sharpe", "annual_return", "total_return", "max_drawdown", "turnover"),
@@ -91,9 +91,9 @@ class RunFrames:
             net_exposure turnover``, the lines of the ledger (``LINES``), ``capped projected ordered headroom called
             regime``. Returns, profits and costs are fractions of the equity at the decision; ``capped``, ``projected``
             and ``ordered`` are shares of the assets.
-        positions: ``timestamp symbol seed position``; position as a fraction of equity.
+        positions: ``timestamp symbol seed fold position``; position as a fraction of equity.
         trades: Round trips: ``account symbol side entry_row exit_row bars pnl return cost``; net of costs.
-        actions: ``account symbol action count legal``.
+        actions: ``account fold symbol action count legal``.
         regime_posteriors: ``timestamp fold state_0 ...``.
         training_curves: One row per update: ``fold seed member update steps_per_second train_sharpe
             validation_sharpe ...``; the Sharpe ratios only where the policy was judged.

@@ -27,12 +27,16 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.backtest import backtest
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds, walk_forward
-from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_rules, fold_rules
+from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_schedules, fold_baselines
 from sentio_kedro.evaluation.backtest.baselines.portfolios import trailing_portfolio
-from sentio_kedro.evaluation.backtest.baselines.schedules import buy_and_hold, equal_weight, momentum
-from sentio_kedro.evaluation.backtest.baselines.walk import simulate_schedules
+from sentio_kedro.evaluation.backtest.baselines.schedules import (
+    buy_and_hold,
+    equal_weight,
+    momentum,
+    simulate_schedules,
+)
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.evaluation.backtest.walk import final_account, simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
@@ -50,7 +54,7 @@ REGIMES = {
 }  # fmt: skip
 BARS, FIRST = 300, 150
 QUICK = BacktestParameters(
-    robustness=RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
 )
 FOLDS = [
     Fold(0, (Segment(10, 110),), (Segment(110, FIRST),), (Segment(FIRST, 220),)),
@@ -190,7 +194,7 @@ def test_twice_every_cost_lowers_what_each_baseline_leaves(bars: AlignedBars, fe
             "minimum_variance", context.market, timestamps, *span, parameters, prices
         ),
         "risk_parity": trailing_portfolio("risk_parity", context.market, timestamps, *span, parameters, prices),
-        **concatenate_rules(fold_rules(replace(context, trading=LIMITS), FOLDS, parameters), span),
+        **concatenate_schedules(fold_baselines(replace(context, trading=LIMITS), FOLDS, parameters), span),
     }
     assert set(rules) == {*RULES, "risk_parity"}
     left = {}
@@ -198,7 +202,7 @@ def test_twice_every_cost_lowers_what_each_baseline_leaves(bars: AlignedBars, fe
                         "spread": ("half_spread_bps",), "impact": ("impact",)}.items():  # fmt: skip
         costs = replace(prices.costs, **{cost: 2 * getattr(prices.costs, cost) for cost in twice})
         dearer = replace(context, trading=replace(prices, costs=costs))
-        left[name] = simulate_schedules(dearer, span, rules).finish().equity
+        left[name] = final_account(simulate_schedules(dearer, span, rules)).equity
     for name in ("commission", "spread", "impact"):
         assert (left[name] < left["once"] - 1.0).all(), name  # the same orders, and more paid for them
 
@@ -348,12 +352,12 @@ def test_what_a_halt_keeps_is_carried_into_the_next_fold(acting: dict[str, pd.Da
     accounts = acting["accounts"]
     last = accounts[accounts["row"] == 219].set_index("account")["gross_exposure"]
     round_trips = acting["trades"].query("symbol == 'AAA' and entry_row < 219 and exit_row > 219 and fold == 0")
-    kept = set(round_trips["account"]) - set(RULES)
-    assert kept
-    assert (last[list(kept)] > 0.0).all()
+    carried = set(round_trips["account"]) - set(RULES)
+    assert carried
+    assert (last[list(carried)] > 0.0).all()
 
 
-def test_pieces_of_any_size_give_the_same_frames(
+def test_chunks_of_any_size_give_the_same_frames(
     acting: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backtest, "simulate_rows", partial(simulate_rows, chunk=13))

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.agent.awake import awaken
 
 from planted.paths import autoregressive_returns, planted_bars
@@ -25,10 +24,11 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.backtest import stress_variants as variants
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, drawn_rows
+from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, draw_rows
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.evaluation.backtest.robustness import COLUMNS, next_multipliers
+from sentio_kedro.evaluation.backtest.robustness import break_even_cost
 from sentio_kedro.evaluation.backtest.stress_variants import Variant, simulate_variants
+from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Fold, Segment
@@ -47,7 +47,7 @@ REGIMES = {
 BARS, FIRST, PER_YEAR = 240, 150, 17520.0
 FOLDS = [Fold(0, (), (), (Segment(FIRST, 195),)), Fold(1, (), (), (Segment(195, BARS - 1),))]
 FREE = TradingParameters(costs=CostParameters(commission_bps=2, half_spread_bps=1))
-NOTHING = RobustnessParameters(cost_multipliers=[], latency_bars=[], start_offsets=[], paths=0)
+NOTHING = RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
 REALISTIC = TradingParameters(
     calendar="24/7",
     max_drawdown=0.08,
@@ -100,12 +100,12 @@ def backtested(
     bars: AlignedBars,
     features: Floats,
     trading: TradingParameters,
-    shaken: RobustnessParameters = NOTHING,
+    stress: RobustnessParameters = NOTHING,
     folds: list[Fold] = FOLDS,
     agents: dict[str, AgentBundle] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    known = agents_of(trading) if agents is None else agents
-    return backtest_folds(bars, features, folds, known, trading, BacktestParameters(robustness=shaken), PER_YEAR)
+    by_name = agents_of(trading) if agents is None else agents
+    return backtest_folds(bars, features, folds, by_name, trading, BacktestParameters(robustness=stress), PER_YEAR)
 
 
 def row_of(frame: pd.DataFrame, kind: str, value: float) -> pd.DataFrame:
@@ -117,13 +117,13 @@ def row_of(frame: pd.DataFrame, kind: str, value: float) -> pd.DataFrame:
 def same_run(row: pd.DataFrame, accounts: pd.DataFrame) -> None:
     """A variant's figures are those of the accounts of a run of its own."""
     for name in ("seed_0", "seed_1"):
-        own = accounts[accounts["account"] == name]
-        returns = torch.from_numpy(own["return"].to_numpy().copy())
-        assert row.loc[name, "total_return"] == pytest.approx(own["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
+        rows = accounts[accounts["account"] == name]
+        returns = torch.from_numpy(rows["return"].to_numpy().copy())
+        assert row.loc[name, "total_return"] == pytest.approx(rows["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
         assert row.loc[name, "sharpe"] == pytest.approx(float(sharpe_ratio(returns, PER_YEAR)), rel=1e-9)
         assert row.loc[name, "max_drawdown"] == pytest.approx(float(maximum_drawdown(returns)), rel=1e-9)
-        assert row.loc[name, "turnover"] == pytest.approx(own["turnover"].mean(), rel=1e-9)
-        paid = own[["commission", "spread", "impact"]].sum(axis=1).sum() / own["turnover"].sum()
+        assert row.loc[name, "turnover"] == pytest.approx(rows["turnover"].mean(), rel=1e-9)
+        paid = rows[["commission", "spread", "impact"]].sum(axis=1).sum() / rows["turnover"].sum()
         assert row.loc[name, "cost_bps"] == pytest.approx(1e4 * paid, rel=1e-9)
 
 
@@ -132,41 +132,41 @@ def test_every_variant_is_a_run_with_its_parameters(
     bars: AlignedBars, features: Floats, trading: TradingParameters
 ) -> None:
     agents = agents_of(trading)
-    shaken = RobustnessParameters(cost_multipliers=[1.0, 2.0], latency_bars=[0, 2], start_offsets=[0, 7], paths=1)
-    frames = backtested(bars, features, trading, shaken, agents=agents)
-    found = frames["robustness"]
+    stress = RobustnessParameters(cost_multipliers=[1.0, 2.0], latency_bars=[0, 2], start_offsets=[0, 7], paths=1)
+    frames = backtested(bars, features, trading, stress, agents=agents)
+    frame = frames["robustness"]
     for kind, value in (("cost", 1.0), ("latency", 0.0), ("start", 0.0)):
-        same_run(row_of(found, kind, value), frames["accounts"])
+        same_run(row_of(frame, kind, value), frames["accounts"])
     costs = trading.costs
     names = ("commission_bps", "half_spread_bps", "impact")
     double = replace(costs, **{name: 2 * getattr(costs, name) for name in names})
     dear = backtested(bars, features, replace(trading, costs=double), agents=agents)
-    same_run(row_of(found, "cost", 2.0), dear["accounts"])
+    same_run(row_of(frame, "cost", 2.0), dear["accounts"])
     late = backtested(bars, features, replace(trading, orders=replace(trading.orders, latency_bars=2)), agents=agents)
-    same_run(row_of(found, "latency", 2.0), late["accounts"])
-    assert row_of(found, "path", 0.0)["total_return"].ne(row_of(found, "cost", 1.0)["total_return"]).all()
+    same_run(row_of(frame, "latency", 2.0), late["accounts"])
+    assert row_of(frame, "path", 0.0)["total_return"].ne(row_of(frame, "cost", 1.0)["total_return"]).all()
 
 
 def test_a_late_start_is_a_run_that_starts_late(bars: AlignedBars, features: Floats) -> None:
-    found = backtested(bars, features, FREE, replace(NOTHING, start_offsets=[7]))["robustness"]
-    assert set(found["kind"]) == {"start"}
+    frame = backtested(bars, features, FREE, replace(NOTHING, start_offsets=[7]))["robustness"]
+    assert set(frame["kind"]) == {"start"}
     later = [replace(FOLDS[0], test=(Segment(FIRST + 7, 195),)), FOLDS[1]]
     accounts = backtested(bars, features, FREE, folds=later)["accounts"]
-    for name, row in row_of(found, "start", 7.0).iterrows():
-        own = accounts[accounts["account"] == name]
-        assert row["total_return"] == pytest.approx(own["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
-        assert row["turnover"] == pytest.approx(own["turnover"].sum() / (BARS - 1 - FIRST), rel=1e-9)
+    for name, row in row_of(frame, "start", 7.0).iterrows():
+        rows = accounts[accounts["account"] == name]
+        assert row["total_return"] == pytest.approx(rows["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
+        assert row["turnover"] == pytest.approx(rows["turnover"].sum() / (BARS - 1 - FIRST), rel=1e-9)
 
 
 def test_the_break_even_breaks_even(bars: AlignedBars, features: Floats) -> None:
     agents = agents_of(FREE)
-    shaken = replace(NOTHING, cost_multipliers=[1.0])
-    found = backtested(bars, features, FREE, shaken, agents=agents)["robustness"]
-    rows = found[found["kind"] == "break_even"].set_index("account")
+    stress = replace(NOTHING, cost_multipliers=[10.0, 20.0, 30.0])
+    frame = backtested(bars, features, FREE, stress, agents=agents)["robustness"]
+    rows = frame[frame["kind"] == "break_even"].set_index("account")
     solved = 0
     for name, row in rows.iterrows():
+        assert row[["sharpe", "total_return", "turnover"]].isna().all()
         if row["value"] == 0.0:
-            assert row["total_return"] <= 0.0
             continue
         solved += 1
         costs = CostParameters(commission_bps=2 * row["value"], half_spread_bps=row["value"])
@@ -180,15 +180,15 @@ def test_the_break_even_breaks_even(bars: AlignedBars, features: Floats) -> None
 def test_a_path_of_the_rows_in_order_is_what_happened(
     bars: AlignedBars, features: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(variants, "PIECE_ROWS", 16)
+    monkeypatch.setattr(variants, "CHUNK_ROWS", 16)
     monkeypatch.setattr(
-        variants, "drawn_rows", lambda rows, paths, *_: torch.arange(rows)[:, None].expand(-1, len(paths))
+        variants, "draw_rows", lambda rows, paths, *_: torch.arange(rows)[:, None].expand(-1, len(paths))
     )
     by_fold = {fold: [make_agent(fold, seed, REALISTIC) for seed in (0, 1)] for fold in (0, 1)}
     context = BacktestContext.of(bars, features, by_fold, REALISTIC)
-    outcomes = simulate_variants(context, FOLDS, [Variant(), Variant(path=0)], None, 0)
-    assert torch.equal(outcomes.returns[:, 0], outcomes.returns[:, 1])
-    assert outcomes.turnover[0].gt(0.0).all()
+    results = simulate_variants(context, FOLDS, [Variant(), Variant(path=0)], None, 0)
+    assert torch.equal(results.returns[:, 0], results.returns[:, 1])
+    assert results.turnover[0].gt(0.0).all()
 
 
 def test_steps_of_a_path_keep_their_ratios_and_go_on_from_each_other(bars: AlignedBars, features: Floats) -> None:
@@ -197,8 +197,8 @@ def test_steps_of_a_path_keep_their_ratios_and_go_on_from_each_other(bars: Align
     trading = replace(REALISTIC, orders=replace(REALISTIC.orders, stop_loss=0.1))
     rows = FIRST - 100 + source[..., None]
     plain = make_step_data(market, rows, trading)
-    prices = PathPrices(market, [True, False])
-    parts = [prices.continued(plain.part(*piece)) for piece in ((0, 2), (2, 6))]
+    prices = PathPrices([True, False])
+    parts = [prices.rescale(plain.part(*piece)) for piece in ((0, 2), (2, 6))]
     close, after = (torch.cat([getattr(part, name) for part in parts])[:, 0, 0] for name in ("close", "next_close"))
     assert torch.allclose(close[1:], after[:-1], rtol=1e-14)
     for name in ("open", "next_close", "high", "low", "dividend"):
@@ -219,14 +219,14 @@ def test_a_session_begins_where_blocks_join(bars: AlignedBars, features: Floats)
     step_data = make_step_data(market, FIRST + source[..., None], daily)
     starts = begin_sessions(step_data.part(1, 4), source, Segment(1, 4)).session_starts
     assert starts is not None
-    known = step_data.session_starts
-    assert known is not None
-    assert starts[:, 1].equal(known[1:, 1])
-    assert starts[:, 0, 0, 0].tolist() == [bool(known[1, 0, 0, 0]), True, bool(known[3, 0, 0, 0])]
+    sessions = step_data.session_starts
+    assert sessions is not None
+    assert starts[:, 1].equal(sessions[1:, 1])
+    assert starts[:, 0, 0, 0].tolist() == [bool(sessions[1, 0, 0, 0]), True, bool(sessions[3, 0, 0, 0])]
 
 
 def test_paths_are_drawn_from_their_seed_and_shared() -> None:
-    first, again, other = (drawn_rows(50, [None, 0, 1, 0], 5.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (draw_rows(50, [None, 0, 1, 0], 5.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert first[:, 0].tolist() == list(range(50))
@@ -237,23 +237,45 @@ def test_paths_are_drawn_from_their_seed_and_shared() -> None:
 
 
 def test_switched_off_parts_leave_no_rows(bars: AlignedBars, features: Floats) -> None:
-    found = backtested(bars, features, FREE)["robustness"]
-    assert found.empty
-    assert list(found.columns) == list(COLUMNS)
+    frame = backtested(bars, features, FREE)["robustness"]
+    assert frame.empty
+    assert list(frame.columns) == list(COLUMNS["robustness"])
 
 
-@settings(max_examples=50, deadline=None)
-@given(root=st.floats(0.05, 40.0), slope=st.floats(0.01, 3.0))
-def test_the_search_finds_the_root_of_a_line(root: float, slope: float) -> None:
-    points = {multiplier: slope * (root - multiplier) for multiplier in (0.0, 0.7, 1.0, 1.3)}
-    for _ in range(3):
-        points |= {wanted: slope * (root - wanted) for wanted in next_multipliers(sorted(points.items()))}
-    assert min(map(abs, points.values())) < 5e-4
-    assert next_multipliers(sorted(points.items())) == ()
+def curve(*points: tuple[float, float, float, float]) -> tuple[np.ndarray, ...]:
+    """Multipliers, log returns, costs paid and bps per side."""
+    return tuple(np.array(column) for column in zip(*points, strict=True))
 
 
-def test_the_search_knows_when_there_is_nothing_to_find() -> None:
-    assert next_multipliers([(0.0, -0.1), (1.0, -0.2)]) == ()  # loses without costs
-    assert next_multipliers([(0.0, 0.1), (1.0, 0.1)]) == ()  # costs take nothing
-    assert next_multipliers([(0.0, 0.1), (1.0, 0.0999999)]) == ()  # nor will they at a thousand times
-    assert all(0.7 <= wanted <= 1.0 for wanted in next_multipliers([(0.0, 0.2), (0.7, 0.1), (1.0, -0.1)]))
+def test_the_break_even_lies_on_the_line_between_the_last_multiplier_that_earns_and_the_first_that_loses() -> None:
+    points = curve((0.5, 0.08, 0.04, 1.0), (1.0, 0.03, 0.08, 2.0), (2.0, -0.01, 0.16, 5.0), (3.0, 0.02, 0.2, 6.0))
+    assert break_even_cost(*points) == pytest.approx((1.75, 4.25))  # 3 quarters of the way from 1 to 2
+    assert break_even_cost(*curve((1.0, 0.1, 0.2, 3.0), (2.0, 0.0, 0.4, 6.0))) == pytest.approx((2.0, 6.0))
+
+
+def test_an_account_that_loses_at_the_smallest_multiplier_is_interpolated_from_no_costs() -> None:
+    points = curve((0.5, -0.02, 0.06, 1.5), (1.0, -0.08, 0.12, 3.0))  # earns 0.04 without costs
+    assert break_even_cost(*points) == pytest.approx((1 / 3, 1.0))
+
+
+def test_an_account_that_loses_without_costs_has_a_break_even_of_zero() -> None:
+    assert break_even_cost(*curve((0.5, -0.06, 0.05, 1.5), (1.0, -0.2, 0.1, 3.0))) == (0.0, 0.0)
+    assert break_even_cost(*curve((0.0, -0.01, 0.0, 0.0), (1.0, 0.1, 0.1, 3.0))) == (0.0, 0.0)
+
+
+def test_an_account_that_earns_at_every_simulated_multiplier_has_no_finite_break_even() -> None:
+    multiplier, bps = break_even_cost(*curve((0.5, 0.2, 0.01, 1.0), (1.0, 0.1, 0.02, 2.0), (3.0, 0.001, 0.06, 6.0)))
+    assert multiplier == np.inf
+    assert np.isnan(bps)
+
+
+def test_an_account_that_does_not_trade_has_no_break_even() -> None:
+    assert np.isnan(break_even_cost(*curve((0.5, 0.0, 0.0, np.nan), (1.0, 0.0, 0.0, np.nan)))).all()
+
+
+def test_an_empty_part_is_refused_with_the_way_to_switch_it_off() -> None:
+    with pytest.raises(ValidationError) as refused:
+        RobustnessParameters(cost_multipliers=[], paths=0)
+    message = str(refused.value)
+    assert "`cost_multipliers` must be at least one value, was []; null switches it off" in message
+    assert "`paths` must be at least 1, was 0; null switches it off" in message

@@ -22,9 +22,9 @@ def test_the_difference_is_that_of_medians_over_seeds(luck):
         return values.mean() / values.std(ddof=1) * np.sqrt(PER_YEAR)
 
     columns = [luck + shift for shift in (0.001, 0.002, 0.009)]
-    found = sharpe_difference(returns(*columns), returns(luck), PER_YEAR, PARAMETERS)
-    assert found.value == pytest.approx(sharpe(columns[1]) - sharpe(luck))
-    assert found.low < found.value < found.high
+    difference = sharpe_difference(returns(*columns), returns(luck), PER_YEAR, PARAMETERS)
+    assert difference.value == pytest.approx(sharpe(columns[1]) - sharpe(luck))
+    assert difference.low < difference.value < difference.high
 
 
 def test_luck_that_both_had_cancels_and_luck_of_ones_own_does_not(luck):
@@ -61,7 +61,7 @@ def test_a_run_is_set_beside_the_first_one(luck):
         ({"origin": {"bars": "b"}}, "costs or execution unknown"),
         ({"returns": returns(np.zeros(300), bars=300)}, r"other test rows (2024-01-01 to 2024-10-26, 300 bars)"),
         ({"returns": returns(np.zeros(400), market=np.zeros(400))}, "other test rows"),
-        ({"returns": None}, "its returns were not kept"),
+        ({"returns": None}, "its returns were not stored"),
     ],
 )
 def test_what_was_judged_otherwise_is_not_compared_and_says_why(luck, changes, reason):
@@ -71,7 +71,7 @@ def test_what_was_judged_otherwise_is_not_compared_and_says_why(luck, changes, r
     assert reason in row["differs_in"]
     assert np.isnan([row["sharpe_difference"], row["difference_low"], row["difference_high"]]).all()
     text = comparison_text(table, PARAMETERS.metrics, 0.95)
-    assert f"run 2 (not comparable): {row['differs_in']}. Its figures do not say which agents are better." in text
+    assert f"run 2 (not comparable): {row['differs_in']}. Its metrics do not show which agents are better." in text
     assert "better;" not in text
 
 
@@ -84,7 +84,7 @@ def test_the_page_says_better_worse_or_neither(luck):
     noise = np.random.default_rng(2).normal(0.0, 0.01, 400)
     runs = [run(number, returns(column)) for number, column in enumerate([luck, luck + 0.001, luck - 0.001, noise])]
     text = comparison_text(compare_runs(runs, PARAMETERS), PARAMETERS.metrics, 0.95)
-    assert "run 0 (reference): judged on 2024-01-01 to 2025-02-03, 400 bars." in text
+    assert "run 0 (reference): tested on 2024-01-01 to 2025-02-03, 400 bars." in text
     assert "run 1: better; Sharpe difference" in text
     assert "run 2: worse; Sharpe difference" in text
     assert "run 3: cannot be told apart; Sharpe difference" in text

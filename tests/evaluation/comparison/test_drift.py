@@ -14,8 +14,8 @@ def test_equal_samples_have_no_drift_and_a_shifted_one_has_what_the_formula_says
     assert stability_index(HUNDRED, HUNDRED) == 0.0
     lower = np.arange(50.0)  # five bins of ten values get all, five get none
     expected = np.full(10, 0.1)
-    found = np.array([10.5] * 5 + [0.5] * 5) / 55.0
-    exact = ((found - expected) * np.log(found / expected)).sum()
+    observed = np.array([10.5] * 5 + [0.5] * 5) / 55.0
+    exact = ((observed - expected) * np.log(observed / expected)).sum()
     assert stability_index(HUNDRED, lower) == pytest.approx(exact)
 
 

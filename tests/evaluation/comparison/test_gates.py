@@ -18,27 +18,27 @@ BOUNDS = {
     "max_drift": 0.25,
     "min_sharpe_gain": 0.0,
 }
-AT_BOUND = {gate.figure: BOUNDS[gate.parameter] - 1e-9 * gate.strict for gate in GATES}
+AT_BOUND = {gate.metric: BOUNDS[gate.parameter] - 1e-9 * gate.strict for gate in GATES}
 
 
-def test_a_figure_at_its_bound_passes_and_the_defaults_are_those_of_the_page():
-    gate_results = apply_gates(AT_BOUND, PromotionParameters(), champion=True)
-    assert {verdict.gate: verdict.bound for verdict in gate_results} == BOUNDS
-    assert all(verdict.passed and verdict.missed_by is None and not verdict.reason for verdict in gate_results)
+def test_a_metric_at_its_bound_passes_and_the_defaults_are_those_of_the_page():
+    results = apply_gates(AT_BOUND, PromotionParameters(), champion=True)
+    assert {result.gate: result.bound for result in results} == BOUNDS
+    assert all(result.passed and result.missed_by is None and not result.reason for result in results)
 
 
 def test_overfitting_must_not_reach_its_bound_as_in_the_verdict_on_skill():
-    gate_results = apply_gates(AT_BOUND | {"overfitting": 0.2}, PromotionParameters(), champion=True)
-    expected = "Probability of backtest overfitting is 0.2; below 0.2 is asked for (`promotion.max_overfitting`)."
-    assert failures(gate_results) == [expected]
+    results = apply_gates(AT_BOUND | {"overfitting": 0.2}, PromotionParameters(), champion=True)
+    expected = "Probability of backtest overfitting is 0.2; below 0.2 is required (`promotion.max_overfitting`)."
+    assert failures(results) == [expected]
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.parameter)
-def test_a_figure_beyond_its_bound_fails_alone_and_says_by_how_much(gate):
+def test_a_metric_beyond_its_bound_fails_alone_and_says_by_how_much(gate):
     step = -0.125 if gate.parameter.startswith("min") else 0.125
-    beyond = AT_BOUND | {gate.figure: BOUNDS[gate.parameter] + step}
-    failed = [verdict for verdict in apply_gates(beyond, PromotionParameters(), champion=True) if not verdict.passed]
-    assert [verdict.gate for verdict in failed] == [gate.parameter]
+    beyond = AT_BOUND | {gate.metric: BOUNDS[gate.parameter] + step}
+    failed = [result for result in apply_gates(beyond, PromotionParameters(), champion=True) if not result.passed]
+    assert [result.gate for result in failed] == [gate.parameter]
     assert failed[0].missed_by == pytest.approx(0.125)
     by = "12.5 %" if gate.form == "percent" else "0.125 ms" if gate.form == "milliseconds" else "0.125"
     assert f"{by} too {'little' if step < 0 else 'much'} (`promotion.{gate.parameter}`)." in failed[0].reason
@@ -47,17 +47,17 @@ def test_a_figure_beyond_its_bound_fails_alone_and_says_by_how_much(gate):
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.parameter)
 @pytest.mark.parametrize("nothing", [None, math.nan, math.inf, -math.inf])
 def test_an_undefined_figure_passes_no_gate(gate, nothing):
-    gate_results = apply_gates(AT_BOUND | {gate.figure: nothing}, PromotionParameters(), champion=True)
-    (reason,) = failures(gate_results)
+    results = apply_gates(AT_BOUND | {gate.metric: nothing}, PromotionParameters(), champion=True)
+    (reason,) = failures(results)
     assert f"{gate.title} is undefined" in reason
     assert f"`promotion.{gate.parameter}: null` goes without this gate" in reason
 
 
-def test_a_figure_that_nobody_measured_is_undefined():
+def test_a_metric_that_nobody_measured_is_undefined():
     assert len(failures(apply_gates({}, PromotionParameters(), champion=True))) == len(GATES)
 
 
-def test_null_switches_a_gate_off_and_is_told():
+def test_null_switches_a_gate_off_and_is_listed():
     off = PromotionParameters(**dict.fromkeys(BOUNDS))
     assert apply_gates({}, off, champion=True) == []
     assert switched_off(off) == list(BOUNDS)
@@ -65,8 +65,8 @@ def test_null_switches_a_gate_off_and_is_told():
 
 
 def test_the_first_champion_is_compared_with_nobody():
-    asked = {verdict.gate for verdict in apply_gates({}, PromotionParameters(), champion=False)}
-    assert asked == BOUNDS.keys() - {"min_sharpe_gain"}
+    applied = {result.gate for result in apply_gates({}, PromotionParameters(), champion=False)}
+    assert applied == BOUNDS.keys() - {"min_sharpe_gain"}
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,9 @@ BARS = 2_000
 MakeRun = Callable[..., RunFrames]
 
 
-def _among(mine: Floats, others: Floats) -> RecordedTrials:
+def _among(agent: Floats, others: Floats) -> RecordedTrials:
     """Trials on the same rows, [T] and [T, M]."""
-    sharpes = [sharpe_moments(path).sharpe for path in (mine, *others.T)]
+    sharpes = [sharpe_moments(path).sharpe for path in (agent, *others.T)]
     return RecordedTrials(len(sharpes), np.array(sharpes), others)
 
 
@@ -43,10 +43,10 @@ def _run_of(make_run: MakeRun, returns: Floats) -> RunFrames:
     """A run whose only agent earned ``returns``; the baselines stay as they are."""
     frames = make_run(seeds=1)
     accounts = frames.accounts.copy()
-    mine = accounts["account"] == "seed_0"
-    accounts.loc[mine, "price_pnl"] += returns - accounts.loc[mine, "return"]
-    accounts.loc[mine, "return"] = returns
-    accounts.loc[mine, "equity"] = 1e6 * np.cumprod(1.0 + returns)
+    rows = accounts["account"] == "seed_0"
+    accounts.loc[rows, "price_pnl"] += returns - accounts.loc[rows, "return"]
+    accounts.loc[rows, "return"] = returns
+    accounts.loc[rows, "equity"] = 1e6 * np.cumprod(1.0 + returns)
     return dataclasses.replace(frames, accounts=accounts)
 
 
@@ -77,7 +77,7 @@ def test_a_planted_strategy_is_called_skill(make_run: MakeRun, facts: RunFacts, 
     assert "Verdict: skill." in render_report(metrics, {})
 
 
-def _judge(
+def _assess(
     agent: Floats, others: Floats | None = None, parameters: ReportingParameters = PARAMETERS, **more: Any
 ) -> Any:
     baseline = np.random.default_rng(99).normal(0.0, 0.01, len(agent))
@@ -89,57 +89,57 @@ def _judge(
 def test_figures_are_those_of_the_tests_and_annualised_where_they_say_so() -> None:
     rng = np.random.default_rng(0)
     agent, others = rng.normal(0.0005, 0.004, BARS), rng.normal(0.0, 0.004, (BARS, 9))
-    found, moments = _judge(agent, others, intervals={"sharpe": (1.0, 2.0)}), sharpe_moments(agent)
+    result, moments = _assess(agent, others, intervals={"sharpe": (1.0, 2.0)}), sharpe_moments(agent)
     trials = _among(agent, others)
-    assert found["probabilistic_sharpe"] == probabilistic_sharpe(moments)
-    assert found["tested_sharpe"] == pytest.approx(moments.sharpe * YEAR**0.5)
-    assert f"At a Sharpe ratio of {found['tested_sharpe']:.2f} (the median agent's" in " ".join(found["reasons"])
-    assert found["deflated_sharpe"] == deflated_sharpe(moments, 10, trials.deviation)
-    assert found["trial_sharpe_deviation"] == pytest.approx(trials.deviation * math.sqrt(YEAR))
-    assert found["minimum_track_record_bars"] == math.ceil(minimum_track_record(moments))
-    assert found["minimum_track_record_years"] == pytest.approx(minimum_track_record(moments) / YEAR)
-    assert (found["pbo_trials"], found["pbo_blocks"], found["spa_baseline"]) == (10, 8, "buy_and_hold")
-    assert found["iqm"]["sharpe"] == 2.5
-    assert found["iqm"]["low"] < 2.5 < found["iqm"]["high"]
-    assert found["intervals"] == {"sharpe": [1.0, 2.0]}
+    assert result["probabilistic_sharpe"] == probabilistic_sharpe(moments)
+    assert result["tested_sharpe"] == pytest.approx(moments.sharpe * YEAR**0.5)
+    assert f"At a Sharpe ratio of {result['tested_sharpe']:.2f} (the median agent's" in " ".join(result["reasons"])
+    assert result["deflated_sharpe"] == deflated_sharpe(moments, 10, trials.deviation)
+    assert result["trial_sharpe_deviation"] == pytest.approx(trials.deviation * math.sqrt(YEAR))
+    assert result["minimum_track_record_bars"] == math.ceil(minimum_track_record(moments))
+    assert result["minimum_track_record_years"] == pytest.approx(minimum_track_record(moments) / YEAR)
+    assert (result["pbo_trials"], result["pbo_blocks"], result["spa_baseline"]) == (10, 8, "buy_and_hold")
+    assert result["iqm"]["sharpe"] == 2.5
+    assert result["iqm"]["low"] < 2.5 < result["iqm"]["high"]
+    assert result["intervals"] == {"sharpe": [1.0, 2.0]}
 
 
 def test_one_trial_has_nothing_taken_off() -> None:
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
-    found = _judge(agent)
-    assert found["deflated_sharpe"] == found["probabilistic_sharpe"]
-    assert found["expected_maximum_sharpe"] == 0.0
-    assert (found["pbo"], found["trial_sharpe_deviation"], found["pbo_trials"]) == (None, None, 1)
-    assert "only trial" in found["reasons"][0]
-    assert "cannot be measured with 1 trial on these bars; it takes 5" in found["reasons"][1]
+    result = _assess(agent)
+    assert result["deflated_sharpe"] == result["probabilistic_sharpe"]
+    assert result["expected_maximum_sharpe"] == 0.0
+    assert (result["pbo"], result["trial_sharpe_deviation"], result["pbo_trials"]) == (None, None, 1)
+    assert "only trial" in result["reasons"][0]
+    assert "cannot be measured with 1 trial on these bars; it takes 5" in result["reasons"][1]
 
 
 def test_enough_trials_on_too_few_bars_are_told_as_too_few_bars() -> None:
     rng = np.random.default_rng(0)
-    found = _judge(rng.normal(0.0, 0.01, 15), rng.normal(0.0, 0.01, (15, 9)))
-    assert found["pbo"] is None
-    assert "cannot be measured on 15 bars; it takes 16, two for each of the 8 blocks." in found["reasons"][1]
+    result = _assess(rng.normal(0.0, 0.01, 15), rng.normal(0.0, 0.01, (15, 9)))
+    assert result["pbo"] is None
+    assert "cannot be measured on 15 bars; it takes 16, two for each of the 8 blocks." in result["reasons"][1]
 
 
 def test_cash_that_earns_the_same_each_bar_is_not_levered() -> None:
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
     cash = {"cash": np.full(BARS, 1e-6), "poor": agent - 0.01}
-    found = assess_skill(agent, cash, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
+    result = assess_skill(agent, cash, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
     none = assess_skill(agent, {"cash": np.zeros(BARS)}, np.ones((1, 1)), lone_trial(agent), YEAR, PARAMETERS)
-    assert found["spa_p"] == pytest.approx(none["spa_p"], abs=0.01)
+    assert result["spa_p"] == pytest.approx(none["spa_p"], abs=0.01)
 
 
 @pytest.mark.parametrize(("confidence", "text"), [(0.975, "97.5\u00a0% sure"), (0.999, "99.9\u00a0% sure")])
 def test_a_confidence_is_not_rounded(confidence: float, text: str) -> None:
     parameters = dataclasses.replace(PARAMETERS, confidence=confidence)
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
-    assert text in _judge(agent, parameters=parameters)["reasons"][-1]
+    assert text in _assess(agent, parameters=parameters)["reasons"][-1]
 
 
 def test_leverage_is_no_skill() -> None:
     rng = np.random.default_rng(0)
     agent, others = rng.normal(0.0006, 0.004, BARS), rng.normal(0.0, 0.004, (BARS, 5))
-    once, thrice = _judge(agent, others), _judge(3.0 * agent, others)
+    once, thrice = _assess(agent, others), _assess(3.0 * agent, others)
     assert thrice["spa_p"] == once["spa_p"]
     assert thrice["deflated_sharpe"] == pytest.approx(once["deflated_sharpe"])
 
@@ -147,11 +147,11 @@ def test_leverage_is_no_skill() -> None:
 def test_each_test_can_fail_alone() -> None:
     rng = np.random.default_rng(0)
     agent, noise = rng.normal(0.0008, 0.004, BARS), rng.normal(0.0, 0.004, (BARS, 5))
-    assert _judge(agent, noise)["verdict"] == "skill"
+    assert _assess(agent, noise)["verdict"] == "skill"
     surer = dataclasses.replace(PARAMETERS, skill=SkillParameters(min_deflated_sharpe=1.0))
-    assert _judge(agent, noise, surer)["verdict"] == "luck"
+    assert _assess(agent, noise, surer)["verdict"] == "luck"
     as_good = agent[:, None] + rng.normal(0.0, 0.0005, (BARS, 5))  # which of them is best is chance
-    overfitted = _judge(agent, as_good)
+    overfitted = _assess(agent, as_good)
     assert overfitted["pbo"] > 0.2
     assert overfitted["verdict"] == "undecided"
     good = {"momentum": rng.normal(0.0008, 0.004, BARS)}
@@ -163,42 +163,42 @@ def test_each_test_can_fail_alone() -> None:
 
 
 def test_an_agent_that_never_traded_shows_neither(make_run: MakeRun, facts: RunFacts) -> None:
-    found = _judge(np.zeros(BARS), traded=False)
-    assert (found["verdict"], found["reasons"], found["spa_p"]) == ("no_trades", [], 1.0)
-    metrics = build_metrics(make_run(), facts, PARAMETERS) | {"skill": found}
+    result = _assess(np.zeros(BARS), traded=False)
+    assert (result["verdict"], result["reasons"], result["spa_p"]) == ("no_trades", [], 1.0)
+    metrics = build_metrics(make_run(), facts, PARAMETERS) | {"skill": result}
     assert "Verdict" not in " ".join(verdict(metrics))
 
 
 def test_a_loss_is_no_luck_that_had_to_be_explained(make_run: MakeRun, facts: RunFacts) -> None:
-    found = _judge(np.random.default_rng(0).normal(-0.001, 0.004, BARS))
-    assert (found["verdict"], found["minimum_track_record_bars"]) == ("luck", None)
-    text = " ".join(verdict(build_metrics(make_run(), facts, PARAMETERS) | {"skill": found}))
+    result = _assess(np.random.default_rng(0).normal(-0.001, 0.004, BARS))
+    assert (result["verdict"], result["minimum_track_record_bars"]) == ("luck", None)
+    text = " ".join(verdict(build_metrics(make_run(), facts, PARAMETERS) | {"skill": result}))
     assert "Verdict: no skill. There is no profit" in text
     assert "no track record would show skill, however long" in text
 
 
 def test_openings_of_the_lockbox_are_told() -> None:
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
-    found = _judge(agent, openings=[{"time": "2024-01-01"}, {"time": "2024-02-01"}])
-    assert found["lockbox_openings"] == [{"time": "2024-01-01"}, {"time": "2024-02-01"}]
-    assert "opened twice" in found["reasons"][-1]
+    result = _assess(agent, openings=[{"time": "2024-01-01"}, {"time": "2024-02-01"}])
+    assert result["lockbox_openings"] == [{"time": "2024-01-01"}, {"time": "2024-02-01"}]
+    assert "opened twice" in result["reasons"][-1]
 
 
 def test_trials_that_were_judged_in_what_is_now_the_lockbox_are_told() -> None:
     agent = np.random.default_rng(0).normal(0.0005, 0.004, BARS)
-    for count, told in ((1, "1 trial was judged on bars of what"), (3, "3 trials were judged on bars of what")):
+    for count, sentence in ((1, "1 trial was tested on bars of what"), (3, "3 trials were tested on bars of what")):
         among = dataclasses.replace(lone_trial(agent), in_lockbox=count)
-        found = assess_skill(agent, {"cash": 0.0 * agent}, np.array([[1.0]]), among, YEAR, PARAMETERS)
-        assert found["trials_in_lockbox"] == count
-        assert told in found["reasons"][-1]
-    assert "lockbox" not in " ".join(_judge(agent)["reasons"])
+        result = assess_skill(agent, {"cash": 0.0 * agent}, np.array([[1.0]]), among, YEAR, PARAMETERS)
+        assert result["trials_in_lockbox"] == count
+        assert sentence in result["reasons"][-1]
+    assert "lockbox" not in " ".join(_assess(agent)["reasons"])
 
 
 def test_a_probability_is_never_rounded_to_certainty() -> None:
-    found = _judge(np.random.default_rng(0).normal(0.01, 0.004, BARS))
-    assert found["deflated_sharpe"] > 0.9999
-    assert "is above 0.999;" in found["reasons"][0]
-    assert "below 0.01 (" in found["reasons"][2]
+    result = _assess(np.random.default_rng(0).normal(0.01, 0.004, BARS))
+    assert result["deflated_sharpe"] > 0.9999
+    assert "is above 0.999;" in result["reasons"][0]
+    assert "below 0.01 (" in result["reasons"][2]
 
 
 def test_intervals_hold_the_headline_figures_of_every_account(make_run: MakeRun, facts: RunFacts) -> None:

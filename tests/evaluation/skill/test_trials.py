@@ -36,18 +36,18 @@ class Ledger:
 
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
-        self.kept: dict[str, pd.DataFrame] = {}
+        self.returns_by_name: dict[str, pd.DataFrame] = {}
         self.bars_hash = "bars"
 
     def add(self, width: int, returns: pd.DataFrame, universe: str = UNIVERSE) -> None:
         trial = make_trial({"network.width": width}, "code", universe, returns, "test", bars_hash=self.bars_hash)
         name = f"{trial.identity}-{trial.rows}"
         self.records.append({**trial.record, "returns": name})
-        self.kept.setdefault(name, trial.returns)
+        self.returns_by_name.setdefault(name, trial.returns)
 
-    def judged(self, width: int, returns: pd.DataFrame) -> Any:
+    def among(self, width: int, returns: pd.DataFrame) -> Any:
         mine = make_trial({"network.width": width}, "code", UNIVERSE, returns, "test", bars_hash=self.bars_hash)
-        return recorded_trials(mine, self.records, self.kept.get)
+        return recorded_trials(mine, self.records, self.returns_by_name.get)
 
 
 def test_parameters_code_and_universe_make_a_trial_and_seeds_do_not() -> None:
@@ -86,23 +86,23 @@ def test_repeats_and_other_rows_add_no_trial_and_other_universes_are_left_out() 
     ledger.add(32, _returns(2, start="2019-01-01"))
     ledger.add(64, _returns(3, start="2019-01-01"))
     ledger.add(99, _returns(4), universe=universe_name(["BTC"], 30))
-    judged = ledger.judged(16, now)
+    among = ledger.among(16, now)
     sharpes = [sharpe_moments(frame["return"].to_numpy()).sharpe for frame in (now, _returns(1), _returns(3))]
-    assert judged.count == 3
-    assert judged.sharpes == pytest.approx(sharpes)
-    assert judged.deviation == pytest.approx(np.std(sharpes, ddof=1))
-    assert judged.peers == pytest.approx(_returns(1)[["return"]].to_numpy())  # 64 was judged on other rows
+    assert among.count == 3
+    assert among.sharpes == pytest.approx(sharpes)
+    assert among.deviation == pytest.approx(np.std(sharpes, ddof=1))
+    assert among.peers == pytest.approx(_returns(1)[["return"]].to_numpy())  # 64 was judged on other rows
 
 
 def test_trials_on_restated_bars_count_but_are_not_compared_bar_by_bar() -> None:
     ledger = Ledger()
     ledger.add(32, _returns(1))
     ledger.bars_hash = "restated"
-    judged = ledger.judged(16, _returns(0))  # the same stamps
-    assert judged.count == 2
-    assert judged.peers.shape == (100, 0)
+    among = ledger.among(16, _returns(0))  # the same stamps
+    assert among.count == 2
+    assert among.peers.shape == (100, 0)
     ledger.add(32, _returns(1))
-    assert ledger.judged(16, _returns(0)).peers.shape == (100, 1)
+    assert ledger.among(16, _returns(0)).peers.shape == (100, 1)
 
 
 def test_trials_judged_on_bars_of_what_is_now_the_lockbox_are_counted_once_each() -> None:
@@ -117,36 +117,36 @@ def test_trials_judged_on_bars_of_what_is_now_the_lockbox_are_counted_once_each(
 
     def counted(first: str, last: str = "2020-02-01") -> int:
         lockbox = {"first": f"{first}T00:00:00Z", "last": f"{last}T00:00:00Z"}
-        return recorded_trials(mine, ledger.records, ledger.kept.get, lockbox).in_lockbox
+        return recorded_trials(mine, ledger.records, ledger.returns_by_name.get, lockbox).in_lockbox
 
     assert [counted("2020-01-03"), counted("2020-01-04"), counted("2020-01-06")] == [2, 1, 0]
     assert counted("2019-01-01", "2019-12-31") == 0
-    assert recorded_trials(mine, ledger.records, ledger.kept.get).in_lockbox == 0
+    assert recorded_trials(mine, ledger.records, ledger.returns_by_name.get).in_lockbox == 0
 
 
 def test_rows_of_now_come_before_those_of_an_earlier_judgement() -> None:
     ledger = Ledger()
     ledger.add(32, _returns(2, start="2019-01-01"))
     ledger.add(32, _returns(1))
-    judged = ledger.judged(16, _returns(0))
-    assert judged.sharpes[1] == sharpe_moments(_returns(1)["return"].to_numpy()).sharpe
-    assert judged.peers.shape == (100, 1)
+    among = ledger.among(16, _returns(0))
+    assert among.sharpes[1] == sharpe_moments(_returns(1)["return"].to_numpy()).sharpe
+    assert among.peers.shape == (100, 1)
 
 
 def test_a_trial_whose_returns_are_lost_or_were_never_known_still_counts() -> None:
     ledger = Ledger()
     ledger.add(32, _returns(1))
-    ledger.kept.clear()
+    ledger.returns_by_name.clear()
     ledger.records.append(given_up({"network.width": 64}, "code", UNIVERSE, -0.02) | {"returns": None})
-    judged = ledger.judged(16, _returns(0))
-    assert judged.count == 3
-    assert judged.sharpes[2] == -0.02
-    assert judged.peers.shape == (100, 0)
+    among = ledger.among(16, _returns(0))
+    assert among.count == 3
+    assert among.sharpes[2] == -0.02
+    assert among.peers.shape == (100, 0)
 
 
 def test_without_a_ledger_it_is_the_only_trial() -> None:
-    judged = lone_trial(_returns()["return"].to_numpy())
-    assert (judged.count, judged.deviation, judged.peers.shape) == (1, 0.0, (100, 0))
+    among = lone_trial(_returns()["return"].to_numpy())
+    assert (among.count, among.deviation, among.peers.shape) == (1, 0.0, (100, 0))
 
 
 def test_a_run_is_judged_by_its_median_agent(make_run: Callable[..., RunFrames]) -> None:

@@ -16,7 +16,6 @@ from sentio_kedro.evaluation.statistics.bootstrap import (
     headline_samples,
     percentile_interval,
     round_trip_samples,
-    sharpe_samples,
     stationary_bootstrap_indices,
 )
 from sentio_kedro.trading.performance import annual_return, annual_volatility, maximum_drawdown, sharpe_ratio
@@ -141,7 +140,7 @@ def test_an_interval_bears_samples_without_a_bound() -> None:
 
 def sharpe_interval(returns: np.ndarray, confidence: float, samples: int, block: float | None, seed: int):
     paths = returns[:, None] if returns.ndim == 1 else returns
-    ratios = sharpe_samples(paths, PERIODS, samples, block, np.random.default_rng(seed))
+    ratios = headline_samples(paths, PERIODS, samples, block, np.random.default_rng(seed))["sharpe"]
     return percentile_interval(np.median(ratios, axis=1), confidence)
 
 

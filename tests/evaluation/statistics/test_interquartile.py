@@ -16,8 +16,8 @@ def test_it_is_the_mean_of_the_middle_half() -> None:
 def test_seeds_are_drawn_within_their_folds() -> None:
     folds = np.array([0.0, 10.0, 20.0, 30.0])
     scores = np.stack([folds, folds, folds])  # seeds agree: however they are drawn, nothing moves
-    found = interquartile_interval(scores, samples=50, rng=np.random.default_rng(0))
-    assert found == pytest.approx((15.0, 15.0))
+    interval = interquartile_interval(scores, samples=50, rng=np.random.default_rng(0))
+    assert interval == pytest.approx((15.0, 15.0))
 
 
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -12,17 +12,17 @@ from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 
 def test_on_noise_it_is_a_coin() -> None:
     rng = np.random.default_rng(0)
-    found = [backtest_overfitting(rng.normal(0.0, 0.01, (320, 20)), 8).probability for _ in range(150)]
-    assert np.mean(found) == pytest.approx(0.5, abs=0.05)
+    result = [backtest_overfitting(rng.normal(0.0, 0.01, (320, 20)), 8).probability for _ in range(150)]
+    assert np.mean(result) == pytest.approx(0.5, abs=0.05)
 
 
 def test_with_one_true_strategy_it_is_near_zero() -> None:
     returns = np.random.default_rng(0).normal(0.0, 0.01, (2_000, 50))
     returns[:, 7] += 0.002
-    found = backtest_overfitting(returns)
-    assert found.probability < 0.01
-    assert (found.trials, found.blocks, found.logits.shape) == (50, 16, (12_870,))
-    assert np.median(found.logits) == pytest.approx(np.log(50.0))  # best of 50: rank 50 of 51
+    result = backtest_overfitting(returns)
+    assert result.probability < 0.01
+    assert (result.trials, result.blocks, result.logits.shape) == (50, 16, (12_870,))
+    assert np.median(result.logits) == pytest.approx(np.log(50.0))  # best of 50: rank 50 of 51
 
 
 def test_strategies_that_are_best_by_turns_are_always_chosen_wrong() -> None:
@@ -47,9 +47,9 @@ def test_it_agrees_with_counting_split_by_split() -> None:
         sharpes = outside.mean(axis=0) / outside.std(axis=0, ddof=1)
         share = (sharpes.argsort().argsort()[best] + 1) / 8
         logits.append(np.log(share / (1 - share)))
-    found = backtest_overfitting(returns, 6)
-    assert found.logits == pytest.approx(logits)
-    assert found.probability == np.mean(np.array(logits) <= 0.0)
+    result = backtest_overfitting(returns, 6)
+    assert result.logits == pytest.approx(logits)
+    assert result.probability == np.mean(np.array(logits) <= 0.0)
 
 
 def test_trials_that_are_equal_share_their_rank() -> None:

@@ -101,5 +101,5 @@ def test_an_account_in_cash_is_as_likely_good_as_bad() -> None:
 def test_the_probability_is_calibrated_on_skewed_returns() -> None:
     rng = np.random.default_rng(1)
     worthless = rng.gamma(1.0, 0.01, (400, 500)) - 0.01  # a true Sharpe ratio of zero
-    found = np.array([probabilistic_sharpe(sharpe_moments(path)) for path in worthless])
-    assert np.mean(found > 0.95) == pytest.approx(0.05, abs=0.03)
+    estimate = np.array([probabilistic_sharpe(sharpe_moments(path)) for path in worthless])
+    assert np.mean(estimate > 0.95) == pytest.approx(0.05, abs=0.03)

@@ -26,8 +26,8 @@ def test_of_several_models_it_agrees_with_arch_on_scaled_differences() -> None:
     differences = models - baseline[:, None]
     direct = SPA(np.zeros(500), -differences / differences.std(axis=0), 10, 300, seed=1)
     direct.compute()
-    found = superiority(models[:, 0], baseline, models[:, 1:], samples=300, mean_block=10.0, seed=1)
-    assert found == direct.pvalues["consistent"]
+    p = superiority(models[:, 0], baseline, models[:, 1:], samples=300, mean_block=10.0, seed=1)
+    assert p == direct.pvalues["consistent"]
 
 
 def test_on_noise_it_has_a_size_of_five_percent() -> None:
@@ -36,8 +36,8 @@ def test_on_noise_it_has_a_size_of_five_percent() -> None:
     for seed in range(sets):
         baseline, *models = rng.normal(0.0, 0.01, (5, 120))
         best, *others = sorted(models, key=np.mean, reverse=True)
-        found = superiority(best, baseline, np.stack(others, axis=1), samples=100, mean_block=2.0, seed=seed)
-        rejected += found < 0.05
+        p = superiority(best, baseline, np.stack(others, axis=1), samples=100, mean_block=2.0, seed=seed)
+        rejected += p < 0.05
     low, high = stats.binom.interval(0.999, sets, 0.05)
     assert low <= rejected <= high
 

@@ -1,4 +1,4 @@
-"""The out-of-sample test: agents and baselines on rows that no training saw, through the one execution."""
+"""The backtest: agents and baselines on test rows, through the one execution."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
 from sentio_kedro.agent.ensemble import SideBySide, agents_policy
 from sentio_kedro.config import BacktestParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.baselines import portfolios
-from sentio_kedro.evaluation.backtest.baselines import schedules as baselines
-from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldRules, concatenate_rules, fold_rules
-from sentio_kedro.evaluation.backtest.baselines.target_positions import TARGETS, read_targets, target_policy
-from sentio_kedro.evaluation.backtest.baselines.walk import Rules, scheduled, simulate_schedules
-from sentio_kedro.evaluation.backtest.context import BacktestContext, closing
-from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, LedgerFrames, Piece, concatenated
+from sentio_kedro.evaluation.backtest.baselines import portfolios, schedules
+from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldBaselines, concatenate_schedules, fold_baselines
+from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_policy
+from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
+from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, LedgerFrames, LedgerRows, concatenate_frames
 from sentio_kedro.evaluation.backtest.robustness import no_robustness, robustness_frame
 from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.evaluation.run_frames import TARGETS
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import AccountState, Variation
+from sentio_kedro.trading.simulate import Policy
 
 
 def backtest_folds(
@@ -39,14 +39,11 @@ def backtest_folds(
 ) -> Frames:
     """Test every fold's agents on its test rows.
 
-    Agents and the random policy leave their positions at the last decision of each segment whose order is filled in
-    it, paying for it; the last ``orders.latency_bars`` decisions send nothing. What cannot be sold then (a halt, the
-    cap on participation) is carried on. In walk-forward order accounts go on from fold to fold, so that the joined
-    path is one account's history; where folds also train on later rows (k-fold, combinatorial), agents start flat in
-    each segment, and so do the baselines that belong to a fold.
-    The other baselines, and a table of targets if one is given, walk all rows once. Baselines pay all costs and carry,
-    and the limits on positions, gross exposure and margin hold for them; the layers of the agents' mask and the limits
-    on net exposure and value at risk do not.
+    Agents and the random policy close their positions at the last decision of each segment whose order is filled in
+    it, and pay for it; the last ``orders.latency_bars`` decisions send nothing. What cannot be sold then (a halt, the
+    participation limit) is carried on. In walk-forward order accounts continue from fold to fold as one account's
+    history. Where folds also train on later rows (k-fold, combinatorial), agents and the baselines of a fold start flat
+    in each segment. The other baselines, and a table of targets if given, are simulated over all rows at once.
 
     Args:
         bars: Aligned bars, all of them.
@@ -54,41 +51,40 @@ def backtest_folds(
         folds: Folds with the rows to test.
         agents: Agents by name ``fold_<f>/seed_<s>``.
         trading: Limits, costs and starting equity.
-        parameters: Baselines, a table of targets, and how the test is shaken.
+        parameters: Baselines, a table of targets, and stress tests.
         periods_per_year: Bars per year.
 
     Returns:
         Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks`` and ``robustness``; the last one is empty
-        for folds that train on later rows, which make no path to shake.
+        for folds that train on later rows.
 
     Raises:
-        ValueError: If an agent trades other symbols or has seen the rows, folds that join have other seeds, or targets
-            cannot be followed.
+        ValueError: If an agent trades other symbols or has seen the rows, folds in order have other seeds, or targets
+            are refused.
     """
     by_fold = {fold.number: _agents_of(fold.number, agents) for fold in folds}
     same_symbols(list(agents.values()), bars.symbols)
-    together = walk_forward(folds)
-    if together:
+    continuous = walk_forward(folds)
+    if continuous:
         _refuse_seen(by_fold, folds, bars)
         _same_seeds(by_fold)
     context = BacktestContext.of(bars, features, by_fold, trading)
     span = Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
-    fitted = fold_rules(context, folds, parameters)
-    rules = _rules(context, span, parameters, periods_per_year) | (concatenate_rules(fitted, span) if together else {})
-    parts = _together(context, folds, span, rules) if together else _apart(context, folds, fitted)
-    if not together or not contiguous(folds):
+    fitted = fold_baselines(context, folds, parameters)
+    rules = _rules(context, span, parameters, periods_per_year)
+    rules |= concatenate_schedules(fitted, span) if continuous else {}
+    parts = _continuous(context, folds, span, rules) if continuous else _fold_by_fold(context, folds, fitted)
+    if not continuous or not contiguous(folds):
         parts.append(_simulate_rules(context, folds, span, rules))
-    frames = concatenated(parts)
+    frames = concatenate_frames(parts)
     frames["robustness"] = (
-        robustness_frame(context, folds, parameters.robustness, frames["accounts"], periods_per_year)
-        if together
-        else no_robustness()
+        robustness_frame(context, folds, parameters.robustness, periods_per_year) if continuous else no_robustness()
     )
     return frames
 
 
 def walk_forward(folds: Sequence[Fold]) -> bool:
-    """Whether folds follow each other in time and train on the past alone, so that their tests join to one path."""
+    """Test that folds follow each other in time and train on the past alone, so that their tests make one path."""
     ordered = all(first.test[-1].stop <= second.test[0].start for first, second in pairwise(folds))
     return ordered and all(
         part.stop <= fold.test[0].start for fold in folds for part in (*fold.train, *fold.validation)
@@ -96,44 +92,42 @@ def walk_forward(folds: Sequence[Fold]) -> bool:
 
 
 def contiguous(folds: Sequence[Fold]) -> bool:
-    """Whether no row lies between the test segments of folds in order."""
+    """Test that no row lies between the test segments of folds in order."""
     segments = [segment for fold in folds for segment in fold.test]
     return all(first.stop == second.start for first, second in pairwise(segments))
 
 
-def _together(context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: Rules) -> list[Frames]:
-    """Walk agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts."""
-    beside = rules if contiguous(folds) else {}
-    collected: LedgerFrames | None = None
+def _continuous(
+    context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: schedules.Schedules
+) -> list[Frames]:
+    """Simulate agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts."""
+    batched = rules if contiguous(folds) else {}
+    ledger: LedgerFrames | None = None
     account: AccountState | None = None
     for fold in folds:
         for segment in fold.test:
-            if collected is None or account is None:
-                collected, account = _start(context, fold.number, beside)
-            account = _simulate_segment(context, fold.number, segment, span, beside, account, collected)
-    return [] if collected is None else [collected.frames()]
+            if ledger is None or account is None:
+                ledger, account = _start(context, fold.number, batched)
+            account = _simulate_segment(context, fold.number, segment, span, batched, account, ledger)
+    return [] if ledger is None else [ledger.frames()]
 
 
-def _apart(context: BacktestContext, folds: Sequence[Fold], fitted: Sequence[FoldRules]) -> list[Frames]:
-    """Walk agents, the random policy and the fold's own rules along each test segment from a fresh start."""
+def _fold_by_fold(context: BacktestContext, folds: Sequence[Fold], fitted: Sequence[FoldBaselines]) -> list[Frames]:
+    """Simulate agents, the random policy and the fold's baselines over each test segment from a fresh start."""
     parts = []
     for fold, of_fold in zip(folds, fitted, strict=True):
         for segment, rules in of_fold:
-            collected, account = _start(context, fold.number, rules)
-            _simulate_segment(context, fold.number, segment, segment, rules, account, collected)
-            parts.append(collected.frames())
+            ledger, account = _start(context, fold.number, rules)
+            _simulate_segment(context, fold.number, segment, segment, rules, account, ledger)
+            parts.append(ledger.frames())
     return parts
 
 
-def _start(context: BacktestContext, fold: int, rules: Rules) -> tuple[LedgerFrames, AccountState]:
+def _start(context: BacktestContext, fold: int, rules: schedules.Schedules) -> tuple[LedgerFrames, AccountState]:
     """Open the accounts of a fold's agents, of the random policy and of the rules."""
     agents = context.by_fold[fold]
-    names = (*(f"seed_{agent.spec.seed}" for agent in agents), baselines.RANDOM, *rules)
-    return _collector(context, names, len(agents)), context.open_accounts((len(names),))
-
-
-def _collector(context: BacktestContext, names: Sequence[str], agents: int) -> LedgerFrames:
-    return LedgerFrames(names, agents, context.trading.initial_cash, context.bars, context.trading.levels)
+    names = (*(f"seed_{agent.spec.seed}" for agent in agents), schedules.RANDOM, *rules)
+    return LedgerFrames(names, len(agents), context.bars, context.trading), context.open_accounts((len(names),))
 
 
 def _simulate_segment(
@@ -141,48 +135,50 @@ def _simulate_segment(
     fold: int,
     segment: Segment,
     span: Segment,
-    rules: Rules,
+    rules: schedules.Schedules,
     account: AccountState,
-    collected: LedgerFrames,
+    ledger: LedgerFrames,
 ) -> AccountState:
-    """Walk a fold's test segment; ``rules`` are schedules over ``span``, whose end they leave their positions at."""
+    """Simulate a fold's test segment; ``rules`` are schedules over ``span``, at whose end they close positions."""
     agents, latency = context.by_fold[fold], context.trading.orders.latency_bars
-    guarded = len(agents) + 1  # the random policy obeys the agents' mandate
-    chance = baselines.RandomPolicy.drawn(
-        segment.stop - segment.start, context.trading, context.market.close, seed=fold
-    )
-    posteriors = context.posteriors(fold)
-    seen = [*posteriors, *[posteriors[0]] * (1 + len(rules))]  # [rows, K] of every account
+    guarded = len(agents) + 1  # the agents' mask holds for the random policy
+    noise = schedules.RandomPolicy.draw(segment.stop - segment.start, context.trading, context.market.close, seed=fold)
+    by_agent = context.posteriors(fold)
+    by_account = [*by_agent, *[by_agent[0]] * (1 + len(rules))]
+    posteriors = torch.stack([posterior[slice(*segment)] for posterior in by_account], dim=1)  # [rows, N, K]
     ends = [segment.stop] * guarded + [span.stop] * len(rules)
 
-    def policy(piece: Segment) -> SideBySide:
-        rows = Segment(piece.start - segment.start, piece.stop - segment.start)
-        decide = agents_policy(agents, context.market, posteriors, *piece)
-        ruled = scheduled(rules, piece, span)
-        return SideBySide([(decide, len(agents)), (chance.part(*rows), 1), *ruled], *closing(piece, ends, latency))
+    def policy(rows: Segment) -> SideBySide:
+        steps = (rows.start - segment.start, rows.stop - segment.start)
+        decide = agents_policy(agents, context.market, by_agent, *rows)
+        batch: list[tuple[Policy, int]] = [(decide, len(agents)), (noise.part(*steps), 1)]
+        batch += schedules.batch_policy(rules, rows, span)
+        return SideBySide(batch, *liquidation(rows, ends, latency))
 
-    walk = simulate_rows(
+    chunks = simulate_rows(
         context.market,
         segment,
         policy,
         account,
         context.trading,
-        posterior=torch.stack([known[slice(*segment)] for known in seen], dim=1),
-        variation=Variation(guarded=(torch.arange(len(seen)) < guarded)[:, None]),
+        posterior=posteriors,
+        variation=Variation(guarded=(torch.arange(len(ends)) < guarded)[:, None]),
         telemetry=True,
     )
-    for piece, step_data, step in walk:
-        regimes = torch.stack([known[slice(*piece)].argmax(-1) for known in seen], dim=1)
-        leave, rest = closing(piece, ends, latency)
-        decided = ~(leave | rest)[:, 0]
-        folds = np.full(piece.stop - piece.start, fold)
-        collected.add(Piece(piece, folds, regimes, posteriors[0].shape[-1], decided), step_data, step)
-    return walk.account
+    for rows, step_data, step, after in chunks:
+        regimes = posteriors[rows.start - segment.start : rows.stop - segment.start].argmax(-1)
+        leave, rest = liquidation(rows, ends, latency)
+        folds = np.full(rows.stop - rows.start, fold)
+        ledger.add(LedgerRows(rows, folds, regimes, posteriors.shape[-1], ~(leave | rest)[:, 0]), step_data, step)
+        account = after
+    return account
 
 
-def _simulate_rules(context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: Rules) -> Frames:
-    """Walk the rules alone, over all rows at once."""
-    collected = _collector(context, tuple(rules), 0)
+def _simulate_rules(
+    context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: schedules.Schedules
+) -> Frames:
+    """Simulate the rules alone, over all rows at once."""
+    ledger = LedgerFrames(tuple(rules), 0, context.bars, context.trading)
     fold_of = np.full(context.market.bars, NO_FOLD)
     regimes = torch.zeros(context.market.bars, dtype=torch.long)
     for fold in reversed(folds):  # of folds that test the same row the first one counts
@@ -190,24 +186,22 @@ def _simulate_rules(context: BacktestContext, folds: Sequence[Fold], span: Segme
         for segment in fold.test:
             fold_of[slice(*segment)] = fold.number
             regimes[slice(*segment)] = likeliest[slice(*segment)]
-
-    walk = simulate_schedules(context, span, rules, telemetry=True)
-    for piece, step_data, step in walk:
-        likely = regimes[slice(*piece), None].expand(-1, len(rules))
-        everywhere = torch.ones(piece.stop - piece.start, dtype=torch.bool)
-        collected.add(Piece(piece, fold_of[slice(*piece)], likely, 1, everywhere), step_data, step)
-    return collected.frames()
+    for rows, step_data, step, _ in schedules.simulate_schedules(context, span, rules, telemetry=True):
+        by_account = regimes[slice(*rows), None].expand(-1, len(rules))
+        decided = torch.ones(rows.stop - rows.start, dtype=torch.bool)
+        ledger.add(LedgerRows(rows, fold_of[slice(*rows)], by_account, 1, decided), step_data, step)
+    return ledger.frames()
 
 
 def _rules(
     context: BacktestContext, span: Segment, parameters: BacktestParameters, periods_per_year: float
-) -> dict[str, baselines.ScheduledPolicy]:
-    """Schedules over ``span`` that are the same whatever the folds."""
+) -> dict[str, schedules.ScheduledPolicy]:
+    """Schedules over ``span`` that do not depend on the folds."""
     market, timestamps = context.market, context.bars.timestamps
     rules = {
-        baselines.BUY_AND_HOLD: baselines.buy_and_hold(market, *span),
-        baselines.EQUAL_WEIGHT: baselines.equal_weight(market, timestamps, *span, parameters),
-        baselines.MOMENTUM: baselines.momentum(market, timestamps, *span, parameters, periods_per_year),
+        schedules.BUY_AND_HOLD: schedules.buy_and_hold(market, *span),
+        schedules.EQUAL_WEIGHT: schedules.equal_weight(market, timestamps, *span, parameters),
+        schedules.MOMENTUM: schedules.momentum(market, timestamps, *span, parameters, periods_per_year),
     }
     for name in (portfolios.MINIMUM_VARIANCE, portfolios.RISK_PARITY):
         if name in parameters.baselines:
@@ -220,16 +214,7 @@ def _rules(
 def backtest_agent(
     bars: AlignedBars, features: Floats, agent: AgentBundle, parameters: BacktestParameters, periods_per_year: float
 ) -> Frames:
-    """Test one agent, trained elsewhere, on all rows that its features allow.
-
-    Baselines that are fitted on train rows are left out: there are none.
-
-    Args:
-        bars: Aligned bars that the agent has not seen.
-        features: ``[T, A, F]`` of the agent's own columns.
-        agent: The agent.
-        parameters: Baselines and capital.
-        periods_per_year: Bars per year.
+    """Test one agent, trained elsewhere, on all rows that its features allow, without baselines fitted on train rows.
 
     Returns:
         Frames as from ``backtest_folds``.
@@ -248,10 +233,10 @@ def backtest_agent(
 
 
 def _agents_of(fold: int, agents: Mapping[str, AgentBundle]) -> list[AgentBundle]:
-    found = sorted((agent for agent in agents.values() if agent.spec.fold == fold), key=lambda agent: agent.spec.seed)
-    if not found:
+    of_fold = sorted((agent for agent in agents.values() if agent.spec.fold == fold), key=lambda agent: agent.spec.seed)
+    if not of_fold:
         raise ValueError(f"No agent of fold {fold} among {sorted(agents)}; run `kedro run --pipeline training`.")
-    return found
+    return of_fold
 
 
 def _refuse_seen(by_fold: Mapping[int, Sequence[AgentBundle]], folds: Sequence[Fold], bars: AlignedBars) -> None:
@@ -266,11 +251,11 @@ def _same_seeds(by_fold: Mapping[int, Sequence[AgentBundle]]) -> None:
     seeds = {fold: [agent.spec.seed for agent in agents] for fold, agents in by_fold.items()}
     if len({tuple(of_fold) for of_fold in seeds.values()}) > 1:
         raise ValueError(
-            f"Folds that join to one path need agents of the same seeds, had {seeds}; run `kedro run --pipeline "
+            f"Folds that make one path need agents of the same seeds, had {seeds}; run `kedro run --pipeline "
             "training` again."
         )
 
 
 def timestamp(bars: AlignedBars, row: int) -> str:
-    """Return the stamp of a row as ISO 8601 in UTC."""
+    """Timestamp of a row, ISO 8601 in UTC."""
     return str(pd.Timestamp(bars.timestamps[row]).tz_localize("UTC").isoformat())

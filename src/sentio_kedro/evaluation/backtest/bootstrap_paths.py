@@ -1,4 +1,4 @@
-"""Bootstrapped paths of test rows: which rows they are made of, and prices that go on where blocks join."""
+"""Bootstrapped paths of test rows, with prices continued where blocks join."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from torch import Tensor
 
 from sentio_kedro.evaluation.statistics.bootstrap import default_block, stationary_bootstrap_indices
 from sentio_kedro.market.fold_shapes import Segment
-from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.step_data import StepData
 
 PRICES = ("close", "open", "next_close", "high", "low", "dividend")
 
 
-def drawn_rows(rows: int, paths: Sequence[int | None], block_bars: float | None, rng: np.random.Generator) -> Tensor:
-    """Choose the steps ``[rows, V]`` of a segment that each variant walks.
+def draw_rows(rows: int, paths: Sequence[int | None], block_bars: float | None, rng: np.random.Generator) -> Tensor:
+    """Draw the steps ``[rows, V]`` of a segment that each variant simulates.
 
     Args:
         rows: Steps of the segment.
-        paths: Number of each variant's path, None for what happened; variants with one number share the path.
+        paths: Path number of each variant, None for the market as it was; variants with one number share the path.
         block_bars: Mean block of the stationary bootstrap (Politis and Romano 1994); None takes the root of ``rows``.
         rng: Source of the draws.
     """
@@ -35,35 +34,34 @@ def drawn_rows(rows: int, paths: Sequence[int | None], block_bars: float | None,
 
 
 class PathPrices:
-    """Levels of prices along paths: each step keeps its own ratios and goes on from the last close."""
+    """Price levels along paths: each step keeps its own ratios and goes on from the last close."""
 
-    def __init__(self, market: MarketTensors, drawn: Sequence[bool]) -> None:
-        """Take which of V variants walk a path; the others see prices as they were."""
-        self.drawn = torch.tensor(drawn)
+    def __init__(self, on_path: Sequence[bool]) -> None:
+        """Take which of V variants follow a path; the others see prices as they were."""
+        self.on_path = torch.tensor(on_path)
         self.last: Tensor | None = None  # [paths, A] last close of each path
-        self.assets = market.assets
 
-    def continued(self, step_data: StepData) -> StepData:
-        """Rescale facts ``[S, V, 1, A]`` that follow those of the call before.
+    def rescale(self, step_data: StepData) -> StepData:
+        """Rescale step data ``[S, V, 1, A]`` that follows that of the call before.
 
         Prices and dividends scale, and shares traded in the market inversely, so that its value in quote currency is
         that of the source row; spreads, volatilities and caps are ratios already.
         """
-        if not bool(self.drawn.any()):
+        if not bool(self.on_path.any()):
             return step_data
-        close, after = step_data.close[:, self.drawn, 0], step_data.next_close[:, self.drawn, 0]  # [S, paths, A]
+        close, after = step_data.close[:, self.on_path, 0], step_data.next_close[:, self.on_path, 0]  # [S, paths, A]
         begin = torch.ones_like(close[0]) if self.last is None else self.last / close[0]
         joins = torch.cat([begin[None], after[:-1] / close[1:]])  # 1 where rows follow each other
         level = joins.cumprod(0)
         self.last = (level * after)[-1]
         scale = torch.ones_like(step_data.close)
-        scale[:, self.drawn, 0] = level
-        changed = {name: value * scale for name in PRICES if (value := getattr(step_data, name)) is not None}
+        scale[:, self.on_path, 0] = level
+        scaled = {name: value * scale for name in PRICES if (value := getattr(step_data, name)) is not None}
         if step_data.impact is not None:  # per root of a share
-            changed["impact"] = step_data.impact * scale.sqrt()
+            scaled["impact"] = step_data.impact * scale.sqrt()
         if step_data.max_shares is not None:
-            changed["max_shares"] = step_data.max_shares / scale
-        return step_data._replace(**changed)
+            scaled["max_shares"] = step_data.max_shares / scale
+        return step_data._replace(**scaled)
 
 
 def begin_sessions(step_data: StepData, source: Tensor, steps: Segment) -> StepData:

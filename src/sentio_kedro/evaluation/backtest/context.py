@@ -1,4 +1,4 @@
-"""What an out-of-sample test is about: the market, the agents of every fold, and where positions are left."""
+"""Inputs shared by all simulations of a backtest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BacktestContext:
     Attributes:
         bars: Aligned bars, all of them.
         market: Their tensors with the agents' features; agents bring their own regimes.
-        market_returns: ``[T]`` the market's log returns, which regimes are filtered from.
+        market_returns: ``[T]`` log returns of the market, from which regimes are filtered.
         by_fold: Agents of each fold, in order of their seeds.
         trading: Limits, costs and starting equity.
     """
@@ -51,16 +51,16 @@ class BacktestContext:
 
     def posteriors(self, fold: int) -> list[Tensor]:
         """Filter each agent's regimes ``[T, K]``; agents with the same model share one tensor."""
-        known: list[tuple[object, Tensor]] = []
-        found = []
+        filtered: list[tuple[object, Tensor]] = []
+        posteriors = []
         for agent in self.by_fold[fold]:
             regimes = agent.spec.regimes
-            match = next((tensor for model, tensor in known if model == regimes), None)
-            if match is None:
-                match = torch.from_numpy(agent.regime_model().filter(self.market_returns))
-                known.append((regimes, match))
-            found.append(match)
-        return found
+            posterior = next((tensor for model, tensor in filtered if model == regimes), None)
+            if posterior is None:
+                posterior = torch.from_numpy(agent.regime_model().filter(self.market_returns))
+                filtered.append((regimes, posterior))
+            posteriors.append(posterior)
+        return posteriors
 
     def open_accounts(self, shape: tuple[int, ...]) -> AccountState:
         """Open flat accounts of ``shape`` with the starting equity."""
@@ -68,16 +68,16 @@ class BacktestContext:
         return open_accounts(cash, self.market.assets, self.trading.orders.latency_bars)
 
 
-def closing(rows: Segment, ends: Sequence[int], latency: int) -> tuple[Tensor, Tensor]:
-    """Where accounts leave their positions for good, so that the last order is filled by the row before their end.
+def liquidation(rows: Segment, ends: Sequence[int], latency: int) -> tuple[Tensor, Tensor]:
+    """Rows at which accounts close all positions, so that the order is filled before their end, and rows after those.
 
     Args:
-        rows: Decision rows S of a piece.
+        rows: Decision rows S.
         ends: Row after the last decision of each of N accounts.
         latency: Bars that an order is under way beyond the next open.
 
     Returns:
-        ``[S, N]`` bool each: where they leave, and where they send nothing more.
+        ``[S, N]`` bool each: positions are closed, no order is sent.
     """
     row, last = torch.arange(*rows)[:, None], torch.tensor(ends) - 1 - latency
     return row == last, row > last

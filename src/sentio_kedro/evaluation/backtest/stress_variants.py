@@ -1,9 +1,9 @@
-"""Variants of an out-of-sample test: other costs, later fills, a later start, other paths, all in one batch."""
+"""Variants of a backtest in one batch: other costs, later fills, a later start, bootstrapped paths."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.ensemble import AgentsPolicy, SideBySide, agents_policy
-from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, drawn_rows
+from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, draw_rows
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
-from sentio_kedro.evaluation.backtest.walk import pieces
+from sentio_kedro.evaluation.backtest.walk import row_chunks
 from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Decision, Fill, Variation
 from sentio_kedro.trading.position_limits import PositionLimits
@@ -22,28 +22,27 @@ from sentio_kedro.trading.precompute import make_step_data, session_ends
 from sentio_kedro.trading.simulate import PolicyTrace, one_thread, simulate
 from sentio_kedro.trading.step_data import StepData
 
-PIECE_ROWS = 1024  # decision rows held at once
+CHUNK_ROWS = 1024  # decision rows simulated at once
 
 
 class Variant(NamedTuple):
-    """How one simulation of all agents differs.
+    """Settings of one simulation of all agents.
 
     Attributes:
-        multipliers: Factor on commission, spread and impact of each agent; one for all, or one per agent.
+        multiplier: Factor on commission, spread and impact.
         latency: Bars that orders are under way beyond the next open.
         offset: Rows that accounts stay out at first.
-        path: Number of the bootstrapped path; None is what happened.
+        path: Number of the bootstrapped path; None is the market as it was.
     """
 
-    multipliers: tuple[float, ...] = (1.0,)
+    multiplier: float = 1.0
     latency: int = 0
     offset: int = 0
     path: int | None = None
 
 
-@dataclass(frozen=True)
-class VariantResults:
-    """What V variants of N agents made over the test rows T.
+class VariantResults(NamedTuple):
+    """Returns, turnover and costs of V variants of N agents over the test rows T.
 
     Attributes:
         returns: ``[T, V, N]`` simple returns, net.
@@ -55,16 +54,12 @@ class VariantResults:
     turnover: Tensor
     costs: Tensor
 
-    def log_growth(self) -> Tensor:
-        """Logarithm of the last equity over the first ``[V, N]``."""
-        return torch.log1p(self.returns).sum(0)
-
 
 class SourcedAgents:
-    """Agents that see, at each step of each variant, what they saw at a source row."""
+    """Agents that decide, at each step of each variant, on the inputs of a source row."""
 
     def __init__(self, agents: AgentsPolicy, source: Tensor) -> None:
-        """Take agents prepared for a segment and the steps ``[S, V]`` of that segment that are seen."""
+        """Take agents prepared for a segment and the source steps ``[S, V]`` in that segment."""
         self.agents, self.source = agents, source
 
     @property
@@ -75,48 +70,42 @@ class SourcedAgents:
     def decide(
         self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
-        """Decide on what the source row showed; nothing is remembered."""
-        seen = tuple(x[inputs[0]] for x in self.agents.inputs)  # [V, N, ...]
-        return self.agents.decide(seen, account, view, legal)[0], ()
+        """Decide on the source rows; the trace is empty."""
+        sourced = tuple(x[inputs[0]] for x in self.agents.inputs)  # [V, N, ...]
+        return self.agents.decide(sourced, account, view, legal)[0], ()
 
 
 def simulate_variants(
     context: BacktestContext, folds: Sequence[Fold], variants: Sequence[Variant], block_bars: float | None, seed: int
 ) -> VariantResults:
-    """Walk all variants of all agents over the joined test rows, fold after fold.
+    """Simulate V variants of all agents over the test rows of folds that make one path.
 
     Paths are stationary bootstraps of each fold's own test rows, so that a fold's agents trade them. A step keeps all
-    ratios of its prices, and what agents saw at its source row; prices go on from the step before.
-
-    Args:
-        context: Market and agents.
-        folds: Folds whose tests join to one path.
-        variants: V variants.
-        block_bars: Mean block of a path; None takes the root of the rows of a segment.
-        seed: Seed of the paths.
+    ratios of its prices and the agents' inputs of its source row; prices go on from the step before. ``block_bars`` is
+    the mean block of a path, ``seed`` its seed.
     """
     latency = max(context.trading.orders.latency_bars, *(variant.latency for variant in variants))
     orders = replace(context.trading.orders, latency_bars=latency)
     context = replace(context, trading=replace(context.trading, orders=orders))
     agents = len(context.by_fold[folds[0].number])
     account = context.open_accounts((len(variants), agents))
-    prices = PathPrices(context.market, [variant.path is not None for variant in variants])
+    prices = PathPrices([variant.path is not None for variant in variants])
     parts: list[Tensor] = []
     sums = torch.zeros(2, len(variants), agents, dtype=torch.float64)
     rng = np.random.default_rng(seed)
     first = folds[0].test[0].start
     for fold in folds:
         for segment in fold.test:
-            source = drawn_rows(segment.stop - segment.start, [v.path for v in variants], block_bars, rng)
-            walk = _SegmentSimulation(context, fold.number, segment, variants, source, first)
-            for steps in pieces(Segment(0, segment.stop - segment.start), PIECE_ROWS):
-                account, fill = walk.walk(steps, account, prices)
+            source = draw_rows(segment.stop - segment.start, [v.path for v in variants], block_bars, rng)
+            simulation = _SegmentSimulation(context, fold.number, segment, variants, source, first)
+            for steps in row_chunks(Segment(0, segment.stop - segment.start), CHUNK_ROWS):
+                account, fill = simulation.run(steps, account, prices)
                 parts.append(equity_returns(fill, context.trading.initial_cash))
-                sums += _paid(fill)
+                sums += _turnover_and_costs(fill)
     return VariantResults(torch.cat(parts), sums[0], sums[1])
 
 
-def _paid(fill: Fill) -> Tensor:
+def _turnover_and_costs(fill: Fill) -> Tensor:
     """Traded notional and trading costs over equity, summed over rows ``[2, V, N]``."""
     before = fill.equity_before.clamp_min(MIN_EQUITY)
     costs = fill.commission + fill.spread
@@ -142,18 +131,16 @@ class _SegmentSimulation:
             self.agents = agents_policy(context.by_fold[fold], context.market, posteriors, *segment)
         self.latency = torch.tensor([variant.latency for variant in variants])
         self.offset = torch.tensor([variant.offset for variant in variants])
-        several = max(len(variant.multipliers) for variant in variants)
-        multipliers = [v.multipliers * (several // len(v.multipliers)) for v in variants]
+        multipliers = torch.tensor([variant.multiplier for variant in variants], dtype=torch.float64)
         self.variation = Variation(
-            cost_multiplier=torch.tensor(multipliers, dtype=torch.float64)[..., None],  # [V, N or 1, 1]
-            latency=self.latency[:, None, None].double(),
-        )
+            cost_multiplier=multipliers[:, None, None], latency=self.latency[:, None, None].double()
+        )  # [V, 1, 1]
 
     @torch.no_grad()
-    def walk(self, steps: Segment, account: AccountState, prices: PathPrices) -> tuple[AccountState, Fill]:
+    def run(self, steps: Segment, account: AccountState, prices: PathPrices) -> tuple[AccountState, Fill]:
         """Trade the rows ``steps`` from ``account`` on; return the account after them and their fills."""
         source = self.source[slice(*steps)]
-        row = self.segment.start + torch.arange(*steps)[:, None]  # [S, 1] where the step stands in the test
+        row = self.segment.start + torch.arange(*steps)[:, None]  # [S, 1]
         last = self.segment.stop - 1 - self.latency  # [V]
         rest = (row > last) | (row < self.first + self.offset)
         policy = SideBySide(
@@ -161,18 +148,18 @@ class _SegmentSimulation:
             leave=(row == last)[..., None],
             rest=rest[..., None],
         )
-        step_data = prices.continued(self._step_data(steps, source))
+        step_data = prices.rescale(self._step_data(steps, source))
         with one_thread():
             account, step = simulate(step_data, policy, account, self.context.trading, self.variation)
         return account, step.fill
 
     def _step_data(self, steps: Segment, source: Tensor) -> StepData:
-        """Facts of the source rows ``[S, V, 1, ...]``; the session's last order depends on a variant's latency."""
+        """Step data of the source rows ``[S, V, 1, ...]``; a session's last order depends on the variant's latency."""
         market, trading = self.context.market, self.context.trading
         rows = (self.segment.start + source)[..., None]
         masks = trading.masks
-        told = masks.regime_exposure is not None or masks.crisis_probability is not None
-        step_data = make_step_data(market, rows, trading, self.agents.posterior[source] if told else None)
+        by_regime = masks.regime_exposure is not None or masks.crisis_probability is not None
+        step_data = make_step_data(market, rows, trading, self.agents.posterior[source] if by_regime else None)
         if step_data.must_leave is not None:
             filled = (rows + 1 + self.latency[:, None]).clamp_max(market.bars - 1)
             step_data = step_data._replace(must_leave=session_ends(market)[filled, None])

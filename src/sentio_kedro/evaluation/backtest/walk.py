@@ -1,8 +1,10 @@
-"""Walks over many rows, piece by piece, so that memory does not grow with the history."""
+"""Simulation over many rows in chunks, so that memory does not grow with the history."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,40 +17,32 @@ from sentio_kedro.trading.precompute import make_step_data
 from sentio_kedro.trading.simulate import Advance, Policy, Step, advance, one_thread, simulate
 from sentio_kedro.trading.step_data import StepData
 
-CHUNK_ROWS = 4096  # decision rows whose facts and ledger are held at once
+CHUNK_ROWS = 4096  # decision rows whose step data and ledger are held at once
 
-Chunks = Iterator[tuple[Segment, StepData, Step]]
 PolicyMaker = Callable[[Segment], Policy]
-"""Makes the policy that decides at the rows of a piece; its step 0 is the piece's first row."""
+"""Makes the policy that decides at the rows of a chunk; its step 0 is the chunk's first row."""
 
 
-def pieces(rows: Segment, size: int) -> Iterator[Segment]:
-    """Cut rows into consecutive pieces of ``size`` rows, the last one shorter."""
-    for start in range(rows.start, rows.stop, size):
-        yield Segment(start, min(start + size, rows.stop))
-
-
-class ChunkedSimulation:
-    """A walk under way: iterate over it once.
+class Chunk(NamedTuple):
+    """Simulated rows.
 
     Attributes:
-        account: Accounts after the last piece that was walked.
+        rows: Decision rows S.
+        step_data: Step data ``[S, 1, A]``.
+        step: Ledger and policy trace ``[S, N, ...]``.
+        account: Accounts ``[N]`` after the last row.
     """
 
-    def __init__(self, account: AccountState, walked: Callable[[ChunkedSimulation], Chunks]) -> None:
-        """Take accounts at the close of the first row, and what walks them on; see ``simulate_rows``."""
-        self.account = account
-        self._walked = walked(self)
+    rows: Segment
+    step_data: StepData
+    step: Step
+    account: AccountState
 
-    def __iter__(self) -> Chunks:
-        """Walk piece by piece."""
-        return self._walked
 
-    def finish(self) -> AccountState:
-        """Walk to the end, keep nothing of the way, and return the accounts there."""
-        for _ in self:
-            pass
-        return self.account
+def row_chunks(rows: Segment, size: int) -> Iterator[Segment]:
+    """Cut rows into consecutive chunks of ``size`` rows, the last one shorter."""
+    for start in range(rows.start, rows.stop, size):
+        yield Segment(start, min(start + size, rows.stop))
 
 
 def simulate_rows(
@@ -62,36 +56,33 @@ def simulate_rows(
     telemetry: bool = False,
     chunk: int = CHUNK_ROWS,
     step: Advance = advance,
-) -> ChunkedSimulation:
-    """Walk accounts ``[N]`` along rows, in pieces whose ledger is the caller's to keep or to forget.
+) -> Iterator[Chunk]:
+    """Simulate accounts ``[N]`` over rows, chunk by chunk.
 
     Args:
         market: The market.
         rows: Decision rows.
-        policy: Makes the policy of each piece.
+        policy: Makes the policy of each chunk.
         account: Accounts at the close of the first row.
         trading: Limits and costs.
         posterior: ``[rows, N, K]`` or ``[rows, 1, K]`` regime probabilities of each account; None takes the market's.
         variation: Accounts that differ.
-        telemetry: Whether the ledger tells positions, what limits cut and what each layer of the mask forbade.
-        chunk: Rows per piece; results do not depend on it.
-        step: The step to take; ``compilation.CompiledStep`` gives a faster one.
-
-    Returns:
-        An iterable over ``(rows, tape, step)`` of the pieces: facts ``[S, 1, A]``, ledger and records ``[S, N, ...]``.
-        Its ``account`` is the state after the last piece walked.
+        telemetry: Whether the ledger holds positions, what limits cut and what each layer of the mask forbids.
+        chunk: Rows per chunk; results do not depend on it.
+        step: The step function; ``ppo.compiled.CompiledStep`` is a faster one.
     """
+    for part in row_chunks(rows, chunk):
+        regimes = None if posterior is None else posterior[part.start - rows.start : part.stop - rows.start]
+        with torch.no_grad():
+            step_data = make_step_data(market, torch.arange(*part)[:, None], trading, regimes)
+            decide = policy(part)
+            with one_thread():
+                account, result = simulate(
+                    step_data, decide, account, trading, variation, telemetry=telemetry, step=step
+                )
+        yield Chunk(part, step_data, result, account)
 
-    def walked(walk: ChunkedSimulation) -> Chunks:
-        for piece in pieces(rows, chunk):
-            known = None if posterior is None else posterior[piece.start - rows.start : piece.stop - rows.start]
-            with torch.no_grad():
-                step_data = make_step_data(market, torch.arange(*piece)[:, None], trading, known)
-                deciding = policy(piece)
-                with one_thread():
-                    walk.account, happened = simulate(
-                        step_data, deciding, walk.account, trading, variation, telemetry=telemetry, step=step
-                    )
-            yield piece, step_data, happened
 
-    return ChunkedSimulation(account, walked)
+def final_account(chunks: Iterator[Chunk]) -> AccountState:
+    """Simulate to the end, drop the chunks, and return the accounts there."""
+    return deque(chunks, maxlen=1).pop().account

@@ -1,4 +1,4 @@
-"""A challenger and the champion on the rows that judged both."""
+"""Comparison of a challenger with the champion on the rows that both were tested on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sentio_kedro.evaluation.comparison.returns import describe_rows, shared_row
 
 
 class ChampionComparison(NamedTuple):
-    """How two runs compare.
+    """Comparison of a challenger with the champion.
 
     Attributes:
-        rows: The rows that judged both, in words.
-        bars: How many.
+        rows: The shared test rows, in words.
+        bars: Number of shared bars.
         gain: Sharpe ratio of the challenger less the champion's on them; None if they cannot be compared.
         low: Lower end of its interval.
         high: Upper end.
@@ -32,39 +32,32 @@ class ChampionComparison(NamedTuple):
 def compare_with_champion(
     challenger: TestedRun, champion: TestedRun, parameters: PromotionParameters
 ) -> ChampionComparison:
-    """Compare two runs on the rows that judged both.
-
-    The bars may have grown since the champion was judged: rows are the same where moment and move of the market are.
+    """Compare two runs on the rows that both were tested on; the bars may have grown since the champion's test.
 
     Args:
         challenger: Run of the challenger.
         champion: Run of the champion.
-        parameters: Fewest rows in common, and the bootstrap.
+        parameters: Minimum number of shared bars, and the bootstrap.
 
     Returns:
-        The comparison; without a gain where costs differ, returns are missing or rows in common are too few.
+        The comparison; without a gain if costs differ, returns are missing or too few bars are shared.
     """
-    mine, theirs = challenger.origin.get("execution"), champion.origin.get("execution")
-    if mine is None or mine != theirs:
-        return incomparable("Challenger and champion were judged under other costs or execution; judge both alike.")
+    execution = challenger.origin.get("execution")
+    if execution is None or execution != champion.origin.get("execution"):
+        return incomparable("Challenger and champion were tested under other costs or execution; test both alike.")
     if challenger.returns is None or champion.returns is None:
         return incomparable(
-            "The returns of challenger or champion were not kept; run `kedro run --pipeline reporting`."
+            "The returns of challenger or champion were not stored; run `kedro run --pipeline reporting`."
         )
-    one, other = shared_rows(challenger.returns, champion.returns)
-    bars = int(one["timestamp"].nunique())  # folds may test a bar more than once
+    new, old = shared_rows(challenger.returns, champion.returns)
+    bars = int(new["timestamp"].nunique())  # folds may test a bar more than once
     if bars < parameters.min_common_bars:
-        least = f"at least {parameters.min_common_bars} are asked for (`promotion.min_common_bars`)"
-        return incomparable(f"Only {bars} bars judged both challenger and champion; {least}.", bars)
-    found = sharpe_difference(one, other, challenger.periods_per_year, parameters)
-    return ChampionComparison(describe_rows(one), bars, found.value, found.low, found.high, ())
+        bound = f"at least {parameters.min_common_bars} are required (`promotion.min_common_bars`)"
+        return incomparable(f"Challenger and champion share only {bars} tested bars; {bound}.", bars)
+    gain = sharpe_difference(new, old, challenger.periods_per_year, parameters)
+    return ChampionComparison(describe_rows(new), bars, *gain, ())
 
 
 def incomparable(reason: str, bars: int = 0) -> ChampionComparison:
-    """Return the comparison of two runs that cannot be compared.
-
-    Args:
-        reason: Why, one sentence.
-        bars: Rows that judged both.
-    """
+    """Return the comparison of two runs that cannot be compared, with one sentence why."""
     return ChampionComparison("none", bars, None, None, None, (reason,))

@@ -1,4 +1,4 @@
-"""Gates that a challenger must pass to become champion: pure, typed, and silent about nothing."""
+"""Gates that a challenger must pass to become champion."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Form = Literal["number", "percent", "milliseconds"]
 
 
 class Gate(NamedTuple):
-    """One gate.
+    """A bound on one metric.
 
     Attributes:
-        parameter: Name of its bound in the section ``promotion``; it begins with ``least`` or ``most``.
-        figure: Name of the figure that it judges.
-        title: What the figure is, for people.
-        form: How it is written.
-        against_champion: Whether the figure needs a champion to compare with.
-        strict: Whether a figure at its bound fails, as ``skill`` has it.
+        parameter: Name of the bound in the section ``promotion``; ``min_*`` or ``max_*``.
+        metric: Name of the metric.
+        title: Title of the metric in the report.
+        form: Format of the metric.
+        against_champion: The metric compares with the champion.
+        strict: A metric at its bound fails.
     """
 
     parameter: str
-    figure: str
+    metric: str
     title: str
     form: Form
     against_champion: bool = False
@@ -41,19 +41,19 @@ GATES = (
     Gate("max_drift", "drift", "Drift of the features (population stability index)", "number"),
     Gate("min_sharpe_gain", "sharpe_gain", "Sharpe ratio beyond the champion's", "number", against_champion=True),
 )
-"""Every gate, in the order in which they are told."""
+"""Every gate, in the order of the report."""
 
 
 class GateResult(NamedTuple):
-    """What a gate says.
+    """Result of a gate.
 
     Attributes:
         gate: Name of its bound.
-        title: What was judged.
+        title: Title of the metric.
         bound: The bound.
-        figure: What was measured; None if undefined.
-        passed: Whether it lets the challenger through.
-        missed_by: How far the figure lies beyond the bound, 0 if it must not reach it and did; None if it passed or is
+        figure: Measured value of the metric; None if undefined.
+        passed: The challenger passes.
+        missed_by: Distance of the metric beyond the bound, 0 if a strict gate is met exactly; None if it passed or is
             undefined.
         reason: Why it failed, one sentence; empty if it passed.
     """
@@ -68,63 +68,61 @@ class GateResult(NamedTuple):
 
 
 def apply_gates(
-    figures: Mapping[str, float | None],
+    metrics: Mapping[str, float | None],
     parameters: PromotionParameters,
     *,
     champion: bool,
     causes: Mapping[str, str] | None = None,
 ) -> list[GateResult]:
-    """Ask every gate that is switched on.
+    """Apply every gate that is switched on.
 
     Args:
-        figures: Figures by name; missing, None or not finite is undefined, and an undefined figure passes no gate.
-        parameters: Bounds; a figure at its bound passes, unless the gate is strict.
-        champion: Whether there is a champion; without one, gates that compare with it are not asked.
-        causes: Why figures are undefined, by their names, as far as known: a sentence each, with what to do.
+        metrics: Metrics by name; missing, None or not finite is undefined, and an undefined metric passes no gate.
+        parameters: Bounds; a metric at its bound passes, unless the gate is strict.
+        champion: There is a champion; without one, gates that compare with it do not apply.
+        causes: Why metrics are undefined, by name: a sentence each, with a remedy.
 
     Returns:
-        One verdict per gate that was asked, in the order of ``GATES``.
+        One result per gate that applies, in the order of ``GATES``.
     """
-    asked = [gate for gate in GATES if champion or not gate.against_champion]
-    bounds = {gate: getattr(parameters, gate.parameter) for gate in asked}
-    known = causes or {}
+    causes = causes or {}
     return [
-        _ask(gate, float(bound), figures.get(gate.figure), known.get(gate.figure))
-        for gate, bound in bounds.items()
-        if bound is not None
+        _apply(gate, float(bound), metrics.get(gate.metric), causes.get(gate.metric))
+        for gate in GATES
+        if (champion or not gate.against_champion) and (bound := getattr(parameters, gate.parameter)) is not None
     ]
 
 
-def _ask(gate: Gate, bound: float, figure: float | None, cause: str | None) -> GateResult:
-    least = gate.parameter.startswith("min")
-    side = ("above" if gate.strict else "at least") if least else ("below" if gate.strict else "at most")
-    allowed = f"{side} {written(bound, gate.form)} is asked for"
-    if figure is None or not math.isfinite(figure):
+def _apply(gate: Gate, bound: float, value: float | None, cause: str | None) -> GateResult:
+    lower = gate.parameter.startswith("min")
+    side = ("above" if gate.strict else "at least") if lower else ("below" if gate.strict else "at most")
+    required = f"{side} {formatted(bound, gate.form)} is required"
+    if value is None or not math.isfinite(value):
         why = f" {cause}" if cause else ""
         reason = (
-            f"{gate.title} is undefined; {allowed}.{why} `promotion.{gate.parameter}: null` goes without this gate."
+            f"{gate.title} is undefined; {required}.{why} `promotion.{gate.parameter}: null` goes without this gate."
         )
         return GateResult(gate.parameter, gate.title, bound, None, False, None, reason)
-    missed = bound - figure if least else figure - bound
-    if missed < 0.0 or (missed == 0.0 and not gate.strict):
-        return GateResult(gate.parameter, gate.title, bound, figure, True, None, "")
-    by = f": {written(missed, gate.form)} too {'little' if least else 'much'}" if missed else ""
-    reason = f"{gate.title} is {written(figure, gate.form)}; {allowed}{by} (`promotion.{gate.parameter}`)."
-    return GateResult(gate.parameter, gate.title, bound, figure, False, missed, reason)
+    excess = bound - value if lower else value - bound
+    if excess < 0.0 or (excess == 0.0 and not gate.strict):
+        return GateResult(gate.parameter, gate.title, bound, value, True, None, "")
+    by = f": {formatted(excess, gate.form)} too {'little' if lower else 'much'}" if excess else ""
+    reason = f"{gate.title} is {formatted(value, gate.form)}; {required}{by} (`promotion.{gate.parameter}`)."
+    return GateResult(gate.parameter, gate.title, bound, value, False, excess, reason)
 
 
-def written(value: float, form: Form) -> str:
-    """Write a figure for people, with enough digits that two that differ look different."""
+def formatted(value: float, form: Form) -> str:
+    """Format a metric with four significant digits."""
     if form == "percent":
         return f"{100.0 * value:.4g} %"
     return f"{value:.4g} ms" if form == "milliseconds" else f"{value:.4g}"
 
 
-def failures(gate_results: Sequence[GateResult]) -> list[str]:
+def failures(results: Sequence[GateResult]) -> list[str]:
     """Reasons of the gates that failed."""
-    return [verdict.reason for verdict in gate_results if not verdict.passed]
+    return [result.reason for result in results if not result.passed]
 
 
 def switched_off(parameters: PromotionParameters) -> list[str]:
-    """Names of the gates that are not asked, which a record of the decision must tell."""
+    """Names of the gates that are switched off."""
     return [gate.parameter for gate in GATES if getattr(parameters, gate.parameter) is None]

@@ -1,4 +1,4 @@
-"""The comparison of runs as a person reads it: a figure and a page of Markdown."""
+"""Figure and Markdown page of a comparison of runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,10 @@ MISSING = "\u2013"
 
 
 def comparison_figure(table: pd.DataFrame) -> go.Figure:
-    """Draw each run on a line: Sharpe ratio, its difference to the reference, return and drawdown.
+    """Draw one line per run: Sharpe ratio, its difference to the reference, return and drawdown.
 
     Args:
-        table: Table of ``compare_runs``; columns that it lacks are left out. Runs that cannot be compared are grey.
-
-    Returns:
-        The figure.
+        table: Table of ``compare_runs``; missing columns are left out. Runs that cannot be compared are grey.
     """
     titles = ("Sharpe ratio", "Sharpe difference", "Return, drawdown")
     figure = make_subplots(rows=1, cols=3, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
@@ -75,7 +72,7 @@ def _dots(
 
 
 def run_labels(table: pd.DataFrame) -> list[str]:
-    """Names of the runs for people, each one once; the reference and those that cannot be compared say so."""
+    """Distinct labels of the runs, which mark the reference and those that cannot be compared."""
     names = [str(name) for name in table["name"]]
     labels: list[str] = []
     for name, run, comparable in zip(names, table["run"], table["comparable"], strict=True):
@@ -86,7 +83,7 @@ def run_labels(table: pd.DataFrame) -> list[str]:
 
 
 def comparison_text(table: pd.DataFrame, metrics: Sequence[str], confidence: float) -> str:
-    """Write the comparison as Markdown: sentences first, then the table.
+    """Write the comparison as Markdown: sentences, then the table.
 
     Args:
         table: Table of ``compare_runs``.
@@ -97,29 +94,29 @@ def comparison_text(table: pd.DataFrame, metrics: Sequence[str], confidence: flo
     head = ["run", *metrics, "Sharpe difference"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for label, row in zip(labels, rows, strict=True):
-        cells = [label, *(_written(name, row[name]) for name in metrics), _interval(row)]
+        cells = [label, *(_formatted(name, row[name]) for name in metrics), _interval(row)]
         lines.append(f"| {' | '.join(cells)} |")
-    told = "\n".join(f"- {line}" for line in comparison_sentences(table, confidence))
-    return f"# Runs compared\n\n{told}\n\n" + "\n".join(lines) + "\n"
+    sentences = "\n".join(f"- {line}" for line in comparison_sentences(table, confidence))
+    return f"# Runs compared\n\n{sentences}\n\n" + "\n".join(lines) + "\n"
 
 
 def comparison_sentences(table: pd.DataFrame, confidence: float) -> list[str]:
-    """Say of each run whether it is better than the reference, or why that cannot be said."""
+    """One sentence per run: better or worse than the reference, or why that is unknown."""
     labels, rows = run_labels(table), table.to_dict("records")
-    told = [f"{labels[0]}: judged on {rows[0]['rows'] or 'rows that it did not keep'}."]
-    told += [_sentence(label, row, confidence) for label, row in zip(labels[1:], rows[1:], strict=True)]
+    sentences = [f"{labels[0]}: tested on {rows[0]['rows'] or 'rows that it did not store'}."]
+    sentences += [_sentence(label, row, confidence) for label, row in zip(labels[1:], rows[1:], strict=True)]
     if len(rows) == 1:
-        told.append("There is no other run to compare it with.")
-    return told
+        sentences.append("There is no other run to compare it with.")
+    return sentences
 
 
 def _sentence(label: str, row: Mapping[Any, Any], confidence: float) -> str:
     if not row["comparable"]:
-        return f"{label}: {row['differs_in']}. Its figures do not say which agents are better."
+        return f"{label}: {row['differs_in']}. Its metrics do not show which agents are better."
     low, high = row["difference_low"], row["difference_high"]
-    verdict = "better" if low > 0.0 else "worse" if high < 0.0 else "cannot be told apart"
+    result = "better" if low > 0.0 else "worse" if high < 0.0 else "cannot be told apart"
     interval = f"{_interval(row)}, {confidence_percent(confidence)} interval"
-    return f"{label}: {verdict}; Sharpe difference {interval}, on the same bars."
+    return f"{label}: {result}; Sharpe difference {interval}, on the same bars."
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
@@ -127,7 +124,7 @@ def _interval(row: Mapping[Any, Any]) -> str:
     return MISSING if math.isnan(value) else f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _written(name: str, value: float) -> str:
+def _formatted(name: str, value: float) -> str:
     if value is None or math.isnan(value):
         return MISSING
     return f"{value:.2%}" if name.rpartition(".")[2].endswith(PERCENT) else f"{value:,.2f}"

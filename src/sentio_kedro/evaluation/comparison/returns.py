@@ -1,4 +1,4 @@
-"""What every account earned at each bar that judged it, kept so that runs can be compared on the same rows."""
+"""Out-of-sample returns of every account by bar, and the rows that two runs share."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import hashlib
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames, account_table, row_times
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.regimes import market_return
 
-SAME_MOVE = 1e-9  # two log returns of one market at most so far apart are equal but for rounding
-_DECIMALS = 9
+DECIMALS = 9  # of a market return; a difference beyond them is rounding
 
 
 def out_of_sample_returns(frames: RunFrames, bars: AlignedBars) -> pd.DataFrame:
@@ -30,14 +28,12 @@ def out_of_sample_returns(frames: RunFrames, bars: AlignedBars) -> pd.DataFrame:
     """
     table = account_table(frames, "return")
     rows = table.index.get_level_values("row").to_numpy()
-    known = pd.DataFrame(
-        {
-            "timestamp": row_times(frames).loc[rows].to_numpy(),
-            "fold": table.index.get_level_values("fold").to_numpy(),
-            "market": market_return(bars)[rows + 1],
-        }
-    )
-    return pd.concat([known, table.reset_index(drop=True)], axis=1)
+    columns = {
+        "timestamp": row_times(frames).loc[rows].to_numpy(),
+        "fold": table.index.get_level_values("fold").to_numpy(),
+        "market": market_return(bars)[rows + 1],
+    }
+    return pd.concat([pd.DataFrame(columns), table.reset_index(drop=True)], axis=1)
 
 
 def agent_columns(returns: pd.DataFrame) -> list[str]:
@@ -46,41 +42,33 @@ def agent_columns(returns: pd.DataFrame) -> list[str]:
 
 
 def shared_rows(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Cut two frames of ``out_of_sample_returns`` to the rows that judged both.
+    """Cut two frames of ``out_of_sample_returns`` to the rows that both have, in the same order.
 
-    Rows are the same where decision time and move of the market are; where moments recur (combinatorial folds), the
-    fold must be the same as well.
-
-    Returns:
-        Both frames on these rows, in the same order.
+    Rows are the same if timestamp and market return are; where timestamps recur (combinatorial folds), the fold must
+    be the same too.
     """
     recurring = one["timestamp"].duplicated().any() or other["timestamp"].duplicated().any()
     keys = ["timestamp", "fold"] if recurring else ["timestamp"]
-    mine, theirs = one.reset_index(drop=True), other.reset_index(drop=True)
-    pairs = mine[[*keys, "market"]].reset_index().merge(theirs[[*keys, "market"]].reset_index(), on=keys)
-    pairs = pairs[(pairs["market_x"] - pairs["market_y"]).abs() <= SAME_MOVE].sort_values("index_x")
+    first, second = (frame[[*keys, "market"]].reset_index(drop=True).reset_index() for frame in (one, other))
+    pairs = first.merge(second, on=keys)
+    pairs = pairs[(pairs["market_x"] - pairs["market_y"]).abs() <= 10.0**-DECIMALS].sort_values("index_x")
     return (
-        mine.iloc[pairs["index_x"]].reset_index(drop=True),
-        theirs.iloc[pairs["index_y"]].reset_index(drop=True),
+        one.iloc[pairs["index_x"]].reset_index(drop=True),
+        other.iloc[pairs["index_y"]].reset_index(drop=True),
     )
 
 
 def rows_digest(returns: pd.DataFrame) -> str:
-    """Digest of the rows that judged a run: equal digests, equal moments and equal moves of the market."""
-    digest = hashlib.sha256(_moments(returns).tobytes())
+    """Digest of a run's test rows: equal for equal timestamps and equal market returns."""
+    digest = hashlib.sha256(pd.DatetimeIndex(returns["timestamp"]).as_unit("ns").asi8.tobytes())
     if returns["timestamp"].duplicated().any():
         digest.update(returns["fold"].to_numpy(dtype=np.int64).tobytes())
-    market_returns = np.round(returns["market"].to_numpy(dtype=np.float64), _DECIMALS) + 0.0  # no minus zero
+    market_returns = np.round(returns["market"].to_numpy(dtype=np.float64), DECIMALS) + 0.0  # no minus zero
     digest.update(market_returns.tobytes())
     return digest.hexdigest()
 
 
 def describe_rows(returns: pd.DataFrame) -> str:
-    """Say which rows judged a run, such as ``2018-10-06 to 2019-10-01, 17,245 bars``."""
+    """Describe test rows, such as ``2018-10-06 to 2019-10-01, 17,245 bars``."""
     first, last = returns["timestamp"].min(), returns["timestamp"].max()
     return f"{first:%Y-%m-%d} to {last:%Y-%m-%d}, {returns['timestamp'].nunique():,} bars"
-
-
-def _moments(returns: pd.DataFrame) -> NDArray[np.int64]:
-    timestamps = pd.DatetimeIndex(returns["timestamp"]).tz_convert("UTC").tz_localize(None)
-    return timestamps.to_numpy(dtype="datetime64[ns]").astype(np.int64)

@@ -1,4 +1,4 @@
-"""How sure a run's figures are: intervals of every account, and whether the agent shows skill."""
+"""Confidence intervals of every account, and the skill of the median agent."""
 
 from __future__ import annotations
 
@@ -30,34 +30,28 @@ AGENT = "agent"
 def account_samples(
     frames: RunFrames, facts: RunFacts, parameters: ReportingParameters, returns: pd.DataFrame
 ) -> dict[str, dict[str, Floats]]:
-    """Resample the headline figures of every account, all with the same rows.
+    """Resample the headline metrics of every account, all with the same rows.
 
-    Where folds test rows again, a resample draws distinct rows, of all backtest paths the same, and an account's figure
-    is the median over its paths.
+    Where folds test rows again, a resample draws distinct rows, of all backtest paths the same, and a metric is the
+    median over an account's paths.
 
-    Args:
-        frames: Frames of the run.
-        facts: Facts of the run.
-        parameters: Number of resamples, block length and seed.
-        returns: Simple net returns, index ``(fold, row)``, one column per account.
+    ``returns`` are simple and net, with index ``(fold, row)`` and one column per account.
 
     Returns:
-        Per account the samples of each figure, [samples]: see ``bootstrap.headline_samples``, and of its round trips
-        ``win_rate`` and ``expectancy`` if it made any (NaN where a resample drew none, see
-        ``bootstrap.round_trip_samples``); as ``agent`` the median over seeds of each resample, of figures that all
-        seeds have.
+        Per account the samples of each metric, [samples]: those of ``headline_samples``, and of ``round_trip_samples``
+        if it made any round trip; as ``agent`` the median over seeds of the metrics that all seeds have.
     """
     rng, count = np.random.default_rng(parameters.seed), parameters.bootstrap_samples
     paths, block = table_paths(returns), parameters.bootstrap_block
     values = on_paths(returns.to_numpy(dtype=np.float64), paths)
-    drawn = headline_samples(values, facts.periods_per_year, count, block, rng)
-    medians = {name: path_medians(figures, len(paths)) for name, figures in drawn.items()}
+    by_path = headline_samples(values, facts.periods_per_year, count, block, rng)
+    medians = {name: path_medians(metrics, len(paths)) for name, metrics in by_path.items()}
     samples = {
-        account: {name: figures[:, index] for name, figures in medians.items()}
+        account: {name: metrics[:, index] for name, metrics in medians.items()}
         for index, account in enumerate(returns.columns)
     }
-    for account, figures in _round_trip_samples(frames, parameters, returns, paths).items():
-        samples[account] |= figures
+    for account, metrics in _round_trip_samples(frames, parameters, returns, paths).items():
+        samples[account] |= metrics
     seeds = [samples[name] for name in frames.seeds]
     shared = [name for name in seeds[0] if all(name in seed for seed in seeds)]
     return samples | {AGENT: {name: _median(np.stack([seed[name] for seed in seeds])) for name in shared}}
@@ -66,27 +60,25 @@ def account_samples(
 def _round_trip_samples(
     frames: RunFrames, parameters: ReportingParameters, returns: pd.DataFrame, paths: Sequence[Places]
 ) -> dict[str, dict[str, Floats]]:
-    """Samples of the round trips of every account that made any, all with the rows of the headline figures."""
+    """Samples of the round trips of every account that made any, with the rows of the headline metrics."""
     sums = np.stack([_round_trip_sums(frames.trades, returns.iloc[places]) for places in paths], axis=2)  # [3, T, P, N]
     rng = np.random.default_rng(parameters.seed)
     flat = sums.reshape(*sums.shape[:2], -1)
-    drawn = round_trip_samples(flat, parameters.bootstrap_samples, parameters.bootstrap_block, rng)
-    by_path = {name: figures.reshape(len(figures), len(paths), -1) for name, figures in drawn.items()}
+    samples = round_trip_samples(flat, parameters.bootstrap_samples, parameters.bootstrap_block, rng)
+    by_path = {name: metrics.reshape(len(metrics), len(paths), -1) for name, metrics in samples.items()}
     return {
-        str(account): {name: _median(figures[:, :, index].T) for name, figures in by_path.items()}
+        str(account): {name: _median(metrics[:, :, index].T) for name, metrics in by_path.items()}
         for index, account in enumerate(returns.columns)
         if sums[0, :, :, index].any()
     }
 
 
 def _round_trip_sums(trades: pd.DataFrame, path: pd.DataFrame) -> Floats:
-    """Number of round trips, of those that won, and sum of their results by row of entry, [3, T, N]."""
+    """Round trips, those that won, and the sum of their results by row of entry, [3, T, N]."""
     round_trips = entered_on(trades[trades["account"].isin(path.columns)], path.index)
     rows = pd.Index(path.index.get_level_values("row")).get_indexer(pd.Index(round_trips["entry_row"]))
-    accounts, results = (
-        path.columns.get_indexer(pd.Index(round_trips["account"])),
-        round_trips["return"].to_numpy(dtype=np.float64),
-    )
+    accounts = path.columns.get_indexer(pd.Index(round_trips["account"]))
+    results = round_trips["return"].to_numpy(dtype=np.float64)
     sums = np.zeros((3, *path.shape))
     for values, each in zip(sums, (np.ones(len(round_trips)), results > 0.0, results), strict=True):
         np.add.at(values, (rows, accounts), each)
@@ -94,19 +86,14 @@ def _round_trip_sums(trades: pd.DataFrame, path: pd.DataFrame) -> Floats:
 
 
 def _median(samples: Floats) -> Floats:
-    """Median over the first axis of those that are a number, [K, samples] to [samples]."""
+    """Median over the first axis without NaN, [K, samples] to [samples]."""
     if not np.isnan(samples).any():
         return np.median(samples, axis=0)
     return pd.DataFrame(samples).median().to_numpy(dtype=np.float64)
 
 
 def interval_metrics(samples: Mapping[str, Floats], confidence: float) -> Metrics:
-    """Intervals of one account: ``sharpe_low``, ``sharpe_high``, and ``intervals`` with both ends of every figure.
-
-    Args:
-        samples: Samples of each figure, [samples].
-        confidence: Share of the samples inside.
-    """
+    """Intervals of an account's samples: ``sharpe_low``, ``sharpe_high`` and ``intervals`` (both ends by metric)."""
     ends = {name: list(percentile_interval(values, confidence)) for name, values in samples.items()}
     return {"sharpe_low": ends["sharpe"][0], "sharpe_high": ends["sharpe"][1], "intervals": ends}
 
@@ -120,19 +107,10 @@ def skill_metrics(
     trials: RecordedTrials | None,
     openings: Sequence[Mapping[str, Any]],
 ) -> Metrics:
-    """Judge the median agent's skill, where folds test rows again on its median backtest path.
+    """Assess the median agent's skill, where folds test rows again on its median backtest path.
 
-    Args:
-        frames: Frames of the run.
-        facts: Facts of the run.
-        parameters: Bootstrap and thresholds.
-        returns: Simple net returns, index ``(fold, row)``, one column per account.
-        metrics: ``agent``, ``seeds`` and ``folds`` of the metrics.
-        trials: What the agents were chosen from; None takes them for the only trial.
-        openings: Records of the lockbox's openings.
-
-    Returns:
-        See ``skill.judge_skill``.
+    ``returns`` as in ``account_samples``; ``metrics`` hold ``agent``, ``seeds`` and ``folds``. Without ``trials`` the
+    run counts as the only one.
     """
     median = median_seed(frames)
     by_bar = once_a_bar(returns, median)

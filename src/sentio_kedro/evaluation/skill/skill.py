@@ -1,4 +1,4 @@
-"""Is it skill: the tests of luck put together, and what they say in plain words."""
+"""Skill or luck: the statistical tests of a result combined to a verdict, with reasons in plain words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.skill.trials import RecordedTrials
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, confidence_percent
 from sentio_kedro.evaluation.statistics.interquartile import interquartile_interval, interquartile_mean
-from sentio_kedro.evaluation.statistics.overfitting import Overfitting, backtest_overfitting
+from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 from sentio_kedro.evaluation.statistics.sharpe_tests import (
     deflated_sharpe,
     expected_maximum_sharpe,
@@ -39,40 +39,40 @@ def assess_skill(
     intervals: Mapping[str, Sequence[float]] | None = None,
     openings: Sequence[Mapping[str, Any]] = (),
 ) -> Metrics:
-    """Put the tests of luck together.
+    """Test a result for skill.
 
     Args:
-        agent: Simple net returns per bar of the agent that stands for all, [T].
+        agent: Simple net returns per bar of the median agent, [T].
         baselines: Those of each baseline on the same rows, by the names of ``metrics.json``.
         scores: Annualised Sharpe ratio of each seed in each fold, [seeds, folds].
-        trials: What the agent was chosen from.
+        trials: Trials that the agent was selected from.
         periods_per_year: Bars a year.
         parameters: Bootstrap, confidence and thresholds.
-        traded: Whether any agent traded at all.
-        intervals: Intervals of its headline figures.
+        traded: Any agent traded.
+        intervals: Intervals of its headline metrics.
         openings: Records of the lockbox's openings.
 
     Returns:
         ``tested_sharpe`` (annualised, of ``agent``; the headline is the median over all agents),
-        ``probabilistic_sharpe`` (probability that the true one is above zero), ``deflated_sharpe`` (above what the best
-        of so many worthless trials would show), ``expected_maximum_sharpe`` (what that is, annualised), ``trials``,
+        ``probabilistic_sharpe`` (probability that the true one is above zero), ``deflated_sharpe`` (above the expected
+        best of so many trials without skill), ``expected_maximum_sharpe`` (that best, annualised), ``trials``,
         ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
-        ``minimum_track_record_years`` (None if no record would do), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None
-        below ``trials.min_trials`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
-        ``high``), ``intervals``, ``trials_in_lockbox`` (trials that were judged on bars of what is now the lockbox),
+        ``minimum_track_record_years`` (None if infinite), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None below
+        ``trials.min_trials`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
+        ``high``), ``intervals``, ``trials_in_lockbox`` (trials tested on bars of what is now the lockbox),
         ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``, ``luck``, ``undecided``,
-        ``no_trades``) and ``reasons``, plain sentences.
+        ``no_trades``) and ``reasons``, sentences.
     """
     year, moments = math.sqrt(periods_per_year), sharpe_moments(agent)
-    needed = minimum_track_record(moments, confidence=parameters.confidence)
-    found: Metrics = {
+    bars = minimum_track_record(moments, confidence=parameters.confidence)
+    skill: Metrics = {
         "tested_sharpe": moments.sharpe * year,
         "probabilistic_sharpe": probabilistic_sharpe(moments),
         "expected_maximum_sharpe": expected_maximum_sharpe(trials.count, trials.deviation) * year,
         "trials": trials.count,
         "trial_sharpe_deviation": trials.deviation * year if len(trials.sharpes) > 1 else None,
-        "minimum_track_record_bars": math.ceil(needed) if math.isfinite(needed) else None,
-        "minimum_track_record_years": needed / periods_per_year if math.isfinite(needed) else None,
+        "minimum_track_record_bars": math.ceil(bars) if math.isfinite(bars) else None,
+        "minimum_track_record_years": bars / periods_per_year if math.isfinite(bars) else None,
         "bars": len(agent),
         **choice_metrics(agent, trials, parameters),
         **_against_best(agent, baselines, trials, parameters),
@@ -82,28 +82,27 @@ def assess_skill(
         "lockbox_openings": [dict(opening) for opening in openings],
         "bounds": asdict(parameters.skill),
     }
-    found["verdict"] = _verdict(found, parameters, traded)
-    return found | {"reasons": _reasons(found, parameters) if traded else []}
+    skill["verdict"] = _verdict(skill, parameters, traded)
+    return skill | {"reasons": _reasons(skill, parameters) if traded else []}
 
 
 def choice_metrics(agent: Floats, trials: RecordedTrials, parameters: ReportingParameters) -> Metrics:
-    """Say what is left of a result when the trials that it was chosen from are counted.
+    """Correct a result for selection among trials.
 
     Args:
         agent: Simple net returns per bar of the result, [T].
-        trials: What it was chosen from.
-        parameters: ``trials``: blocks, and how many trials it takes.
+        trials: Trials that it was selected from.
+        parameters: ``trials``: blocks, and the minimum number of trials.
 
     Returns:
-        ``deflated_sharpe``, ``pbo``, ``pbo_trials`` and ``pbo_blocks``, see ``assess_skill``.
+        ``deflated_sharpe``, ``pbo``, ``pbo_trials`` and ``pbo_blocks`` of ``assess_skill``.
     """
-    every, blocks = np.column_stack([agent, trials.peers]), parameters.trials.cscv_blocks
-    enough = every.shape[1] >= parameters.trials.min_trials and len(every) >= 2 * blocks
-    result: Overfitting | None = backtest_overfitting(every, blocks) if enough else None
+    returns, blocks = np.column_stack([agent, trials.peers]), parameters.trials.cscv_blocks
+    enough = returns.shape[1] >= parameters.trials.min_trials and len(returns) >= 2 * blocks
     return {
         "deflated_sharpe": deflated_sharpe(sharpe_moments(agent), trials.count, trials.deviation),
-        "pbo": None if result is None else result.probability,
-        "pbo_trials": every.shape[1],
+        "pbo": backtest_overfitting(returns, blocks).probability if enough else None,
+        "pbo_trials": returns.shape[1],
         "pbo_blocks": blocks,
     }
 
@@ -111,7 +110,7 @@ def choice_metrics(agent: Floats, trials: RecordedTrials, parameters: ReportingP
 def _against_best(
     agent: Floats, baselines: Mapping[str, Floats], trials: RecordedTrials, parameters: ReportingParameters
 ) -> Metrics:
-    """Test against the baseline with the highest Sharpe ratio, everything held at the agent's own volatility."""
+    """Test against the baseline with the highest Sharpe ratio, all scaled to the agent's volatility."""
     best = max(baselines, key=lambda name: sharpe_moments(baselines[name]).sharpe)
     p = superiority(
         agent,
@@ -125,10 +124,10 @@ def _against_best(
 
 
 def _at_volatility(returns: Floats, agent: Floats) -> Floats:
-    """Scale ``returns`` [T, M] to the agent's deviation, so that nobody wins by risk alone; cash stays cash."""
+    """Scale ``returns`` [T, M] to the agent's deviation; cash, which does not vary, stays as it is."""
     deviation = returns.std(axis=0)
-    market_returns = deviation > STILL * np.abs(returns.mean(axis=0))
-    return returns * np.where(market_returns, agent.std() / np.where(market_returns, deviation, 1.0), 1.0)
+    varies = deviation > STILL * np.abs(returns.mean(axis=0))
+    return returns * np.where(varies, agent.std() / np.where(varies, deviation, 1.0), 1.0)
 
 
 def _interquartile(scores: Floats, parameters: ReportingParameters) -> Metrics:
@@ -138,91 +137,91 @@ def _interquartile(scores: Floats, parameters: ReportingParameters) -> Metrics:
     return {"sharpe": interquartile_mean(scores), "low": low, "high": high}
 
 
-def _verdict(found: Metrics, parameters: ReportingParameters, traded: bool) -> str:
+def _verdict(skill: Metrics, parameters: ReportingParameters, traded: bool) -> str:
     bounds = parameters.skill
     if not traded:
         return "no_trades"
-    if found["deflated_sharpe"] < bounds.min_deflated_sharpe:
+    if skill["deflated_sharpe"] < bounds.min_deflated_sharpe:
         return "luck"
-    overfitted = found["pbo"] is not None and found["pbo"] >= bounds.max_overfitting
-    return "undecided" if overfitted or found["spa_p"] >= bounds.max_spa_p else "skill"
+    overfitted = skill["pbo"] is not None and skill["pbo"] >= bounds.max_overfitting
+    return "undecided" if overfitted or skill["spa_p"] >= bounds.max_spa_p else "skill"
 
 
-def _reasons(found: Metrics, parameters: ReportingParameters) -> list[str]:
-    bounds, openings = parameters.skill, found["lockbox_openings"]
+def _reasons(skill: Metrics, parameters: ReportingParameters) -> list[str]:
+    bounds, openings = parameters.skill, skill["lockbox_openings"]
     reasons = [
-        _deflation(found, bounds.min_deflated_sharpe),
-        _choice(found, bounds.max_overfitting, parameters.trials.min_trials),
-        _superiority(found, bounds.max_spa_p, parameters.bootstrap_samples),
-        _track_record(found, parameters.confidence),
+        _deflation(skill, bounds.min_deflated_sharpe),
+        _choice(skill, bounds.max_overfitting, parameters.trials.min_trials),
+        _superiority(skill, bounds.max_spa_p, parameters.bootstrap_samples),
+        _track_record(skill, parameters.confidence),
     ]
-    if tested := found["trials_in_lockbox"]:
+    if tested := skill["trials_in_lockbox"]:
         trials = "trial was" if tested == 1 else "trials were"
         reasons.append(
-            f"{tested:,} {trials} judged on bars of what is now the lockbox: for whoever saw them, these bars are no "
+            f"{tested:,} {trials} tested on bars of what is now the lockbox: for whoever saw them, these bars are no "
             "test any more."
         )
     if openings:
         reasons.append(
-            f"The lockbox has been opened {_times(len(openings))}: each look makes its bars less of a surprise."
+            f"The lockbox has been opened {_times(len(openings))}: each opening makes its bars less of a surprise."
         )
     return reasons
 
 
-def _deflation(found: Metrics, needed: float) -> str:
-    if found["trials"] == 1:
+def _deflation(skill: Metrics, needed: float) -> str:
+    if skill["trials"] == 1:
         return (
             "This is the only trial on this universe that the ledger knows, so nothing is taken off for choosing: the "
-            f"probability that the true Sharpe ratio is above zero is {_probability(found['deflated_sharpe'])}; "
+            f"probability that the true Sharpe ratio is above zero is {_probability(skill['deflated_sharpe'])}; "
             f"{_probability(needed)} is needed."
         )
     return (
-        f"It is one of {found['trials']:,} trials on this universe. The luckiest of so many without any skill would "
-        f"show a Sharpe ratio of about {_number(found['expected_maximum_sharpe'])}; the probability that the true one "
-        f"is above that (deflated Sharpe ratio) is {_probability(found['deflated_sharpe'])}; {_probability(needed)} is "
+        f"It is one of {skill['trials']:,} trials on this universe. The luckiest of so many without any skill would "
+        f"show a Sharpe ratio of about {_number(skill['expected_maximum_sharpe'])}; the probability that the true one "
+        f"is above that (deflated Sharpe ratio) is {_probability(skill['deflated_sharpe'])}; {_probability(needed)} is "
         "needed."
     )
 
 
-def _choice(found: Metrics, bound: float, least: int) -> str:
-    trials = found["pbo_trials"]
-    if found["pbo"] is None and trials >= least:
+def _choice(skill: Metrics, bound: float, minimum: int) -> str:
+    trials = skill["pbo_trials"]
+    if skill["pbo"] is None and trials >= minimum:
         return (
-            f"Whether choosing by the past chooses anything cannot be measured on {found['bars']:,} bars; it takes "
-            f"{2 * found['pbo_blocks']}, two for each of the {found['pbo_blocks']} blocks."
+            f"The probability of backtest overfitting cannot be measured on {skill['bars']:,} bars; it takes "
+            f"{2 * skill['pbo_blocks']}, two for each of the {skill['pbo_blocks']} blocks."
         )
-    if found["pbo"] is None:
+    if skill["pbo"] is None:
         return (
-            f"Whether choosing by the past chooses anything cannot be measured with {trials} "
-            f"trial{'s' if trials > 1 else ''} on these bars; it takes {least}."
+            f"The probability of backtest overfitting cannot be measured with {trials} "
+            f"trial{'s' if trials > 1 else ''} on these bars; it takes {minimum}."
         )
-    judged = "below" if found["pbo"] < bound else "not below"
+    side = "below" if skill["pbo"] < bound else "not below"
     return (
         f"Of the {trials:,} trials on these bars, the one that was best on one half of them was no better than the "
-        f"median on the other half in {_percent(found['pbo'])} of the splits (probability of backtest overfitting), "
-        f"{judged} the {_percent(bound)} allowed; 50\u00a0% is a coin."
+        f"median on the other half in {_percent(skill['pbo'])} of the splits (probability of backtest overfitting), "
+        f"{side} the {_percent(bound)} allowed; 50\u00a0% is chance."
     )
 
 
-def _superiority(found: Metrics, bound: float, samples: int) -> str:
-    baseline = found["spa_baseline"].replace("_", " ")
-    judged = "below" if found["spa_p"] < bound else "not below"
-    p = _probability(found["spa_p"]) if found["spa_p"] * samples >= 1.0 else f"below {1.0 / samples:g}"
+def _superiority(skill: Metrics, bound: float, samples: int) -> str:
+    baseline = skill["spa_baseline"].replace("_", " ")
+    side = "below" if skill["spa_p"] < bound else "not below"
+    p = _probability(skill["spa_p"]) if skill["spa_p"] * samples >= 1.0 else f"below {1.0 / samples:g}"
     return (
         f"If no trial were better than the best baseline ({baseline}) at the same risk, luck would put one so far "
-        f"ahead with probability {p} (test of superior predictive ability), {judged} the "
+        f"ahead with probability {p} (test of superior predictive ability), {side} the "
         f"{_probability(bound)} allowed."
     )
 
 
-def _track_record(found: Metrics, confidence: float) -> str:
-    bars, years = found["minimum_track_record_bars"], found["minimum_track_record_years"]
+def _track_record(skill: Metrics, confidence: float) -> str:
+    bars, years = skill["minimum_track_record_bars"], skill["minimum_track_record_years"]
     if bars is None:
         return "With a Sharpe ratio that is not positive no track record would show skill, however long."
     return (
-        f"At a Sharpe ratio of {_number(found['tested_sharpe'])} (the median agent's, of an even number the lower of "
-        f"the two in the middle; all these tests judge that one) it takes {bars:,} bars ({_number(years)} years) to be "
-        f"{confidence_percent(confidence)} sure that the true one is positive; there are {found['bars']:,}."
+        f"At a Sharpe ratio of {_number(skill['tested_sharpe'])} (the median agent's, which all these tests are for) "
+        f"it takes {bars:,} bars ({_number(years)} years) to be {confidence_percent(confidence)} sure that the true "
+        f"one is positive; there are {skill['bars']:,}."
     ).replace("%", "\u00a0%")
 
 

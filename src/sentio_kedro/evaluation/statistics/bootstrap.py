@@ -1,8 +1,8 @@
-"""The luck of the bars: stationary block bootstrap of every headline figure.
+"""Stationary block bootstrap of the headline metrics.
 
 Bars are not independent, so whole blocks of consecutive bars are drawn (Politis and Romano 1994, The Stationary
-Bootstrap, Journal of the American Statistical Association 89). All accounts share the rows of a sample: a difference
-between two accounts on the same market is judged with the market's luck in common.
+Bootstrap, Journal of the American Statistical Association 89). All accounts share the rows of a sample, so that the
+market's luck cancels in the difference between two accounts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sentio_kedro.trading.performance import STILL
 
 Floats = NDArray[np.float64]
 CHUNK_VALUES = 8_000_000  # rows drawn at once, 64 MB
-RUIN = 1e-15  # what is left of an account that lost everything, so that its logarithm is finite
+RUIN = 1e-15  # equity of an account that lost everything, so that its logarithm is finite
 
 
 class Interval(NamedTuple):
@@ -34,14 +34,14 @@ class Interval(NamedTuple):
 
 
 def default_block(bars: int) -> float:
-    """Return the mean block length taken when none is given: the square root of the number of bars."""
+    """Default mean block length: the square root of the number of bars."""
     return math.sqrt(bars)
 
 
 def percentile_interval(samples: Floats, confidence: float) -> Interval:
-    """Return the central interval of ``samples`` [samples] that holds the share ``confidence`` of them; NaN is none.
+    """Central interval of ``samples`` [samples] that holds the share ``confidence`` of them; NaN do not count.
 
-    With infinite samples the ends are samples, since nothing lies between a finite and an infinite one.
+    With infinite samples the ends are samples: there is no interpolation between a finite and an infinite one.
     """
     tail, samples = (1.0 - confidence) / 2.0, samples[~np.isnan(samples)]
     if not len(samples):
@@ -52,7 +52,7 @@ def percentile_interval(samples: Floats, confidence: float) -> Interval:
 
 
 def confidence_percent(confidence: float) -> str:
-    """Write a confidence without rounding it to whole percents, such as ``97.5%``."""
+    """Format a confidence without rounding to whole percents, such as ``97.5%``."""
     return f"{100.0 * confidence:.6g}%"
 
 
@@ -83,18 +83,18 @@ def stationary_bootstrap_indices(
     lengths = _block_lengths(bars, samples, mean_block, rng)
     ends = np.cumsum(lengths, axis=1)
     starts = np.minimum(ends - lengths, bars)
-    kept = np.minimum(ends, bars) - starts  # the last block is cut, those after it are empty
+    used = np.minimum(ends, bars) - starts  # the last block is cut, those after it are empty
     shifts = rng.integers(0, bars, lengths.shape) - starts
-    drawn: NDArray[np.int64] = np.repeat(shifts.ravel(), kept.ravel()).reshape(samples, bars)
-    drawn += np.arange(bars)
-    drawn[drawn >= bars] -= bars
-    return drawn
+    rows: NDArray[np.int64] = np.repeat(shifts.ravel(), used.ravel()).reshape(samples, bars)
+    rows += np.arange(bars)
+    rows[rows >= bars] -= bars
+    return rows
 
 
 def _block_lengths(bars: int, samples: int, mean_block: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Geometric lengths, as many a sample as fill its bars, [samples, blocks]."""
-    wanted = bars / mean_block
-    blocks = math.ceil(wanted + 4.0 * math.sqrt(wanted) + 4.0)  # nearly always enough
+    """Geometric lengths that fill the bars of each sample, [samples, blocks]."""
+    expected = bars / mean_block
+    blocks = math.ceil(expected + 4.0 * math.sqrt(expected) + 4.0)  # nearly always enough
     parts: list[NDArray[np.int64]] = []
     while not parts or int(np.concatenate(parts, axis=1).sum(axis=1).min()) < bars:
         parts.append(np.minimum(rng.geometric(1.0 / mean_block, (samples, blocks)), bars))
@@ -104,10 +104,10 @@ def _block_lengths(bars: int, samples: int, mean_block: float, rng: np.random.Ge
 def headline_samples(
     returns: Floats, periods_per_year: float, samples: int, mean_block: float | None, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Headline figures of resampled paths, the same rows for all accounts of a sample.
+    """Headline metrics of resampled paths, the same rows for all accounts of a sample.
 
-    The figures are those of ``trading.performance``. All but the drawdown follow from sums over a path, and a sum over
-    a resample is how often each row was drawn times its value: one product of matrices for all accounts.
+    The fast twin of ``trading.performance`` (a test compares both). All but the drawdown follow from sums over a path,
+    and a sum over a resample is the draw count of each row times its value: one matrix product for all accounts.
 
     Args:
         returns: Simple returns per bar, [T, N]; T bars, at least 2, N accounts.
@@ -119,7 +119,7 @@ def headline_samples(
     Returns:
         [samples, N] each: ``sharpe``, ``annual_return``, ``total_return``, ``annual_volatility``, ``max_drawdown``,
         ``sortino`` (annualised mean / deviation below zero) and ``calmar`` (return a year / maximum drawdown); infinite
-        where only the divisor is zero. Memory stays bounded: resamples are made in chunks.
+        where only the divisor is zero.
 
     Raises:
         ValueError: If there are fewer than two bars.
@@ -136,12 +136,12 @@ def headline_samples(
     for rows in _row_chunks(bars, samples, default_block(bars) if mean_block is None else mean_block, rng):
         means = np.split(_draw_counts(rows) @ by_row / bars, 4, axis=1)  # [chunk, N] each
         parts.append(_metrics(means, centre, bars, periods_per_year) | {"max_drawdown": _drawdowns(logs, rows)})
-    figures = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return figures | {"calmar": _ratio(figures["annual_return"], figures["max_drawdown"])}
+    metrics = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return metrics | {"calmar": _ratio(metrics["annual_return"], metrics["max_drawdown"])}
 
 
 def on_paths(returns: Floats, paths: Sequence[NDArray[np.int64]]) -> Floats:
-    """Put the paths of every account beside each other, [E, N] to [T, P N]: all paths of a sample share its rows."""
+    """Make the P paths of every account columns, [E, N] to [T, P N], so that all share the rows of a sample."""
     return returns if len(paths) == 1 else np.concatenate([returns[places] for places in paths], axis=1)
 
 
@@ -160,14 +160,14 @@ def _row_chunks(bars: int, samples: int, block: float, rng: np.random.Generator)
 
 
 def _draw_counts(rows: NDArray[np.int64]) -> Floats:
-    """How often each sample drew each row, [samples, T]."""
+    """Number of times that each sample drew each row, [samples, T]."""
     samples, bars = rows.shape
     places = rows + bars * np.arange(samples)[:, None]
     return np.bincount(places.ravel(), minlength=rows.size).reshape(samples, bars).astype(np.float64)
 
 
 def _metrics(means: list[Floats], centre: Floats, bars: int, periods_per_year: float) -> dict[str, Floats]:
-    """Figures that follow from means over each resampled path, [samples, N] each."""
+    """Metrics that follow from means over each resampled path, [samples, N] each."""
     mean, square, below, growth = means
     deviation = np.sqrt(np.maximum(square - (mean - centre) ** 2, 0.0) * bars / (bars - 1))
     varies = deviation > STILL * np.abs(mean)
@@ -204,20 +204,20 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
 def round_trip_samples(
     sums: Floats, samples: int, mean_block: float | None, rng: np.random.Generator
 ) -> dict[str, Floats]:
-    """Win rate and expectancy of the round trips that were entered on resampled rows, the same rows for all accounts.
+    """Win rate and expectancy of the round trips entered on resampled rows, the same rows for all accounts.
 
-    Trips of one time share the market, within an account and between accounts. So whole blocks of rows are drawn with
-    all trips that were entered on them, as ``headline_samples`` draws them with a generator of the same seed.
+    Round trips of one time share the market, so whole blocks of rows are drawn with all that were entered on them: the
+    rows of ``headline_samples`` for a generator of the same seed.
 
     Args:
-        sums: How many trips were entered on each row, how many of them won, and the sum of their net results / equity
-            at entry, [3, T, N].
+        sums: Round trips entered on each row, those of them that won, and the sum of their net results / equity at
+            entry, [3, T, N].
         samples: Number of resamples.
         mean_block: Mean block length in bars; None takes the square root of T.
         rng: Random generator.
 
     Returns:
-        ``win_rate`` and ``expectancy``, [samples, N] each; NaN where a resample drew no trip.
+        ``win_rate`` and ``expectancy``, [samples, N] each; NaN where a resample drew no round trip.
     """
     bars = sums.shape[1]
     by_row, parts = np.concatenate(list(sums), axis=1), []  # [T, 3 N]
@@ -226,21 +226,3 @@ def round_trip_samples(
     count, won, results = np.split(np.concatenate(parts), 3, axis=1)
     round_trips = np.where(count > 0.0, count, np.nan)
     return {"win_rate": won / round_trips, "expectancy": results / round_trips}
-
-
-def sharpe_samples(
-    returns: Floats, periods_per_year: float, samples: int, mean_block: float | None, rng: np.random.Generator
-) -> Floats:
-    """Sharpe ratios of resampled paths, the same rows for all accounts of a sample.
-
-    Args:
-        returns: Simple returns per bar, [T, N]; T bars, N accounts.
-        periods_per_year: Bars a year.
-        samples: Number of resamples.
-        mean_block: Mean block length in bars; None takes the square root of T.
-        rng: Random generator.
-
-    Returns:
-        Annualised Sharpe ratios, [samples, N].
-    """
-    return headline_samples(returns, periods_per_year, samples, mean_block, rng)["sharpe"]

@@ -1,4 +1,4 @@
-"""The luck of the seed: interquartile mean over seeds and folds.
+"""Interquartile mean over seeds and folds, with a bootstrap over seeds.
 
 Agarwal, Schwarzer, Castro, Courville and Bellemare 2021, Deep Reinforcement Learning at the Edge of the Statistical
 Precipice, Advances in Neural Information Processing Systems 34. It uses more of the seeds than a median and is moved
@@ -23,7 +23,7 @@ def interquartile_mean(scores: Floats) -> float:
 def interquartile_interval(
     scores: Floats, confidence: float = 0.95, *, samples: int = 1_000, rng: np.random.Generator
 ) -> Interval | None:
-    """Interval of the interquartile mean: seeds are drawn anew within each fold (stratified bootstrap).
+    """Interval of the interquartile mean by the stratified bootstrap: seeds are resampled within each fold.
 
     Args:
         scores: One score per seed and fold, [seeds, folds].

@@ -1,8 +1,8 @@
-"""Does choosing by the past choose anything: probability of backtest overfitting.
+"""Probability of backtest overfitting (CSCV, Bailey et al. 2017).
 
 Combinatorially symmetric cross-validation (Bailey, Borwein, Lopez de Prado and Zhu 2017, The Probability of Backtest
-Overfitting, Journal of Computational Finance 20): the rows are cut into blocks, every half of the blocks chooses the
-trial with the best Sharpe ratio, and the other half tells how that trial ranks among all.
+Overfitting, Journal of Computational Finance 20): the rows are cut into blocks, every half of the blocks selects the
+trial with the best Sharpe ratio, and the other half ranks that trial among all.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MIN_TRIALS = 2
 
 
 class Overfitting(NamedTuple):
-    """How trials that were best on one half of the rows did on the other.
+    """Out-of-sample rank of the trials that were best in sample.
 
     Attributes:
-        probability: Share of the splits in which the chosen trial was no better than the median of all.
-        logits: Logit of the chosen trial's relative rank on the other half, one per split; 0 is the median.
+        probability: Share of the splits in which the selected trial was no better than the median of all.
+        logits: Logit of the selected trial's relative rank on the other half, one per split; 0 is the median.
         trials: Number of trials.
         blocks: Number of blocks.
     """
@@ -35,14 +35,11 @@ class Overfitting(NamedTuple):
 
 
 def backtest_overfitting(returns: Floats, blocks: int = 16) -> Overfitting:
-    """Measure how often the best trial of one half of the rows is a poor one on the other half.
+    """Estimate the probability of backtest overfitting.
 
     Args:
         returns: Simple returns per bar of every trial on the same rows, [T, M]; M trials.
         blocks: Blocks that the rows are cut into, in order; even. 16 give 12,870 splits.
-
-    Returns:
-        The probability and what it was counted from.
 
     Raises:
         ValueError: If there are fewer than two trials, or too few rows for the blocks, or the blocks are odd.
@@ -62,22 +59,21 @@ def backtest_overfitting(returns: Floats, blocks: int = 16) -> Overfitting:
     sums = np.add.reduceat(np.stack([centred, centred**2]), edges[:-1], axis=1)  # [2, S, M]
     lengths = np.diff(edges).astype(np.float64)
     halves = np.array(list(combinations(range(blocks), blocks // 2)))
-    chosen = np.zeros((len(halves), blocks))  # [splits, S], 1 in the half that chooses
-    np.put_along_axis(chosen, halves, 1.0, axis=1)
-    inside = _sharpe(chosen, sums, lengths, returns.mean(axis=0))
-    outside = _sharpe(1.0 - chosen, sums, lengths, returns.mean(axis=0))
-    best = inside.argmax(axis=1)
-    its = np.take_along_axis(outside, best[:, None], axis=1)
-    rank = (outside < its).sum(axis=1) + ((outside == its).sum(axis=1) + 1.0) / 2.0  # equals share their ranks
+    selection = np.zeros((len(halves), blocks))  # [splits, S], 1 in the half that selects
+    np.put_along_axis(selection, halves, 1.0, axis=1)
+    inside = _sharpe(selection, sums, lengths, returns.mean(axis=0))
+    outside = _sharpe(1.0 - selection, sums, lengths, returns.mean(axis=0))
+    best = np.take_along_axis(outside, inside.argmax(axis=1)[:, None], axis=1)
+    rank = (outside < best).sum(axis=1) + ((outside == best).sum(axis=1) + 1.0) / 2.0  # equals share their ranks
     share = rank / (trials + 1.0)
     logits = np.log(share / (1.0 - share))
     return Overfitting(float(np.mean(logits <= 0.0)), logits, trials, blocks)
 
 
-def _sharpe(chosen: Floats, sums: Floats, lengths: Floats, centre: Floats) -> Floats:
-    """Sharpe ratios per bar on the chosen blocks, [splits, M]; 0 where returns do not vary."""
-    bars = (chosen @ lengths)[:, None]
-    shift, square = chosen @ sums[0] / bars, chosen @ sums[1] / bars
+def _sharpe(half: Floats, sums: Floats, lengths: Floats, centre: Floats) -> Floats:
+    """Sharpe ratios per bar on the blocks of a half, [splits, M]; 0 where returns do not vary."""
+    bars = (half @ lengths)[:, None]
+    shift, square = half @ sums[0] / bars, half @ sums[1] / bars
     deviation = np.sqrt(np.maximum(square - shift**2, 0.0) * bars / (bars - 1.0))
     mean = centre + shift
     varies = deviation > STILL * np.abs(mean)

@@ -1,4 +1,4 @@
-"""Is a Sharpe ratio skill: how likely the true one exceeds what luck, and the best of many trials, would show.
+"""Probabilistic and deflated Sharpe ratio, minimum track record length.
 
 Probabilistic Sharpe ratio and minimum track record length: Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient
 Frontier, Journal of Risk 15. Deflated Sharpe ratio: the same 2014, The Deflated Sharpe Ratio, Journal of Portfolio
@@ -20,7 +20,7 @@ NORMAL_KURTOSIS = 3.0
 
 
 class SharpeMoments(NamedTuple):
-    """What the distribution of an estimated Sharpe ratio depends on.
+    """Moments that determine the distribution of an estimated Sharpe ratio.
 
     Attributes:
         sharpe: Mean over sample deviation of the returns per bar, not annualised.
@@ -36,13 +36,7 @@ class SharpeMoments(NamedTuple):
 
 
 def sharpe_moments(returns: Floats) -> SharpeMoments:
-    """Measure the Sharpe ratio per bar and the moments that its error depends on.
-
-    Args:
-        returns: Simple returns per bar, [T].
-
-    Returns:
-        The moments; a Sharpe ratio of 0 and those of a normal distribution where returns do not vary.
+    """Estimate the moments of simple returns per bar [T]; Sharpe ratio 0 and normal moments if they do not vary.
 
     Raises:
         ValueError: If there are fewer than two bars.
@@ -58,22 +52,14 @@ def sharpe_moments(returns: Floats) -> SharpeMoments:
 
 
 def sharpe_error(moments: SharpeMoments) -> float:
-    """Return the standard error of an estimated Sharpe ratio per bar (equation 5 of the paper of 2012)."""
+    """Standard error of an estimated Sharpe ratio per bar (equation 5 of the paper of 2012)."""
     sharpe = moments.sharpe
     variance = 1.0 - moments.skewness * sharpe + (moments.kurtosis - 1.0) / 4.0 * sharpe**2
     return math.sqrt(max(variance, 0.0) / (moments.bars - 1))
 
 
 def probabilistic_sharpe(moments: SharpeMoments, benchmark: float = 0.0) -> float:
-    """Probability that the true Sharpe ratio exceeds ``benchmark``.
-
-    Args:
-        moments: Of the returns.
-        benchmark: Sharpe ratio per bar to exceed.
-
-    Returns:
-        In [0, 1].
-    """
+    """Probability that the true Sharpe ratio exceeds ``benchmark``, per bar."""
     difference, error = moments.sharpe - benchmark, sharpe_error(moments)
     if error == 0.0:
         return 0.5 if difference == 0.0 else float(difference > 0.0)
@@ -81,15 +67,15 @@ def probabilistic_sharpe(moments: SharpeMoments, benchmark: float = 0.0) -> floa
 
 
 def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confidence: float = 0.95) -> float:
-    """Bars after which such returns would show that the true Sharpe ratio exceeds ``benchmark``.
+    """Bars after which such returns show with ``confidence`` that the true Sharpe ratio exceeds ``benchmark``.
 
     Args:
         moments: Of the returns; their own number of bars does not matter.
-        benchmark: Sharpe ratio per bar to exceed.
-        confidence: Probability wanted, above 0.5.
+        benchmark: Sharpe ratio per bar.
+        confidence: Required probability, above 0.5.
 
     Returns:
-        Number of bars, infinite if the Sharpe ratio is not above ``benchmark``.
+        Infinity if the Sharpe ratio is not above ``benchmark``.
     """
     difference = moments.sharpe - benchmark
     if difference <= 0.0:
@@ -99,21 +85,20 @@ def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confide
 
 
 def expected_maximum_sharpe(trials: int, deviation: float) -> float:
-    """Sharpe ratio that the best of ``trials`` worthless trials is expected to show.
+    """Expected Sharpe ratio of the best of ``trials`` trials without skill.
 
     Args:
-        trials: Number of trials; they are taken as independent, which related ones are not: the figure errs on the
-            careful side.
+        trials: Number of trials; taken as independent, which is conservative for related ones.
         deviation: Deviation of the Sharpe ratios over trials.
 
     Returns:
-        In the unit of ``deviation``; 0 for a single trial, which was not chosen among any.
+        In the unit of ``deviation``; 0 for a single trial.
 
     Raises:
         ValueError: If there is no trial.
     """
     if trials < 1:
-        raise ValueError(f"`trials` must be at least 1, was {trials}: what is judged is a trial itself.")
+        raise ValueError(f"`trials` must be at least 1, was {trials}: count the tested one too.")
     if trials == 1:
         return 0.0
     high, higher = stats.norm.ppf([1.0 - 1.0 / trials, 1.0 - 1.0 / (trials * math.e)])
@@ -121,14 +106,11 @@ def expected_maximum_sharpe(trials: int, deviation: float) -> float:
 
 
 def deflated_sharpe(moments: SharpeMoments, trials: int, deviation: float) -> float:
-    """Probability that the true Sharpe ratio exceeds what the best of ``trials`` worthless trials would show.
+    """Probability that the true Sharpe ratio exceeds the expected best of ``trials`` trials without skill.
 
     Args:
-        moments: Of the returns of the chosen trial.
-        trials: Number of trials, the chosen one included.
+        moments: Of the returns of the selected trial.
+        trials: Number of trials, the selected one included.
         deviation: Deviation of their Sharpe ratios per bar.
-
-    Returns:
-        In [0, 1]; the probabilistic Sharpe ratio for a single trial.
     """
     return probabilistic_sharpe(moments, expected_maximum_sharpe(trials, deviation))

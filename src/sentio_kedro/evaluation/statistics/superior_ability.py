@@ -1,4 +1,4 @@
-"""Does an agent beat a baseline, given all that was tried: Hansen's test of superior predictive ability.
+"""Hansen's test of superior predictive ability (SPA) of an agent over a baseline.
 
 Hansen 2005, A Test for Superior Predictive Ability, Journal of Business and Economic Statistics 23, as the library
 ``arch`` computes it.
@@ -11,8 +11,8 @@ from arch.bootstrap import SPA
 
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block
 
-ROUNDING = 1e-9  # of the agent's own size; returns that differ by no more differ by rounding
-MAX_OBSERVATIONS = 2_000  # longer series are summed over bars side by side: arch's time grows with the square
+ROUNDING = 1e-9  # share of the agent's root mean square return up to which a difference is rounding
+MAX_OBSERVATIONS = 2_000  # longer series are summed over consecutive bars: arch's time grows with the square
 
 
 def superiority(
@@ -24,22 +24,22 @@ def superiority(
     mean_block: float | None = None,
     seed: int = 0,
 ) -> float:
-    """Test whether ``agent`` earns more than ``baseline``, as one of all the models that were tried.
+    """Test whether ``agent`` earns more than ``baseline``, as one of all tried models.
 
     The null hypothesis says that no model has a higher mean return than the baseline. Each difference is scaled by its
-    deviation, so that no model counts more because it is levered. Models that earned more than the agent are lowered
-    to its own mean, which changes nothing of the distribution under the null: the p-value is the agent's, not theirs.
+    deviation, so that leverage does not count. Models that earned more than the agent are lowered to its own mean,
+    which leaves the distribution under the null as it is: the p-value is the agent's, not theirs.
 
     Args:
         agent: Simple returns per bar, [T].
         baseline: Those of the baseline on the same rows, [T].
-        others: Those of the other models that were tried, [T, M]; None if there were none.
+        others: Those of the other tried models, [T, M]; None if there are none.
         samples: Number of resamples of the stationary bootstrap.
         mean_block: Mean block length in bars; None takes the square root of T.
         seed: Seed of the resamples.
 
     Returns:
-        The consistent p-value: how likely luck alone shows the best of so many models so far ahead.
+        The consistent p-value.
 
     Raises:
         ValueError: If the returns are not on the same rows.
@@ -49,10 +49,10 @@ def superiority(
         raise ValueError(f"`baseline` must have the rows of `agent`, {len(models)}, had {len(baseline)}.")
     differences = models - baseline[:, None]
     deviation = differences.std(axis=0)
-    market_returns = deviation > ROUNDING * np.sqrt(np.mean(agent**2))
-    if not market_returns[0]:
+    varies = deviation > ROUNDING * np.sqrt(np.mean(agent**2))
+    if not varies[0]:
         return 1.0  # the agent is the baseline
-    scaled = differences[:, market_returns] / deviation[market_returns]
+    scaled = differences[:, varies] / deviation[varies]
     scaled -= np.maximum(scaled.mean(axis=0) - scaled[:, 0].mean(), 0.0)
     block = default_block(len(scaled)) if mean_block is None else mean_block
     bars = -(-len(scaled) // MAX_OBSERVATIONS)  # summed into one observation

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sentio_kedro.config import BacktestParameters
-from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_rules, fold_rules, regime_rule
+from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_schedules, fold_baselines, regime_rule
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
 from sentio_kedro.market.fold_shapes import Fold, Segment
 
@@ -45,13 +45,13 @@ def test_each_fold_follows_its_own_filter_at_its_own_rows() -> None:
         market=SimpleNamespace(assets=1),
     )
     folds = [Fold(0, (), (), (Segment(3, 12),)), Fold(1, (), (), (Segment(12, 18), Segment(24, 30)))]
-    found = fold_rules(context, folds, PARAMETERS)  # no train rows, so no ridge
-    assert [[(rows, list(rules)) for rows, rules in of_fold] for of_fold in found] == [
+    baselines = fold_baselines(context, folds, PARAMETERS)  # no train rows, so no ridge
+    assert [[(rows, list(rules)) for rows, rules in of_fold] for of_fold in baselines] == [
         [(Segment(3, 12), ["regime_rule"])],
         [(Segment(12, 18), ["regime_rule"]), (Segment(24, 30), ["regime_rule"])],
     ]
-    assert found[0][0][1]["regime_rule"].levels.eq(1.0).all()
-    assert found[1][1][1]["regime_rule"].levels.eq(0.0).all()
+    assert baselines[0][0][1]["regime_rule"].levels.eq(1.0).all()
+    assert baselines[1][1][1]["regime_rule"].levels.eq(0.0).all()
 
 
 def test_folds_laid_end_to_end_are_one_schedule_that_is_flat_in_between() -> None:
@@ -61,7 +61,7 @@ def test_folds_laid_end_to_end_are_one_schedule_that_is_flat_in_between() -> Non
         return {"rule": ScheduledPolicy(torch.full((rows, 1), level), due)}
 
     folds = [[(Segment(5, 8), piece(1.0, 3))], [(Segment(8, 10), piece(-1.0, 2)), (Segment(12, 14), piece(0.5, 2))]]
-    policy = concatenate_rules(folds, Segment(5, 14))["rule"]
+    policy = concatenate_schedules(folds, Segment(5, 14))["rule"]
     assert policy.levels.flatten().tolist() == [1.0, 1.0, 1.0, -1.0, -1.0, 0.0, 0.0, 0.5, 0.5]
     assert (~policy.hold).flatten().nonzero().flatten().tolist() == [0, 3, 5, 7]
-    assert concatenate_rules([[(Segment(5, 14), {})]], Segment(5, 14)) == {}
+    assert concatenate_schedules([[(Segment(5, 14), {})]], Segment(5, 14)) == {}

@@ -9,7 +9,7 @@ from skfolio.exceptions import SolverError
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios
-from sentio_kedro.evaluation.backtest.baselines.portfolios import candidates, portfolio_weights, trailing_portfolio
+from sentio_kedro.evaluation.backtest.baselines.portfolios import eligible_assets, portfolio_weights, trailing_portfolio
 from sentio_kedro.market.tensors import MarketTensors
 
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(120) * np.timedelta64(8, "h")
@@ -91,7 +91,7 @@ def test_assets_that_do_not_trade_were_just_listed_or_stand_still_get_no_weight(
     tradable[:45, 1] = False  # listed eight bars before it
     returns = orthogonal(120, (0.01, 0.01, 0.01, 0.0))
     known = market(returns, tradable)
-    assert candidates(known, 23, 52).tolist() == [False, False, True, False]
+    assert eligible_assets(known, 23, 52).tolist() == [False, False, True, False]
     assert schedule(known).levels[52 - 31].tolist() == pytest.approx([0.0, 0.0, 4.0, 0.0])
     assert schedule(known).levels[73 - 31, :3].gt(0.0).all()
 

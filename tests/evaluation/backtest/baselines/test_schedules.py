@@ -104,7 +104,7 @@ def test_random_draws_legal_actions_from_its_seed() -> None:
     view = position_limits(account, row, trading)
     drawn = []
     for seed in (1, 1, 2):
-        policy = RandomPolicy.drawn(200, trading, like, seed)
+        policy = RandomPolicy.draw(200, trading, like, seed)
         cut = policy.part(50, 200)
         assert torch.equal(cut.inputs[0], policy.inputs[0][50:])
         decisions = [policy.decide((policy.inputs[0][step],), account, view, legal)[0] for step in range(200)]

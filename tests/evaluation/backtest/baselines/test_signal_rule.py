@@ -1,4 +1,4 @@
-"""The rule that trades signals: exact positions, costs that keep it out, and trials that equal walks alone."""
+"""The rule that trades signals: exact positions, and costs that keep it out."""
 
 from dataclasses import replace
 
@@ -8,18 +8,14 @@ import pytest
 import torch
 
 from planted.paths import autoregressive_returns, planted_bars
-from sentio_kedro.config import CostParameters, IngestionParameters, OrderParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.baselines import signal_rule
+from sentio_kedro.config import CostParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import (
-    RuleTrial,
     Signal,
     held_sides,
     persistence,
     signal_schedule,
     trade_cost,
-    trial_growth,
 )
-from sentio_kedro.evaluation.backtest.baselines.walk import simulate_schedules
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Segment
@@ -28,7 +24,7 @@ BARS = 200
 TRADING = TradingParameters(costs=CostParameters(commission_bps=3, half_spread_bps=1))
 
 
-def scene_of(trading: TradingParameters = TRADING, assets: int = 2) -> BacktestContext:
+def context_of(trading: TradingParameters = TRADING, assets: int = 2) -> BacktestContext:
     frames = [
         planted_bars(autoregressive_returns(BARS, 0.2, 0.01, seed), f"S{seed}", minutes=60) for seed in range(assets)
     ]
@@ -41,15 +37,15 @@ def column(*values: float) -> np.ndarray:
 
 
 def test_a_side_is_taken_beyond_the_threshold_and_kept_until_as_far_beyond_on_the_other_side() -> None:
-    edges = column(0.5, 1.5, 0.2, -0.9, -1.0, -1.1, 0.9, 1.1, 0.0)
-    assert held_sides(edges, np.ones_like(edges)).ravel().tolist() == [0, 1, 1, 1, 1, -1, -1, 1, 1]
-    assert held_sides(edges, np.zeros_like(edges)).ravel().tolist() == [1, 1, 1, -1, -1, -1, 1, 1, 1]
-    assert not held_sides(np.zeros_like(edges), np.zeros_like(edges)).any()
+    forecasts = column(0.5, 1.5, 0.2, -0.9, -1.0, -1.1, 0.9, 1.1, 0.0)
+    assert held_sides(forecasts, np.ones_like(forecasts)).ravel().tolist() == [0, 1, 1, 1, 1, -1, -1, 1, 1]
+    assert held_sides(forecasts, np.zeros_like(forecasts)).ravel().tolist() == [1, 1, 1, -1, -1, -1, 1, 1, 1]
+    assert not held_sides(np.zeros_like(forecasts), np.zeros_like(forecasts)).any()
 
 
 def test_persistence_is_that_of_the_autoregression_and_does_not_cross_segments() -> None:
-    edges = autoregressive_returns(20_000, 0.7, 1.0, seed=0)[:, None]
-    assert persistence(edges, [Segment(0, 20_000)]) == pytest.approx(0.7, abs=0.02)
+    forecasts = autoregressive_returns(20_000, 0.7, 1.0, seed=0)[:, None]
+    assert persistence(forecasts, [Segment(0, 20_000)]) == pytest.approx(0.7, abs=0.02)
     steps = column(1.0, 1.0, -1.0, -1.0, 99.0, 1.0, 1.0, -1.0, -1.0)
     assert persistence(steps, [Segment(0, 4), Segment(5, 9)]) == pytest.approx(1 / 3)
     assert persistence(column(1.0, -1.0, 1.0, -1.0), [Segment(0, 4)]) == 0.0
@@ -57,7 +53,7 @@ def test_persistence_is_that_of_the_autoregression_and_does_not_cross_segments()
 
 
 def test_costs_of_a_trade_are_commission_and_half_spread() -> None:
-    market = scene_of().market
+    market = context_of().market
     assert trade_cost(market, TRADING) == pytest.approx(np.full((BARS, 2), 4e-4))
     per_share = replace(TRADING, costs=CostParameters(commission_bps=0, commission_per_share=0.05, half_spread_bps=2))
     assert trade_cost(market, per_share) == pytest.approx(2e-4 + 0.05 / market.close.numpy())
@@ -67,48 +63,36 @@ def test_costs_of_a_trade_are_commission_and_half_spread() -> None:
 
 
 def test_an_edge_that_lasts_may_be_smaller() -> None:
-    edges = np.zeros((BARS, 2))
-    edges[10:14] = [[5e-4, 3e-4], [-3e-4, 3e-4], [-5e-4, 3e-4], [0.0, 3e-4]]
+    forecasts = np.zeros((BARS, 2))
+    forecasts[10:14] = [[5e-4, 3e-4], [-3e-4, 3e-4], [-5e-4, 3e-4], [0.0, 3e-4]]
     rows = Segment(10, 14)
-    fleeting = signal_schedule(scene_of(), Signal(edges, 0.0), rows)
+    fleeting = signal_schedule(context_of(), Signal(forecasts, 0.0), rows)
     assert fleeting.levels.T.tolist() == [[1.0, 1.0, -1.0, -1.0], [0.0] * 4]  # a trade costs 4e-4
-    lasting = signal_schedule(scene_of(), Signal(edges, 0.5), rows)
+    lasting = signal_schedule(context_of(), Signal(forecasts, 0.5), rows)
     assert lasting.levels.T.tolist() == [[1.0, -1.0, -1.0, -1.0], [1.0] * 4]
 
 
 def test_orders_are_sent_where_the_side_changes_and_once_a_day() -> None:
-    edges = np.zeros((BARS, 2))
-    edges[5:] = 1.0
-    edges[40:, 0] = -1.0
-    due = ~signal_schedule(scene_of(), Signal(edges, 0.0), Segment(0, 60)).hold
+    forecasts = np.zeros((BARS, 2))
+    forecasts[5:] = 1.0
+    forecasts[40:, 0] = -1.0
+    due = ~signal_schedule(context_of(), Signal(forecasts, 0.0), Segment(0, 60)).hold
     days = [row for row in range(60) if row % 24 == 0]
     assert due[:, 0].nonzero().flatten().tolist() == sorted([*days, 5, 40])
     assert due[:, 1].nonzero().flatten().tolist() == sorted([*days, 5])
 
 
 def test_nothing_is_sold_short_where_levels_or_the_asset_forbid_it() -> None:
-    edges = np.full((BARS, 2), -1.0)
+    forecasts = np.full((BARS, 2), -1.0)
     long_only = replace(TRADING, levels=[0.0, 0.5])
-    assert signal_schedule(scene_of(long_only), Signal(edges, 0.0), Segment(0, 9)).levels.eq(0.0).all()
-    assert signal_schedule(scene_of(long_only), Signal(-edges, 0.0), Segment(0, 9)).levels.eq(0.5).all()
+    assert signal_schedule(context_of(long_only), Signal(forecasts, 0.0), Segment(0, 9)).levels.eq(0.0).all()
+    assert signal_schedule(context_of(long_only), Signal(-forecasts, 0.0), Segment(0, 9)).levels.eq(0.5).all()
     forbidden = replace(TRADING, masks=replace(TRADING.masks, no_short=["S1"]))
-    levels = signal_schedule(scene_of(forbidden), Signal(edges, 0.0), Segment(0, 9)).levels
+    levels = signal_schedule(context_of(forbidden), Signal(forecasts, 0.0), Segment(0, 9)).levels
     assert levels.tolist() == [[-1.0, 0.0]] * 9
 
 
-def test_a_silent_signal_stays_flat_even_where_trading_is_free() -> None:
+def test_a_flat_signal_stays_flat_even_where_trading_is_free() -> None:
     free = replace(TRADING, costs=CostParameters(commission_bps=0, half_spread_bps=0))
-    signal = Signal(np.ones((BARS, 2)), 0.5).silent()
-    assert signal_schedule(scene_of(free), signal, Segment(0, 99)).levels.eq(0.0).all()
-
-
-@pytest.mark.parametrize("latency", [0, 2])
-def test_trials_side_by_side_earn_what_each_earns_alone(latency: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal_rule, "CHUNK_STEPS", 60)  # many pieces
-    context = scene_of(replace(TRADING, orders=OrderParameters(latency_bars=latency), carry={"interest_rate": 0.1}))
-    signal = Signal(np.random.default_rng(0).normal(0.0, 1e-3, (BARS, 2)), 0.2)
-    spans = [Segment(3, 40), Segment(50, 199), Segment(100, 102), Segment(120, 180), Segment(40, 100)]
-    trials = [RuleTrial(rows, signal_schedule(context, signal, rows)) for rows in spans]
-    alone = [simulate_schedules(context, rows, {"one": policy}).finish().equity / 1e6 for rows, policy in trials]
-    assert trial_growth(context, trials) == pytest.approx([float(grown.log()) for grown in alone], abs=1e-12)
-    assert trial_growth(context, []) == []
+    signal = Signal(np.ones((BARS, 2)), 0.5).flat()
+    assert signal_schedule(context_of(free), signal, Segment(0, 99)).levels.eq(0.0).all()

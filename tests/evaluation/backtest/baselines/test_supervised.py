@@ -10,7 +10,7 @@ import torch
 from planted.judgement import expected_profit
 from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.config import CostParameters, FeatureColumn, IngestionParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.baselines.by_fold import fitted_signals, trusted_signals
+from sentio_kedro.evaluation.backtest.baselines.by_fold import fitted_signals, validated_signals
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import signal_schedule
 from sentio_kedro.evaluation.backtest.baselines.supervised import (
     LEARNERS,
@@ -18,8 +18,8 @@ from sentio_kedro.evaluation.backtest.baselines.supervised import (
     Examples,
     Sample,
     boosted_trees,
-    earned_returns,
-    fold_edges,
+    decision_returns,
+    fold_forecasts,
     ridge,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
@@ -47,7 +47,7 @@ class Calm(BacktestContext):
         return [self.market.posterior]
 
 
-def scene_of(bars: AlignedBars) -> Calm:
+def context_of(bars: AlignedBars) -> Calm:
     return Calm.of(bars, compute_features(bars, COLUMNS), {}, TRADING)
 
 
@@ -57,7 +57,7 @@ def examples_of(market: MarketTensors) -> Examples:
 
 @pytest.fixture(scope="module", name="planted")
 def planted_fixture() -> Calm:
-    return scene_of(make_bars(0.2, seed=1))
+    return context_of(make_bars(0.2, seed=1))
 
 
 def test_a_decision_earns_from_its_fill_to_the_next_open() -> None:
@@ -67,7 +67,7 @@ def test_a_decision_earns_from_its_fill_to_the_next_open() -> None:
     gapped = replace(bars, open=opened, high=bars.high * 1.1, low=bars.low * 0.9)
     market = market_tensors(gapped, np.zeros((40, 2, 1)), np.ones((40, 1)), TRADING)
     for latency in (0, 2):
-        earned, filled = earned_returns(market, latency)
+        earned, filled = decision_returns(market, latency)
         first = 1 + latency
         market_returns = np.log(opened[first + 1 :] / opened[first:-1])
         np.testing.assert_allclose(earned[: len(market_returns)], market_returns, atol=1e-12)
@@ -77,13 +77,13 @@ def test_a_decision_earns_from_its_fill_to_the_next_open() -> None:
 
 def test_a_split_is_no_return_and_a_dividend_is_one() -> None:
     bars = make_bars(0.0, seed=0, bars=40)
-    plain, _ = earned_returns(market_tensors(bars, np.zeros((40, 2, 1)), np.ones((40, 1)), TRADING), 0)
+    plain, _ = decision_returns(market_tensors(bars, np.zeros((40, 2, 1)), np.ones((40, 1)), TRADING), 0)
     factor = np.where(np.arange(40) < 20, 1.0, 0.5)[:, None]
     split, dividend = np.ones((40, 2)), np.zeros((40, 2))
     split[20], dividend[30, 1] = 2.0, 0.01 * 0.5 * bars.close[29, 1]
     prices = {name: getattr(bars, name) * factor for name in ("open", "high", "low", "close")}
     acting = replace(bars, **prices, split=split, dividend=dividend)
-    earned, _ = earned_returns(market_tensors(acting, np.zeros((40, 2, 1)), np.ones((40, 1)), TRADING), 0)
+    earned, _ = decision_returns(market_tensors(acting, np.zeros((40, 2, 1)), np.ones((40, 1)), TRADING), 0)
     np.testing.assert_allclose(earned[:, 0], plain[:, 0], atol=1e-12)
     assert earned[28, 1] - plain[28, 1] == pytest.approx(0.01, abs=2e-4)  # held from the open of 29 to that of 30
 
@@ -97,17 +97,17 @@ def test_an_order_that_no_bar_fills_is_no_example() -> None:
     examples = examples_of(market)
     assert not examples.filled[19, 0]
     assert examples.filled[18, 0]
-    rows = examples.rows([Segment(17, 23)])  # 17 .. 21 of two assets, less the row before the gap and the gap itself
+    rows = examples.sample([Segment(17, 23)])  # 17 .. 21 of two assets, less the row before the gap and the gap itself
     assert len(rows.targets) == 2 * 5 - 2
 
 
 def test_the_last_row_of_a_segment_teaches_nothing_for_its_return_ends_beyond_the_reward(planted: Calm) -> None:
     examples = examples_of(planted.market)
-    assert len(examples.rows([Segment(100, 110), Segment(120, 130)]).targets) == 2 * (9 + 9)
-    moved = planted.market.open.clone()
-    moved[FOLD.train[-1].stop + 1] *= 1.5  # the first open that a validation decision is filled at
-    changed = examples_of(planted.market._replace(open=moved))
-    for first, second in zip(examples.rows(FOLD.train), changed.rows(FOLD.train), strict=True):
+    assert len(examples.sample([Segment(100, 110), Segment(120, 130)]).targets) == 2 * (9 + 9)
+    shifted = planted.market.open.clone()
+    shifted[FOLD.train[-1].stop + 1] *= 1.5  # the first open that a validation decision is filled at
+    changed = examples_of(planted.market._replace(open=shifted))
+    for first, second in zip(examples.sample(FOLD.train), changed.sample(FOLD.train), strict=True):
         assert np.array_equal(first, second)
 
 
@@ -117,9 +117,9 @@ def test_rows_after_the_validation_rows_change_nothing_that_is_foretold_before(n
     bars = planted.bars
     factor = np.where(np.arange(BARS) > later, 1.0 + 0.5 * np.sin(np.arange(BARS)), 1.0)[:, None]
     changed = replace(bars, **{column: getattr(bars, column) * factor for column in ("open", "high", "low", "close")})
-    first, second = (fitted_signals(context, FOLD, [name])[name] for context in (planted, scene_of(changed)))
-    assert np.array_equal(first.edges[: later + 1], second.edges[: later + 1])
-    assert not np.array_equal(first.edges[later + 1 :], second.edges[later + 1 :])
+    first, second = (fitted_signals(context, FOLD, [name])[name] for context in (planted, context_of(changed)))
+    assert np.array_equal(first.forecasts[: later + 1], second.forecasts[: later + 1])
+    assert not np.array_equal(first.forecasts[later + 1 :], second.forecasts[later + 1 :])
     assert first.persistence == second.persistence
 
 
@@ -129,7 +129,7 @@ def test_rows_between_train_segments_and_validation_rows_are_not_fitted_on(name:
     targets = examples.targets.copy()
     targets[2_000:2_050] = 5.0
     targets[FOLD.test[0].start :] = -5.0
-    first, second = (fold_edges(name, x, FOLD) for x in (examples, replace(examples, targets=targets)))
+    first, second = (fold_forecasts(name, x, FOLD) for x in (examples, replace(examples, targets=targets)))
     assert np.array_equal(first, second)
 
 
@@ -147,13 +147,13 @@ def test_validation_rows_choose_how_much_is_restrained() -> None:
 
 def test_the_same_rows_give_the_same_bytes(planted: Calm) -> None:
     for name in LEARNERS:
-        first, second = (fold_edges(name, examples_of(planted.market), FOLD) for _ in range(2))
+        first, second = (fold_forecasts(name, examples_of(planted.market), FOLD) for _ in range(2))
         assert first.tobytes() == second.tobytes()
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_planted_signal_is_found_and_traded_at_a_profit(name: str, planted: Calm) -> None:
-    (signals,) = trusted_signals(planted, [FOLD], [name])
+    (signals,) = validated_signals(planted, [FOLD], [name])
     test = slice(*FOLD.test[0])
     market_returns = np.diff(np.log(planted.bars.close), axis=0, prepend=np.nan)[test]
     means = 0.2 * market_returns  # of the next return, by the law
@@ -166,9 +166,9 @@ def test_a_planted_signal_is_found_and_traded_at_a_profit(name: str, planted: Ca
 def test_noise_gives_nothing() -> None:
     gross = {name: [] for name in LEARNERS}
     for seed in range(4):
-        noise = scene_of(make_bars(0.0, seed=seed))
-        (signals,) = trusted_signals(noise, [FOLD], list(LEARNERS))
-        came = earned_returns(noise.market, 0)[0][slice(*FOLD.test[0])]
+        noise = context_of(make_bars(0.0, seed=seed))
+        (signals,) = validated_signals(noise, [FOLD], list(LEARNERS))
+        came = decision_returns(noise.market, 0)[0][slice(*FOLD.test[0])]
         for name, signal in signals.items():
             gross[name].append((signal_schedule(noise, signal, FOLD.test[0]).levels.numpy() * came).sum(-1))
     for name, parts in gross.items():
@@ -177,15 +177,15 @@ def test_noise_gives_nothing() -> None:
 
 
 def test_signals_that_lose_on_validation_rows_are_silenced(planted: Calm) -> None:
-    (trusted,) = trusted_signals(planted, [FOLD], ["ridge"])
-    assert trusted["ridge"].edges.any()
+    (validated,) = validated_signals(planted, [FOLD], ["ridge"])
+    assert validated["ridge"].forecasts.any()
     mirrored = planted.market.features.clone()
     mirrored[FOLD.validation[0].start :] *= -1.0  # the signal means the opposite from validation on
-    turned = replace(planted, market=planted.market._replace(features=mirrored))
-    (silenced,) = trusted_signals(turned, [FOLD], ["ridge"])
-    assert not silenced["ridge"].edges.any()
+    reversed_context = replace(planted, market=planted.market._replace(features=mirrored))
+    (silenced,) = validated_signals(reversed_context, [FOLD], ["ridge"])
+    assert not silenced["ridge"].forecasts.any()
 
 
 def test_a_fold_without_examples_leaves_a_signal_out(planted: Calm) -> None:
     nothing = replace(planted, market=planted.market._replace(tradable=torch.zeros_like(planted.market.tradable)))
-    assert trusted_signals(nothing, [FOLD], ["ridge"]) == [{}]
+    assert validated_signals(nothing, [FOLD], ["ridge"]) == [{}]

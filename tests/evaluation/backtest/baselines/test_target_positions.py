@@ -54,7 +54,7 @@ def walked(bars: AlignedBars, policy: ScheduledPolicy) -> torch.Tensor:
         market, ROWS, lambda piece: policy.part(piece.start - ROWS.start, piece.stop - ROWS.start), account, LIMITS,
         telemetry=True, chunk=7,
     )  # fmt: skip
-    return torch.cat([step.fill.position[:, 0] for _, _, step in walk])
+    return torch.cat([step.fill.position[:, 0] for _, _, step, _ in walk])
 
 
 def test_a_csv_gives_the_positions_of_the_schedule_that_it_tells(bars: AlignedBars, tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_everything_that_is_wrong_is_told_at_once(bars: AlignedBars) -> None:
         target_policy(frame, bars, ROWS, LIMITS)
     for part in (
         "1 symbols other than ['AAA', 'BBB'] (", "ZZZ", "1 targets beyond 1 of equity (", "AAA 1.5",
-        "2 targets of one stamp that add up to more than `trading.gross_limit` = 1 (", "1 repeated rows", "much",
-        "1 stamps that are no bar's end (2020-01-01T00:07:00Z", "1 stamps that cannot be read or have no zone",
+        "2 targets of one timestamp that add up to more than `trading.gross_limit` = 1 (", "1 repeated rows", "much",
+        "1 timestamps that are no bar's end (2020-01-01T00:07:00Z", "1 timestamps that cannot be read or have no zone",
     ):  # fmt: skip
         assert part in str(refused.value), part
 

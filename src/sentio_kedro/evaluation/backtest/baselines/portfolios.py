@@ -1,4 +1,4 @@
-"""Baselines of portfolio choice: long-only weights estimated again and again from trailing returns alone."""
+"""Portfolio baselines: long-only weights estimated from trailing returns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sentio_kedro.trading.accounts import allocation
 
 logger = logging.getLogger(__name__)
 
-MIN_KNOWN = 0.5  # share of the trailing bars that an asset must have to be given a weight
+MIN_PRESENT = 0.5  # share of the trailing bars that an asset must have to be given a weight
 FAILURES = (SolverError, OptimizationError, NonPositiveVarianceError, ConvexSolverError, ValueError)
 
 Rule = Literal["minimum_variance", "risk_parity"]
@@ -39,68 +39,62 @@ def trailing_portfolio(
     parameters: BacktestParameters,
     trading: TradingParameters,
 ) -> ScheduledPolicy:
-    """Hold the weights of ``rule``, estimated anew every ``rebalance_days`` from the last ``portfolio_bars`` returns.
+    """Hold the weights of ``rule`` over rows ``[start, stop)``, estimated every ``rebalance_days``.
 
-    An asset is given a weight where it trades at the decision, has a bar at half of the trailing rows or more, and its
-    price moved. Weights add up to ``trading.gross_limit`` unless ``trading.max_position`` leaves less.
-
-    Args:
-        rule: Minimum variance, or equal contributions to risk.
-        market: The market.
-        timestamps: ``[T]`` ends of its bars.
-        start: First decision row.
-        stop: Row after the last decision.
-        parameters: Days between two estimates, and trailing bars.
-        trading: Limits.
+    Estimates use the last ``portfolio_bars`` returns. An asset gets a weight if it trades at the decision, has a bar at
+    half of the trailing rows or more, and its price moved. Weights add up to ``trading.gross_limit`` unless
+    ``trading.max_position`` leaves less.
     """
     due = every(timestamps[start:stop], parameters.rebalance_days)
     levels = torch.zeros_like(market.close[start:stop])
-    most = min(1.0, trading.max_position / trading.gross_limit)  # of the invested part, in one asset
+    largest = min(1.0, trading.max_position / trading.gross_limit)  # weight of one asset in the invested part
     unit = trading.gross_limit / allocation(trading, market.assets)
     for row in (start + torch.nonzero(due).flatten()).tolist():
         first = max(1, row + 1 - parameters.portfolio_bars)  # the first row of all has no return
-        chosen = candidates(market, first, row)
-        weights = portfolio_weights(rule, trailing_returns(market, first, row)[:, chosen], most)
-        levels[row - start, torch.from_numpy(chosen)] = unit * torch.from_numpy(weights).to(levels.dtype)
+        eligible = eligible_assets(market, first, row)
+        weights = portfolio_weights(rule, trailing_returns(market, first, row)[:, eligible], largest)
+        levels[row - start, torch.from_numpy(eligible)] = unit * torch.from_numpy(weights).to(levels.dtype)
     return ScheduledPolicy(levels, due)
 
 
 def trailing_returns(market: MarketTensors, first: int, row: int) -> Floats:
     """Simple total returns ``[rows, A]`` of the bars ``first .. row``, 0 where an asset has no bar."""
-    market_returns = market.close[first - 1 : row + 1].log().diff(dim=0) if market.returns is None else market.returns
-    market_returns = market_returns if market.returns is None else market_returns[first : row + 1]
-    return np.asarray(torch.expm1(market_returns.double()).numpy())
+    if market.returns is None:
+        log_returns = market.close[first - 1 : row + 1].log().diff(dim=0)
+    else:
+        log_returns = market.returns[first : row + 1]
+    return np.asarray(torch.expm1(log_returns.double()).numpy())
 
 
-def candidates(market: MarketTensors, first: int, row: int) -> NDArray[np.bool_]:
-    """Assets ``[A]`` that may be given a weight at ``row``, judged by the bars ``first .. row``."""
+def eligible_assets(market: MarketTensors, first: int, row: int) -> NDArray[np.bool_]:
+    """Assets ``[A]`` that may get a weight at ``row``, by the bars ``first .. row``."""
     present = market.tradable if market.present is None else market.present
-    known = present[first : row + 1].double().mean(0) >= MIN_KNOWN
-    moved = trailing_returns(market, first, row).std(axis=0) > 0.0
-    return np.asarray((known & market.tradable[row]).numpy() & moved)
+    enough = present[first : row + 1].double().mean(0) >= MIN_PRESENT
+    varies = trailing_returns(market, first, row).std(axis=0) > 0.0
+    return np.asarray((enough & market.tradable[row]).numpy() & varies)
 
 
-def portfolio_weights(rule: Rule, returns: Floats, most: float) -> Floats:
+def portfolio_weights(rule: Rule, returns: Floats, largest: float) -> Floats:
     """Weights of one portfolio, by skfolio with the covariance of Ledoit and Wolf (2004).
 
     Args:
         rule: Minimum variance, or equal contributions to risk.
         returns: ``[rows, N]`` simple returns, each of which varies.
-        most: Largest weight.
+        largest: Upper bound of a weight.
 
     Returns:
-        ``[N]`` not negative, at most ``most``, of sum 1 or N x ``most`` if that is less. Equal weights, with a
-        warning, where skfolio finds none.
+        ``[N]`` not negative, of sum 1 or N x ``largest`` if that is less. Equal weights, with a warning, if skfolio
+        finds none.
     """
     assets = returns.shape[1]
-    equal = np.full(assets, min(most, 1.0 / max(assets, 1)))
-    if assets * most <= 1.0 or assets <= 1:
+    equal = np.full(assets, min(largest, 1.0 / max(assets, 1)))
+    if assets * largest <= 1.0 or assets <= 1:
         return equal
     prior = EmpiricalPrior(covariance_estimator=LedoitWolf())
     kind = MeanRisk if rule == MINIMUM_VARIANCE else RiskBudgeting
     try:
-        fitted = kind(prior_estimator=prior, max_weights=most).fit(returns / returns.std(axis=0).mean())
-        weights = np.asarray(fitted.weights_, dtype=np.float64).clip(0.0, most)
+        fitted = kind(prior_estimator=prior, max_weights=largest).fit(returns / returns.std(axis=0).mean())
+        weights = np.asarray(fitted.weights_, dtype=np.float64).clip(0.0, largest)
     except FAILURES as problem:
         logger.warning("skfolio found no weights of %s (%s); these assets get equal weights.", rule, problem)
         return equal

@@ -1,21 +1,25 @@
-"""Baselines: rules that any agent has to beat, walked through the same execution and paying the same costs."""
+"""Baselines: the policies that any agent has to beat, through the same execution at the same costs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sentio_kedro.agent.ensemble import SideBySide
 from sentio_kedro.agent.network.distributions import gumbel_noise, sample_actions
 from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
+from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
+from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Decision
+from sentio_kedro.trading.accounts import AccountState, Decision, Variation
 from sentio_kedro.trading.action_masks import decode, level_tensor
 from sentio_kedro.trading.position_limits import PositionLimits
-from sentio_kedro.trading.simulate import PolicyTrace
+from sentio_kedro.trading.simulate import Policy, PolicyTrace
 
 BUY_AND_HOLD, EQUAL_WEIGHT, MOMENTUM, RANDOM = "buy_and_hold", "equal_weight", "momentum", "random"
 NO_TREND = 1e-12  # log return below which a price counts as unchanged
@@ -25,22 +29,17 @@ class ScheduledPolicy:
     """Orders given levels at given steps and holds in between."""
 
     def __init__(self, levels: Tensor, due: Tensor) -> None:
-        """Take levels in units of the allocation and where they are ordered.
-
-        Args:
-            levels: ``[S, A]`` for all accounts alike, or ``[S, N, A]``.
-            due: Whether each step ``[S]``, or each level, is ordered.
-        """
+        """Take levels ``[S, A]`` or ``[S, N, A]``, units of the allocation, and the steps ``[S]`` or levels due."""
         self.levels = levels
         self.hold = ~(due if due.dim() == levels.dim() else due[:, None].expand_as(levels))
 
     @property
     def inputs(self) -> PolicyTrace:
-        """Levels and where nothing is ordered, each of one shape."""
+        """Levels and holds, each of one shape."""
         return self.levels, self.hold
 
     @classmethod
-    def beside(cls, schedules: Sequence[ScheduledPolicy]) -> ScheduledPolicy:
+    def batch(cls, schedules: Sequence[ScheduledPolicy]) -> ScheduledPolicy:
         """Give each of N accounts a schedule ``[S, A]`` of its own."""
         levels, holds = (torch.stack(parts, dim=1) for parts in zip(*(x.inputs for x in schedules), strict=True))
         return cls(levels, ~holds)
@@ -52,7 +51,7 @@ class ScheduledPolicy:
     def decide(
         self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
-        """Order what the schedule says."""
+        """Order the levels that are due."""
         levels, hold = inputs
         return Decision(levels.expand_as(account.shares), hold.expand_as(account.shares)), ()
 
@@ -61,11 +60,11 @@ class RandomPolicy:
     """Takes a legal action at random at every bar."""
 
     def __init__(self, noise: Tensor, levels: Tensor) -> None:
-        """Take Gumbel noise ``[S, A, actions]`` and what each action stands for, from ``level_tensor``."""
+        """Take Gumbel noise ``[S, A, actions]`` and the level of each action, from ``level_tensor``."""
         self.noise, self.levels = noise, levels
 
     @classmethod
-    def drawn(cls, steps: int, trading: TradingParameters, like: Tensor, seed: int) -> RandomPolicy:
+    def draw(cls, steps: int, trading: TradingParameters, like: Tensor, seed: int) -> RandomPolicy:
         """Draw the noise for ``steps`` decisions of ``like``'s assets ``[T, A]`` from ``seed``."""
         levels = level_tensor(trading, like)
         generator = torch.Generator(like.device).manual_seed(seed)
@@ -77,7 +76,7 @@ class RandomPolicy:
         return (self.noise,)
 
     def part(self, start: int, stop: int) -> RandomPolicy:
-        """Decide at the steps ``[start, stop)``."""
+        """Policy of the steps ``[start, stop)``."""
         return RandomPolicy(self.noise[start:stop], self.levels)
 
     def decide(
@@ -133,3 +132,42 @@ def momentum(
     trend = torch.where(growth.abs() > NO_TREND, growth.sign(), 0.0)
     size = (parameters.volatility_target / (market.volatility[rows] * periods_per_year**0.5)).clamp_max(1.0)
     return ScheduledPolicy(trend * size, every(timestamps[start:stop], 1.0))
+
+
+Schedules = Mapping[str, ScheduledPolicy]
+"""Schedules by name, each over the same decision rows."""
+
+
+def batch_policy(schedules: Schedules, rows: Segment, span: Segment) -> list[tuple[Policy, int]]:
+    """Schedules over ``span`` as one policy at ``rows``, with its number of accounts; none without schedules."""
+    if not schedules:
+        return []
+    parts = [schedule.part(rows.start - span.start, rows.stop - span.start) for schedule in schedules.values()]
+    return [(ScheduledPolicy.batch(parts), len(parts))]
+
+
+def simulate_schedules(
+    context: BacktestContext, span: Segment, schedules: Schedules, *, telemetry: bool = False
+) -> Iterator[Chunk]:
+    """Simulate one fresh account per schedule over ``span``, at whose end they close their positions.
+
+    Accounts pay all costs and carry. The limits on positions, gross exposure and margin hold for them; the layers of
+    the agents' mask do not.
+
+    Args:
+        context: The market, limits and costs.
+        span: Decision rows.
+        schedules: Schedules over ``span``.
+        telemetry: As in ``simulate_rows``.
+    """
+
+    def policy(rows: Segment) -> SideBySide:
+        ends = [span.stop] * len(schedules)
+        last = liquidation(rows, ends, context.trading.orders.latency_bars)
+        return SideBySide(batch_policy(schedules, rows, span), *last)
+
+    unguarded = Variation(guarded=torch.zeros(len(schedules), 1, dtype=torch.bool))
+    account = context.open_accounts((len(schedules),))
+    return simulate_rows(
+        context.market, span, policy, account, context.trading, variation=unguarded, telemetry=telemetry
+    )

@@ -1,7 +1,6 @@
-"""Supervised signals: regressions on the agents' features and train rows that foretell what a decision earns.
+"""Supervised forecasts: one regression per fold of what a decision earns on the agents' features, all assets pooled.
 
-One regression serves all assets of a fold. It is fitted on train rows alone, and how much it is restrained is chosen by
-its error on validation rows alone.
+Fitted on train rows alone; regularisation is chosen by the error on validation rows alone.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from sentio_kedro.market.tensors import MIN_VOLATILITY, MarketTensors
 from sentio_kedro.market.timestamps import Floats
 
 RIDGE, BOOSTED_TREES = "ridge", "boosted_trees"
-PENALTIES = (0.01, 0.1, 1.0)  # of squared coefficients, beside the mean of squared errors
+PENALTIES = (0.01, 0.1, 1.0)  # of squared coefficients, added to the mean of squared errors
 TREES = {"max_iter": 100, "learning_rate": 0.05, "max_leaf_nodes": 8, "min_samples_leaf": 100, "max_bins": 63}
 INPUT_LIMIT, TARGET_LIMIT = 5.0, 5.0  # deviations at which scaled inputs and targets are clipped
 
@@ -51,10 +50,10 @@ def ridge(train: Sample, validation: Sample) -> Predict:
 
 
 def boosted_trees(train: Sample, validation: Sample) -> Predict:
-    """Fit boosted trees and keep as many of them as give the smallest squared error on ``validation``."""
+    """Fit boosted trees, as many as give the smallest squared error on ``validation``."""
     fit = HistGradientBoostingRegressor(**TREES, early_stopping=False, random_state=0).fit(*train)
-    kept = int(np.argmin([_error(values, validation) for values in fit.staged_predict(validation.inputs)]))
-    return lambda inputs: np.asarray(next(islice(fit.staged_predict(inputs), kept, None)))
+    best = int(np.argmin([_error(values, validation) for values in fit.staged_predict(validation.inputs)]))
+    return lambda inputs: np.asarray(next(islice(fit.staged_predict(inputs), best, None)))
 
 
 LEARNERS: Mapping[str, Callable[[Sample, Sample], Predict]] = {RIDGE: ridge, BOOSTED_TREES: boosted_trees}
@@ -66,70 +65,64 @@ def _error(values: Floats, sample: Sample) -> float:
 
 @dataclass(frozen=True)
 class Examples:
-    """What regressions see of each row and asset, and what a decision there earned.
+    """Regression inputs and targets of every row and asset.
 
     Attributes:
         inputs: ``[T, A, N]`` the asset's features and the filtered regimes but the last.
         targets: ``[T, A]`` log total return from the open that fills the decision to the next open, over ``unit``.
         unit: ``[T, A]`` trailing volatility of a bar, known at the decision.
-        seen: ``[T, A]`` whether the asset trades with a whole row of features.
-        filled: ``[T, A]`` whether the decision would have been filled and its return is known.
+        tradable: ``[T, A]`` the asset trades with a complete row of features.
+        filled: ``[T, A]`` the decision would have been filled and its return is known.
     """
 
     inputs: Floats
     targets: Floats
     unit: Floats
-    seen: Mask
+    tradable: Mask
     filled: Mask
 
     @classmethod
     def of(cls, market: MarketTensors, posterior: Tensor, latency: int) -> Examples:
-        """Look at a market under a fold's filtered regimes ``[T, K]``; ``latency`` as in ``orders.latency_bars``."""
-        known = posterior[:, None, :-1].expand(-1, market.assets, -1)
+        """Take a market and a fold's filtered regimes ``[T, K]``; ``latency`` as in ``orders.latency_bars``."""
+        regimes = posterior[:, None, :-1].expand(-1, market.assets, -1)
         unit = market.volatility.clamp_min(MIN_VOLATILITY).double().numpy()
-        earned, filled = earned_returns(market, latency)
-        inputs = torch.cat([market.features.double(), known.double()], dim=-1).numpy()
-        targets = np.clip(earned / unit, -TARGET_LIMIT, TARGET_LIMIT)
+        returns, filled = decision_returns(market, latency)
+        inputs = torch.cat([market.features.double(), regimes.double()], dim=-1).numpy()
+        targets = np.clip(returns / unit, -TARGET_LIMIT, TARGET_LIMIT)
         return cls(inputs, targets, unit, market.tradable.numpy(), filled)
 
-    def rows(self, segments: Sequence[Segment]) -> Sample:
+    def sample(self, segments: Sequence[Segment]) -> Sample:
         """Take the examples of the decision rows of ``segments``.
 
-        The return of a segment's last row ends at an open that a decision of the next part may be filled at, one bar
-        beyond the reward that the folds were purged for; that row is left out.
+        The last row of a segment is left out: its return ends one bar beyond the reward that the folds were purged for.
         """
         rows = np.concatenate([np.arange(part.start, part.stop - 1) for part in segments] or [np.arange(0)])
-        use = (self.seen & self.filled)[rows]
+        use = (self.tradable & self.filled)[rows]
         return Sample(self.inputs[rows][use], self.targets[rows][use])
 
 
-def earned_returns(market: MarketTensors, latency: int) -> tuple[Floats, Mask]:
-    """Tell what a position earns that is decided at row t and decided anew at row t + 1.
+def decision_returns(market: MarketTensors, latency: int) -> tuple[Floats, Mask]:
+    """Return of a position decided at row t and decided anew at row t + 1.
 
     Returns:
         ``[T, A]`` log total return from the open that fills the order to the open of the bar after, splits and
-        dividends counted, and ``[T, A]`` whether the asset has a bar to fill it and the bar after is in the market.
+        dividends counted, and ``[T, A]`` the asset has a bar to fill it and the bar after is in the market.
     """
     close = market.close.double()
     total = close.log().diff(dim=0, prepend=close[:1].log()) if market.returns is None else market.returns.double()
     inside = close.log() - market.open.double().log()  # from a bar's open to its close
     present = market.tradable if market.present is None else market.present
-    earned, filled = torch.zeros_like(close), torch.zeros_like(present)
+    returns, filled = torch.zeros_like(close), torch.zeros_like(present)
     first = 1 + latency  # bars from the decision to the fill
     rows = market.bars - first - 1
     if rows > 0:
-        earned[:rows] = inside[first:-1] + total[first + 1 :] - inside[first + 1 :]
+        returns[:rows] = inside[first:-1] + total[first + 1 :] - inside[first + 1 :]
         filled[:rows] = present[first:-1]
-    return earned.numpy(), filled.numpy()
+    return returns.numpy(), filled.numpy()
 
 
-def can_learn(fold: Fold) -> bool:
-    """Whether a fold has rows to fit on and rows to choose on."""
-    return bool(fold.train and fold.validation)
-
-
-def fold_edges(name: str, examples: Examples, fold: Fold) -> Floats | None:
-    """Foretell what a position earns until the next decision, by a regression of this fold's own.
+def fold_forecasts(name: str, examples: Examples, fold: Fold) -> Floats | None:
+    """Forecast what a position earns until the next decision, by a regression of this fold's own.
 
     Args:
         name: A key of ``LEARNERS``.
@@ -137,9 +130,9 @@ def fold_edges(name: str, examples: Examples, fold: Fold) -> Floats | None:
         fold: Rows to fit on and to choose on.
 
     Returns:
-        ``[T, A]`` log returns: 0 where an asset does not trade. None if no example is left to fit or to choose on.
+        ``[T, A]`` log returns, 0 where an asset does not trade; None without an example to fit on or to choose on.
     """
-    train, validation = examples.rows(fold.train), examples.rows(fold.validation)
+    train, validation = examples.sample(fold.train), examples.sample(fold.validation)
     if not len(train.targets) or not len(validation.targets):
         return None
     mean, deviation = train.inputs.mean(axis=0), train.inputs.std(axis=0)
@@ -150,10 +143,10 @@ def fold_edges(name: str, examples: Examples, fold: Fold) -> Floats | None:
 
     learner = LEARNERS[name]
     predict = learner(*(Sample(scaled(part.inputs), part.targets) for part in (train, validation)))
-    edges = np.zeros(examples.unit.shape)
+    forecasts = np.zeros(examples.unit.shape)
     for part in (*fold.train, *fold.validation, *fold.test):
         rows = slice(*part)
-        seen = examples.seen[rows]
-        if seen.any():
-            edges[rows][seen] = predict(scaled(examples.inputs[rows][seen])) * examples.unit[rows][seen]
-    return edges
+        use = examples.tradable[rows]
+        if use.any():
+            forecasts[rows][use] = predict(scaled(examples.inputs[rows][use])) * examples.unit[rows][use]
+    return forecasts

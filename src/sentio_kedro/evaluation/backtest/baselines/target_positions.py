@@ -1,4 +1,4 @@
-"""A table of target positions, from wherever they come, walked through the same execution as agents."""
+"""A table of target positions as a schedule for the execution that agents use."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from sentio_kedro.market.bar_checks import localize_timestamps, parse_timestamps
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.trading.accounts import allocation
 
-TARGETS = "targets"  # name of the account
 COLUMNS = ("timestamp", "symbol", "target")
 ROUNDING = 1e-9
-NAMED = 5  # examples of a problem that are named
+EXAMPLES = 5  # rows that an error message shows of a problem
 
 
 class TargetsError(ValueError):
-    """What is wrong with a table of targets, all of it."""
+    """All problems of a table of targets."""
 
 
 def read_targets(path: Path) -> pd.DataFrame:
@@ -39,38 +38,32 @@ def read_targets(path: Path) -> pd.DataFrame:
 
 
 def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading: TradingParameters) -> ScheduledPolicy:
-    """Turn targets into a schedule.
+    """Make a schedule of targets.
 
     Args:
-        frame: ``timestamp`` (end of the bar at which the target is decided, with a zone), ``symbol``, ``target``
-            (fraction of equity, negative is short). A target that is empty, or that has no row, is a hold.
+        frame: ``timestamp`` (end of the bar of the decision, with a zone), ``symbol``, ``target`` (fraction of equity,
+            negative is short). A target that is empty or has no row is a hold.
         bars: Aligned bars.
         rows: Decision rows of the schedule; targets at other bars are left out.
-        trading: Limits: one target may not exceed ``max_position`` or ``gross_limit``, those of one stamp together not
-            ``gross_limit``.
-
-    Returns:
-        The schedule over ``rows``.
+        trading: Limits on one target (``max_position``, ``gross_limit``) and on those of one timestamp together
+            (``gross_limit``).
 
     Raises:
-        TargetsError: With everything that is wrong: missing columns, unknown symbols, stamps without a zone or off the
-            grid, repeated rows, targets that are no numbers or beyond the limits, no target at ``rows``.
+        TargetsError: With all problems of columns, symbols, timestamps and targets, or if there is no target at
+            ``rows``.
     """
     missing = [column for column in COLUMNS if column not in frame.columns]
     if missing:
         raise TargetsError(f"Targets lack the columns {missing}, had {list(frame.columns)}; add them.")
     frame = frame.assign(symbol=frame["symbol"].astype(str)).reset_index(drop=True)
     timestamps, problems = _parsed(frame["timestamp"])
-    row = _rows_of(timestamps, bars)
+    row = pd.DatetimeIndex(bars.timestamps).get_indexer(pd.DatetimeIndex(timestamps))  # -1 off the grid
     off_grid = timestamps.notna().to_numpy() & (row < 0)
-    problems += _listed(off_grid, frame, "stamps that are no bar's end", "shift them to ends of bars in UTC")
+    problems += _listed(off_grid, frame, "timestamps that are no bar's end", "shift them to ends of bars in UTC")
     unknown = ~frame["symbol"].isin(bars.symbols).to_numpy()
     problems += _listed(unknown, frame, f"symbols other than {list(bars.symbols)}", "correct or remove them")
-    repeated = (
-        frame.assign(timestamp=timestamps).duplicated(["timestamp", "symbol"]).to_numpy()
-        & timestamps.notna().to_numpy()
-    )
-    problems += _listed(repeated, frame, "repeated rows of one stamp and symbol", "keep one")
+    repeated = frame.assign(timestamp=timestamps).duplicated(["timestamp", "symbol"]) & timestamps.notna()
+    problems += _listed(repeated.to_numpy(), frame, "repeated rows of one timestamp and symbol", "keep one")
     target = pd.to_numeric(frame["target"], errors="coerce").to_numpy(dtype=np.float64)
     given = frame["target"].notna().to_numpy()
     problems += _listed(given & ~np.isfinite(target), frame, "targets that are no finite number", "correct them")
@@ -90,39 +83,32 @@ def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading
 
 
 def _parsed(column: pd.Series) -> tuple[pd.Series, list[str]]:
-    """Stamps in UTC without their zone, missing where they cannot be read, and what is wrong with them."""
+    """Timestamps in UTC without their zone, missing where they cannot be read, and their problems."""
     timestamps = localize_timestamps(parse_timestamps(column), None)
     wrong = timestamps.isna().to_numpy(dtype=np.bool_)
-    problems = _listed(wrong, column.to_frame(), "stamps that cannot be read or have no zone", "write ISO 8601 with Z")
+    problem = "timestamps that cannot be read or have no zone"
+    problems = _listed(wrong, column.to_frame(), problem, "write ISO 8601 with Z")
     return timestamps.dt.tz_localize(None).astype("datetime64[ns]"), problems
-
-
-def _rows_of(timestamps: pd.Series, bars: AlignedBars) -> NDArray[np.int64]:
-    """Row of each stamp on the grid, -1 where it is not on it."""
-    rows: NDArray[np.int64] = (
-        pd.DatetimeIndex(bars.timestamps).get_indexer(pd.DatetimeIndex(timestamps)).astype(np.int64)
-    )
-    return rows
 
 
 def _beyond_limits(
     frame: pd.DataFrame, timestamps: pd.Series, target: NDArray[np.float64], trading: TradingParameters
 ) -> list[str]:
-    most = min(trading.max_position, trading.gross_limit)
-    single = np.abs(target) > most * (1.0 + ROUNDING)
+    limit = min(trading.max_position, trading.gross_limit)
+    single = np.abs(target) > limit * (1.0 + ROUNDING)
     remedy = "lower them, or raise `trading.max_position` and `trading.gross_limit`"
-    problems = _listed(single, frame, f"targets beyond {most:g} of equity", remedy)
+    problems = _listed(single, frame, f"targets beyond {limit:g} of equity", remedy)
     gross = pd.Series(np.abs(target)).groupby(timestamps.to_numpy()).transform("sum").to_numpy()
     together = gross > trading.gross_limit * (1.0 + ROUNDING)
-    bound = f"targets of one stamp that add up to more than `trading.gross_limit` = {trading.gross_limit:g}"
+    bound = f"targets of one timestamp that add up to more than `trading.gross_limit` = {trading.gross_limit:g}"
     return problems + _listed(together & ~single, frame, bound, "lower them, or raise the limit")
 
 
-def _listed(wrong: NDArray[np.bool_], frame: pd.DataFrame, what: str, remedy: str) -> list[str]:
-    """Say how many rows are wrong, with examples and the remedy; nothing if none is."""
+def _listed(wrong: NDArray[np.bool_], frame: pd.DataFrame, problem: str, remedy: str) -> list[str]:
+    """Message with the number of wrong rows, examples and the remedy; none if no row is wrong."""
     if not wrong.any():
         return []
-    some = frame[wrong].head(NAMED)
+    some = frame[wrong].head(EXAMPLES)
     columns = [column for column in COLUMNS if column in some.columns]
     examples = "; ".join(" ".join(str(value) for value in row) for row in some[columns].itertuples(index=False))
-    return [f"{int(wrong.sum())} {what} ({examples}); {remedy}"]
+    return [f"{int(wrong.sum())} {problem} ({examples}); {remedy}"]
