@@ -1,8 +1,9 @@
-"""What a series of returns or trades was worth: Sharpe ratio, drawdown, round trips.
+"""Performance of returns and trades: Sharpe ratio, drawdown, round trips.
 
-This is the only place where these are computed: validation during training, the backtest, the baselines, the report
-and its bootstrap all call it. Everything is batched: time is the first dimension, the others are carried through.
-Figures are computed in float64 whatever the input. Returns are simple returns of equity per bar, net of costs.
+Validation, backtest, baselines and the report call these functions. The bootstrap and the Sharpe tests in
+``evaluation.statistics`` compute Sharpe ratio and drawdown with vectorised twins of their own. Time is the first
+dimension, the others are batch dimensions. Metrics are computed in float64. Returns are simple returns of equity per
+bar, net of costs.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ def test_a_figure_without_data_is_a_sentence(make_run: MakeRun, facts: RunFacts,
     frames = make_run()
     frames = dataclasses.replace(frames, regime_posteriors=frames.regime_posteriors.iloc[:0])
     page = render_report(metrics, draw_figures(frames, facts, metrics))
-    assert "<p>The agents&#39; regimes are not known here.</p>" in page
+    assert "<p>The run holds no regimes of these agents.</p>" in page
     assert 'id="plot-regimes"' not in page
     assert 'id="data-regimes"' not in page
     assert CAPTIONS["regimes"] not in page

@@ -130,7 +130,7 @@ def test_the_verdict_is_silent_about_costs_that_were_not_simulated(make_run: Mak
 
 
 def test_a_sharpe_ratio_too_good_to_be_true_raises_an_alarm(make_run: MakeRun) -> None:
-    assert "leak of the future" in alarms(make_run(), CALM | {"sharpe": 9.0})[0]
+    assert "leak of future data" in alarms(make_run(), CALM | {"sharpe": 9.0})[0]
 
 
 @pytest.mark.parametrize(

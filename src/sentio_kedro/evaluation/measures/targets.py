@@ -1,4 +1,4 @@
-"""Five targets beside what was measured, met or not."""
+"""Five targets compared with the measured values."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ BYTES_PER_GIGABYTE = 1e9
 
 
 def measure_targets(agent: Mapping[str, Any], frames: RunFrames, facts: RunFacts) -> list[dict[str, Any]]:
-    """Set the targets beside what was measured.
+    """Compare the targets with the measured values.
 
     Args:
-        agent: The agent's figures (medians over seeds): ``sharpe``, ``max_drawdown``, ``win_rate``, ``trades``.
+        agent: Metrics of the agent: ``sharpe``, ``max_drawdown``, ``win_rate``, ``trades``.
         frames: Frames of the run.
         facts: Facts of the run.
 
     Returns:
         One entry per target: ``name``, ``title``, ``direction`` (``at_least`` or ``below``), ``target``, ``baseline``
-        (what the predecessor called a baseline, None without one), ``measured`` (None if not measured), ``unit``,
-        ``met`` (None if not measured), ``extrapolated`` and ``note``.
+        (of the predecessor, None without one), ``measured`` and ``met`` (None if not measured), ``unit``,
+        ``extrapolated`` and ``note``.
     """
     trades = agent["trades"]
-    idle = not trades  # an account that never trades keeps any limit: that is no measurement
+    idle = not trades  # an account without trades meets any limit: no measurement
     return [
         _target(
             *("sharpe", "Sharpe ratio", "at_least", 3.0, 1.5, None if idle else agent["sharpe"], "ratio"),
@@ -79,9 +79,9 @@ def _target(
 
 
 def _training_time(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
-    """Hours for 1,000 episodes, from the median speed of all updates: extrapolated, nobody waited for it.
+    """Hours for 1,000 episodes, extrapolated from the median speed of all updates.
 
-    An episode is the longer of a training episode and one walk through the longest train span, if that is known.
+    An episode is the longer of a training episode and the longest train span.
     """
     speed = float(frames.training_curves["steps_per_second"].median())
     bars = max(facts.episode_bars, facts.train_bars or 0)
