@@ -56,7 +56,7 @@ class RunFacts:
         episode_bars: Decisions of one training episode.
         train_bars: Decision rows of the longest train span; None if unknown.
         accelerator_peak_bytes: Peak accelerator memory of training; None on the CPU.
-        scheme: How the folds were made.
+        scheme: Scheme of the folds.
         max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; 1 is no limit.
     """
 

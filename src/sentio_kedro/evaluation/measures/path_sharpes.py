@@ -19,7 +19,7 @@ def sharpe_paths(frames: RunFrames, scheme: str, periods_per_year: float) -> dic
 
     Args:
         frames: Frames of the run.
-        scheme: How the folds were made.
+        scheme: Scheme of the folds.
         periods_per_year: Bars a year.
 
     Returns:

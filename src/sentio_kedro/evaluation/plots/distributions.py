@@ -69,7 +69,7 @@ def sharpe_path_figure(paths: Mapping[str, Any]) -> go.Figure:
 
 def regime_figure(frames: RunFrames) -> go.Figure:
     """Draw the regime probabilities over the test bars, calm at the bottom."""
-    figure = new_figure("Regimes", "Probability", percent=True, height=280)
+    figure = new_figure("Regime probabilities", "Probability", percent=True, height=280)
     means = regime_means(frames, BUCKETS)
     if means.empty:
         write_note(figure, "The run holds no regimes of these agents.")
@@ -95,12 +95,14 @@ def daily_figure(frames: RunFrames, metrics: Mapping[str, Any]) -> go.Figure:
     returns = account_table(frames, "return")[[median_seed(frames)]]
     days = daily_returns(returns.to_numpy(dtype=np.float64), day_numbers(frames, returns.index))[:, 0]
     reach = add_histogram(figure, days, DAY_BINS, "%{x:.2%}: %{y} days", TAIL)
-    lines = {"Value at risk": "daily_value_at_risk", "Conditional": "daily_conditional_value_at_risk"}
-    for place, (title, key) in enumerate(lines.items()):
+    for title, key, side, shift in (
+        ("Value at risk", "daily_value_at_risk", "left", 4),
+        ("Conditional", "daily_conditional_value_at_risk", "right", -4),
+    ):
         if metrics[key] is not None and metrics[key] < reach:
             figure.add_vline(x=-metrics[key], line={"color": GREY, "dash": "dash", "width": 1.4})
             figure.add_annotation(
-                x=-metrics[key], y=1.0 - 0.12 * place, yref="paper", yanchor="top", xanchor="right", xshift=-4,
+                x=-metrics[key], y=1.0, yref="paper", yanchor="top", xanchor=side, xshift=shift,
                 text=f"{title} {metrics[key]:.2%}", showarrow=False, font={"size": 11},
             )  # fmt: skip
     figure.update_xaxes(title="Daily return", tickformat=".1~%")

@@ -156,7 +156,9 @@ def monthly_figure(frames: RunFrames) -> go.Figure:
     times = pd.DatetimeIndex(returns.index)
     months = (1.0 + returns).groupby([times.year, times.month]).prod() - 1.0
     table = months.median(axis=1).unstack().reindex(columns=range(1, 13)).set_axis(MONTHS, axis="columns")
-    text = [["" if np.isnan(value) else f"{value:.1%}" for value in row] for row in table.to_numpy()]
+    text = [
+        ["" if np.isnan(value) else f"{value:z.1%}".replace("-", "\u2212") for value in row] for row in table.to_numpy()
+    ]
     figure = new_figure("Monthly returns", height=150 + 44 * len(table))
     cells = {"text": text, "texttemplate": "%{text}", "hoverongaps": False, "xgap": 2, "ygap": 2}
     add_heatmap(figure, table, "%{x} %{y}: %{z:.2%}", **cells)

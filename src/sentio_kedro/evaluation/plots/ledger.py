@@ -27,7 +27,7 @@ from sentio_kedro.evaluation.plots.style import (
 )
 from sentio_kedro.evaluation.run_frames import LINES, RunFrames, median_seed
 
-TEXT_ROOM = 0.45  # of the width, for the numbers beside the bars
+TEXT_ROOM = 0.45  # of the width, for the numbers next to the bars
 
 
 def ledger_figure(costs: Mapping[str, Any]) -> go.Figure:

@@ -34,13 +34,13 @@ def exposure_figure(frames: RunFrames) -> go.Figure:
     """Draw gross and net exposure above turnover, averaged over seeds and time buckets."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.07)
     style(figure, "Exposure and turnover", 440)
-    for column, title, colour, row in (
-        ("gross_exposure", "Gross exposure", BLUE, 1),
-        ("net_exposure", "Net exposure", ORANGE, 1),
-        ("turnover", "Turnover per bar", GREEN, 2),
+    for column, title, colour, dash, row in (
+        ("gross_exposure", "Gross exposure", BLUE, "solid", 1),
+        ("net_exposure", "Net exposure", ORANGE, "dot", 1),
+        ("turnover", "Turnover per bar", GREEN, "solid", 2),
     ):
         mean = bucket_means(path_table(frames, column)[frames.seeds].mean(axis=1).to_frame("value"))
-        line = {"color": colour, "width": 1.6}
+        line = {"color": colour, "width": 1.6, "dash": dash}
         figure.add_scatter(
             x=drawn_times(mean.index), y=drawn(mean["value"]), name=title, line=line, row=row, col=1,
             hovertemplate="%{y:.2%}",

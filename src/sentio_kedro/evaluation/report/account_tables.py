@@ -16,9 +16,8 @@ from sentio_kedro.evaluation.report.columns import (
     YEAR_COLUMNS,
     Columns,
 )
-from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, table_of
+from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, interval_title, table_of
 from sentio_kedro.evaluation.run_frames import LINES
-from sentio_kedro.evaluation.statistics.bootstrap import confidence_percent
 
 AGENT = "agent"
 
@@ -35,8 +34,10 @@ def account_tables(metrics: Mapping[str, Any]) -> list[Table]:
         for name in accounts(metrics)
     ]
     tables = [table_of("Account", entries, columns, title, note) for title, note, columns in GROUPS]
-    percent = f"{confidence_percent(metrics['confidence'])} interval"
-    return [table._replace(heads=[percent if head == "Interval" else head for head in table.heads]) for table in tables]
+    interval = interval_title(metrics["confidence"])
+    return [
+        table._replace(heads=[interval if head == "Interval" else head for head in table.heads]) for table in tables
+    ]
 
 
 def comparison_table(metrics: Mapping[str, Any]) -> Table:

@@ -79,14 +79,12 @@ FOLD_COLUMNS: Columns = (
     ("train_sharpe", "Train Sharpe", "number"),
     ("validation_sharpe", "Validation Sharpe", "number"),
     ("generalisation_gap", "Gap", "number"),
-    ("gate", "Validation t", "text"),
+    ("gate", "t statistic", "text"),
     ("sharpe", "Test Sharpe", "number"),
     ("annual_return", "Annual return", "percent"),
     ("max_drawdown", "Drawdown", "percent"),
-    ("conditional_value_at_risk", "Conditional value at risk", "small_percent"),
     ("trades", "Round trips", "count"),
     ("win_rate", "Win rate", "percent"),
-    ("turnover_per_bar", "Turnover per bar", "small_percent"),
     ("cost_share", "Costs / gross profit", "percent"),
 )
 SEED_COLUMNS: Columns = (

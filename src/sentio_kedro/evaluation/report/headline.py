@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from sentio_kedro.evaluation.labels import TITLES
 from sentio_kedro.evaluation.report.columns import OPENING_COLUMNS
-from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, table_of
-from sentio_kedro.evaluation.statistics.bootstrap import confidence_percent
+from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, interval_title, table_of
 
 CHANCE = 0.5
 VERDICTS = {"skill": "Skill", "luck": "Luck", "undecided": "Undecided", "no_trades": "No trades"}
@@ -40,7 +39,7 @@ def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | No
     """
     agent, skill = metrics["agent"], metrics["skill"]
     low, high = agent["sharpe_low"], agent["sharpe_high"]
-    interval = f"{confidence_percent(metrics['confidence'])} interval {formatted((low, high), 'interval')}"
+    interval = f"{interval_title(metrics['confidence'])} {formatted((low, high), 'interval')}"
     met = sum(target["met"] is True for target in metrics["targets"])
     no_profit = skill["verdict"] == "luck" and skill["minimum_track_record_bars"] is None
     verdict = "No skill" if no_profit else VERDICTS[skill["verdict"]]
@@ -167,8 +166,8 @@ def skill_table(skill: Mapping[str, Any]) -> Table:
         [
             "Probability of backtest overfitting",
             formatted(skill["pbo"], "percent"),
-            "How often the best trial on one half of the rows is no better than the median on the other half, from "
-            f"{formatted(skill['pbo_trials'], 'count')} trials and {formatted(skill['pbo_blocks'], 'count')} blocks.",
+            "How often the best trial on one half of the rows is no better than the median on the other half. "
+            f"Trials: {formatted(skill['pbo_trials'], 'count')}, blocks: {formatted(skill['pbo_blocks'], 'count')}.",
         ],
         [
             "Superior predictive ability, p-value",

@@ -16,6 +16,7 @@ from sentio_kedro.evaluation.report.columns import (
     Columns,
     Kind,
 )
+from sentio_kedro.evaluation.statistics.bootstrap import confidence_percent
 
 Row = list[str]
 MISSING = "\u2013"  # an en dash
@@ -67,6 +68,11 @@ def formatted(value: Any, kind: Kind) -> str:
     if not any(digit in text for digit in "123456789"):
         text = text.removeprefix("-")  # zero has no sign
     return text.replace("-", "\u2212")  # a minus sign, as wide as a digit
+
+
+def interval_title(confidence: float) -> str:
+    """Title of an interval, such as ``95 % interval``."""
+    return confidence_percent(confidence).replace("%", "\u00a0% interval")
 
 
 def table_of(

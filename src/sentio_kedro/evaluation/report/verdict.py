@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sentio_kedro.evaluation.labels import TITLES
-from sentio_kedro.evaluation.statistics.bootstrap import confidence_percent
+from sentio_kedro.evaluation.report.tables import formatted, interval_title
 
 SKILL = {
     "skill": "Verdict: skill. Neither chance nor selection among trials explains this result.",
@@ -24,13 +24,14 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         metrics: Result of ``build_metrics``.
     """
     agent = metrics["agent"]
-    percent = confidence_percent(metrics["confidence"]).replace("%", "\u00a0%")
+    interval = interval_title(metrics["confidence"])
     seeds = f"the median of {agent['seeds']} agents" if agent["seeds"] > 1 else "the agent"
     earned = "earned" if agent["annual_return"] > 0.0 else "lost"
+    annual_return = formatted(abs(agent["annual_return"]), "percent")
     sentences = [
         f"On {agent['bars']:,} test bars from {agent['first_timestamp'][:10]} to {agent['last_timestamp'][:10]}, "
-        f"{seeds} {earned} {_percent(abs(agent['annual_return']))} a year after all costs, with a maximum drawdown of "
-        f"{_percent(agent['max_drawdown'])} and a Sharpe ratio of {_number(agent['sharpe'])} ({percent} interval "
+        f"{seeds} {earned} {annual_return} a year after all costs, with a maximum drawdown of "
+        f"{formatted(agent['max_drawdown'], 'percent')} and a Sharpe ratio of {_number(agent['sharpe'])} ({interval} "
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
         *_luck_or_gate(agent, metrics["seeds"], metrics["folds"]),
         *_skill(metrics["skill"]),
@@ -44,12 +45,8 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     return [*sentences, _against_baselines(metrics), _targets_met(metrics["targets"])]
 
 
-def _percent(value: float) -> str:
-    return f"{100.0 * value:,.2f}\u00a0%"
-
-
 def _number(value: float) -> str:
-    return f"{value:.2f}".replace("-", "\u2212")  # a minus sign, as wide as a digit
+    return formatted(value, "number")
 
 
 def _luck_or_gate(
