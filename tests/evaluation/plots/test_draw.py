@@ -26,7 +26,6 @@ from sentio_kedro.evaluation.plots.draw import (
     rolling_sharpe_figure,
 )
 from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
-from sentio_kedro.evaluation.plots.limits import mask_figure
 from sentio_kedro.evaluation.plots.robustness import robustness_figure
 from sentio_kedro.evaluation.plots.style import (
     MAX_POINTS,
@@ -36,7 +35,7 @@ from sentio_kedro.evaluation.plots.style import (
     regime_shade,
     thin_rows,
 )
-from sentio_kedro.evaluation.plots.trading import action_figure, round_trip_figure
+from sentio_kedro.evaluation.plots.trading import action_figure, mask_figure, round_trip_figure
 from sentio_kedro.evaluation.plots.training import generalisation_figure, training_figure
 from sentio_kedro.evaluation.run_frames import COLUMNS, LINES, RunFacts, RunFrames
 

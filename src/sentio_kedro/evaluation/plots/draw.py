@@ -11,7 +11,6 @@ import torch
 
 from sentio_kedro.evaluation.plots.distributions import daily_figure, regime_figure, sharpe_path_figure
 from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
-from sentio_kedro.evaluation.plots.limits import mask_figure
 from sentio_kedro.evaluation.plots.robustness import robustness_figure
 from sentio_kedro.evaluation.plots.style import (
     add_agent_and_baselines,
@@ -22,7 +21,13 @@ from sentio_kedro.evaluation.plots.style import (
     path_table,
     thin_rows,
 )
-from sentio_kedro.evaluation.plots.trading import action_figure, exposure_figure, position_figure, round_trip_figure
+from sentio_kedro.evaluation.plots.trading import (
+    action_figure,
+    exposure_figure,
+    mask_figure,
+    position_figure,
+    round_trip_figure,
+)
 from sentio_kedro.evaluation.plots.training import generalisation_figure, training_figure
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 from sentio_kedro.trading.performance import drawdown, sharpe_ratio

@@ -1,11 +1,15 @@
-"""Plots of trading: exposure, positions, actions and round trips."""
+"""Plots of trading: exposure, positions, actions, masks and round trips."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sentio_kedro.evaluation.labels import layer_title, regime_title
 from sentio_kedro.evaluation.plots.style import (
     BLUE,
     GREEN,
@@ -19,9 +23,12 @@ from sentio_kedro.evaluation.plots.style import (
     bucket_means,
     drawn,
     drawn_times,
+    list_rows,
     new_figure,
     path_table,
+    regime_colour,
     style,
+    write_note,
 )
 from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames
 
@@ -94,4 +101,29 @@ def round_trip_figure(frames: RunFrames) -> go.Figure:
     if len(results):
         add_histogram(figure, results, ROUND_TRIP_BINS, "%{x:.3%}: %{y}", TAIL)
         figure.update_xaxes(title="Net result, fraction of equity at entry", tickformat=".2~%")
+    return figure
+
+
+def mask_figure(masks: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Draw the share of target levels that each layer forbids, one bar per regime.
+
+    Args:
+        masks: ``masks`` of the metrics; layers that forbid nothing are left out.
+    """
+    layers = list(dict.fromkeys(entry["layer"] for entry in masks))
+    layers = [layer for layer in layers if any(entry["layer"] == layer and entry["forbidden"] for entry in masks)]
+    regimes = 1 + max((entry["regime"] for entry in masks), default=0)
+    figure = new_figure("Levels that the action mask forbids", height=150 + (14 * regimes + 12) * max(1, len(layers)))
+    for regime in range(regimes):
+        shares = {entry["layer"]: entry["forbidden"] for entry in masks if entry["regime"] == regime}
+        figure.add_bar(
+            orientation="h", x=drawn([shares[layer] or 0.0 for layer in layers]),
+            y=[layer_title(layer) for layer in layers], name=regime_title(regime, regimes),
+            marker={"color": regime_colour(regime, regimes)}, hovertemplate="%{y}: %{x:.1%}",
+        )  # fmt: skip
+    figure.update_layout(barmode="group", bargap=0.25, showlegend=regimes > 1)
+    figure.update_xaxes(title="Share of target levels", tickformat=".1~%", rangemode="tozero")
+    list_rows(figure)
+    if not layers:
+        write_note(figure, "No layer forbids anything." if masks else "Not recorded.")
     return figure
