@@ -1,10 +1,9 @@
-"""How long the report takes, step by step, and how large it is, on frames of a made-up run.
+"""Time of each step of the report and its size, on frames of a synthetic run.
 
     python benchmarks/reporting.py --rows 35000 --assets 5 --seeds 8 --runs 3
 
-Prints one JSON object: seconds of each step (the median of the runs; of the clock and of
-the processor), their sum, and the bytes of the report and of its
-figures. Kedro's own start and the files that it reads are not in it; `kedro run --pipeline reporting` has both.
+Prints one JSON object: seconds of each step (median over runs; wall clock and processor), their sum, and the bytes of
+the report and of its plots. It leaves out the start of Kedro and file access; `kedro run --pipeline reporting` has both.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ FOLDS, REGIMES, CHANGES = 4, 3, 0.01  # share of the bars at which a position ch
 
 
 def main() -> None:
-    """Make a run, report it, and print what that took."""
+    """Report a synthetic run and print the time of each step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=35_000, help="out-of-sample decisions")
     parser.add_argument("--assets", type=int, default=5)
@@ -43,16 +42,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--samples", type=int, default=1_000, help="resamples of the bootstrap")
-    parser.add_argument("--page", type=Path, help="where to leave the report")
+    parser.add_argument("--page", type=Path, help="file to write the report to")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    taken: dict[str, list[float]] = {}
-    pieces = made_up_run(given.rows, given.assets, given.seeds)
+    seconds: dict[str, list[float]] = {}
+    pieces = synthetic_run(given.rows, given.assets, given.seeds)
     for _ in range(given.runs):
-        page, figures = report(pieces, ReportingParameters(bootstrap_samples=given.samples), taken)
+        page, figures = report(pieces, ReportingParameters(bootstrap_samples=given.samples), seconds)
     if given.page is not None:
         given.page.write_text(page, encoding="utf-8")
-    seconds = {name: round(statistics.median(values), 3) for name, values in taken.items()}
+    medians = {name: round(statistics.median(values), 3) for name, values in seconds.items()}
     sizes = {"report": len(page.encode()), "figures": sum(len(figure.to_json()) for figure in figures.values())}
     shape = {
         "rows": given.rows,
@@ -60,20 +59,20 @@ def main() -> None:
         "seeds": given.seeds,
         "baselines": len(BASELINES) + len(DEFAULT_BASELINES),
     }
-    whole = round(sum(value for name, value in seconds.items() if not name.endswith("(processor)")), 3)
-    print(json.dumps(shape | {"seconds": seconds, "sum": whole, "bytes": sizes}))
+    total = round(sum(value for name, value in medians.items() if not name.endswith("(processor)")), 3)
+    print(json.dumps(shape | {"seconds": medians, "sum": total, "bytes": sizes}))
 
 
 def report(
-    pieces: dict[str, pd.DataFrame], parameters: ReportingParameters, taken: dict[str, list[float]]
+    pieces: dict[str, pd.DataFrame], parameters: ReportingParameters, seconds: dict[str, list[float]]
 ) -> tuple[str, dict[str, Any]]:
-    """Do what the nodes of the pipeline do, and add the seconds of each to ``taken``."""
+    """Run the steps of the pipeline's nodes and append the seconds of each to ``seconds``."""
 
     def timed(name: str, work: Callable[[], Any]) -> Any:
         start, used = time.perf_counter(), time.process_time()
         result = work()
-        taken.setdefault(name, []).append(time.perf_counter() - start)
-        taken.setdefault(f"{name} (processor)", []).append(time.process_time() - used)
+        seconds.setdefault(name, []).append(time.perf_counter() - start)
+        seconds.setdefault(f"{name} (processor)", []).append(time.process_time() - used)
         return result
 
     facts = RunFacts(365.0 * 48.0, "survivorship_biased", episode_bars=64, train_bars=9_000, max_drawdown=0.08)
@@ -83,8 +82,8 @@ def report(
     return timed("write_report", lambda: render_report(metrics, figures)), figures
 
 
-def made_up_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]:
-    """Frames of a run of ``seeds`` agents and the usual baselines on ``assets`` random walks."""
+def synthetic_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]:
+    """Frames of a run of ``seeds`` agents and the default baselines on ``assets`` random walks."""
     rng = np.random.default_rng(0)
     symbols = [f"COIN{index}" for index in range(assets)]
     names = [*(f"seed_{seed}" for seed in range(seeds)), *BASELINES, *DEFAULT_BASELINES]
@@ -123,12 +122,12 @@ def made_up_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]:
 
 
 def _weights(rng: np.random.Generator, rows: int, assets: int, name: str) -> np.ndarray:
-    """Positions ``[T, A]`` that stay for about a hundred bars; baselines hold all assets alike."""
+    """Positions ``[T, A]`` held for about a hundred bars; baselines hold all assets equally."""
     if not name.startswith("seed_"):
         return np.full((rows, assets), 1.0 / assets)
     drawn = rng.choice([-1.0, 0.0, 1.0], (rows, assets)) / assets
-    kept = np.where(rng.random((rows, assets)) < CHANGES, np.arange(rows)[:, None], 0)
-    return np.take_along_axis(drawn, np.maximum.accumulate(kept, axis=0), axis=0)
+    changes = np.where(rng.random((rows, assets)) < CHANGES, np.arange(rows)[:, None], 0)
+    return np.take_along_axis(drawn, np.maximum.accumulate(changes, axis=0), axis=0)
 
 
 def _account(
@@ -181,23 +180,14 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
     for fold in range(FOLDS):
         for seed in range(seeds):
             for member in range(4):
-                judged = updates % 10 == 0
+                validated = updates % 10 == 0
                 frame = pd.DataFrame({"fold": fold, "seed": seed, "member": member, "update": updates})
                 frame["steps_per_second"] = 40_000.0
-                frame["train_sharpe"] = np.where(judged, updates / 10 + rng.normal(0, 0.3, 50), np.nan)
-                frame["validation_sharpe"] = np.where(judged, updates / 20 + rng.normal(0, 0.5, 50), np.nan)
+                frame["train_sharpe"] = np.where(validated, updates / 10 + rng.normal(0, 0.3, 50), np.nan)
+                frame["validation_sharpe"] = np.where(validated, updates / 20 + rng.normal(0, 0.5, 50), np.nan)
                 curves.append(frame)
-            agents.append((fold, seed, 4.0, 1.0, 4, "log_return_1, rsi_14", 2, 30))
-    columns = [
-        "fold",
-        "seed",
-        "train_sharpe",
-        "validation_sharpe",
-        "members",
-        "selected_features",
-        "selected_lags",
-        "feature_columns",
-    ]
+            agents.append((fold, seed, 4.0, 1.0, 4, 3.0, np.nan, False, "log_return_1, rsi_14", 2, 30, 4))
+    columns = list(COLUMNS["agent_table"])
     return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=columns)
 
 

@@ -29,7 +29,7 @@ def test_notebook_runs_from_its_folder(path, finished, tmp_path, monkeypatch):
     assert len(drawn) >= DRAWN[path.stem]
     if path.stem == "comparing_models":
         printed = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
-        assert any("1 judged of 1 runs" in text for text in printed)
+        assert any("1 tested of 1 runs" in text for text in printed)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

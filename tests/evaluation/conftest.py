@@ -60,6 +60,7 @@ def _trades(rng: np.random.Generator, names: list[str]) -> pd.DataFrame:
             pd.DataFrame(
                 {
                     "account": name,
+                    "fold": (entry - FIRST_ROW) // FOLD_ROWS,
                     "symbol": rng.choice(SYMBOLS, count),
                     "side": rng.choice([-1, 1], count),
                     "entry_row": entry,
@@ -92,24 +93,10 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
                 frame["validation_sharpe"] = np.where(judged, update / 12 + rng.normal(0.0, 0.5, 30), np.nan)
                 frame["selected"] = update == 24
                 curves.append(frame)
-            selected_features = "log_return_1, size of log_return_1, rsi_14" if fold else "log_return_1"
-            agents.append(
-                (
-                    fold,
-                    seed,
-                    4.0 + 0.1 * fold,
-                    1.5 - 0.1 * seed,
-                    2,
-                    12.0,
-                    selected_features,
-                    min(2, 1 + fold),
-                    4 - fold,
-                    20,
-                )
-            )
-    columns = ["fold", "seed", "train_sharpe", "validation_sharpe", "members", "train_seconds"]
-    columns += ["selected_features", "selected_columns", "selected_lags", "feature_columns"]
-    return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=columns)
+            names = "log_return_1, size of log_return_1, rsi_14" if fold else "log_return_1"
+            trained = (fold, seed, 4.0 + 0.1 * fold, 1.5 - 0.1 * seed, 2)
+            agents.append((*trained, 3.0, np.nan, False, names, min(2, 1 + fold), 20, 4 - fold))
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=list(COLUMNS["agent_table"]))
 
 
 def _positions(accounts: pd.DataFrame) -> pd.DataFrame:

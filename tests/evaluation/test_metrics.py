@@ -147,7 +147,7 @@ def test_no_figure_is_nan_even_when_nobody_trades(make_run: MakeRun, facts: RunF
     assert metrics["agent"]["win_rate"] is None
     assert metrics["agent"]["cost_share"] is None
     assert metrics["agent"]["sharpe"] == 0.0
-    assert "seed_0 never traded: its figures say nothing about skill." in metrics["alarms"]
+    assert "seed_0 never traded: its metrics say nothing about skill." in metrics["alarms"]
 
 
 def test_information_ratios_are_medians_over_seeds(make_run: MakeRun, facts: RunFacts) -> None:

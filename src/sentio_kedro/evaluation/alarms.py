@@ -1,4 +1,4 @@
-"""What should make a reader distrust the metrics of a run."""
+"""Alarms: reasons to distrust the metrics of a run."""
 
 from __future__ import annotations
 
@@ -9,89 +9,69 @@ import pandas as pd
 
 from sentio_kedro.evaluation.measures.attribution import ledger_net
 from sentio_kedro.evaluation.measures.limits import order_metrics
-from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames
+from sentio_kedro.evaluation.run_frames import RunFrames, seed_number
 
 IDENTITY_TOLERANCE = 1e-9
 SUSPICIOUS_SHARPE = 5.0
-LOST = 0.99
+NEARLY_ALL = 0.99  # of the equity
 IDLE_SHARE = 0.5
-PROJECTED_SHARE = 0.2  # of the orders; above it an agent does not trade what it decides
+PROJECTED_SHARE = 0.2  # of the orders
 
 
 def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
-    """Name what should make a reader distrust the figures.
+    """List reasons to distrust the metrics.
 
     Args:
         frames: Frames of the run.
-        agent: The agent's figures.
+        agent: Metrics of the agent.
 
     Returns:
-        One sentence per alarm, none if all is well. Folds in which an agent abstained are no reason to distrust it.
+        One sentence per alarm. Folds in which an agent abstains raise none.
     """
-    found = []
-    closed = abstentions(frames)
-    for name in frames.seeds:
-        account = _traded_folds(frames.accounts, name, closed[name])
-        taken = _actions_taken(frames.actions, name, closed[name])
-        if account.empty:
-            continue  # it stayed flat by decision, which the verdict tells
-        if not (account["turnover"] > 0.0).any():
-            found.append(f"{name} never traded: its figures say nothing about skill.")
-        elif len(taken) == 1:
-            found.append(f"{name} always took the action {taken[0]!r}: it learnt a constant, not a strategy.")
-        elif (idle := _idle_share(account)) > IDLE_SHARE:
-            found.append(
-                f"{name} did not trade in the last {idle:.0%} of the bars: perhaps the drawdown limit left it nothing."
-            )
-    found += _limit_alarms(frames)
+    sentences = _trading_alarms(frames) + _limit_alarms(frames)
     ledger = ledger_net(frames.accounts)
     broken = (frames.accounts["return"] - ledger).abs() > IDENTITY_TOLERANCE * (1.0 + ledger.abs())
     if broken.any():
         names = sorted(set(frames.accounts.loc[broken, "account"]))
-        found.append(
-            f"Returns differ from the sum of the ledger's lines on {int(broken.sum()):,} rows of {', '.join(names)}: "
+        sentences.append(
+            f"Returns differ from the sum of the ledger lines on {int(broken.sum()):,} rows of {', '.join(names)}: "
             "the accounts do not add up."
         )
     if agent["sharpe"] is not None and agent["sharpe"] > SUSPICIOUS_SHARPE:
-        found.append(
-            f"A Sharpe ratio of {agent['sharpe']:.1f} net of costs is more often a leak of the future than skill: "
-            "check how the bars were made."
+        sentences.append(
+            f"A Sharpe ratio of {agent['sharpe']:.1f} net of costs is more often a leak of future data than skill: "
+            "check the bars."
         )
-    if agent["max_drawdown"] > LOST:
-        found.append("The median agent lost nearly everything.")
-    return found
+    if agent["max_drawdown"] > NEARLY_ALL:
+        sentences.append("The median agent lost nearly all its equity.")
+    return sentences
 
 
-def abstentions(frames: RunFrames) -> dict[str, set[int]]:
-    """Folds in which each agent abstained, by account; none for agents made before abstention was known."""
-    closed: dict[str, set[int]] = {name: set() for name in frames.seeds}
-    if "abstains" in frames.agent_table.columns:
-        for entry in frames.agent_table[frames.agent_table["abstains"].astype(bool)].to_dict("records"):
-            closed.setdefault(f"{SEED_PREFIX}{int(entry['seed'])}", set()).add(int(entry["fold"]))
-    return closed
-
-
-def _traded_folds(rows: pd.DataFrame, account: str, closed: set[int]) -> pd.DataFrame:
-    """Rows of an account in the folds in which it did not abstain; all rows of a frame that knows no folds."""
-    mine = rows[rows["account"] == account]
-    return mine[~mine["fold"].isin(closed)] if closed and "fold" in mine.columns else mine
-
-
-def _limit_alarms(frames: RunFrames) -> list[str]:
-    """Agents whose orders joint limits cut too often, and agents that went bankrupt."""
-    found = []
-    for name, figures in order_metrics(frames).items():
-        if name not in frames.seeds:
-            continue
-        if (figures["projected_orders"] or 0.0) > PROJECTED_SHARE:
-            found.append(
-                f"Joint limits cut {figures['projected_orders']:.0%} of the orders of {name}, more than "
-                f"{PROJECTED_SHARE:.0%}: it does not trade what it decides. Use smaller `trading.levels`, or widen "
-                "`trading.gross_limit`, `trading.net_limit` or `trading.var_limit`."
+def _trading_alarms(frames: RunFrames) -> list[str]:
+    """Agents that never traded, always took one action, or stopped trading."""
+    sentences = []
+    table = frames.agent_table[frames.agent_table["abstains"].astype(bool)]
+    for name in frames.seeds:
+        flat_folds = table.loc[table["seed"] == seed_number(name), "fold"]
+        account = _traded_rows(frames.accounts, name, flat_folds)
+        totals = _traded_rows(frames.actions, name, flat_folds).groupby("action")["count"].sum()
+        chosen = sorted(map(str, totals.index[totals > 0]))
+        if account.empty:
+            continue  # it abstained in every fold
+        if not (account["turnover"] > 0.0).any():
+            sentences.append(f"{name} never traded: its metrics say nothing about skill.")
+        elif len(chosen) == 1:
+            sentences.append(f"{name} always took the action {chosen[0]!r}: it learnt a constant, not a strategy.")
+        elif (idle := _idle_share(account)) > IDLE_SHARE:
+            sentences.append(
+                f"{name} did not trade in the last {idle:.0%} of the bars: the drawdown limit may leave it no exposure."
             )
-        if figures["bankruptcies"]:
-            found.append(f"{name} went bankrupt: its returns after that are zero, not earned.")
-    return found
+    return sentences
+
+
+def _traded_rows(rows: pd.DataFrame, account: str, flat_folds: pd.Series) -> pd.DataFrame:
+    """Rows of an account in the folds in which it does not abstain."""
+    return rows[(rows["account"] == account) & ~rows["fold"].isin(flat_folds)]
 
 
 def _idle_share(account: pd.DataFrame) -> float:
@@ -100,7 +80,17 @@ def _idle_share(account: pd.DataFrame) -> float:
     return float(traded[::-1].argmax() / len(traded))
 
 
-def _actions_taken(actions: pd.DataFrame, account: str, closed: set[int]) -> list[str]:
-    mine = _traded_folds(actions, account, closed)
-    totals = mine.groupby("action")["count"].sum()
-    return sorted(str(action) for action in totals.index[totals > 0])
+def _limit_alarms(frames: RunFrames) -> list[str]:
+    """Agents whose orders joint limits cut too often, and agents that went bankrupt."""
+    sentences = []
+    metrics = order_metrics(frames)
+    for name in frames.seeds:
+        if (metrics[name]["projected_orders"] or 0.0) > PROJECTED_SHARE:
+            sentences.append(
+                f"Joint limits cut {metrics[name]['projected_orders']:.0%} of the orders of {name}, more than "
+                f"{PROJECTED_SHARE:.0%}: its trades are not its decisions. Use smaller `trading.levels`, or widen "
+                "`trading.gross_limit`, `trading.net_limit` or `trading.var_limit`."
+            )
+        if metrics[name]["bankruptcies"]:
+            sentences.append(f"{name} went bankrupt: its returns after that are zero, not earned.")
+    return sentences

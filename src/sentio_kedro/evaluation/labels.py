@@ -1,4 +1,4 @@
-"""Names that readers see, of accounts, regimes and mask layers."""
+"""Titles of accounts, ledger lines, regimes and mask layers in tables and plots."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ ALWAYS_DRAWN = ("price_pnl", "commission", "spread")
 
 
 def layer_title(layer: str) -> str:
-    """Name of a mask layer for people."""
+    """Title of a mask layer."""
     return layer.replace("_", " ").capitalize()
 
 
 def regime_title(regime: int, regimes: int) -> str:
-    """Name of a regime for people."""
+    """Title of a regime, 0 the calmest."""
     if regimes == 1:
         return "All bars"
     if regime == 0:

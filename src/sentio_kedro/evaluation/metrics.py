@@ -1,4 +1,4 @@
-"""What each account earned, how sure that is, and how it compares: the content of ``metrics.json``."""
+"""Content of ``metrics.json``: metrics of every account, their intervals, comparisons and tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from sentio_kedro.evaluation.measures.breakdowns import (
     fold_metrics,
     generalisation_gap,
     regime_metrics,
-    seed_number,
     selected_feature_metrics,
     symbol_metrics,
     year_metrics,
@@ -34,7 +33,7 @@ from sentio_kedro.evaluation.measures.paths import table_paths
 from sentio_kedro.evaluation.measures.returns import information_ratio
 from sentio_kedro.evaluation.measures.robustness import stress_metrics
 from sentio_kedro.evaluation.measures.targets import measure_targets
-from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key, row_times
+from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key, row_times, seed_number
 from sentio_kedro.evaluation.skill.intervals import account_samples, interval_metrics, skill_metrics
 from sentio_kedro.evaluation.skill.trials import RecordedTrials
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block, percentile_interval
@@ -47,37 +46,34 @@ def build_metrics(
     trials: RecordedTrials | None = None,
     openings: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """Judge the agents and the baselines on the out-of-sample rows.
+    """Evaluate the agents and the baselines on the out-of-sample rows.
 
-    The agent's figures are medians over seeds, each figure by itself; the best seed is never singled out. Its Sharpe
-    interval is the stationary block bootstrap of that median, all accounts resampled with the same rows. Where folds
-    test rows again, a figure of an account is the median over its backtest paths, so that each bar counts once.
+    The agent's metrics are medians over seeds, each metric on its own, never those of the best seed. Its Sharpe
+    interval is the stationary block bootstrap of that median; all accounts are resampled with the same rows. Where
+    folds test rows again, metrics are medians over backtest paths, so that each bar counts once.
 
     Args:
         frames: Frames of the run.
         facts: Facts of the run.
         parameters: Bootstrap and confidence.
-        trials: What the agents were chosen from; None takes them for the only trial.
+        trials: Trials that the agents were chosen from; None counts them as the only trial.
         openings: Records of the lockbox's openings.
 
     Returns:
-        What JSON can hold, None where a figure is undefined: ``agent`` and one entry per name in ``baselines`` (see
-        ``account_metrics`` and ``limits.order_figures`` for the figures; beside them ``sharpe_low``, ``sharpe_high``,
-        ``intervals`` (both ends of every headline figure), ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the
-        rows), ``seeds`` (figures of every agent), ``folds`` (of every agent in every fold), ``generalisation_gap``
-        (train less validation Sharpe ratio, mean over ``folds``), ``comparisons`` (difference of Sharpe ratios to each
-        baseline with its interval, and the information ratio against it), ``median_seed`` (the agent whose ledger and
-        drawdowns stand for all), ``selected_features``, ``regimes``, ``years`` and ``symbols`` (see ``breakdowns``),
-        ``paths`` (see ``sharpe_paths``), ``masks`` (see ``limits.mask_shares``), ``drawdown_limit`` and ``drawdowns``
-        (see ``drawdowns``), ``robustness`` (see ``stress.stress_figures``), ``skill`` (see ``skill.judge_skill``),
-        ``targets``, ``alarms``, ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
+        The JSON content of ``metrics.json``, None where a metric is undefined. ``agent`` and one entry per name in
+        ``baselines`` hold ``account_metrics``, ``order_metrics``, ``sharpe_low``, ``sharpe_high``, ``intervals`` (both
+        ends of every headline metric), ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the rows. ``seeds``
+        holds the metrics of every agent, ``comparisons`` the differences to each baseline with the interval, and
+        ``median_seed`` the agent that the ledger and the drawdowns belong to. The other keys are those of the functions
+        in ``measures`` and ``skill``, and the settings ``universe``, ``scheme``, ``confidence``, ``periods_per_year``
+        and ``bootstrap``.
     """
     tables = ledger_tables(frames)
-    figures = path_metrics(split_paths(tables), frames.trades, facts.periods_per_year)
-    for name, found in order_metrics(frames).items():
-        figures[name] |= found
-    metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], figures)
-    metrics["seeds"] = [{"seed": seed_number(name)} | figures[name] for name in frames.seeds]
+    by_account = path_metrics(split_paths(tables), frames.trades, facts.periods_per_year)
+    for name, orders in order_metrics(frames).items():
+        by_account[name] |= orders
+    metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], by_account)
+    metrics["seeds"] = [{"seed": seed_number(name)} | by_account[name] for name in frames.seeds]
     metrics["folds"] = fold_metrics(frames, tables, facts.periods_per_year)
     metrics["generalisation_gap"] = generalisation_gap(metrics["folds"])
     metrics["paths"] = sharpe_paths(frames, facts.scheme, facts.periods_per_year)
@@ -106,34 +102,34 @@ def _agent_and_baselines(
     facts: RunFacts,
     parameters: ReportingParameters,
     returns: pd.DataFrame,
-    figures: Mapping[str, Metrics],
+    by_account: Mapping[str, Metrics],
 ) -> dict[str, Any]:
-    """Figures of the median agent and the baselines with their intervals, and the agent compared with each."""
+    """Metrics of the agent and the baselines with their intervals, and the comparison of the agent with each."""
     samples = account_samples(frames, facts, parameters, returns)
     agent_samples = samples["agent"]
     span = _span(frames, returns, facts)
-    agent = median_metrics([figures[name] for name in frames.seeds])
-    agent["costs"] = figures[median_seed(frames)]["costs"]  # medians of single lines would not add up
+    agent = median_metrics([by_account[name] for name in frames.seeds])
+    agent["costs"] = by_account[median_seed(frames)]["costs"]  # medians of single lines would not add up
     members = frames.agent_table["members"]
-    sharpes = [figures[name]["sharpe"] for name in frames.seeds]
+    sharpes = [by_account[name]["sharpe"] for name in frames.seeds]
     agent |= interval_metrics(agent_samples, parameters.confidence)
     agent |= {"sharpe_seed_min": min(sharpes), "sharpe_seed_max": max(sharpes)}
     agent |= {"seeds": len(sharpes), "members": int(members.max()) if len(members) else None} | span
     metrics: dict[str, Any] = {"agent": agent, "comparisons": {}}
     metrics["baselines"] = [metric_key(name) for name in frames.baselines]
     for name, key in zip(frames.baselines, metrics["baselines"], strict=True):
-        sharpe = figures[name]["sharpe"]
-        other = figures[name] | interval_metrics(samples[name], parameters.confidence)
+        sharpe = by_account[name]["sharpe"]
+        other = by_account[name] | interval_metrics(samples[name], parameters.confidence)
         other |= {"sharpe_seed_min": sharpe, "sharpe_seed_max": sharpe, "seeds": 1, "members": 1} | span
         metrics[key] = other
-        ahead = agent_samples["sharpe"] - samples[name]["sharpe"]
-        compared = _comparison(agent, other, ahead, parameters.confidence)
-        metrics["comparisons"][key] = compared | _active(returns, frames.seeds, name, facts.periods_per_year)
+        differences = agent_samples["sharpe"] - samples[name]["sharpe"]
+        comparison = _comparison(agent, other, differences, parameters.confidence)
+        metrics["comparisons"][key] = comparison | _active(returns, frames.seeds, name, facts.periods_per_year)
     return metrics
 
 
 def json_ready(value: object) -> Any:
-    """Turn NumPy and pandas scalars into plain ones and what is not finite into None, however deep."""
+    """Convert NumPy and pandas scalars to plain ones and non-finite numbers to None, at any depth."""
     if isinstance(value, Mapping):
         return {str(key): json_ready(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -155,7 +151,7 @@ def _comparison(agent: Metrics, other: Metrics, differences: Floats, confidence:
 
 
 def _active(returns: pd.DataFrame, seeds: list[str], baseline: str, periods_per_year: float) -> Metrics:
-    """Information ratio of the agents against a baseline, the median over paths and seeds; see ``median_metrics``."""
+    """Information ratio of the agents against a baseline, the median over paths and seeds."""
     columns = returns.to_numpy(dtype=np.float64).T
     values, paths = dict(zip(returns.columns, columns, strict=True)), table_paths(returns)
     medians = []

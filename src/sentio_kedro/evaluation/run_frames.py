@@ -1,4 +1,4 @@
-"""What a finished run leaves for judgement: its frames, checked, and tables cut from them."""
+"""Frames of a finished run, checked, and tables made from them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sentio_kedro.config.evaluation import BaselineName
 Scheme = Literal["walk_forward", "k_fold", "combinatorial"]
 SEED_PREFIX = "seed_"
 BASELINES = ("buy_and_hold", "equal_weight", "momentum", "random")
-OPTIONAL_BASELINES: tuple[str, ...] = get_args(BaselineName)  # those that `backtest.baselines` may leave out
-OF_A_FOLD = ("random", "ridge", "boosted_trees", "regime_rule")  # baselines that start afresh where agents do
+OPTIONAL_BASELINES: tuple[str, ...] = get_args(BaselineName)  # of `backtest.baselines`
+OF_A_FOLD = ("random", "ridge", "boosted_trees", "regime_rule")  # baselines that start with the agents of each fold
 TARGETS = "targets"  # the account that follows `backtest.targets`, where that is given
-TARGETS_KEY = "target_positions"  # its name in metrics.json, where `targets` are the five goals
+TARGETS_KEY = "target_positions"  # its name in metrics.json, where `targets` are the five targets
 LINES = {  # of the ledger, with the sign with which each enters the return
     **{"price_pnl": 1.0, "dividends": 1.0, "commission": -1.0, "spread": -1.0, "impact": -1.0},
     **{"borrow": -1.0, "financing": -1.0, "funding": -1.0, "shortfall": 1.0},
@@ -29,7 +29,7 @@ COLUMNS = {
         *("turnover", *LINES, "capped", "projected", "ordered", "headroom", "called", "regime"),
     ),
     "positions": ("timestamp", "symbol", "seed", "fold", "position"),
-    "trades": ("account", "symbol", "side", "entry_row", "exit_row", "bars", "pnl", "return", "cost"),
+    "trades": ("account", "fold", "symbol", "side", "entry_row", "exit_row", "bars", "pnl", "return", "cost"),
     "actions": ("account", "fold", "symbol", "action", "count", "legal"),
     "masks": ("account", "fold", "regime", "layer", "forbidden", "bars"),
     "robustness": (
@@ -38,21 +38,25 @@ COLUMNS = {
     ),
     "regime_posteriors": ("timestamp", "fold", "state_0"),
     "training_curves": ("fold", "seed", "member", "update", "steps_per_second", "train_sharpe", "validation_sharpe"),
-    "agent_table": ("fold", "seed", "train_sharpe", "validation_sharpe", "members"),
+    "agent_table": (
+        *("fold", "seed", "train_sharpe", "validation_sharpe", "members"),
+        *("validation_t", "abstention_threshold", "abstains"),
+        *("selected_features", "selected_columns", "feature_columns", "selected_lags"),
+    ),
 }
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """Facts of a run that its frames do not say.
+    """Facts of a run that its frames do not hold.
 
     Attributes:
         periods_per_year: Bars a year.
         universe: ``survivorship_biased`` or ``dated``.
         episode_bars: Decisions of one training episode.
         train_bars: Decision rows of the longest train span; None if unknown.
-        accelerator_peak_bytes: Most accelerator memory used in training; None if trained on the CPU.
-        scheme: How the folds were made.
+        accelerator_peak_bytes: Peak accelerator memory of training; None on the CPU.
+        scheme: Scheme of the folds.
         max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; None is off.
     """
 
@@ -70,7 +74,7 @@ class AccountPath(NamedTuple):
 
     Attributes:
         account: Name of the account.
-        fold: Fold of the walk; None if it went on from fold to fold.
+        fold: Fold of the rows; None if the account continues from fold to fold.
         rows: Its rows of ``accounts`` in order.
     """
 
@@ -83,25 +87,20 @@ class AccountPath(NamedTuple):
 class RunFrames:
     """Frames of a run.
 
-    Accounts are ``seed_<number>`` for agents, the baselines (four at least), and ``targets`` if the backtest followed a
-    table of targets. All but ``accounts`` may be empty, their columns may not be missing.
+    Accounts are ``seed_<number>`` for agents, the baselines (at least four), and ``targets`` if the backtest followed a
+    table of target positions. Every frame but ``accounts`` may be empty. ``COLUMNS`` lists the required columns.
 
     Attributes:
-        accounts: One row per account and decision row: ``row timestamp fold account return equity gross_exposure
-            net_exposure turnover``, the lines of the ledger (``LINES``), ``capped projected ordered headroom called
-            regime``. Returns, profits and costs are fractions of the equity at the decision; ``capped``, ``projected``
-            and ``ordered`` are shares of the assets.
-        positions: ``timestamp symbol seed fold position``; position as a fraction of equity.
-        trades: Round trips: ``account symbol side entry_row exit_row bars pnl return cost``; net of costs.
-        actions: ``account fold symbol action count legal``.
-        regime_posteriors: ``timestamp fold state_0 ...``.
-        training_curves: One row per update: ``fold seed member update steps_per_second train_sharpe
-            validation_sharpe ...``; the Sharpe ratios only where the policy was judged.
-        agent_table: One row per agent: ``fold seed train_sharpe validation_sharpe members``, and if known ``evidence
-            abstention_threshold abstains``.
-        masks: ``account fold regime layer forbidden bars``; mean share of the levels that a layer forbids.
-        robustness: ``kind value account sharpe annual_return total_return max_drawdown turnover cost_bps``, one row per
-            variant and agent; kinds ``cost latency start path break_even``.
+        accounts: One row per account and decision row. Returns, profits and costs are fractions of the equity at the
+            decision; ``capped``, ``projected`` and ``ordered`` are shares of the assets.
+        positions: Positions of the agents, fractions of equity.
+        trades: Round trips, net of costs.
+        actions: How often each action was chosen and legal.
+        regime_posteriors: Probability of each regime at each bar, by fold.
+        training_curves: One row per update; Sharpe ratios only where the policy was validated.
+        agent_table: One row per agent.
+        masks: Mean share of the levels that each layer forbids.
+        robustness: One row per variant and agent; kinds ``cost latency start path break_even``.
 
     Raises:
         ValueError: If a column, a baseline or every agent is missing.
@@ -139,30 +138,30 @@ class RunFrames:
         names = map(str, self.accounts["account"].unique())
         return sorted(
             (name for name in names if name.startswith(SEED_PREFIX)),
-            key=lambda name: int(name.removeprefix(SEED_PREFIX)),
+            key=seed_number,
         )
 
     @property
     def baselines(self) -> tuple[str, ...]:
-        """Accounts that agents are compared with: all baselines of the run, then the table of targets, if any."""
+        """Accounts that agents are compared with: the baselines of the run, then the table of targets, if any."""
         names = set(self.accounts["account"].unique())
         return (*BASELINES, *(name for name in (*OPTIONAL_BASELINES, TARGETS) if name in names))
 
     @cached_property
     def places(self) -> pd.DataFrame:
-        """Row numbers of ``accounts`` as ``account_table`` lays them out; found once, since every table needs them."""
+        """Row numbers of ``accounts`` in the layout of ``account_table``, which every table needs."""
         return _places(self)
 
     @property
     def regimes(self) -> int:
         """Number of regimes, calm to volatile; at least 1."""
         states = sum(str(name).startswith("state_") for name in self.regime_posteriors.columns)
-        seen = int(self.accounts["regime"].max()) + 1
-        return max(1, seen, states if len(self.regime_posteriors) else 0)
+        traded = int(self.accounts["regime"].max()) + 1
+        return max(1, traded, states if len(self.regime_posteriors) else 0)
 
 
 def _places(frames: RunFrames) -> pd.DataFrame:
-    """Where in ``accounts`` each value of an account table stands; missing where an account lacks a row."""
+    """Row number of each value of an account table; missing where an account lacks a row."""
     accounts = frames.accounts[["fold", "row", "account"]].assign(place=np.arange(len(frames.accounts)))
     agents = accounts[accounts["account"].isin(frames.seeds)]
     table = agents.pivot(index=["fold", "row"], columns="account", values="place").sort_index()[frames.seeds]
@@ -176,11 +175,16 @@ def _places(frames: RunFrames) -> pd.DataFrame:
     return table
 
 
+def seed_number(account: str) -> int:
+    """Seed of an agent's account."""
+    return int(account.removeprefix(SEED_PREFIX))
+
+
 def account_table(frames: RunFrames, column: str) -> pd.DataFrame:
     """One column of ``accounts`` as a table over the agents' decision rows.
 
-    Where test rows come back (combinatorial folds) an agent's row appears once per fold; baselines that walk each row
-    once are repeated beside it. Baseline rows that no agent traded are left out.
+    Where folds test a row again (combinatorial folds), an agent's row appears once per fold and a baseline that trades
+    each row once is repeated. Baseline rows that no agent traded are left out.
 
     Args:
         frames: Frames of the run.
@@ -212,26 +216,25 @@ def row_times(frames: RunFrames) -> pd.Series:
 
 
 def metric_key(account: str) -> str:
-    """Name under which ``metrics.json`` keeps the figures of an account."""
+    """Key of an account in ``metrics.json``."""
     return TARGETS_KEY if account == TARGETS else account
 
 
 def account_paths(frames: RunFrames, facts: RunFacts) -> Iterator[AccountPath]:
-    """Yield each account's rows as it walked them: at once in a walk forward, else fold by fold if it starts afresh."""
+    """Yield each account's rows: all of a walk-forward test at once, else fold by fold if it starts anew in each."""
     for name in (*frames.seeds, *frames.baselines):
-        mine = frames.accounts[frames.accounts["account"] == name].sort_values(["fold", "row"])
+        account = frames.accounts[frames.accounts["account"] == name].sort_values(["fold", "row"])
         if facts.scheme != "walk_forward" and name in (*frames.seeds, *OF_A_FOLD):
-            for fold, rows in mine.groupby("fold"):
+            for fold, rows in account.groupby("fold"):
                 yield AccountPath(name, int(str(fold)), rows)
         else:
-            yield AccountPath(name, None, mine.sort_values("row"))
+            yield AccountPath(name, None, account.sort_values("row"))
 
 
 def median_seed(frames: RunFrames) -> str:
-    """Name the agent whose total return is the median, the lower one of two in the middle.
+    """Agent with the median total return, the lower of two in the middle.
 
-    Medians of single figures belong to no account. Where lines must add up or a path must be one path, this agent
-    stands for all.
+    It stands for all agents where metrics must belong to one account, such as the lines of a ledger or drawdowns.
     """
     growth = np.log1p(account_table(frames, "return")[frames.seeds].clip(lower=-1.0 + 1e-12)).sum()
     return str(growth.sort_values(kind="stable").index[(len(growth) - 1) // 2])

@@ -145,8 +145,8 @@ EVERY = {(fold, seed) for fold in range(4) for seed in (0, 1)}
 def test_staying_flat_by_decision_is_no_alarm(make_run: MakeRun, closed: set[tuple[int, int]]) -> None:
     frames = told(make_run, closed)
     assert alarms(frames, CALM) == []
-    unknown = frames.agent_table.drop(columns=["validation_t", "abstention_threshold", "abstains"])
-    assert alarms(dataclasses.replace(frames, agent_table=unknown), CALM) != []
+    trading = frames.agent_table.assign(abstains=False)
+    assert alarms(dataclasses.replace(frames, agent_table=trading), CALM) != []
 
 
 def test_an_agent_that_is_stuck_where_its_gate_is_open_is_still_an_alarm(make_run: MakeRun) -> None:
@@ -208,12 +208,6 @@ def test_folds_tell_the_gate_and_the_gap(metrics: dict[str, Any]) -> None:
     assert by_agent[3, 1]["abstention_threshold"] == 1.0
     assert by_agent[3, 1]["generalisation_gap"] == pytest.approx(4.3 - 1.4)
     assert metrics["generalisation_gap"] == pytest.approx(4.15 - 1.45)  # train 4 + 0.1 fold, validation 1.5 - 0.1 seed
-
-
-def test_agents_made_before_the_gate_was_known_are_judged_all_the_same(make_run: MakeRun, facts: RunFacts) -> None:
-    older = build_metrics(make_run(), facts, PARAMETERS)
-    assert {entry["validation_t"] for entry in older["folds"]} == {None}
-    assert not any(entry["abstains"] for entry in older["folds"])
 
 
 def test_the_gap_is_the_mean_of_what_is_known() -> None:

@@ -103,7 +103,7 @@ def test_days_are_those_of_the_decisions(make_run: MakeRun) -> None:
     assert np.unique(day, return_counts=True)[1][:3].tolist() == [24, 48, 48]
 
 
-def test_what_the_agents_of_a_fold_hear_is_told_once(make_run: MakeRun) -> None:
+def test_agents_of_a_fold_with_the_same_features_share_an_entry(make_run: MakeRun) -> None:
     frames = make_run()
     found = selected_feature_metrics(frames)
     assert found[0] == {"fold": 0, "seeds": [0, 1], "names": ["log_return_1"], "columns": 1, "of": 20, "lags": 4}
@@ -112,8 +112,7 @@ def test_what_the_agents_of_a_fold_hear_is_told_once(make_run: MakeRun) -> None:
     apart = frames.agent_table.assign(selected_features=["", *frames.agent_table["selected_features"][1:]])
     first, second = selected_feature_metrics(dataclasses.replace(frames, agent_table=apart))[:2]
     assert (first["seeds"], first["names"], second["seeds"]) == ([0], [], [1])
-    silent = frames.agent_table.drop(columns="selected_features")
-    assert selected_feature_metrics(dataclasses.replace(frames, agent_table=silent)) == []
+    assert selected_feature_metrics(dataclasses.replace(frames, agent_table=frames.agent_table.iloc[:0])) == []
 
 
 def test_symbols_show_what_was_held_and_how_its_round_trips_ended(make_run: MakeRun) -> None:

@@ -26,7 +26,6 @@ from sentio_kedro.evaluation.plots.draw import (
     rolling_sharpe_figure,
 )
 from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
-from sentio_kedro.evaluation.plots.limits import mask_figure
 from sentio_kedro.evaluation.plots.robustness import robustness_figure
 from sentio_kedro.evaluation.plots.style import (
     MAX_POINTS,
@@ -36,7 +35,7 @@ from sentio_kedro.evaluation.plots.style import (
     regime_shade,
     thin_rows,
 )
-from sentio_kedro.evaluation.plots.trading import action_figure, round_trip_figure
+from sentio_kedro.evaluation.plots.trading import action_figure, mask_figure, round_trip_figure
 from sentio_kedro.evaluation.plots.training import generalisation_figure, training_figure
 from sentio_kedro.evaluation.run_frames import COLUMNS, LINES, RunFacts, RunFrames
 
@@ -109,7 +108,7 @@ def test_monthly_returns_compound_to_the_whole(make_run: MakeRun) -> None:
 def test_net_profit_is_gross_profit_minus_all_costs_and_the_sum_of_the_returns(make_run: MakeRun) -> None:
     frames = make_run(seeds=1)
     lines = _lines(cost_figure(frames))
-    left = lines["Gross profit"][-1] - lines["Costs of trading"][-1] - lines["Costs of holding"][-1]
+    left = lines["Gross profit"][-1] - lines["Trading costs"][-1] - lines["Holding costs"][-1]
     assert lines["Net profit"][-1] == pytest.approx(left, abs=1e-6)
     returns = frames.accounts.loc[frames.accounts["account"] == "seed_0", "return"]
     assert lines["Net profit"][-1] == pytest.approx(returns.sum(), abs=1e-6)
@@ -139,7 +138,7 @@ def test_masks_show_every_layer_that_forbade_something() -> None:
 def test_robustness_shows_the_median_agent_and_where_it_breaks_even(make_run: MakeRun) -> None:
     frames = make_run(seeds=3)
     found = stress_metrics(frames)
-    figure = robustness_figure(frames.robustness, found)
+    figure = robustness_figure(frames.robustness, found["break_even"])
     median = next(trace for trace in figure.data if trace.mode == "lines+markers")
     assert list(median.x) == [0.5, 1.0, 1.5, 2.0, 3.0]
     assert list(median.y) == pytest.approx([entry["total_return"] for entry in found["cost"]], rel=1e-5)
@@ -152,9 +151,9 @@ def test_robustness_bears_kinds_that_were_not_simulated(make_run: MakeRun) -> No
     frames = make_run()
     latency = frames.robustness[frames.robustness["kind"] == "latency"]
     some = dataclasses.replace(frames, robustness=latency)
-    assert len(robustness_figure(latency, stress_metrics(some)).data) == 3
+    assert len(robustness_figure(latency, stress_metrics(some)["break_even"]).data) == 3
     none = dataclasses.replace(frames, robustness=latency.iloc[:0])
-    assert robustness_figure(none.robustness, stress_metrics(none)).layout.annotations[0].text == "Not simulated."
+    assert robustness_figure(none.robustness, None).layout.annotations[0].text == "Not simulated."
 
 
 def test_the_distribution_holds_every_agent_in_every_fold(make_run: MakeRun, facts: RunFacts) -> None:
@@ -185,7 +184,7 @@ def test_every_day_is_counted_and_the_value_at_risk_marked(make_run: MakeRun, fa
 def test_actions_are_shares_of_all_decisions(make_run: MakeRun) -> None:
     lines = _lines(action_figure(make_run()))
     assert lines["Seed 0"] == pytest.approx([0.4, 0.2, 0.16, 0.24])
-    assert lines["Allowed (first seed)"] == pytest.approx([1.0] * 4)
+    assert lines["Legal (first seed)"] == pytest.approx([1.0] * 4)
 
 
 def test_round_trips_are_all_counted_the_tails_in_the_outermost_bars(make_run: MakeRun) -> None:
@@ -205,7 +204,7 @@ def test_learning_curves_of_all_members_are_drawn_apart(make_run: MakeRun) -> No
 def test_generalisation_holds_every_fold_and_seed_and_bears_unknown_figures() -> None:
     folds = [{"fold": 0, "seed": 0, "train_sharpe": None, "validation_sharpe": 1.0, "sharpe": 0.5}]
     lines = {trace.name: list(trace.x) for trace in generalisation_figure(folds).data}
-    assert (lines["Train"], lines["Validation"], lines["Test (unseen)"]) == ([None], [1.0], [0.5])
+    assert (lines["Train"], lines["Validation"], lines["Test"]) == ([None], [1.0], [0.5])
 
 
 def test_figures_bear_frames_without_rows(make_run: MakeRun) -> None:

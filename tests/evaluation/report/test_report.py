@@ -19,7 +19,7 @@ from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.plots.folds import fold_figure
 from sentio_kedro.evaluation.report.account_tables import account_tables, cost_table, fold_table
-from sentio_kedro.evaluation.report.headline import headline_metrics, skill_rows
+from sentio_kedro.evaluation.report.headline import headline_metrics, skill_table
 from sentio_kedro.evaluation.report.report import packed_plotly, render_report
 from sentio_kedro.evaluation.report.tables import formatted
 from sentio_kedro.evaluation.report.verdict import verdict
@@ -77,14 +77,20 @@ def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> Non
         *("Buy and hold", "Equal weight", "Momentum", "Random actions", "Every fold and seed", "Data quality"),
         *(
             "Costs",
-            "Robustness",
+            "Stress tests",
             "Drawdown limit",
             "Sharpe ratio by regime",
             "Limits, orders and margin",
             "Value at risk",
         ),
         *("Resampled markets, 95\u00a0% quantile", "not recovered", "Borrow fee"),
-        *("Averaged over folds and seeds", "What the numbers mean", "parameters.training.seeds", "BTC", "34,950"),
+        *(
+            "Mean Sharpe ratio over folds and seeds",
+            "Method and limitations",
+            "parameters.training.seeds",
+            "BTC",
+            "34,950",
+        ),
         formatted(metrics["agent"]["sharpe"], "number"),
     ):
         assert part in text, part
@@ -113,16 +119,16 @@ def test_the_folds_are_drawn_beside_their_table(page: str) -> None:
 def test_a_dated_universe_and_walk_forward_folds_raise_no_banner(metrics: dict[str, Any]) -> None:
     page = render_report(metrics | {"universe": "dated"}, {})
     assert "Survivorship" not in page
-    assert "no record that anybody could have earned" not in page
-    assert "trained and chosen before the bars that judge them" in page
+    assert "no track record that anybody could have earned" not in page
+    assert "trained and selected before the bars\nthat test them" in page
 
 
 @pytest.mark.parametrize(("scheme", "name"), [("combinatorial", "Combinatorial folds."), ("k_fold", "K-fold.")])
 def test_folds_that_train_on_later_bars_are_no_record(metrics: dict[str, Any], scheme: str, name: str) -> None:
     page = render_report(metrics | {"scheme": scheme}, {})
-    assert f"<strong>{name}</strong> Agents also learnt from bars after those that they were tested on" in page
-    assert "no record that anybody could have earned" in page
-    assert "trained and chosen on other bars than those that judge them" in page
+    assert f"<strong>{name}</strong> Agents also train on bars after those that test them" in page
+    assert "no track record that anybody could have earned" in page
+    assert "trained and selected on other bars than those\nthat test them" in page
 
 
 def test_alarms_stand_above_the_figures(metrics: dict[str, Any]) -> None:
@@ -150,17 +156,17 @@ def test_lines_share_the_times_of_an_earlier_one(page: str) -> None:
     times = [trace["x"] for trace in json.loads(text)["data"]]
     assert isinstance(times[0], list)
     assert times[1] == 0
-    assert "trace.x = held.data[trace.x].x" in page
+    assert "trace.x = figure.data[trace.x].x" in page
 
 
 def test_a_drawdown_limit_shows_its_breaches(make_run: MakeRun, facts: RunFacts) -> None:
     limited = dataclasses.replace(facts, max_drawdown=0.02)
     page = render_report(build_metrics(make_run(), limited, ReportingParameters(bootstrap_samples=30)), {})
-    assert "The limit was 2.00\u00a0% of the peak." in page
-    assert "Move left" in page
+    assert "The limit is 2.00\u00a0% of the peak." in page
+    assert "Move to the limit" in page
     off = render_report(build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=30)), {})
     assert "No drawdown limit was set" in off
-    assert "Move left" not in off
+    assert "Move to the limit" not in off
 
 
 def _number(text: str) -> float:
@@ -209,19 +215,19 @@ SKILL: dict[str, Any] = {
 
 def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
     judged = metrics | {"skill": SKILL}
-    headline = {sign.title: sign for sign in headline_metrics(judged, QUALITY)}
+    headline = {metric.title: metric for metric in headline_metrics(judged, QUALITY)}
     assert (headline["Verdict"].value, headline["Verdict"].tone) == ("Luck", "bad")
     assert (headline["Deflated Sharpe ratio"].value, headline["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
     assert headline["Superior ability, p-value"].note == "against momentum"
     lost = SKILL | {"minimum_track_record_bars": None}
     assert headline_metrics(metrics | {"skill": lost})[0].value == "No skill"
-    assert headline["Lockbox openings"].note == "1 of them with these agents"
+    assert headline["Lockbox openings"].note == "1 with these agents"
     assert headline["Lockbox openings"].tone == ""
     twice = SKILL | {"lockbox_openings": [*SKILL["lockbox_openings"], {"model": "other", "this_model": False}]}
-    again = {sign.title: sign for sign in headline_metrics(metrics | {"skill": twice})}
+    again = {metric.title: metric for metric in headline_metrics(metrics | {"skill": twice})}
     assert again["Lockbox openings"].tone == "bad"
-    assert "is no better than the median on the other" in str(skill_rows(SKILL))
-    assert headline["Data"].note.endswith("unseen bars of 1 symbols")
+    assert "is no better than the median on the other" in str(skill_table(SKILL))
+    assert headline["Data"].note.endswith("test bars of 1 symbols")
     page = render_report(judged, {})
     assert page.index("Deflated Sharpe ratio") < page.index("Too many trials.") < page.index("Five targets")
     assert "52,000 bars, 2.97 years" in page
@@ -231,31 +237,20 @@ def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
 
 def test_what_was_not_tested_is_a_dash(metrics: dict[str, Any]) -> None:
     nothing = dict.fromkeys(SKILL) | {"verdict": "undecided", "trials": 1, "reasons": [], "lockbox_openings": []}
-    nothing |= {"bounds": SKILL["bounds"]}
-    headline = {sign.title: sign for sign in headline_metrics(metrics | {"skill": nothing})}
+    nothing |= {"bounds": SKILL["bounds"], "iqm": dict.fromkeys(SKILL["iqm"])}
+    headline = {metric.title: metric for metric in headline_metrics(metrics | {"skill": nothing})}
     assert (headline["Backtest overfitting"].value, headline["Backtest overfitting"].note) == (
         "\u2013", "not tested: too few trials",
     )  # fmt: skip
     assert headline["Lockbox openings"].note == "never opened"
-    assert "It has never been opened." in render_report(metrics | {"skill": nothing}, {})
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "word"), [(0.1, 2.0, "Above zero"), (-1.0, 1.0, "Undecided"), (-2.0, -0.1, "Loses")]
-)
-def test_without_the_tests_of_skill_the_interval_decides(
-    metrics: dict[str, Any], low: float, high: float, word: str
-) -> None:
-    agent = metrics["agent"] | {"sharpe_low": low, "sharpe_high": high}
-    assert headline_metrics(metrics | {"agent": agent, "skill": None})[0].value == word
-    assert headline_metrics(metrics | {"agent": agent | {"trades": 0}, "skill": None})[0].value == "No trades"
+    assert "The lockbox has never been opened." in render_report(metrics | {"skill": nothing}, {})
 
 
 def test_a_broken_limit_and_costs_that_cannot_be_borne_are_marked(metrics: dict[str, Any]) -> None:
     limit = metrics["drawdown_limit"] | {"limit": 0.01}
     bearable = {"outcome": "found", "multiplier": 0.5, "paid_bps": 12.0, "bps_per_side": 6.0}
     changed = metrics | {"drawdown_limit": limit, "robustness": metrics["robustness"] | {"break_even": bearable}}
-    headline = {sign.title: sign for sign in headline_metrics(changed)}
+    headline = {metric.title: metric for metric in headline_metrics(changed)}
     assert (headline["Maximum drawdown"].tone, headline["Maximum drawdown"].note) == ("bad", "limit 1.00\u00a0%")
     assert (headline["Break-even costs"].value, headline["Break-even costs"].tone) == ("\u00d7 0.50", "bad")
 
@@ -264,15 +259,15 @@ def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, fact
     frames = make_run()
     frames = dataclasses.replace(frames, masks=frames.masks.iloc[:0], robustness=frames.robustness.iloc[:0])
     page = render_report(build_metrics(frames, facts, ReportingParameters(bootstrap_samples=30)), {})
-    assert "No variant was simulated." in page
-    assert "Target levels forbidden" not in page
+    assert "No stress test was simulated." in page
+    assert "Forbidden target levels" not in page
 
 
 def test_a_figure_without_data_is_a_sentence(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> None:
     frames = make_run()
     frames = dataclasses.replace(frames, regime_posteriors=frames.regime_posteriors.iloc[:0])
     page = render_report(metrics, draw_figures(frames, facts, metrics))
-    assert "<p>The agents&#39; regimes are not known here.</p>" in page
+    assert "<p>The run holds no regimes of these agents.</p>" in page
     assert 'id="plot-regimes"' not in page
     assert 'id="data-regimes"' not in page
     assert CAPTIONS["regimes"] not in page

@@ -1,4 +1,4 @@
-"""Where an account's result came from: the lines of its ledger."""
+"""Attribution of an account's result to the lines of its ledger."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ledger_net(rows: pd.DataFrame) -> pd.Series:
         rows: Rows of ``accounts``; every line of ``LINES`` as a fraction of the equity at the decision.
 
     Returns:
-        What the return of each row must be.
+        The return of each row by the ledger identity.
     """
     net = rows["price_pnl"] * 0.0
     for line, sign in LINES.items():
@@ -36,9 +36,9 @@ def ledger_sums(lines: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, floa
         lines: Every line of ``LINES`` of one account, a value per bar.
 
     Returns:
-        Sums of fractions of the equity at each decision: every line as it stands in the ledger, ``gross`` (price
-        profit and dividends), ``costs`` (all lines that are paid; interest and funding earned count against them) and
-        ``net`` (gross - costs + shortfall, the sum of the returns).
+        Sums of fractions of the equity at each decision: every line, ``gross`` (price profit and dividends), ``costs``
+        (commission to funding, less interest and funding earned) and ``net`` (gross - costs + shortfall, the sum of the
+        returns).
     """
     sums = {line: float(lines[line].sum()) for line in LINES}
     gross, costs = sum(sums[line] for line in GROSS), sum(sums[line] for line in COSTS)
@@ -46,6 +46,6 @@ def ledger_sums(lines: Mapping[str, pd.Series] | pd.DataFrame) -> dict[str, floa
 
 
 def cost_share(sums: Mapping[str, float]) -> float | None:
-    """Costs as a share of the absolute gross profit; None without one."""
+    """All costs / absolute gross profit; above 1 costs exceed what prices gave or took. None without gross profit."""
     gross = abs(sums["gross"])
     return sums["costs"] / gross if gross > 0.0 else None

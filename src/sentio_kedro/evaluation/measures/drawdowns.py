@@ -1,34 +1,30 @@
-"""The worst drawdowns, and every time that an agent reached the drawdown limit."""
+"""Worst drawdowns, and breaches of the drawdown limit."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sentio_kedro.evaluation.measures.paths import once_a_bar
 from sentio_kedro.evaluation.run_frames import (
-    SEED_PREFIX,
-    AccountPath,
     RunFacts,
     RunFrames,
     account_paths,
     account_table,
     median_seed,
     row_times,
+    seed_number,
 )
 from sentio_kedro.trading.performance import drawdown, drawdown_periods
 
 WORST = 5
 
 
-def worst_drawdowns(frames: RunFrames, most: int = WORST) -> list[dict[str, Any]]:
-    """List the deepest drawdowns of the agent whose total return is the median, where rows recur on its median path.
-
-    Args:
-        frames: Frames of the run.
-        most: Most drawdowns listed.
+def worst_drawdowns(frames: RunFrames) -> list[dict[str, Any]]:
+    """List the ``WORST`` deepest drawdowns of the median agent; with several backtest paths on its median path.
 
     Returns:
         Deepest first: ``start`` (decision of the first losing bar), ``bottom``, ``recovery`` (None if the old peak was
@@ -40,7 +36,7 @@ def worst_drawdowns(frames: RunFrames, most: int = WORST) -> list[dict[str, Any]
     periods = drawdown_periods(torch.from_numpy(returns.to_numpy(dtype=np.float64, copy=True)))
     times = row_times(frames).loc[returns.index].tolist()
     entries = []
-    for index in torch.argsort(periods.depth, descending=True, stable=True)[:most].tolist():
+    for index in torch.argsort(periods.depth, descending=True, stable=True)[:WORST].tolist():
         start, bottom, last = (int(row[index]) for row in (periods.start_row, periods.bottom_row, periods.last_row))
         recovered = bool(periods.recovered[index])
         entries.append(
@@ -57,62 +53,56 @@ def worst_drawdowns(frames: RunFrames, most: int = WORST) -> list[dict[str, Any]
 
 
 def drawdown_limit(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
-    """Tell how each agent lived with ``trading.max_drawdown``.
+    """Compare each agent's drawdowns with ``trading.max_drawdown``.
 
-    A limit that scales exposure down as it nears can only be reached by a move within one bar that is larger than what
-    was left: each breach is set beside the move that would have been enough.
-
-    Args:
-        frames: Frames of the run.
-        facts: Facts of the run.
+    The limit scales exposure down as drawdown approaches it. Only a move within one bar that exceeds the remaining
+    headroom can reach it, so each breach lists the move that would have sufficed.
 
     Returns:
-        ``limit`` (fraction of the peak; None if off) and ``agents``, one entry each: ``seed``, ``deepest`` (drawdown of
-        its walks), ``bars_without_headroom`` (share of its bars at which the limit left no exposure; None if off) and
-        ``breaches``, see ``_breaches``.
+        ``limit`` (fraction of the peak; None if off) and ``agents``, one entry each: ``seed``, ``deepest`` (drawdown),
+        ``bars_without_headroom`` (share of bars at which the limit left no exposure; None if off) and ``breaches``, see
+        ``_breaches``.
     """
     limit = facts.max_drawdown
-    agents = {
-        name: {"seed": int(name.removeprefix(SEED_PREFIX)), "deepest": 0.0, "breaches": []} for name in frames.seeds
-    }
-    for walk in account_paths(frames, facts):
-        if walk.account in agents:
-            entry: dict[str, Any] = agents[walk.account]
-            depth = drawdown(torch.from_numpy(walk.rows["return"].to_numpy(dtype=np.float64, copy=True))).numpy()
+    agents = {name: {"seed": seed_number(name), "deepest": 0.0, "breaches": []} for name in frames.seeds}
+    for path in account_paths(frames, facts):
+        if path.account in agents:
+            entry: dict[str, Any] = agents[path.account]
+            depth = drawdown(torch.from_numpy(path.rows["return"].to_numpy(dtype=np.float64, copy=True))).numpy()
             entry["deepest"] = max(entry["deepest"], float(depth.max()))
-            entry["breaches"] += [] if limit is None else _breaches(walk, depth, limit)
+            entry["breaches"] += [] if limit is None else _breaches(path.rows, depth, limit)
     for name, entry in agents.items():
         headroom = frames.accounts.loc[frames.accounts["account"] == name, "headroom"]
         entry["bars_without_headroom"] = None if limit is None else float((headroom <= 0.0).mean())
     return {"limit": limit, "agents": list(agents.values())}
 
 
-def _breaches(walk: AccountPath, depth: np.ndarray, limit: float) -> list[dict[str, Any]]:
-    """Rows at which the drawdown went from below to at or above the limit.
+def _breaches(rows: pd.DataFrame, depth: np.ndarray, limit: float) -> list[dict[str, Any]]:
+    """Rows at which the drawdown crosses the limit from below.
 
     Returns:
         In order of time: ``timestamp`` (of the decision), ``fold``, ``drawdown_before``, ``drawdown``, ``loss`` (of
         that bar, fraction of equity), ``gross_exposure`` (the larger of that before and after the fill),
-        ``market_move`` (|price profit| / gross exposure) and ``move_to_limit`` (loss that was left until the limit /
-        gross exposure: the smallest adverse move of the positions, before costs, that reaches it); the last two None
-        without exposure.
+        ``market_move`` (|price profit| / gross exposure) and ``move_to_limit`` (remaining loss to the limit / gross
+        exposure: the smallest adverse move of the positions, before costs, that reaches it); the last two None without
+        exposure.
     """
     before = np.concatenate([[0.0], depth[:-1]])
     entries = []
     for row in np.flatnonzero((before < limit) & (depth >= limit)).tolist():
-        facts = walk.rows.iloc[row]
-        gross = float(walk.rows["gross_exposure"].iloc[max(0, row - 1) : row + 1].max())  # through the gap, and after
-        left = (limit - before[row]) / (1.0 - before[row])  # fraction of the equity at the decision
+        bar = rows.iloc[row]
+        gross = float(rows["gross_exposure"].iloc[max(0, row - 1) : row + 1].max())  # before and after the fill
+        headroom = (limit - before[row]) / (1.0 - before[row])  # fraction of the equity at the decision
         entries.append(
             {
-                "timestamp": facts["timestamp"],
-                "fold": int(facts["fold"]),
+                "timestamp": bar["timestamp"],
+                "fold": int(bar["fold"]),
                 "drawdown_before": float(before[row]),
                 "drawdown": float(depth[row]),
-                "loss": -float(facts["return"]),
+                "loss": -float(bar["return"]),
                 "gross_exposure": gross,
-                "market_move": abs(float(facts["price_pnl"])) / gross if gross > 0.0 else None,
-                "move_to_limit": float(left) / gross if gross > 0.0 else None,
+                "market_move": abs(float(bar["price_pnl"])) / gross if gross > 0.0 else None,
+                "move_to_limit": float(headroom) / gross if gross > 0.0 else None,
             }
         )
     return entries

@@ -1,4 +1,4 @@
-"""How often limits stood in the way: mask layers, orders cut down, margin calls and bankruptcies."""
+"""Effects of the limits: forbidden levels by mask layer, reduced orders, margin calls and bankruptcies."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from sentio_kedro.trading.action_masks import LAYERS
 
 
 def mask_shares(frames: RunFrames) -> list[dict[str, Any]]:
-    """Average what each layer of the action mask forbade, over agents and folds, by regime.
-
-    Args:
-        frames: Frames of the run; ``masks`` may be empty.
+    """Share of target levels that each layer of the action mask forbids by regime, mean over agents and folds.
 
     Returns:
-        One entry per layer and regime, in the order of the layers: ``layer``, ``regime``, ``forbidden`` (share of the
-        target levels of all assets, each agent and fold weighted by its bars; None in a regime that nobody saw) and
-        ``bars`` (of all agents and folds). Empty without telemetry.
+        One entry per layer and regime, in the order of the layers: ``layer``, ``regime``, ``forbidden`` (weighted by
+        bars; None in a regime without bars) and ``bars`` (of all agents and folds). Empty without telemetry.
     """
     masks = frames.masks
-    layers = sorted(masks["layer"].unique(), key=lambda layer: LAYERS.index(layer) if layer in LAYERS else len(LAYERS))
+    layers = sorted(masks["layer"].unique(), key=LAYERS.index)
     weighted = masks.assign(forbidden=masks["forbidden"] * masks["bars"])
     sums = weighted.groupby(["layer", "regime"])[["forbidden", "bars"]].sum()
     entries = []
@@ -37,36 +33,33 @@ def mask_shares(frames: RunFrames) -> list[dict[str, Any]]:
 
 
 def order_metrics(frames: RunFrames) -> dict[str, dict[str, Any]]:
-    """Count orders, what cut them down, margin calls and bankruptcies of every account.
+    """Orders, orders reduced by limits, margin calls and bankruptcies of every account.
 
-    An order that a limit cut down to nothing counts as an order: what was asked for is the larger of the orders sent
-    and the orders cut, bar by bar.
-
-    Args:
-        frames: Frames of the run.
+    An order that a limit reduces to zero still counts: requested orders are the larger of the orders sent and the
+    orders reduced, bar by bar.
 
     Returns:
-        Per account: ``ordered`` (orders asked for, per asset and bar), ``capped_orders`` (share of them that any limit
-        cut), ``projected_orders`` (share that a joint limit cut: gross, net, value at risk), both None without an
-        order, ``margin_calls`` (bars at which the broker sold out the account) and ``bankruptcies``.
+        Per account: ``ordered`` (requested orders per asset and bar), ``capped_orders`` (share of them that any limit
+        reduced), ``projected_orders`` (share that a joint limit reduced: gross, net, value at risk), both None without
+        orders, ``margin_calls`` (bars at which the broker liquidated the account) and ``bankruptcies``.
     """
-    figures: dict[str, dict[str, Any]] = {}
+    metrics: dict[str, dict[str, Any]] = {}
     for name in (*frames.seeds, *frames.baselines):
         rows = frames.accounts[frames.accounts["account"] == name]
-        asked = rows[["ordered", "capped", "projected"]].max(axis=1)
-        orders = float(asked.sum())
-        figures[name] = {
-            "ordered": float(asked.mean()),
+        requested = rows[["ordered", "capped", "projected"]].max(axis=1)
+        orders = float(requested.sum())
+        metrics[name] = {
+            "ordered": float(requested.mean()),
             "capped_orders": float(rows["capped"].sum()) / orders if orders > 0.0 else None,
             "projected_orders": float(rows["projected"].sum()) / orders if orders > 0.0 else None,
             "margin_calls": int(rows["called"].astype(bool).sum()),
             "bankruptcies": _bankruptcies(rows),
         }
-    return figures
+    return metrics
 
 
 def _bankruptcies(rows: pd.DataFrame) -> int:
-    """How often equity fell under a thousandth of the initial one; a fold that starts afresh can do it again."""
+    """Count falls of equity below a thousandth of the initial one; an account that restarts by fold can repeat it."""
     ordered = rows.sort_values(["fold", "row"] if rows["row"].duplicated().any() else "row")
     growth = max(1.0 + float(ordered["return"].iloc[0]), MIN_EQUITY)
     dead = ordered["equity"].to_numpy() <= DEAD_FRACTION * float(ordered["equity"].iloc[0]) / growth

@@ -1,8 +1,7 @@
-"""Backtest paths: folds that test the same rows again give several histories, and an account can hold only one.
+"""Backtest paths: complete histories put together from folds that test the same rows several times.
 
 The k-th fold that tests a row belongs to the k-th path, so that each path holds every row once (Lopez de Prado,
-Advances in Financial Machine Learning, 2018, chapter 12). A mean over folds would be an ensemble of differently trained
-agents, and all folds below each other would count every bar several times.
+Advances in Financial Machine Learning, 2018, chapter 12).
 """
 
 from __future__ import annotations
@@ -15,18 +14,18 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 Places = NDArray[np.int64]
-MIN_GROWTH = 1e-12  # what is left of an account that lost everything, so that its logarithm is finite
+MIN_GROWTH = 1e-12  # of an account that lost everything, so that its logarithm is finite
 
 
 def path_places(rows: ArrayLike) -> list[Places]:
-    """Find which entries of a table make each path.
+    """Split the entries of a table into paths.
 
     Args:
         rows: Row number or time of each entry, entries of earlier folds first, [E].
 
     Returns:
-        Places of the entries of each path, in order of the rows; all places as they stand if no row comes again. A row
-        with fewer entries than there are paths begins again with its first one.
+        Places of the entries of each path, in order of the rows; all places unchanged if no row repeats. A row with
+        fewer entries than there are paths starts over with its first entry.
     """
     values = np.asarray(rows)
     order = np.argsort(values, kind="stable")
@@ -42,12 +41,12 @@ def table_paths(table: pd.DataFrame) -> list[Places]:
 
 
 def median_place(totals: Sequence[Any]) -> int:
-    """Place of the median of total returns, of the lower one of two in the middle."""
+    """Place of the median total return, the lower of two in the middle."""
     return int(np.argsort(np.asarray(totals, dtype=np.float64), kind="stable")[(len(totals) - 1) // 2])
 
 
 def median_path(returns: NDArray[np.float64], paths: Sequence[Places]) -> Places:
-    """Choose the path whose total return is the median, the lower one of two: a history that could have been held.
+    """Path with the median total return, the lower of two in the middle.
 
     Args:
         returns: Simple returns of one account in every fold, [E].
@@ -58,14 +57,14 @@ def median_path(returns: NDArray[np.float64], paths: Sequence[Places]) -> Places
 
 
 def once_a_bar(returns: pd.DataFrame, account: str) -> pd.DataFrame:
-    """Let each bar count once: cut a table to the median path of an account.
+    """Reduce a table to the median path of an account, so that each bar counts once.
 
     Args:
         returns: Simple returns, index ``(fold, row)`` in order of fold and row, one column per account.
-        account: Whose total return chooses the path.
+        account: Account whose total returns choose the path.
 
     Returns:
-        Index ``row``, in order; each account as it did in the folds of that path.
+        Index ``row``, in order; the returns of each account in the folds of that path.
     """
     places = median_path(returns[account].to_numpy(dtype=np.float64), table_paths(returns))
     return returns.iloc[places].droplevel("fold").sort_index()

@@ -1,7 +1,7 @@
-"""What returns alone say of accounts: reward, risk, tails and time below the peak.
+"""Metrics of returns: reward, risk, tails and drawdowns.
 
-Sharpe ratio, returns, volatility and drawdown come from ``trading.performance``, as everywhere. The other ratios are
-empyrical's, annualised by the calendar of the bars. Both agree, and a test says so. Bars without a position count.
+Sharpe ratio, returns, volatility and drawdown come from ``trading.performance``, the other ratios from empyrical,
+annualised by the calendar of the bars. Bars without a position count as returns of zero.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sentio_kedro.trading.performance import (
 )
 
 Floats = NDArray[np.float64]
-TAIL = 0.05  # share of the returns that a value at risk leaves below it
+TAIL = 0.05  # probability of a loss beyond the value at risk
 REFERENCE = "equal_weight"  # account that information ratios are measured against
 ANNUALISED = {"sharpe": sharpe_ratio, "annual_return": annual_return, "annual_volatility": annual_volatility}
 DRAWDOWNS = ("max_drawdown", "drawdown_bars", "recovery_bars", "under_water")
@@ -40,20 +40,19 @@ EMPIRICAL = (
 def return_metrics(
     returns: pd.DataFrame, days: NDArray[np.int64], periods_per_year: float, *, contiguous: bool = True
 ) -> dict[str, dict[str, Any]]:
-    """Figures of each account's returns.
+    """Metrics of each account's returns.
 
     Args:
         returns: Simple returns per bar, one column per account.
-        days: Number of the day of each row, ``[T]``; rows that follow each other with the same number are one day.
+        days: Day number of each row, ``[T]``; consecutive rows with the same number are one day.
         periods_per_year: Bars a year.
-        contiguous: Whether the rows follow each other; drawdowns are None where they do not.
+        contiguous: Whether the rows are consecutive; if not, drawdown metrics are None.
 
     Returns:
         Per account, None or not finite where undefined: ``sharpe``, ``annual_return`` (geometric),
         ``annual_volatility``, ``total_return``, ``max_drawdown`` (positive fraction, initial capital counts as a peak),
-        ``drawdown_bars`` (longest time below a peak, ended or not), ``recovery_bars`` (from the deepest point back to
-        its peak; None if it was not reached again), ``under_water`` (share of the bars below a peak), and the ratios of
-        ``tail_metrics``.
+        ``drawdown_bars`` (longest time below a peak), ``recovery_bars`` (from the deepest point back to its peak; None
+        if not recovered), ``under_water`` (share of bars below a peak), and the metrics of ``tail_metrics``.
     """
     values = returns.to_numpy(dtype=np.float64, copy=True)  # [T, N]
     tensor, enough = torch.from_numpy(values), len(values) >= MIN_BARS
@@ -64,42 +63,41 @@ def return_metrics(
     columns["total_return"] = (torch.prod(1.0 + tensor.clamp(min=-1.0), dim=0) - 1.0).tolist()
     columns |= _drawdown_columns(tensor) if contiguous else {name: [None] * values.shape[1] for name in DRAWDOWNS}
     daily = daily_returns(values, days)
-    other = values[:, returns.columns.get_loc(REFERENCE)] if REFERENCE in returns.columns else None
-    found = {}
+    benchmark = values[:, returns.columns.get_loc(REFERENCE)] if REFERENCE in returns.columns else None
+    metrics = {}
     for index, account in enumerate(returns.columns):
-        known = {name: column[index] for name, column in columns.items()}
-        reference = None if account == REFERENCE else other
-        tails = tail_metrics(values[:, index], daily[:, index], reference, periods_per_year)
-        deepest = known["max_drawdown"]
-        tails["calmar"] = known["annual_return"] / deepest if enough and deepest else None
-        found[str(account)] = known | tails
-    return found
+        entry = {name: column[index] for name, column in columns.items()}
+        reference = None if account == REFERENCE else benchmark
+        entry |= tail_metrics(values[:, index], daily[:, index], reference, periods_per_year)
+        depth = entry["max_drawdown"]
+        entry["calmar"] = entry["annual_return"] / depth if enough and depth else None
+        metrics[str(account)] = entry
+    return metrics
 
 
 def tail_metrics(
     returns: Floats, daily: Floats, reference: Floats | None, periods_per_year: float
 ) -> dict[str, float | None]:
-    """Ratios and tails of one account's returns.
+    """Risk ratios and tail metrics of one account's returns.
 
     Args:
         returns: Simple returns per bar, ``[T]``.
         daily: The same by day.
-        reference: Returns that the information ratio is measured against, ``[T]``; None is none.
+        reference: Benchmark returns of the information ratio, ``[T]``; None gives no ratio.
         periods_per_year: Bars a year.
 
     Returns:
-        ``sortino`` (mean over downside deviation from zero, annualised), ``calmar`` (None, see ``return_metrics``),
-        ``omega`` (sum of gains / sum of losses), ``tail_ratio`` (size of the 95 % quantile / size of the 5 % one),
-        ``skew``, ``kurtosis`` (in excess of the normal one), ``information_ratio`` (mean over deviation of the
-        difference to ``reference``, annualised), ``value_at_risk`` and ``conditional_value_at_risk`` (loss of a bar
-        that 95 % of the bars stay above, and mean loss of the bars beyond; positive fractions of equity), and both of
-        days. None for returns that do not vary, and with fewer than two.
+        ``sortino`` (annualised, downside deviation from zero), ``calmar`` (None here, see ``return_metrics``),
+        ``omega`` (sum of gains / sum of losses), ``tail_ratio`` (95 % quantile / absolute 5 % quantile), ``skew``,
+        ``kurtosis`` (excess), ``information_ratio`` (against ``reference``), ``value_at_risk`` and
+        ``conditional_value_at_risk`` at 95 % (losses as positive fractions of equity), and both of daily returns. None
+        for constant returns and for fewer than two.
     """
-    figures: dict[str, float | None] = dict.fromkeys(EMPIRICAL)
+    metrics: dict[str, float | None] = dict.fromkeys(EMPIRICAL)
     if len(returns) < MIN_BARS or not varies(returns):
-        return figures
+        return metrics
     with np.errstate(divide="ignore", invalid="ignore"):
-        figures |= {
+        metrics |= {
             "sortino": float(empyrical.sortino_ratio(returns, annualization=periods_per_year)),
             "omega": float(empyrical.omega_ratio(returns)),
             "tail_ratio": float(empyrical.tail_ratio(returns)),
@@ -107,22 +105,22 @@ def tail_metrics(
             "kurtosis": float(stats.kurtosis(returns)),
         }
     if reference is not None:
-        figures["information_ratio"] = information_ratio(returns, reference, periods_per_year)
+        metrics["information_ratio"] = information_ratio(returns, reference, periods_per_year)
     for prefix, sample in (("", returns), ("daily_", daily)):
-        figures[f"{prefix}value_at_risk"] = -float(empyrical.value_at_risk(sample, TAIL))
-        figures[f"{prefix}conditional_value_at_risk"] = -float(empyrical.conditional_value_at_risk(sample, TAIL))
-    return figures
+        metrics[f"{prefix}value_at_risk"] = -float(empyrical.value_at_risk(sample, TAIL))
+        metrics[f"{prefix}conditional_value_at_risk"] = -float(empyrical.conditional_value_at_risk(sample, TAIL))
+    return metrics
 
 
 def information_ratio(returns: Floats, reference: Floats, periods_per_year: float) -> float | None:
-    """Mean over deviation of ``returns - reference`` ``[T]``, annualised; None where the difference does not vary."""
+    """Annualised mean over standard deviation of ``returns - reference`` ``[T]``; None for a constant difference."""
     if len(returns) < MIN_BARS or not varies(returns - reference):
         return None
     return float(empyrical.excess_sharpe(returns, reference)) * math.sqrt(periods_per_year)
 
 
 def varies(returns: Floats) -> bool:
-    """Whether returns vary by more than rounding, as ``sharpe_ratio`` asks."""
+    """Return whether returns vary by more than rounding, the condition of ``sharpe_ratio``."""
     return bool(returns.std(ddof=1) > STILL * abs(returns.mean()))
 
 

@@ -1,4 +1,4 @@
-"""Five targets beside what was measured, met or not."""
+"""Five targets compared with the measured values."""
 
 from __future__ import annotations
 
@@ -11,95 +11,59 @@ from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 EPISODES = 1_000
 SECONDS_PER_HOUR = 3_600.0
 BYTES_PER_GIGABYTE = 1e9
+TARGETS = (  # name, title, direction, target, baseline of the predecessor, unit
+    ("sharpe", "Sharpe ratio", "at_least", 3.0, 1.5, "ratio"),
+    ("max_drawdown", "Maximum drawdown", "below", 0.08, 0.15, "fraction"),
+    ("win_rate", "Round trips that won", "at_least", 0.65, 0.55, "fraction"),
+    ("hours_per_1000_episodes", "Time for 1,000 episodes", "below", 2.0, None, "hours"),
+    ("accelerator_gigabytes", "Accelerator memory", "below", 8.0, None, "GB"),
+)
+KEYS = ("name", "title", "direction", "target", "baseline", "unit")
+NO_TRADES = (None, "Not measured: the agent never traded.")  # an account without trades meets any limit
 
 
 def measure_targets(agent: Mapping[str, Any], frames: RunFrames, facts: RunFacts) -> list[dict[str, Any]]:
-    """Set the targets beside what was measured.
+    """Compare the targets with the measured values.
 
     Args:
-        agent: The agent's figures (medians over seeds): ``sharpe``, ``max_drawdown``, ``win_rate``, ``trades``.
+        agent: Metrics of the agent: ``sharpe``, ``max_drawdown``, ``win_rate``, ``trades``.
         frames: Frames of the run.
         facts: Facts of the run.
 
     Returns:
-        One entry per target: ``name``, ``title``, ``direction`` (``at_least`` or ``below``), ``target``, ``baseline``
-        (what the predecessor called a baseline, None without one), ``measured`` (None if not measured), ``unit``,
-        ``met`` (None if not measured), ``extrapolated`` and ``note``.
+        One entry per target: ``KEYS``, ``measured`` and ``met`` (None if not measured), ``extrapolated`` and ``note``;
+        ``direction`` is ``at_least`` or ``below``.
     """
-    trades = agent["trades"]
-    idle = not trades  # an account that never trades keeps any limit: that is no measurement
-    return [
-        _target(
-            *("sharpe", "Sharpe ratio", "at_least", 3.0, 1.5, None if idle else agent["sharpe"], "ratio"),
-            "Not measured: the agent never traded." if idle else "Net of costs, out of sample.",
-        ),
-        _target(
-            *("max_drawdown", "Maximum drawdown", "below", 0.08, 0.15),
-            *(None if idle else agent["max_drawdown"], "fraction"),
-            "Not measured: the agent never traded."
-            if idle
-            else "From the highest equity so far, initial capital included.",
-        ),
-        _target(
-            *("win_rate", "Round trips that won", "at_least", 0.65, 0.55, agent["win_rate"], "fraction"),
-            f"Net of costs, of {trades:g} round trips." if trades else "No round trip was made.",
-        ),
-        _training_time(frames, facts),
-        _memory(facts),
-    ]
+    trades, peak = agent["trades"], facts.accelerator_peak_bytes
+    measurements = (
+        (agent["sharpe"], "Net of costs, out of sample.") if trades else NO_TRADES,
+        (agent["max_drawdown"], "From the highest equity so far, initial capital included.") if trades else NO_TRADES,
+        (agent["win_rate"], f"Net of costs, of {trades:g} round trips." if trades else "No round trip was made."),
+        _training_hours(frames, facts),
+        (None, "Not measured: trained on the CPU.")
+        if peak is None
+        else (peak / BYTES_PER_GIGABYTE, "Peak of the memory reserved while training."),
+    )
+    entries = []
+    for values, (measured, note) in zip(TARGETS, measurements, strict=True):
+        entry: dict[str, Any] = dict(zip(KEYS, values, strict=True))
+        value = measured if measured is not None and math.isfinite(measured) else None
+        met = value is not None and (value >= entry["target"]) == (entry["direction"] == "at_least")
+        entry |= {"measured": value, "met": None if value is None else met, "note": note}
+        entries.append(entry | {"extrapolated": value is not None and entry["unit"] == "hours"})
+    return entries
 
 
-def _target(
-    name: str,
-    title: str,
-    direction: str,
-    target: float,
-    baseline: float | None,
-    measured: float | None,
-    unit: str,
-    note: str,
-    *,
-    extrapolated: bool = False,
-) -> dict[str, Any]:
-    if measured is not None and not math.isfinite(measured):
-        measured = None
-    met = None if measured is None else (measured >= target if direction == "at_least" else measured < target)
-    return {
-        "name": name,
-        "title": title,
-        "direction": direction,
-        "target": target,
-        "baseline": baseline,
-        "measured": measured,
-        "unit": unit,
-        "met": met,
-        "extrapolated": extrapolated,
-        "note": note,
-    }
+def _training_hours(frames: RunFrames, facts: RunFacts) -> tuple[float | None, str]:
+    """Hours for 1,000 episodes, extrapolated from the median speed of all updates.
 
-
-def _training_time(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
-    """Hours for 1,000 episodes, from the median speed of all updates: extrapolated, nobody waited for it.
-
-    An episode is the longer of a training episode and one walk through the longest train span, if that is known.
+    An episode is the longer of a training episode and the longest train span.
     """
     speed = float(frames.training_curves["steps_per_second"].median())
     bars = max(facts.episode_bars, facts.train_bars or 0)
-    measurable = math.isfinite(speed) and speed > 0.0
-    hours = EPISODES * bars / speed / SECONDS_PER_HOUR if measurable else None
-    note = (
-        f"Extrapolated: {EPISODES:,} episodes of {bars:,} decisions at the measured {speed:,.0f} steps/s."
-        if measurable
-        else "Not measured: no training speed was recorded."
+    if not (math.isfinite(speed) and speed > 0.0):
+        return None, "Not measured: no training speed was recorded."
+    return (
+        EPISODES * bars / speed / SECONDS_PER_HOUR,
+        f"Extrapolated: {EPISODES:,} episodes of {bars:,} decisions at the measured {speed:,.0f} steps/s.",
     )
-    return _target(
-        *("hours_per_1000_episodes", "Time for 1,000 episodes", "below", 2.0, None, hours, "hours", note),
-        extrapolated=measurable,
-    )
-
-
-def _memory(facts: RunFacts) -> dict[str, Any]:
-    peak = facts.accelerator_peak_bytes
-    note = "Not measured: trained on the CPU." if peak is None else "Peak of the memory reserved while training."
-    gigabytes = None if peak is None else peak / BYTES_PER_GIGABYTE
-    return _target("accelerator_gigabytes", "Accelerator memory", "below", 8.0, None, gigabytes, "GB", note)

@@ -1,4 +1,4 @@
-"""Figures of the report: what the agents earned, against the baselines, through the folds and regimes."""
+"""All plots of the report with their captions, and the plots of returns."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ import torch
 
 from sentio_kedro.evaluation.plots.distributions import daily_figure, regime_figure, sharpe_path_figure
 from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
-from sentio_kedro.evaluation.plots.limits import mask_figure
 from sentio_kedro.evaluation.plots.robustness import robustness_figure
 from sentio_kedro.evaluation.plots.style import (
-    DIVERGING,
     add_agent_and_baselines,
     add_fold_borders,
+    add_heatmap,
     add_regime_shading,
     new_figure,
     path_table,
     thin_rows,
 )
-from sentio_kedro.evaluation.plots.trading import action_figure, exposure_figure, position_figure, round_trip_figure
+from sentio_kedro.evaluation.plots.trading import (
+    action_figure,
+    exposure_figure,
+    mask_figure,
+    position_figure,
+    round_trip_figure,
+)
 from sentio_kedro.evaluation.plots.training import generalisation_figure, training_figure
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 from sentio_kedro.trading.performance import drawdown, sharpe_ratio
@@ -32,41 +37,40 @@ AXIS_MARGIN = 0.05  # of a decade
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 
 CAPTIONS = {  # in the order of the report
-    "folds": "Which bars train, choose and judge the agents of each fold, and which are left out between them: purged, "
-    "since a later part is rewarded by the same bars (none where a reward takes one bar), or embargoed, since they "
-    "would read what rewarded a test block. Blank bars come before the first decision or are the fold's future. The "
-    "lockbox is in no fold.",
-    "equity": "Value of 1 invested at the first unseen bar, net of costs, on a log axis: the agents' median at each "
-    "bar, the range of their seeds, and the baselines. Shaded where the market was not in its calmest regime. "
-    "Random actions may fall below the axis.",
-    "monthly_returns": "Return of each calendar month, net of costs, median of seeds; the first and last month may be "
+    "folds": "Train, validation and test bars of each fold. Purged bars are left out because their rewards overlap the "
+    "next part; there are none where a reward takes one bar. Embargoed bars are left out because they read bars that "
+    "reward a test block. Blank bars lie before the first decision or in the fold's future. The lockbox is in no fold.",
+    "equity": "Value of 1 invested at the first test bar, net of costs, on a log axis: the median of the agents at "
+    "each bar, the range over seeds, and the baselines. Shading marks bars outside the calmest regime. Random actions "
+    "may fall below the axis.",
+    "monthly_returns": "Return of each calendar month, net of costs, median of seeds. The first and last month may be "
     "partial.",
-    "drawdown": "Loss from the highest value so far; the starting capital counts as a peak.",
-    "daily_returns": "Days of the agent whose total return is the median, UTC, net of costs, on a log axis; the "
-    "outermost bars hold everything beyond them. 95 % of the days stay above the value at risk.",
-    "sharpe_paths": "Every agent's Sharpe ratio on every backtest path, or in every fold where each bar is tested "
-    "once, beside two baselines. One number of one path is one draw of these.",
-    "rolling_sharpe": "Sharpe ratio of a trailing window, annualised: how steady the result is, not how sure. Drawn at "
-    "evenly spaced bars.",
-    "regimes": "Probability of each regime from bars up to then, averaged over folds and short spans of time.",
-    "exposure": "Invested fraction of equity and traded notional per bar as a fraction of equity, averaged over seeds "
-    "and over short spans of time.",
-    "positions": "Position in each asset as a fraction of equity, mean of seeds, averaged over short spans of time.",
-    "ledger": "Sums over all bars of every line of the ledger, as fractions of the equity at each decision, for the "
-    "agent whose total return is the median. Lines of zero are left out.",
-    "costs": "The same lines as they add up over time. Costs of trading are commission, spread and impact; costs of "
-    "holding are borrow fees, financing and funding, and fall where interest or funding was earned.",
-    "robustness": "The agents on the same bars with other trading costs, later fills, a later start, and on markets "
-    "put together from blocks of these bars. Line: median agent; band: range of the agents.",
-    "masks": "Share of the target levels of all assets that each layer forbade on its own, mean of agents and folds. A "
-    "level beyond a cap stands for the cap, so an agent can always hold what is left.",
-    "actions": "How often each action was taken, of all decisions; the markers show how often it was allowed.",
-    "round_trips": "Net result of every round trip of all seeds as a fraction of the equity at its entry; the "
-    "outermost bars hold everything beyond them.",
-    "generalisation": "The chosen agents on the rows they learnt from, were chosen on, and had never seen: what is "
-    "left of a Sharpe ratio on the way.",
-    "training": "Sharpe ratios on train and validation rows while learning, one line per seed and member; a widening "
-    "gap is memorising.",
+    "drawdown": "Loss from the highest value so far. The starting capital counts as a peak.",
+    "daily_returns": "Daily returns (UTC) of the agent with the median total return, net of costs, on a log axis. The "
+    "outermost bars include everything beyond them. On 95 % of the days the loss is smaller than the value at risk.",
+    "sharpe_paths": "Sharpe ratio of every agent on every backtest path, or in every fold where each bar is tested "
+    "once, and of two baselines. A single Sharpe ratio is one draw from this distribution.",
+    "rolling_sharpe": "Annualised Sharpe ratio of a trailing window, at evenly spaced bars. It shows how steady the "
+    "result is, not how significant.",
+    "regimes": "Probability of each regime given the bars so far, averaged over folds and short time spans.",
+    "exposure": "Gross exposure, net exposure and turnover per bar as fractions of equity, averaged over seeds and "
+    "short time spans.",
+    "positions": "Position in each asset as a fraction of equity, averaged over seeds and short time spans.",
+    "ledger": "Sum over all bars of every ledger line, as fractions of the equity at each decision, for the agent with "
+    "the median total return. Lines of zero are left out.",
+    "costs": "The same lines cumulated over time. Trading costs are commission, spread and impact. Holding costs are "
+    "borrow fees, financing and funding; they fall where interest or funding is earned.",
+    "robustness": "The agents on the same bars with other trading costs, higher latency or a later start, and on "
+    "resampled markets. The line is the median agent, the band the range of the agents.",
+    "masks": "Share of the target levels of all assets that each layer forbids on its own, mean over agents and folds. "
+    "A level beyond a cap stands for the cap, so an agent can always hold the remaining exposure.",
+    "actions": "Share of all decisions in which each action is chosen. The markers show how often it is legal.",
+    "round_trips": "Net result of every round trip of all seeds as a fraction of the equity at entry. The outermost "
+    "bars include everything beyond them.",
+    "generalisation": "Sharpe ratio of each agent on the train rows, the validation rows that select it, and the test "
+    "rows.",
+    "training": "Sharpe ratios on train and validation rows during training, one line per seed and member. A widening "
+    "gap is a sign of overfitting.",
 }
 
 
@@ -75,22 +79,18 @@ def draw_figures(
 ) -> dict[str, go.Figure]:
     """Draw every figure of the report.
 
-    Lines hold at most 1,200 points: of each short span its lowest and its highest value (equity, drawdown, costs),
-    evenly spaced bars (rolling Sharpe ratio) or means (exposure, positions, regimes).
-
     Args:
         frames: Frames of the run.
         facts: Facts of the run.
-        metrics: What ``metrics.build_metrics`` returns; its figures of costs, masks, robustness and folds are drawn.
-        folds: What ``fold_figures.fold_figure`` drew; None leaves it out.
+        metrics: Result of ``build_metrics``.
+        folds: Result of ``folds.fold_figure``; None leaves it out.
 
     Returns:
-        Figures by name, in the order of the report; the names are those of ``CAPTIONS``.
+        Figures by name, in the order of ``CAPTIONS``. Lines hold at most ``MAX_POINTS`` points.
     """
-    seed = metrics["median_seed"]
-    (median,) = [entry for entry in metrics["seeds"] if entry["seed"] == seed]
-    drawn = {} if folds is None else {"folds": folds}
-    return drawn | {
+    (median,) = [entry for entry in metrics["seeds"] if entry["seed"] == metrics["median_seed"]]
+    first = {} if folds is None else {"folds": folds}
+    return first | {
         "equity": equity_figure(frames),
         "monthly_returns": monthly_figure(frames),
         "drawdown": drawdown_figure(frames),
@@ -102,7 +102,7 @@ def draw_figures(
         "positions": position_figure(frames),
         "ledger": ledger_figure(metrics["agent"]["costs"]),
         "costs": cost_figure(frames),
-        "robustness": robustness_figure(frames.robustness, metrics["robustness"]),
+        "robustness": robustness_figure(frames.robustness, metrics["robustness"]["break_even"]),
         "masks": mask_figure(metrics["masks"]),
         "actions": action_figure(frames),
         "round_trips": round_trip_figure(frames),
@@ -112,14 +112,14 @@ def draw_figures(
 
 
 def equity_figure(frames: RunFrames) -> go.Figure:
-    """Draw the value of 1 invested: agents, their range, baselines, fold borders, regimes."""
+    """Draw the value of 1 invested in agents and baselines, with fold borders and regimes."""
     figure = new_figure("Equity out of sample, net of costs", "Value of 1 invested (log)", height=480)
     equity = (1.0 + path_table(frames, "return").clip(lower=-1.0)).cumprod().clip(lower=1e-6)  # a log axis has no 0
     add_regime_shading(figure, frames)
     add_agent_and_baselines(figure, equity, frames, ".3f")
     add_fold_borders(figure, frames)
-    shown = np.log10(equity.drop(columns="random").to_numpy())  # random actions fall far below what else is to be seen
-    span = [float(shown.min()) - AXIS_MARGIN, float(shown.max()) + AXIS_MARGIN]
+    visible = np.log10(equity.drop(columns="random").to_numpy())  # random actions fall far below the others
+    span = [float(visible.min()) - AXIS_MARGIN, float(visible.max()) + AXIS_MARGIN]
     figure.update_yaxes(type="log", tickformat=".3~g", minor={"showgrid": False}, dtick=None, range=span)
     return figure
 
@@ -137,7 +137,7 @@ def drawdown_figure(frames: RunFrames) -> go.Figure:
 
 
 def rolling_sharpe_figure(frames: RunFrames, periods_per_year: float) -> go.Figure:
-    """Draw the Sharpe ratio of a trailing month, or of a third of the rows if that is shorter."""
+    """Draw the Sharpe ratio of a trailing month, or of a third of the rows if shorter."""
     returns = path_table(frames, "return")
     window = max(MIN_WINDOW, min(round(periods_per_year / 12.0), len(returns) // 3))
     days = window / periods_per_year * 365.0
@@ -160,27 +160,12 @@ def monthly_figure(frames: RunFrames) -> go.Figure:
     returns = path_table(frames, "return")[frames.seeds]
     times = pd.DatetimeIndex(returns.index)
     months = (1.0 + returns).groupby([times.year, times.month]).prod() - 1.0
-    median = months.median(axis=1)
-    years = sorted({int(year) for year, _ in median.index})
-    grid = [[float(median.get((year, month), np.nan)) for month in range(1, 13)] for year in years]
-    bound = float(median.abs().max()) or 1.0
-    figure = new_figure("Monthly returns", "", height=150 + 44 * len(years))
-    figure.add_heatmap(
-        z=[[None if np.isnan(value) else round(value, 6) for value in row] for row in grid],
-        x=MONTHS,
-        y=[str(year) for year in years],
-        text=[["" if np.isnan(value) else f"{value:.1%}" for value in row] for row in grid],
-        texttemplate="%{text}",
-        hovertemplate="%{x} %{y}: %{z:.2%}<extra></extra>",
-        colorscale=DIVERGING,
-        zmin=-bound,
-        zmax=bound,
-        hoverongaps=False,
-        xgap=2,
-        ygap=2,
-        colorbar={"tickformat": ".0%", "thickness": 12, "outlinewidth": 0},
-    )
-    figure.update_layout(hovermode="closest", showlegend=False)
+    table = months.median(axis=1).unstack().reindex(columns=range(1, 13)).set_axis(MONTHS, axis="columns")
+    text = [
+        ["" if np.isnan(value) else f"{value:z.1%}".replace("-", "\u2212") for value in row] for row in table.to_numpy()
+    ]
+    figure = new_figure("Monthly returns", height=150 + 44 * len(table))
+    cells = {"text": text, "texttemplate": "%{text}", "hoverongaps": False, "xgap": 2, "ygap": 2}
+    add_heatmap(figure, table, "%{x} %{y}: %{z:.2%}", **cells)
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, automargin=True)
     return figure

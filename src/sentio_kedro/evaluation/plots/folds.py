@@ -1,4 +1,4 @@
-"""Figure of the folds: which bars train, choose, judge and are left out, over time."""
+"""Plot of the folds: train, validation, test and excluded rows over time."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from sentio_kedro.market.fold_shapes import Fold, Segment, left_out
 from sentio_kedro.market.splits import Folds
 
 ROW, ROWS, AXIS = 26, 900, 52  # pixels of a fold's row, of all rows at most, and of the axis below them
-LABELLED = 40  # most folds that are all named on the axis
-STYLES = {  # colour and pattern of each part: the pattern tells them apart on a printer without colours
+LABELLED = 40  # most folds that are all labelled on the axis
+STYLES = {  # colour and pattern of each part, for printing without colours
     "train": (BLUE, ""),
     "purged": (GREY, "x"),
     "validation": (SKY, "."),
@@ -36,14 +36,11 @@ STYLES = {  # colour and pattern of each part: the pattern tells them apart on a
 
 
 def fold_figure(folds: Folds, timestamps: NDArray[np.datetime64]) -> go.Figure:
-    """Draw every fold as a row of its train, validation and test rows over time, with what is left out between them.
+    """Draw every fold as a row of its train, validation, test and excluded rows over time.
 
     Args:
         folds: The folds and the lockbox.
         timestamps: Bar ends [T] of the aligned grid, UTC.
-
-    Returns:
-        One bar trace per part that occurs; hovering tells stamps and rows.
     """
     figure = go.Figure()
     style(figure, "Folds", TITLE_MARGIN + AXIS + min(ROWS, ROW * len(folds.folds)))
@@ -64,25 +61,25 @@ def fold_figure(folds: Folds, timestamps: NDArray[np.datetime64]) -> go.Figure:
 def _parts(fold: Fold, lockbox: Segment | None) -> dict[str, Sequence[Segment]]:
     purged, embargoed = left_out(fold)
     locked = [] if lockbox is None else [lockbox]
-    own = {"train": fold.train, "validation": fold.validation, "test": fold.test}
-    return {**own, "purged": purged, "embargoed": embargoed, "lockbox": locked}
+    used = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+    return {**used, "purged": purged, "embargoed": embargoed, "lockbox": locked}
 
 
 def _trace(name: str, drawn: Sequence[tuple[int, Segment]], timestamps: NDArray[np.datetime64]) -> go.Bar:
-    """Bars from the first row of each segment to the row after its last one."""
+    """Make bars from the first row of each segment to the row after its last."""
     starts = timestamps[[segment.start for _, segment in drawn]]
     ends = timestamps[[min(segment.stop, len(timestamps) - 1) for _, segment in drawn]]
     lasts = timestamps[[segment.stop - 1 for _, segment in drawn]]
     rows = [f"{segment.stop - segment.start:,}" for _, segment in drawn]
-    told = [drawn_times(pd.Index(timestamps)) for timestamps in (starts, lasts)]
+    first, last = drawn_times(pd.Index(starts)), drawn_times(pd.Index(lasts))
     colour, pattern = STYLES[name]
     return go.Bar(
         name=name.capitalize(),
         orientation="h",
-        base=told[0],
+        base=first,
         x=((ends - starts) / np.timedelta64(1, "ms")).tolist(),  # a date axis adds milliseconds to the base
         y=[number for number, _ in drawn],
-        customdata=list(zip(*told, rows, strict=True)),
+        customdata=list(zip(first, last, rows, strict=True)),
         hovertemplate=f"Fold %{{y}}, {name}<br>%{{customdata[0]}} to %{{customdata[1]}}"
         "<br>%{customdata[2]} rows<extra></extra>",
         marker={

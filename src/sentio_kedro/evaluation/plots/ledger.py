@@ -1,4 +1,4 @@
-"""Figures of the ledger: from price profit to net result, in one step and over time."""
+"""Plots of the ledger: from price profit to net result, in sum and over time."""
 
 from __future__ import annotations
 
@@ -21,29 +21,27 @@ from sentio_kedro.evaluation.plots.style import (
     drawn,
     drawn_times,
     keep_extremes,
+    list_rows,
     new_figure,
     path_table,
 )
 from sentio_kedro.evaluation.run_frames import LINES, RunFrames, median_seed
 
-TEXT_ROOM = 0.45  # of the width, for the numbers beside the bars
+TEXT_ROOM = 0.45  # of the width, for the numbers next to the bars
 
 
 def ledger_figure(costs: Mapping[str, Any]) -> go.Figure:
-    """Draw the way from price profit over every line of the ledger to the net result.
+    """Draw a waterfall from price profit through every ledger line to the net result.
 
     Args:
-        costs: ``costs`` of an account, see ``attribution.ledger_sums``. Lines of zero are left out, but for price
-            profit, commission and spread.
-
-    Returns:
-        A waterfall, top to bottom.
+        costs: ``costs`` of an account, see ``attribution.ledger_sums``. Lines of zero are left out, except those of
+            ``ALWAYS_DRAWN``.
     """
     lines = [line for line in LINES if line in ALWAYS_DRAWN or costs[line] != 0.0]
     values = [LINES[line] * costs[line] for line in lines]
     names = [LINE_TITLES[line] for line in lines]
     steps = [sum(values[: index + 1]) for index in range(len(values))]
-    figure = new_figure("From price profit to net result", "", height=130 + 34 * (len(lines) + 1))
+    figure = new_figure("From price profit to net result", height=130 + 34 * (len(lines) + 1))
     figure.add_waterfall(
         orientation="h",
         y=[*names, "Net result"],
@@ -60,14 +58,14 @@ def ledger_figure(costs: Mapping[str, Any]) -> go.Figure:
     )
     low, high = min(0.0, *steps), max(0.0, *steps)
     room = TEXT_ROOM * ((high - low) or 1.0)
-    figure.update_layout(hovermode="closest", showlegend=False)
+    figure.update_layout(showlegend=False)
     figure.update_xaxes(title="Sum of fractions of equity", tickformat=".1~%", range=[low - room, high + room])
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, automargin=True)
+    list_rows(figure)
     return figure
 
 
 def cost_figure(frames: RunFrames) -> go.Figure:
-    """Draw summed gross profit, costs of trading, costs of holding and what is left, for the median agent."""
+    """Draw cumulative gross profit, trading costs, holding costs and net profit of the median agent."""
     figure = new_figure("Costs against gross profit over time", "Sum of fractions of equity", percent=True)
     seed = median_seed(frames)
     paths = pd.DataFrame({line: path_table(frames, line)[seed].cumsum() for line in LINES})
@@ -77,8 +75,8 @@ def cost_figure(frames: RunFrames) -> go.Figure:
     lines = keep_extremes(pd.DataFrame({"trading": trading, "holding": holding, "gross": gross, "net": net}))
     x = drawn_times(lines.index)
     for column, title, line, fill in (
-        ("trading", "Costs of trading", {"color": ORANGE, "width": 1.2}, "tozeroy"),
-        ("holding", "Costs of holding", {"color": PURPLE, "width": 1.6, "dash": "dot"}, None),
+        ("trading", "Trading costs", {"color": ORANGE, "width": 1.2}, "tozeroy"),
+        ("holding", "Holding costs", {"color": PURPLE, "width": 1.6, "dash": "dot"}, None),
         ("gross", "Gross profit", {"color": GREEN, "width": 2.2, "dash": "dash"}, None),
         ("net", "Net profit", {"color": BLUE, "width": 2.2}, None),
     ):

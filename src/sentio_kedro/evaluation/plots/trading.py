@@ -1,32 +1,39 @@
-"""Figures of how the agents traded: exposure, positions, actions, round trips."""
+"""Plots of trading: exposure, positions, actions, masks and round trips."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from sentio_kedro.evaluation.labels import layer_title, regime_title
 from sentio_kedro.evaluation.plots.style import (
     BLUE,
-    DIVERGING,
     GREEN,
+    GREY,
     ORANGE,
     PURPLE,
     SKY,
     VERMILLION,
+    add_heatmap,
+    add_histogram,
     bucket_means,
     drawn,
     drawn_times,
+    list_rows,
     new_figure,
     path_table,
+    regime_colour,
     style,
+    write_note,
 )
 from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames
 
-POSITION_BUCKETS = 400
 ROUND_TRIP_BINS = 50
-TAIL = 0.005  # share of round trips gathered in each outermost bar
+TAIL = 0.005  # share of round trips in each outermost bar
 SEED_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 
 
@@ -34,13 +41,13 @@ def exposure_figure(frames: RunFrames) -> go.Figure:
     """Draw gross and net exposure above turnover, averaged over seeds and time buckets."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.07)
     style(figure, "Exposure and turnover", 440)
-    for column, title, colour, row in (
-        ("gross_exposure", "Gross exposure", BLUE, 1),
-        ("net_exposure", "Net exposure", ORANGE, 1),
-        ("turnover", "Turnover per bar", GREEN, 2),
+    for column, title, colour, dash, row in (
+        ("gross_exposure", "Gross exposure", BLUE, "solid", 1),
+        ("net_exposure", "Net exposure", ORANGE, "dot", 1),
+        ("turnover", "Turnover per bar", GREEN, "solid", 2),
     ):
         mean = bucket_means(path_table(frames, column)[frames.seeds].mean(axis=1).to_frame("value"))
-        line = {"color": colour, "width": 1.6}
+        line = {"color": colour, "width": 1.6, "dash": dash}
         figure.add_scatter(
             x=drawn_times(mean.index), y=drawn(mean["value"]), name=title, line=line, row=row, col=1,
             hovertemplate="%{y:.2%}",
@@ -53,30 +60,15 @@ def exposure_figure(frames: RunFrames) -> go.Figure:
 def position_figure(frames: RunFrames) -> go.Figure:
     """Draw a heat map of positions: assets by time, mean of seeds."""
     positions = frames.positions.groupby(["timestamp", "symbol"])["position"].mean().unstack("symbol")
-    symbols = [str(symbol) for symbol in positions.columns]
-    figure = new_figure("Positions", "", height=170 + 30 * len(symbols))
-    if positions.empty:
-        return figure
-    means = bucket_means(positions, POSITION_BUCKETS)
-    values = means.to_numpy(dtype=np.float64).T
-    bound = float(np.nanmax(np.abs(values))) or 1.0
-    figure.add_heatmap(
-        z=[drawn(row.round(4)) for row in values],
-        x=drawn_times(means.index),
-        y=symbols,
-        colorscale=DIVERGING,
-        zmin=-bound,
-        zmax=bound,
-        hovertemplate="%{y}, %{x}: %{z:.1%}<extra></extra>",
-        colorbar={"tickformat": ".0%", "thickness": 12, "outlinewidth": 0},
-    )
-    figure.update_layout(hovermode="closest", showlegend=False)
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, automargin=True)
+    figure = new_figure("Positions", height=170 + 30 * positions.shape[1])
+    if not positions.empty:
+        means = bucket_means(positions).round(4)
+        add_heatmap(figure, means.set_axis(drawn_times(means.index)).T, "%{y}, %{x}: %{z:.1%}")
     return figure
 
 
 def action_figure(frames: RunFrames) -> go.Figure:
-    """Draw how often each action was taken and how often it was allowed, per seed, all folds and assets."""
+    """Draw how often each action is chosen and how often it is legal, per seed, over all folds and assets."""
     figure = new_figure("Actions", "Share of decisions", percent=True, height=340)
     order = [str(action) for action in dict.fromkeys(frames.actions["action"])]
     for index, account in enumerate(frames.seeds):
@@ -88,13 +80,13 @@ def action_figure(frames: RunFrames) -> go.Figure:
         colour = SEED_COLOURS[index % len(SEED_COLOURS)]
         figure.add_bar(
             x=names, y=drawn(totals["count"] / decisions), name=f"Seed {seed}", marker={"color": colour},
-            offsetgroup=account, hovertemplate="taken %{y:.1%}",
+            offsetgroup=account, hovertemplate="chosen %{y:.1%}",
         )  # fmt: skip
         if index == 0:
             figure.add_scatter(
-                x=names, y=drawn(totals["legal"] / decisions), mode="markers", name="Allowed (first seed)",
-                marker={"symbol": "line-ew-open", "size": 26, "color": "#8A8F98", "line": {"width": 2}},
-                hovertemplate="allowed %{y:.1%}",
+                x=names, y=drawn(totals["legal"] / decisions), mode="markers", name="Legal (first seed)",
+                marker={"symbol": "line-ew-open", "size": 26, "color": GREY, "line": {"width": 2}},
+                hovertemplate="legal %{y:.1%}",
             )  # fmt: skip
     figure.update_layout(barmode="group")
     figure.update_xaxes(type="category", showgrid=False)
@@ -103,22 +95,35 @@ def action_figure(frames: RunFrames) -> go.Figure:
 
 
 def round_trip_figure(frames: RunFrames) -> go.Figure:
-    """Draw a histogram of round trips by net result; the outermost bars gather the tails."""
+    """Draw a histogram of round trips by net result; the outermost bars collect the tails."""
     figure = new_figure("Round trips", "Round trips", height=340)
     results = frames.trades[frames.trades["account"].isin(frames.seeds)]["return"].to_numpy(dtype=np.float64)
-    if len(results) == 0:
-        return figure
-    low, high = np.quantile(results, [TAIL, 1.0 - TAIL])
-    reach = max(abs(low), abs(high)) or 1e-6
-    counts, edges = np.histogram(
-        results.clip(-reach, reach), bins=np.linspace(-reach, reach, 2 * (ROUND_TRIP_BINS // 2) + 1)
-    )
-    middle = pd.Series((edges[1:] + edges[:-1]) / 2.0)
-    colours = [BLUE if value > 0.0 else VERMILLION for value in middle]
-    figure.add_bar(
-        x=drawn(middle), y=counts.tolist(), marker={"color": colours},
-        hovertemplate="%{x:.3%}: %{y}<extra></extra>",
-    )  # fmt: skip
-    figure.update_layout(hovermode="closest", showlegend=False, bargap=0.05)
-    figure.update_xaxes(title="Net result, fraction of equity at entry", tickformat=".2~%")
+    if len(results):
+        add_histogram(figure, results, ROUND_TRIP_BINS, "%{x:.3%}: %{y}", TAIL)
+        figure.update_xaxes(title="Net result, fraction of equity at entry", tickformat=".2~%")
+    return figure
+
+
+def mask_figure(masks: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """Draw the share of target levels that each layer forbids, one bar per regime.
+
+    Args:
+        masks: ``masks`` of the metrics; layers that forbid nothing are left out.
+    """
+    layers = list(dict.fromkeys(entry["layer"] for entry in masks))
+    layers = [layer for layer in layers if any(entry["layer"] == layer and entry["forbidden"] for entry in masks)]
+    regimes = 1 + max((entry["regime"] for entry in masks), default=0)
+    figure = new_figure("Levels that the action mask forbids", height=150 + (14 * regimes + 12) * max(1, len(layers)))
+    for regime in range(regimes):
+        shares = {entry["layer"]: entry["forbidden"] for entry in masks if entry["regime"] == regime}
+        figure.add_bar(
+            orientation="h", x=drawn([shares[layer] or 0.0 for layer in layers]),
+            y=[layer_title(layer) for layer in layers], name=regime_title(regime, regimes),
+            marker={"color": regime_colour(regime, regimes)}, hovertemplate="%{y}: %{x:.1%}",
+        )  # fmt: skip
+    figure.update_layout(barmode="group", bargap=0.25, showlegend=regimes > 1)
+    figure.update_xaxes(title="Share of target levels", tickformat=".1~%", rangemode="tozero")
+    list_rows(figure)
+    if not layers:
+        write_note(figure, "No layer forbids anything." if masks else "Not recorded.")
     return figure

@@ -1,4 +1,4 @@
-"""Figures of the learning: train against validation, and what was left on unseen rows."""
+"""Plots of learning: train, validation and test Sharpe ratios."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sentio_kedro.evaluation.plots.style import BLUE, GREY, ORANGE, VERMILLION, drawn, new_figure, style
+from sentio_kedro.evaluation.plots.style import BLUE, GREY, ORANGE, VERMILLION, drawn, list_rows, new_figure, style
 
 COLUMNS = 2  # of small plots
 SIDES = (("train_sharpe", "Train", ORANGE, "circle"), ("validation_sharpe", "Validation", BLUE, "square"))
@@ -20,12 +20,9 @@ def training_figure(curves: pd.DataFrame) -> go.Figure:
 
     Args:
         curves: ``fold seed member update train_sharpe validation_sharpe``; rows without a validation are left out.
-
-    Returns:
-        The figure; empty where nothing was judged.
     """
-    judged = curves.dropna(subset=["validation_sharpe"])
-    folds = sorted(int(fold) for fold in judged["fold"].unique())
+    validated = curves.dropna(subset=["validation_sharpe"])
+    folds = sorted(int(fold) for fold in validated["fold"].unique())
     if not folds:
         return new_figure("Learning curves", "Sharpe ratio, annualised", height=240)
     rows = -(-len(folds) // COLUMNS)
@@ -36,10 +33,10 @@ def training_figure(curves: pd.DataFrame) -> go.Figure:
         horizontal_spacing=0.04,
     )  # fmt: skip
     for index, fold in enumerate(folds):
-        curves_of_fold = list(judged[judged["fold"] == fold].groupby(["seed", "member"]))
+        curves_of_fold = list(validated[validated["fold"] == fold].groupby(["seed", "member"]))
         names = [f"seed {seed}, member {member}" for (seed, member), _ in curves_of_fold]
         for column, title, colour, symbol in SIDES:  # one trace with gaps: hundreds of them are slow to draw
-            x, y, text = _joined([curve for _, curve in curves_of_fold], names, column)
+            x, y, text = _with_gaps([curve for _, curve in curves_of_fold], names, column)
             figure.add_scatter(
                 x=x, y=y, text=text, mode="lines+markers", name=title, legendgroup=title, showlegend=index == 0,
                 line={"color": colour, "width": 1.4}, marker={"symbol": symbol, "size": 6}, opacity=0.8,
@@ -53,7 +50,7 @@ def training_figure(curves: pd.DataFrame) -> go.Figure:
     return figure
 
 
-def _joined(
+def _with_gaps(
     curves: Sequence[pd.DataFrame], names: Sequence[str], column: str
 ) -> tuple[list[float | None], list[float | None], list[str]]:
     """Updates, values and names of several curves, a gap after each."""
@@ -71,20 +68,17 @@ def generalisation_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure:
     """Draw each agent's Sharpe ratio on train, validation and test rows on one line.
 
     Args:
-        folds: ``folds`` of the metrics: ``fold``, ``seed``, ``train_sharpe``, ``validation_sharpe``, ``sharpe``.
-
-    Returns:
-        The figure.
+        folds: ``folds`` of the metrics.
     """
     names = [f"Fold {entry['fold']}, seed {entry['seed']}" for entry in folds]
-    figure = new_figure("Train, validation, test", "", height=140 + 26 * len(names))
-    sides = (*SIDES, ("sharpe", "Test (unseen)", VERMILLION, "diamond"))
+    figure = new_figure("Train, validation, test", height=140 + 26 * len(names))
+    sides = (*SIDES, ("sharpe", "Test", VERMILLION, "diamond"))
     x: list[float | None] = []
     y: list[str | None] = []
     for name, entry in zip(names, folds, strict=True):
-        known = [entry[column] for column, *_ in sides if entry[column] is not None]
-        if known:
-            x += [min(known), max(known), None]
+        ratios = [entry[column] for column, *_ in sides if entry[column] is not None]
+        if ratios:
+            x += [min(ratios), max(ratios), None]
             y += [name, name, None]
     figure.add_scatter(x=x, y=y, mode="lines", line={"color": GREY, "width": 1}, showlegend=False, hoverinfo="skip")
     for column, title, colour, symbol in sides:
@@ -92,7 +86,6 @@ def generalisation_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure:
             x=[entry[column] for entry in folds], y=names, mode="markers", name=title,
             marker={"color": colour, "symbol": symbol, "size": 10}, hovertemplate=f"{title}: %{{x:.2f}}<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(hovermode="closest")
     figure.update_xaxes(title="Sharpe ratio, annualised", zeroline=True, zerolinecolor=GREY)
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, automargin=True)
+    list_rows(figure)
     return figure

@@ -1,34 +1,34 @@
-"""Which figures the tables of the report show, under which titles."""
+"""Columns of the tables of the report: key in the metrics, title and number format."""
 
 from __future__ import annotations
 
-from sentio_kedro.evaluation.report.tables import Kind
+from typing import Literal
 
+Kind = Literal["percent", "small_percent", "number", "count", "times", "interval", "day", "minute", "text"]
 Columns = tuple[tuple[str, str, Kind], ...]
-"""Key in the metrics, title, and how the number is written."""
 
 GROUPS: tuple[tuple[str, str, Columns], ...] = (
     (
         "Reward",
-        "Net of costs. Ratios are annualised by the calendar of the bars; bars without a position count as returns of "
-        "zero. Sortino divides by the deviation of losses, Calmar the return a year by the maximum drawdown. The "
-        "information ratio is measured against equal weight.",
+        "Net of costs. Ratios are annualised by the calendar of the bars. Bars without a position count as returns of "
+        "zero. The Sortino ratio divides by the downside deviation, the Calmar ratio divides the annual return by the "
+        "maximum drawdown. The benchmark of the information ratio is equal weight.",
         (
             ("sharpe", "Sharpe", "number"),
-            ("interval", "Interval", "number"),
+            ("interval", "Interval", "interval"),
             ("sortino", "Sortino", "number"),
             ("calmar", "Calmar", "number"),
             ("information_ratio", "Information ratio", "number"),
-            ("annual_return", "Return a year", "percent"),
-            ("total_return", "Return in all", "percent"),
+            ("annual_return", "Annual return", "percent"),
+            ("total_return", "Total return", "percent"),
         ),
     ),
     (
         "Risk",
-        "Drawdown is the largest loss from a peak, the start included; it lasts until the peak is reached again. "
-        "Recovery counts from its deepest point; a dash says that the old peak was not reached again.",
+        "Maximum drawdown is the largest loss from a peak. The initial capital counts as a peak. A drawdown lasts "
+        "until the peak is reached again. Recovery counts from the deepest point; a dash means no recovery.",
         (
-            ("annual_volatility", "Volatility a year", "percent"),
+            ("annual_volatility", "Annual volatility", "percent"),
             ("max_drawdown", "Maximum drawdown", "percent"),
             ("drawdown_bars", "Longest drawdown, bars", "count"),
             ("recovery_bars", "Recovery, bars", "count"),
@@ -40,9 +40,10 @@ GROUPS: tuple[tuple[str, str, Columns], ...] = (
     ),
     (
         "Tails",
-        "Empirical, at 95 %. Value at risk is the loss that 95 % of the days (or bars) stay above, conditional value "
-        "at risk the mean loss of the others. Omega is the sum of gains over the sum of losses, the tail ratio the "
-        "95 % quantile over the size of the 5 % one; skew and excess kurtosis are those of bars.",
+        "Empirical, at 95 %. Value at risk is the loss that 95 % of the days (or bars) do not exceed. Conditional "
+        "value at risk is the mean loss of the other 5 %. Omega is the sum of gains over the sum of losses. The tail "
+        "ratio is the 95 % quantile over the absolute 5 % quantile. Skew and excess kurtosis are those of returns per "
+        "bar.",
         (
             ("daily_value_at_risk", "Value at risk, day", "percent"),
             ("daily_conditional_value_at_risk", "Conditional, day", "percent"),
@@ -56,45 +57,45 @@ GROUPS: tuple[tuple[str, str, Columns], ...] = (
     ),
     (
         "Round trips and turnover",
-        "A round trip goes from flat, or a change of sign, to the next; results are net of costs and fractions of the "
-        "equity at entry. The share that won says little without the mean result beside it. A ratio of mean win to "
-        "mean loss below 1 means that losses are larger. Above 100 % of the gross profit, costs outweigh what prices "
-        "gave or took.",
+        "A round trip starts when a position opens or changes sign and ends when it closes or changes sign. Results "
+        "are net of costs, as fractions of the equity at entry. Read the win rate together with the mean result. Where "
+        "mean win / mean loss is below 1, the mean loss is larger than the mean win. Where costs / gross profit is "
+        "above 100 %, costs exceed the gross profit or loss.",
         (
             ("trades", "Round trips", "count"),
-            ("win_rate", "Won", "percent"),
+            ("win_rate", "Win rate", "percent"),
             ("expectancy", "Mean result", "small_percent"),
             ("round_trip_cost", "Mean cost", "small_percent"),
             ("payoff", "Mean win / mean loss", "number"),
-            ("holding_bars", "Bars held", "number"),
-            ("turnover_per_year", "Turnover a year", "times"),
+            ("holding_bars", "Holding, bars", "number"),
+            ("turnover_per_year", "Annual turnover", "times"),
             ("cost_share", "Costs / gross profit", "percent"),
         ),
     ),
 )
 FOLD_COLUMNS: Columns = (
+    ("period", "Test rows", "text"),
+    ("bars", "Bars", "count"),
     ("train_sharpe", "Train Sharpe", "number"),
     ("validation_sharpe", "Validation Sharpe", "number"),
     ("generalisation_gap", "Gap", "number"),
-    ("validation_t", "Evidence t", "number"),
+    ("gate", "t statistic", "text"),
     ("sharpe", "Test Sharpe", "number"),
-    ("annual_return", "Return a year", "percent"),
+    ("annual_return", "Annual return", "percent"),
     ("max_drawdown", "Drawdown", "percent"),
-    ("conditional_value_at_risk", "Conditional value at risk", "small_percent"),
     ("trades", "Round trips", "count"),
-    ("win_rate", "Won", "percent"),
-    ("turnover_per_bar", "Turnover per bar", "small_percent"),
+    ("win_rate", "Win rate", "percent"),
     ("cost_share", "Costs / gross profit", "percent"),
 )
 SEED_COLUMNS: Columns = (
     ("sharpe", "Sharpe", "number"),
     ("sortino", "Sortino", "number"),
     ("calmar", "Calmar", "number"),
-    ("annual_return", "Return a year", "percent"),
+    ("annual_return", "Annual return", "percent"),
     ("max_drawdown", "Maximum drawdown", "percent"),
     ("daily_conditional_value_at_risk", "Conditional value at risk, day", "percent"),
     ("trades", "Round trips", "count"),
-    ("win_rate", "Won", "percent"),
+    ("win_rate", "Win rate", "percent"),
     ("gross_exposure", "Gross exposure", "percent"),
     ("cost_share", "Costs / gross profit", "percent"),
 )
@@ -104,8 +105,90 @@ SYMBOL_COLUMNS: Columns = (
     ("largest", "Largest position", "percent"),
     ("invested", "Bars invested", "percent"),
     ("trades", "Round trips", "count"),
-    ("win_rate", "Won", "percent"),
+    ("win_rate", "Win rate", "percent"),
     ("expectancy", "Mean result", "small_percent"),
     ("round_trip_cost", "Mean cost", "small_percent"),
-    ("holding_bars", "Bars held", "number"),
+    ("holding_bars", "Holding, bars", "number"),
+)
+REGIME_COLUMNS: Columns = (
+    ("share", "Bars", "percent"),
+    ("sharpe", "Sharpe", "number"),
+    ("sortino", "Sortino", "number"),
+    ("total_return", "Total return", "percent"),
+    ("conditional_value_at_risk", "Conditional value at risk", "small_percent"),
+    ("gross_exposure", "Gross exposure", "percent"),
+    ("turnover_per_bar", "Turnover per bar", "small_percent"),
+    ("trades", "Round trips", "count"),
+    ("win_rate", "Win rate", "percent"),
+    ("cost_share", "Costs / gross profit", "percent"),
+)
+YEAR_COLUMNS: Columns = (
+    ("bars", "Bars", "count"),
+    ("sharpe", "Sharpe", "number"),
+    ("sortino", "Sortino", "number"),
+    ("total_return", "Return", "percent"),
+    ("annual_volatility", "Annual volatility", "percent"),
+    ("max_drawdown", "Maximum drawdown", "percent"),
+    ("information_ratio", "Information ratio", "number"),
+    ("trades", "Round trips", "count"),
+    ("win_rate", "Win rate", "percent"),
+    ("cost_share", "Costs / gross profit", "percent"),
+)
+COMPARISON_COLUMNS: Columns = (
+    ("sharpe_difference", "Sharpe difference", "number"),
+    ("interval", "Interval", "interval"),
+    ("information_ratio", "Information ratio", "number"),
+    ("annual_return_difference", "Difference of annual return", "percent"),
+    ("result", "The agent is", "text"),
+)
+ORDER_COLUMNS: Columns = (
+    ("ordered", "Orders", "percent"),
+    ("capped_orders", "Reduced by any limit", "percent"),
+    ("projected_orders", "Reduced by a joint limit", "percent"),
+    ("margin_calls", "Margin calls", "count"),
+    ("bankruptcies", "Bankruptcies", "count"),
+)
+ROBUSTNESS_COLUMNS: Columns = (
+    ("sharpe", "Sharpe ratio", "number"),
+    ("annual_return", "Annual return", "percent"),
+    ("total_return", "Total return", "percent"),
+    ("max_drawdown", "Maximum drawdown", "percent"),
+    ("turnover", "Turnover per bar", "small_percent"),
+)
+DRAWDOWN_COLUMNS: Columns = (
+    ("depth", "Depth", "percent"),
+    ("start", "Start", "day"),
+    ("bottom", "Bottom", "day"),
+    ("recovery", "Recovery", "text"),
+    ("bars_down", "Bars to the bottom", "count"),
+    ("bars_to_recover", "Bars to recover", "count"),
+)
+LIMIT_COLUMNS: Columns = (
+    ("deepest", "Deepest drawdown", "percent"),
+    ("breaches", "Breaches", "count"),
+    ("bars_without_headroom", "Bars without headroom", "percent"),
+)
+BREACH_COLUMNS: Columns = (
+    ("timestamp", "Decision", "minute"),
+    ("drawdown_before", "Drawdown before", "percent"),
+    ("drawdown", "Drawdown after", "percent"),
+    ("loss", "Loss of the bar", "percent"),
+    ("gross_exposure", "Gross exposure", "percent"),
+    ("market_move", "Market move", "percent"),
+    ("move_to_limit", "Move to the limit", "percent"),
+)
+QUALITY_COLUMNS: Columns = (
+    ("first", "First", "day"),
+    ("last", "Last", "day"),
+    ("bars", "Bars", "count"),
+    ("missing_bars", "Missing", "count"),
+    ("gaps", "Gaps", "count"),
+    ("longest_gap_bars", "Longest gap, bars", "count"),
+    ("zero_volume_bars", "Without volume", "count"),
+    ("biggest_log_return", "Largest log return", "percent"),
+)
+OPENING_COLUMNS: Columns = (
+    ("model", "Model", "text"),
+    ("these_agents", "These agents", "text"),
+    ("sharpe", "Sharpe ratio", "number"),
 )

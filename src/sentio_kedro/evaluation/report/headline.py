@@ -1,4 +1,4 @@
-"""What stands on top of the report: a few numbers that say whether this is skill, and what it rests on."""
+"""Headline metrics and the tests of skill on top of the report."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sentio_kedro.evaluation.labels import TITLES
-from sentio_kedro.evaluation.report.tables import MISSING, Row, formatted
-from sentio_kedro.evaluation.statistics.bootstrap import confidence_percent
+from sentio_kedro.evaluation.report.columns import OPENING_COLUMNS
+from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, interval_title, table_of
 
-EVEN = 0.5  # a probability that says no more than a coin
+CHANCE = 0.5
 VERDICTS = {"skill": "Skill", "luck": "Luck", "undecided": "Undecided", "no_trades": "No trades"}
 TONES = {"skill": "good", "luck": "bad"}
 
@@ -18,9 +18,9 @@ class HeadlineMetric(NamedTuple):
     """One number on top of the report.
 
     Attributes:
-        title: What it is.
-        value: The number, written.
-        note: What to set beside it.
+        title: Name of the metric.
+        value: Formatted value.
+        note: Context of the value.
         tone: ``good``, ``bad`` or empty.
     """
 
@@ -31,191 +31,169 @@ class HeadlineMetric(NamedTuple):
 
 
 def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None = None) -> list[HeadlineMetric]:
-    """Choose the numbers that a reader must see first.
+    """Select the numbers on top of the report.
 
     Args:
-        metrics: What ``metrics.build_metrics`` returns; ``skill`` may be missing.
+        metrics: Result of ``build_metrics``.
         quality: Data quality, for the number of symbols.
-
-    Returns:
-        The signs in their order.
     """
-    agent, skill = metrics["agent"], metrics.get("skill") or {}
+    agent, skill = metrics["agent"], metrics["skill"]
     low, high = agent["sharpe_low"], agent["sharpe_high"]
-    percent = confidence_percent(metrics["confidence"])
-    tone = "good" if low > 0.0 else "bad" if high < 0.0 else ""
-    interval = f"{percent} interval {formatted(low, 'number')} to {formatted(high, 'number')}"
+    interval = f"{interval_title(metrics['confidence'])} {formatted((low, high), 'interval')}"
     met = sum(target["met"] is True for target in metrics["targets"])
+    no_profit = skill["verdict"] == "luck" and skill["minimum_track_record_bars"] is None
+    verdict = "No skill" if no_profit else VERDICTS[skill["verdict"]]
+    best = max(metrics["baselines"], key=lambda name: metrics[name]["annual_return"])
+    best_return = formatted(metrics[best]["annual_return"], "percent")
+    limit, depth = metrics["drawdown_limit"]["limit"], agent["max_drawdown"]
+    symbols = f" of {len(quality['per_symbol'])} symbols" if quality else ""
+    biased = metrics["universe"] == "survivorship_biased"
+    openings = skill["lockbox_openings"]
+    of_these_agents = sum(bool(opening.get("this_model")) for opening in openings)
     return [
-        _scored(metrics, skill),
-        HeadlineMetric("Sharpe ratio", formatted(agent["sharpe"], "number"), interval, tone),
-        *_interval_rows(skill),
-        HeadlineMetric("Return a year", formatted(agent["annual_return"], "percent"), _best_baseline(metrics)),
-        _drawdown(metrics),
+        HeadlineMetric("Verdict", verdict, "reasons below", TONES.get(skill["verdict"], "")),
+        HeadlineMetric(
+            "Sharpe ratio",
+            formatted(agent["sharpe"], "number"),
+            interval,
+            "good" if low > 0.0 else "bad" if high < 0.0 else "",
+        ),
+        *_skill_metrics(skill),
+        HeadlineMetric(
+            "Annual return",
+            formatted(agent["annual_return"], "percent"),
+            f"best baseline: {TITLES[best].lower()}, {best_return}",
+        ),
+        HeadlineMetric(
+            "Maximum drawdown",
+            formatted(depth, "percent"),
+            "no limit" if limit is None else f"limit {formatted(limit, 'percent')}",
+            "bad" if limit and depth >= limit else "",
+        ),
         _break_even(metrics["robustness"]["break_even"]),
-        HeadlineMetric("Targets met", f"{met} of {len(metrics['targets'])}", "see below, with their baselines"),
-        _data(metrics, quality),
-        _universe(metrics),
-        *_lockbox(skill),
+        HeadlineMetric("Targets met", f"{met} of {len(metrics['targets'])}", "see the table of targets"),
+        HeadlineMetric(
+            "Data",
+            agent["first_timestamp"][:10],
+            f"to {agent['last_timestamp'][:10]}, {agent['bars']:,} test bars{symbols}",
+        ),
+        HeadlineMetric(
+            "Universe",
+            "Biased" if biased else "Dated",
+            "symbols chosen with hindsight" if biased else "symbols as listed at the time",
+            "bad" if biased else "good",
+        ),
+        HeadlineMetric(
+            "Lockbox openings",
+            f"{len(openings)}",
+            f"{of_these_agents} with these agents" if openings else "never opened",
+            "bad" if len(openings) > 1 else "",  # openings with other models count too
+        ),
     ]
 
 
-def _scored(metrics: Mapping[str, Any], skill: Mapping[str, Any]) -> HeadlineMetric:
-    """The verdict in a word; without the tests of skill, what the interval says."""
-    agent = metrics["agent"]
-    if skill:
-        lost = skill["verdict"] == "luck" and skill["minimum_track_record_bars"] is None  # no profit to explain
-        word = "No skill" if lost else VERDICTS[skill["verdict"]]
-        return HeadlineMetric("Verdict", word, "reasons in the next paragraphs", TONES.get(skill["verdict"], ""))
-    if not agent["trades"]:
-        return HeadlineMetric("Verdict", VERDICTS["no_trades"], "it stayed out")
-    if agent["sharpe_low"] > 0.0:
-        return HeadlineMetric("Verdict", "Above zero", "trials were not counted", "good")
-    word = "Loses" if agent["sharpe_high"] < 0.0 else VERDICTS["undecided"]
-    return HeadlineMetric("Verdict", word, "by the interval alone", "bad" if word == "Loses" else "")
-
-
-def _interval_rows(skill: Mapping[str, Any]) -> list[HeadlineMetric]:
-    """Deflated Sharpe ratio, overfitting and superior ability, where they were tested."""
-    if not skill:
-        return []
+def _skill_metrics(skill: Mapping[str, Any]) -> list[HeadlineMetric]:
+    """Deflated Sharpe ratio, backtest overfitting and superior predictive ability."""
     deflated, pbo, spa = skill["deflated_sharpe"], skill["pbo"], skill["spa_p"]
     trials, bounds = skill["trials"], skill["bounds"]
-    beyond = f"the luckiest of {trials:,} trials without skill" if trials > 1 else "zero; the only trial known"
-    baseline = skill.get("spa_baseline")
-    against = f"against {TITLES.get(baseline, baseline).lower()}" if baseline else "against the best baseline"
+    threshold = f"the best of {trials:,} trials without skill" if trials > 1 else "zero; no other trials"
+    tone = "" if deflated is None else "bad" if deflated < CHANCE else ""
+    if deflated is not None and deflated >= bounds["min_deflated_sharpe"]:
+        tone = "good"
     return [
         HeadlineMetric(
             "Deflated Sharpe ratio",
             formatted(deflated, "percent"),
-            f"probability that the true one is above {beyond}",
-            _tone(deflated, least=bounds["min_deflated_sharpe"], bad_below=EVEN),
+            f"probability that the true ratio is above {threshold}",
+            tone,
         ),
         HeadlineMetric(
             "Backtest overfitting",
             formatted(pbo, "percent"),
-            "not tested: too few trials" if pbo is None else f"probability, of {skill['pbo_trials']:,} trials",
+            "not tested: too few trials" if pbo is None else f"probability, from {skill['pbo_trials']:,} trials",
             "bad" if pbo is not None and pbo >= bounds["max_overfitting"] else "",
         ),
         HeadlineMetric(
             "Superior ability, p-value",
             formatted(spa, "number"),
-            against if spa is not None else "not tested",
+            "not tested" if spa is None else f"against {TITLES[skill['spa_baseline']].lower()}",
             "good" if spa is not None and spa < bounds["max_spa_p"] else "",
         ),
     ]
 
 
-def _tone(value: float | None, *, least: float, bad_below: float) -> str:
-    if value is None:
-        return ""
-    return "good" if value >= least else "bad" if value < bad_below else ""
+def _break_even(break_even: Mapping[str, Any] | None) -> HeadlineMetric:
+    title = "Break-even costs"
+    if break_even is None:
+        return HeadlineMetric(title, MISSING, "not simulated")
+    if break_even["outcome"] == "loses_free":
+        return HeadlineMetric(title, MISSING, "loses without costs", "bad")
+    if break_even["outcome"] == "earns_always":
+        return HeadlineMetric(title, MISSING, "earns at all simulated costs", "good")
+    multiplier = break_even["multiplier"]
+    note = f"of the trading costs: {formatted(break_even['bps_per_side'], 'number')} bps per side"
+    return HeadlineMetric(title, f"\u00d7 {formatted(multiplier, 'number')}", note, "bad" if multiplier < 1.0 else "")
 
 
-def _best_baseline(metrics: Mapping[str, Any]) -> str:
-    name = max(metrics["baselines"], key=lambda key: metrics[key]["annual_return"])
-    return f"{TITLES[name].lower()}, the best baseline: {formatted(metrics[name]['annual_return'], 'percent')}"
-
-
-def _drawdown(metrics: Mapping[str, Any]) -> HeadlineMetric:
-    limit = metrics["drawdown_limit"]["limit"]
-    depth = metrics["agent"]["max_drawdown"]
-    note = "no limit set" if limit is None else f"limit {formatted(limit, 'percent')}"
-    return HeadlineMetric(
-        "Maximum drawdown", formatted(depth, "percent"), note, "bad" if limit and depth >= limit else ""
-    )
-
-
-def _break_even(found: Mapping[str, Any] | None) -> HeadlineMetric:
-    if found is None:
-        return HeadlineMetric("Break-even costs", MISSING, "not simulated")
-    if found["outcome"] != "found":
-        note = "loses without costs" if found["outcome"] == "loses_free" else "earns at any simulated"
-        return HeadlineMetric("Break-even costs", MISSING, note, "bad" if found["outcome"] == "loses_free" else "good")
-    factor, bps = found["multiplier"], found["bps_per_side"]
-    note = "of what trading cost" if bps is None else f"of what trading cost: {formatted(bps, 'number')} bps a side"
-    return HeadlineMetric(
-        "Break-even costs", f"\u00d7 {formatted(factor, 'number')}", note, "bad" if factor < 1.0 else ""
-    )
-
-
-def _data(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None) -> HeadlineMetric:
-    agent = metrics["agent"]
-    symbols = len((quality or {}).get("per_symbol", {}))
-    note = f"to {agent['last_timestamp'][:10]}, {agent['bars']:,} unseen bars"
-    return HeadlineMetric("Data", agent["first_timestamp"][:10], f"{note} of {symbols} symbols" if symbols else note)
-
-
-def _universe(metrics: Mapping[str, Any]) -> HeadlineMetric:
-    if metrics["universe"] == "survivorship_biased":
-        return HeadlineMetric("Universe", "Biased", "symbols chosen with hindsight", "bad")
-    return HeadlineMetric("Universe", "Dated", "symbols as they were known then", "good")
-
-
-def _lockbox(skill: Mapping[str, Any]) -> list[HeadlineMetric]:
-    if "lockbox_openings" not in skill:
-        return []
-    openings = skill["lockbox_openings"]
-    mine = sum(bool(opening.get("this_model")) for opening in openings)
-    note = "never opened" if not openings else f"{mine} of them with these agents"
-    tone = "bad" if len(openings) > 1 else ""  # each look counts, whichever model it was for
-    return [HeadlineMetric("Lockbox openings", f"{len(openings)}", note, tone)]
-
-
-def skill_rows(skill: Mapping[str, Any]) -> list[Row]:
-    """Names, values and meanings of the tests of skill."""
-    blocks = skill.get("pbo_blocks")
-    iqm = skill.get("iqm") or {"sharpe": None, "low": None, "high": None}
+def skill_table(skill: Mapping[str, Any]) -> Table:
+    """Results and meanings of the tests of skill."""
+    iqm = skill["iqm"]
     bars, years = skill["minimum_track_record_bars"], skill["minimum_track_record_years"]
     track = MISSING if bars is None else f"{formatted(bars, 'count')} bars, {formatted(years, 'number')} years"
-    iqm_text = formatted(iqm["sharpe"], "number")
-    if iqm["low"] is not None:
-        iqm_text += f" ({formatted(iqm['low'], 'number')} to {formatted(iqm['high'], 'number')})"
-    return [
+    interval = "" if iqm["low"] is None else f" ({formatted((iqm['low'], iqm['high']), 'interval')})"
+    rows = [
         [
             "Trials",
             formatted(skill["trials"], "count"),
-            "Distinct parameters, code and universe that were ever judged on this universe.",
+            "Distinct combinations of parameters and code that were tested on this universe.",
         ],
         [
             "Probabilistic Sharpe ratio",
             formatted(skill["probabilistic_sharpe"], "percent"),
-            "Probability that the true Sharpe ratio is above zero, by length, skew and kurtosis.",
+            "Probability that the true Sharpe ratio is above zero, given length, skew and kurtosis.",
         ],
         [
-            "Expected maximum of luck",
+            "Expected maximum Sharpe ratio",
             formatted(skill["expected_maximum_sharpe"], "number"),
-            "Sharpe ratio that the best of so many trials without skill is expected to show, annualised.",
+            "Expected annualised Sharpe ratio of the best of as many trials without skill.",
         ],
         [
             "Deflated Sharpe ratio",
             formatted(skill["deflated_sharpe"], "percent"),
-            "Probability that the true Sharpe ratio is above that of luck.",
+            "Probability that the true Sharpe ratio is above this expected maximum.",
         ],
-        ["Minimum track record", track, "Length from which on the Sharpe ratio would be told from zero."],
+        ["Minimum track record", track, "Length from which the Sharpe ratio is significantly above zero."],
         [
             "Probability of backtest overfitting",
             formatted(skill["pbo"], "percent"),
-            f"How often the best trial on one half of the rows is no better than the median on the other; "
-            f"{formatted(skill['pbo_trials'], 'count')} trials, {formatted(blocks, 'count')} blocks.",
+            "How often the best trial on one half of the rows is no better than the median on the other half. "
+            f"Trials: {formatted(skill['pbo_trials'], 'count')}, blocks: {formatted(skill['pbo_blocks'], 'count')}.",
         ],
         [
             "Superior predictive ability, p-value",
             formatted(skill["spa_p"], "number"),
-            "How likely such a lead over the best baseline is without any.",
+            "Probability of such a lead over the best baseline if there is no true lead.",
         ],
-        ["Sharpe ratio, interquartile mean of seeds", iqm_text, "The middle half of the seeds, with its interval."],
-    ]
-
-
-def lockbox_table_rows(skill: Mapping[str, Any]) -> list[Row]:
-    """Every opening of the lockbox: time, model and Sharpe ratio."""
-    return [
         [
-            str(opening.get("time", MISSING))[:16].replace("T", " "),
-            str(opening.get("model", MISSING))[:12],  # of a digest
-            "yes" if opening.get("this_model") else "no",
-            formatted(opening.get("sharpe"), "number"),
-        ]
-        for opening in skill.get("lockbox_openings", [])
+            "Sharpe ratio, interquartile mean of seeds",
+            formatted(iqm["sharpe"], "number") + interval,
+            "Mean of the middle half of the seeds, with its interval.",
+        ],
     ]
+    return Table(["Test", "Result", "Meaning"], rows)
+
+
+def opening_table(skill: Mapping[str, Any]) -> Table:
+    """Every opening of the lockbox: time, model and Sharpe ratio."""
+    entries = (
+        (
+            formatted(opening.get("time"), "minute"),
+            {
+                "model": str(opening.get("model", MISSING))[:12],  # of a digest
+                "these_agents": "yes" if opening.get("this_model") else "no",
+                "sharpe": opening.get("sharpe"),
+            },
+        )
+        for opening in skill["lockbox_openings"]
+    )
+    return table_of("Time", entries, OPENING_COLUMNS)

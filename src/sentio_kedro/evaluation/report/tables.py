@@ -1,38 +1,62 @@
-"""Tables of the report: what it cost, regimes, limits, drawdowns and robustness, written for people."""
+"""Tables of the report: number formats, drawdowns, limits, orders, stress tests and data quality."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sentio_kedro.evaluation.labels import TITLES, layer_title, regime_title
+from sentio_kedro.evaluation.report.columns import (
+    BREACH_COLUMNS,
+    DRAWDOWN_COLUMNS,
+    LIMIT_COLUMNS,
+    ORDER_COLUMNS,
+    QUALITY_COLUMNS,
+    ROBUSTNESS_COLUMNS,
+    Columns,
+    Kind,
+)
+from sentio_kedro.evaluation.statistics.bootstrap import confidence_percent
 
-Kind = Literal["percent", "small_percent", "number", "count", "times"]
 Row = list[str]
-MISSING = "\u2013"  # an en dash stands for a figure that is undefined
-MAX_BREACHES = 12  # printed; all of them are in metrics.json
-
-ORDER_COLUMNS: tuple[tuple[str, str, Kind], ...] = (
-    ("ordered", "Ordered", "percent"),
-    ("capped_orders", "Cut by any limit", "percent"),
-    ("projected_orders", "Cut by a joint limit", "percent"),
-    ("margin_calls", "Margin calls", "count"),
-    ("bankruptcies", "Bankruptcies", "count"),
-)
-ROBUSTNESS_COLUMNS: tuple[tuple[str, str, Kind], ...] = (
-    ("sharpe", "Sharpe ratio", "number"),
-    ("annual_return", "Return a year", "percent"),
-    ("total_return", "Return in all", "percent"),
-    ("max_drawdown", "Maximum drawdown", "percent"),
-    ("turnover", "Turnover per bar", "small_percent"),
-)
+MISSING = "\u2013"  # an en dash
+MAX_BREACHES = 12  # in the report; metrics.json holds all
+VARIANTS = {
+    "cost": "Trading costs \u00d7 {:g}",
+    "latency": "Latency in bars: {:g}",
+    "start": "Start delayed by bars: {:g}",
+}
 QUANTILE_TITLES = {"low": "5\u00a0% quantile", "median": "median", "high": "95\u00a0% quantile"}
 
 
-def formatted(value: float | None, kind: Kind) -> str:
-    """Write a number for people: percentages and numbers with two decimals, a dash where it is undefined."""
+class Table(NamedTuple):
+    """A table of the report.
+
+    Attributes:
+        heads: Column titles.
+        rows: Cells; the first one names the row.
+        title: Heading; empty is none.
+        note: Explanation of the columns.
+    """
+
+    heads: Row
+    rows: list[Row]
+    title: str = ""
+    note: str = ""
+
+
+def formatted(value: Any, kind: Kind) -> str:
+    """Format a value: percentages and numbers with two decimals, a dash where it is undefined."""
     if value is None:
         return MISSING
+    if kind == "text":
+        return str(value)
+    if kind == "day":
+        return str(value)[:10]
+    if kind == "minute":
+        return str(value)[:16].replace("T", " ")
+    if kind == "interval":
+        return f"{formatted(value[0], 'number')} to {formatted(value[1], 'number')}"
     texts = {
         "percent": f"{100.0 * value:,.2f}\u00a0%",
         "small_percent": f"{100.0 * value:,.4f}\u00a0%",
@@ -42,91 +66,82 @@ def formatted(value: float | None, kind: Kind) -> str:
     }
     text = texts[kind]
     if not any(digit in text for digit in "123456789"):
-        text = text.removeprefix("-")  # nothing is left of the number, so it has no sign
-    return text.replace("-", "\u2212")  # a minus sign, which is as wide as a digit
+        text = text.removeprefix("-")  # zero has no sign
+    return text.replace("-", "\u2212")  # a minus sign, as wide as a digit
 
 
-def order_rows(metrics: Mapping[str, Any]) -> list[Row]:
-    """Orders and what cut them down: every agent, then the baselines."""
+def interval_title(confidence: float) -> str:
+    """Title of an interval, such as ``95 % interval``."""
+    return confidence_percent(confidence).replace("%", "\u00a0% interval")
+
+
+def table_of(
+    head: str, entries: Iterable[tuple[str, Mapping[str, Any]]], columns: Columns, title: str = "", note: str = ""
+) -> Table:
+    """Make a table with one row per label and entry, and one column per declared key."""
+    rows = [[label, *(formatted(entry[key], kind) for key, _, kind in columns)] for label, entry in entries]
+    return Table([head, *(name for _, name, _ in columns)], rows, title, note)
+
+
+def order_table(metrics: Mapping[str, Any]) -> Table:
+    """Orders and their reductions by limits, of every agent and baseline."""
     accounts = [(f"Seed {entry['seed']}", entry) for entry in metrics["seeds"]]
     accounts += [(TITLES[name], metrics[name]) for name in metrics["baselines"]]
-    return [[title, *(formatted(found[key], kind) for key, _, kind in ORDER_COLUMNS)] for title, found in accounts]
+    return table_of("Account", accounts, ORDER_COLUMNS)
 
 
-def mask_table(masks: Sequence[Mapping[str, Any]]) -> tuple[Row, list[Row]]:
-    """Titles and rows of the share of target levels that each layer forbade, by regime; no rows without telemetry."""
+def mask_table(masks: Sequence[Mapping[str, Any]]) -> Table:
+    """Share of target levels that each layer forbids, by regime; no rows without telemetry."""
     regimes = 1 + max((entry["regime"] for entry in masks), default=0)
     rows: dict[str, Row] = {}
     for entry in masks:
         rows.setdefault(entry["layer"], [layer_title(entry["layer"])]).append(formatted(entry["forbidden"], "percent"))
-    return ["Layer", *(regime_title(regime, regimes) for regime in range(regimes))], list(rows.values())
+    return Table(["Layer", *(regime_title(regime, regimes) for regime in range(regimes))], list(rows.values()))
 
 
-def drawdown_rows(drawdowns: Sequence[Mapping[str, Any]]) -> list[Row]:
+def drawdown_table(drawdowns: Sequence[Mapping[str, Any]]) -> Table:
     """Worst drawdowns, deepest first."""
-    return [
-        [
-            f"{place}",
-            formatted(entry["depth"], "percent"),
-            _day(entry["start"]),
-            _day(entry["bottom"]),
-            "not recovered" if entry["recovery"] is None else _day(entry["recovery"]),
-            formatted(entry["bars_down"], "count"),
-            formatted(entry["bars_to_recover"], "count"),
-        ]
+    entries = (
+        (str(place), {**entry, "recovery": "not recovered" if entry["recovery"] is None else entry["recovery"][:10]})
         for place, entry in enumerate(drawdowns, start=1)
-    ]
+    )
+    return table_of("", entries, DRAWDOWN_COLUMNS)
 
 
-def limit_rows(found: Mapping[str, Any]) -> list[Row]:
-    """How each agent lived with the drawdown limit."""
-    return [
-        [
-            f"Seed {entry['seed']}",
-            formatted(entry["deepest"], "percent"),
-            formatted(len(entry["breaches"]), "count"),
-            formatted(entry["bars_without_headroom"], "percent"),
-        ]
-        for entry in found["agents"]
-    ]
+def limit_table(limit: Mapping[str, Any]) -> Table:
+    """Each agent's deepest drawdown and breaches of the drawdown limit."""
+    entries = ((f"Seed {entry['seed']}", {**entry, "breaches": len(entry["breaches"])}) for entry in limit["agents"])
+    return table_of("Agent", entries, LIMIT_COLUMNS)
 
 
-def breach_rows(found: Mapping[str, Any]) -> list[Row]:
-    """The breaches with the largest losses, in order of time."""
-    breaches = [(entry["seed"], breach) for entry in found["agents"] for breach in entry["breaches"]]
+def breach_table(limit: Mapping[str, Any]) -> Table:
+    """The breaches of the drawdown limit with the largest losses, in order of time."""
+    breaches = [(f"Seed {entry['seed']}", breach) for entry in limit["agents"] for breach in entry["breaches"]]
     worst = sorted(breaches, key=lambda item: -item[1]["loss"])[:MAX_BREACHES]
-    keys = ("drawdown_before", "drawdown", "loss", "gross_exposure", "market_move", "move_to_limit")
-    return [
-        [f"Seed {seed}", _minute(breach["timestamp"]), *(formatted(breach[key], "percent") for key in keys)]
-        for seed, breach in sorted(worst, key=lambda item: str(item[1]["timestamp"]))
-    ]
+    worst.sort(key=lambda item: str(item[1]["timestamp"]))
+    selection = "All" if len(worst) == len(breaches) else f"The {len(worst)} worst of {len(breaches)}"
+    note = (
+        f"{selection} breaches. The market move is the absolute price profit of the bar over gross exposure. The move "
+        "to the limit is the adverse move that suffices to reach it. Where the market move is smaller, costs make up "
+        "the difference."
+    )
+    return table_of("Agent", worst, BREACH_COLUMNS, note=note)
 
 
-def robustness_rows(found: Mapping[str, Any]) -> list[Row]:
-    """Figures under changed conditions: medians over agents; for resampled markets quantiles over paths."""
-    rows = [
-        [title.format(entry["value"]), *(formatted(entry[key], kind) for key, _, kind in ROBUSTNESS_COLUMNS)]
-        for variant, title in (
-            ("cost", "Trading costs \u00d7 {:g}"),
-            ("latency", "Latency in bars: {:g}"),
-            ("start", "Start delayed by bars: {:g}"),
-        )
-        for entry in found[variant]
+def robustness_table(robustness: Mapping[str, Any]) -> Table:
+    """Metrics under stress: medians over agents; for resampled markets quantiles over markets."""
+    entries = [
+        (title.format(entry["value"]), entry) for variant, title in VARIANTS.items() for entry in robustness[variant]
     ]
-    if found["path"] is not None:
-        rows += [
-            [
-                f"Resampled markets, {title}",
-                *(formatted(found["path"][key][side], kind) for key, _, kind in ROBUSTNESS_COLUMNS),
-            ]
+    if robustness["path"] is not None:
+        entries += [
+            (f"Resampled markets, {title}", {key: robustness["path"][key][side] for key, *_ in ROBUSTNESS_COLUMNS})
             for side, title in QUANTILE_TITLES.items()
         ]
-    return rows
+    return table_of("Condition", entries, ROBUSTNESS_COLUMNS)
 
 
-def _day(timestamp: object) -> str:
-    return str(timestamp)[:10]
-
-
-def _minute(timestamp: object) -> str:
-    return str(timestamp)[:16].replace("T", " ")
+def quality_table(quality: Mapping[str, Any]) -> Table:
+    """Data quality by symbol."""
+    empty = dict.fromkeys(key for key, *_ in QUALITY_COLUMNS)
+    return table_of("Symbol", ((name, empty | entry) for name, entry in quality["per_symbol"].items()), QUALITY_COLUMNS)
