@@ -111,7 +111,6 @@ PARTS = {
     # weights
     "dropout": Part("consistent dropout of 0.1", on=("network.dropout=0.1",)),
     "weight_decay": Part("decoupled weight decay of 0.01", on=("training.weight_decay=0.01",)),
-    "averaging": Part("moving average of weights, decay 0.9", on=("training.averaging=0.9",)),
     "validation": Part("five validations against the last weights", ("training.validations=1",)),
     "selection_margin": Part(
         "latest weights unless clearly worse against the best score", ("training.selection_margin=0",)

@@ -61,7 +61,6 @@ class TrainingParameters:
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
         abstention: When an agent stays flat for want of evidence.
-        averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
         screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
             convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps the values of
             all and no sizes. With a limit on episodes it is the same as ``none``.
@@ -117,7 +116,6 @@ class TrainingParameters:
     gradient_norm: Positive = 1.0
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
     abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
-    averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     screening: Literal["bic", "ebic", "aic", "none"] = "bic"
     validations: Count = 5
     selection_margin: NonNegative = 2.0

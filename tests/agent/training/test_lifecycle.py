@@ -107,20 +107,6 @@ def test_weights_that_get_worse_step_by_step_are_compared_with_the_best_and_not_
     assert kept_updates(lively(), path, 2.0) == [1, 2, 2]
 
 
-def test_the_average_is_kept_where_there_is_one(lively: Build) -> None:
-    member = make_member(lively())
-    path = [earned(fall, seed) for seed, fall in enumerate((0.0, 0.01, 0.5))]
-    assert lead(path[0], path[1]) < 2.0 < lead(path[0], path[2])
-    for done, returns in enumerate(path, start=1):
-        member.average = {name: value + 10.0 * done for name, value in member.network.state_dict().items()}
-        average = {name: value.clone() for name, value in member.average.items()}
-        judged_once(member, returns, 2.0)
-        if done == 2:
-            wanted = average
-    assert member.kept == 2
-    assert all(torch.equal(member.best[name], wanted[name]) for name in wanted)
-
-
 @pytest.mark.parametrize("single", [False, True], ids=["double", "single"])
 def test_a_restored_member_knows_to_the_bit_what_led_and_what_is_kept(lively: Build, single: bool) -> None:
     path = [earned(0.0, 0), earned(0.02, 1)]

@@ -16,7 +16,6 @@ from sentio_kedro.agent.data.training_set import TrainingSet, member_segments
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, observe_episodes
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport
-from sentio_kedro.agent.training.averaging import averaged_weights
 from sentio_kedro.agent.training.member import Member, MemberKey, new_member, restore, snapshot
 from sentio_kedro.agent.training.schedules import (
     converged,
@@ -109,16 +108,13 @@ def is_finished(member: Member, parameters: AgentParameters) -> bool:
 
 
 def count_update(member: Member, row: dict[str, float], seconds: float, parameters: AgentParameters) -> bool:
-    """Count an update that took ``seconds``: average the weights, and complete the ``row`` of what it did.
+    """Count an update that took ``seconds``, and complete the ``row`` of what it did.
 
     Returns:
         Whether the member is to be judged now.
     """
     training, updates = parameters.training, count_updates(parameters)
     member.done += 1
-    if training.averaging:
-        weights = member.network.state_dict()
-        member.average = averaged_weights(member.average, weights, training.averaging, member.done)
     row["steps"] = float(member.done * steps_per_update(parameters))
     row["steps_per_second"] = steps_per_update(parameters) / seconds
     judged = {updates * (part + 1) // training.validations for part in range(training.validations)} | {updates}
@@ -177,8 +173,7 @@ def _choose(member: Member, judged: Score, margin: float) -> None:
     if leads:
         member.best_score, member.best_returns = judged.validation_sharpe, judged.returns.detach().clone()
     if leads or (margin > 0.0 and lead(member.best_returns, judged.returns) <= margin):
-        weights = member.average or member.network.state_dict()
-        member.best = {name: value.detach().clone() for name, value in weights.items()}
+        member.best = {name: value.detach().clone() for name, value in member.network.state_dict().items()}
         member.kept = member.done
 
 

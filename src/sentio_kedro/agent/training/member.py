@@ -57,7 +57,6 @@ class Member:
         tail: Watches the log returns of episodes.
         drawdown: Watches their maximum drawdowns.
         done: Updates done.
-        average: Moving average of the weights; empty where it is off.
         best: Weights that are kept: the latest ones not clearly worse on validation rows than the best score.
         kept: Update that they are of.
         best_score: Best score so far, annualised net Sharpe ratio on validation rows.
@@ -71,7 +70,6 @@ class Member:
     tail: TailMonitor
     drawdown: TailMonitor
     done: int = 0
-    average: dict[str, Tensor] = field(default_factory=dict)
     best: dict[str, Tensor] = field(default_factory=dict)
     kept: int = 0
     best_score: float = -math.inf
@@ -144,7 +142,6 @@ def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Flatten a member into tensors and JSON-able state."""
     tensors = {f"network.{name}": value for name, value in member.network.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in member.best.items()}
-    tensors |= {f"average.{name}": value for name, value in member.average.items()}
     for position, moments in member.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
     tensors |= {"learner.penalty": member.penalty, "learner.dual": member.tail.dual, "learner.pool": member.tail.pool}
@@ -159,14 +156,13 @@ def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | No
     if saved is None:
         return
     tensors, state = saved
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "average": {}, "optimiser": {}, "learner": {}}
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "optimiser": {}, "learner": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     member.network.load_state_dict(parts["network"])
     device = next(member.network.parameters()).device
     member.best = {name: value.to(device) for name, value in parts["best"].items()}
-    member.average = {name: value.to(device) for name, value in parts["average"].items()}
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in parts["optimiser"].items():
         position, _, moment = name.partition(".")

@@ -17,7 +17,6 @@ from sentio_kedro.agent.ppo.compiled import hot_functions
 from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport, update
-from sentio_kedro.agent.training.averaging import with_weights
 from sentio_kedro.agent.training.lifecycle import (
     CheckpointStore,
     Learned,
@@ -126,10 +125,9 @@ def learn(
 
 def _scored(member_run: MemberRun, parameters: AgentParameters) -> Score:
     member, training_set = member_run.member, member_run.training_set
-    judged = with_weights(member.network, member.average) if member.average else member.network
     context = receptive_field(parameters.network) - 1
     parts = validation_rows_used(training_set, parameters)
-    earned = validate_parts([judged], member_run.market, parts, context, parameters.trading)
+    earned = validate_parts([member.network], member_run.market, parts, context, parameters.trading)
     return Score.of(earned, training_set.periods_per_year)
 
 

@@ -51,7 +51,7 @@ PLAIN = TrainingParameters(
     device="cpu",
 )  # fmt: skip
 EVERYTHING = replace(
-    PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, averaging=0.9, weight_decay=0.01,
+    PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, weight_decay=0.01,
     critic_target="distribution", min_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
     drawdown=DrawdownParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
@@ -139,7 +139,7 @@ def alone(how: AgentParameters, key: MemberKey, memory: Memory | None = None) ->
 
 
 def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
-    """All that a checkpoint keeps is the same: weights, moments, averages, dual variable, pool, scores, curve."""
+    """All that a checkpoint keeps is the same: weights, moments, dual variable, pool, scores, curve."""
     (tensors, state), (others, other_state) = snapshot(one), snapshot(other)
     assert tensors.keys() == others.keys()
     for name, value in tensors.items():

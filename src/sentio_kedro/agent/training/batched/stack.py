@@ -137,14 +137,6 @@ class Stack:
         with _attention_that_stacks(weights.device):
             return over_members(of_member, weights, buffers, arguments)
 
-    def scored_weights(self, rows: Sequence[int]) -> Tensor:
-        """Weights ``[rows, N]`` by which members are judged: their averages, where there are any."""
-        flat = self.state.weights[list(rows)].clone()
-        for place, row in enumerate(rows):
-            for name in self._places if self.members[row].average else ():
-                self._part(flat[place], name).copy_(self.members[row].average[name])
-        return flat
-
     @torch.no_grad()
     def put(self, state: State) -> None:
         """Move all members to ``state``."""

@@ -198,7 +198,7 @@ def stacked_scores(
     judged: dict[int, Score] = {}
     for group in groups.values():
         rows = list(group)
-        returns = stack.call(walk, stack.scored_weights(rows), stack_windows(list(group.values())), rows=rows)
+        returns = stack.call(walk, stack.state.weights[rows], stack_windows(list(group.values())), rows=rows)
         for place, own in zip(rows, returns, strict=True):
             training_set = member_runs[place].training_set
             earned = split_parts(own, validation_rows_used(training_set, parameters))
