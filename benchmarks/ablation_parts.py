@@ -63,9 +63,6 @@ PARTS = {
     ),
     "greedy_exponent": Part("later decisions valued as traded against as explored", ("training.greedy_exponent=1",)),
     "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
-    "min_entropy": Part(
-        "entropy bonus that falls to a tenth", on=("training.entropy=0.3", "training.min_entropy=0.03")
-    ),
     "short_horizon": Part("gamma 0.9 against 0.99", ("training.gamma=0.99",)),
     "divergence": Part("penalty on divergence, coefficient 1", on=("training.divergence.coefficient=1.0",)),
     "trust_region": Part(

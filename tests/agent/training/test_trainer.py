@@ -337,7 +337,7 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
 def test_everything_at_once_continues_to_the_same_bits() -> None:
     training = replace(
         TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
-        drawdown=DrawdownParameters(limit=0.001, pool=400), min_entropy=0.01, schedule="linear",
+        drawdown=DrawdownParameters(limit=0.001, pool=400), 
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
         windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip

@@ -20,7 +20,6 @@ from sentio_kedro.agent.training.member import Member, MemberKey, new_member, re
 from sentio_kedro.agent.training.schedules import (
     converged,
     count_updates,
-    entropy_coefficient,
     learning_rate,
     steps_per_update,
 )
@@ -193,11 +192,9 @@ class Learned(NamedTuple):
 
 def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
     """Set the learning rate of a member's next update, and return the weights of its changing terms."""
-    training, index, updates = parameters.training, member.done, count_updates(parameters)
     for group in member.optimiser.param_groups:
-        group["lr"] = learning_rate(training, index, updates)
-    entropy = member.penalty.new_tensor(entropy_coefficient(training, index, updates))
-    return Coefficients(entropy=entropy, divergence=member.penalty)
+        group["lr"] = learning_rate(parameters.training, member.done, count_updates(parameters))
+    return Coefficients(member.penalty.new_tensor(parameters.training.entropy), divergence=member.penalty)
 
 
 def describe_update(

@@ -21,19 +21,9 @@ def count_updates(parameters: AgentParameters) -> int:
 
 
 def learning_rate(training: TrainingParameters, update_index: int, updates: int) -> float:
-    """Learning rate of an update: from the peak to a twentieth of it along a cosine or a line, or the peak."""
-    if training.schedule == "constant":
-        return training.learning_rate
-    part = update_index / updates
-    fall = 0.5 * (1.0 + math.cos(math.pi * part)) if training.schedule == "cosine" else 1.0 - part
+    """Learning rate of an update: from its peak to a twentieth of it along a cosine."""
+    fall = 0.5 * (1.0 + math.cos(math.pi * update_index / updates))
     return training.learning_rate * (0.05 + 0.95 * fall)
-
-
-def entropy_coefficient(training: TrainingParameters, update_index: int, updates: int) -> float:
-    """Coefficient of the entropy bonus of an update: constant, or in a straight line to its floor at the last one."""
-    if training.min_entropy is None:
-        return training.entropy
-    return training.entropy + (training.min_entropy - training.entropy) * update_index / max(1, updates - 1)
 
 
 def converged(curve: Curve, stopping: StoppingParameters) -> bool:

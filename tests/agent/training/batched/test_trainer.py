@@ -52,7 +52,7 @@ PLAIN = TrainingParameters(
 )  # fmt: skip
 EVERYTHING = replace(
     PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, weight_decay=0.01,
-    critic_target="distribution", min_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
+    critic_target="distribution", tail=TailParameters(limit=0.005, pool=400),
     drawdown=DrawdownParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
@@ -296,7 +296,8 @@ def test_compiled_losses_of_a_stack_equal_eager_ones_while_rates_and_coefficient
 ) -> None:
     traced = partial(torch.compile, backend="aot_eager")  # all of compilation but the code for the machine, in seconds
     monkeypatch.setattr(torch, "compile", traced)
-    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 5, min_entropy=0.0))
+    divergence = DivergenceParameters(coefficient=0.5, target=1e-3)
+    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 5, divergence=divergence))
     compiled = replace(eager, training=replace(eager.training, compile="always"))
     for member, other in zip(together(compiled, KEYS[1:]), together(eager, KEYS[1:]), strict=True):
         assert_same(member, other)
