@@ -9,7 +9,7 @@ import torch
 
 from sentio_kedro.agent import ensemble
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.ensemble import SideBySide, agents_policy, encode_rows
+from sentio_kedro.agent.ensemble import AgentsPolicy, SideBySide, agents_policy, encode_rows
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.validation import judge
@@ -175,6 +175,31 @@ def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(li
         expected += logits.softmax(-1) / 3
     found = policy.probabilities(tuple(x[0] for x in policy.inputs), account, view, legal)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # a bundle keeps its weights in float32
+
+
+@torch.no_grad()
+def test_the_likeliest_action_is_that_of_the_mean_probability(lively: Build, market: Markets) -> None:
+    """Log probabilities would average to action 3, votes to action 0, probabilities to action 1."""
+    answers = (0.5, 0.3, 1e-9, 0.2), (0.5, 0.3, 1e-9, 0.2), (1e-9, 0.58, 0.2, 0.22)
+    members = [lively(seed=seed, regime_experts=False) for seed in range(3)]
+    for member, answer in zip(members, answers, strict=True):
+        member.head.policy.weight.zero_()
+        member.head.policy.bias.copy_(torch.tensor(answer, dtype=DOUBLE).log())
+    projected = torch.zeros(1, 1, 3, 2, members[0].head.policy.in_features, dtype=DOUBLE)  # [S, N, M, A, hidden]
+    policy = AgentsPolicy([[member.head for member in members]], projected, torch.ones(1, 1, 2, dtype=DOUBLE), TRADING)
+    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), tape_of(market(), 10, 11).step(0)
+    view = position_limits(account, row, TRADING)
+    legal = legal_actions(account, view, row, TRADING)
+    inputs = tuple(x[0] for x in policy.inputs)
+    mean = policy.probabilities(inputs, account, view, legal)
+    assert mean[0, 0].tolist() == pytest.approx([1.0 / 3, 1.18 / 3, 0.2 / 3, 0.62 / 3], abs=1e-6)
+    decision, (action, _) = policy.decide(inputs, account, view, legal)
+    assert decision.level.tolist() == [[-1.0, -1.0]]
+    assert action.tolist() == [[1, 1]]
+    legal[0, 1, 1] = False
+    decision, (action, _) = policy.decide(inputs, account, view, legal)
+    assert decision.hold.tolist() == [[False, True]]
+    assert action.tolist() == [[1, 0]]
 
 
 def abstaining(networks: list[PolicyNetwork]) -> AgentBundle:

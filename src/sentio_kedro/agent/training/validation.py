@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
+from sentio_kedro.agent.ensemble import AgentsPolicy
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.rollout import EnsemblePolicy
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.fold_shapes import Segment
@@ -123,7 +123,8 @@ def greedy_returns(networks: Sequence[PolicyNetwork], windows: Windows, paramete
     posterior = windows.posterior[:-1]  # [S, W, 1, K]
     embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1)[:, :, None] for network in networks]
     projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
-    policy = EnsemblePolicy([network.head for network in networks], projected, posterior, parameters)
+    heads = [[network.head for network in networks]]
+    policy = AgentsPolicy(heads, torch.stack(projected, dim=-3), posterior, parameters)
     close = windows.step_data.close  # [S + 1, W, 1, A]
     cash = close.new_full((close.shape[1], 1), parameters.initial_cash)
     account = open_accounts(cash, windows.step_data.assets, parameters.orders.latency_bars)
