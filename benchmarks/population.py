@@ -129,7 +129,7 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
 def measure(members: int, updates: int, device: torch.device, parameters: AgentParameters) -> dict[str, Any]:
     """Time each way to train ``members`` members for ``updates`` updates."""
     training_set = make_study()
-    market = training_set.market().to(device, torch.float32)
+    market = training_set.market_on(device, torch.float32)
     steps = (updates + 2) * steps_per_update(parameters)
     how = replace(parameters, training=replace(parameters.training, total_steps=steps, validations=1))
     tasks = [Task(training_set, MemberKey(0, seed, 0), market) for seed in range(members)]

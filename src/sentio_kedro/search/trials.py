@@ -188,7 +188,7 @@ def score_candidate(
 def score_agent(agent: AgentBundle, study: TrainingSet, parameters: AgentParameters) -> AgentScore:
     """Let an agent trade its latest train rows and its validation rows greedily, as training judges it."""
     device = choose_device(parameters.training.device)
-    market = study.market().to(device, torch.float32)
+    market = study.market_on(device, torch.float32)
     networks = [network.to(device) for network in agent.networks(torch.float32)]
     parts = (recent_train(study), study.fold.validation)
     context = receptive_field(parameters.network) - 1

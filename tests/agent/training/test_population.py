@@ -92,7 +92,7 @@ def trained(threshold: float | None, share: float = 0.0) -> tuple[AgentBundle, d
 
 def returns_of(agent: AgentBundle, rows: list[Segment], length: int | None = None) -> Tensor:
     """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
-    market = training_set().market().to(torch.device("cpu"), torch.float32)
+    market = training_set().market_on(torch.device("cpu"), torch.float32)
     length, context = length or chunk_length(training_set().fold.validation), receptive_field(NETWORK) - 1
     return judge(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
 

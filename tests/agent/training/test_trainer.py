@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock, create_autospec
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.data import training_set as training_sets
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
@@ -38,8 +40,9 @@ from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
-from sentio_kedro.market.regimes import fit_regimes, market_return
+from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
 from sentio_kedro.market.splits import make_folds
+from sentio_kedro.market.tensors import market_tensors
 
 COLUMNS = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=8)]
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
@@ -148,7 +151,7 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
     assert training_set.regimes.to_dict() == changed.regimes.to_dict()
     last = []
     for one in (training_set, changed):
-        market = one.market().to(torch.device("cpu"), torch.float32)
+        market = one.market_on(torch.device("cpu"), torch.float32)
         last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -194,7 +197,7 @@ def test_the_checkpoint_with_the_best_validation_score_is_kept(
 
     monkeypatch.setattr(trainer, "validate_parts", judged)
     training_set = make_study()
-    market = training_set.market().to(torch.device("cpu"), torch.float32)
+    market = training_set.market_on(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=0.0))
     member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT))
     assert member.best_score == pytest.approx(2.0)
@@ -221,7 +224,7 @@ def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
 def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
     """Killed between the two judgements, after updates 2 and 4, it chooses as if it had not been."""
     training_set, saved = make_study(), []
-    market = training_set.market().to(torch.device("cpu"), torch.float32)
+    market = training_set.market_on(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
     for killed in (False, True):
         monkeypatch.setattr(trainer, "validate_parts", worse_and_worse(fall))
@@ -269,6 +272,20 @@ def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
     assert all(equal_weights(a[0], b[0]) for a, b in zip(one_by_one, at_once, strict=True))
     assert not equal_weights(at_once[0][0], at_once[1][0])  # seeds differ
     assert not equal_weights(at_once[0][0], at_once[2][0])  # so do folds, of the same rows
+
+
+@pytest.mark.parametrize("how", [{"workers": 4}, {"population": "stacked"}])
+def test_the_market_and_the_regimes_of_a_fold_are_computed_once(
+    monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    folds, markets = [make_study(), make_study(number=1)], Mock(wraps=market_tensors)
+    filtered = create_autospec(RegimeModel.filter, side_effect=RegimeModel.filter)
+    monkeypatch.setattr(training_sets, "market_tensors", markets)
+    monkeypatch.setattr(RegimeModel, "filter", filtered)
+    replay = replace(TRAINING, resampling=ResamplingParameters(block_bars=0), screening="bic", **how)
+    agents = train_population(folds, SPANS, replace(PARAMETERS, training=replay), Memory(), Killer(PATIENT), {})
+    assert len(list(agents)) == 4  # two seeds of two members in each fold
+    assert markets.call_count == filtered.call_count == 2
 
 
 @pytest.mark.parametrize("how", [{"workers": 2}, {"population": "stacked"}])
@@ -328,7 +345,7 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
     training_set, store = make_study(), Memory()
     training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
     parameters = replace(PARAMETERS, training=training)
-    market = training_set.market().to(torch.device("cpu"), torch.float32)
+    market = training_set.market_on(torch.device("cpu"), torch.float32)
     for _ in range(2):  # the second call continues from the checkpoint
         member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
         assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4

@@ -89,7 +89,7 @@ def _tasks(
     """List the members to train, by fold, seed and member."""
     tasks = []
     for training_set in training_sets:
-        market = training_set.market().to(device, torch.float32)
+        market = training_set.market_on(device, torch.float32)
         keys = [MemberKey(training_set.fold.number, seed, member) for seed in seeds for member in range(members)]
         tasks += [Task(training_set, key, market) for key in keys]
     return tasks
@@ -246,7 +246,7 @@ def _validate_ensemble(
 ) -> ValidationResult:
     shape = network_shape(training_set, parameters.trading)
     networks = [load_network(parameters.network, shape, state).to(device) for state in weights]
-    market = training_set.market().to(device, torch.float32)
+    market = training_set.market_on(device, torch.float32)
     context = receptive_field(parameters.network) - 1
     rows = [recent_train(training_set), training_set.fold.validation]
     train, validation = validate_parts(networks, market, rows, context, parameters.trading)

@@ -125,7 +125,7 @@ def parameters(training: TrainingParameters, network: NetworkParameters = NETWOR
 
 def tasks(how: AgentParameters, keys: list[MemberKey], device: torch.device = CPU) -> list[Task]:
     training_sets = [replace(training_set(key.fold), trading=how.trading) for key in keys]
-    return [Task(one, key, one.market().to(device, DOUBLE)) for one, key in zip(training_sets, keys, strict=True)]
+    return [Task(one, key, one.market_on(device, DOUBLE)) for one, key in zip(training_sets, keys, strict=True)]
 
 
 def together(how: AgentParameters, keys: list[MemberKey] = KEYS, memory: Memory | None = None) -> list[Member]:
