@@ -30,7 +30,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training.allocator import keep_freed_memory
-from sentio_kedro.agent.training.batched.trainer import Task, train_members_together
+from sentio_kedro.agent.training.batched.trainer import train_members_together
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.schedules import steps_per_update
 from sentio_kedro.agent.training.trainer import train_member
@@ -41,6 +41,7 @@ from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
 
 BARS, SIGMA = 4096, 0.004
+Task = tuple[TrainingSet, MemberKey]
 COLUMNS = [
     FeatureColumn(name="return", indicator="log_return"),
     *(FeatureColumn(name=f"volatility_{bars}", indicator="volatility", bars=bars) for bars in (8, 32)),
@@ -104,14 +105,14 @@ def stacked(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, flo
     """Time members side by side."""
     clock = Clock()
     train_members_together(tasks, parameters, clock, clock)
-    return typical(clock.reported[tasks[-1].key], len(tasks))
+    return typical(clock.reported[tasks[-1][1]], len(tasks))
 
 
 def one_by_one(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
     """Time a member that trains alone."""
-    clock, task = Clock(), tasks[0]
-    train_member(task.training_set, task.key, parameters, task.market, clock, clock)
-    return typical(clock.reported[task.key], 1)
+    clock, (training_set, key) = Clock(), tasks[0]
+    train_member(training_set, key, parameters, clock, clock)
+    return typical(clock.reported[key], 1)
 
 
 def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
@@ -119,8 +120,7 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
     clock, workers = Clock(), min(len(tasks), len(os.sched_getaffinity(0)))
     with threads(1), ThreadPoolExecutor(workers) as pool:
         for future in [
-            pool.submit(train_member, task.training_set, task.key, parameters, task.market, clock, clock)
-            for task in tasks
+            pool.submit(train_member, training_set, key, parameters, clock, clock) for training_set, key in tasks
         ]:
             future.result()
     return {"seconds": statistics.median(typical(x, workers)["seconds"] for x in clock.reported.values())}
@@ -129,10 +129,9 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
 def measure(members: int, updates: int, device: torch.device, parameters: AgentParameters) -> dict[str, Any]:
     """Time each way to train ``members`` members for ``updates`` updates."""
     training_set = make_study()
-    market = training_set.market_on(device, torch.float32)
     steps = (updates + 2) * steps_per_update(parameters)
     how = replace(parameters, training=replace(parameters.training, total_steps=steps, validations=1))
-    tasks = [Task(training_set, MemberKey(0, seed, 0), market) for seed in range(members)]
+    tasks = [(training_set, MemberKey(0, seed, 0)) for seed in range(members)]
     ways: dict[str, Callable[[Sequence[Task], AgentParameters], dict[str, float]]] = {
         "stacked": stacked,
         "one_by_one": one_by_one,

@@ -16,10 +16,9 @@ from torch import Tensor
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.agent.training.member import MemberKey, choose_device
 from sentio_kedro.agent.training.population import train_population
-from sentio_kedro.agent.training.trainer import choose_device, recent_train
-from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, validate_parts
+from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.trading.performance import sharpe_ratio
@@ -190,7 +189,7 @@ def score_agent(agent: AgentBundle, study: TrainingSet, parameters: AgentParamet
     device = choose_device(parameters.training.device)
     market = study.market_on(device, torch.float32)
     networks = [network.to(device) for network in agent.networks(torch.float32)]
-    parts = (recent_train(study), study.fold.validation)
+    parts = (recent_train_rows(study), study.fold.validation)
     context = receptive_field(parameters.network) - 1
     judged = validate_parts(networks, market, parts, context, parameters.trading)
     train, validation = (float(sharpe_ratio(returns, study.periods_per_year)) for returns in judged)

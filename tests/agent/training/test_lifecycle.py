@@ -59,7 +59,7 @@ def judged_once(member: Member, returns: Tensor, margin: float) -> None:
     score, training = Score.of([returns, returns], 252.0), replace(TRAINING, selection_margin=margin)
     row = {"update": float(member.done)}
     parameters, nowhere = AgentParameters(NETWORK, training, TradingParameters()), Nowhere()
-    member_run = MemberRun(None, MemberKey(0, 0, 0), member, None)  # type: ignore[arg-type]
+    member_run = MemberRun(None, MemberKey(0, 0, 0), member)  # type: ignore[arg-type]
     assert not conclude_update(member_run, row, score, parameters, nowhere, nowhere)
 
 

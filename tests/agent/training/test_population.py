@@ -18,8 +18,7 @@ from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.trainer import recent_train, validation_rows_used
-from sentio_kedro.agent.training.validation import chunk_length, judge
+from sentio_kedro.agent.training.validation import chunk_length, judge, recent_train_rows, scored_rows
 from sentio_kedro.config import (
     AgentParameters,
     FeatureColumn,
@@ -106,7 +105,7 @@ def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
         agent.spec.validation_t == about["validation_t"] == pytest.approx(mean_t_statistic(validation).item(), abs=1e-6)
     )
     assert agent.spec.validation_sharpe == pytest.approx(float(sharpe_ratio(validation, 17520.0)), abs=1e-6)
-    train = float(sharpe_ratio(returns_of(agent, recent_train(training_set())), 17520.0))
+    train = float(sharpe_ratio(returns_of(agent, recent_train_rows(training_set())), 17520.0))
     assert agent.spec.train_sharpe == pytest.approx(train, abs=1e-6)
     assert about["generalisation_gap"] == about["train_sharpe"] - about["validation_sharpe"]
 
@@ -140,12 +139,9 @@ def test_rows_kept_for_the_evidence_choose_no_weights() -> None:
 def test_members_are_judged_on_the_rows_that_are_not_kept() -> None:
     training = replace(TRAINING, abstention=AbstentionParameters(holdout_share=0.4))
     trading = TradingParameters(orders=OrderParameters(latency_bars=2))
-    _, chosen_on = validation_rows_used(training_set(), AgentParameters(NETWORK, training, trading))
+    _, chosen_on = scored_rows(training_set(), AgentParameters(NETWORK, training, trading))
     assert list(chosen_on) == [Segment(350, 440)]
-    assert (
-        validation_rows_used(training_set(), AgentParameters(NETWORK, TRAINING, trading))[1]
-        == training_set().fold.validation
-    )
+    assert scored_rows(training_set(), AgentParameters(NETWORK, TRAINING, trading))[1] == training_set().fold.validation
 
 
 def test_without_a_threshold_no_agent_abstains() -> None:
@@ -168,7 +164,7 @@ def test_the_gate_closes_on_evidence_that_does_not_exceed_the_threshold_and_chan
     for member, other in zip(opened[0].weights, closed[0].weights, strict=True):
         assert all(torch.equal(member[name], other[name]) for name in member)
     lines = [record.getMessage() for record in caplog.records]
-    assert sum(f"evidence t = {validation_t:.2f}" in line for line in lines) == 2
+    assert sum(f"validation t {validation_t:.2f}" in line for line in lines) == 2
     (told,) = [line for line in lines if "abstains" in line]
     assert told.startswith("Fold 3, seed 1 abstains and stays flat")
     assert f"{validation_t + 0.01:g}" in told

@@ -17,10 +17,10 @@ from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training import trainer
-from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.agent.training.member import MemberKey, choose_device
 from sentio_kedro.agent.training.population import count_workers, train_agent, train_population, trains_together
 from sentio_kedro.agent.training.schedules import count_updates
-from sentio_kedro.agent.training.trainer import choose_device, train_member
+from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.config import (
     AgentParameters,
     CrossValidationParameters,
@@ -151,8 +151,7 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
     assert training_set.regimes.to_dict() == changed.regimes.to_dict()
     last = []
     for one in (training_set, changed):
-        market = one.market_on(torch.device("cpu"), torch.float32)
-        last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
+        last.append(train_member(one, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert states[0]["encoder.deviation"].isfinite().tolist() == [True, screening == "none"]  # columns that are heard
@@ -197,9 +196,8 @@ def test_the_checkpoint_with_the_best_validation_score_is_kept(
 
     monkeypatch.setattr(trainer, "validate_parts", judged)
     training_set = make_study()
-    market = training_set.market_on(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=0.0))
-    member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT))
+    member = train_member(training_set, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT))
     assert member.best_score == pytest.approx(2.0)
     assert torch.equal(member.best_returns, returns_of_sharpe(2.0))
     assert member.kept == 2 * (1 + chosen)
@@ -224,16 +222,15 @@ def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
 def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
     """Killed between the two judgements, after updates 2 and 4, it chooses as if it had not been."""
     training_set, saved = make_study(), []
-    market = training_set.market_on(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
     for killed in (False, True):
         monkeypatch.setattr(trainer, "validate_parts", worse_and_worse(fall))
         store = Memory()
         if killed:
             with pytest.raises(KeyboardInterrupt):
-                train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(2))
+                train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(2))
             assert store.saved[str(MemberKey(0, 0, 0))][1]["kept"] == 2
-        member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        member = train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(PATIENT))
         assert (member.done, member.kept) == (4, kept)
         saved.append(store.saved[str(MemberKey(0, 0, 0))])
     (first, first_state), (second, second_state) = saved
@@ -345,9 +342,8 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
     training_set, store = make_study(), Memory()
     training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
     parameters = replace(PARAMETERS, training=training)
-    market = training_set.market_on(torch.device("cpu"), torch.float32)
     for _ in range(2):  # the second call continues from the checkpoint
-        member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
+        member = train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(PATIENT))
         assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4
 
 

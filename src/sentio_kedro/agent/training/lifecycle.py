@@ -16,7 +16,7 @@ from sentio_kedro.agent.data.training_set import TrainingSet, member_segments
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, observe_episodes
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport
-from sentio_kedro.agent.training.member import Member, MemberKey, new_member, restore, snapshot
+from sentio_kedro.agent.training.member import Member, MemberKey, choose_device, new_member, restore, snapshot
 from sentio_kedro.agent.training.schedules import (
     converged,
     count_updates,
@@ -64,41 +64,43 @@ class MemberRun:
         training_set: The fold.
         key: Which member.
         member: The member.
-        market: The fold's real market on the training device, for validation.
     """
 
     training_set: TrainingSet
     key: MemberKey
     member: Member
-    market: MarketTensors
+
+    @property
+    def market(self) -> MarketTensors:
+        """The fold's real market on the member's device and in its precision."""
+        weight = next(self.member.network.parameters())
+        return self.training_set.market_on(weight.device, weight.dtype)
 
     def sampler(self, parameters: AgentParameters, device: torch.device) -> PathSampler:
-        """Make the source of its windows on ``device``, in the precision of its market."""
+        """Make the source of its windows on ``device``, in the precision of its weights."""
         training, context = parameters.training, receptive_field(parameters.network) - 1
         segments = member_segments(
             self.training_set.fold.train, self.key.member, training.members, training.episode_bars
         )
-        return PathSampler(self.training_set, segments, training, context, device, self.market.close.dtype)
+        dtype = next(self.member.network.parameters()).dtype
+        return PathSampler(self.training_set, segments, training, context, device, dtype)
 
 
 def start_or_resume(
     training_set: TrainingSet,
     key: MemberKey,
     parameters: AgentParameters,
-    market: MarketTensors,
     store: CheckpointStore,
     progress: Progress,
+    dtype: torch.dtype,
 ) -> MemberRun:
-    """Build a member in the precision of ``market``, or continue it from its checkpoint; arguments as ``train_member``.
-
-    Progress hears of a member whose training is over.
-    """
-    member = new_member(training_set, key, parameters, market.close.device, market.close.dtype)
+    """Build a member, or continue it from its checkpoint; a finished one reports to ``progress`` at once."""
+    member = new_member(training_set, key, parameters, choose_device(parameters.training.device), dtype)
     restore(member, store.load(str(key)))
     if is_finished(member, parameters):
         updates = count_updates(parameters)
         progress.update(key, updates, updates, member.curve[-1])
-    return MemberRun(training_set, key, member, market)
+    return MemberRun(training_set, key, member)
 
 
 def is_finished(member: Member, parameters: AgentParameters) -> bool:

@@ -91,6 +91,17 @@ def network_shape(training_set: TrainingSet, trading: TradingParameters) -> Netw
     )
 
 
+def choose_device(requested: str) -> torch.device:
+    """Resolve ``training.device``: ``auto`` is a GPU if there is one.
+
+    Raises:
+        ValueError: If ``cuda`` is requested and no GPU is usable.
+    """
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise ValueError("`training.device` is cuda, but torch finds no usable GPU; set it to auto or cpu.")
+    return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
+
+
 def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
     """Make a torch generator from a numpy seed sequence."""
     return torch.Generator(device).manual_seed(int(seed.generate_state(2, np.uint32).astype(np.uint64)[0]))

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.ensemble import AgentsPolicy
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.abstention import mean_t_statistic
-from sentio_kedro.config import TradingParameters
+from sentio_kedro.config import AgentParameters, TradingParameters
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
@@ -55,6 +56,26 @@ def split_validation(
                 f"{name}; at least {MIN_BARS} are needed: change it, or validate on more rows."
             )
     return choosing, measuring
+
+
+def validation_rows(
+    training_set: TrainingSet, parameters: AgentParameters
+) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Return the validation rows that choose weights, and those that measure an agent's validation t."""
+    share, latency = parameters.training.abstention.holdout_share, parameters.trading.orders.latency_bars
+    return split_validation(training_set.fold.validation, share, latency)
+
+
+def scored_rows(training_set: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Return the rows that score members: the latest train rows, and the validation rows that choose weights."""
+    return recent_train_rows(training_set), validation_rows(training_set, parameters)[0]
+
+
+def recent_train_rows(training_set: TrainingSet) -> list[Segment]:
+    """Return the latest train rows, as many as there are validation rows."""
+    count = sum(part.stop - part.start for part in training_set.fold.validation)
+    last = training_set.fold.train[-1]
+    return [Segment(max(last.start, last.stop - count), last.stop)]
 
 
 def _between(segments: Sequence[Segment], first: int, last: int) -> list[Segment]:

@@ -14,7 +14,7 @@ from sentio_kedro.agent.data.screening import Screening
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training import trainer
 from sentio_kedro.agent.training.batched import trainer as stacked
-from sentio_kedro.agent.training.batched.trainer import Task, train_members_together
+from sentio_kedro.agent.training.batched.trainer import train_members_together
 from sentio_kedro.agent.training.lifecycle import MemberRun
 from sentio_kedro.agent.training.member import Member, MemberKey, new_member, snapshot
 from sentio_kedro.agent.training.schedules import count_updates
@@ -123,19 +123,18 @@ def parameters(training: TrainingParameters, network: NetworkParameters = NETWOR
     return AgentParameters(network, training, TradingParameters(max_drawdown=0.5))
 
 
-def tasks(how: AgentParameters, keys: list[MemberKey], device: torch.device = CPU) -> list[Task]:
-    training_sets = [replace(training_set(key.fold), trading=how.trading) for key in keys]
-    return [Task(one, key, one.market_on(device, DOUBLE)) for one, key in zip(training_sets, keys, strict=True)]
+def folds_of(how: AgentParameters, keys: list[MemberKey]) -> list[tuple[TrainingSet, MemberKey]]:
+    return [(replace(training_set(key.fold), trading=how.trading), key) for key in keys]
 
 
 def together(how: AgentParameters, keys: list[MemberKey] = KEYS, memory: Memory | None = None) -> list[Member]:
     memory = memory or Memory()
-    return train_members_together(tasks(how, keys), how, memory, memory)
+    return train_members_together(folds_of(how, keys), how, memory, memory, DOUBLE)
 
 
 def alone(how: AgentParameters, key: MemberKey, memory: Memory | None = None) -> Member:
-    memory, (task,) = memory or Memory(), tasks(how, [key])
-    return train_member(task.training_set, key, how, task.market, memory, memory)
+    memory, ((fold, _),) = memory or Memory(), folds_of(how, [key])
+    return train_member(fold, key, how, memory, memory, DOUBLE)
 
 
 def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
@@ -243,7 +242,7 @@ def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(m
         done = float(member_run.member.done)
         return Score(0.0, -done if member_run.key.fold else done, torch.zeros(10, dtype=DOUBLE))
 
-    monkeypatch.setattr(trainer, "_scored", lambda member_run, _: score(member_run))
+    monkeypatch.setattr(trainer, "_score", lambda member_run, _: score(member_run))
     monkeypatch.setattr(stacked, "stacked_scores", lambda _, all_, due, __: {i: score(all_[i]) for i in due})
     how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
     memory = Memory()
@@ -325,7 +324,5 @@ def test_where_nothing_compiles_a_stack_is_eager_to_the_bit_and_the_log_says_why
 @pytest.mark.parametrize("advantages", ["all_action", "sampled"])
 def test_stacked_equals_alone_on_a_gpu(advantages: str) -> None:
     how = parameters(replace(EVERYTHING, advantages=advantages, device="cuda"))
-    placed = tasks(how, KEYS, torch.device("cuda"))
-    for task, member in zip(placed, train_members_together(placed, how, Memory(), Memory()), strict=True):
-        other = train_member(task.training_set, task.key, how, task.market, Memory(), Memory())
-        assert_same(member, other)
+    for key, member in zip(KEYS, together(how), strict=True):
+        assert_same(member, alone(how, key))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,47 +43,41 @@ from sentio_kedro.agent.training.lifecycle import (
 )
 from sentio_kedro.agent.training.member import ACTION_STREAM, Member, MemberKey, network_shape, torch_generator
 from sentio_kedro.agent.training.timing import Phases
-from sentio_kedro.agent.training.trainer import validation_rows_used
-from sentio_kedro.agent.training.validation import Score, chunk_windows, greedy_returns, shared_length, split_parts
+from sentio_kedro.agent.training.validation import (
+    Score,
+    chunk_windows,
+    greedy_returns,
+    scored_rows,
+    shared_length,
+    split_parts,
+)
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.market.tensors import MarketTensors
-
-
-class Task(NamedTuple):
-    """A member to train.
-
-    Attributes:
-        training_set: What its fold trains on.
-        key: Which member of which agent it is.
-        market: The fold's real market on the training device.
-    """
-
-    training_set: TrainingSet
-    key: MemberKey
-    market: MarketTensors
 
 
 def train_members_together(
-    tasks: Sequence[Task], parameters: AgentParameters, store: CheckpointStore, progress: Progress
+    members: Sequence[tuple[TrainingSet, MemberKey]],
+    parameters: AgentParameters,
+    store: CheckpointStore,
+    progress: Progress,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Member]:
-    """Train members side by side, each from its checkpoint if there is one.
-
-    Members whose folds ask for networks of another shape are trained after each other.
+    """Train members as batched models, one for each shape of network, each from its checkpoint if there is one.
 
     Args:
-        tasks: The members; their markets are on one device and in one precision.
+        members: Fold and key of each.
         parameters: Network, training and trading.
-        store: Where checkpoints live; those of members that trained alone continue, and the other way round.
-        progress: Who hears of it.
+        store: Checkpoints; those of members that trained alone continue, and the other way round.
+        progress: Receives each update.
+        dtype: Of weights and windows.
 
     Returns:
-        The members, in the order of ``tasks``; see ``train_member``.
+        The members in the same order; see ``train_member``.
 
     Raises:
-        FloatingPointError: If a figure of a member is not finite; it names the member.
+        FloatingPointError: If a metric of a member is not finite; it names the member.
     """
     member_runs = [
-        start_or_resume(training_set, key, parameters, market, store, progress) for training_set, key, market in tasks
+        start_or_resume(training_set, key, parameters, store, progress, dtype) for training_set, key in members
     ]
     groups: dict[NetworkShape, list[MemberRun]] = defaultdict(list)
     for member_run in member_runs:
@@ -186,7 +180,7 @@ def stacked_scores(
     for place in places:
         training_set, market = member_runs[place].training_set, member_runs[place].market
         if id(training_set) not in cut:
-            parts = validation_rows_used(training_set, parameters)
+            parts = scored_rows(training_set, parameters)
             segments = [segment for part in parts for segment in part]
             cut[id(training_set)] = chunk_windows(market, segments, shared_length(parts), context, trading)
         windows = cut[id(training_set)]
@@ -201,7 +195,7 @@ def stacked_scores(
         returns = stack.call(walk, stack.state.weights[rows], stack_windows(list(group.values())), rows=rows)
         for place, own in zip(rows, returns, strict=True):
             training_set = member_runs[place].training_set
-            earned = split_parts(own, validation_rows_used(training_set, parameters))
+            earned = split_parts(own, scored_rows(training_set, parameters))
             judged[place] = Score.of(earned, training_set.periods_per_year)
     return judged
 
