@@ -18,7 +18,7 @@ from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.validation import chunk_length, judge, recent_train_rows, scored_rows
+from sentio_kedro.agent.training.validation import chunk_length, chunk_returns, recent_train_rows, scored_rows
 from sentio_kedro.config import (
     AgentParameters,
     FeatureColumn,
@@ -93,10 +93,10 @@ def returns_of(agent: AgentBundle, rows: list[Segment], length: int | None = Non
     """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
     market = training_set().market_on(torch.device("cpu"), torch.float32)
     length, context = length or chunk_length(training_set().fold.validation), receptive_field(NETWORK) - 1
-    return judge(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
+    return chunk_returns(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
 
 
-def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
+def test_validation_t_is_the_t_statistic_of_the_validation_returns() -> None:
     agent, about = trained(None)
     validation = returns_of(agent, list(training_set().fold.validation))
     assert len(validation) == 150
@@ -110,7 +110,7 @@ def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
     assert about["generalisation_gap"] == about["train_sharpe"] - about["validation_sharpe"]
 
 
-def test_evidence_of_kept_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
+def test_validation_t_of_held_out_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
     agent, _ = trained(None, 0.4)
     (rows,) = training_set().fold.validation
     kept = returns_of(agent, [Segment(rows.stop - 60, rows.stop)], 60)
@@ -118,8 +118,8 @@ def test_evidence_of_kept_rows_is_measured_on_the_latest_validation_rows_alone()
     assert agent.spec.validation_t != trained(None)[0].spec.validation_t
 
 
-def test_rows_kept_for_the_evidence_choose_no_weights() -> None:
-    """Prices in the kept rows turn round; what was chosen before stays, but for the gate without kept rows."""
+def test_held_out_validation_rows_choose_no_weights() -> None:
+    """Prices in the held-out rows are mirrored; the selected weights stay the same."""
     bars, (rows,) = training_set().bars, training_set().fold.validation
     cut = rows.stop - 60
     flipped = {}
@@ -136,7 +136,7 @@ def test_rows_kept_for_the_evidence_choose_no_weights() -> None:
     assert agent.spec.validation_t != again.spec.validation_t
 
 
-def test_members_are_judged_on_the_rows_that_are_not_kept() -> None:
+def test_members_are_scored_on_the_rows_that_are_not_held_out() -> None:
     training = replace(TRAINING, abstention=AbstentionParameters(holdout_share=0.4))
     trading = TradingParameters(orders=OrderParameters(latency_bars=2))
     _, chosen_on = scored_rows(training_set(), AgentParameters(NETWORK, training, trading))
@@ -151,11 +151,11 @@ def test_without_a_threshold_no_agent_abstains() -> None:
     assert math.isnan(about["abstention_threshold"])
 
 
-def test_the_gate_closes_on_evidence_that_does_not_exceed_the_threshold_and_changes_no_weight(
+def test_the_gate_closes_unless_validation_t_exceeds_the_threshold_and_changes_no_weight(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     validation_t = trained(None)[0].spec.validation_t
-    caplog.clear()  # if nothing was trained before, that agent's evidence was told here
+    caplog.clear()  # the first training logs its own line
     with caplog.at_level(logging.INFO, logger="sentio_kedro.agent.training.population"):
         opened, closed = trained(validation_t - 0.01), trained(validation_t + 0.01)
     assert [agent.spec.abstains for agent, _ in (opened, closed)] == [False, True]

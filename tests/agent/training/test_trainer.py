@@ -200,10 +200,12 @@ def test_the_checkpoint_with_the_best_validation_score_is_kept(
     member = train_member(training_set, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT))
     assert member.best_score == pytest.approx(2.0)
     assert torch.equal(member.best_returns, returns_of_sharpe(2.0))
-    assert member.kept == 2 * (1 + chosen)
+    assert member.selected_update == 2 * (1 + chosen)
     assert len(weights) == TRAINING.validations
-    assert all(torch.equal(member.best[name], weights[chosen][name]) for name in member.best)
-    assert not all(torch.equal(member.best[name], weights[1 - chosen][name]) for name in member.best)
+    assert all(torch.equal(member.selected_weights[name], weights[chosen][name]) for name in member.selected_weights)
+    assert not all(
+        torch.equal(member.selected_weights[name], weights[1 - chosen][name]) for name in member.selected_weights
+    )
 
 
 def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
@@ -229,15 +231,15 @@ def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, f
         if killed:
             with pytest.raises(KeyboardInterrupt):
                 train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(2))
-            assert store.saved[str(MemberKey(0, 0, 0))][1]["kept"] == 2
+            assert store.saved[str(MemberKey(0, 0, 0))][1]["selected_update"] == 2
         member = train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(PATIENT))
-        assert (member.done, member.kept) == (4, kept)
+        assert (member.updates_done, member.selected_update) == (4, kept)
         saved.append(store.saved[str(MemberKey(0, 0, 0))])
     (first, first_state), (second, second_state) = saved
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first["learner.best_returns"].std() > 0.0
-    for name in ("done", "kept", "best_score"):
+    for name in ("updates_done", "selected_update", "best_score"):
         assert first_state[name] == second_state[name]
 
 
@@ -344,7 +346,7 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
     parameters = replace(PARAMETERS, training=training)
     for _ in range(2):  # the second call continues from the checkpoint
         member = train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(PATIENT))
-        assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4
+        assert member.updates_done == count_updates(parameters) // 2  # validations 1 and 2 of 4
 
 
 def test_everything_at_once_continues_to_the_same_bits() -> None:
@@ -360,14 +362,14 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
     with pytest.raises(KeyboardInterrupt):
         train_agent(training_set, 0, SPANS, parameters, stores[1], Killer(14), {})
     tensors, state = stores[1].saved[str(MemberKey(0, 0, 0))]
-    assert state["done"] == 14
+    assert state["updates_done"] == 14
     assert tensors["learner.dual"] > 0.0
     assert tensors["learner.drawdown_dual"] > 0.0
     assert equal_weights(whole, train(training_set, parameters, stores[1]))
     first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
-    assert first[1]["done"] == second[1]["done"] == 17
-    assert first[1]["kept"] == second[1]["kept"]
-    assert first[0]["best.encoder.deviation"].isfinite().tolist() == [True, True]  # with limits all are heard
+    assert first[1]["updates_done"] == second[1]["updates_done"] == 17
+    assert first[1]["selected_update"] == second[1]["selected_update"]
+    assert first[0]["selected.encoder.deviation"].isfinite().tolist() == [True, True]  # with limits all are heard
     assert first[0].keys() == second[0].keys()
     assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
 

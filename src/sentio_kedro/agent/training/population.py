@@ -197,10 +197,10 @@ def _put_together(
     seconds: float,
 ) -> TrainedAgent:
     device, threshold = choose_device(parameters.training.device), parameters.training.abstention.threshold
-    weights = [{name: value.cpu() for name, value in member.best.items()} for member in members]
+    weights = [{name: value.cpu() for name, value in member.selected_weights.items()} for member in members]
     agent = {"fold": training_set.fold.number, "seed": seed}
     curve: Curve = [
-        {**agent, "member": place, **row, "selected": row["update"] == member.kept}
+        {**agent, "member": place, **row, "selected": row["update"] == member.selected_update}
         for place, member in enumerate(members)
         for row in member.curve
     ]

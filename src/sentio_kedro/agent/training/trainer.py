@@ -1,4 +1,4 @@
-"""Training: how a member learns on its own part of a fold's train rows. ``stacked`` lets many learn side by side."""
+"""Training of one member on its own part of a fold's train rows; ``batched.trainer`` trains many in one model."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def train_member(
 
     Args:
         training_set: The fold.
-        key: Which member.
+        key: The member.
         parameters: Network, training and trading.
         store: Checkpoints.
         progress: Receives each update.
         dtype: Of weights and windows.
 
     Returns:
-        The member; ``best`` holds the weights chosen on validation rows.
+        The member; ``selected_weights`` are those chosen on validation rows.
     """
     member_run = start_or_resume(training_set, key, parameters, store, progress, dtype)
     if is_finished(member_run.member, parameters):
@@ -77,7 +77,7 @@ def train_member(
 
 
 def _one_update(member: Member, sampler: PathSampler, key: MemberKey, parameters: AgentParameters) -> dict[str, float]:
-    training, index = parameters.training, member.done
+    training, index = parameters.training, member.updates_done
     coefficients = begin_update(member, parameters)
     generator = torch_generator(key.stream(training.seed, ACTION_STREAM, index), sampler.device)
     phases = Phases(sampler.device)

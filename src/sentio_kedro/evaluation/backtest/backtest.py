@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
-from sentio_kedro.agent.ensemble import SideBySide, agents_policy
+from sentio_kedro.agent.ensemble import BatchedPolicies, agents_policy
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios
 from sentio_kedro.evaluation.backtest.baselines import schedules as baselines
@@ -155,11 +155,11 @@ def _simulate_segment(
     seen = [*posteriors, *[posteriors[0]] * (1 + len(rules))]  # [rows, K] of every account
     ends = [segment.stop] * guarded + [span.stop] * len(rules)
 
-    def policy(piece: Segment) -> SideBySide:
+    def policy(piece: Segment) -> BatchedPolicies:
         rows = Segment(piece.start - segment.start, piece.stop - segment.start)
         decide = agents_policy(agents, context.market, posteriors, *piece)
         ruled = scheduled(rules, piece, span)
-        return SideBySide([(decide, len(agents)), (chance.part(*rows), 1), *ruled], *closing(piece, ends, latency))
+        return BatchedPolicies([(decide, len(agents)), (chance.part(*rows), 1), *ruled], *closing(piece, ends, latency))
 
     walk = simulate_rows(
         context.market,

@@ -143,8 +143,8 @@ def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
     assert tensors.keys() == others.keys()
     for name, value in tensors.items():
         torch.testing.assert_close(value, others[name], rtol=tolerance, atol=tolerance, msg=name, check_dtype=True)
-    assert state["done"] == other_state["done"]
-    assert state["kept"] == other_state["kept"]
+    assert state["updates_done"] == other_state["updates_done"]
+    assert state["selected_update"] == other_state["selected_update"]
     assert state["best_score"] == pytest.approx(other_state["best_score"], rel=1e-6, abs=tolerance)
     for row, other_row in zip(state["curve"], other_state["curve"], strict=True):
         assert row.keys() == other_row.keys()
@@ -158,7 +158,7 @@ def test_stacked_equals_alone(training: TrainingParameters, updates: int, advant
     steps = training.total_steps * updates // 20
     how = parameters(replace(training, advantages=advantages, total_steps=steps))
     for key, member in zip(KEYS[1:], together(how, KEYS[1:]), strict=True):
-        assert member.done == count_updates(how) == updates
+        assert member.updates_done == count_updates(how) == updates
         assert_same(member, alone(how, key))
 
 
@@ -239,7 +239,7 @@ def test_members_with_networks_of_another_shape_train_after_the_others() -> None
 def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def score(member_run: MemberRun) -> Score:
         """Fold 1 gets worse with every update."""
-        done = float(member_run.member.done)
+        done = float(member_run.member.updates_done)
         return Score(0.0, -done if member_run.key.fold else done, torch.zeros(10, dtype=DOUBLE))
 
     monkeypatch.setattr(trainer, "_score", lambda member_run, _: score(member_run))
@@ -247,8 +247,8 @@ def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(m
     how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
     memory = Memory()
     *others, stopped = together(how, memory=memory)
-    assert stopped.done == 8  # the second of five judgements of twenty updates
-    assert [member.done for member in others] == [20, 20]
+    assert stopped.updates_done == 8  # the second of five judgements of twenty updates
+    assert [member.updates_done for member in others] == [20, 20]
     assert [update for key, update in memory.selected_features if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
     saved, _ = memory.saved[str(KEYS[-1])]
     assert all(torch.equal(saved[name], value) for name, value in snapshot(stopped)[0].items())
@@ -268,7 +268,7 @@ def test_a_killed_training_continues_stacked_wherever_it_was_begun(first: str) -
         else:
             for key in keys:  # one is complete, the other is not
                 alone(how, key, memory)
-    assert {state["done"] for _, state in memory.saved.values()} == ({6} if first == "stacked" else {10, 3})
+    assert {state["updates_done"] for _, state in memory.saved.values()} == ({6} if first == "stacked" else {10, 3})
     memory.reports = None
     for member, other in zip(together(how, keys), together(how, keys, memory), strict=True):
         assert_same(member, other)
@@ -279,7 +279,7 @@ def test_what_began_stacked_continues_alone() -> None:
     memory = Memory(reports=6)
     with pytest.raises(KeyboardInterrupt):
         together(how, KEYS[:2], memory)
-    assert {state["done"] for _, state in memory.saved.values()} == {2}
+    assert {state["updates_done"] for _, state in memory.saved.values()} == {2}
     memory.reports = None
     for key in KEYS[:2]:
         assert_same(alone(how, key, memory), alone(how, key))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentio_kedro.agent.ensemble import SideBySide
+from sentio_kedro.agent.ensemble import BatchedPolicies
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, every
 from sentio_kedro.evaluation.backtest.context import BacktestContext
@@ -150,7 +150,7 @@ def trial_growth(context: BacktestContext, trials: Sequence[RuleTrial]) -> list[
         rows = (starts + steps).clamp_max(market.bars - 1)
         last = lengths - 1 - trading.orders.latency_bars
         beside = ScheduledPolicy.beside([_padded(trial.policy, piece) for trial in trials])
-        policy = SideBySide([(beside, len(trials))], steps == last, steps > last)
+        policy = BatchedPolicies([(beside, len(trials))], steps == last, steps > last)
         with torch.no_grad(), one_thread():
             account, step = simulate(make_step_data(market, rows, trading), policy, account, trading, unguarded)
         ends = (lengths > piece.start) & (lengths <= piece.stop)  # trials whose last row is in this piece

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from sentio_kedro.agent.ensemble import SideBySide
+from sentio_kedro.agent.ensemble import BatchedPolicies
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
 from sentio_kedro.evaluation.backtest.context import BacktestContext, closing
 from sentio_kedro.evaluation.backtest.walk import ChunkedSimulation, simulate_rows
@@ -41,9 +41,11 @@ def simulate_schedules(
         telemetry: Whether the ledger tells positions and what limits cut.
     """
 
-    def policy(piece: Segment) -> SideBySide:
+    def policy(piece: Segment) -> BatchedPolicies:
         ends = [span.stop] * len(rules)
-        return SideBySide(scheduled(rules, piece, span), *closing(piece, ends, context.trading.orders.latency_bars))
+        return BatchedPolicies(
+            scheduled(rules, piece, span), *closing(piece, ends, context.trading.orders.latency_bars)
+        )
 
     unguarded = Variation(guarded=torch.zeros(len(rules), 1, dtype=torch.bool))
     account = context.open_accounts((len(rules),))
