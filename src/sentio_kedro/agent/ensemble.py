@@ -28,11 +28,8 @@ ENCODED_BARS = 4096  # bars embedded at once, so that memory does not grow with 
 @torch.no_grad()
 def encode_rows(encoder: Encoder, features: Tensor, start: int, stop: int, context: int) -> Tensor:
     """Embed rows ``[start, stop)`` of features ``[T, A, F]`` piece by piece: ``[stop - start, A, D]``."""
-    pieces = []
-    for begin in range(start, stop, ENCODED_BARS):
-        end = min(stop, begin + ENCODED_BARS)
-        pieces.append(encoder(features[None, max(0, begin - context) : end], end - begin)[0])
-    return torch.cat(pieces)
+    ranges = [(begin, min(stop, begin + ENCODED_BARS)) for begin in range(start, stop, ENCODED_BARS)]
+    return torch.cat([encoder(features[None, max(0, low - context) : high], high - low)[0] for low, high in ranges])
 
 
 class AgentsPolicy:
@@ -141,16 +138,13 @@ class AgentNetworks:
         self._policy = AgentsPolicy(heads, empty, empty, bundles[0].spec.trading, abstaining)
 
     def policy(self, features: Tensor, posteriors: Sequence[Tensor], start: int, stop: int) -> AgentsPolicy:
-        """Prepare the agents to decide at rows ``[start, stop)``, one account each.
+        """Return the policy at rows ``[start, stop)``, one account for each agent; step 0 is row ``start``.
 
         Args:
             features: ``[T, A, F]`` the agents' features.
             posteriors: ``[T, K]`` of each agent's regime model.
             start: First decision row.
             stop: Row after the last decision.
-
-        Returns:
-            The policy; step 0 is row ``start``.
         """
         projected = []
         if stop == start + 1:

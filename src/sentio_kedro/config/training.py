@@ -58,7 +58,7 @@ class TrainingParameters:
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
-        abstention: When an agent stays flat for want of evidence.
+        abstention: Gate on the validation t: when an agent stays flat.
         screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
             convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps the values of
             all and no sizes. With a limit on episodes it is the same as ``none``.

@@ -37,11 +37,9 @@ class Progress(Protocol):
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
         """Receive one finished update of one member; may raise to stop the training."""
-        ...
 
     def stop(self) -> None:
         """Make every later ``update`` raise, because another agent's training failed."""
-        ...
 
 
 class CheckpointStore(Protocol):
@@ -49,11 +47,9 @@ class CheckpointStore(Protocol):
 
     def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was saved under ``key``, or None."""
-        ...
 
     def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
         """Save under ``key``, replacing what was there."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -120,15 +116,7 @@ def conclude_update(
     store: CheckpointStore,
     progress: Progress,
 ) -> bool:
-    """Select weights after a validation, save a checkpoint when one is due, and report.
-
-    Args:
-        member_run: The member.
-        row: Metrics of the update; those of the validation are added.
-        score: Result of the validation, if there was one.
-        parameters: Network, training and trading.
-        store: Checkpoints.
-        progress: Receives the row.
+    """Select weights by the ``score``, if there is one, save a checkpoint when one is due, and report the ``row``.
 
     Returns:
         Whether the training of the member is finished.

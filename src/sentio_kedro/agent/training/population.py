@@ -61,7 +61,7 @@ def train_agent(
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> TrainedAgent:
-    """Train the members of one agent, as one batched model or one after the other, and put them together.
+    """Train the members of one agent, as one batched model or one after the other.
 
     Args:
         training_set: The fold.
@@ -72,12 +72,7 @@ def train_agent(
         progress: Receives each update.
         hashes: Hashes of bars, parameters and code, to travel with the agent.
     """
-    began, keys = time.perf_counter(), _keys(training_set, seed, parameters)
-    if trains_together(parameters, len(keys)):
-        members = train_members_together([(training_set, key) for key in keys], parameters, store, progress)
-    else:
-        members = [train_member(training_set, key, parameters, store, progress) for key in keys]
-    return _put_together(training_set, seed, members, spans, parameters, hashes, time.perf_counter() - began)
+    return next(_train_agents([(training_set, seed)], spans, parameters, store, progress, hashes))
 
 
 def train_population(
@@ -91,25 +86,18 @@ def train_population(
     """Train ``training.seeds`` agents per fold: all members as one batched model, or several agents at a time.
 
     Agents share nothing, so on a CPU threads that each use one core are faster than one agent that uses all: torch
-    releases the interpreter inside its operations. The result does not depend on how many train at once.
-
-    Args:
-        training_sets: One training set per fold.
-        spans: Spans of a decision.
-        parameters: Network, training and trading.
-        store: Checkpoints.
-        progress: Receives each update, from any thread.
-        hashes: Hashes to travel with the agents.
+    releases the interpreter inside its operations. The result does not depend on how many train at once. Arguments are
+    those of ``train_agent``, with one training set per fold; ``progress`` is called from any thread.
 
     Yields:
-        The agents by fold and seed, as ``train_agent`` returns them.
+        The agents by fold and seed.
     """
     training = parameters.training
     agents = [(training_set, seed) for training_set in training_sets for seed in range(training.seeds)]
     keep_freed_memory()
     if trains_together(parameters, len(agents) * training.members):
         with _torch_threads(training.threads):
-            yield from _train_together(agents, spans, parameters, store, progress, hashes)
+            yield from _train_agents(agents, spans, parameters, store, progress, hashes)
         return
     workers = count_workers(training, len(agents))
     executor = ThreadPoolExecutor(workers, thread_name_prefix="training")
@@ -165,11 +153,7 @@ def _torch_threads(threads: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _keys(training_set: TrainingSet, seed: int, parameters: AgentParameters) -> list[MemberKey]:
-    return [MemberKey(training_set.fold.number, seed, member) for member in range(parameters.training.members)]
-
-
-def _train_together(
+def _train_agents(
     agents: Sequence[tuple[TrainingSet, int]],
     spans: Spans,
     parameters: AgentParameters,
@@ -177,13 +161,20 @@ def _train_together(
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> Iterator[TrainedAgent]:
-    """Train the members of all agents as one batched model; each agent counts its share of the seconds."""
-    began = time.perf_counter()
-    keys = [(training_set, key) for training_set, seed in agents for key in _keys(training_set, seed, parameters)]
-    members = iter(train_members_together(keys, parameters, store, progress))
+    """Train the members of agents, given by fold and seed; each agent counts its share of the seconds."""
+    began, count = time.perf_counter(), parameters.training.members
+    keys = [
+        (training_set, MemberKey(training_set.fold.number, seed, member))
+        for training_set, seed in agents
+        for member in range(count)
+    ]
+    if trains_together(parameters, len(keys)):
+        members = train_members_together(keys, parameters, store, progress)
+    else:
+        members = [train_member(training_set, key, parameters, store, progress) for training_set, key in keys]
     seconds = (time.perf_counter() - began) / len(agents)
-    for training_set, seed in agents:
-        of_agent = [next(members) for _ in range(parameters.training.members)]
+    for place, (training_set, seed) in enumerate(agents):
+        of_agent = members[place * count : (place + 1) * count]
         yield _put_together(training_set, seed, of_agent, spans, parameters, hashes, seconds)
 
 

@@ -13,7 +13,7 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.ensemble import AgentsPolicy
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.training.abstention import mean_t_statistic
+from sentio_kedro.agent.training.abstention import MIN_BARS, mean_t_statistic
 from sentio_kedro.config import AgentParameters, TradingParameters
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -22,7 +22,6 @@ from sentio_kedro.trading.action_masks import where_chosen
 from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import net_returns, simulate
 
-MIN_BARS = 2  # rows that have a deviation
 MIN_DEVIATION = 1e-12  # of returns per bar
 CHUNK_BARS = 128  # decisions of one account; each starts flat
 
@@ -133,16 +132,7 @@ def chunk_returns(
     context: int,
     parameters: TradingParameters,
 ) -> Tensor:
-    """Let an ensemble trade rows greedily in chunks of ``length``: the returns ``[bars]`` of ``greedy_returns``.
-
-    Args:
-        networks: Members.
-        market: The market, on the members' device.
-        segments: Decision rows.
-        length: Rows per chunk.
-        context: Bars that an embedding needs before its own.
-        parameters: Limits and costs.
-    """
+    """Return the ``greedy_returns`` of the chunks of segments; ``context`` bars are needed by an embedding."""
     return greedy_returns(networks, chunk_windows(market, segments, length, context, parameters), parameters)
 
 
@@ -155,14 +145,14 @@ def validate_parts(
 ) -> list[Tensor]:
     """Return the net returns ``[bars]`` of each part, such as train and validation rows, simulated in one batch.
 
-    Arguments are those of ``chunk_returns``; all chunks are as long as the part with the shortest chunks needs.
+    All chunks are as long as the part with the shortest chunks needs.
     """
     segments = [segment for part in parts for segment in part]
     return split_parts(chunk_returns(networks, market, segments, shared_length(parts), context, parameters), parts)
 
 
 def shared_length(parts: Sequence[Sequence[Segment]]) -> int:
-    """Return rows per chunk where several parts are simulated in one batch."""
+    """Return rows per chunk of several parts in one batch."""
     return min(chunk_length(part) for part in parts)
 
 

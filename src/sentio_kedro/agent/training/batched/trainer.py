@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -60,17 +61,9 @@ def train_members_together(
     progress: Progress,
     dtype: torch.dtype = torch.float32,
 ) -> list[Member]:
-    """Train members as batched models, one for each shape of network, each from its checkpoint if there is one.
+    """Train members, given by fold and key, as batched models, one for each shape of network.
 
-    Args:
-        members: Fold and key of each.
-        parameters: Network, training and trading.
-        store: Checkpoints; those of members that trained alone continue, and the other way round.
-        progress: Receives each update.
-        dtype: Of weights and windows.
-
-    Returns:
-        The members in the same order; see ``train_member``.
+    Other arguments are those of ``train_member``, and so are results and checkpoints.
 
     Raises:
         FloatingPointError: If a metric of a member is not finite; it names the member.
@@ -83,7 +76,7 @@ def train_members_together(
         if not is_finished(member_run.member, parameters):
             groups[network_shape(member_run.training_set, parameters.trading)].append(member_run)
     for group in groups.values():
-        with PathQueue(group, parameters) as paths:
+        with closing(PathQueue(group, parameters)) as paths:
             _train_stack(group, paths, parameters, store, progress)
     return [member_run.member for member_run in member_runs]
 
@@ -121,7 +114,7 @@ def _train_stack(
 
 
 def _loss_of_stack(stack: Stack, parameters: AgentParameters) -> Loss:
-    """Return the losses ``[M]`` of the weights ``[M, N]`` of a stack, compiled according to ``training.compile``."""
+    """Return the losses ``[M]`` of weights ``[M, N]``, compiled according to ``training.compile``."""
     learner = make_learner(parameters)
 
     def eager(weights: Tensor, *arguments: Any) -> tuple[Tensor, UpdateReport]:

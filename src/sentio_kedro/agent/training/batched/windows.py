@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,21 +28,13 @@ class PathQueue:
     """
 
     def __init__(self, member_runs: Sequence[MemberRun], parameters: AgentParameters) -> None:
-        """Prepare the members' samplers; nothing is drawn yet."""
+        """Prepare the members' samplers."""
         self._seed, self._updates = parameters.training.seed, count_updates(parameters)
-        self._samplers = {
-            member_run.key: member_run.sampler(parameters, torch.device("cpu")) for member_run in member_runs
-        }
+        self._samplers = {run.key: run.sampler(parameters, torch.device("cpu")) for run in member_runs}
         self._drawn: dict[MemberKey, Future[Windows]] = {}
         self._pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), len(member_runs)), "paths")
 
-    def __enter__(self) -> PathQueue:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Stop drawing."""
         self._pool.shutdown(cancel_futures=True)
 
