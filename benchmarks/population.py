@@ -1,8 +1,8 @@
-"""Seconds that members take for an update each: side by side as one batched model, or each alone. Prints JSON.
+"""Seconds of an update per member: as one batched model, or each alone. Prints JSON.
 
 Default network and learner, one asset, 4,096 bars, one fold; each member has a seed of its own. ``stacked`` is one
 batched model, ``one_by_one`` the members one after the other, ``threads`` as many of them at once as there are cores,
-each on one core. ``cpu_seconds`` are those of all cores together, which tell more on a busy machine.
+each on one core. ``cpu_seconds`` are those of all cores together, which are steadier on a busy machine.
 
     python benchmarks/population.py
     python benchmarks/population.py --device cuda --members 1 4 16 64
@@ -48,7 +48,7 @@ COLUMNS = [
 ]
 
 
-def make_study() -> TrainingSet:
+def make_training_set() -> TrainingSet:
     """One fold of a random walk."""
     rng = np.random.default_rng(0)
     close = 100.0 * np.exp(np.cumsum(SIGMA * rng.standard_normal((BARS, 1)), axis=0))
@@ -102,7 +102,7 @@ def typical(reported: Sequence[tuple[float, float]], share: int) -> dict[str, fl
 
 
 def stacked(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
-    """Time members side by side."""
+    """Time members as one batched model."""
     clock = Clock()
     train_members_together(tasks, parameters, clock, clock)
     return typical(clock.reported[tasks[-1][1]], len(tasks))
@@ -128,7 +128,7 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
 
 def measure(members: int, updates: int, device: torch.device, parameters: AgentParameters) -> dict[str, Any]:
     """Time each way to train ``members`` members for ``updates`` updates."""
-    training_set = make_study()
+    training_set = make_training_set()
     steps = (updates + 2) * steps_per_update(parameters)
     how = replace(parameters, training=replace(parameters.training, total_steps=steps, validations=1))
     tasks = [(training_set, MemberKey(0, seed, 0)) for seed in range(members)]
@@ -147,8 +147,8 @@ def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--updates", type=int, default=7, help="timed updates per figure")
-    parser.add_argument("--threads", type=int, default=None, help="torch threads of what is not in threads of its own")
+    parser.add_argument("--updates", type=int, default=7, help="timed updates per result")
+    parser.add_argument("--threads", type=int, default=None, help="torch threads, but for the members in threads")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="compile steps and losses; a stack compiles its losses")
     parser.add_argument("--width", type=int, default=16, help="width of the network")

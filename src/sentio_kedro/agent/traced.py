@@ -54,11 +54,11 @@ class StackedEncoders:
 
 
 def _embed(shell: Encoder, names: Sequence[str], window: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    def by_one(*own: Tensor) -> Tensor:
-        return torch.as_tensor(functional_call(shell, dict(zip(names, own, strict=True)), (window[None], 1)))[0]
+    def of_member(*values: Tensor) -> Tensor:
+        return torch.as_tensor(functional_call(shell, dict(zip(names, values, strict=True)), (window[None], 1)))[0]
 
     with sdpa_kernel(SDPBackend.MATH):  # other kernels cannot be batched by vmap
-        return torch.as_tensor(torch.vmap(by_one)(*weights))
+        return torch.as_tensor(torch.vmap(of_member)(*weights))
 
 
 @cache
@@ -70,7 +70,7 @@ def _trace(
     weights = [state[name].expand(members, *state[name].shape).clone() for name in names]
     window = torch.zeros(receptive_field(parameters), shape.assets, shape.features, dtype=dtype)
     with torch.inference_mode(mode=False), torch.no_grad():
-        graph = make_fx(lambda x, *own: _embed(shell, names, x, own))(window, *weights)
+        graph = make_fx(lambda x, *values: _embed(shell, names, x, values))(window, *weights)
         return _folded(graph)
 
 

@@ -54,14 +54,10 @@ def member_of(values: T, place: int) -> T:
 
 
 def over_members(function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-    """Call ``function`` for all members at once (``torch.vmap``).
+    """Call a pure ``function`` for all members at once (``torch.vmap``).
 
-    Args:
-        function: A pure function. No branch of it may depend on the values of tensors.
-        arguments: What it takes, with a leading dimension of members ``[M, ...]`` in every tensor.
-
-    Returns:
-        What it returns, with that dimension in every tensor.
+    Every tensor of arguments and result has a leading dimension of members ``[M, ...]``. No branch of the function may
+    depend on the values of tensors.
     """
     returned: list[T] = []
 

@@ -51,7 +51,7 @@ class _Lent(nn.Module):
         self.network = network
 
     def forward(self, function: Callable[..., T], *arguments: object) -> T:
-        """Return what ``function`` makes of the network and ``arguments``."""
+        """Call ``function`` with the network and ``arguments``."""
         return function(self.network, *arguments)
 
 
@@ -120,11 +120,8 @@ class Stack:
         Args:
             function: A pure function of a network and tensors.
             weights: ``[M, N]`` weights of the networks, such as ``state.weights``.
-            arguments: Its other arguments, with a leading dimension of members in every tensor.
+            arguments: Its other arguments; here and in the result every tensor has a leading dimension of members.
             rows: Members to call it for, in place of all M.
-
-        Returns:
-            What it returns, with that dimension in every tensor.
         """
         names = tuple(self._buffers)
         buffers = tuple(x if rows is None else x[list(rows)] for x in self._buffers.values())

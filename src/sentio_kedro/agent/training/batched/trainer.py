@@ -1,8 +1,8 @@
 """Training of many members as one batched model: folds x seeds x members of a run. M counts members.
 
 Each member keeps its own windows, draws, order, gradient norm, trust region, dual variable, coefficients and end;
-members share the calls, which fills a GPU. Results equal those of ``train_member`` up to rounding, whoever else is in
-the stack.
+members share the calls, which fills a GPU. Results equal those of ``train_member`` up to rounding, whatever
+else the stack holds.
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ class StackedRegion:
     def watch(self, divergence: Tensor, index: Tensor) -> None:
         """Take back steps that left the region, and end the update of those members.
 
-        Args:
-            divergence: ``[M]``, of the present weights on the windows ``index``, nats.
-            index: ``[M, w]`` windows to measure halved steps on.
+        The ``divergence`` ``[M]`` of the present weights and that of halved steps is measured on windows ``[M, w]``.
         """
         limit, before = self.parameters.max_kl, self._before
         if limit is None or before is None:
@@ -56,11 +54,7 @@ class StackedRegion:
             self._take_back(beyond, index, before, limit)
 
     def close(self, parts: Sequence[Tensor]) -> Tensor | None:
-        """Measure the last steps of an update on all windows, part by part, each ``[M, w]``.
-
-        Returns:
-            ``[M]`` divergence after the update; None where nothing depends on it.
-        """
+        """Return the divergence ``[M]`` after the update, on parts of windows ``[M, w]``; None if nothing needs it."""
         if self.parameters.max_kl is None and not self.parameters.coefficient:
             return None
         with torch.no_grad():
@@ -99,7 +93,7 @@ def update_together(
         living: ``[M, W]`` steps that accounts lived through in each window; None where all windows count alike.
 
     Returns:
-        What ``update`` returns for each member, ``[M]``.
+        The report of ``update`` for each member, ``[M]``.
     """
 
     def loss_in_parts(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:  # without gradient
@@ -132,7 +126,7 @@ def update_together(
 
 
 def _gradients(stack: Stack, loss_of: LossOf, parts: Sequence[Part]) -> tuple[Tensor, UpdateReport]:
-    """Gradients ``[M, N]`` of a minibatch, added up over its parts, and what the parts report together."""
+    """Return the gradients ``[M, N]`` of a minibatch, summed over its parts, and the report of all parts."""
     weights = stack.state.weights.detach().requires_grad_()
     total, reports = torch.zeros_like(weights), []
     for index, share in parts:
@@ -144,7 +138,7 @@ def _gradients(stack: Stack, loss_of: LossOf, parts: Sequence[Part]) -> tuple[Te
 
 
 def _mean_of_taken(passed: Sequence[tuple[UpdateReport, Tensor]], before: UpdateReport | None) -> UpdateReport:
-    """Mean over the minibatches of a pass that a member took; the report ``before`` where it took none."""
+    """Return the mean over the minibatches of a pass that a member took; the report ``before`` where it took none."""
     taken = torch.stack([moving for _, moving in passed])  # [minibatches, M]
     count = taken.sum(0)
     columns = [torch.stack(column) for column in zip(*(report for report, _ in passed), strict=True)]
