@@ -1,4 +1,4 @@
-"""Agents side by side: each account gets its own agent's decision, however long the history is."""
+"""Ensemble policies: each account gets its own agent's decision, however long the history is."""
 
 from collections.abc import Callable
 from dataclasses import replace

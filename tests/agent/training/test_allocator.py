@@ -1,4 +1,4 @@
-"""The allocator is told, where there is one to tell, and training does not fill the memory."""
+"""The allocator takes the settings, and training does not fill the memory."""
 
 import gc
 import platform

@@ -1,4 +1,4 @@
-"""Which weights a member keeps: the latest, unless earlier ones lead by more than luck explains."""
+"""Selection of weights: the latest, unless earlier ones lead by more than luck explains."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,16 +22,16 @@ Build = Callable[..., PolicyNetwork]
 
 
 class Nowhere:
-    """Neither keeps checkpoints nor hears of progress."""
+    """Stores no checkpoints and ignores progress."""
 
     def load(self, key: str) -> None:
         return None
 
     def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Hear of nothing."""
+        """Ignore it."""
 
     def stop(self) -> None:
         """Stop nothing."""
@@ -50,8 +50,8 @@ def earned(fall: float, seed: int = 0) -> Tensor:
     return 0.01 * ((swings - swings.mean()) / swings.std() + 0.5 - fall)
 
 
-def judged_once(member: Member, returns: Tensor, margin: float) -> None:
-    """One more update, which moves all weights, and a judgement."""
+def validate_once(member: Member, returns: Tensor, margin: float) -> None:
+    """One more update, which moves all weights, and a validation."""
     member.updates_done += 1
     with torch.no_grad():
         for weight in member.network.parameters():
@@ -67,7 +67,7 @@ def kept_updates(network: PolicyNetwork, path: Sequence[Tensor], margin: float) 
     """Which update's weights are kept after each judgement of the path."""
     member, kept = make_member(network), []
     for returns in path:
-        judged_once(member, returns, margin)
+        validate_once(member, returns, margin)
         kept.append(member.selected_update)
         weights = dict(member.network.named_parameters())
         assert all(
@@ -115,7 +115,7 @@ def test_a_restored_member_knows_to_the_bit_what_led_and_what_is_kept(lively: Bu
     path = [returns.float() for returns in path] if single else path
     member, again = make_member(lively()), make_member(lively(seed=5))
     for returns in path:
-        judged_once(member, returns, 2.0)
+        validate_once(member, returns, 2.0)
     restore(again, snapshot(member))
     assert (member.updates_done, member.selected_update) == (again.updates_done, again.selected_update) == (2, 2)
     assert member.best_score == again.best_score
@@ -123,7 +123,7 @@ def test_a_restored_member_knows_to_the_bit_what_led_and_what_is_kept(lively: Bu
     assert again.best_returns.dtype == path[0].dtype
     assert all(torch.equal(again.selected_weights[name], value) for name, value in member.selected_weights.items())
     for one in (member, again):
-        judged_once(one, earned(0.3, 2).to(path[0].dtype), 2.0)
+        validate_once(one, earned(0.3, 2).to(path[0].dtype), 2.0)
         assert one.selected_update == 2
 
 

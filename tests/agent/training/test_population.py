@@ -1,4 +1,4 @@
-"""An agent put together: what it earned before the test, and whether the gate closed on it."""
+"""Agents: performance before the test rows, and the abstention gate."""
 
 import logging
 import math
@@ -45,16 +45,16 @@ SPANS = Spans(input=receptive_field(NETWORK) + 20, reward=1, episode=10)
 
 
 class Nowhere:
-    """Neither keeps checkpoints nor hears of progress."""
+    """Stores no checkpoints and ignores progress."""
 
     def load(self, key: str) -> None:
         return None
 
     def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Hear of nothing."""
+        """Ignore it."""
 
     def stop(self) -> None:
         """Stop nothing."""

@@ -1,4 +1,4 @@
-"""What changes from update to update, and when training ends."""
+"""Number of updates, learning rate, and early stopping."""
 
 from dataclasses import replace
 

@@ -222,7 +222,7 @@ def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
 
 @pytest.mark.parametrize(("fall", "kept"), [(0.0, 4), (3.0, 2)], ids=["luck", "lead"])
 def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
-    """Killed between the two judgements, after updates 2 and 4, it chooses as if it had not been."""
+    """Killed between the two validations, after updates 2 and 4, it chooses as if it had not been."""
     training_set, saved = make_study(), []
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
     for killed in (False, True):

@@ -1,4 +1,4 @@
-"""Judging: chunks that never meet, walked like any other account."""
+"""Validation: chunks that never overlap, simulated like any other account."""
 
 import math
 from collections.abc import Callable
@@ -78,7 +78,9 @@ def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, sto
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_judging_one_chunk_equals_walking_it_bar_by_bar(lively: Build, market: Markets, members: int) -> None:
+def test_the_returns_of_one_chunk_equal_those_of_a_simulation_bar_by_bar(
+    lively: Build, market: Markets, members: int
+) -> None:
     networks, whole = [lively(seed=7 + member) for member in range(members)], market()
     whole.tradable[18:20, 0] = False
     found = chunk_returns(networks, whole, [Segment(12, 30)], 18, CONTEXT, TRADING)

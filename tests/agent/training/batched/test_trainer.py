@@ -1,4 +1,4 @@
-"""Members side by side learn what each learns alone, and none of them notices the others."""
+"""Batched members learn the same as each alone, whatever else the stack holds."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -197,7 +197,7 @@ def test_every_option_can_be_stacked(name: str) -> None:
         assert_same(member, alone(how, key))
 
 
-def test_members_that_hear_different_things_can_be_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_with_different_feature_masks_can_be_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(one: TrainingSet, lags: int, _: str) -> Screening:
         """Fold 0 hears a size, which turns with mirrored bars; fold 1 a value, which is mirrored itself."""
         size = np.array([one.fold.number == 0])
@@ -216,7 +216,7 @@ def test_members_that_hear_different_things_can_be_stacked(monkeypatch: pytest.M
     assert not torch.equal(members[0].network.encoder.sizes, start)  # what is heard is learnt
 
 
-def test_a_member_does_not_notice_the_others() -> None:
+def test_a_member_does_not_depend_on_the_others() -> None:
     how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 5))
     whole = together(how)
     for missing in range(len(KEYS)):
@@ -247,7 +247,7 @@ def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(m
     how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
     memory = Memory()
     *others, stopped = together(how, memory=memory)
-    assert stopped.updates_done == 8  # the second of five judgements of twenty updates
+    assert stopped.updates_done == 8  # the second of five validations of twenty updates
     assert [member.updates_done for member in others] == [20, 20]
     assert [update for key, update in memory.selected_features if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
     saved, _ = memory.saved[str(KEYS[-1])]
