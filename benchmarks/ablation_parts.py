@@ -63,9 +63,6 @@ PARTS = {
     ),
     "greedy_exponent": Part("later decisions valued as traded against as explored", ("training.greedy_exponent=1",)),
     "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
-    "min_entropy": Part(
-        "entropy bonus that falls to a tenth", on=("training.entropy=0.3", "training.min_entropy=0.03")
-    ),
     "short_horizon": Part("gamma 0.9 against 0.99", ("training.gamma=0.99",)),
     "divergence": Part("penalty on divergence, coefficient 1", on=("training.divergence.coefficient=1.0",)),
     "trust_region": Part(
@@ -111,7 +108,6 @@ PARTS = {
     # weights
     "dropout": Part("consistent dropout of 0.1", on=("network.dropout=0.1",)),
     "weight_decay": Part("decoupled weight decay of 0.01", on=("training.weight_decay=0.01",)),
-    "averaging": Part("moving average of weights, decay 0.9", on=("training.averaging=0.9",)),
     "validation": Part("five validations against the last weights", ("training.validations=1",)),
     "selection_margin": Part(
         "latest weights unless clearly worse against the best score", ("training.selection_margin=0",)

@@ -3,7 +3,7 @@
 One asset, a path of 8,192 bars of 30 minutes, sessions of 13 bars; the preset ``realistic`` with every other layer of
 the mask, every cost and every kind of order as well, float32, episodes of 128 decisions, actions at random. A step is
 one account and one decision, its observation and its legal actions included. The best of several short runs counts;
-steps per second of processor time tell the same of one core, on a machine that is busy with other things.
+steps per second of processor time are those of one core, on a machine that is busy with other things.
 
     python benchmarks/environment.py                     # eager
     python benchmarks/environment.py --compile           # and compiled
@@ -67,7 +67,7 @@ TRADING = TradingParameters(
 
 
 def random_market() -> MarketTensors:
-    """Random walk with every fact that a market can tell, in sessions of thirteen half hours."""
+    """Random walk with every fact that a market can have, in sessions of thirteen half hours."""
     generator = torch.Generator().manual_seed(0)
     steps = torch.randn(BARS, 1, generator=generator) * SIGMA
     close = 50.0 * steps.cumsum(0).exp()
@@ -140,7 +140,7 @@ def measure(accounts: int, seconds: float, runs: int, step: Play = play) -> dict
 
 
 def profile(accounts: int, steps: int = 50) -> str:
-    """Table of the operations that take most of the time."""
+    """Return a table of the slowest operations."""
     episodes, actions = prepare(accounts)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for index in range(steps):

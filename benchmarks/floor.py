@@ -1,4 +1,4 @@
-"""The least time that an update could take on this machine: its arithmetic and its memory traffic over ceilings.
+"""Lower bound on the time of an update on this machine: its arithmetic and its memory traffic over ceilings.
 
 FLOPs are those of matrix products, counted by torch. Bytes are what the gradient needs to keep, written once and read
 once, and the weights with their gradients and moments at every optimiser step. Both ceilings are measured: the rate of
@@ -49,29 +49,29 @@ def work(run: LearningRun) -> tuple[float, float]:
     learner, windows = make_learner(run.parameters), run.windows()
     with FlopCounterMode(display=False) as gathering:
         draws = learner.draw(windows, run.generator)
-        seen = learner.gather(network, windows, draws)
-        learned = learner.appraise(network, windows, seen, draws, run.member.prices()).learned
+        experience = learner.gather(network, windows, draws)
+        learned = learner.appraise(network, windows, experience, draws, run.member.prices()).learned
     index = torch.arange(training.windows // training.minibatches, device=run.device)
     weights = Coefficients(run.member.penalty, run.member.penalty)
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
     def keep(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
-        kept[storage.data_ptr()] = storage.nbytes()
+        saved[storage.data_ptr()] = storage.nbytes()
         return x
 
-    with FlopCounterMode(display=False) as judging, torch.no_grad():
-        learner.loss(network, windows, seen, learned, index, weights)
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        learner.loss(network, windows, experience, learned, index, weights)
     with FlopCounterMode(display=False) as learning:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            loss, _ = learner.loss(network, windows, seen, learned, index, weights)
+            loss, _ = learner.loss(network, windows, experience, learned, index, weights)
         loss.backward()  # type: ignore[no-untyped-call]
     network.zero_grad(set_to_none=True)
     steps = training.epochs * training.minibatches
     flops = gathering.get_total_flops() + steps * learning.get_total_flops()
-    flops += training.minibatches * judging.get_total_flops()  # the divergence that the update led to
+    flops += training.minibatches * forward.get_total_flops()  # the divergence after the update
     size = sum(weight.nbytes for weight in network.parameters())
-    return float(flops), float(steps * (2 * sum(kept.values()) + ADAM_PASSES * size))
+    return float(flops), float(steps * (2 * sum(saved.values()) + ADAM_PASSES * size))
 
 
 def floor(run: LearningRun, dtype: torch.dtype = torch.float32) -> dict[str, float]:

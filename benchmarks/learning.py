@@ -1,9 +1,9 @@
-"""What the default agent earns on markets whose law is known, as a share of the optimum. Prints JSON, or writes it.
+"""Profit of the default agent on markets whose law is known, as a share of the optimum. Prints JSON, or writes it.
 
     python benchmarks/learning.py                               # ar1 and noise, market seeds 0, 1, 2
     python benchmarks/learning.py --markets all --seeds 0 1 2 3 4
     python benchmarks/learning.py --markets drift size --set training.resampling.mirror_blocks=false
-    python benchmarks/learning.py --markets noise --set training.abstention.threshold=1  # who stays flat?
+    python benchmarks/learning.py --markets noise --set training.abstention.threshold=1  # how many stay flat?
     python benchmarks/learning.py --markets ar1 --output benchmarks/results/learning/ar1.json
 
 The markets are those of `planted.catalogue`; docs/learning.md says what each one asks of an
@@ -79,7 +79,7 @@ def measure(market: PlantedMarket, seeds: Sequence[int], changes: Sequence[str])
     return [measure_learning(market, seed, features, regimes, agent, nobody, nobody) for seed in seeds]
 
 
-def judge(results: Sequence[LearningResult]) -> dict[str, Any]:
+def summarise(results: Sequence[LearningResult]) -> dict[str, Any]:
     """Summarise agents on one market."""
     seconds = {"train_seconds": [round(result.seconds, 1) for result in results]}
     if math.isnan(results[0].share_of_optimum):
@@ -137,8 +137,8 @@ def chosen_markets(names: Sequence[str]) -> dict[str, PlantedMarket]:
 
 def settings(seeds: Sequence[int], changes: Sequence[str]) -> dict[str, Any]:
     """State how something was measured."""
-    told = {"seeds": list(seeds), "changes": list(changes)}
-    return told | {"threads": torch.get_num_threads(), "torch": torch.__version__}
+    record = {"seeds": list(seeds), "changes": list(changes)}
+    return record | {"threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def write(answer: dict[str, Any], output: Path | None) -> None:
@@ -161,14 +161,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file to write; without it JSON is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    told = settings(arguments.seeds, arguments.set)
+    record = settings(arguments.seeds, arguments.set)
     answer: dict[str, Any] = {}
     for name, market in chosen_markets(arguments.markets).items():
-        answer[name] = judge(measure(market, arguments.seeds, arguments.set))
+        answer[name] = summarise(measure(market, arguments.seeds, arguments.set))
         if arguments.output is not None:
-            write(answer | {"settings": told}, arguments.output)
+            write(answer | {"settings": record}, arguments.output)
     if arguments.output is None:
-        write(answer | {"settings": told}, None)
+        write(answer | {"settings": record}, None)
 
 
 if __name__ == "__main__":

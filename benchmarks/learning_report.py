@@ -138,7 +138,7 @@ def read_results(files: Iterable[Path]) -> dict[tuple[str, str], Measured]:
     Raises:
         ValueError: If two files measured the same: nobody should choose the better one.
     """
-    found: dict[tuple[str, str], Measured] = {}
+    entries: dict[tuple[str, str], Measured] = {}
     places: dict[tuple[str, str], Path] = {}
     for path in sorted(files):
         answer = json.loads(path.read_text())
@@ -146,14 +146,14 @@ def read_results(files: Iterable[Path]) -> dict[tuple[str, str], Measured]:
         for market, entry in answer.items():
             measured = {**entry, "settings": settings}
             key = market, variant_of(market, measured)
-            if key in found:
+            if key in entries:
                 raise ValueError(
                     f"`{path.name}` and `{places[key].name}` both measured {' '.join(key).strip()}; delete one of them."
                 )
-            found[key], places[key] = measured, path
-    if ("regimes", GATING) in found:  # half of it is the market itself
-        found.setdefault(("regimes", ""), {**found["regimes", GATING], "difference": None})
-    return found
+            entries[key], places[key] = measured, path
+    if ("regimes", GATING) in entries:  # half of it is the market itself
+        entries.setdefault(("regimes", ""), {**entries["regimes", GATING], "difference": None})
+    return entries
 
 
 def shown_shares(measured: Measured) -> Sequence[float]:
@@ -217,10 +217,10 @@ def span(seeds: Sequence[int]) -> str:
     return f"{seeds[0]} to {seeds[-1]}" if follow else " ".join(map(str, seeds))
 
 
-def render(found: Mapping[tuple[str, str], Measured]) -> str:
+def render(entries: Mapping[tuple[str, str], Measured]) -> str:
     """Lay all rows out as the table of the page."""
     lines = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    lines += [cells(row, found.get((row.market, row.variant))) for row in ROWS]
+    lines += [cells(row, entries.get((row.market, row.variant))) for row in ROWS]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 

@@ -18,12 +18,12 @@ def log_plot(curves: Mapping[str, Sequence[tuple[float, float]]], across: str, u
         up: Title of the vertical axis.
     """
     points = [point for curve in curves.values() for point in curve]
-    most = math.ceil(max(math.log2(max(point)) for point in points))
-    least = math.floor(min(0.0, *(math.log2(y) for _, y in points)))
+    highest = math.ceil(max(math.log2(max(point)) for point in points))
+    lowest = math.floor(min(0.0, *(math.log2(y) for _, y in points)))
 
     def place(x: float, y: float) -> tuple[float, float]:
-        right = LEFT + (WIDTH - LEFT - RIGHT) * math.log2(x) / most
-        down = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (math.log2(y) - least) / (most - least)
+        right = LEFT + (WIDTH - LEFT - RIGHT) * math.log2(x) / highest
+        down = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (math.log2(y) - lowest) / (highest - lowest)
         return round(right, 1), round(down, 1)
 
     def line(ends: Sequence[tuple[float, float]], style: str) -> str:
@@ -34,17 +34,17 @@ def log_plot(curves: Mapping[str, Sequence[tuple[float, float]]], across: str, u
         return f'<text x="{x}" y="{y}" {style}>{words}</text>'
 
     grid = 'stroke="#d8dee4"'
-    parts = [line([(2.0**k, 2.0**least), (2.0**k, 2.0**most)], grid) for k in range(most + 1)]
-    parts += [line([(1.0, 2.0**k), (2.0**most, 2.0**k)], grid) for k in range(least, most + 1)]
-    for k in range(most + 1):
+    parts = [line([(2.0**k, 2.0**lowest), (2.0**k, 2.0**highest)], grid) for k in range(highest + 1)]
+    parts += [line([(1.0, 2.0**k), (2.0**highest, 2.0**k)], grid) for k in range(lowest, highest + 1)]
+    for k in range(highest + 1):
         parts.append(text(place(2.0**k, 1.0)[0], HEIGHT - BOTTOM + 18, f"{2.0**k:g}"))
-    for k in range(least, most + 1):
+    for k in range(lowest, highest + 1):
         parts.append(text(LEFT - 8, place(1.0, 2.0**k)[1] + 4, f"{2.0**k:g}", 'text-anchor="end"'))
     parts.append(text((WIDTH + LEFT - RIGHT) / 2, HEIGHT - 12, across))
     middle = (HEIGHT - BOTTOM + TOP) / 2
     parts.append(text(16, middle, up, f'text-anchor="middle" transform="rotate(-90 16 {middle})"'))
-    parts.append(line([(1.0, 1.0), (2.0**most, 2.0**most)], 'stroke="#6e7781" stroke-dasharray="5 4"'))
-    taken: list[float] = [place(1.0, 2.0**most)[1] + 4]
+    parts.append(line([(1.0, 1.0), (2.0**highest, 2.0**highest)], 'stroke="#6e7781" stroke-dasharray="5 4"'))
+    taken: list[float] = [place(1.0, 2.0**highest)[1] + 4]
     parts.append(text(WIDTH - RIGHT + 6, taken[0], "linear", 'fill="#6e7781"'))
     for (name, curve), colour in zip(sorted(curves.items(), key=lambda of: -of[1][-1][1]), COLOURS, strict=False):
         parts.append(line(curve, f'stroke="{colour}" stroke-width="2"'))

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from learning import chosen_markets, judge, measure, settings, write
+from learning import chosen_markets, measure, settings, summarise, write
 from planted.catalogue import MARKETS
 from planted.study import LearningResult
 
@@ -50,7 +50,7 @@ def compare(by_option: Mapping[str, Sequence[LearningResult]]) -> dict[str, Any]
     """
     paths = [dict(zip(by_option, found, strict=True)) for found in zip(*by_option.values(), strict=True)]
     chosen = [choose(path) for path in paths]
-    answer = judge([path[name] for path, name in zip(paths, chosen, strict=True)])
+    answer = summarise([path[name] for path, name in zip(paths, chosen, strict=True)])
     return answer | {
         "train_seconds": [round(sum(result.seconds for result in path.values()), 1) for path in paths],  # of all
         "chosen": chosen,

@@ -1,8 +1,8 @@
-"""Seconds that members take for an update each: side by side as one batched model, or each alone. Prints JSON.
+"""Seconds of an update per member: as one batched model, or each alone. Prints JSON.
 
 Default network and learner, one asset, 4,096 bars, one fold; each member has a seed of its own. ``stacked`` is one
 batched model, ``one_by_one`` the members one after the other, ``threads`` as many of them at once as there are cores,
-each on one core. ``cpu_seconds`` are those of all cores together, which tell more on a busy machine.
+each on one core. ``cpu_seconds`` are those of all cores together, which are steadier on a busy machine.
 
     python benchmarks/population.py
     python benchmarks/population.py --device cuda --members 1 4 16 64
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training.allocator import keep_freed_memory
-from sentio_kedro.agent.training.batched.trainer import Task, train_members_together
+from sentio_kedro.agent.training.batched.trainer import train_members_together
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.schedules import steps_per_update
 from sentio_kedro.agent.training.trainer import train_member
@@ -41,13 +41,14 @@ from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
 
 BARS, SIGMA = 4096, 0.004
+Task = tuple[TrainingSet, MemberKey]
 COLUMNS = [
     FeatureColumn(name="return", indicator="log_return"),
     *(FeatureColumn(name=f"volatility_{bars}", indicator="volatility", bars=bars) for bars in (8, 32)),
 ]
 
 
-def make_study() -> TrainingSet:
+def make_training_set() -> TrainingSet:
     """One fold of a random walk."""
     rng = np.random.default_rng(0)
     close = 100.0 * np.exp(np.cumsum(SIGMA * rng.standard_normal((BARS, 1)), axis=0))
@@ -101,17 +102,17 @@ def typical(reported: Sequence[tuple[float, float]], share: int) -> dict[str, fl
 
 
 def stacked(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
-    """Time members side by side."""
+    """Time members as one batched model."""
     clock = Clock()
     train_members_together(tasks, parameters, clock, clock)
-    return typical(clock.reported[tasks[-1].key], len(tasks))
+    return typical(clock.reported[tasks[-1][1]], len(tasks))
 
 
 def one_by_one(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
     """Time a member that trains alone."""
-    clock, task = Clock(), tasks[0]
-    train_member(task.training_set, task.key, parameters, task.market, clock, clock)
-    return typical(clock.reported[task.key], 1)
+    clock, (training_set, key) = Clock(), tasks[0]
+    train_member(training_set, key, parameters, clock, clock)
+    return typical(clock.reported[key], 1)
 
 
 def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, float]:
@@ -119,8 +120,7 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
     clock, workers = Clock(), min(len(tasks), len(os.sched_getaffinity(0)))
     with threads(1), ThreadPoolExecutor(workers) as pool:
         for future in [
-            pool.submit(train_member, task.training_set, task.key, parameters, task.market, clock, clock)
-            for task in tasks
+            pool.submit(train_member, training_set, key, parameters, clock, clock) for training_set, key in tasks
         ]:
             future.result()
     return {"seconds": statistics.median(typical(x, workers)["seconds"] for x in clock.reported.values())}
@@ -128,11 +128,10 @@ def in_threads(tasks: Sequence[Task], parameters: AgentParameters) -> dict[str, 
 
 def measure(members: int, updates: int, device: torch.device, parameters: AgentParameters) -> dict[str, Any]:
     """Time each way to train ``members`` members for ``updates`` updates."""
-    training_set = make_study()
-    market = training_set.market().to(device, torch.float32)
+    training_set = make_training_set()
     steps = (updates + 2) * steps_per_update(parameters)
     how = replace(parameters, training=replace(parameters.training, total_steps=steps, validations=1))
-    tasks = [Task(training_set, MemberKey(0, seed, 0), market) for seed in range(members)]
+    tasks = [(training_set, MemberKey(0, seed, 0)) for seed in range(members)]
     ways: dict[str, Callable[[Sequence[Task], AgentParameters], dict[str, float]]] = {
         "stacked": stacked,
         "one_by_one": one_by_one,
@@ -148,8 +147,8 @@ def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--members", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--updates", type=int, default=7, help="timed updates per figure")
-    parser.add_argument("--threads", type=int, default=None, help="torch threads of what is not in threads of its own")
+    parser.add_argument("--updates", type=int, default=7, help="timed updates per result")
+    parser.add_argument("--threads", type=int, default=None, help="torch threads, but for the members in threads")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="compile steps and losses; a stack compiles its losses")
     parser.add_argument("--width", type=int, default=16, help="width of the network")

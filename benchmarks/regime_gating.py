@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from scipy.stats import t as student
 
-from learning import judge, measure, read_parameters, settings, write
+from learning import measure, read_parameters, settings, summarise, write
 from planted.catalogue import MARKETS
 from planted.study import LearningResult
 from sentio_kedro.agent.network.encoder import NetworkShape
@@ -31,10 +31,10 @@ COVERAGE = 0.95
 
 def compare(gated: Sequence[LearningResult], ungated: Sequence[LearningResult]) -> dict[str, Any]:
     """Summarise agents with and without gating on the same paths; ``share_of_optimum`` is that of the gated ones."""
-    shares = [[result.share_of_optimum for result in side] for side in (gated, ungated)]
+    shares = [[result.share_of_optimum for result in results] for results in (gated, ungated)]
     difference = [first - second for first, second in zip(*shares, strict=True)]
     mean, reach = statistics.fmean(difference), half_interval(difference)
-    return judge(gated) | {
+    return summarise(gated) | {
         "ungated_share_of_optimum": shares[1],
         "ungated_train_seconds": [round(result.seconds, 1) for result in ungated],
         "difference": difference,
@@ -69,9 +69,9 @@ def main() -> None:
         parser.error(f"--seeds must name at least two, named {arguments.seeds}.")
     torch.set_num_threads(arguments.threads)
     sides = [[*arguments.set, side] for side in (GATED, UNGATED)]
-    found = compare(*(measure(MARKETS[NAME], arguments.seeds, side) for side in sides))
-    found["parameters"] = dict(zip(("gated", "ungated"), map(parameter_count, sides), strict=True))
-    write({NAME: found, "settings": settings(arguments.seeds, arguments.set)}, arguments.output)
+    comparison = compare(*(measure(MARKETS[NAME], arguments.seeds, side) for side in sides))
+    comparison["parameters"] = dict(zip(("gated", "ungated"), map(parameter_count, sides), strict=True))
+    write({NAME: comparison, "settings": settings(arguments.seeds, arguments.set)}, arguments.output)
 
 
 if __name__ == "__main__":

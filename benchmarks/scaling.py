@@ -1,10 +1,10 @@
-"""What an update costs as the workload grows: bars, replicas, attention window, layers. Prints JSON.
+"""Cost of an update as the workload grows: bars, replicas, attention window, layers. Prints JSON.
 
 Each size is doubled while the others stay: 4 windows of 512 bars, 16 replicas, window 64, 2 layers, the rest as in the
-standard workload of `workload.py`, one pass, eager, on one thread. Processor seconds count, the least of some runs, of
-a rollout, of an update, and of encoding a path of 8 windows' bars. The exponent is the slope of a straight line through
-the logarithms of sizes and seconds: 1 is linear. That of the last doubling stands beside it, where fixed costs weigh
-least.
+standard workload of `workload.py`, one pass, eager, on one thread. Processor seconds count, the minimum of some runs,
+of a rollout, of an update, and of encoding a path of 8 windows' bars. The exponent is the slope of a straight line
+through the logarithms of sizes and seconds: 1 is linear. The second exponent is that of the last doubling, where fixed
+costs weigh least.
 
     python benchmarks/scaling.py                                   # JSON alone
     python benchmarks/scaling.py --json figures.json --docs docs   # and the page docs/scaling.md with its plot
@@ -68,11 +68,11 @@ def once(run: LearningRun) -> dict[str, float]:
     path = run.market.features[None, : 8 * training.episode_bars]
     with torch.no_grad():
         encoding, _ = _seconds(network.encoder, path, path.shape[1])
-    rollout, seen = _seconds(learner.gather, network, windows, draws)
-    known = learner.appraise(network, windows, seen, draws, run.member.prices()).learned
+    rollout, experience = _seconds(learner.gather, network, windows, draws)
+    targets = learner.appraise(network, windows, experience, draws, run.member.prices()).learned
 
     def loss(index: torch.Tensor) -> Any:
-        return learner.loss(network, windows, seen, known, index, weights)
+        return learner.loss(network, windows, experience, targets, index, weights)
 
     learning, _ = _seconds(update, network, run.member.optimiser, loss, training.windows, training, run.generator)
     return {"rollout": rollout, "update": learning, "path": encoding}
@@ -82,8 +82,8 @@ def cost(sizes: dict[str, int], runs: int) -> dict[str, float]:
     """Least processor seconds of each part over ``runs`` runs behind a first one."""
     run = LearningRun(workload(**sizes), torch.device("cpu"))
     rows = [once(run) for _ in range(runs + 1)][1:]
-    least = {part: min(row[part] for row in rows) for part in PARTS}
-    return {**least, "context_bars": float(receptive_field(run.parameters.network) - 1)}
+    minimum = {part: min(row[part] for row in rows) for part in PARTS}
+    return {**minimum, "context_bars": float(receptive_field(run.parameters.network) - 1)}
 
 
 def slope(sizes: list[int], seconds: list[float]) -> float:
@@ -96,16 +96,16 @@ def slope(sizes: list[int], seconds: list[float]) -> float:
 
 def measure(runs: int) -> dict[str, Any]:
     """Costs of all sizes, and their exponents."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, sizes in SIZES.items():
         rows = [{"size": size, **cost(BASE | {name: size}, runs)} for size in sizes]
         ends = {part: [row[part] for row in rows] for part in PARTS}
-        found[name] = {
+        results[name] = {
             "rows": rows,
             "exponent": {part: slope(list(sizes), ends[part]) for part in PARTS},
             "last_doubling": {part: slope(list(sizes[-2:]), ends[part][-2:]) for part in PARTS},
         }
-    return found
+    return results
 
 
 TEXT = """# What an update costs as it grows
@@ -128,10 +128,10 @@ embeddings, L (W - 1) + k - 1 bars. A deep network on short windows pays for tha
 """
 
 
-def page(found: dict[str, Any]) -> str:
+def page(results: dict[str, Any]) -> str:
     """The page docs/scaling.md."""
     rows = []
-    for name, of in found.items():
+    for name, of in results.items():
         columns = [", ".join(f"{row[part]:.3f}" for row in of["rows"]) for part in PARTS]
         exponents, last = of["exponent"], of["last_doubling"]["update"]
         sizes = ", ".join(str(row["size"]) for row in of["rows"])
@@ -140,34 +140,34 @@ def page(found: dict[str, Any]) -> str:
     return TEXT.format(rows="\n".join(rows), **BASE)
 
 
-def write_page(found: dict[str, Any], docs: Path) -> None:
+def write_page(results: dict[str, Any], docs: Path) -> None:
     """Write the page and its plot."""
     curves = {
         name: [(row["size"] / of["rows"][0]["size"], row["update"] / of["rows"][0]["update"]) for row in of["rows"]]
-        for name, of in found.items()
+        for name, of in results.items()
     }
     (docs / "images" / "scaling.svg").write_text(
         log_plot(curves, "size, multiple of the smallest", "seconds of the update, multiple of the first")
     )
-    (docs / "scaling.md").write_text(page(found))
+    (docs / "scaling.md").write_text(page(results))
 
 
 def main() -> None:
     """Parse arguments, measure or read, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=3, help="timed runs per size")
-    parser.add_argument("--json", type=Path, help="where to keep the figures")
-    parser.add_argument("--from", type=Path, dest="source", help="figures measured before")
+    parser.add_argument("--json", type=Path, help="file of the results")
+    parser.add_argument("--from", type=Path, dest="source", help="results measured before")
     parser.add_argument("--docs", type=Path, help="folder of the page to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    found = json.loads(arguments.source.read_text()) if arguments.source else measure(arguments.runs)
-    text = json.dumps(found, indent=2) + "\n"
+    results = json.loads(arguments.source.read_text()) if arguments.source else measure(arguments.runs)
+    text = json.dumps(results, indent=2) + "\n"
     if arguments.json:
         arguments.json.write_text(text)
     if arguments.docs:
-        write_page(found, arguments.docs)
+        write_page(results, arguments.docs)
     sys.stdout.write(text)
 
 

@@ -1,4 +1,4 @@
-"""How long a decision takes: in a session, for many accounts at once, and through `mlflow models serve`. Prints JSON.
+"""Latency of a decision: in a session, for many accounts at once, and through `mlflow models serve`. Prints JSON.
 
     python benchmarks/serving.py                  # all of it, a minute or two
     python benchmarks/serving.py --parts session  # a part of it: session, accounts or server
@@ -99,8 +99,12 @@ def random_agent(seed: int) -> AgentBundle:
 
 def percentiles(seconds: list[float]) -> dict[str, float]:
     """Summarise durations in milliseconds."""
-    found = MILLISECONDS * np.array(seconds)
-    return {"p50": float(np.median(found)), "p99": float(np.percentile(found, 99)), "largest": float(found.max())}
+    latencies = MILLISECONDS * np.array(seconds)
+    return {
+        "p50": float(np.median(latencies)),
+        "p99": float(np.percentile(latencies, 99)),
+        "largest": float(latencies.max()),
+    }
 
 
 def timed(action: Callable[[], object], wall: list[float], processor: list[float]) -> None:
@@ -193,8 +197,8 @@ def measure_server(seeds: int, requests: int) -> dict[str, Any]:
         with serving(str(mlflow.artifacts.download_artifacts(uri)), store) as address:
             ready = time.perf_counter() - began
             for _ in range(WARM_UP + requests):
-                asked = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310
-                timed(lambda asked=asked: urllib.request.urlopen(asked).read(), wall, [])  # type: ignore[misc]  # noqa: S310
+                request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310
+                timed(lambda request=request: urllib.request.urlopen(request).read(), wall, [])  # type: ignore[misc]  # noqa: S310
     return {
         "requests": requests,
         "request_kilobytes": len(body) / 1024,

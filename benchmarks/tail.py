@@ -30,7 +30,7 @@ from planted.study import Forgetful, PlantedStudy, prepare_study
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.ppo.losses import tail_of
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.validation import judge
+from sentio_kedro.agent.training.validation import chunk_returns
 from sentio_kedro.config import AgentParameters, TailParameters, TradingParameters
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import market_tensors
@@ -66,7 +66,7 @@ def episodes(training_set: PlantedStudy, parameters: AgentParameters) -> tuple[t
     )
     networks = agent.networks(torch.float32)
     context = receptive_field(parameters.network) - 1
-    returns = judge(networks, market, training_set.fold.test, EPISODE, context, parameters.trading)
+    returns = chunk_returns(networks, market, training_set.fold.test, EPISODE, context, parameters.trading)
     last = {name: value for name, value in curve[-1].items() if name in ("tail_price", "episode_tail", "reward")}
     return returns.log1p().view(-1, EPISODE).sum(1), {"train_seconds": seconds} | last
 

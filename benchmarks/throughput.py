@@ -5,7 +5,7 @@
 optimisation at proportional costs, compiled and eager), and 1 and 64 replicas. `workload.py` says what these are. A
 step is one account and one decision; the median of several updates counts. Steps per second of processor time tell what
 one core does on a machine that is busy with other things; there, OMP_WAIT_POLICY=passive keeps torch's threads from
-spinning while they wait for each other. Compilation comes before and is told apart.
+spinning while they wait for each other. Compilation comes before and is reported separately.
 
     python benchmarks/throughput.py                        # this project
     python benchmarks/throughput.py --peer                 # and sb3-contrib's MaskablePPO (extra `bench`)
@@ -38,7 +38,7 @@ TARGET_MINUTES = 30.0
 
 
 def timed(run: LearningRun, rounds: int) -> list[dict[str, float]]:
-    """Wall and processor seconds of ``rounds`` updates, beside those of their phases."""
+    """Wall and processor seconds of ``rounds`` updates, and those of their phases."""
     rows = []
     for _ in range(rounds):
         began, used = time.perf_counter(), time.process_time()
@@ -100,7 +100,7 @@ def large(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]
     rows = timed(run, arguments.rollouts)
     seconds = sum(row["seconds"] for row in rows)
     dtype = torch.bfloat16 if arguments.precision == "bfloat16" else torch.float32
-    least = floor(LearningRun(seed_workload(arguments.precision), device), dtype)
+    bound = floor(LearningRun(seed_workload(arguments.precision), device), dtype)
     return {
         "seed_workload_seconds": seconds,
         "rollouts": float(len(rows)),
@@ -108,8 +108,8 @@ def large(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]
         "met": len(rows) >= ROLLOUTS and seconds < 60.0 * TARGET_MINUTES,
         "cpu_seconds": sum(row["cpu_seconds"] for row in rows),
         "peak_gigabytes": rows[-1]["peak_gigabytes"],
-        "seconds_at_least": len(rows) * least["seconds_per_update_at_least"],
-        "floor": least,
+        "seconds_at_least": len(rows) * bound["seconds_per_update_at_least"],
+        "floor": bound,
         "precision": arguments.precision,
         "updates": rows,
     }
@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--seed-workload", action="store_true", help="the large network instead")
     parser.add_argument("--rollouts", type=int, default=ROLLOUTS, help="of the seed workload")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the seed workload")
-    parser.add_argument("--rounds", type=int, default=7, help="timed updates per figure")
+    parser.add_argument("--rounds", type=int, default=7, help="timed updates per result")
     parser.add_argument("--threads", type=int, default=None, help="torch threads; default: torch's own choice")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()

@@ -20,7 +20,7 @@ ENVIRONMENTS, STEPS, COST = 16, 128, 2e-4
 
 
 class WindowEnvironment(gym.Env[np.ndarray, int]):
-    """One account on one asset; an observation is the whole window of features and the account."""
+    """One account on one asset; an observation is a full window of features and the account."""
 
     def __init__(self, market: MarketTensors, window: int, seed: int) -> None:
         """Prepare the market as arrays."""
@@ -39,7 +39,7 @@ class WindowEnvironment(gym.Env[np.ndarray, int]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Start flat at a random row."""
         self.row = int(self.rng.integers(self.window, len(self.close) - STEPS - 2))
-        self.position, self.left = 0.0, STEPS
+        self.position, self.remaining = 0.0, STEPS
         return self._observe(), {}
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
@@ -47,8 +47,8 @@ class WindowEnvironment(gym.Env[np.ndarray, int]):
         target = self.position if action == 0 else float(action - 1)
         change = self.close[self.row + 1] / self.close[self.row] - 1.0
         reward = target * change - COST * abs(target - self.position)
-        self.position, self.row, self.left = target, self.row + 1, self.left - 1
-        return self._observe(), float(reward), False, self.left == 0, {}
+        self.position, self.row, self.remaining = target, self.row + 1, self.remaining - 1
+        return self._observe(), float(reward), False, self.remaining == 0, {}
 
     def action_masks(self) -> np.ndarray:
         """All actions are legal."""

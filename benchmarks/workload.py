@@ -47,7 +47,7 @@ REALISTIC_TRADING = TradingParameters(preset="realistic", levels=list(LEVELS))
 
 
 class Workload(NamedTuple):
-    """What is trained, and on what.
+    """Sizes and parameters of a training, and its market.
 
     Attributes:
         parameters: Network, training and trading.
@@ -121,7 +121,7 @@ def standard_workload(learner: str = "enhanced", replicas: int = 16, compiled: b
 
 
 def seed_workload(precision: str = "float32", compiled: bool = False) -> Workload:
-    """A large network on long windows: 8 windows x 16 replicas x 1,000 bars, each window behind its whole context."""
+    """A large network on long windows: 8 windows x 16 replicas x 1,000 bars, each window with its full context."""
     start, _ = standard_workload(compiled=compiled)
     network = replace(start.network, width=512, layers=6, heads=8, window=120, precision=precision, quantiles=51)
     training = replace(start.training, windows=8, episode_bars=1000)

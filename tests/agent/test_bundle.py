@@ -1,4 +1,4 @@
-"""Agents travel as safetensors and JSON, and refuse what they have seen."""
+"""Agents are stored as safetensors and JSON, and refuse bars of their train span."""
 
 import json
 import math

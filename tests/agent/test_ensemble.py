@@ -1,4 +1,4 @@
-"""Agents side by side: each account gets its own agent's decision, however long the history is."""
+"""Ensemble policies: each account gets its own agent's decision, however long the history is."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,10 +9,10 @@ import torch
 
 from sentio_kedro.agent import ensemble
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.ensemble import SideBySide, agents_policy, encode_rows
+from sentio_kedro.agent.ensemble import AgentsPolicy, BatchedPolicies, agents_policy, encode_rows
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.training.validation import judge
+from sentio_kedro.agent.training.validation import chunk_returns
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.regimes import RegimeModel
@@ -61,7 +61,7 @@ def test_each_account_gets_its_own_policys_decision(market: Markets) -> None:
     row = tape_of(market(), 10, 11).step(0)
     view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
-    decision, _ = SideBySide(list(zip(policies, (1, 2, 1), strict=True))).decide((), account, view, legal)
+    decision, _ = BatchedPolicies(list(zip(policies, (1, 2, 1), strict=True))).decide((), account, view, legal)
     assert decision.level.tolist() == [[1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0], [0.0, 0.0]]
     assert decision.hold.tolist() == [[False, False], [False, False], [False, False], [True, True]]
     assert [policy.cash for policy in policies] == [[10.0], [20.0, 30.0], [40.0]]
@@ -71,7 +71,7 @@ def test_side_by_side_walks_like_each_agent_alone(market: Markets) -> None:
     step_data = tape_of(market(), 10, 16)
     together, _ = simulate(
         step_data,
-        SideBySide([(Remembering(1.0), 1), (Remembering(-1.0), 1)]),
+        BatchedPolicies([(Remembering(1.0), 1), (Remembering(-1.0), 1)]),
         open_accounts(torch.ones(2, dtype=DOUBLE), 2),
         TRADING,
     )
@@ -86,7 +86,7 @@ def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) ->
     leave = torch.tensor([[False, False]] * 5 + [[True, True]])
     account, (fill, _) = simulate(
         step_data,
-        SideBySide([(policy, 1) for policy in policies], leave),
+        BatchedPolicies([(policy, 1) for policy in policies], leave),
         open_accounts(torch.ones(2, dtype=DOUBLE), 2),
         TRADING,
     )
@@ -94,7 +94,7 @@ def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) ->
     assert (account.shares == 0.0).all()
     account, _ = simulate(
         step_data,
-        SideBySide([(policy, 1) for policy in policies]),
+        BatchedPolicies([(policy, 1) for policy in policies]),
         open_accounts(torch.ones(2, dtype=DOUBLE), 2),
         TRADING,
     )
@@ -152,9 +152,11 @@ def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Mar
     returns = fill.equity / fill.equity_before - 1.0
     context = receptive_field(SIZES) - 1
     for index, (agent, posterior) in enumerate(zip(agents, posteriors, strict=True)):
-        judged = judge(agent, whole._replace(posterior=posterior), [Segment(12, 30)], 18, context, TRADING)
+        judged = chunk_returns(agent, whole._replace(posterior=posterior), [Segment(12, 30)], 18, context, TRADING)
         torch.testing.assert_close(returns[:, index], judged, rtol=0, atol=1e-9)
-        other = judge(agent, whole._replace(posterior=posteriors[1 - index]), [Segment(12, 30)], 18, context, TRADING)
+        other = chunk_returns(
+            agent, whole._replace(posterior=posteriors[1 - index]), [Segment(12, 30)], 18, context, TRADING
+        )
         assert not torch.allclose(returns[:, index], other)
     assert not torch.allclose(returns[:, 0], returns[:, 1])
 
@@ -175,6 +177,31 @@ def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(li
         expected += logits.softmax(-1) / 3
     found = policy.probabilities(tuple(x[0] for x in policy.inputs), account, view, legal)[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # a bundle keeps its weights in float32
+
+
+@torch.no_grad()
+def test_the_likeliest_action_is_that_of_the_mean_probability(lively: Build, market: Markets) -> None:
+    """Log probabilities would average to action 3, votes to action 0, probabilities to action 1."""
+    answers = (0.5, 0.3, 1e-9, 0.2), (0.5, 0.3, 1e-9, 0.2), (1e-9, 0.58, 0.2, 0.22)
+    members = [lively(seed=seed, regime_experts=False) for seed in range(3)]
+    for member, answer in zip(members, answers, strict=True):
+        member.head.policy.weight.zero_()
+        member.head.policy.bias.copy_(torch.tensor(answer, dtype=DOUBLE).log())
+    projected = torch.zeros(1, 1, 3, 2, members[0].head.policy.in_features, dtype=DOUBLE)  # [S, N, M, A, hidden]
+    policy = AgentsPolicy([[member.head for member in members]], projected, torch.ones(1, 1, 2, dtype=DOUBLE), TRADING)
+    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), tape_of(market(), 10, 11).step(0)
+    view = position_limits(account, row, TRADING)
+    legal = legal_actions(account, view, row, TRADING)
+    inputs = tuple(x[0] for x in policy.inputs)
+    mean = policy.probabilities(inputs, account, view, legal)
+    assert mean[0, 0].tolist() == pytest.approx([1.0 / 3, 1.18 / 3, 0.2 / 3, 0.62 / 3], abs=1e-6)
+    decision, (action, _) = policy.decide(inputs, account, view, legal)
+    assert decision.level.tolist() == [[-1.0, -1.0]]
+    assert action.tolist() == [[1, 1]]
+    legal[0, 1, 1] = False
+    decision, (action, _) = policy.decide(inputs, account, view, legal)
+    assert decision.hold.tolist() == [[False, True]]
+    assert action.tolist() == [[1, 0]]
 
 
 def abstaining(networks: list[PolicyNetwork]) -> AgentBundle:

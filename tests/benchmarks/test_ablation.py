@@ -78,7 +78,7 @@ def test_typing_the_command_again_trains_what_is_missing(
     assert len(trained) == len({training.key for training in trained}) == 8
     assert typed(monkeypatch, tmp_path, "--parts", "dropout", "--seeds", "0", "1", "--set", TINY) == first
     assert len(trained) == 8
-    typed(monkeypatch, tmp_path, "--parts", "dropout", "averaging", "--seeds", "0", "1", "2", "--set", TINY)
+    typed(monkeypatch, tmp_path, "--parts", "dropout", "weight_decay", "--seeds", "0", "1", "2", "--set", TINY)
     assert len(trained) == 8 + 4 + 2 * 3  # the third seed of what was there, three seeds of two new settings
     typed(monkeypatch, tmp_path, "--parts", "dropout", "--seeds", "0", "--render")
     assert len(trained) == 18
@@ -113,7 +113,7 @@ def test_the_document_says_what_was_run_and_with_which_settings(
     }
     assert rows["dropout"] == ["0.81 [0.80, 0.82]", "0.91 [0.90, 0.92]", rows["dropout"][2], "no |"]
     assert rows["entropy"][:2] == ["0.91 [0.90, 0.92]", "0.81 [0.80, 0.82]"]
-    assert "averaging" not in rows
+    assert "weight_decay" not in rows
     assert f"Settings are those of `conf/base`, all changed by `{TINY}`." in page
     assert f"18 agents were trained for 2 of {PARTS_OF_ONE} parts, by code 01234567." in page
     assert "All defaults: 0.91 [0.90, 0.92], 10 s an agent." in page

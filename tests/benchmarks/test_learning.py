@@ -20,7 +20,7 @@ def result(share: float, asset_shares: list[float], positions: list[float], gros
 
 def test_assets_are_told_by_the_lowest_median_and_the_lowest_of_all() -> None:
     nothing = math.nan  # an asset whose optimum earns nothing
-    told = learning.judge(
+    told = learning.summarise(
         [
             result(0.7, [0.9, 0.2, nothing], [0.0], [0.0]),
             result(0.8, [0.8, 0.5, nothing], [0.0], [0.0]),
@@ -33,7 +33,7 @@ def test_assets_are_told_by_the_lowest_median_and_the_lowest_of_all() -> None:
 
 
 def test_one_asset_is_not_told_apart_from_the_whole() -> None:
-    told = learning.judge([result(0.7, [0.7], [0.0], [0.0])])
+    told = learning.summarise([result(0.7, [0.7], [0.0], [0.0])])
     assert not {"median_share_per_asset", "lowest_asset_median", "lowest_asset_worst"} & told.keys()
 
 
@@ -41,7 +41,7 @@ def test_agents_that_hold_nothing_on_noise_are_counted_as_flat() -> None:
     won = [0.01, 0.03, 0.02, 0.02]
     flat = result(math.nan, [math.nan], [0.0, 0.0, 0.0, 0.0], [0.0] * 4)
     once = result(math.nan, [math.nan], [0.0, 0.0, 0.5, 0.0], won)
-    told = learning.judge([flat, once, flat])
+    told = learning.summarise([flat, once, flat])
     assert (told["seeds"], told["seeds_flat"], told["seeds_significant_alone"]) == (3, 2, 1)
     assert told["mean_gross_per_bar"] == pytest.approx(np.mean(won) / 3.0)
 

@@ -47,7 +47,6 @@ def test_single_keys_override_a_variant_however_they_arrive() -> None:
         ({"variant": "better"}, "variant"),
         ({"windows": 32, "minibatches": 4, "accumulation": 3}, "`training.accumulation` must divide"),
         ({"reward": {"shape": "differential_sharpe"}}, "needs `training.advantages: sampled`"),
-        ({"entropy": 0.1, "min_entropy": 0.2}, "`training.min_entropy` must be at most"),
         (
             {"divergence": {"min_coefficient": 2.0, "max_coefficient": 1.0}},
             "`training.divergence.min_coefficient` must be at most",
@@ -55,7 +54,6 @@ def test_single_keys_override_a_variant_however_they_arrive() -> None:
         ({"divergence": {"coefficient": 1.0, "target": 0.1, "max_kl": 0.1}}, "`training.divergence.max_kl` must be"),
         ({"advantages": "sampled", "replicas": 1, "path_baseline": False, "tail": {"limit": 0.1}}, "at least 2"),
         ({"tail": {"pool": 100}}, "tail.pool"),
-        ({"averaging": 1.0}, "averaging"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], message: str) -> None:

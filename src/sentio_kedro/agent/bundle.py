@@ -26,29 +26,28 @@ WEIGHTS, DESCRIPTION = "weights.safetensors", "agent.json"
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class AgentSpec:
-    """What an agent is, apart from its weights.
+    """Description of an agent without its weights.
 
     Attributes:
         fold: Fold that it was trained on.
-        seed: Which of the fold's independent agents it is.
+        seed: Number of the agent within the fold.
         members: Networks in the ensemble.
         symbols: Assets, in the order of the network.
         periods_per_year: Bars a year of the bars that it was trained on.
         gamma: Discount per bar of the critic's returns.
         required_bars: Bars that reproduce its decision at the last of them (input span I).
-        train_start: First bar that its training could see, ISO 8601.
-        train_end: Last bar that its training or selection could see, ISO 8601.
+        train_start: First bar of its train span, ISO 8601.
+        train_end: Last bar of its train or validation span, ISO 8601.
         features: Feature columns in the order of the network.
         network: Sizes of the networks.
         trading: Actions, limits and costs.
         regimes: Regime model.
         train_sharpe: Annualised net Sharpe ratio of the ensemble on its latest train rows.
         validation_sharpe: The same on its validation rows.
-        hashes: Hashes of ``bars``, ``parameters``, ``code`` and of the part of it that trains, ``learner``.
-        validation_t: The t statistic of its mean net return per bar on its validation rows (see ``abstention``); NaN if
-            unknown.
-        abstains: Whether it stays flat everywhere, since its evidence was not enough.
-        bars_per_session: Bars a session of the bars that it was trained on; null where it is not known.
+        hashes: Hashes of ``bars``, ``parameters``, ``code`` and the training code, ``learner``.
+        validation_t: t statistic of its mean net return per bar on its validation rows; NaN if unknown.
+        abstains: Whether it stays flat, since ``validation_t`` is not above the threshold.
+        bars_per_session: Bars a session of the bars that it was trained on; null if unknown.
         missing: ``ingestion.missing`` of the bars that it was trained on: ``halt`` keeps a bar that a symbol lacks,
             ``drop_bar`` drops it for all.
         format: Version of this description.
@@ -85,7 +84,7 @@ class AgentBundle:
     """A trained agent.
 
     Attributes:
-        spec: What it is.
+        spec: Its description.
         weights: One state dict per member.
     """
 
@@ -98,11 +97,11 @@ class AgentBundle:
         return f"fold_{self.spec.fold}/seed_{self.spec.seed}"
 
     def regime_model(self) -> RegimeModel:
-        """Rebuild the regime model."""
+        """Return the regime model."""
         return RegimeModel.from_dict(self.spec.regimes)
 
     def shape(self) -> NetworkShape:
-        """Sizes that the data fixed."""
+        """Return the network sizes that the data fix."""
         return NetworkShape(
             features=len(self.spec.features),
             assets=len(self.spec.symbols),
@@ -111,7 +110,7 @@ class AgentBundle:
         )
 
     def networks(self, dtype: torch.dtype) -> list[PolicyNetwork]:
-        """Rebuild the members, ready to decide."""
+        """Return the members' networks in evaluation mode."""
         members = []
         for weights in self.weights:
             network = load_network(self.spec.network, self.shape(), weights)
@@ -119,7 +118,7 @@ class AgentBundle:
         return members
 
     def save(self, folder: Path) -> None:
-        """Write the bundle into ``folder``, which is made if needed."""
+        """Write the bundle into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"member_{index}.{name}": value.detach().cpu().contiguous()
@@ -160,7 +159,7 @@ class AgentBundle:
 
 
 def refuse_seen_bars(spec: AgentSpec, first: str, last: str) -> None:
-    """Refuse to test an agent on bars that its training could see.
+    """Refuse to test an agent on bars of its train span.
 
     Args:
         spec: The agent.

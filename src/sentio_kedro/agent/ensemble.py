@@ -1,4 +1,4 @@
-"""Agents side by side: each account of a batch follows its own agent, all of them judged in one go."""
+"""Greedy ensemble policies: each account of a batch follows its own agent, all evaluated in one call."""
 
 from __future__ import annotations
 
@@ -28,18 +28,14 @@ ENCODED_BARS = 4096  # bars embedded at once, so that memory does not grow with 
 @torch.no_grad()
 def encode_rows(encoder: Encoder, features: Tensor, start: int, stop: int, context: int) -> Tensor:
     """Embed rows ``[start, stop)`` of features ``[T, A, F]`` piece by piece: ``[stop - start, A, D]``."""
-    pieces = []
-    for begin in range(start, stop, ENCODED_BARS):
-        end = min(stop, begin + ENCODED_BARS)
-        pieces.append(encoder(features[None, max(0, begin - context) : end], end - begin)[0])
-    return torch.cat(pieces)
+    ranges = [(begin, min(stop, begin + ENCODED_BARS)) for begin in range(start, stop, ENCODED_BARS)]
+    return torch.cat([encoder(features[None, max(0, low - context) : high], high - low)[0] for low, high in ranges])
 
 
 class AgentsPolicy:
     """Account i of ``[..., N]`` follows agent i: the likeliest action under its members' mean legal probabilities.
 
-    The heads of all members of all agents are stacked, so that a step costs one head, not one per member. What the
-    mean is taken over comes second: ``[N, M, A, ...]``.
+    The heads of all members of all agents are stacked ``[N, M, ...]``, so that a step costs one head.
     """
 
     def __init__(
@@ -54,10 +50,10 @@ class AgentsPolicy:
 
         Args:
             heads: Heads, by agent and member.
-            projected: ``[S, N, M, A, hidden]`` from each head's ``project``.
-            posterior: ``[S, N, K]`` of each agent's regime model.
+            projected: ``[S, ..., N, M, A, hidden]`` from each head's ``project``.
+            posterior: ``[S, ..., N, K]`` of each agent's regime model.
             parameters: Actions and limits.
-            abstaining: Which of the N agents stay flat whatever their members say; empty is none.
+            abstaining: Which of the N agents stay flat; empty is none.
         """
         self.projected, self.posterior, self.parameters = projected, posterior, parameters
         self.levels = level_tensor(parameters, projected)
@@ -68,13 +64,13 @@ class AgentsPolicy:
         self.policy_bias = _grouped([head.policy.bias for head in flat], len(heads))[:, :, None]
         self.critic_weight = _grouped([head.critic.weight.T for head in flat], len(heads))
         self.critic_bias = _grouped([head.critic.bias for head in flat], len(heads))[:, :, None]
-        self.flat = 1 + parameters.levels.index(0.0)  # index of the action that leaves
+        self.flat = 1 + parameters.levels.index(0.0)  # index of the action that closes the position
         out = torch.tensor(list(abstaining), dtype=torch.bool, device=projected.device)[:, None]  # [N, 1]
         self.abstaining = out if out.any() else None
 
     @property
     def inputs(self) -> PolicyTrace:
-        """Projected embeddings ``[S, N, M, A, hidden]`` and posteriors ``[S, N, K]``."""
+        """Projected embeddings and posteriors by step."""
         return self.projected, self.posterior
 
     def probabilities(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor) -> Tensor:
@@ -87,16 +83,16 @@ class AgentsPolicy:
         return masked_log_probabilities(experts, self.permitted(legal)[..., None, :, :]).exp().mean(-3)
 
     def quantiles(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits) -> Tensor:
-        """Quantiles of the discounted reward as each member sees them ``[..., N, M, A, Q]``, in units of its scale."""
+        """Return each member's quantiles of the discounted reward ``[..., N, M, A, Q]``, in units of its scale."""
         hidden = self._hidden(inputs, account, view)
         return rising(torch.einsum("...nmah,nmhq->...nmaq", hidden, self.critic_weight) + self.critic_bias)
 
     def _hidden(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits) -> Tensor:
-        seen = account_features(account, view, self.parameters)  # [..., N, A, G]
-        return F.silu(inputs[0] + torch.einsum("...nag,nmgh->...nmah", seen, self.account_weight))
+        features = account_features(account, view, self.parameters)  # [..., N, A, G]
+        return F.silu(inputs[0] + torch.einsum("...nag,nmgh->...nmah", features, self.account_weight))
 
     def at(self, projected: Tensor, posterior: Tensor) -> AgentsPolicy:
-        """Return the same agents with other inputs; see the constructor."""
+        """Return the same agents with other inputs."""
         other = copy.copy(self)
         other.projected, other.posterior = projected, posterior
         return other
@@ -104,14 +100,14 @@ class AgentsPolicy:
     def decide(
         self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
-        """Take the likeliest action of each asset; the record is action and mask.
+        """Take the likeliest action of each asset; the trace is action and mask.
 
-        Accounts of agents that abstain leave what they hold, where it can be traded.
+        Accounts of agents that abstain close their positions where they can be traded.
         """
         action = self.probabilities(inputs, account, view, legal).argmax(-1)
         if self.abstaining is not None:
-            leave = torch.where(legal[..., self.flat], self.flat, HOLD)  # no mask but tradability forbids to leave
-            action = torch.where(self.abstaining, leave, action)
+            close = torch.where(legal[..., self.flat], self.flat, HOLD)  # only an asset that cannot be traded is held
+            action = torch.where(self.abstaining, close, action)
         return decode(action, self.levels), (action, legal)
 
 
@@ -121,7 +117,7 @@ def _grouped(parts: Sequence[Tensor], groups: int) -> Tensor:
 
 
 class AgentNetworks:
-    """The networks of N agents, rebuilt once, for as many policies as are asked of them."""
+    """The networks of N agents, rebuilt once for many policies."""
 
     def __init__(self, bundles: Sequence[AgentBundle], dtype: torch.dtype, *, traced: bool = False) -> None:
         """Rebuild the networks of agents of equal shape; those that abstain stay flat.
@@ -129,7 +125,7 @@ class AgentNetworks:
         Args:
             bundles: N agents.
             dtype: Of their weights.
-            traced: Trace the encoders for single rows, which then take half the time; worth it for many rows.
+            traced: Trace the encoders for single rows, which halves their time; the first trace takes a second.
         """
         self.members = [bundle.networks(dtype) for bundle in bundles]
         self.context = receptive_field(bundles[0].spec.network) - 1
@@ -138,24 +134,21 @@ class AgentNetworks:
         flat = [network.encoder for networks in self.members for network in networks]
         stacked = StackedEncoders(flat, bundles[0].shape())
         self._embed = stacked.traced() if traced else stacked.embed
-        nothing = torch.zeros(0, dtype=dtype)
-        self._policy = AgentsPolicy(heads, nothing, nothing, bundles[0].spec.trading, abstaining)
+        empty = torch.zeros(0, dtype=dtype)
+        self._policy = AgentsPolicy(heads, empty, empty, bundles[0].spec.trading, abstaining)
 
     def policy(self, features: Tensor, posteriors: Sequence[Tensor], start: int, stop: int) -> AgentsPolicy:
-        """Prepare the agents to decide at rows ``[start, stop)``, one account each.
+        """Return the policy at rows ``[start, stop)``, one account for each agent; step 0 is row ``start``.
 
         Args:
             features: ``[T, A, F]`` the agents' features.
             posteriors: ``[T, K]`` of each agent's regime model.
             start: First decision row.
             stop: Row after the last decision.
-
-        Returns:
-            The policy; step 0 is row ``start``.
         """
         projected = []
         if stop == start + 1:
-            encoded = iter(self._encode_row(features, start))
+            encoded = iter(self._embed(features[max(0, start - self.context) : stop]))  # [N M, 1, A, D] in one call
         else:
             flat = (network.encoder for networks in self.members for network in networks)
             encoded = (encode_rows(encoder, features, start, stop, self.context) for encoder in flat)
@@ -164,81 +157,63 @@ class AgentNetworks:
             embedded = [next(encoded) for _ in networks]
             members = [network.head.project(x, rows) for network, x in zip(networks, embedded, strict=True)]
             projected.append(torch.stack(members, dim=1))  # [S, M, A, hidden]
-        chosen = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
-        return self._policy.at(torch.stack(projected, dim=1), chosen)
-
-    def _encode_row(self, features: Tensor, row: int) -> Tensor:
-        """Embed one row by all members at once ``[N M, 1, A, D]``: calls cost more than their arithmetic here."""
-        return self._embed(features[max(0, row - self.context) : row + 1])
+        of_agents = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
+        return self._policy.at(torch.stack(projected, dim=1), of_agents)
 
 
 def agents_policy(
     bundles: Sequence[AgentBundle], market: MarketTensors, posteriors: Sequence[Tensor], start: int, stop: int
 ) -> AgentsPolicy:
-    """Prepare agents to decide at rows ``[start, stop)``, one account each.
-
-    Args:
-        bundles: N agents of equal shape; those that abstain stay flat.
-        market: Bars and the agents' features.
-        posteriors: ``[T, K]`` of each agent's regime model.
-        start: First decision row.
-        stop: Row after the last decision.
-
-    Returns:
-        The policy; step 0 is row ``start``.
-    """
+    """Return ``AgentNetworks.policy`` of agents of equal shape on the features of ``market``."""
     return AgentNetworks(bundles, market.close.dtype).policy(market.features, posteriors, start, stop)
 
 
-class SideBySide:
-    """Gives consecutive accounts of a batch ``[..., N]`` to policies.
-
-    Its record is that of the first policy, whatever the others remember.
-    """
+class BatchedPolicies:
+    """Gives consecutive accounts of a batch ``[..., N]`` to policies; the trace is that of the first policy."""
 
     def __init__(
-        self, policies: Sequence[tuple[Policy, int]], leave: Tensor | None = None, rest: Tensor | None = None
+        self, policies: Sequence[tuple[Policy, int]], close: Tensor | None = None, rest: Tensor | None = None
     ) -> None:
         """Take policies with their numbers of accounts.
 
         Args:
             policies: Policies and how many accounts each has.
-            leave: ``[S, ..., N]`` or ``[S, 1]`` bool, where accounts leave all their positions; None is nowhere.
-            rest: Likewise, where accounts send no order; it counts more than ``leave``.
+            close: ``[S, ..., N]`` or ``[S, 1]`` bool, where accounts close all positions; None is nowhere.
+            rest: Likewise, where accounts send no order; it overrides ``close``.
         """
-        self.policies, self.leave, self.rest = policies, leave, rest
+        self.policies, self.close, self.rest = policies, close, rest
         self.counts = [len(policy.inputs) for policy, _ in policies]
 
     @property
     def inputs(self) -> PolicyTrace:
-        """Inputs of all policies, and at last where accounts leave and rest."""
-        own = tuple(x for policy, _ in self.policies for x in policy.inputs)
-        return (*own, *(x for x in (self.leave, self.rest) if x is not None))
+        """Inputs of all policies, then ``close`` and ``rest``."""
+        inputs = tuple(x for policy, _ in self.policies for x in policy.inputs)
+        return (*inputs, *(x for x in (self.close, self.rest) if x is not None))
 
     def decide(
         self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
-        """Ask each policy for its accounts' decisions."""
-        decisions, records, first, taken = [], [], 0, 0
+        """Decide for the accounts of each policy."""
+        decisions, traces, first, taken = [], [], 0, 0
         axis = account.equity.dim() - 1
         for (policy, count), size in zip(self.policies, self.counts, strict=True):
-            own = AccountState._make(_part(x, axis, first, count) for x in account)
-            seen = PositionLimits._make(_part(x, axis, first, count) if isinstance(x, Tensor) else x for x in view)
+            accounts = AccountState._make(_part(x, axis, first, count) for x in account)
+            limits = PositionLimits._make(_part(x, axis, first, count) if isinstance(x, Tensor) else x for x in view)
             mask = _part(legal, axis, first, count)
-            decision, record = policy.decide(inputs[taken : taken + size], own, seen, mask)
+            decision, trace = policy.decide(inputs[taken : taken + size], accounts, limits, mask)
             decisions.append(decision)
-            records.append(record)
+            traces.append(trace)
             first, taken = first + count, taken + size
-        whole = Decision(*(torch.cat(parts, dim=axis) for parts in zip(*decisions, strict=True)))
-        if self.leave is not None:
-            out = inputs[taken][..., None]
-            whole = Decision(torch.where(out, 0.0, whole.level), whole.hold & ~out)
+        batch = Decision(*(torch.cat(parts, dim=axis) for parts in zip(*decisions, strict=True)))
+        if self.close is not None:
+            flat = inputs[taken][..., None]
+            batch = Decision(torch.where(flat, 0.0, batch.level), batch.hold & ~flat)
         if self.rest is not None:
-            whole = Decision(whole.level, whole.hold | inputs[-1][..., None])
-        return whole, records[0]
+            batch = Decision(batch.level, batch.hold | inputs[-1][..., None])
+        return batch, traces[0]
 
 
 def _part(batch: Tensor, axis: int, first: int, count: int) -> Tensor:
-    """Accounts ``[first, first + count)`` along ``axis``; what is the same for all stays."""
+    """Return accounts ``[first, first + count)`` along ``axis``; a value shared by all stays."""
     same = batch.dim() <= axis or batch.shape[axis] == 1
     return batch if same else batch.narrow(axis, first, count)

@@ -1,8 +1,7 @@
 """The encoders of many members as one flat list of tensor operations.
 
-Where a single bar is embedded, calling modules costs more than their arithmetic. Tracing writes down which operations
-the members' encoder does to a window, for all members at once; what depends on neither weights nor window (masks,
-rotations) is computed once. The operations are the encoder's own, and so are the numbers.
+For a single bar, calling modules costs more than their arithmetic. Tracing records the operations of the encoder on a
+window for all members at once; constants (masks, rotations) are computed once. The results are those of the encoder.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class StackedEncoders:
     def traced(self) -> Embed:
         """Return ``embed`` for windows as long as the receptive field.
 
-        The first trace of a shape takes about a second; later ones of the same shape share it.
+        The first trace of a shape takes about a second; it is shared by later ones.
         """
         graph = _trace(self.parameters, self.shape, self.names, len(self.weights[0]), self.weights[0].dtype)
         rows = receptive_field(self.parameters)
@@ -55,11 +54,11 @@ class StackedEncoders:
 
 
 def _embed(shell: Encoder, names: Sequence[str], window: Tensor, weights: Sequence[Tensor]) -> Tensor:
-    def by_one(*own: Tensor) -> Tensor:
-        return torch.as_tensor(functional_call(shell, dict(zip(names, own, strict=True)), (window[None], 1)))[0]
+    def of_member(*values: Tensor) -> Tensor:
+        return torch.as_tensor(functional_call(shell, dict(zip(names, values, strict=True)), (window[None], 1)))[0]
 
-    with sdpa_kernel(SDPBackend.MATH):  # other kernels know no members
-        return torch.as_tensor(torch.vmap(by_one)(*weights))
+    with sdpa_kernel(SDPBackend.MATH):  # other kernels cannot be batched by vmap
+        return torch.as_tensor(torch.vmap(of_member)(*weights))
 
 
 @cache
@@ -71,21 +70,21 @@ def _trace(
     weights = [state[name].expand(members, *state[name].shape).clone() for name in names]
     window = torch.zeros(receptive_field(parameters), shape.assets, shape.features, dtype=dtype)
     with torch.inference_mode(mode=False), torch.no_grad():
-        graph = make_fx(lambda x, *own: _embed(shell, names, x, own))(window, *weights)
+        graph = make_fx(lambda x, *values: _embed(shell, names, x, values))(window, *weights)
         return _folded(graph)
 
 
 def _folded(graph: fx.GraphModule) -> fx.GraphModule:
-    """Compute once what depends on no argument, and leave out what has no effect."""
-    known: dict[fx.Node, Any] = {}
+    """Compute nodes that depend on no argument once, and remove those without effect."""
+    constants: dict[fx.Node, Any] = {}
     for node in list(graph.graph.nodes):
         if node.op == "get_attr":
-            known[node] = getattr(graph, str(node.target))
-        elif node.op == "call_function" and all(source in known for source in node.all_input_nodes):
-            arguments, options = fx.map_arg((node.args, node.kwargs), known.__getitem__)
-            known[node] = node.target(*arguments, **options)
-            if isinstance(known[node], Tensor):
-                known[_constant(graph, node, known[node])] = known[node]
+            constants[node] = getattr(graph, str(node.target))
+        elif node.op == "call_function" and all(source in constants for source in node.all_input_nodes):
+            arguments, options = fx.map_arg((node.args, node.kwargs), constants.__getitem__)
+            constants[node] = node.target(*arguments, **options)
+            if isinstance(constants[node], Tensor):
+                constants[_constant(graph, node, constants[node])] = constants[node]
         elif node.target in WITHOUT_EFFECT:
             node.replace_all_uses_with(node.args[0])
     graph.graph.eliminate_dead_code()
@@ -94,8 +93,8 @@ def _folded(graph: fx.GraphModule) -> fx.GraphModule:
 
 
 def _constant(graph: fx.GraphModule, node: fx.Node, value: Tensor) -> fx.Node:
-    """Let those that use a node read its value instead."""
-    name = f"known_{node.name}"
+    """Replace a node by its value."""
+    name = f"constant_{node.name}"
     graph.register_buffer(name, value)
     with graph.graph.inserting_before(node):
         constant = graph.graph.get_attr(name)

@@ -45,23 +45,20 @@ class TrainingParameters:
             ``distribution`` of what one account earns.
         reward: What a step pays.
         path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
-        learning_rate: Largest learning rate.
-        schedule: How the learning rate falls to a twentieth: ``cosine``, ``linear``, or ``constant``.
+        learning_rate: Learning rate of the first update; it falls to a twentieth along a cosine.
         weight_decay: Decoupled weight decay.
         epochs: Passes over a rollout.
         minibatches: Minibatches per pass; each holds whole windows.
         accumulation: Parts that a minibatch is judged in, one after the other, to save memory.
         clip: Clip range of the probability ratio.
         entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility).
-        min_entropy: Coefficient that ``entropy`` falls to in a straight line by the last update; null keeps it.
         divergence: How far an update may move the policy.
         tail: How bad the worst episodes may be.
         drawdown: How deep the deepest drawdowns within an episode may be.
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
-        abstention: When an agent stays flat for want of evidence.
-        averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
+        abstention: Gate on the validation t: when an agent stays flat.
         screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
             convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps the values of
             all and no sizes. With a limit on episodes it is the same as ``none``.
@@ -102,14 +99,12 @@ class TrainingParameters:
     reward: RewardParameters = Field(default_factory=RewardParameters)
     path_baseline: bool = True
     learning_rate: Positive = 8e-3
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
     weight_decay: NonNegative = 0.0
     epochs: Count = 1
     minibatches: Count = 4
     accumulation: Count = 1
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     entropy: NonNegative = 0.3
-    min_entropy: NonNegative | None = None
     divergence: DivergenceParameters = Field(default_factory=DivergenceParameters)
     tail: TailParameters = Field(default_factory=TailParameters)
     drawdown: DrawdownParameters = Field(default_factory=DrawdownParameters)
@@ -117,7 +112,6 @@ class TrainingParameters:
     gradient_norm: Positive = 1.0
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
     abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
-    averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     screening: Literal["bic", "ebic", "aic", "none"] = "bic"
     validations: Count = 5
     selection_margin: NonNegative = 2.0
@@ -162,11 +156,6 @@ class TrainingParameters:
             problems.append(
                 "`training.reward.shape: differential_sharpe` depends on what an account earned before and needs "
                 f"`training.advantages: sampled`, was {self.advantages}."
-            )
-        if self.min_entropy is not None and self.min_entropy > self.entropy:
-            problems.append(
-                f"`training.min_entropy` must be at most `training.entropy` = {self.entropy:g}, was "
-                f"{self.min_entropy:g}."
             )
         for name, limited in (("tail", self.tail), ("drawdown", self.drawdown)):
             if limited.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004

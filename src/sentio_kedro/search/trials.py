@@ -17,10 +17,9 @@ from torch import Tensor
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.agent.training.member import MemberKey, choose_device
 from sentio_kedro.agent.training.population import train_population
-from sentio_kedro.agent.training.trainer import choose_device, recent_train
-from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, validate_parts
+from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.trading.performance import sharpe_ratio
@@ -138,9 +137,9 @@ def score_candidate(
 def score_agent(agent: AgentBundle, training_set: TrainingSet, parameters: AgentParameters) -> AgentScore:
     """Simulate an agent greedily on its latest train rows and its validation rows, in chunks as training does."""
     device = choose_device(parameters.training.device)
-    market = training_set.market().to(device, torch.float32)
+    market = training_set.market_on(device, torch.float32)
     networks = [network.to(device) for network in agent.networks(torch.float32)]
-    parts = (recent_train(training_set), training_set.fold.validation)
+    parts = (recent_train_rows(training_set), training_set.fold.validation)
     context = receptive_field(parameters.network) - 1
     train, validation = validate_parts(networks, market, parts, context, parameters.trading)
     per_year = training_set.periods_per_year

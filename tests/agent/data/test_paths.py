@@ -135,7 +135,7 @@ def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
 
 def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> None:
     one = sampler(0)
-    close = training_set().market().close.float()
+    close = training_set().market.close.float()
     known = {tuple(close[start : start + STEPS].flatten().tolist()): start for start in range(ROWS - STEPS)}
     starts = set()
     for seed in range(25):
@@ -149,7 +149,7 @@ def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> No
 
 def test_replay_draws_each_start_equally_often() -> None:
     one = sampler(0, windows=400)
-    close = training_set().market().close.float()
+    close = training_set().market.close.float()
     first = torch.cat([one.draw(np.random.default_rng(seed)).decisions.close[0, :, 0, 0] for seed in range(3)])
     counts = torch.stack([(first == close[row, 0]).sum() for row in [*range(30, 38), *range(60, 63)]])
     assert counts.sum() == 1200
@@ -160,7 +160,7 @@ def test_replay_draws_each_start_equally_often() -> None:
 def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
     how = TrainingParameters(windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=0))
     one = PathSampler(training_set(), TRAIN, how, CONTEXT, torch.device("cpu"))
-    close = training_set().market().close.float()
+    close = training_set().market.close.float()
     drawn = one.draw(np.random.default_rng(0))
     allowed = {close[row, 0].item() for row in range(30, 33)}
     assert set(drawn.decisions.close[0, :, 0, 0].tolist()) <= allowed
@@ -260,12 +260,12 @@ def test_a_path_and_the_history_are_told_what_trading_asks_for(resampled: bool) 
     spread = np.random.default_rng(0).random((ROWS, 2)) / 100.0
     trading = TradingParameters(costs={"half_spread": "bars"}, masks={"no_short": ["B"]})
     asking = replace(calm, bars=replace(calm.bars, spread=spread), trading=trading)
-    market, source = drawn_path(sampler_of(asking), 99, 1) if resampled else (asking.market(), np.arange(ROWS))
+    market, source = drawn_path(sampler_of(asking), 99, 1) if resampled else (asking.market, np.arange(ROWS))
     np.testing.assert_allclose(market.spread, spread[source], rtol=1e-6)
     assert market.shortable is not None
     assert market.shortable.tolist() == [True, False]
     assert drawn_path(sampler_of(calm), 99, 1)[0].spread is None
-    assert calm.market().spread is None
+    assert calm.market.spread is None
 
 
 @pytest.mark.parametrize("end", [35, 64, 75])
@@ -299,7 +299,7 @@ def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
     assert set(seen.columns()) == set(bars.columns())
     for name, column in seen.columns().items():
         assert np.isnan(column[hidden]).all(), name
-    assert replace(calm, fold=fold, bars=seen, features=features).market().delisted is None
+    assert replace(calm, fold=fold, bars=seen, features=features).market.delisted is None
 
 
 def disturbed(block_bars: int, mirrored: bool, noise: float, wild: bool = False) -> PathSampler:

@@ -161,7 +161,7 @@ def test_the_screening_sees_the_fold_as_the_member_does(monkeypatch: pytest.Monk
     monkeypatch.setattr(training_sets, "screen", listen)
     training_set.screened(4, "aic")
     features, returns, posterior, train, lags, criterion = seen
-    market = training_set.market()
+    market = training_set.market
     assert market.returns is not None
     np.testing.assert_array_equal(features, training_set.features)
     assert np.isnan(returns[0]).all()

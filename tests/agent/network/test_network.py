@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.ensemble import AgentsPolicy
+from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import Head, PolicyNetwork, build_network, head_width, load_network, rising
 from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
-from sentio_kedro.agent.ppo.rollout import EnsemblePolicy, collect, draw_rollout
+from sentio_kedro.agent.ppo.rollout import collect, draw_rollout
 from sentio_kedro.agent.ppo.update import minibatch_loss, targets
 from sentio_kedro.config import MaskParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.action_masks import HOLD, legal_actions
+from sentio_kedro.trading.observations import account_features
 from sentio_kedro.trading.position_limits import position_limits
 from sentio_kedro.trading.precompute import make_step_data
 
@@ -177,7 +179,7 @@ def test_the_grid_without_a_mask_gives_weight_to_what_is_illegal(lively: Build, 
 @pytest.mark.parametrize(
     "parts", [{}, {"masked": False}, {"regime_experts": False}], ids=["masked", "unmasked", "no experts"]
 )
-def test_agents_side_by_side_choose_as_an_ensemble_does(
+def test_stacked_heads_give_the_mean_of_the_members_legal_probabilities(
     lively: Build, market: Markets, parts: dict[str, object]
 ) -> None:
     members = [lively(seed=seed, **parts) for seed in (1, 2)]
@@ -189,8 +191,11 @@ def test_agents_side_by_side_choose_as_an_ensemble_does(
     posterior = whole.posterior[22][None]
     projected = [member.head.project(member.encoder(whole.features[None, :23], 1)[0], posterior) for member in members]
     heads = [member.head for member in members]
-    one = EnsemblePolicy(heads, projected, posterior, NO_SHORT)
-    expected = one.probabilities((posterior, *projected), account, view, legal)
+    features = account_features(account, view, NO_SHORT)
+    expected = sum(
+        masked_log_probabilities(head.logits(head.hidden(x, features), posterior), head.permitted(legal)).exp() / 2
+        for head, x in zip(heads, projected, strict=True)
+    )
     many = AgentsPolicy([heads], torch.stack(projected, dim=1)[None], posterior[None], NO_SHORT)
     found = many.probabilities((many.projected[0], many.posterior[0]), account, view, legal)
     torch.testing.assert_close(found, expected)

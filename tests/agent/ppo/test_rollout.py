@@ -8,12 +8,12 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.rollout import EnsemblePolicy, Rollout, RolloutDraws, collect, draw_rollout
+from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import Targets, minibatch_loss, targets
 from sentio_kedro.config import CostParameters, MaskParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.action_masks import HOLD, decode, legal_actions, level_tensor
+from sentio_kedro.trading.action_masks import HOLD, decode, level_tensor
 from sentio_kedro.trading.execution import execute
 from sentio_kedro.trading.observations import account_features, hold_positions
 from sentio_kedro.trading.position_limits import position_limits
@@ -181,39 +181,3 @@ def test_the_bootstrap_is_the_value_of_the_state_after_the_last_step(lively: Bui
     embedding = network.encoder(whole_steps.features, 3).detach()[:, 1][:, None]  # the bar after the first decision
     hidden = network.head.hidden(network.head.project(embedding, whole_steps.posterior[1]), seen)
     torch.testing.assert_close(rollout.bootstrap, network.head.value(hidden).detach())
-
-
-def test_an_ensemble_averages_probabilities_and_takes_the_likeliest(market: Markets) -> None:
-    class Fixed:
-        """A head with constant logits."""
-
-        def __init__(self, *probabilities: float) -> None:
-            self.answer = torch.tensor(probabilities, dtype=DOUBLE).log()
-
-        def hidden(self, projected: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
-            return seen
-
-        def logits(self, hidden: torch.Tensor, posterior: torch.Tensor) -> torch.Tensor:
-            return self.answer.expand(*hidden.shape[:-1], 4)
-
-        def permitted(self, legal: torch.Tensor) -> torch.Tensor:
-            return legal
-
-    row = make_step_data(market(), torch.tensor([[10]]), TRADING).step(0)
-    # Log probabilities would average to action 3, votes to action 0, probabilities to action 1.
-    heads = [Fixed(0.5, 0.3, 1e-9, 0.2), Fixed(0.5, 0.3, 1e-9, 0.2), Fixed(1e-9, 0.58, 0.2, 0.22)]
-    projected = [torch.zeros(1, 1, 2, 1, dtype=DOUBLE)] * 3
-    policy = EnsemblePolicy(heads, projected, torch.ones(1, 1, 2, dtype=DOUBLE), TRADING)  # type: ignore[arg-type]
-    account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    view = position_limits(account, row, TRADING)
-    legal = legal_actions(account, view, row, TRADING)
-    inputs = tuple(x[0] for x in policy.inputs)
-    mean = policy.probabilities(inputs, account, view, legal)
-    assert mean[0, 0].tolist() == pytest.approx([1.0 / 3, 1.18 / 3, 0.2 / 3, 0.62 / 3], abs=1e-6)
-    decision, (action, _) = policy.decide(inputs, account, view, legal)
-    assert decision.level.tolist() == [[-1.0, -1.0]]
-    assert action.tolist() == [[1, 1]]
-    legal[0, 1, 1] = False
-    decision, (action, _) = policy.decide(inputs, account, view, legal)
-    assert decision.hold.tolist() == [[False, True]]
-    assert action.tolist() == [[1, 0]]

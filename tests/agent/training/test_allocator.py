@@ -1,4 +1,4 @@
-"""The allocator is told, where there is one to tell, and training does not fill the memory."""
+"""The allocator takes the settings, and training does not fill the memory."""
 
 import gc
 import platform
@@ -89,9 +89,7 @@ def test_a_thousand_updates_take_no_more_memory_than_two_hundred(advantages: str
     )  # fmt: skip
     network = NetworkParameters(encoder="mlp", width=4, heads=1, hidden=4, quantiles=3)
     training_set, watch = small_study(), Watch((200, UPDATES))
-    market = training_set.market().to(torch.device("cpu"), torch.float32)
-    train_member(
-        training_set, MemberKey(0, 0, 0), AgentParameters(network, training, TradingParameters()), market, watch, watch
-    )
+    parameters = AgentParameters(network, training, TradingParameters())
+    train_member(training_set, MemberKey(0, 0, 0), parameters, watch, watch)
     grown = watch.bytes[UPDATES] - watch.bytes[200]
     assert grown < 6 << 20

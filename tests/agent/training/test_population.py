@@ -1,4 +1,4 @@
-"""An agent put together: what it earned before the test, and whether the gate closed on it."""
+"""Agents: performance before the test rows, and the abstention gate."""
 
 import logging
 import math
@@ -18,8 +18,7 @@ from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.trainer import recent_train, validation_rows_used
-from sentio_kedro.agent.training.validation import chunk_length, judge
+from sentio_kedro.agent.training.validation import chunk_length, chunk_returns, recent_train_rows, scored_rows
 from sentio_kedro.config import (
     AgentParameters,
     FeatureColumn,
@@ -46,16 +45,16 @@ SPANS = Spans(input=receptive_field(NETWORK) + 20, reward=1, episode=10)
 
 
 class Nowhere:
-    """Neither keeps checkpoints nor hears of progress."""
+    """Stores no checkpoints and ignores progress."""
 
     def load(self, key: str) -> None:
         return None
 
     def save(self, key: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep nothing."""
+        """Store nothing."""
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Hear of nothing."""
+        """Ignore it."""
 
     def stop(self) -> None:
         """Stop nothing."""
@@ -92,12 +91,12 @@ def trained(threshold: float | None, share: float = 0.0) -> tuple[AgentBundle, d
 
 def returns_of(agent: AgentBundle, rows: list[Segment], length: int | None = None) -> Tensor:
     """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
-    market = training_set().market().to(torch.device("cpu"), torch.float32)
+    market = training_set().market_on(torch.device("cpu"), torch.float32)
     length, context = length or chunk_length(training_set().fold.validation), receptive_field(NETWORK) - 1
-    return judge(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
+    return chunk_returns(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
 
 
-def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
+def test_validation_t_is_the_t_statistic_of_the_validation_returns() -> None:
     agent, about = trained(None)
     validation = returns_of(agent, list(training_set().fold.validation))
     assert len(validation) == 150
@@ -106,12 +105,12 @@ def test_the_evidence_is_the_t_statistic_of_the_validation_returns() -> None:
         agent.spec.validation_t == about["validation_t"] == pytest.approx(mean_t_statistic(validation).item(), abs=1e-6)
     )
     assert agent.spec.validation_sharpe == pytest.approx(float(sharpe_ratio(validation, 17520.0)), abs=1e-6)
-    train = float(sharpe_ratio(returns_of(agent, recent_train(training_set())), 17520.0))
+    train = float(sharpe_ratio(returns_of(agent, recent_train_rows(training_set())), 17520.0))
     assert agent.spec.train_sharpe == pytest.approx(train, abs=1e-6)
     assert about["generalisation_gap"] == about["train_sharpe"] - about["validation_sharpe"]
 
 
-def test_evidence_of_kept_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
+def test_validation_t_of_held_out_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
     agent, _ = trained(None, 0.4)
     (rows,) = training_set().fold.validation
     kept = returns_of(agent, [Segment(rows.stop - 60, rows.stop)], 60)
@@ -119,8 +118,8 @@ def test_evidence_of_kept_rows_is_measured_on_the_latest_validation_rows_alone()
     assert agent.spec.validation_t != trained(None)[0].spec.validation_t
 
 
-def test_rows_kept_for_the_evidence_choose_no_weights() -> None:
-    """Prices in the kept rows turn round; what was chosen before stays, but for the gate without kept rows."""
+def test_held_out_validation_rows_choose_no_weights() -> None:
+    """Prices in the held-out rows are mirrored; the selected weights stay the same."""
     bars, (rows,) = training_set().bars, training_set().fold.validation
     cut = rows.stop - 60
     flipped = {}
@@ -137,15 +136,12 @@ def test_rows_kept_for_the_evidence_choose_no_weights() -> None:
     assert agent.spec.validation_t != again.spec.validation_t
 
 
-def test_members_are_judged_on_the_rows_that_are_not_kept() -> None:
+def test_members_are_scored_on_the_rows_that_are_not_held_out() -> None:
     training = replace(TRAINING, abstention=AbstentionParameters(holdout_share=0.4))
     trading = TradingParameters(orders=OrderParameters(latency_bars=2))
-    _, chosen_on = validation_rows_used(training_set(), AgentParameters(NETWORK, training, trading))
+    _, chosen_on = scored_rows(training_set(), AgentParameters(NETWORK, training, trading))
     assert list(chosen_on) == [Segment(350, 440)]
-    assert (
-        validation_rows_used(training_set(), AgentParameters(NETWORK, TRAINING, trading))[1]
-        == training_set().fold.validation
-    )
+    assert scored_rows(training_set(), AgentParameters(NETWORK, TRAINING, trading))[1] == training_set().fold.validation
 
 
 def test_without_a_threshold_no_agent_abstains() -> None:
@@ -155,11 +151,11 @@ def test_without_a_threshold_no_agent_abstains() -> None:
     assert math.isnan(about["abstention_threshold"])
 
 
-def test_the_gate_closes_on_evidence_that_does_not_exceed_the_threshold_and_changes_no_weight(
+def test_the_gate_closes_unless_validation_t_exceeds_the_threshold_and_changes_no_weight(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     validation_t = trained(None)[0].spec.validation_t
-    caplog.clear()  # if nothing was trained before, that agent's evidence was told here
+    caplog.clear()  # the first training logs its own line
     with caplog.at_level(logging.INFO, logger="sentio_kedro.agent.training.population"):
         opened, closed = trained(validation_t - 0.01), trained(validation_t + 0.01)
     assert [agent.spec.abstains for agent, _ in (opened, closed)] == [False, True]
@@ -168,7 +164,7 @@ def test_the_gate_closes_on_evidence_that_does_not_exceed_the_threshold_and_chan
     for member, other in zip(opened[0].weights, closed[0].weights, strict=True):
         assert all(torch.equal(member[name], other[name]) for name in member)
     lines = [record.getMessage() for record in caplog.records]
-    assert sum(f"evidence t = {validation_t:.2f}" in line for line in lines) == 2
+    assert sum(f"validation t {validation_t:.2f}" in line for line in lines) == 2
     (told,) = [line for line in lines if "abstains" in line]
     assert told.startswith("Fold 3, seed 1 abstains and stays flat")
     assert f"{validation_t + 0.01:g}" in told

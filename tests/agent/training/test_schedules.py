@@ -1,10 +1,10 @@
-"""What changes from update to update, and when training ends."""
+"""Number of updates, learning rate, and early stopping."""
 
 from dataclasses import replace
 
 import pytest
 
-from sentio_kedro.agent.training.schedules import converged, count_updates, entropy_coefficient, learning_rate
+from sentio_kedro.agent.training.schedules import converged, count_updates, learning_rate
 from sentio_kedro.config import (
     AgentParameters,
     NetworkParameters,
@@ -20,18 +20,6 @@ PARAMETERS = AgentParameters(NetworkParameters(), TRAINING, TradingParameters())
 def test_the_schedule_falls_from_its_peak_to_a_twentieth() -> None:
     assert learning_rate(TRAINING, 0, 100) == TRAINING.learning_rate
     assert learning_rate(TRAINING, 100, 100) == pytest.approx(TRAINING.learning_rate / 20)
-
-
-def test_other_schedules_fall_in_a_line_or_not_at_all() -> None:
-    line, constant = replace(TRAINING, schedule="linear"), replace(TRAINING, schedule="constant")
-    assert learning_rate(line, 50, 100) == pytest.approx(TRAINING.learning_rate * (0.05 + 0.95 * 0.5))
-    assert learning_rate(constant, 99, 100) == TRAINING.learning_rate
-
-
-def test_the_entropy_falls_to_its_floor_by_the_last_update() -> None:
-    falling = replace(TRAINING, entropy=0.5, min_entropy=0.1)
-    assert [entropy_coefficient(falling, index, 5) for index in (0, 2, 4)] == pytest.approx([0.5, 0.3, 0.1])
-    assert entropy_coefficient(replace(TRAINING, entropy=0.5), 3, 5) == 0.5
 
 
 def test_training_has_converged_once_patience_brings_no_better_score() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock, create_autospec
 
 import numpy as np
 import pytest
@@ -11,14 +12,15 @@ from torch import Tensor
 
 from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.data import training_set as training_sets
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training import trainer
-from sentio_kedro.agent.training.member import MemberKey
+from sentio_kedro.agent.training.member import MemberKey, choose_device
 from sentio_kedro.agent.training.population import count_workers, train_agent, train_population, trains_together
 from sentio_kedro.agent.training.schedules import count_updates
-from sentio_kedro.agent.training.trainer import choose_device, train_member
+from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.config import (
     AgentParameters,
     CrossValidationParameters,
@@ -38,8 +40,9 @@ from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
-from sentio_kedro.market.regimes import fit_regimes, market_return
+from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
 from sentio_kedro.market.splits import make_folds
+from sentio_kedro.market.tensors import market_tensors
 
 COLUMNS = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=8)]
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
@@ -148,8 +151,7 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
     assert training_set.regimes.to_dict() == changed.regimes.to_dict()
     last = []
     for one in (training_set, changed):
-        market = one.market().to(torch.device("cpu"), torch.float32)
-        last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
+        last.append(train_member(one, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert states[0]["encoder.deviation"].isfinite().tolist() == [True, screening == "none"]  # columns that are heard
@@ -194,15 +196,16 @@ def test_the_checkpoint_with_the_best_validation_score_is_kept(
 
     monkeypatch.setattr(trainer, "validate_parts", judged)
     training_set = make_study()
-    market = training_set.market().to(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=0.0))
-    member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT))
+    member = train_member(training_set, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT))
     assert member.best_score == pytest.approx(2.0)
     assert torch.equal(member.best_returns, returns_of_sharpe(2.0))
-    assert member.kept == 2 * (1 + chosen)
+    assert member.selected_update == 2 * (1 + chosen)
     assert len(weights) == TRAINING.validations
-    assert all(torch.equal(member.best[name], weights[chosen][name]) for name in member.best)
-    assert not all(torch.equal(member.best[name], weights[1 - chosen][name]) for name in member.best)
+    assert all(torch.equal(member.selected_weights[name], weights[chosen][name]) for name in member.selected_weights)
+    assert not all(
+        torch.equal(member.selected_weights[name], weights[1 - chosen][name]) for name in member.selected_weights
+    )
 
 
 def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
@@ -219,25 +222,24 @@ def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
 
 @pytest.mark.parametrize(("fall", "kept"), [(0.0, 4), (3.0, 2)], ids=["luck", "lead"])
 def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
-    """Killed between the two judgements, after updates 2 and 4, it chooses as if it had not been."""
+    """Killed between the two validations, after updates 2 and 4, it chooses as if it had not been."""
     training_set, saved = make_study(), []
-    market = training_set.market().to(torch.device("cpu"), torch.float32)
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
     for killed in (False, True):
         monkeypatch.setattr(trainer, "validate_parts", worse_and_worse(fall))
         store = Memory()
         if killed:
             with pytest.raises(KeyboardInterrupt):
-                train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(2))
-            assert store.saved[str(MemberKey(0, 0, 0))][1]["kept"] == 2
-        member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
-        assert (member.done, member.kept) == (4, kept)
+                train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(2))
+            assert store.saved[str(MemberKey(0, 0, 0))][1]["selected_update"] == 2
+        member = train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(PATIENT))
+        assert (member.updates_done, member.selected_update) == (4, kept)
         saved.append(store.saved[str(MemberKey(0, 0, 0))])
     (first, first_state), (second, second_state) = saved
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first["learner.best_returns"].std() > 0.0
-    for name in ("done", "kept", "best_score"):
+    for name in ("updates_done", "selected_update", "best_score"):
         assert first_state[name] == second_state[name]
 
 
@@ -269,6 +271,20 @@ def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
     assert all(equal_weights(a[0], b[0]) for a, b in zip(one_by_one, at_once, strict=True))
     assert not equal_weights(at_once[0][0], at_once[1][0])  # seeds differ
     assert not equal_weights(at_once[0][0], at_once[2][0])  # so do folds, of the same rows
+
+
+@pytest.mark.parametrize("how", [{"workers": 4}, {"population": "stacked"}])
+def test_the_market_and_the_regimes_of_a_fold_are_computed_once(
+    monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    folds, markets = [make_study(), make_study(number=1)], Mock(wraps=market_tensors)
+    filtered = create_autospec(RegimeModel.filter, side_effect=RegimeModel.filter)
+    monkeypatch.setattr(training_sets, "market_tensors", markets)
+    monkeypatch.setattr(RegimeModel, "filter", filtered)
+    replay = replace(TRAINING, resampling=ResamplingParameters(block_bars=0), screening="bic", **how)
+    agents = train_population(folds, SPANS, replace(PARAMETERS, training=replay), Memory(), Killer(PATIENT), {})
+    assert len(list(agents)) == 4  # two seeds of two members in each fold
+    assert markets.call_count == filtered.call_count == 2
 
 
 @pytest.mark.parametrize("how", [{"workers": 2}, {"population": "stacked"}])
@@ -328,16 +344,15 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
     training_set, store = make_study(), Memory()
     training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
     parameters = replace(PARAMETERS, training=training)
-    market = training_set.market().to(torch.device("cpu"), torch.float32)
     for _ in range(2):  # the second call continues from the checkpoint
-        member = train_member(training_set, MemberKey(0, 0, 0), parameters, market, store, Killer(PATIENT))
-        assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4
+        member = train_member(training_set, MemberKey(0, 0, 0), parameters, store, Killer(PATIENT))
+        assert member.updates_done == count_updates(parameters) // 2  # validations 1 and 2 of 4
 
 
 def test_everything_at_once_continues_to_the_same_bits() -> None:
     training = replace(
         TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
-        drawdown=DrawdownParameters(limit=0.001, pool=400), averaging=0.9, min_entropy=0.01, schedule="linear",
+        drawdown=DrawdownParameters(limit=0.001, pool=400), 
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
         windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip
@@ -347,14 +362,14 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
     with pytest.raises(KeyboardInterrupt):
         train_agent(training_set, 0, SPANS, parameters, stores[1], Killer(14), {})
     tensors, state = stores[1].saved[str(MemberKey(0, 0, 0))]
-    assert state["done"] == 14
+    assert state["updates_done"] == 14
     assert tensors["learner.dual"] > 0.0
     assert tensors["learner.drawdown_dual"] > 0.0
     assert equal_weights(whole, train(training_set, parameters, stores[1]))
     first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
-    assert first[1]["done"] == second[1]["done"] == 17
-    assert first[1]["kept"] == second[1]["kept"]
-    assert first[0]["best.encoder.deviation"].isfinite().tolist() == [True, True]  # with limits all are heard
+    assert first[1]["updates_done"] == second[1]["updates_done"] == 17
+    assert first[1]["selected_update"] == second[1]["selected_update"]
+    assert first[0]["selected.encoder.deviation"].isfinite().tolist() == [True, True]  # with limits all are heard
     assert first[0].keys() == second[0].keys()
     assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
 

@@ -1,4 +1,4 @@
-"""Judging: chunks that never meet, walked like any other account."""
+"""Validation: chunks that never overlap, simulated like any other account."""
 
 import math
 from collections.abc import Callable
@@ -13,9 +13,9 @@ from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.validation import (
     Score,
     chunk_length,
+    chunk_returns,
     chunk_starts,
-    judge,
-    lead,
+    sharpe_lead,
     split_validation,
     validate_parts,
 )
@@ -78,17 +78,19 @@ def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, sto
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_judging_one_chunk_equals_walking_it_bar_by_bar(lively: Build, market: Markets, members: int) -> None:
+def test_the_returns_of_one_chunk_equal_those_of_a_simulation_bar_by_bar(
+    lively: Build, market: Markets, members: int
+) -> None:
     networks, whole = [lively(seed=7 + member) for member in range(members)], market()
     whole.tradable[18:20, 0] = False
-    found = judge(networks, whole, [Segment(12, 30)], 18, CONTEXT, TRADING)
+    found = chunk_returns(networks, whole, [Segment(12, 30)], 18, CONTEXT, TRADING)
     assert found.std() > 1e-3
     torch.testing.assert_close(found, walked(networks, whole, 12, 30), rtol=0, atol=1e-9)
 
 
 def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, market: Markets) -> None:
     networks, whole = [lively(seed=7)], market()
-    found = judge(networks, whole, [Segment(10, 22), Segment(25, 32)], 6, CONTEXT, TRADING)
+    found = chunk_returns(networks, whole, [Segment(10, 22), Segment(25, 32)], 6, CONTEXT, TRADING)
     expected = [walked(networks, whole, start, start + 6) for start in (10, 16, 25)]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
 
@@ -110,7 +112,7 @@ def test_the_latest_validation_rows_measure_and_the_others_choose(
     assert [[(part.start, part.stop) for part in rows] for rows in found] == [choosing, measuring]
 
 
-@pytest.mark.parametrize(("share", "gap", "who"), [(0.99, 0, "choose weights"), (0.1, 3, "measure evidence")])
+@pytest.mark.parametrize(("share", "gap", "who"), [(0.99, 0, "choose weights"), (0.1, 3, "measure the validation t")])
 def test_too_few_rows_on_either_side_are_refused(share: float, gap: int, who: str) -> None:
     with pytest.raises(ValueError, match=rf"`training.abstention.holdout_share` = {share:g} .* to {who}"):
         split_validation([Segment(10, 40)], share, gap)
@@ -123,7 +125,7 @@ def test_a_decision_without_a_legal_action_spoils_the_returns(
         return torch.zeros((*account.shares.shape, 4), dtype=torch.bool)
 
     monkeypatch.setattr(simulate, "legal_actions", legal_before)
-    returns = judge([lively()], market(), [Segment(12, 30)], 18, CONTEXT, TRADING)
+    returns = chunk_returns([lively()], market(), [Segment(12, 30)], 18, CONTEXT, TRADING)
     assert returns.isnan().all()
     assert math.isnan(Score.of([returns, returns], 252.0).validation_sharpe)  # and the score, which stops training
 
@@ -135,8 +137,8 @@ def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -
     later.posterior[31:] = 0.5
     segments = [Segment(12, 30)]
     assert torch.equal(
-        judge([lively(seed=7)], whole, segments, 18, 8, TRADING),
-        judge([lively(seed=7)], later, segments, 18, 8, TRADING),
+        chunk_returns([lively(seed=7)], whole, segments, 18, 8, TRADING),
+        chunk_returns([lively(seed=7)], later, segments, 18, 8, TRADING),
     )
 
 
@@ -145,10 +147,10 @@ def test_a_score_is_the_sharpe_ratio_of_each_parts_returns(lively: Build, market
     found = Score.of(validate_parts(networks, whole, parts, CONTEXT, TRADING), 252.0)
     assert found.train_sharpe != found.validation_sharpe
     for score, part in zip((found.train_sharpe, found.validation_sharpe), parts, strict=True):
-        returns = judge(networks, whole, part, 8, CONTEXT, TRADING)
+        returns = chunk_returns(networks, whole, part, 8, CONTEXT, TRADING)
         assert score == pytest.approx(float(sharpe_ratio(returns, 252.0)), rel=1e-9)
         assert score == pytest.approx(252.0**0.5 * (returns.mean() / returns.std()).item(), rel=0.05)
-    torch.testing.assert_close(found.returns, judge(networks, whole, parts[1], 8, CONTEXT, TRADING))
+    torch.testing.assert_close(found.returns, chunk_returns(networks, whole, parts[1], 8, CONTEXT, TRADING))
 
 
 def slow_lead(better: np.ndarray, other: np.ndarray) -> float:
@@ -167,22 +169,24 @@ def test_a_lead_is_the_difference_of_sharpe_ratios_in_standard_errors() -> None:
     rng = np.random.default_rng(0)
     common = rng.standard_normal(200)
     better, other = 0.01 * (common + 0.3), 0.03 * (common + 0.5 * rng.standard_normal(200))  # the other bets more
-    found = lead(torch.from_numpy(better), torch.from_numpy(other))
+    found = sharpe_lead(torch.from_numpy(better), torch.from_numpy(other))
     assert found == pytest.approx(slow_lead(better, other), rel=1e-9)
     assert found > 2.0
-    assert lead(torch.from_numpy(other), torch.from_numpy(better)) == pytest.approx(-found, rel=1e-9)
-    single = lead(torch.from_numpy(better).float(), torch.from_numpy(other).float())
+    assert sharpe_lead(torch.from_numpy(other), torch.from_numpy(better)) == pytest.approx(-found, rel=1e-9)
+    single = sharpe_lead(torch.from_numpy(better).float(), torch.from_numpy(other).float())
     assert single == pytest.approx(found, rel=1e-4)  # so do returns in float32
 
 
 def test_small_leads_are_known_exactly() -> None:
     better, flat = torch.tensor([2.0, 0.0, 2.0, 2.0]), torch.zeros(4)
     # mean 3/2, variance 3/4, covariance -5/16 at the one lag, whose weight is a half: error (7/16 / 4)^(1/2)
-    assert lead(better, flat) == pytest.approx(12.0 / 7.0**0.5, rel=1e-9)
-    assert lead(flat, 0.001 * better) == pytest.approx(-12.0 / 7.0**0.5, rel=1e-6)  # in units of its own deviation
-    assert lead(better, better) == 0.0
-    assert lead(better, 4.0 * better) == 0.0  # the same bets, four times as large
-    assert lead(flat, flat) == 0.0
+    assert sharpe_lead(better, flat) == pytest.approx(12.0 / 7.0**0.5, rel=1e-9)
+    assert sharpe_lead(flat, 0.001 * better) == pytest.approx(
+        -12.0 / 7.0**0.5, rel=1e-6
+    )  # in units of its own deviation
+    assert sharpe_lead(better, better) == 0.0
+    assert sharpe_lead(better, 4.0 * better) == 0.0  # the same bets, four times as large
+    assert sharpe_lead(flat, flat) == 0.0
 
 
 def test_chunks_fill_the_longest_segment() -> None:

@@ -66,7 +66,7 @@ class PathSampler:
             self.relative = detrended(bars, segments) if how.detrended else bars
             self.levels = path_levels(self.relative, segments)
         else:
-            self.market = training_set.market().to(device, dtype)
+            self.market = training_set.market_on(device, dtype)
 
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from threading import Lock
+from threading import RLock
 from typing import Literal
 
 import numpy as np
+import torch
 
 from sentio_kedro.agent.data.resampling import (
     mirrored_history,
@@ -29,7 +30,7 @@ from sentio_kedro.market.timestamps import Floats
 
 logger = logging.getLogger(__name__)
 
-_SCREENING = Lock()
+_ONCE = RLock()  # all members of a fold ask at once
 
 
 MIN_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
@@ -85,9 +86,25 @@ class TrainingSet:
     _screened: dict[tuple[int, Criterion], Screening] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _markets: dict[tuple[torch.device, torch.dtype], MarketTensors] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
+    @property
     def market(self) -> MarketTensors:
-        """Build the real market of this fold in float64 on the CPU."""
+        """The real market of this fold in float64 on the CPU, built once."""
+        return self.market_on(torch.device("cpu"), torch.float64)
+
+    def market_on(self, device: torch.device, dtype: torch.dtype) -> MarketTensors:
+        """Return the real market of this fold on ``device`` in ``dtype``; all agents of the fold share the copy."""
+        device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one key
+        with _ONCE:
+            if (device, dtype) not in self._markets:
+                self._markets[device, dtype] = self._market.to(device, dtype)
+            return self._markets[device, dtype]
+
+    @cached_property
+    def _market(self) -> MarketTensors:
         posterior = self.regimes.filter(market_return(self.bars))
         return market_tensors(self.bars, self.features, posterior, self.trading)
 
@@ -105,7 +122,7 @@ class TrainingSet:
 
         All members ask for the same; the answer is remembered.
         """
-        with _SCREENING:  # all members of a fold ask at once
+        with _ONCE:
             if (lags, criterion) not in self._screened:
                 self._screened[lags, criterion] = self._screen(lags, criterion)
             return self._screened[lags, criterion]
@@ -114,7 +131,7 @@ class TrainingSet:
         whole = adjusted(self.bars)
         returns = np.full(whole.close.shape, np.nan)
         returns[1:] = np.log(whole.close[1:] / whole.held_close()[:-1])
-        posterior = self.regimes.filter(market_return(self.bars))
+        posterior = self.market.posterior.numpy()
         found = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
         names = selected_names([column.name for column in self.columns], found.values.tolist(), found.sizes.tolist())
         tell = logger.info if names else logger.warning

@@ -1,8 +1,7 @@
-"""Policies that walk the market: sampling accounts for training, greedy ensembles for everything else."""
+"""Rollouts: accounts that sample their actions along windows, for training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import (
     gumbel_noise,
-    masked_log_probabilities,
     masked_logits,
     normalised,
     sample_actions,
@@ -179,35 +177,3 @@ def collect(
 def draw_of(head: Head, hidden: Tensor, quantile: Tensor) -> Tensor:
     """Take the quantile of the critic that ``quantile`` ``[...]`` names, of each state ``[..., hidden]``: ``[...]``."""
     return head.quantiles(hidden).gather(-1, quantile[..., None])[..., 0]
-
-
-class EnsemblePolicy:
-    """Averages the members' legal probabilities and takes the likeliest action; its record is action and mask."""
-
-    def __init__(
-        self, heads: Sequence[Head], projected: Sequence[Tensor], posterior: Tensor, parameters: TradingParameters
-    ) -> None:
-        """Take each member's head and its projected embeddings ``[S, ..., A, hidden]``, posteriors ``[S, ..., K]``."""
-        self.heads, self.projected, self.posterior, self.parameters = heads, projected, posterior, parameters
-        self.levels = level_tensor(parameters, projected[0])
-
-    @property
-    def inputs(self) -> PolicyTrace:
-        """Posteriors and each member's projected embeddings."""
-        return self.posterior, *self.projected
-
-    def probabilities(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor) -> Tensor:
-        """Average the members' legal probabilities ``[..., A, actions]``."""
-        seen = account_features(account, view, self.parameters)
-        total = torch.zeros((), dtype=seen.dtype, device=seen.device)
-        for head, projected in zip(self.heads, inputs[1:], strict=True):
-            logits = head.logits(head.hidden(projected, seen), inputs[0])
-            total = total + masked_log_probabilities(logits, head.permitted(legal)).exp()
-        return total / len(self.heads)
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        """Take the likeliest action of each asset."""
-        action = self.probabilities(inputs, account, view, legal).argmax(-1)
-        return decode(action, self.levels), (action, legal)

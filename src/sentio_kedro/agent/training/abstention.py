@@ -1,4 +1,4 @@
-"""When an agent stays out: nothing that it did not learn from shows that it earns its costs."""
+"""Abstention gate: an agent stays flat unless its validation t exceeds a threshold."""
 
 from __future__ import annotations
 
@@ -9,35 +9,33 @@ from torch import Tensor
 
 from sentio_kedro.config.generalisation import AbstentionParameters
 
-MIN_BARS = 2
-STILL = 1e-24  # a variance below this share of the mean square is rounding, not variation
+MIN_BARS = 2  # bars whose returns have a deviation
+MIN_VARIATION = 1e-24  # a variance below this share of the mean square is rounding, not variation
 
 
 def newey_west_lags(bars: int) -> int:
-    """Return the lags that the variance of a mean of ``bars`` values takes in: floor(4 (bars / 100)^(2/9)).
+    """Return the lags of a Bartlett kernel by rule of thumb: floor(4 (bars / 100)^(2/9)), at most ``bars`` - 1.
 
-    The rule of thumb for the Bartlett kernel that goes back to Newey and West (1994, Automatic Lag Selection in
-    Covariance Matrix Estimation, Review of Economic Studies 61); it does not look at the data. At most ``bars`` - 1.
+    Newey and West (1994), Automatic Lag Selection in Covariance Matrix Estimation, Review of Economic Studies 61.
 
     Raises:
         ValueError: If there are fewer than two bars.
     """
     if bars < MIN_BARS:
-        raise ValueError(f"`bars` must be at least {MIN_BARS} to judge a mean, was {bars}; give more rows.")
+        raise ValueError(f"`bars` must be at least {MIN_BARS} to test a mean, was {bars}; give more rows.")
     return min(int(4.0 * math.pow(bars / 100.0, 2.0 / 9.0)), bars - 1)
 
 
 def mean_t_statistic(returns: Tensor, lags: int | None = None) -> Tensor:
-    """Mean return per bar over its standard error, robust to heteroskedasticity and autocorrelation.
+    """Return the mean return per bar over its Newey-West standard error, robust to autocorrelation.
 
-    The squared standard error is the long-run variance over T, with the Bartlett kernel: the variance plus twice the
-    sum over j up to ``lags`` of (1 - j / (lags + 1)) times the autocovariance at j, each a sum over bars divided by T
-    (Newey and West 1987, A Simple, Positive Semi-Definite, Heteroskedasticity and Autocorrelation Consistent
-    Covariance Matrix, Econometrica 55). There is no correction for small samples.
+    The squared standard error is the long-run variance over T with the Bartlett kernel (Newey and West 1987, A Simple,
+    Positive Semi-Definite, Heteroskedasticity and Autocorrelation Consistent Covariance Matrix, Econometrica 55),
+    without a correction for small samples.
 
     Args:
         returns: Simple net returns per bar in order of time, [T, ...].
-        lags: Lags of the autocovariance; None asks ``newey_west_lags``.
+        lags: Lags of the autocovariance; None takes ``newey_west_lags``.
 
     Returns:
         [...] in float64; 0 where the returns do not vary.
@@ -47,17 +45,17 @@ def mean_t_statistic(returns: Tensor, lags: int | None = None) -> Tensor:
     """
     values = returns.double()
     bars = values.shape[0] if values.dim() else 0
-    most = newey_west_lags(bars) if lags is None else lags
-    if not 0 <= most < bars:
-        raise ValueError(f"`lags` must be in [0, {bars}), the number of bars, was {most}; lower it.")
+    last_lag = newey_west_lags(bars) if lags is None else lags
+    if not 0 <= last_lag < bars:
+        raise ValueError(f"`lags` must be in [0, {bars}), the number of bars, was {last_lag}; lower it.")
     mean = values.mean(dim=0)
-    rest = values - mean
-    variance = rest.square().sum(dim=0) / bars
+    centred = values - mean
+    variance = centred.square().sum(dim=0) / bars
     long_run = variance.clone()
-    for lag in range(1, most + 1):
-        weight = 1.0 - lag / (most + 1.0)
-        long_run += 2.0 * weight * (rest[lag:] * rest[:-lag]).sum(dim=0) / bars
-    varies = long_run > STILL * values.square().mean(dim=0)
+    for lag in range(1, last_lag + 1):
+        weight = 1.0 - lag / (last_lag + 1.0)
+        long_run += 2.0 * weight * (centred[lag:] * centred[:-lag]).sum(dim=0) / bars
+    varies = long_run > MIN_VARIATION * values.square().mean(dim=0)
     return torch.where(varies, mean / torch.where(varies, long_run / bars, 1.0).sqrt(), 0.0)
 
 

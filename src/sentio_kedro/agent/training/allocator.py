@@ -8,22 +8,21 @@ import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 LARGEST_HEAP_BLOCK = 32 << 20  # bytes; the most that glibc accepts
-KEPT = 512 << 20  # bytes that may stay with the process once freed
+RETAINED = 512 << 20  # freed bytes that the process may retain
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed memory instead of handing it back, which costs a page fault per 4 KiB at the next use.
+    """Let glibc retain freed memory: returning it costs a page fault per 4 KiB at the next use.
 
-    Tensors of a few megabytes come and go thousands of times in a training. Does nothing where the C library is not
-    glibc.
+    Tensors of a few megabytes come and go thousands of times in a training.
 
     Returns:
-        Whether the allocator was told.
+        Whether the settings took effect; False where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return False
     library = ctypes.CDLL(ctypes.util.find_library("c"))
     if not hasattr(library, "mallopt"):
         return False
-    settings = ((M_MMAP_THRESHOLD, LARGEST_HEAP_BLOCK), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, KEPT // 8))
+    settings = ((M_MMAP_THRESHOLD, LARGEST_HEAP_BLOCK), (M_TRIM_THRESHOLD, RETAINED), (M_TOP_PAD, RETAINED // 8))
     return all(library.mallopt(name, value) == 1 for name, value in settings)

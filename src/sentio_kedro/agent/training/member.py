@@ -1,4 +1,4 @@
-"""One member while it learns: what it is made of, and how it is saved and continued."""
+"""Training state of one member: networks, optimiser, monitors; its checkpoint."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ACTION_STREAM, PATH_STREAM, WEIGHT_STREAM = 0, 1, 2
 
 @dataclass(frozen=True)
 class MemberKey:
-    """Which member of which agent: all its random draws are keyed by this.
+    """Identity of a member, from which all its random draws are seeded.
 
     Attributes:
         fold: Number of the fold.
         seed: Number of the seed.
-        member: Place in the seed's ensemble.
+        member: Number within the ensemble.
     """
 
     fold: int
@@ -38,30 +38,29 @@ class MemberKey:
     member: int
 
     def __str__(self) -> str:
-        """Name the member, for checkpoints and progress."""
+        """Return the name for checkpoints and messages."""
         return f"fold_{self.fold}-seed_{self.seed}-member_{self.member}"
 
     def stream(self, root: int, stream: int, update: int = 0) -> np.random.SeedSequence:
-        """Seed of one stream of draws at one update."""
+        """Return the seed of one stream of draws at one update."""
         return np.random.SeedSequence([root, self.fold, self.seed, self.member, stream, update])
 
 
 @dataclass
 class Member:
-    """One member while it learns.
+    """Training state of one member.
 
     Attributes:
         network: Current weights.
-        optimiser: Adam over them.
+        optimiser: AdamW.
         penalty: Coefficient of the divergence penalty, 0-d.
-        tail: Watches the log returns of episodes.
+        tail: Monitor of the log returns of episodes.
         drawdown: Watches their maximum drawdowns.
-        done: Updates done.
-        average: Moving average of the weights; empty where it is off.
-        best: Weights that are kept: the latest ones not clearly worse on validation rows than the best score.
-        kept: Update that they are of.
-        best_score: Best score so far, annualised net Sharpe ratio on validation rows.
-        best_returns: Net returns per bar on validation rows of the weights that had it ``[bars]``; empty at first.
+        updates_done: Updates so far.
+        selected_weights: The latest weights that are not clearly worse on validation rows than the best score.
+        selected_update: Update that they are of.
+        best_score: Best annualised net Sharpe ratio on validation rows so far.
+        best_returns: Net returns per bar ``[bars]`` on validation rows that gave it; empty at first.
         curve: One row per update.
     """
 
@@ -70,10 +69,9 @@ class Member:
     penalty: Tensor
     tail: TailMonitor
     drawdown: TailMonitor
-    done: int = 0
-    average: dict[str, Tensor] = field(default_factory=dict)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    kept: int = 0
+    updates_done: int = 0
+    selected_weights: dict[str, Tensor] = field(default_factory=dict)
+    selected_update: int = 0
     best_score: float = -math.inf
     best_returns: Tensor = field(default_factory=lambda: torch.empty(0))
     curve: Curve = field(default_factory=list)
@@ -84,13 +82,24 @@ class Member:
 
 
 def network_shape(training_set: TrainingSet, trading: TradingParameters) -> NetworkShape:
-    """Sizes of a fold's networks."""
+    """Return the sizes of a fold's networks."""
     return NetworkShape(
         training_set.features.shape[2],
         len(training_set.bars.symbols),
         training_set.regimes.states,
         1 + len(trading.levels),
     )
+
+
+def choose_device(requested: str) -> torch.device:
+    """Resolve ``training.device``: ``auto`` is a GPU if there is one.
+
+    Raises:
+        ValueError: If ``cuda`` is requested and no GPU is usable.
+    """
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise ValueError("`training.device` is cuda, but torch finds no usable GPU; set it to auto or cpu.")
+    return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def torch_generator(seed: np.random.SeedSequence, device: torch.device) -> torch.Generator:
@@ -122,51 +131,55 @@ def new_member(
 
 
 def _select_features(training_set: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
-    """Let the network hear only what the screening of the fold's columns keeps.
+    """Set the feature mask to the columns that the fold's screening selects.
 
-    With a limit on episodes it hears every column's value: columns that tell risk need not foretell the mean.
+    With a limit on episodes no column is masked: columns that predict risk need not predict the mean.
     """
     criterion = parameters.training.screening
     if criterion == "none" or parameters.training.limits_episodes:
         return
-    kept = training_set.screened(network.encoder.lags, criterion)
-    how = parameters.training.resampling
-    flipped = (
-        training_set.flipped(kept)
-        if how.flip_invariant and how.mirrors
-        else np.zeros((2, len(kept.values)), dtype=bool)
-    )
-    masks = kept.values, kept.sizes, flipped, kept.lags, kept.pairs
+    screening = training_set.screened(network.encoder.lags, criterion)
+    resampling, flipped = parameters.training.resampling, np.zeros((2, len(screening.values)), dtype=bool)
+    if resampling.flip_invariant and resampling.mirrors:
+        flipped = training_set.flipped(screening)
+    masks = screening.values, screening.sizes, flipped, screening.lags, screening.pairs
     network.encoder.set_feature_mask(*(torch.from_numpy(mask) for mask in masks))
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Flatten a member into tensors and JSON-able state."""
+    """Flatten a member into tensors and JSON-able state, its checkpoint."""
     tensors = {f"network.{name}": value for name, value in member.network.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in member.best.items()}
-    tensors |= {f"average.{name}": value for name, value in member.average.items()}
+    tensors |= {f"selected.{name}": value for name, value in member.selected_weights.items()}
     for position, moments in member.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
     tensors |= {"learner.penalty": member.penalty, "learner.dual": member.tail.dual, "learner.pool": member.tail.pool}
     tensors |= {"learner.drawdown_dual": member.drawdown.dual, "learner.drawdown_pool": member.drawdown.pool}
     tensors |= {"learner.best_returns": member.best_returns}
-    state = {"done": member.done, "kept": member.kept, "best_score": member.best_score, "curve": member.curve}
+    state = {
+        "updates_done": member.updates_done,
+        "selected_update": member.selected_update,
+        "best_score": member.best_score,
+        "curve": member.curve,
+    }
     return tensors, state
 
 
 def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | None) -> None:
-    """Continue from ``snapshot``'s result; None leaves the member as it is."""
+    """Continue from the result of ``snapshot``; None leaves the member as it is.
+
+    Raises:
+        ValueError: If the learner's state is not complete.
+    """
     if saved is None:
         return
     tensors, state = saved
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "best": {}, "average": {}, "optimiser": {}, "learner": {}}
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "selected": {}, "optimiser": {}, "learner": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = value
     member.network.load_state_dict(parts["network"])
     device = next(member.network.parameters()).device
-    member.best = {name: value.to(device) for name, value in parts["best"].items()}
-    member.average = {name: value.to(device) for name, value in parts["average"].items()}
+    member.selected_weights = {name: value.to(device) for name, value in parts["selected"].items()}
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in parts["optimiser"].items():
         position, _, moment = name.partition(".")
@@ -181,6 +194,10 @@ def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | No
     member.penalty, member.tail.dual, member.tail.pool = learner["penalty"], learner["dual"], learner["pool"]
     member.drawdown.dual, member.drawdown.pool = learner["drawdown_dual"], learner["drawdown_pool"]
     member.best_returns = learner["best_returns"]
-    member.done, member.kept, member.curve = int(state["done"]), int(state["kept"]), state["curve"]
+    member.updates_done, member.selected_update, member.curve = (
+        int(state["updates_done"]),
+        int(state["selected_update"]),
+        state["curve"],
+    )
     member.best_score = float(state["best_score"])
-    logger.info("Continuing at update %d", member.done)
+    logger.info("Continuing at update %d", member.updates_done)

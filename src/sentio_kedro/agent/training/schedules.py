@@ -1,4 +1,4 @@
-"""What changes from update to update, and when training ends."""
+"""Number of updates, learning rate, and early stopping."""
 
 from __future__ import annotations
 
@@ -9,31 +9,21 @@ from sentio_kedro.config import AgentParameters, StoppingParameters, TrainingPar
 
 
 def steps_per_update(parameters: AgentParameters) -> int:
-    """Account-bars of one update: windows x replicas x bars; all-action advantages have one replica per level."""
+    """Return the account-bars of one update: windows x replicas (levels for all-action advantages) x bars."""
     training = parameters.training
     replicas = len(parameters.trading.levels) if training.advantages == "all_action" else training.replicas
     return training.windows * replicas * training.episode_bars
 
 
 def count_updates(parameters: AgentParameters) -> int:
-    """Updates that ``total_steps`` pays for, at least one."""
+    """Return the updates within ``total_steps``, at least one."""
     return max(1, round(parameters.training.total_steps / steps_per_update(parameters)))
 
 
 def learning_rate(training: TrainingParameters, update_index: int, updates: int) -> float:
-    """Learning rate of an update: from the peak to a twentieth of it along a cosine or a line, or the peak."""
-    if training.schedule == "constant":
-        return training.learning_rate
-    part = update_index / updates
-    fall = 0.5 * (1.0 + math.cos(math.pi * part)) if training.schedule == "cosine" else 1.0 - part
+    """Return the learning rate of an update: from its peak to a twentieth of it along a cosine."""
+    fall = 0.5 * (1.0 + math.cos(math.pi * update_index / updates))
     return training.learning_rate * (0.05 + 0.95 * fall)
-
-
-def entropy_coefficient(training: TrainingParameters, update_index: int, updates: int) -> float:
-    """Coefficient of the entropy bonus of an update: constant, or in a straight line to its floor at the last one."""
-    if training.min_entropy is None:
-        return training.entropy
-    return training.entropy + (training.min_entropy - training.entropy) * update_index / max(1, updates - 1)
 
 
 def converged(curve: Curve, stopping: StoppingParameters) -> bool:

@@ -1,4 +1,4 @@
-"""How long the phases of an update take, and how much memory was in use at most."""
+"""Seconds of the phases of an update, and peak memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ GIGABYTE = 1024.0**3
 
 
 class Phases:
-    """Times phases that follow each other; waits for a GPU at each end, so that its time counts where it belongs."""
+    """Times consecutive phases; waits for a GPU at the end of each."""
 
     def __init__(self, device: torch.device) -> None:
         """Start the first phase."""
@@ -20,17 +20,13 @@ class Phases:
         self._began = self._now()
 
     def end(self, phase: str) -> None:
-        """End the phase that runs and start the next."""
+        """End the current phase and start the next."""
         now = self._now()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._began
         self._began = now
 
     def row(self, shared_by: int = 1) -> dict[str, float]:
-        """Seconds by phase (``seconds_<phase>``), and the most memory so far: of the GPU, else of the process.
-
-        Args:
-            shared_by: Members that the phases served; the seconds are each one's share.
-        """
+        """Return ``seconds_<phase>``, divided by the ``shared_by`` members, and peak memory of the GPU or process."""
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device) / GIGABYTE
         else:

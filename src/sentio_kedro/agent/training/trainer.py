@@ -1,9 +1,8 @@
-"""Training: how a member learns on its own part of a fold's train rows. ``stacked`` lets many learn side by side."""
+"""Training of one member on its own part of a fold's train rows; ``batched.trainer`` trains many in one model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -17,7 +16,6 @@ from sentio_kedro.agent.ppo.compiled import hot_functions
 from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport, update
-from sentio_kedro.agent.training.averaging import with_weights
 from sentio_kedro.agent.training.lifecycle import (
     CheckpointStore,
     Learned,
@@ -30,63 +28,56 @@ from sentio_kedro.agent.training.lifecycle import (
     is_finished,
     start_or_resume,
 )
-from sentio_kedro.agent.training.member import ACTION_STREAM, PATH_STREAM, Member, MemberKey, torch_generator
+from sentio_kedro.agent.training.member import (
+    ACTION_STREAM,
+    PATH_STREAM,
+    Member,
+    MemberKey,
+    choose_device,
+    torch_generator,
+)
 from sentio_kedro.agent.training.timing import Phases
-from sentio_kedro.agent.training.validation import Score, split_validation, validate_parts
+from sentio_kedro.agent.training.validation import Score, scored_rows, validate_parts
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.market.fold_shapes import Segment
-from sentio_kedro.market.tensors import MarketTensors
-
-
-def choose_device(wish: str) -> torch.device:
-    """Resolve ``auto``; refuse ``cuda`` where there is none.
-
-    Raises:
-        ValueError: If a GPU is asked for and none is usable.
-    """
-    if wish == "cuda" and not torch.cuda.is_available():
-        raise ValueError("`training.device` is cuda, but torch finds no usable GPU; set it to auto or cpu.")
-    return torch.device("cuda" if wish != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def train_member(
     training_set: TrainingSet,
     key: MemberKey,
     parameters: AgentParameters,
-    market: MarketTensors,
     store: CheckpointStore,
     progress: Progress,
+    dtype: torch.dtype = torch.float32,
 ) -> Member:
     """Train one member, from its checkpoint if there is one.
 
     Args:
         training_set: The fold.
-        key: Which member.
+        key: The member.
         parameters: Network, training and trading.
-        market: The fold's real market on the training device, for validation.
-        store: Where checkpoints live.
-        progress: Who hears of it.
+        store: Checkpoints.
+        progress: Receives each update.
+        dtype: Of weights and windows.
 
     Returns:
-        The member; ``best`` holds the weights chosen on validation rows.
+        The member; ``selected_weights`` are those chosen on validation rows.
     """
-    member_run = start_or_resume(training_set, key, parameters, market, store, progress)
+    member_run = start_or_resume(training_set, key, parameters, store, progress, dtype)
     if is_finished(member_run.member, parameters):
         return member_run.member
-    sampler = member_run.sampler(parameters, market.close.device)
-    over = False
-    while not over:
+    sampler = member_run.sampler(parameters, choose_device(parameters.training.device))
+    finished = False
+    while not finished:
         began = time.perf_counter()
         row = _one_update(member_run.member, sampler, key, parameters)
-        judged = None
-        if count_update(member_run.member, row, time.perf_counter() - began, parameters):
-            judged = _scored(member_run, parameters)
-        over = conclude_update(member_run, row, judged, parameters, store, progress)
+        due = count_update(member_run.member, row, time.perf_counter() - began, parameters)
+        score = _score(member_run, parameters) if due else None
+        finished = conclude_update(member_run, row, score, parameters, store, progress)
     return member_run.member
 
 
 def _one_update(member: Member, sampler: PathSampler, key: MemberKey, parameters: AgentParameters) -> dict[str, float]:
-    training, index = parameters.training, member.done
+    training, index = parameters.training, member.updates_done
     coefficients = begin_update(member, parameters)
     generator = torch_generator(key.stream(training.seed, ACTION_STREAM, index), sampler.device)
     phases = Phases(sampler.device)
@@ -124,32 +115,7 @@ def learn(
     return Learned(report, appraisal.reward, appraisal.outcomes)
 
 
-def _scored(member_run: MemberRun, parameters: AgentParameters) -> Score:
-    member, training_set = member_run.member, member_run.training_set
-    judged = with_weights(member.network, member.average) if member.average else member.network
-    context = receptive_field(parameters.network) - 1
-    parts = validation_rows_used(training_set, parameters)
-    earned = validate_parts([judged], member_run.market, parts, context, parameters.trading)
-    return Score.of(earned, training_set.periods_per_year)
-
-
-def validation_rows_used(
-    training_set: TrainingSet, parameters: AgentParameters
-) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Rows that members are judged on: the latest train rows, and the validation rows that choose weights."""
-    return recent_train(training_set), validation_rows(training_set, parameters)[0]
-
-
-def validation_rows(
-    training_set: TrainingSet, parameters: AgentParameters
-) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Validation rows that choose weights, and those that measure an agent's evidence."""
-    share, latency = parameters.training.abstention.holdout_share, parameters.trading.orders.latency_bars
-    return split_validation(training_set.fold.validation, share, latency)
-
-
-def recent_train(training_set: TrainingSet) -> list[Segment]:
-    """Latest train rows, as many as there are validation rows: the other half of the generalisation gap."""
-    wanted = sum(part.stop - part.start for part in training_set.fold.validation)
-    last = training_set.fold.train[-1]
-    return [Segment(max(last.start, last.stop - wanted), last.stop)]
+def _score(member_run: MemberRun, parameters: AgentParameters) -> Score:
+    context, rows = receptive_field(parameters.network) - 1, scored_rows(member_run.training_set, parameters)
+    returns = validate_parts([member_run.member.network], member_run.market, rows, context, parameters.trading)
+    return Score.of(returns, member_run.training_set.periods_per_year)

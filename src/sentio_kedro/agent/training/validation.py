@@ -1,4 +1,4 @@
-"""Judging a policy on rows: many short accounts side by side, greedy, net of costs."""
+"""Validation: greedy returns net of costs, many short accounts in one batch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows
+from sentio_kedro.agent.ensemble import AgentsPolicy
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.rollout import EnsemblePolicy
-from sentio_kedro.agent.training.abstention import mean_t_statistic
-from sentio_kedro.config import TradingParameters
+from sentio_kedro.agent.training.abstention import MIN_BARS, mean_t_statistic
+from sentio_kedro.config import AgentParameters, TradingParameters
 from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
@@ -21,7 +22,6 @@ from sentio_kedro.trading.action_masks import where_chosen
 from sentio_kedro.trading.performance import sharpe_ratio
 from sentio_kedro.trading.simulate import net_returns, simulate
 
-MIN_BARS = 2  # rows that have a deviation
 MIN_DEVIATION = 1e-12  # of returns per bar
 CHUNK_BARS = 128  # decisions of one account; each starts flat
 
@@ -29,15 +29,12 @@ CHUNK_BARS = 128  # decisions of one account; each starts flat
 def split_validation(
     validation: Sequence[Segment], share: float, gap: int
 ) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Split validation rows into those that choose weights and later ones that only measure evidence.
+    """Split validation rows into those that choose weights and later ones that only measure the validation t.
 
     Args:
         validation: Validation rows in order of time.
         share: Share of the rows that measures; 0 lets all rows do both.
-        gap: Rows left out between the two, so that no bar is part of a reward on both sides: latency in bars.
-
-    Returns:
-        Rows that choose and rows that measure.
+        gap: Rows between the two, so that no bar is part of a reward on both sides: latency in bars.
 
     Raises:
         ValueError: If either would have fewer than two rows.
@@ -47,7 +44,7 @@ def split_validation(
     total = sum(part.stop - part.start for part in validation)
     cut = total - round(share * total)
     choosing, measuring = _between(validation, 0, cut), _between(validation, cut + gap, total)
-    for name, rows in (("choose weights", choosing), ("measure evidence", measuring)):
+    for name, rows in (("choose weights", choosing), ("measure the validation t", measuring)):
         count = sum(part.stop - part.start for part in rows)
         if count < MIN_BARS:
             raise ValueError(
@@ -57,30 +54,77 @@ def split_validation(
     return choosing, measuring
 
 
+def validation_rows(
+    training_set: TrainingSet, parameters: AgentParameters
+) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Return the validation rows that choose weights, and those that measure an agent's validation t."""
+    share, latency = parameters.training.abstention.holdout_share, parameters.trading.orders.latency_bars
+    return split_validation(training_set.fold.validation, share, latency)
+
+
+def scored_rows(training_set: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:
+    """Return the rows that score members: the latest train rows, and the validation rows that choose weights."""
+    return recent_train_rows(training_set), validation_rows(training_set, parameters)[0]
+
+
+def recent_train_rows(training_set: TrainingSet) -> list[Segment]:
+    """Return the latest train rows, as many as there are validation rows."""
+    count = sum(part.stop - part.start for part in training_set.fold.validation)
+    last = training_set.fold.train[-1]
+    return [Segment(max(last.start, last.stop - count), last.stop)]
+
+
 def _between(segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
     """Rows number ``first`` to ``last`` (exclusive) of all rows of the segments."""
-    found, passed = [], 0
+    parts, passed = [], 0
     for part in segments:
         start, stop = part.start + max(0, first - passed), part.start + max(0, last - passed)
         passed += part.stop - part.start
         if start < min(stop, part.stop):
-            found.append(Segment(start, min(stop, part.stop)))
-    return found
+            parts.append(Segment(start, min(stop, part.stop)))
+    return parts
 
 
 def chunk_starts(segments: Sequence[Segment], length: int) -> list[int]:
-    """Cut segments into whole chunks of ``length`` rows; a rest shorter than a chunk at a segment's end is dropped."""
+    """Return the first rows of whole chunks of ``length`` rows; the rest at a segment's end is dropped."""
     return [start for part in segments for start in range(part.start, part.stop - length + 1, length)]
 
 
 def chunk_length(segments: Sequence[Segment]) -> int:
-    """Rows per chunk: about ``CHUNK_BARS``, so that whole chunks fill the longest segment."""
+    """Return rows per chunk: about ``CHUNK_BARS``, so that whole chunks fill the longest segment."""
     longest = max(part.stop - part.start for part in segments)
     return longest // max(1, round(longest / CHUNK_BARS))
 
 
+def chunk_windows(
+    market: MarketTensors, segments: Sequence[Segment], length: int, context: int, parameters: TradingParameters
+) -> Windows:
+    """Cut segments into chunks of ``length`` decisions, each with ``context`` bars before its first."""
+    starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
+    return cut_windows(market, starts, length, context, parameters)
+
+
 @torch.no_grad()
-def judge(
+def greedy_returns(networks: Sequence[PolicyNetwork], windows: Windows, parameters: TradingParameters) -> Tensor:
+    """Let an ensemble trade windows greedily, each from a flat start. Pure.
+
+    Returns:
+        Net simple returns per bar ``[bars]``, window after window; NaN if a decision had no legal action.
+    """
+    length = windows.step_data.steps - 1
+    posterior = windows.posterior[:-1]  # [S, W, 1, K]
+    embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1)[:, :, None] for network in networks]
+    projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
+    heads = [[network.head for network in networks]]
+    policy = AgentsPolicy(heads, torch.stack(projected, dim=-3), posterior, parameters)
+    close = windows.step_data.close  # [S + 1, W, 1, A]
+    cash = close.new_full((close.shape[1], 1), parameters.initial_cash)
+    account = open_accounts(cash, windows.step_data.assets, parameters.orders.latency_bars)
+    _, (fill, (_, legal)) = simulate(windows.decisions, policy, account, parameters)
+    return where_chosen(net_returns(fill)[..., 0].transpose(0, 1).flatten(), legal)
+
+
+def chunk_returns(
     networks: Sequence[PolicyNetwork],
     market: MarketTensors,
     segments: Sequence[Segment],
@@ -88,47 +132,8 @@ def judge(
     context: int,
     parameters: TradingParameters,
 ) -> Tensor:
-    """Let an ensemble trade rows greedily, in chunks of equal length.
-
-    Args:
-        networks: Members.
-        market: The market, on the members' device.
-        segments: Decision rows to judge, given by the caller: train or validation rows, never test rows.
-        length: Rows per chunk.
-        context: Bars that an embedding needs before its own.
-        parameters: Limits and costs.
-
-    Returns:
-        Net simple returns per bar ``[bars]``, chunk after chunk; not numbers if a decision had no legal action.
-    """
-    windows = chunk_windows(market, segments, length, context, parameters)
-    return greedy_returns(networks, windows, parameters)
-
-
-def chunk_windows(
-    market: MarketTensors, segments: Sequence[Segment], length: int, context: int, parameters: TradingParameters
-) -> Windows:
-    """Cut the chunks that ``judge`` lets an ensemble trade, with their context; arguments as there."""
-    starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
-    return cut_windows(market, starts, length, context, parameters)
-
-
-@torch.no_grad()
-def greedy_returns(networks: Sequence[PolicyNetwork], windows: Windows, parameters: TradingParameters) -> Tensor:
-    """Let an ensemble trade windows greedily, each from a flat start: net simple returns ``[bars]``, one after another.
-
-    Pure.
-    """
-    length = windows.step_data.steps - 1
-    posterior = windows.posterior[:-1]  # [S, W, 1, K]
-    embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1)[:, :, None] for network in networks]
-    projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
-    policy = EnsemblePolicy([network.head for network in networks], projected, posterior, parameters)
-    close = windows.step_data.close  # [S + 1, W, 1, A]
-    cash = close.new_full((close.shape[1], 1), parameters.initial_cash)
-    account = open_accounts(cash, windows.step_data.assets, parameters.orders.latency_bars)
-    _, (fill, (_, legal)) = simulate(windows.decisions, policy, account, parameters)
-    return where_chosen(net_returns(fill)[..., 0].transpose(0, 1).flatten(), legal)
+    """Return the ``greedy_returns`` of the chunks of segments; ``context`` bars are needed by an embedding."""
+    return greedy_returns(networks, chunk_windows(market, segments, length, context, parameters), parameters)
 
 
 def validate_parts(
@@ -138,36 +143,27 @@ def validate_parts(
     context: int,
     parameters: TradingParameters,
 ) -> list[Tensor]:
-    """Net simple returns per bar of each part's rows, all walked in one batch.
+    """Return the net returns ``[bars]`` of each part, such as train and validation rows, simulated in one batch.
 
-    Args:
-        networks: Members.
-        market: The market, on the members' device.
-        parts: Groups of segments, such as train rows and validation rows.
-        context: Bars that an embedding needs before its own.
-        parameters: Limits and costs.
-
-    Returns:
-        ``[bars]`` per part as of ``judge``; all chunks are as long as the part with the shortest ones wants them.
+    All chunks are as long as the part with the shortest chunks needs.
     """
-    length = shared_length(parts)
     segments = [segment for part in parts for segment in part]
-    return split_parts(judge(networks, market, segments, length, context, parameters), parts)
+    return split_parts(chunk_returns(networks, market, segments, shared_length(parts), context, parameters), parts)
 
 
 def shared_length(parts: Sequence[Sequence[Segment]]) -> int:
-    """Rows per chunk where several parts are walked in one batch."""
+    """Return rows per chunk of several parts in one batch."""
     return min(chunk_length(part) for part in parts)
 
 
 def split_parts(returns: Tensor, parts: Sequence[Sequence[Segment]]) -> list[Tensor]:
-    """Give each part its own of the returns ``[bars]`` of all of them."""
+    """Split the returns ``[bars]`` of all parts by part."""
     length = shared_length(parts)
     return list(torch.split(returns, [len(chunk_starts(part, length)) * length for part in parts]))
 
 
 class Score(NamedTuple):
-    """What weights earned, greedy and net of costs.
+    """Greedy net performance of one member.
 
     Attributes:
         train_sharpe: Annualised Sharpe ratio on the latest train rows.
@@ -181,18 +177,18 @@ class Score(NamedTuple):
 
     @classmethod
     def of(cls, parts: Sequence[Tensor], periods_per_year: float) -> Score:
-        """Score returns on train and on validation rows, each ``[bars]``; NaN where a return is not a number."""
+        """Score returns ``[bars]`` on train and on validation rows; NaN where a return is not a number."""
         train, validation = (
             float(sharpe_ratio(part, periods_per_year)) if bool(part.isfinite().all()) else math.nan for part in parts
         )
         return cls(train, validation, parts[1])
 
 
-def lead(better: Tensor, other: Tensor) -> float:
-    """Difference of two Sharpe ratios on the same rows, in standard errors.
+def sharpe_lead(better: Tensor, other: Tensor) -> float:
+    """Return the difference of two Sharpe ratios on the same rows, in standard errors.
 
-    Each account's returns per bar ``[bars]`` are divided by their deviation, and the mean of the difference by its
-    Newey-West standard error. That the deviations are estimates is left out.
+    The returns per bar ``[bars]`` of each account are divided by their deviation, and the mean of the difference by
+    its Newey-West standard error, which takes the deviations as known.
     """
     scaled = [returns.double() / returns.double().std().clamp_min(MIN_DEVIATION) for returns in (better, other)]
     return float(mean_t_statistic(scaled[0] - scaled[1]))

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
-from sentio_kedro.agent.ensemble import SideBySide, agents_policy
+from sentio_kedro.agent.ensemble import BatchedPolicies, agents_policy
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios, schedules
 from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldBaselines, concatenate_schedules, fold_baselines
@@ -148,12 +148,12 @@ def _simulate_segment(
     posteriors = torch.stack([posterior[slice(*segment)] for posterior in by_account], dim=1)  # [rows, N, K]
     ends = [segment.stop] * guarded + [span.stop] * len(rules)
 
-    def policy(rows: Segment) -> SideBySide:
+    def policy(rows: Segment) -> BatchedPolicies:
         steps = (rows.start - segment.start, rows.stop - segment.start)
         decide = agents_policy(agents, context.market, by_agent, *rows)
         batch: list[tuple[Policy, int]] = [(decide, len(agents)), (noise.part(*steps), 1)]
         batch += schedules.batch_policy(rules, rows, span)
-        return SideBySide(batch, *liquidation(rows, ends, latency))
+        return BatchedPolicies(batch, *liquidation(rows, ends, latency))
 
     chunks = simulate_rows(
         context.market,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.ensemble import AgentsPolicy, SideBySide, agents_policy
+from sentio_kedro.agent.ensemble import AgentsPolicy, BatchedPolicies, agents_policy
 from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, draw_rows
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
@@ -143,9 +143,9 @@ class _SegmentSimulation:
         row = self.segment.start + torch.arange(*steps)[:, None]  # [S, 1]
         last = self.segment.stop - 1 - self.latency  # [V]
         rest = (row > last) | (row < self.first + self.offset)
-        policy = SideBySide(
+        policy = BatchedPolicies(
             [(SourcedAgents(self.agents, source), account.equity.shape[-1])],
-            leave=(row == last)[..., None],
+            close=(row == last)[..., None],
             rest=rest[..., None],
         )
         step_data = prices.rescale(self._step_data(steps, source))

@@ -86,14 +86,3 @@ def test_a_call_runs_each_member_with_its_own_weights(lively: Build) -> None:
     assert stack.call(total, stack.state.weights, scale, features).tolist() == pytest.approx(alone, rel=1e-10)
     some = stack.call(total, stack.state.weights[[2, 0]], scale[[2, 0]], features[[2, 0]], rows=[2, 0])
     assert some.tolist() == pytest.approx([alone[2], alone[0]], rel=1e-10)
-
-
-def test_members_are_judged_by_their_averages_where_there_are_any(lively: Build) -> None:
-    members = [make_member(lively(seed=seed), 0) for seed in range(2)]
-    members[1].average = {name: value + 1.0 for name, value in weights_of(members[1]).items()}
-    stack = Stack(members)
-    judged = stack.scored_weights([1, 0])
-    assert torch.equal(judged[1], stack.state.weights[0])
-    used = judged[0] != stack.state.weights[1]
-    torch.testing.assert_close(judged[0][used], stack.state.weights[1][used] + 1.0)
-    assert used.sum() == sum(weight.numel() for weight in members[1].network.parameters())

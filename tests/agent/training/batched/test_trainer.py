@@ -1,4 +1,4 @@
-"""Members side by side learn what each learns alone, and none of them notices the others."""
+"""Batched members learn the same as each alone, whatever else the stack holds."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +14,7 @@ from sentio_kedro.agent.data.screening import Screening
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training import trainer
 from sentio_kedro.agent.training.batched import trainer as stacked
-from sentio_kedro.agent.training.batched.trainer import Task, train_members_together
+from sentio_kedro.agent.training.batched.trainer import train_members_together
 from sentio_kedro.agent.training.lifecycle import MemberRun
 from sentio_kedro.agent.training.member import Member, MemberKey, new_member, snapshot
 from sentio_kedro.agent.training.schedules import count_updates
@@ -51,8 +51,8 @@ PLAIN = TrainingParameters(
     device="cpu",
 )  # fmt: skip
 EVERYTHING = replace(
-    PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, averaging=0.9, weight_decay=0.01,
-    critic_target="distribution", min_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
+    PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, weight_decay=0.01,
+    critic_target="distribution", tail=TailParameters(limit=0.005, pool=400),
     drawdown=DrawdownParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
@@ -123,29 +123,28 @@ def parameters(training: TrainingParameters, network: NetworkParameters = NETWOR
     return AgentParameters(network, training, TradingParameters(max_drawdown=0.5))
 
 
-def tasks(how: AgentParameters, keys: list[MemberKey], device: torch.device = CPU) -> list[Task]:
-    training_sets = [replace(training_set(key.fold), trading=how.trading) for key in keys]
-    return [Task(one, key, one.market().to(device, DOUBLE)) for one, key in zip(training_sets, keys, strict=True)]
+def folds_of(how: AgentParameters, keys: list[MemberKey]) -> list[tuple[TrainingSet, MemberKey]]:
+    return [(replace(training_set(key.fold), trading=how.trading), key) for key in keys]
 
 
 def together(how: AgentParameters, keys: list[MemberKey] = KEYS, memory: Memory | None = None) -> list[Member]:
     memory = memory or Memory()
-    return train_members_together(tasks(how, keys), how, memory, memory)
+    return train_members_together(folds_of(how, keys), how, memory, memory, DOUBLE)
 
 
 def alone(how: AgentParameters, key: MemberKey, memory: Memory | None = None) -> Member:
-    memory, (task,) = memory or Memory(), tasks(how, [key])
-    return train_member(task.training_set, key, how, task.market, memory, memory)
+    memory, ((fold, _),) = memory or Memory(), folds_of(how, [key])
+    return train_member(fold, key, how, memory, memory, DOUBLE)
 
 
 def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
-    """All that a checkpoint keeps is the same: weights, moments, averages, dual variable, pool, scores, curve."""
+    """All that a checkpoint keeps is the same: weights, moments, dual variable, pool, scores, curve."""
     (tensors, state), (others, other_state) = snapshot(one), snapshot(other)
     assert tensors.keys() == others.keys()
     for name, value in tensors.items():
         torch.testing.assert_close(value, others[name], rtol=tolerance, atol=tolerance, msg=name, check_dtype=True)
-    assert state["done"] == other_state["done"]
-    assert state["kept"] == other_state["kept"]
+    assert state["updates_done"] == other_state["updates_done"]
+    assert state["selected_update"] == other_state["selected_update"]
     assert state["best_score"] == pytest.approx(other_state["best_score"], rel=1e-6, abs=tolerance)
     for row, other_row in zip(state["curve"], other_state["curve"], strict=True):
         assert row.keys() == other_row.keys()
@@ -159,7 +158,7 @@ def test_stacked_equals_alone(training: TrainingParameters, updates: int, advant
     steps = training.total_steps * updates // 20
     how = parameters(replace(training, advantages=advantages, total_steps=steps))
     for key, member in zip(KEYS[1:], together(how, KEYS[1:]), strict=True):
-        assert member.done == count_updates(how) == updates
+        assert member.updates_done == count_updates(how) == updates
         assert_same(member, alone(how, key))
 
 
@@ -198,7 +197,7 @@ def test_every_option_can_be_stacked(name: str) -> None:
         assert_same(member, alone(how, key))
 
 
-def test_members_that_hear_different_things_can_be_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_with_different_feature_masks_can_be_stacked(monkeypatch: pytest.MonkeyPatch) -> None:
     def kept(one: TrainingSet, lags: int, _: str) -> Screening:
         """Fold 0 hears a size, which turns with mirrored bars; fold 1 a value, which is mirrored itself."""
         size = np.array([one.fold.number == 0])
@@ -217,7 +216,7 @@ def test_members_that_hear_different_things_can_be_stacked(monkeypatch: pytest.M
     assert not torch.equal(members[0].network.encoder.sizes, start)  # what is heard is learnt
 
 
-def test_a_member_does_not_notice_the_others() -> None:
+def test_a_member_does_not_depend_on_the_others() -> None:
     how = parameters(replace(EVERYTHING, total_steps=EVERYTHING.total_steps // 5))
     whole = together(how)
     for missing in range(len(KEYS)):
@@ -240,16 +239,16 @@ def test_members_with_networks_of_another_shape_train_after_the_others() -> None
 def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def score(member_run: MemberRun) -> Score:
         """Fold 1 gets worse with every update."""
-        done = float(member_run.member.done)
+        done = float(member_run.member.updates_done)
         return Score(0.0, -done if member_run.key.fold else done, torch.zeros(10, dtype=DOUBLE))
 
-    monkeypatch.setattr(trainer, "_scored", lambda member_run, _: score(member_run))
+    monkeypatch.setattr(trainer, "_score", lambda member_run, _: score(member_run))
     monkeypatch.setattr(stacked, "stacked_scores", lambda _, all_, due, __: {i: score(all_[i]) for i in due})
     how = parameters(replace(PLAIN, validations=5, stopping=StoppingParameters(patience=1)))
     memory = Memory()
     *others, stopped = together(how, memory=memory)
-    assert stopped.done == 8  # the second of five judgements of twenty updates
-    assert [member.done for member in others] == [20, 20]
+    assert stopped.updates_done == 8  # the second of five validations of twenty updates
+    assert [member.updates_done for member in others] == [20, 20]
     assert [update for key, update in memory.selected_features if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
     saved, _ = memory.saved[str(KEYS[-1])]
     assert all(torch.equal(saved[name], value) for name, value in snapshot(stopped)[0].items())
@@ -269,7 +268,7 @@ def test_a_killed_training_continues_stacked_wherever_it_was_begun(first: str) -
         else:
             for key in keys:  # one is complete, the other is not
                 alone(how, key, memory)
-    assert {state["done"] for _, state in memory.saved.values()} == ({6} if first == "stacked" else {10, 3})
+    assert {state["updates_done"] for _, state in memory.saved.values()} == ({6} if first == "stacked" else {10, 3})
     memory.reports = None
     for member, other in zip(together(how, keys), together(how, keys, memory), strict=True):
         assert_same(member, other)
@@ -280,7 +279,7 @@ def test_what_began_stacked_continues_alone() -> None:
     memory = Memory(reports=6)
     with pytest.raises(KeyboardInterrupt):
         together(how, KEYS[:2], memory)
-    assert {state["done"] for _, state in memory.saved.values()} == {2}
+    assert {state["updates_done"] for _, state in memory.saved.values()} == {2}
     memory.reports = None
     for key in KEYS[:2]:
         assert_same(alone(how, key, memory), alone(how, key))
@@ -296,7 +295,8 @@ def test_compiled_losses_of_a_stack_equal_eager_ones_while_rates_and_coefficient
 ) -> None:
     traced = partial(torch.compile, backend="aot_eager")  # all of compilation but the code for the machine, in seconds
     monkeypatch.setattr(torch, "compile", traced)
-    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 5, min_entropy=0.0))
+    divergence = DivergenceParameters(coefficient=0.5, target=1e-3)
+    eager = parameters(replace(PLAIN, total_steps=PLAIN.total_steps // 5, divergence=divergence))
     compiled = replace(eager, training=replace(eager.training, compile="always"))
     for member, other in zip(together(compiled, KEYS[1:]), together(eager, KEYS[1:]), strict=True):
         assert_same(member, other)
@@ -324,7 +324,5 @@ def test_where_nothing_compiles_a_stack_is_eager_to_the_bit_and_the_log_says_why
 @pytest.mark.parametrize("advantages", ["all_action", "sampled"])
 def test_stacked_equals_alone_on_a_gpu(advantages: str) -> None:
     how = parameters(replace(EVERYTHING, advantages=advantages, device="cuda"))
-    placed = tasks(how, KEYS, torch.device("cuda"))
-    for task, member in zip(placed, train_members_together(placed, how, Memory(), Memory()), strict=True):
-        other = train_member(task.training_set, task.key, how, task.market, Memory(), Memory())
-        assert_same(member, other)
+    for key, member in zip(KEYS, together(how), strict=True):
+        assert_same(member, alone(how, key))

@@ -1,4 +1,4 @@
-"""Windows of different markets side by side."""
+"""Stacked windows of different markets."""
 
 from collections.abc import Callable
 

@@ -1,6 +1,6 @@
-"""From functions of one member's tensors to functions of many members' tensors, stacked along a leading dimension.
+"""Functions of one member's tensors applied to the stacked tensors of many members.
 
-Arguments and results may be tuples of tensors, named or not, in any depth. What is no tensor is the same for all.
+Arguments and results may be nested tuples of tensors, named or not; other values are shared by all members.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def leaves(value: object) -> Iterator[Tensor]:
 
 
 def with_leaves(value: T, tensors: Iterator[Tensor]) -> T:
-    """Return ``value`` with ``tensors`` in place of its own, in the order of ``leaves``."""
-    changed: Any = value
+    """Return ``value`` with ``tensors`` in place of its tensors, in the order of ``leaves``."""
+    replaced: Any = value
     if isinstance(value, Tensor):
-        changed = next(tensors)
+        replaced = next(tensors)
     elif isinstance(value, tuple):
         parts = [with_leaves(part, tensors) for part in value]
-        changed = value._make(parts) if hasattr(value, "_make") else tuple(parts)
-    return changed  # type: ignore[no-any-return]
+        replaced = value._make(parts) if hasattr(value, "_make") else tuple(parts)
+    return replaced  # type: ignore[no-any-return]
 
 
 def stack_members(values: Sequence[T]) -> T:
@@ -54,14 +54,10 @@ def member_of(values: T, place: int) -> T:
 
 
 def over_members(function: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-    """Call ``function`` for all members at once (``torch.vmap``).
+    """Call a pure ``function`` for all members at once (``torch.vmap``).
 
-    Args:
-        function: A pure function. No branch of it may depend on the values of tensors.
-        arguments: What it takes, with a leading dimension of members ``[M, ...]`` in every tensor.
-
-    Returns:
-        What it returns, with that dimension in every tensor.
+    Every tensor of arguments and result has a leading dimension of members ``[M, ...]``. No branch of the function may
+    depend on the values of tensors.
     """
     returned: list[T] = []
 

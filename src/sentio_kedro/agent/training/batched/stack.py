@@ -1,4 +1,4 @@
-"""The weights of many members in one tensor, so that one call computes them all and one step moves them all.
+"""The weights of many members in one tensor, for one call and one optimiser step of them all.
 
 M counts members, N the weights of one.
 """
@@ -20,11 +20,11 @@ from sentio_kedro.agent.training.member import Member
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
-ALIGNED = 16  # every weight tensor begins at a multiple of so many numbers, as matrix units like it
+ALIGNED = 16  # every weight tensor begins at a multiple of so many numbers, as suits matrix units
 
 
 class State(NamedTuple):
-    """Weights and what Adam remembers of their gradients.
+    """Weights and the moments of Adam.
 
     Attributes:
         weights: ``[M, N]``.
@@ -40,7 +40,7 @@ class State(NamedTuple):
 
     def where(self, chosen: Tensor, other: State) -> State:
         """Take the members ``[M]`` (bool) that are ``chosen``, and the others from ``other``."""
-        return State(*(torch.where(_like(chosen, mine), mine, its) for mine, its in zip(self, other, strict=True)))
+        return State(*(torch.where(_like(chosen, here), here, there) for here, there in zip(self, other, strict=True)))
 
 
 class _Lent(nn.Module):
@@ -51,19 +51,19 @@ class _Lent(nn.Module):
         self.network = network
 
     def forward(self, function: Callable[..., T], *arguments: object) -> T:
-        """Return what ``function`` makes of the network and ``arguments``."""
+        """Call ``function`` with the network and ``arguments``."""
         return function(self.network, *arguments)
 
 
 class Stack:
-    """Members whose networks are alike, side by side.
+    """Members whose networks have one shape.
 
     While a member is in a stack its network's parameters and its optimiser's moments *are* rows of the stack: a step of
-    the stack moves them, and they can be read, judged and saved as if the member trained alone.
+    the stack moves them, and they can be read and saved as if the member trained alone.
 
     Attributes:
         members: M members.
-        state: Their weights and moments; the rows that the members show.
+        state: Their weights and moments.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
@@ -91,16 +91,17 @@ class Stack:
         weights, first, second, steps = (part[row] for part in self.state)
         for name, weight in member.network.named_parameters():
             moments = member.optimiser.state[weight]
-            for flat, own in ((weights, weight), (first, moments.get("exp_avg")), (second, moments.get("exp_avg_sq"))):
-                if own is not None:
-                    self._part(flat, name).copy_(own)
+            first_moment, second_moment = moments.get("exp_avg"), moments.get("exp_avg_sq")
+            for flat, value in ((weights, weight), (first, first_moment), (second, second_moment)):
+                if value is not None:
+                    self._part(flat, name).copy_(value)
             if moments:
                 steps.copy_(moments["step"])
             weight.data = self._part(weights, name)
             moments |= {"step": steps, "exp_avg": self._part(first, name), "exp_avg_sq": self._part(second, name)}
 
     def release(self, row: int) -> None:
-        """Give the member in ``row`` weights and moments of its own, which the stack does not move any more."""
+        """Copy weights and moments of the member in ``row`` out of the stack, which does not move them any more."""
         member = self.members[row]
         for weight in member.network.parameters():
             weight.data = weight.data.clone()
@@ -119,37 +120,26 @@ class Stack:
         Args:
             function: A pure function of a network and tensors.
             weights: ``[M, N]`` weights of the networks, such as ``state.weights``.
-            arguments: Its other arguments, with a leading dimension of members in every tensor.
+            arguments: Its other arguments; here and in the result every tensor has a leading dimension of members.
             rows: Members to call it for, in place of all M.
-
-        Returns:
-            What it returns, with that dimension in every tensor.
         """
         names = tuple(self._buffers)
         buffers = tuple(x if rows is None else x[list(rows)] for x in self._buffers.values())
 
-        def of_member(flat: Tensor, fixed: tuple[Tensor, ...], own: tuple[*Arguments]) -> T:
+        def of_member(flat: Tensor, fixed: tuple[Tensor, ...], of_row: tuple[*Arguments]) -> T:
             values = {f"network.{name}": self._part(flat, name) for name in self._places}
             values |= dict(zip(names, fixed, strict=True))
-            called: T = torch.func.functional_call(self._lent, values, (function, *own))
+            called: T = torch.func.functional_call(self._lent, values, (function, *of_row))
             return called
 
-        with _attention_that_stacks(weights.device):
+        with _batched_attention(weights.device):
             return over_members(of_member, weights, buffers, arguments)
-
-    def scored_weights(self, rows: Sequence[int]) -> Tensor:
-        """Weights ``[rows, N]`` by which members are judged: their averages, where there are any."""
-        flat = self.state.weights[list(rows)].clone()
-        for place, row in enumerate(rows):
-            for name in self._places if self.members[row].average else ():
-                self._part(flat[place], name).copy_(self.members[row].average[name])
-        return flat
 
     @torch.no_grad()
     def put(self, state: State) -> None:
         """Move all members to ``state``."""
-        for mine, its in zip(self.state, state, strict=True):
-            mine.copy_(its)
+        for before, after in zip(self.state, state, strict=True):
+            before.copy_(after)
 
     def _part(self, flat: Tensor, name: str) -> Tensor:
         start, shape = self._places[name]
@@ -175,12 +165,12 @@ def adam_step(state: State, gradients: Tensor, rates: Tensor, group: Mapping[str
     second = state.second * square_decay + (1.0 - square_decay) * gradients.square()
     size = (rates / (1.0 - mean_decay**wide)).to(dtype)[:, None]
     root = (1.0 - square_decay**wide).sqrt().to(dtype)[:, None]
-    kept = state.weights * (1.0 - rates * decay).to(dtype)[:, None]
-    return State(kept - size * first / (second.sqrt() / root + group["eps"]), first, second, steps)
+    decayed = state.weights * (1.0 - rates * decay).to(dtype)[:, None]
+    return State(decayed - size * first / (second.sqrt() / root + group["eps"]), first, second, steps)
 
 
-def _attention_that_stacks(device: torch.device) -> AbstractContextManager[None]:
-    """Keep to attention kernels that ``vmap`` knows: on a CPU it runs the fused one member by member."""
+def _batched_attention(device: torch.device) -> AbstractContextManager[None]:
+    """Use the attention kernel that ``vmap`` can batch: on a CPU it runs the fused one member by member."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 

@@ -1,9 +1,8 @@
-"""Training of many members side by side in one process, as one batched model: folds x seeds x members of a run.
+"""Training of many members as one batched model: folds x seeds x members of a run. M counts members.
 
-Each learns as ``train_member`` would have it learn alone: from windows, draws and an order of its own, with its own
-gradient norm, trust region, dual variable, coefficients and end. What they share are the calls: one for all of them,
-where members alone make one each. That fills a GPU; see ``population`` for what a CPU does. Results equal those of
-members that train alone up to rounding, whoever else is in the stack. M counts members.
+Each member keeps its own windows, draws, order, gradient norm, trust region, dual variable, coefficients and end;
+members share the calls, which fills a GPU. Results equal those of ``train_member`` up to rounding, whatever
+else the stack holds.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from contextlib import closing
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ from sentio_kedro.agent.ppo.update import UpdateReport
 from sentio_kedro.agent.training.batched.batching import member_of, stack_members
 from sentio_kedro.agent.training.batched.stack import Stack
 from sentio_kedro.agent.training.batched.update import update_together
-from sentio_kedro.agent.training.batched.windows import PathQueue, stack_windows
+from sentio_kedro.agent.training.batched.windows import PathQueue
 from sentio_kedro.agent.training.lifecycle import (
     CheckpointStore,
     Learned,
@@ -43,66 +43,52 @@ from sentio_kedro.agent.training.lifecycle import (
 )
 from sentio_kedro.agent.training.member import ACTION_STREAM, Member, MemberKey, network_shape, torch_generator
 from sentio_kedro.agent.training.timing import Phases
-from sentio_kedro.agent.training.trainer import validation_rows_used
-from sentio_kedro.agent.training.validation import Score, chunk_windows, greedy_returns, shared_length, split_parts
+from sentio_kedro.agent.training.validation import (
+    Score,
+    chunk_windows,
+    greedy_returns,
+    scored_rows,
+    shared_length,
+    split_parts,
+)
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.market.tensors import MarketTensors
-
-
-class Task(NamedTuple):
-    """A member to train.
-
-    Attributes:
-        training_set: What its fold trains on.
-        key: Which member of which agent it is.
-        market: The fold's real market on the training device.
-    """
-
-    training_set: TrainingSet
-    key: MemberKey
-    market: MarketTensors
 
 
 def train_members_together(
-    tasks: Sequence[Task], parameters: AgentParameters, store: CheckpointStore, progress: Progress
+    members: Sequence[tuple[TrainingSet, MemberKey]],
+    parameters: AgentParameters,
+    store: CheckpointStore,
+    progress: Progress,
+    dtype: torch.dtype = torch.float32,
 ) -> list[Member]:
-    """Train members side by side, each from its checkpoint if there is one.
+    """Train members, given by fold and key, as batched models, one for each shape of network.
 
-    Members whose folds ask for networks of another shape are trained after each other.
-
-    Args:
-        tasks: The members; their markets are on one device and in one precision.
-        parameters: Network, training and trading.
-        store: Where checkpoints live; those of members that trained alone continue, and the other way round.
-        progress: Who hears of it.
-
-    Returns:
-        The members, in the order of ``tasks``; see ``train_member``.
+    Other arguments are those of ``train_member``, and so are results and checkpoints.
 
     Raises:
-        FloatingPointError: If a figure of a member is not finite; it names the member.
+        FloatingPointError: If a metric of a member is not finite; it names the member.
     """
     member_runs = [
-        start_or_resume(training_set, key, parameters, market, store, progress) for training_set, key, market in tasks
+        start_or_resume(training_set, key, parameters, store, progress, dtype) for training_set, key in members
     ]
     groups: dict[NetworkShape, list[MemberRun]] = defaultdict(list)
     for member_run in member_runs:
         if not is_finished(member_run.member, parameters):
             groups[network_shape(member_run.training_set, parameters.trading)].append(member_run)
-    for alike in groups.values():
-        with PathQueue(alike, parameters) as paths:
-            _train_alike(alike, paths, parameters, store, progress)
+    for group in groups.values():
+        with closing(PathQueue(group, parameters)) as paths:
+            _train_stack(group, paths, parameters, store, progress)
     return [member_run.member for member_run in member_runs]
 
 
-def _train_alike(
+def _train_stack(
     member_runs: Sequence[MemberRun],
     paths: PathQueue,
     parameters: AgentParameters,
     store: CheckpointStore,
     progress: Progress,
 ) -> None:
-    """Train until all are over; whoever is over leaves the stack, so that nothing moves it any more."""
+    """Train until all members are finished; a finished one leaves the stack, so that nothing changes it any more."""
     running = list(member_runs)
     while running:
         stack, finished = Stack([member_run.member for member_run in running]), [False] * len(running)
@@ -111,12 +97,14 @@ def _train_alike(
             began = time.perf_counter()
             rows = _update_stack(stack, loss, running, paths, parameters)
             seconds = (time.perf_counter() - began) / len(running)
-            counted = [
-                count_update(member, row, seconds, parameters) for member, row in zip(stack.members, rows, strict=True)
+            due = [
+                place
+                for place, (member, row) in enumerate(zip(stack.members, rows, strict=True))
+                if count_update(member, row, seconds, parameters)
             ]
-            judged = stacked_scores(stack, running, [place for place, due in enumerate(counted) if due], parameters)
+            scores = stacked_scores(stack, running, due, parameters)
             finished = [
-                conclude_update(member_run, row, judged.get(place), parameters, store, progress)
+                conclude_update(member_run, row, scores.get(place), parameters, store, progress)
                 for place, (member_run, row) in enumerate(zip(running, rows, strict=True))
             ]
         for place, ended in enumerate(finished):
@@ -126,7 +114,7 @@ def _train_alike(
 
 
 def _loss_of_stack(stack: Stack, parameters: AgentParameters) -> Loss:
-    """Losses ``[M]`` of the weights ``[M, N]`` of a stack, compiled where that is asked for."""
+    """Return the losses ``[M]`` of weights ``[M, N]``, compiled according to ``training.compile``."""
     learner = make_learner(parameters)
 
     def eager(weights: Tensor, *arguments: Any) -> tuple[Tensor, UpdateReport]:
@@ -138,7 +126,7 @@ def _loss_of_stack(stack: Stack, parameters: AgentParameters) -> Loss:
 def _update_stack(
     stack: Stack, loss: Loss, member_runs: Sequence[MemberRun], paths: PathQueue, parameters: AgentParameters
 ) -> list[dict[str, float]]:
-    """Make one update of all members, each with its own index, and say what it did to each."""
+    """Make one update of all members and return the metrics of each."""
     training, learner, weights = parameters.training, make_learner(parameters), stack.state.weights
     phases = Phases(weights.device)
     begun = [begin_update(member, parameters) for member in stack.members]
@@ -160,7 +148,7 @@ def _update_stack(
     )
     phases.end("update")
     penalty = adapted_coefficient(coefficients.divergence, report.kl, training.divergence)
-    numbers = torch.stack([*report, appraisal.reward]).cpu()  # one copy for all figures
+    numbers = torch.stack([*report, appraisal.reward]).cpu()  # one copy for all metrics
     rows = []
     for place, (member_run, old) in enumerate(zip(member_runs, begun, strict=True)):
         member_run.member.penalty = penalty[place].clone()
@@ -175,53 +163,43 @@ def _update_stack(
 def stacked_scores(
     stack: Stack, member_runs: Sequence[MemberRun], places: Sequence[int], parameters: AgentParameters
 ) -> dict[int, Score]:
-    """Judge the members at ``places`` of a stack, those whose rows are as many in one batch.
-
-    Returns:
-        By place what the member's weights earned.
-    """
+    """Score the members at ``places`` of a stack, those of a fold in one batch; return the scores by place."""
     context, trading = receptive_field(parameters.network) - 1, parameters.trading
-    groups: dict[tuple[int, int], dict[int, Windows]] = defaultdict(dict)
-    cut: dict[int, Windows] = {}
+    folds: dict[int, list[int]] = defaultdict(list)
     for place in places:
-        training_set, market = member_runs[place].training_set, member_runs[place].market
-        if id(training_set) not in cut:
-            parts = validation_rows_used(training_set, parameters)
-            segments = [segment for part in parts for segment in part]
-            cut[id(training_set)] = chunk_windows(market, segments, shared_length(parts), context, trading)
-        windows = cut[id(training_set)]
-        groups[windows.step_data.steps, windows.features.shape[0]][place] = windows
+        folds[id(member_runs[place].training_set)].append(place)
 
-    def walk(network: PolicyNetwork, windows: Windows) -> Tensor:
+    def simulated(network: PolicyNetwork, windows: Windows) -> Tensor:
         return greedy_returns([network], windows, trading)
 
-    judged: dict[int, Score] = {}
-    for group in groups.values():
-        rows = list(group)
-        returns = stack.call(walk, stack.scored_weights(rows), stack_windows(list(group.values())), rows=rows)
-        for place, own in zip(rows, returns, strict=True):
-            training_set = member_runs[place].training_set
-            earned = split_parts(own, validation_rows_used(training_set, parameters))
-            judged[place] = Score.of(earned, training_set.periods_per_year)
-    return judged
+    scores: dict[int, Score] = {}
+    for rows in folds.values():
+        training_set, market = member_runs[rows[0]].training_set, member_runs[rows[0]].market
+        parts = scored_rows(training_set, parameters)
+        segments = [segment for part in parts for segment in part]
+        windows = chunk_windows(market, segments, shared_length(parts), context, trading)
+        returns = stack.call(simulated, stack.state.weights[rows], stack_members([windows] * len(rows)), rows=rows)
+        for place, of_member in zip(rows, returns, strict=True):
+            scores[place] = Score.of(split_parts(of_member, parts), training_set.periods_per_year)
+    return scores
 
 
 def _draw(
     member_runs: Sequence[MemberRun], windows: Windows, learner: Learner, parameters: AgentParameters
 ) -> tuple[Tensor | None, Any, list[Tensor]]:
-    """Draw dropout, experience and the order of the windows ``[M, W]`` in each pass, each from the member's generator.
+    """Draw dropout, experience and the order of the windows ``[M, W]`` in each pass from each member's generator.
 
-    What is drawn first is drawn first for a member alone, too.
+    The order of the draws is that of a member that trains alone.
     """
     training, device = parameters.training, windows.features.device
     dropout: list[Tensor | None] = []
     draws, orders = [], []
     for place, member_run in enumerate(member_runs):
-        own = member_of(windows, place)
-        key, update = member_run.key, member_run.member.done
+        of_member = member_of(windows, place)
+        key, update = member_run.key, member_run.member.updates_done
         generator = torch_generator(key.stream(training.seed, ACTION_STREAM, update), device)
-        dropout.append(draw_dropout(parameters.network, training.windows, generator, own.features))
-        draws.append(learner.draw(own, generator))
+        dropout.append(draw_dropout(parameters.network, training.windows, generator, of_member.features))
+        draws.append(learner.draw(of_member, generator))
         passes = range(training.epochs)
         orders.append(tuple(torch.randperm(training.windows, generator=generator, device=device) for _ in passes))
     return stack_members(dropout), stack_members(draws), list(stack_members(orders))

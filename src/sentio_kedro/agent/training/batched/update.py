@@ -1,6 +1,6 @@
-"""One update of all members of a stack: what ``update`` does for one, decided for each member alone.
+"""One update of all members of a stack: ``ppo.update`` for each member. M counts members.
 
-M counts members. A member whose last step led beyond the trust region ends its update; the others go on.
+A member whose last step left the trust region ends its update; the others go on.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ MIN_NORM = 1e-6  # added to the norm of a gradient, as ``clip_grad_norm_`` does
 
 
 class StackedRegion:
-    """The trust region of each member: ``TrustRegion`` for a stack.
+    """``TrustRegion`` of each member of a stack.
 
     Attributes:
-        moving: ``[M]`` bool, whose update goes on.
-        led_to: ``[M]`` divergence at which the others' ended.
+        moving: ``[M]`` bool, members whose update goes on.
+        ended_at: ``[M]`` divergence at which the update of the others ended.
     """
 
     def __init__(self, stack: Stack, loss_of: LossOf, parameters: TrainingParameters) -> None:
         """Watch an update of ``stack`` that begins now."""
         self.stack, self.loss_of, self.parameters = stack, loss_of, parameters.divergence
         self.moving = torch.ones(len(stack.members), dtype=torch.bool, device=stack.state.weights.device)
-        self.led_to = stack.state.weights.new_zeros(len(stack.members))
+        self.ended_at = stack.state.weights.new_zeros(len(stack.members))
         self._before: State | None = None
 
     def remember(self) -> None:
@@ -40,27 +40,21 @@ class StackedRegion:
 
     @torch.no_grad()
     def watch(self, divergence: Tensor, index: Tensor) -> None:
-        """Take back what led beyond the region and end the update of those whose step it was.
+        """Take back steps that left the region, and end the update of those members.
 
-        Args:
-            divergence: ``[M]``, of the present weights on the windows ``index``, nats.
-            index: ``[M, w]`` windows to judge halved steps on.
+        The ``divergence`` ``[M]`` of the present weights and that of halved steps is measured on windows ``[M, w]``.
         """
         limit, before = self.parameters.max_kl, self._before
         if limit is None or before is None:
             return
-        left = self.moving & ~(divergence <= limit)
-        self.led_to = torch.where(left, divergence, self.led_to)
-        self.moving = self.moving & ~left
-        if bool(left.any()):
-            self._take_back(left, index, before, limit)
+        beyond = self.moving & ~(divergence <= limit)
+        self.ended_at = torch.where(beyond, divergence, self.ended_at)
+        self.moving = self.moving & ~beyond
+        if bool(beyond.any()):
+            self._take_back(beyond, index, before, limit)
 
     def close(self, parts: Sequence[Tensor]) -> Tensor | None:
-        """Judge the last steps of an update on all windows, part by part, each ``[M, w]``.
-
-        Returns:
-            ``[M]`` divergence that the update led to; None where nothing depends on it.
-        """
+        """Return the divergence ``[M]`` after the update, on parts of windows ``[M, w]``; None if nothing needs it."""
         if self.parameters.max_kl is None and not self.parameters.coefficient:
             return None
         with torch.no_grad():
@@ -68,11 +62,11 @@ class StackedRegion:
             divergence = torch.stack([self.loss_of(weights, part)[1].kl for part in parts]).mean(0)
         ended = ~self.moving
         self.watch(divergence, parts[0])
-        return torch.where(ended, self.led_to, divergence)
+        return torch.where(ended, self.ended_at, divergence)
 
-    def _take_back(self, left: Tensor, index: Tensor, before: State, limit: float) -> None:
+    def _take_back(self, beyond: Tensor, index: Tensor, before: State, limit: float) -> None:
         present = self.stack.state
-        trial, beyond = present.weights, left
+        trial = present.weights
         for _ in range(self.parameters.halvings):
             trial = torch.where(beyond[:, None], torch.lerp(trial, before.weights, 0.5), trial)
             beyond = beyond & ~(self.loss_of(trial, index)[1].kl <= limit)
@@ -99,40 +93,40 @@ def update_together(
         living: ``[M, W]`` steps that accounts lived through in each window; None where all windows count alike.
 
     Returns:
-        What ``update`` returns for each member, ``[M]``.
+        The report of ``update`` for each member, ``[M]``.
     """
 
-    def judge(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:  # without gradient
+    def loss_in_parts(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:  # without gradient
         parts = cut_minibatch(index, parameters.accumulation, living)
-        found = [(share, *loss_of(weights, part)) for part, share in parts]
-        reports = [UpdateReport(*(term * share for term in report)) for share, _, report in found]
-        return torch.stack([loss * share for share, loss, _ in found]).sum(0), sum_of(reports)
+        losses = [(share, *loss_of(weights, part)) for part, share in parts]
+        reports = [UpdateReport(*(term * share for term in report)) for share, _, report in losses]
+        return torch.stack([loss * share for share, loss, _ in losses]).sum(0), sum_of(reports)
 
-    region = StackedRegion(stack, judge, parameters)
+    region = StackedRegion(stack, loss_in_parts, parameters)
     group = stack.members[0].optimiser.param_groups[0]
     report: UpdateReport | None = None
     for order in orders:
         passed: list[tuple[UpdateReport, Tensor]] = []
         for index in order.chunk(parameters.minibatches, dim=1):
-            gradients, found = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, living))
-            region.watch(found.kl, index)
+            gradients, terms = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, living))
+            region.watch(terms.kl, index)
             norm = gradients.norm(dim=1)
             gradients = gradients * (parameters.gradient_norm / (norm + MIN_NORM)).clamp_max(1.0)[:, None]
             region.remember()
             stepped = adam_step(stack.state, gradients, rates, group)
             stack.put(stepped.where(region.moving, stack.state))
-            passed.append((found._replace(gradient_norm=norm), region.moving))
+            passed.append((terms._replace(gradient_norm=norm), region.moving))
         report = _mean_of_taken(passed, report)
     if report is None:
         raise ValueError("`orders` must hold the order of at least one pass, was empty.")
     count, windows = orders[0].shape
     everything = torch.arange(windows, device=orders[0].device).expand(count, -1)
-    led_to = region.close(everything.chunk(parameters.minibatches, dim=1))
-    return report if led_to is None else report._replace(kl=led_to)
+    divergence = region.close(everything.chunk(parameters.minibatches, dim=1))
+    return report if divergence is None else report._replace(kl=divergence)
 
 
 def _gradients(stack: Stack, loss_of: LossOf, parts: Sequence[Part]) -> tuple[Tensor, UpdateReport]:
-    """Gradients ``[M, N]`` of a minibatch, added up over its parts, and what the parts report together."""
+    """Return the gradients ``[M, N]`` of a minibatch, summed over its parts, and the report of all parts."""
     weights = stack.state.weights.detach().requires_grad_()
     total, reports = torch.zeros_like(weights), []
     for index, share in parts:
@@ -144,7 +138,7 @@ def _gradients(stack: Stack, loss_of: LossOf, parts: Sequence[Part]) -> tuple[Te
 
 
 def _mean_of_taken(passed: Sequence[tuple[UpdateReport, Tensor]], before: UpdateReport | None) -> UpdateReport:
-    """Mean over the minibatches of a pass that a member took; the report ``before`` where it took none."""
+    """Return the mean over the minibatches of a pass that a member took; the report ``before`` where it took none."""
     taken = torch.stack([moving for _, moving in passed])  # [minibatches, M]
     count = taken.sum(0)
     columns = [torch.stack(column) for column in zip(*(report for report, _ in passed), strict=True)]

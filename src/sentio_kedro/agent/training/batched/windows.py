@@ -1,11 +1,10 @@
-"""The windows of many members: drawn ahead on the CPU, and stacked. M counts members."""
+"""Windows of many members, drawn ahead on the CPU and stacked. M counts members."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -19,40 +18,29 @@ from sentio_kedro.agent.training.schedules import count_updates
 from sentio_kedro.config import AgentParameters
 
 NEUTRAL: dict[str, float | bool] = {"split": 1.0, "dividend": 0.0, "funding": 0.0, "delisted": False}
-"""Fields of the tape that a market without such events leaves out, and what they are where nothing happens."""
+"""Optional fields of the step data, with the values that change no result."""
 
 
 class PathQueue:
-    """Draws every member's next windows in threads while the present ones are learnt from.
+    """Draws every member's next windows in threads while the network learns from the present ones.
 
-    Windows do not depend on weights, and each draw is keyed by its member and update: when it is made does not matter.
+    Windows do not depend on weights, and each draw has a seed of its own: when it is made does not matter.
     """
 
     def __init__(self, member_runs: Sequence[MemberRun], parameters: AgentParameters) -> None:
-        """Prepare the members' samplers; nothing is drawn yet."""
+        """Prepare the members' samplers."""
         self._seed, self._updates = parameters.training.seed, count_updates(parameters)
-        self._samplers = {
-            member_run.key: member_run.sampler(parameters, torch.device("cpu")) for member_run in member_runs
-        }
+        self._samplers = {run.key: run.sampler(parameters, torch.device("cpu")) for run in member_runs}
         self._drawn: dict[MemberKey, Future[Windows]] = {}
         self._pool = ThreadPoolExecutor(min(len(os.sched_getaffinity(0)), len(member_runs)), "paths")
 
-    def __enter__(self) -> PathQueue:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         """Stop drawing."""
         self._pool.shutdown(cancel_futures=True)
 
     def take(self, member_runs: Sequence[MemberRun], device: torch.device) -> Windows:
-        """Return the windows of the members' next updates, stacked ``[M, ...]`` on ``device``.
-
-        Call it once for each update of a member. The windows of the updates after are drawn from then on.
-        """
-        places = [(member_run.key, member_run.member.done) for member_run in member_runs]
+        """Return the windows of the next updates, stacked ``[M, ...]`` on ``device``, and start drawing those after."""
+        places = [(member_run.key, member_run.member.updates_done) for member_run in member_runs]
         futures = [self._drawn.pop(key) if key in self._drawn else self._draw(key, update) for key, update in places]
         windows = stack_windows([future.result() for future in futures])
         self._drawn |= {key: self._draw(key, update + 1) for key, update in places if update + 1 < self._updates}
@@ -64,11 +52,7 @@ class PathQueue:
 
 
 def stack_windows(windows: Sequence[Windows]) -> Windows:
-    """Stack windows of different markets ``[M, ...]``.
-
-    A market without splits, dividends, funding or delistings leaves these facts out; beside one that has them it has
-    neutral ones, which change no result.
-    """
+    """Stack windows of different markets ``[M, ...]``; neutral values fill facts that only some of them have."""
     filled = list(windows)
     for name, neutral in NEUTRAL.items():
         present = [getattr(one.step_data, name) is not None for one in filled]

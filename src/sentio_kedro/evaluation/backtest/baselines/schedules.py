@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sentio_kedro.agent.ensemble import SideBySide
+from sentio_kedro.agent.ensemble import BatchedPolicies
 from sentio_kedro.agent.network.distributions import gumbel_noise, sample_actions
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
@@ -161,10 +161,10 @@ def simulate_schedules(
         telemetry: As in ``simulate_rows``.
     """
 
-    def policy(rows: Segment) -> SideBySide:
+    def policy(rows: Segment) -> BatchedPolicies:
         ends = [span.stop] * len(schedules)
         last = liquidation(rows, ends, context.trading.orders.latency_bars)
-        return SideBySide(batch_policy(schedules, rows, span), *last)
+        return BatchedPolicies(batch_policy(schedules, rows, span), *last)
 
     unguarded = Variation(guarded=torch.zeros(len(schedules), 1, dtype=torch.bool))
     account = context.open_accounts((len(schedules),))
