@@ -97,7 +97,7 @@ class Toy:
 @pytest.fixture
 def toy(tmp_path, monkeypatch, make_bars):
     made = Toy(tmp_path, make_bars)
-    monkeypatch.setattr("sentio_kedro.pipeline_registry.register_pipelines", made.pipelines)
+    monkeypatch.setattr("sentio_kedro.hooks.manifests.pipelines", made.pipelines())
     return made
 
 

@@ -98,7 +98,9 @@ def test_names_can_be_fixed_by_the_caller() -> None:
 
 
 def test_a_value_in_the_middle_of_a_range_that_cannot_be_built_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`network.width` = \d+ is refused: `network.width` must be a multiple of .* 4"):
+    with pytest.raises(
+        ValueError, match=r"`network.width` = \d+ is refused: `network.width` must be a multiple of .* 4"
+    ):
         distributions(network__width={"low": 8, "high": 32})
 
 
