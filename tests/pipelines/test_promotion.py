@@ -38,7 +38,7 @@ from sentio_kedro.pipelines.promotion.pipeline import create_pipeline, create_ro
 from sentio_kedro.pipelines.training import nodes as training
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking import registry
-from sentio_kedro.tracking.candidates import Candidates, Challenger
+from sentio_kedro.tracking.candidates import Candidates, TestedVersion
 from sentio_kedro.tracking.runs import StoreError
 
 GOOD = {
@@ -142,7 +142,7 @@ def toy(store, tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
     monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: bars)
     monkeypatch.setattr(nodes, "decision_latency", lambda served, bars, calls: made.latency[-1])
-    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: made.drift[-1])
+    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, newest, lockbox: made.drift[-1])
     monkeypatch.setattr(
         nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame, timestamps=STAMPS)
     )
@@ -204,13 +204,13 @@ def test_trials_made_since_the_challenger_was_judged_count_against_it(toy):
     assert gate(record, "max_overfitting")["figure"] == pytest.approx(expected)
 
 
-def test_a_challenger_whose_trial_the_ledger_does_not_know_is_refused_with_a_remedy(toy):
+def test_a_challenger_whose_trial_the_ledger_does_not_hold_is_refused_with_a_remedy(toy):
     toy.try_others(5)
     toy.add(1, tried=False)
     record = toy.promote()
     assert record["decision"] == "refused"
     assert gate(record, "min_deflated_sharpe")["figure"] is None
-    assert "ledger of trials does not know the run that judged it" in record["reasons"][0]
+    assert "ledger of trials does not hold the run that tested it" in record["reasons"][0]
     assert "`kedro run --pipeline reporting`" in record["reasons"][0]
     toy.trials.append({**toy.trial(1, 0.4).record, "run": "another"})  # the same trial, judged by another run
     assert gate(toy.promote(), "min_deflated_sharpe")["figure"] is None
@@ -383,8 +383,8 @@ def test_a_version_that_nobody_judged_cannot_challenge(toy):
     ("harm", "reason"),
     [
         (lambda client, run_id: client.set_terminated(run_id, "FAILED"), "The run .* of version 1 .* is FAILED; let"),
-        (lambda client, run_id: client.delete_run(run_id), "that judged version 1 of model `toy` was deleted from"),
-        (lambda client, run_id: client.set_tag(run_id, registry.TESTS_TAG, "toy/7"), "the figures of toy/7 now"),
+        (lambda client, run_id: client.delete_run(run_id), "that tested version 1 of model `toy` was deleted from"),
+        (lambda client, run_id: client.set_tag(run_id, registry.TESTS_TAG, "toy/7"), "the metrics of toy/7 now"),
     ],
 )
 def test_a_champion_whose_run_is_lost_refuses_on_record_and_only_the_comparison(toy, harm, reason):
@@ -402,10 +402,10 @@ def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):
     first = toy.add(1)
     run_id = toy.client.get_model_version("toy", first).run_id
     second = toy.client.create_model_version("toy", "somewhere", run_id).version  # trained again, not yet judged
-    with pytest.raises(StoreError, match=f"Version {second} of model `toy` was not judged out of sample since it was"):
+    with pytest.raises(StoreError, match=f"Version {second} of model `toy` was not tested out of sample since it was"):
         toy.promote(challenger=int(second))
     toy.apply_gates(second, run_id)
-    with pytest.raises(StoreError, match=f"version {first} of model `toy` holds the figures of toy/{second} now"):
+    with pytest.raises(StoreError, match=f"version {first} of model `toy` holds the metrics of toy/{second} now"):
         toy.promote(challenger=int(first))
     assert toy.promote(challenger=int(second))["decision"] == "promoted"
 
@@ -527,10 +527,12 @@ def test_the_lockbox_stays_closed_when_the_feed_has_dropped_its_oldest_bars(monk
     monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
     monkeypatch.setattr(nodes, "example_bars", lambda agents, frame: seen.update(example=frame))
     monkeypatch.setattr(nodes, "decision_latency", lambda served, frame, calls: 0.0)
-    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: seen.update(lockbox=lockbox))
-    challenger = Challenger("1", "agents", SimpleNamespace(metrics={}))
+    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, newest, lockbox: seen.update(lockbox=lockbox))
+    challenger = TestedVersion("1", "agents", None)
     newer = aligned_to_frame(bars.rows(slice(20, None)))
-    nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters(), {})
+    nodes.measure(
+        Candidates("toy", challenger, SimpleNamespace(metrics={}), None), newer, folds, PromotionParameters(), {}
+    )
     assert seen["lockbox"] == Segment(40, 70)
     timestamps = pd.DatetimeIndex(bars.timestamps[20:60]).tz_localize("UTC")
     assert list(seen["example"]["timestamp"]) == list(timestamps)

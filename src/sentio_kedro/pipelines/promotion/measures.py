@@ -1,4 +1,4 @@
-"""What only the challenger's model itself can tell: how long a decision takes, and how far the market has moved."""
+"""Latency of a decision, and drift of the market since the training."""
 
 from __future__ import annotations
 
@@ -21,43 +21,40 @@ MILLISECONDS = 1_000.0
 
 
 def decision_latency(model: SignalModel, bars: pd.DataFrame, calls: int) -> float:
-    """Time decisions of a model in this process, beside what a server adds.
+    """Return the 99 % quantile of the time of a decision in this process, without a server, milliseconds.
 
     Args:
         model: The model.
-        bars: Bars that it decides on.
-        calls: Decisions that are timed.
-
-    Returns:
-        99 % quantile, milliseconds.
+        bars: Bars of the decision.
+        calls: Number of decisions that are timed.
     """
-    taken = []
+    seconds = []
     for call in range(WARM_UP + calls):
         started = time.perf_counter()
         model.predict(None, bars)
         if call >= WARM_UP:
-            taken.append(time.perf_counter() - started)
-    return float(np.quantile(taken, 0.99)) * MILLISECONDS
+            seconds.append(time.perf_counter() - started)
+    return float(np.quantile(seconds, 0.99)) * MILLISECONDS
 
 
 def example_bars(agents: Sequence[AgentBundle], aligned_bars: pd.DataFrame) -> pd.DataFrame:
-    """Return as many of the newest bars as the agents need to decide."""
+    """Return the newest bars that the agents need for a decision."""
     return newest_bars({agent.name: agent for agent in agents}, aligned_bars)
 
 
 def market_drift(
-    agents: Sequence[AgentBundle], bars: AlignedBars, most: int, lockbox: Segment | None = None
+    agents: Sequence[AgentBundle], bars: AlignedBars, newest: int, lockbox: Segment | None = None
 ) -> float | None:
-    """Return how far the features of the newest bars have moved from those of the agents' train bars.
+    """Return the drift of the features from the agents' train bars to the newest bars after them.
 
     Args:
         agents: Agents of one fold.
-        bars: Bars up to now, the train bars among them.
-        most: Newest bars to take; none that training or selection could see is taken.
-        lockbox: Bars that stay closed; bars that came later are open.
+        bars: Bars up to now, the train bars included.
+        newest: Number of newest bars at most.
+        lockbox: Bars that stay closed; later bars are open.
 
     Returns:
-        See ``feature_drift``; None if there are no train bars or none after them.
+        ``feature_drift``; None if there are no train bars or none after them.
 
     Raises:
         ValueError: If the bars are of other symbols.
@@ -69,7 +66,7 @@ def market_drift(
         pd.Timestamp(timestamp).tz_convert("UTC").tz_localize(None) for timestamp in (spec.train_start, spec.train_end)
     )
     first, last = (timestamp.to_datetime64() for timestamp in ends)
-    seen, later = (bars.timestamps >= first) & (bars.timestamps <= last), bars.timestamps > last
+    train, later = (bars.timestamps >= first) & (bars.timestamps <= last), bars.timestamps > last
     if lockbox is not None:
         later[lockbox.start : lockbox.stop] = False
-    return feature_drift(features[seen], features[later][-most:])
+    return feature_drift(features[train], features[later][-newest:])

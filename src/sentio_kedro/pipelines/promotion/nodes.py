@@ -1,4 +1,4 @@
-"""A challenger passes its gates and becomes champion, or is told which one it failed."""
+"""Test a challenger at the gates, and promote it or record the gates that it failed."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FROM_METRICS = {
     "tail_loss": "agent.daily_conditional_value_at_risk",
     "turnover": "agent.turnover_per_year",
 }
-"""Figures that gates judge, and the metrics of the challenger's run that they are."""
+"""Metrics of the gates, and their names in the challenger's run."""
 
 FROM_TRIALS = {"deflated_sharpe": "deflated_sharpe", "overfitting": "pbo"}
-"""Figures that gates judge, and how ``choice_metrics`` names them: later trials count too, so they are made anew."""
+"""Metrics of the gates that count later trials too, and their names in ``choice_metrics``."""
 
 UNKNOWN_TRIAL = (
-    "The ledger of trials does not know the run that judged it: promote in the environment that did, with its ledger, "
+    "The ledger of trials does not hold the run that tested it: promote in the environment that did, with its ledger, "
     "or run `kedro run --pipeline reporting` there with `reporting.trials.record: true`."
 )
 
@@ -45,11 +45,7 @@ logger = logging.getLogger(__name__)
 def call_candidates(
     parameters: PromotionParameters, registered: RegistryParameters, logged_model: dict[str, Any] | None
 ) -> Candidates:
-    """Find challenger and champion in MLflow.
-
-    Returns:
-        Both, with the runs that judged them.
-    """
+    """Find challenger and champion in MLflow, with the runs that tested them."""
     with readable_store():
         return find_candidates(_model(registered), parameters, logged_model)
 
@@ -63,20 +59,20 @@ def _model(registered: RegistryParameters) -> str:
 def measure_choice(
     candidates: Candidates, trials: TrialLedger, reporting: ReportingParameters
 ) -> dict[str, float | None]:
-    """Ask how the challenger stands among all trials on its universe, those made since it was judged included.
+    """Compare the challenger with all trials on its universe, those made since it was tested included.
 
     Returns:
-        Figures by name; empty if the ledger does not know the challenger's trial.
+        Metrics by name; empty if the ledger does not hold the challenger's trial.
     """
-    challenger, records = candidates.challenger, trials.records()
+    run_id, records = candidates.run.run_id, trials.records()
     with readable_store():
-        returns = read_trial_returns(challenger.run.run_id)
-    if returns is None or (mine := recall(challenger.trial, challenger.run.run_id, returns, records)) is None:
+        returns = read_trial_returns(run_id)
+    if returns is None or (trial := recall(candidates.challenger.trial, run_id, returns, records)) is None:
         return {}
-    among = recorded_trials(mine, records, trials.returns)
-    logger.info("The challenger is one of %d trials on its universe.", among.count)
-    figures = choice_metrics(returns["return"].to_numpy(dtype=np.float64), among, reporting)
-    return {name: figures[key] for name, key in FROM_TRIALS.items()}
+    recorded = recorded_trials(trial, records, trials.returns)
+    logger.info("The challenger is one of %d trials on its universe.", recorded.count)
+    metrics = choice_metrics(returns["return"].to_numpy(dtype=np.float64), recorded, reporting)
+    return {name: metrics[key] for name, key in FROM_TRIALS.items()}
 
 
 def measure(
@@ -86,33 +82,34 @@ def measure(
     parameters: PromotionParameters,
     choice: dict[str, float | None],
 ) -> tuple[dict[str, float | None], ChampionComparison | None]:
-    """Measure what the gates judge; what no gate asks for is not measured, and the lockbox stays closed.
+    """Compute the metrics of the gates that are on; the lockbox stays closed.
 
     Returns:
-        Figures by name, None where undefined, and how challenger and champion compare on the same rows
-        (None where no gate asks for it).
+        Metrics by name, None where undefined, and the comparison with the champion on the same rows (None where no
+        gate needs it).
     """
     challenger, champion = candidates.challenger, candidates.champion
-    figures: dict[str, float | None] = {name: challenger.run.metrics.get(key) for name, key in FROM_METRICS.items()}
-    figures |= choice
+    metrics: dict[str, float | None] = {name: candidates.run.metrics.get(key) for name, key in FROM_METRICS.items()}
+    metrics |= choice
     with readable_store():
         agents = load_agents(candidates.model, challenger.number)
-        asked = parameters.max_latency_ms is not None
-        served = load_model(candidates.model, challenger.number) if asked else None
+        has_latency_gate = parameters.max_latency_ms is not None
+        served = load_model(candidates.model, challenger.number) if has_latency_gate else None
     bars = aligned_from_frame(aligned_bars)
     sealed = sealed_bars(folds or {}, bars.timestamps)
     if served is not None:
         example = example_bars(agents, aligned_to_frame(bars.rows(slice(0, None if sealed is None else sealed.start))))
-        figures["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
+        metrics["latency_ms"] = decision_latency(served, example, parameters.latency_calls)
     if parameters.max_drift is not None:
-        figures["drift"] = market_drift(agents, bars, parameters.drift_bars, sealed)
+        metrics["drift"] = market_drift(agents, bars, parameters.drift_bars, sealed)
     if champion is None or champion.number == challenger.number or parameters.min_sharpe_gain is None:
-        return figures, None
-    known = champion.run
-    champion_comparison = (
-        incomparable(champion.reason) if known is None else compare_with_champion(challenger.run, known, parameters)
-    )
-    return figures | {"sharpe_gain": champion_comparison.gain}, champion_comparison
+        return metrics, None
+    if champion.run is None:
+        refusal = f"The champion cannot be compared with. {champion.reason} Or set `promotion.min_sharpe_gain: null`, "
+        comparison = incomparable(f"{refusal}which goes without the comparison with the champion.")
+    else:
+        comparison = compare_with_champion(candidates.run, champion.run, parameters)
+    return metrics | {"sharpe_gain": comparison.gain}, comparison
 
 
 def decide(
@@ -120,37 +117,37 @@ def decide(
     measured: tuple[dict[str, float | None], ChampionComparison | None],
     parameters: PromotionParameters,
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Ask the gates.
+    """Apply the gates.
 
     Returns:
         A row per gate, and the decision's record twice: for the environment, and for the ledger of all decisions.
     """
-    figures, champion_comparison = measured
+    metrics, comparison = measured
     challenger, champion = candidates.challenger, candidates.champion
     before = None if champion is None else champion.number
-    causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in figures}
-    gate_results = apply_gates(figures, parameters, champion=champion_comparison is not None, causes=causes)
-    reasons = [*(() if champion_comparison is None else champion_comparison.refusals), *failures(gate_results)]
+    causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in metrics}
+    gate_results = apply_gates(metrics, parameters, champion=comparison is not None, causes=causes)
+    reasons = [*(() if comparison is None else comparison.refusals), *failures(gate_results)]
     decision = "refused" if reasons else "promoted"
     reasons = reasons or [f"It passed {len(gate_results)} gates."]
     if challenger.number == before:
         decision, reasons = "kept", [f"Version {challenger.number} is the champion already."]
     record = {
         **_record(decision, candidates.model, challenger.number, before, reasons),
-        "run": challenger.run.run_id,
+        "run": candidates.run.run_id,
         "agents": challenger.agents,
-        "gates": [verdict._asdict() for verdict in gate_results],
+        "gates": [result._asdict() for result in gate_results],
         "switched_off": switched_off(parameters),
-        "against_champion": None if champion_comparison is None else champion_comparison._asdict(),
+        "against_champion": None if comparison is None else comparison._asdict(),
     }
     if record["switched_off"]:
-        logger.warning("Gates that were not asked: %s.", ", ".join(record["switched_off"]))
-    _tell(record)
-    return pd.DataFrame([verdict._asdict() for verdict in gate_results]), record, record
+        logger.warning("Gates that are switched off: %s.", ", ".join(record["switched_off"]))
+    _log(record)
+    return pd.DataFrame([result._asdict() for result in gate_results]), record, record
 
 
 def step_back(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Decide that the previous champion is champion again.
+    """Decide to make the previous champion champion again.
 
     Returns:
         The decision's record twice, as in ``decide``.
@@ -160,25 +157,24 @@ def step_back(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str,
     """
     model = _model(registered)
     with readable_store():
-        known = registry.aliases(model)
-    champion, previous = known.get(registry.CHAMPION), known.get(registry.PREVIOUS)
+        aliases = registry.aliases(model)
+    champion, previous = aliases.get(registry.CHAMPION), aliases.get(registry.PREVIOUS)
     if champion is None or previous is None:
         lacking = "champion" if champion is None else "previous champion"
         raise StoreError(f"Model `{model}` has no {lacking}, so that there is nothing to roll back to.")
     reasons = [f"Rolled back to version {previous}."]
     record = {**_record("rolled_back", model, champion, champion, reasons), "restored": previous}
-    _tell(record)
+    _log(record)
     return record, record
 
 
 def _record(decision: str, model: str, number: str, champion: str | None, reasons: Sequence[str]) -> dict[str, Any]:
-    """What every record says: when, what, of which version, and who was champion before."""
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    told = {"time": now, "decision": decision, "model": model, "version": number, "champion": champion}
-    return told | {"reasons": list(reasons)}
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"time": time, "decision": decision, "model": model, "version": number, "champion": champion}
+    return record | {"reasons": list(reasons)}
 
 
-def _tell(record: dict[str, Any]) -> None:
+def _log(record: dict[str, Any]) -> None:
     level = logging.WARNING if record["decision"] == "refused" else logging.INFO
     text = " ".join(record["reasons"])
     logger.log(level, "Version %s of %s: %s. %s", record["version"], record["model"], record["decision"], text)
