@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
@@ -54,25 +55,20 @@ class RunContext:
 
     catalog: DataCatalog
     parameters: Mapping[str, Any]
-    _hash: str | None = None
-    _lock: Lock = field(default_factory=Lock)
 
     @classmethod
     def of(cls, catalog: DataCatalog) -> RunContext:
         """Read the parameters of ``catalog``."""
         return cls(catalog, flatten_parameters(catalog["parameters"].load()))
 
-    @property
+    @cached_property
     def bars_hash(self) -> str:
         """Hash of the raw bars, read without the checks of ingestion."""
-        with self._lock:
-            if self._hash is None:
-                try:
-                    self._hash = bars_hash(self.catalog["bars"].load())
-                except (KeyError, TypeError, ValueError):
-                    self.catalog.load("bars")  # says in full what is wrong with the bars
-                    raise
-            return self._hash
+        try:
+            return bars_hash(self.catalog["bars"].load())
+        except (KeyError, TypeError, ValueError):
+            self.catalog.load("bars")  # raises an error that lists all problems of the bars
+            raise
 
     def expected(self, stage: str) -> Manifest:
         """Return the manifest that ``stage`` has in this run."""

@@ -1,4 +1,4 @@
-"""Finished runs side by side."""
+"""Compare finished runs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def compare(parameters: ComparisonParameters) -> pd.DataFrame:
-    """Read runs from MLflow and set them side by side, the first one being the reference.
-
-    Returns:
-        One row per run; see ``compare_runs``.
-    """
+    """Read runs from MLflow and compare them with the first one; see ``compare_runs``."""
     runs = find_tested_runs(parameters.experiment, parameters.wanted, parameters.newest)
     return compare_runs(runs, parameters)
 
@@ -43,7 +39,7 @@ def write(table: pd.DataFrame, parameters: ComparisonParameters) -> str:
 
 
 def track(table: pd.DataFrame, figure: go.Figure, text: str, parameters: ComparisonParameters) -> None:
-    """Keep table, figure and text in an MLflow run of their own; the same comparison again continues it."""
+    """Log table, figure and text to an MLflow run of their own; the same comparison continues it."""
     digest = hashlib.sha256(" ".join(table["run"]).encode()).hexdigest()
     with tracking.own_run(parameters.experiment, "comparison", {COMPARED_TAG: digest}):
         tracking.log_frame(table, "comparison.csv")

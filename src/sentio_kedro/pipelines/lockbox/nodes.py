@@ -1,4 +1,4 @@
-"""The lockbox is opened: put on record first, then traded and judged."""
+"""Open the lockbox: record the opening, then simulate and measure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.tracking import client as tracking
 
 OPENINGS_TAG = "sentio.lockbox_openings"
-"""Tag of a parent run: how often the lockbox was opened for its agents."""
+"""Tag of a parent run: number of openings of the lockbox for its agents."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,21 +41,13 @@ def record_opening(
     sections: dict[str, Any],
     backtest: BacktestParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Put the opening on record, before anything of the lockbox is computed.
-
-    Args:
-        agents: Agents by name; those of the latest fold are tested.
-        aligned_bars: Long bars on one grid.
-        folds: Spans, folds and lockbox.
-        data_quality: For the hash of the bars.
-        sections: All parameters, as plain values.
-        backtest: Must not name an agent from elsewhere.
+    """Record the opening before anything of the lockbox is computed.
 
     Returns:
-        The record, for the ledger and for the nodes that do nothing without it.
+        The record twice: for the ledger, and for the nodes that need it.
 
     Raises:
-        ValueError: If there is no lockbox, or the agents are not this project's; nothing was opened then.
+        ValueError: If there is no lockbox, or the agents are not this project's; nothing is opened then.
     """
     if backtest.agent is not None:
         raise ValueError(
@@ -81,30 +73,19 @@ def trade_lockbox(
     trading: TradingParameters,
     ingestion: IngestionParameters,
 ) -> tuple[pd.DataFrame, Frames]:
-    """Let the latest fold's agents and the baselines trade the lockbox.
-
-    Args:
-        records: The ledger, this opening included.
-        opening: The record of this opening.
-        agents: Agents by name.
-        aligned_bars: Long bars on one grid.
-        features: Features on that grid.
-        folds: Spans, folds and lockbox.
-        parameters: Baselines.
-        trading: Limits, costs and starting equity.
-        ingestion: Sessions per year.
+    """Simulate the latest fold's agents and the baselines on the lockbox.
 
     Returns:
         Accounts, and all frames.
     """
-    told = lockbox.openings(records, opening["model"], opening["symbols"], opening)
-    count = sum(entry["this_model"] for entry in told)
+    openings = lockbox.openings(records, opening["model"], opening["symbols"], opening)
+    count = sum(entry["this_model"] for entry in openings)
     tracking.log_tags({OPENINGS_TAG: str(count)})
     bars = aligned_from_frame(aligned_bars)
     per_year = periods_per_year(bars.timestamps[open_bars(folds)], ingestion.sessions_per_year)
-    known, chosen = features_from_frame(features, bars), choose_agents(agents, None)
+    values, chosen = features_from_frame(features, bars), choose_agents(agents, None)
     fold = next(fold for fold in folds_from_dict(folds) if fold.number == chosen[0].spec.fold)
-    frames = lockbox.trade_lockbox(bars, known, fold, lockbox_rows(folds), chosen, trading, parameters, per_year)
+    frames = lockbox.trade_lockbox(bars, values, fold, lockbox_rows(folds), chosen, trading, parameters, per_year)
     return frames["accounts"], frames
 
 
@@ -118,7 +99,7 @@ def measure_lockbox(
     trading: TradingParameters,
     parameters: ReportingParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Judge what the lockbox showed; the figures go to MLflow as well.
+    """Compute the metrics of the lockbox, and log them to MLflow.
 
     Returns:
         The content of ``lockbox_metrics.json``, and the result for the ledger.

@@ -1,4 +1,4 @@
-"""Chosen agents decide at the newest bar."""
+"""Signals of the chosen agents at the newest bar."""
 
 from __future__ import annotations
 
@@ -13,15 +13,5 @@ from sentio_kedro.serving.newest import choose_agents, newest_signals
 def decide(
     bars: pd.DataFrame, agents: dict[str, AgentBundle], ingestion: IngestionParameters, parameters: SignalParameters
 ) -> pd.DataFrame:
-    """Return what the chosen agents want to hold from the next open on.
-
-    Args:
-        bars: Long bars as the feed delivers them, the newest included.
-        agents: Agents by name.
-        ingestion: How the bars are read.
-        parameters: Which agents, for how much equity.
-
-    Returns:
-        ``timestamp``, ``symbol``, ``target``, ``shares``, ``regime``, ``tail_risk`` and ``agents``.
-    """
+    """Return the target positions of the chosen agents from the next open on; columns of ``Signal.frame``."""
     return newest_signals(choose_agents(agents, parameters.fold), align_bars(bars, ingestion), parameters)
