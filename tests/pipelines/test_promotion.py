@@ -47,7 +47,7 @@ GOOD = {
 }
 
 
-STAMPS = np.array([], dtype="datetime64[ns]")
+TIMESTAMPS = np.array([], dtype="datetime64[ns]")
 
 
 class Registry:
@@ -144,7 +144,7 @@ def toy(store, tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "decision_latency", lambda served, bars, calls: made.latency[-1])
     monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, newest, lockbox: made.drift[-1])
     monkeypatch.setattr(
-        nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame, timestamps=STAMPS)
+        nodes, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame, timestamps=TIMESTAMPS)
     )
     monkeypatch.setattr(nodes, "aligned_to_frame", lambda bars: bars)
     return made
@@ -274,34 +274,34 @@ def test_rollback_steps_back_once_for_every_promotion_and_is_recorded(toy):
     assert toy.aliases == {"champion": first, "challenger": third}
     with pytest.raises(StoreError, match="no previous champion, so that there is nothing to roll back to"):
         toy.roll_back()
-    told = [json.loads(line)["decision"] for line in toy.ledger.read_text().splitlines()]
-    assert told == ["promoted"] * 3 + ["rolled_back"] * 2
+    decisions = [json.loads(line)["decision"] for line in toy.ledger.read_text().splitlines()]
+    assert decisions == ["promoted"] * 3 + ["rolled_back"] * 2
 
 
 def test_rollback_follows_the_history_where_a_version_was_champion_twice(toy):
     first, second, third = toy.add(1), toy.add(1), toy.add(1)
-    gone = []
+    steps = []
     for number in (first, second, third, first):
         toy.promote(challenger=int(number))
     for _ in range(3):
         toy.roll_back()
-        gone.append((toy.aliases["champion"], toy.aliases.get("previous")))
-    assert gone == [(third, second), (second, first), (first, None)]
+        steps.append((toy.aliases["champion"], toy.aliases.get("previous")))
+    assert steps == [(third, second), (second, first), (first, None)]
     with pytest.raises(StoreError, match="no previous champion"):
         toy.roll_back()
 
 
 def test_the_line_of_champions_leaves_out_what_never_took_effect():
-    def told(decision, champion, version=None, model="toy", **more):
+    def record(decision, champion, version=None, model="toy", **more):
         return {"decision": decision, "champion": champion, "version": version, "model": model, **more}
 
-    ledger = [told("promoted", None, "1"), told("promoted", "1", "2"), told("promoted", None, "7", model="other")]
+    ledger = [record("promoted", None, "1"), record("promoted", "1", "2"), record("promoted", None, "7", model="other")]
     assert registry.line_of_champions(ledger, "toy") == ["1", "2"]
-    lost = [*ledger, told("promoted", "2", "3"), told("refused", "2", "4")]
+    lost = [*ledger, record("promoted", "2", "3"), record("refused", "2", "4")]
     assert registry.line_of_champions(lost, "toy") == ["1", "2"]
-    lost = [*ledger, told("rolled_back", "2", "2", restored="1"), told("promoted", "2", "3")]
+    lost = [*ledger, record("rolled_back", "2", "2", restored="1"), record("promoted", "2", "3")]
     assert registry.line_of_champions(lost, "toy") == ["1", "2", "3"]
-    by_hand = [*ledger, told("kept", "5", "5"), told("rolled_back", "5", "5", restored="2")]
+    by_hand = [*ledger, record("kept", "5", "5"), record("rolled_back", "5", "5", restored="2")]
     assert registry.line_of_champions(by_hand, "toy") == ["1", "2"]
     assert registry.line_of_champions([], "toy") == []
 
@@ -372,7 +372,7 @@ def test_the_challenger_is_named_or_refused(toy):
         called(9)
 
 
-def test_a_version_that_nobody_judged_cannot_challenge(toy):
+def test_an_untested_version_cannot_challenge(toy):
     number = toy.add(1)
     toy.client.set_terminated(toy.client.get_model_version("toy", number).run_id, "FAILED")
     with pytest.raises(StoreError, match=r"The run .* of version 1 of model `toy` is FAILED; let it finish, or"):
@@ -418,16 +418,16 @@ def test_a_run_that_is_not_tracked_judges_no_version(toy):
 
 
 def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, monkeypatch):
-    told = {}
+    registered = {}
     monkeypatch.setattr(training, "log_model", lambda chosen, seen: "somewhere")
-    monkeypatch.setattr(training, "register", lambda uri, model, tags: told.update(tags) or "2")
+    monkeypatch.setattr(training, "register", lambda uri, model, tags: registered.update(tags) or "2")
     monkeypatch.setattr(training, "aligned_from_frame", lambda frame: SimpleNamespace(rows=lambda rows: frame))
     monkeypatch.setattr(training, "aligned_to_frame", lambda bars: bars)
     agents = {"fold_3/seed_0": SimpleNamespace(spec=SimpleNamespace(fold=3))}
-    judged = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
-    with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **judged}):
+    test_tags = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
+    with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **test_tags}):
         training.log_agents(agents, None, {}, RegistryParameters(model="toy"))
-    assert told == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
+    assert registered == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
 
 
 def test_without_a_registered_model_everything_says_what_to_do(store):
@@ -471,31 +471,31 @@ def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_co
 def test_the_command_line_fails_after_a_refusal_and_a_notebook_does_not(decision, fails):
     record = {"decision": decision, "model": "toy", "version": "2", "reasons": ["Too deep.", "Too slow."]}
     catalog = DataCatalog({"registry_decision": MemoryDataset(record)})
-    told = {"run_params": {}, "pipeline": create_pipeline(), "catalog": catalog}
-    RefusedPromotions().after_pipeline_run(**told)
+    arguments = {"run_params": {}, "pipeline": create_pipeline(), "catalog": catalog}
+    RefusedPromotions().after_pipeline_run(**arguments)
     with click.Context(click.Command("run")):
         if fails:
             with pytest.raises(
                 click.ClickException, match=r"(?s)Version 2 of `toy` was refused:\n- Too deep.\n- Too slow"
             ):
-                RefusedPromotions().after_pipeline_run(**told)
+                RefusedPromotions().after_pipeline_run(**arguments)
         else:
-            RefusedPromotions().after_pipeline_run(**told)
+            RefusedPromotions().after_pipeline_run(**arguments)
 
 
 def test_latency_is_the_quantile_of_the_calls_after_the_warm_up(monkeypatch):
-    seen, clock = [], {"now": 0.0}
-    taken = iter([9.0, 9.0, *(np.arange(1, 101) / 1000.0)])
+    inputs, clock = [], {"now": 0.0}
+    seconds = iter([9.0, 9.0, *(np.arange(1, 101) / 1000.0)])
 
     class Model:
         def predict(self, context, bars):
-            seen.append(bars)
-            clock["now"] += next(taken)
+            inputs.append(bars)
+            clock["now"] += next(seconds)
 
     monkeypatch.setattr(measures.time, "perf_counter", lambda: clock["now"])
-    found = measures.decision_latency(Model(), "bars", calls=100)
-    assert found == pytest.approx(np.quantile(np.arange(1, 101), 0.99))
-    assert seen == ["bars"] * 102
+    latency = measures.decision_latency(Model(), "bars", calls=100)
+    assert latency == pytest.approx(np.quantile(np.arange(1, 101), 0.99))
+    assert inputs == ["bars"] * 102
 
 
 def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
@@ -512,8 +512,8 @@ def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
     assert measures.market_drift(agents, bars, 1000) == feature_drift(features[20:250], features[250:])
     sealed = Segment(300, 400)
     assert measures.market_drift(agents, bars, 1000, sealed) == feature_drift(features[20:250], features[250:300])
-    seen = aligned_to_frame(bars).iloc[:250]
-    assert measures.market_drift(agents, aligned_from_frame(seen), 100) is None
+    train = aligned_to_frame(bars).iloc[:250]
+    assert measures.market_drift(agents, aligned_from_frame(train), 100) is None
     spec.symbols = ["BBB"]
     with pytest.raises(ValueError, match="BBB"):
         measures.market_drift(agents, bars, 100)

@@ -13,7 +13,7 @@ from sentio_kedro.config.fields import Count, NonNegativeCount, parameters
 Scalar = bool | int | float | str | None
 """Type of a searched parameter."""
 
-_WHOLE = 1e-9  # a step fits a range if their ratio is this close to a whole number
+_TOLERANCE = 1e-9  # a step fits a range if their ratio is this close to a whole number
 
 
 @parameters
@@ -109,6 +109,6 @@ def _spacing_problems(path: str, low: float, high: float, values: SearchRange) -
     if values.log:
         return [f"`{path}.step` must be null where `log` is true, was {step:g}; remove one of them"]
     steps = (high - low) / step if step > 0 else 0.0
-    if steps < 1 or abs(steps - round(steps)) > _WHOLE * steps:
+    if steps < 1 or abs(steps - round(steps)) > _TOLERANCE * steps:
         return [f"`{path}.step` must be above 0 and divide `high` - `low` = {high - low:g}, was {step:g}; change one"]
     return []

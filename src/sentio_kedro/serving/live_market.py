@@ -51,13 +51,13 @@ class LiveMarket:
         self._models, self._model_of = _distinct_models(agents)
         memory = max(model.memory for model in self._models)
         rows = max(trading_lookback(self.trading), receptive_field(spec.network), memory) + 2  # two rows are decided at
-        own = longest_lookback(self.columns)
+        asset_rows = longest_lookback(self.columns)
         if self.trading.costs.half_spread == "estimated":
-            own = max(own, self.trading.costs.spread_bars + 2)
+            asset_rows = max(asset_rows, self.trading.costs.spread_bars + 2)
         self.features = compute_features(bars, self.columns)
         self._market_returns = market_return(bars)  # [T]
         self._filtered = [model.filter(self._market_returns) for model in self._models]
-        self.bars = RollingBars(bars, RollingBars.of(bars, rows, own).own, rows)
+        self.bars = RollingBars(bars, RollingBars.of(bars, rows, asset_rows).by_asset, rows)
         self._schedule: Schedule | None = None
         per_session = spec.bars_per_session
         self._bars_per_session = bars_per_session(bars.timestamps) if per_session is None else per_session
@@ -74,7 +74,7 @@ class LiveMarket:
 
     def close_after(self, rows: Sequence[AlignedBars]) -> Tensor:
         """Return the latest closes ``[A]`` after ``rows`` are added; NaN for an asset without any bar."""
-        return torch.from_numpy(hold(np.concatenate([self.bars.own.close[-1:], *(row.close for row in rows)]))[-1])
+        return torch.from_numpy(hold(np.concatenate([self.bars.by_asset.close[-1:], *(row.close for row in rows)]))[-1])
 
     def with_bar(self, bar: AlignedBars) -> LiveMarket:
         """Return the market one row later, without the oldest rows that are no longer read; this one stays.
@@ -88,7 +88,7 @@ class LiveMarket:
         after = copy(self)
         after.bars = self.bars.with_bar(bar)
         rows = len(after.bars.grid.timestamps)
-        newest = newest_features(after.bars.own, self.columns, bar.present[0], bar.timestamps, self.features[-1])
+        newest = newest_features(after.bars.by_asset, self.columns, bar.present[0], bar.timestamps, self.features[-1])
         after.features = np.concatenate([self.features, newest[None]])[-rows:]
         market = market_return(newest_rows(after.bars.grid, 2))[-1:]
         after._market_returns = np.concatenate([self._market_returns, market])[-rows:]
@@ -113,8 +113,10 @@ class LiveMarket:
 
     def _estimated_spread(self) -> Tensor:
         """Return the estimate at the newest bar ``[A]``, from each asset's own bars."""
-        own = adjusted(self.bars.own)
-        spread = estimated_spread(own.high, own.low, own.close, self.trading.costs.spread_bars)
+        adjusted_bars = adjusted(self.bars.by_asset)
+        spread = estimated_spread(
+            adjusted_bars.high, adjusted_bars.low, adjusted_bars.close, self.trading.costs.spread_bars
+        )
         return torch.from_numpy(spread[-1])
 
     def _sessions(self) -> Schedule | None:

@@ -18,28 +18,28 @@ class RollingBars:
     Attributes:
         grid: The last rows of the grid. The first of them holds the last earlier bar of an asset without a bar there,
             so that its price is available however long it has been halted.
-        own: The last bars of each asset, the newest in the last row whatever its timestamp; NaN above the first.
+        by_asset: The last bars of each asset, the newest in the last row whatever its timestamp; NaN above the first.
         rows: Rows of ``grid`` at most.
     """
 
     grid: AlignedBars
-    own: AlignedBars
+    by_asset: AlignedBars
     rows: int
 
     @classmethod
-    def of(cls, bars: AlignedBars, rows: int, own_rows: int) -> RollingBars:
-        """Take the last ``rows`` rows of the grid and ``own_rows`` bars of each asset."""
-        return cls(newest_rows(bars, rows), _own(bars, own_rows), rows)
+    def of(cls, bars: AlignedBars, rows: int, asset_rows: int) -> RollingBars:
+        """Take the last ``rows`` rows of the grid and ``asset_rows`` bars of each asset."""
+        return cls(newest_rows(bars, rows), _by_asset(bars, asset_rows), rows)
 
     def with_bar(self, bar: AlignedBars) -> RollingBars:
         """Add one row of the grid, later than all others, with at least one asset's bar."""
         present = bar.present[0]
-        longer = appended(self.own, bar)
-        own = replace(
+        longer = appended(self.by_asset, bar)
+        by_asset = replace(
             longer.map_columns(lambda column: np.where(present, column[1:], column[:-1])),
             timestamps=longer.timestamps[1:],
         )
-        return RollingBars(newest_rows(appended(self.grid, bar), self.rows), own, self.rows)
+        return RollingBars(newest_rows(appended(self.grid, bar), self.rows), by_asset, self.rows)
 
 
 def newest_rows(bars: AlignedBars, rows: int) -> AlignedBars:
@@ -71,8 +71,8 @@ def appended(bars: AlignedBars, more: AlignedBars) -> AlignedBars:
     for name in (*parts[0], *(name for name in parts[1] if name not in parts[0])):
         columns[name] = np.concatenate(
             [
-                part[name] if name in part else np.where(own.present, NEUTRAL[name], np.nan)
-                for own, part in zip((bars, more), parts, strict=True)
+                part[name] if name in part else np.where(one.present, NEUTRAL[name], np.nan)
+                for one, part in zip((bars, more), parts, strict=True)
             ]
         )
     return AlignedBars(np.concatenate([bars.timestamps, more.timestamps]), bars.symbols, **columns)
@@ -84,7 +84,7 @@ def missing_rows(bars: AlignedBars, timestamps: Timestamps) -> AlignedBars:
     return replace(empty, timestamps=timestamps)
 
 
-def _own(bars: AlignedBars, rows: int) -> AlignedBars:
+def _by_asset(bars: AlignedBars, rows: int) -> AlignedBars:
     """Return each asset's last ``rows`` bars, aligned at the last row."""
     chosen = [np.flatnonzero(bars.present[:, asset])[-rows:] for asset in range(len(bars.symbols))]
 

@@ -7,10 +7,12 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ParamSpec, cast
 
 import mlflow
 import numpy as np
@@ -31,6 +33,8 @@ _METRICS_PER_CALL = 1000  # MLflow takes no more at once
 _RUNNING = RunStatus.to_string(RunStatus.RUNNING)
 
 _logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 
 @contextmanager
@@ -161,27 +165,35 @@ def _continue_or_start(
     return str(started.info.run_id)
 
 
+def _when_tracked(log: Callable[P, None]) -> Callable[P, None]:
+    """Return a function that calls ``log`` if a run is active, and whose errors do not stop the run."""
+
+    @wraps(log)
+    def optional_log(*args: P.args, **kwargs: P.kwargs) -> None:
+        if mlflow.active_run() is not None:
+            with optional_tracking():
+                log(*args, **kwargs)
+
+    return optional_log
+
+
+@_when_tracked
 def log_curves(curves: pd.DataFrame, step: str) -> None:
     """Log each number column of ``curves`` as a metric over ``step``, without values that are not finite.
 
     Args:
         curves: One row per step.
-        step: Column of whole numbers that orders the rows.
+        step: Column of integers that orders the rows.
     """
-    run = mlflow.active_run()
-    if run is None:
-        return
-    now = int(time.time() * 1000)  # milliseconds
     numbers = curves.drop(columns=[step]).select_dtypes("number")
-    metrics = [
-        Metric(str(column), float(value), now, int(row))
+    _log_values(
+        (str(column), float(value), int(row))
         for column in numbers
         for row, value in zip(curves[step], numbers[column], strict=True)
-        if np.isfinite(value)
-    ]
-    _log_metrics(run.info.run_id, metrics)
+    )
 
 
+@_when_tracked
 def log_metrics(metrics: Mapping[str, float | int | None], prefix: str = "") -> None:
     """Log single numbers of the active run.
 
@@ -189,55 +201,48 @@ def log_metrics(metrics: Mapping[str, float | int | None], prefix: str = "") -> 
         metrics: Numbers by name; None and values that are not finite are left out.
         prefix: Prefix of every name, such as ``out_of_sample.``.
     """
-    run = mlflow.active_run()
-    if run is None:
-        return
-    now = int(time.time() * 1000)
-    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float) and np.isfinite(value)}
-    _log_metrics(run.info.run_id, [Metric(f"{prefix}{name}", float(value), now, 0) for name, value in numbers.items()])
+    _log_values(
+        (f"{prefix}{name}", float(value), 0) for name, value in metrics.items() if isinstance(value, int | float)
+    )
 
 
-def _log_metrics(run_id: str, metrics: list[Metric]) -> None:
-    with optional_tracking():
-        for start in range(0, len(metrics), _METRICS_PER_CALL):
-            MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
+def _log_values(values: Iterable[tuple[str, float, int]]) -> None:
+    now = int(time.time() * 1000)  # milliseconds
+    metrics = [Metric(name, value, now, step) for name, value, step in values if np.isfinite(value)]
+    run_id = cast("Run", mlflow.active_run()).info.run_id
+    for start in range(0, len(metrics), _METRICS_PER_CALL):
+        MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
 
 
+@_when_tracked
 def log_tags(tags: Mapping[str, str]) -> None:
     """Set tags of the active run."""
-    if mlflow.active_run() is not None:
-        with optional_tracking():
-            mlflow.set_tags(dict(tags))
+    mlflow.set_tags(dict(tags))
 
 
+@_when_tracked
 def log_parameters(values: Mapping[str, object]) -> None:
     """Log parameters of the active run."""
-    if mlflow.active_run() is not None:
-        with optional_tracking():
-            mlflow.log_params(dict(values))
+    mlflow.log_params(dict(values))
 
 
+@_when_tracked
 def log_figures(figures: Mapping[str, go.Figure], folder: str = "figures") -> None:
     """Log Plotly figures of the active run, one page each."""
-    if mlflow.active_run() is None:
-        return
-    with optional_tracking():
-        for name, figure in figures.items():
-            mlflow.log_figure(figure, f"{folder}/{name}.html")
+    for name, figure in figures.items():
+        mlflow.log_figure(figure, f"{folder}/{name}.html")
 
 
+@_when_tracked
 def log_text(text: str, name: str) -> None:
     """Log ``text`` as the artifact ``name`` of the active run, such as ``report.html``."""
-    if mlflow.active_run() is not None:
-        with optional_tracking():
-            mlflow.log_text(text, name)
+    mlflow.log_text(text, name)
 
 
+@_when_tracked
 def log_frame(frame: pd.DataFrame, name: str) -> None:
     """Log a table as the artifact ``name`` of the active run, such as ``returns.parquet`` or ``comparison.csv``."""
-    if mlflow.active_run() is None:
-        return
-    with optional_tracking(), TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch:
         path = Path(scratch) / name
         if path.suffix == ".csv":
             frame.to_csv(path, index=False)
