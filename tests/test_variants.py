@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 MODEL = "sentio_kedro_smoke"
-# What a run of seconds cannot show, and what a loaded machine may miss.
-UNASKED = ("min_deflated_sharpe", "max_overfitting", "max_latency_ms", "min_sharpe_gain")
+# Gates that a run of seconds or a loaded machine cannot pass.
+SWITCHED_OFF = ("min_deflated_sharpe", "max_overfitting", "max_latency_ms", "min_sharpe_gain")
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,11 @@ def test_each_variant_has_its_artifacts_and_both_are_compared(finished, variants
     first, second = finished.artifact("08_reporting/metrics.json"), variants.artifact("08_reporting/metrics.json")
     sharpes = [json.loads(path.read_text())["agent"]["sharpe"] for path in (first, second)]
     assert table["agent.sharpe"].tolist() == pytest.approx(sharpes)
-    beside = variants.path / "data" / "smoke" / "08_reporting" / "metrics.json"
-    assert beside.read_bytes() == first.read_bytes()
+    first_copy = variants.path / "data" / "smoke" / "08_reporting" / "metrics.json"
+    assert first_copy.read_bytes() == first.read_bytes()
 
 
-def test_versions_carry_what_their_agents_earned(variants):
+def test_versions_are_tagged_with_their_metrics(variants):
     client = mlflow.MlflowClient(f"sqlite:///{variants.path / 'mlflow.db'}")
     for env, number, variant in (("smoke", "1", "enhanced"), ("second", "2", "maskable")):
         tags = client.get_model_version(MODEL, number).tags
@@ -55,7 +55,7 @@ def test_versions_carry_what_their_agents_earned(variants):
 def test_a_challenger_is_refused_then_promoted_served_by_alias_and_rolled_back(variants):
     client = mlflow.MlflowClient(f"sqlite:///{variants.path / 'mlflow.db'}")
     first, second = replace(variants, env="smoke"), variants
-    passing = {"promotion": {**variants.params["promotion"], **dict.fromkeys(UNASKED)}}
+    passing = {"promotion": {**variants.params["promotion"], **dict.fromkeys(SWITCHED_OFF)}}
     first.run("promotion", params=passing)
     second.run("promotion", params={"promotion": {**passing["promotion"], "min_sharpe_gain": 99.0}})
     assert client.get_model_version_by_alias(MODEL, "champion").version == 1
@@ -67,19 +67,19 @@ def test_a_challenger_is_refused_then_promoted_served_by_alias_and_rolled_back(v
     assert client.get_registered_model(MODEL).aliases == {"champion": 1, "challenger": 2}
     ledger = (variants.path / "data" / "registry" / "promotions.jsonl").read_text().splitlines()
     assert [json.loads(line)["decision"] for line in ledger] == ["promoted", "refused", "promoted", "rolled_back"]
-    told = json.loads(ledger[1])["against_champion"]
-    assert told["bars"] > 500
-    assert np.isfinite(told["gain"])
+    comparison = json.loads(ledger[1])["against_champion"]
+    assert comparison["bars"] > 500
+    assert np.isfinite(comparison["gain"])
     drift = [gate for gate in json.loads(ledger[2])["gates"] if gate["gate"] == "max_drift"]
     assert 0.0 < drift[0]["figure"] < 1.0
 
 
 def test_a_refused_promotion_fails_the_command_but_not_the_pipeline(variants):
-    ran = variants.kedro("run", "--env=second", "--pipeline=promotion", "--params=promotion.latency_calls=1")
-    assert ran.returncode == 1
-    assert "Pipeline execution completed successfully" in ran.stdout + ran.stderr
-    assert f"Error: Version 2 of `{MODEL}` was refused:" in ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr
+    command = variants.kedro("run", "--env=second", "--pipeline=promotion", "--params=promotion.latency_calls=1")
+    assert command.returncode == 1
+    assert "Pipeline execution completed successfully" in command.stdout + command.stderr
+    assert f"Error: Version 2 of `{MODEL}` was refused:" in command.stderr
+    assert "Traceback" not in command.stdout + command.stderr
     record = json.loads(variants.artifact("08_reporting/registry_decision.json").read_text())
     undefined = {gate["gate"] for gate in record["gates"] if gate["figure"] is None}
-    assert undefined == {"min_deflated_sharpe", "max_overfitting"}  # smoke runs are no trials; the rest was found
+    assert undefined == {"min_deflated_sharpe", "max_overfitting"}  # smoke runs are no trials

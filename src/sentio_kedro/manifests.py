@@ -1,7 +1,6 @@
-"""What each stage of the project was made from, and whether that still holds.
+"""Manifests: the bars, parameters and earlier stages that shaped a stage's artifacts.
 
-A manifest names the bars, the parameters and the earlier stages that shaped a stage's artifacts. It follows from these
-alone, so that the manifest that a run needs can be computed and compared with the one that is found.
+The manifest that a run needs is computed and compared with the one that was saved.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from sentio_kedro.config import (
 )
 
 STAGES = ("ingestion", "features", "cross_validation", "regimes", "training", "backtest", "reporting")
-"""The pipelines that leave a manifest, in the order in which they run."""
+"""The pipelines that write a manifest, in the order in which they run."""
 
 SECTIONS: dict[str, Any] = {
     "ingestion": IngestionParameters,
@@ -91,11 +90,10 @@ WITHOUT_EFFECT = frozenset(
         "training.workers",
     }
 )
-"""Parameters that say how a result is computed, not what it is: changing them keeps the artifacts."""
-
+"""Parameters of speed and memory: changing them keeps the artifacts."""
 
 LEARNER = ("config", "market", "trading", "agent")
-"""Sub-packages whose code decides what an agent becomes; the others judge it and show it."""
+"""Sub-packages whose code shapes agents; the others test and report them."""
 
 
 class StaleArtifactsError(ValueError):
@@ -104,13 +102,13 @@ class StaleArtifactsError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a stage's artifacts were made from.
+    """Bars, parameters and earlier stages of a stage's artifacts.
 
     Attributes:
         stage: Name of the pipeline.
         bars_hash: Hash of the raw bars.
         parameters: Parameters that shaped the stage, flattened: ``{"network.width": 16}``.
-        upstream: Digest of each stage whose artifacts it read.
+        upstream: Digest of each stage whose artifacts were read.
     """
 
     stage: str
@@ -150,14 +148,15 @@ def flatten_parameters(sections: Mapping[str, Any]) -> dict[str, Any]:
         if name in sections:
             adapter = TypeAdapter(kind)
             section = adapter.dump_python(adapter.validate_python(sections[name]), mode="json")
-            flat.update(_dotted(name, section))
+            flat.update(dotted_values(name, section))
     return flat
 
 
-def _dotted(name: str, value: Any) -> dict[str, Any]:
+def dotted_values(name: str, value: Any) -> dict[str, Any]:
+    """Return the leaves of nested dictionaries by dotted name, each beginning with ``name``."""
     if not isinstance(value, dict):
         return {name: value}
-    return {key: leaf for field, item in value.items() for key, leaf in _dotted(f"{name}.{field}", item).items()}
+    return {key: leaf for field, item in value.items() for key, leaf in dotted_values(f"{name}.{field}", item).items()}
 
 
 def upstream_stages(stage: str) -> tuple[str, ...]:
@@ -198,36 +197,36 @@ def agents_identity(bars_hash: str, parameters: Mapping[str, Any]) -> str:
 
 
 def tracked_identity(identity: str) -> str:
-    """Return the digest that names a tracked run: of the agents, and of the code that trains, so that others mix not.
+    """Return the digest that names a tracked run: of the agents and of the code that trains them.
 
     Args:
-        identity: Digest of what shaped the agents, such as ``agents_identity``.
+        identity: Digest such as ``agents_identity``.
     """
     learner = code_hash(Path(__file__).parent, LEARNER)
     return hashlib.sha256(f"{identity} {learner}".encode()).hexdigest()
 
 
-def explain_difference(found: Mapping[str, Any] | None, expected: Manifest) -> str | None:
-    """Say in one clause why a stage must run again, or return None if its artifacts fit.
+def explain_difference(saved: Mapping[str, Any] | None, expected: Manifest) -> str | None:
+    """Return the clause that explains why a stage must run again, or None if its artifacts fit.
 
     Args:
-        found: The manifest as it was read, or None if there is none.
+        saved: The manifest that was saved, or None if there is none.
         expected: The manifest that the run needs.
     """
     name = f"`{expected.stage}`"
-    if found is None:
+    if saved is None:
         return f"{name} has not been run to its end"
-    if found.get("bars_hash") != expected.bars_hash:
+    if saved.get("bars_hash") != expected.bars_hash:
         return f"{name} was made from other bars"
-    before, now = dict(found.get("parameters", {})), expected.parameters
+    before, now = dict(saved.get("parameters", {})), expected.parameters
     changed = [
-        f"`{key}` was {_shown(before, key)}, is now {_shown(now, key)}"
+        f"`{key}` was {_value_text(before, key)}, is now {_value_text(now, key)}"
         for key in sorted(before.keys() | now.keys())
-        if _shown(before, key) != _shown(now, key)
+        if _value_text(before, key) != _value_text(now, key)
     ]
     if changed:
         return f"{name} was made with other parameters: " + "; ".join(changed)
-    earlier = dict(found.get("upstream", {}))
+    earlier = dict(saved.get("upstream", {}))
     stale = [key for key, digest in expected.upstream.items() if earlier.get(key) != digest]
     if stale or earlier.keys() != expected.upstream.keys():
         listed = ", ".join(f"`{key}`" for key in stale) or "other stages"
@@ -235,12 +234,12 @@ def explain_difference(found: Mapping[str, Any] | None, expected: Manifest) -> s
     return None
 
 
-def _shown(values: Mapping[str, Any], key: str) -> str:
+def _value_text(values: Mapping[str, Any], key: str) -> str:
     return json.dumps(values[key]) if key in values else "not set"
 
 
 def require_manifests(
-    found: Mapping[str, Mapping[str, Any] | None],
+    saved: Mapping[str, Mapping[str, Any] | None],
     expected: Mapping[str, Manifest],
     *,
     present: Collection[str] = (),
@@ -249,16 +248,16 @@ def require_manifests(
     """Stop if a stage that a run builds on is missing or was made from something else.
 
     Args:
-        found: Manifests as they were read, by stage.
-        expected: Manifests that must be found.
+        saved: Manifests that were saved, by stage.
+        expected: Manifests that the run needs.
         present: Stages of which any manifest will do.
         options: Options of the command line to repeat in the remedy, such as ``--env=equities``.
 
     Raises:
         StaleArtifactsError: With every problem and the pipelines to rerun.
     """
-    problems = {stage: explain_difference(found.get(stage), manifest) for stage, manifest in expected.items()}
-    problems |= {stage: f"`{stage}` has not been run to its end" for stage in present if found.get(stage) is None}
+    problems = {stage: explain_difference(saved.get(stage), manifest) for stage, manifest in expected.items()}
+    problems |= {stage: f"`{stage}` has not been run to its end" for stage in present if saved.get(stage) is None}
     stale = [stage for stage in STAGES if problems.get(stage)]
     if stale:
         option = f"--pipeline {stale[0]}" if len(stale) == 1 else f"--pipelines {','.join(stale)}"
@@ -268,7 +267,7 @@ def require_manifests(
 
 
 def code_hash(folder: Path, packages: Collection[str] = ()) -> str:
-    """SHA-256 of a package's source files, names included, so that an agent knows the code that made it.
+    """SHA-256 of a package's source files, names included.
 
     Args:
         folder: Folder of the package.

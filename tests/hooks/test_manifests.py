@@ -98,7 +98,7 @@ class Toy:
 @pytest.fixture
 def toy(tmp_path, monkeypatch, make_bars):
     made = Toy(tmp_path, make_bars)
-    monkeypatch.setattr("sentio_kedro.pipeline_registry.register_pipelines", made.pipelines)
+    monkeypatch.setattr("sentio_kedro.hooks.manifests.pipelines", made.pipelines())
     return made
 
 
@@ -223,7 +223,7 @@ def test_checkpoints_of_other_code_are_not_continued(toy, monkeypatch):
     assert len(toy.checkpoints()) == 2
 
 
-def test_agents_that_are_trained_again_must_be_judged_again(toy):
+def test_agents_that_are_trained_again_must_be_tested_again(toy):
     toy.run()
     toy.run("training")
     assert toy.manifests() == list(STAGES[:5])
@@ -232,17 +232,17 @@ def test_agents_that_are_trained_again_must_be_judged_again(toy):
 
 
 @pytest.mark.parametrize(
-    ("stages", "told"),
+    ("stages", "message"),
     [
         (("backtest", "reporting", "promotion"), "`promotion` cannot be in one command with `backtest`, `reporting`, "),
         (("training", "external_test"), "`external_test` cannot be in one command with `training`, which are about "),
         (("lockbox", "comparison"), "`comparison` cannot be in one command with `lockbox`, "),
     ],
 )
-def test_what_makes_a_run_and_what_reads_finished_ones_are_not_mixed(toy, stages, told):
+def test_what_makes_a_run_and_what_reads_finished_ones_are_not_mixed(toy, stages, message):
     toy.run()
     before = {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")}
-    with pytest.raises(ValueError, match=told) as refused:
+    with pytest.raises(ValueError, match=message) as refused:
         toy.run(*stages)
     assert str(refused.value).endswith(f"afterwards type `kedro run --pipeline {stages[-1]}`.")
     assert {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")} == before

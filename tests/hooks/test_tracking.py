@@ -74,12 +74,12 @@ class Toy:
             _package_name="toy",
             _get_config_credentials=lambda: loader["credentials"],
         )
-        facts = SimpleNamespace(bars_hash=self.bars_hash, parameters=flatten_parameters(self.raw))
+        run_context = SimpleNamespace(bars_hash=self.bars_hash, parameters=flatten_parameters(self.raw))
         catalog = DataCatalog({"bars": MemoryDataset("bars"), "aligned_bars": MemoryDataset("bars")})
         catalog["agents"] = MemoryDataset("agents")
         pipeline = sum((self.pipelines()[name] for name in stages), Pipeline([]))
         manager = _create_hook_manager()
-        manager.register(MlflowTracking(SimpleNamespace(facts=facts)))
+        manager.register(MlflowTracking(SimpleNamespace(run_context=run_context)))
         manager.hook.after_context_created(context=context)
         given = {"run_params": {**RUN_PARAMS, "pipeline_names": list(stages)}, "pipeline": pipeline, "catalog": catalog}
         manager.hook.before_pipeline_run(**given)
@@ -104,7 +104,7 @@ def toy(tmp_path, monkeypatch, empty_store):
     made = Toy(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "")
-    monkeypatch.setattr("sentio_kedro.pipeline_registry.register_pipelines", made.pipelines)
+    monkeypatch.setattr("sentio_kedro.hooks.manifests.pipelines", made.pipelines())
     yield made
     while mlflow.active_run():
         mlflow.end_run()
@@ -165,20 +165,20 @@ def test_tags_say_what_the_run_can_be_compared_by(toy):
 
 
 def test_pipelines_that_read_the_store_are_connected_and_open_no_run_of_agents(toy, monkeypatch):
-    seen = []
+    names = []
 
     def read(data):
-        seen.extend(run.info.run_name for run in mlflow.search_runs(output_format="list"))
+        names.extend(run.info.run_name for run in mlflow.search_runs(output_format="list"))
         return "table"
 
     toy.run("training")
-    known = toy.pipelines()
-    known["comparison"] = Pipeline([node(read, "bars", "comparison_table", name="compare")])
-    monkeypatch.setattr(toy, "pipelines", lambda: known)
-    monkeypatch.setattr("sentio_kedro.pipeline_registry.register_pipelines", toy.pipelines)
+    pipelines = toy.pipelines()
+    pipelines["comparison"] = Pipeline([node(read, "bars", "comparison_table", name="compare")])
+    monkeypatch.setattr(toy, "pipelines", lambda: pipelines)
+    monkeypatch.setattr("sentio_kedro.hooks.manifests.pipelines", toy.pipelines())
     mlflow.set_tracking_uri("sqlite:///elsewhere.db")
     toy.run("comparison")
-    assert len(seen) == 3
+    assert len(names) == 3
     assert len(toy.runs()) == 1
     assert mlflow.active_run() is None
 

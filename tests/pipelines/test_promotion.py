@@ -38,7 +38,7 @@ from sentio_kedro.pipelines.promotion.pipeline import create_pipeline, create_ro
 from sentio_kedro.pipelines.training import nodes as training
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking import registry
-from sentio_kedro.tracking.candidates import Candidates, Challenger
+from sentio_kedro.tracking.candidates import Candidates, TestedVersion
 from sentio_kedro.tracking.runs import StoreError
 
 GOOD = {
@@ -47,7 +47,7 @@ GOOD = {
 }
 
 
-STAMPS = np.array([], dtype="datetime64[ns]")
+TIMESTAMPS = np.array([], dtype="datetime64[ns]")
 
 
 class Registry:
@@ -106,8 +106,8 @@ class Registry:
                 "logged_model": MemoryDataset({"model": "toy", "version": "1"}),
                 "trials": MemoryDataset(self.trials, copy_mode="assign"),
                 "params:reporting": MemoryDataset(ReportingParameters()),
-                "aligned_bars": MemoryDataset(SimpleNamespace(rows=lambda rows: None, timestamps=STAMPS)),
-                "folds": MemoryDataset(Folds.of([], Spans(1, 1, 1), STAMPS)),
+                "aligned_bars": MemoryDataset(SimpleNamespace(rows=lambda rows: None, timestamps=TIMESTAMPS)),
+                "folds": MemoryDataset(Folds.of([], Spans(1, 1, 1), TIMESTAMPS)),
                 "candidates": MemoryDataset(copy_mode="assign"),
                 "registry_decision": JSONDataset(filepath=str(self.folder / "decision.json")),
                 "gate_verdicts": MemoryDataset(),
@@ -142,7 +142,7 @@ def toy(store, tmp_path, monkeypatch):
     monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
     monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: bars)
     monkeypatch.setattr(nodes, "decision_latency", lambda served, bars, calls: made.latency[-1])
-    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: made.drift[-1])
+    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, newest, lockbox: made.drift[-1])
     return made
 
 
@@ -200,13 +200,13 @@ def test_trials_made_since_the_challenger_was_judged_count_against_it(toy):
     assert gate(record, "max_overfitting")["figure"] == pytest.approx(expected)
 
 
-def test_a_challenger_whose_trial_the_ledger_does_not_know_is_refused_with_a_remedy(toy):
+def test_a_challenger_whose_trial_the_ledger_does_not_hold_is_refused_with_a_remedy(toy):
     toy.try_others(5)
     toy.add(1, tried=False)
     record = toy.promote()
     assert record["decision"] == "refused"
     assert gate(record, "min_deflated_sharpe")["figure"] is None
-    assert "ledger of trials has no record of the run that tested it" in record["reasons"][0]
+    assert "ledger of trials does not hold the run that tested it" in record["reasons"][0]
     assert "`kedro run --pipeline reporting`" in record["reasons"][0]
     toy.trials.append({**toy.trial(1, 0.4).record, "run": "another"})  # the same trial, judged by another run
     assert gate(toy.promote(), "min_deflated_sharpe")["figure"] is None
@@ -270,34 +270,34 @@ def test_rollback_steps_back_once_for_every_promotion_and_is_recorded(toy):
     assert toy.aliases == {"champion": first, "challenger": third}
     with pytest.raises(StoreError, match="no previous champion, so that there is nothing to roll back to"):
         toy.roll_back()
-    told = [json.loads(line)["decision"] for line in toy.ledger.read_text().splitlines()]
-    assert told == ["promoted"] * 3 + ["rolled_back"] * 2
+    decisions = [json.loads(line)["decision"] for line in toy.ledger.read_text().splitlines()]
+    assert decisions == ["promoted"] * 3 + ["rolled_back"] * 2
 
 
 def test_rollback_follows_the_history_where_a_version_was_champion_twice(toy):
     first, second, third = toy.add(1), toy.add(1), toy.add(1)
-    gone = []
+    steps = []
     for number in (first, second, third, first):
         toy.promote(challenger=int(number))
     for _ in range(3):
         toy.roll_back()
-        gone.append((toy.aliases["champion"], toy.aliases.get("previous")))
-    assert gone == [(third, second), (second, first), (first, None)]
+        steps.append((toy.aliases["champion"], toy.aliases.get("previous")))
+    assert steps == [(third, second), (second, first), (first, None)]
     with pytest.raises(StoreError, match="no previous champion"):
         toy.roll_back()
 
 
 def test_the_line_of_champions_leaves_out_what_never_took_effect():
-    def told(decision, champion, version=None, model="toy", **more):
+    def record(decision, champion, version=None, model="toy", **more):
         return {"decision": decision, "champion": champion, "version": version, "model": model, **more}
 
-    ledger = [told("promoted", None, "1"), told("promoted", "1", "2"), told("promoted", None, "7", model="other")]
+    ledger = [record("promoted", None, "1"), record("promoted", "1", "2"), record("promoted", None, "7", model="other")]
     assert registry.line_of_champions(ledger, "toy") == ["1", "2"]
-    lost = [*ledger, told("promoted", "2", "3"), told("refused", "2", "4")]
+    lost = [*ledger, record("promoted", "2", "3"), record("refused", "2", "4")]
     assert registry.line_of_champions(lost, "toy") == ["1", "2"]
-    lost = [*ledger, told("rolled_back", "2", "2", restored="1"), told("promoted", "2", "3")]
+    lost = [*ledger, record("rolled_back", "2", "2", restored="1"), record("promoted", "2", "3")]
     assert registry.line_of_champions(lost, "toy") == ["1", "2", "3"]
-    by_hand = [*ledger, told("kept", "5", "5"), told("rolled_back", "5", "5", restored="2")]
+    by_hand = [*ledger, record("kept", "5", "5"), record("rolled_back", "5", "5", restored="2")]
     assert registry.line_of_champions(by_hand, "toy") == ["1", "2"]
     assert registry.line_of_champions([], "toy") == []
 
@@ -368,7 +368,7 @@ def test_the_challenger_is_named_or_refused(toy):
         called(9)
 
 
-def test_a_version_that_nobody_judged_cannot_challenge(toy):
+def test_an_untested_version_cannot_challenge(toy):
     number = toy.add(1)
     toy.client.set_terminated(toy.client.get_model_version("toy", number).run_id, "FAILED")
     with pytest.raises(StoreError, match=r"The run .* of version 1 of model `toy` is FAILED; let it finish, or"):
@@ -379,8 +379,8 @@ def test_a_version_that_nobody_judged_cannot_challenge(toy):
     ("harm", "reason"),
     [
         (lambda client, run_id: client.set_terminated(run_id, "FAILED"), "The run .* of version 1 .* is FAILED; let"),
-        (lambda client, run_id: client.delete_run(run_id), "that judged version 1 of model `toy` was deleted from"),
-        (lambda client, run_id: client.set_tag(run_id, registry.TESTS_TAG, "toy/7"), "the figures of toy/7 now"),
+        (lambda client, run_id: client.delete_run(run_id), "that tested version 1 of model `toy` was deleted from"),
+        (lambda client, run_id: client.set_tag(run_id, registry.TESTS_TAG, "toy/7"), "the metrics of toy/7 now"),
     ],
 )
 def test_a_champion_whose_run_is_lost_refuses_on_record_and_only_the_comparison(toy, harm, reason):
@@ -398,10 +398,10 @@ def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):
     first = toy.add(1)
     run_id = toy.client.get_model_version("toy", first).run_id
     second = toy.client.create_model_version("toy", "somewhere", run_id).version  # trained again, not yet judged
-    with pytest.raises(StoreError, match=f"Version {second} of model `toy` was not judged out of sample since it was"):
+    with pytest.raises(StoreError, match=f"Version {second} of model `toy` was not tested out of sample since it was"):
         toy.promote(challenger=int(second))
     toy.apply_gates(second, run_id)
-    with pytest.raises(StoreError, match=f"version {first} of model `toy` holds the figures of toy/{second} now"):
+    with pytest.raises(StoreError, match=f"version {first} of model `toy` holds the metrics of toy/{second} now"):
         toy.promote(challenger=int(first))
     assert toy.promote(challenger=int(second))["decision"] == "promoted"
 
@@ -414,15 +414,15 @@ def test_a_run_that_is_not_tracked_judges_no_version(toy):
 
 
 def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, monkeypatch):
-    told = {}
+    registered = {}
     monkeypatch.setattr(training, "log_model", lambda chosen, seen: "somewhere")
-    monkeypatch.setattr(training, "register", lambda uri, model, tags: told.update(tags) or "2")
+    monkeypatch.setattr(training, "register", lambda uri, model, tags: registered.update(tags) or "2")
     agents = {"fold_3/seed_0": SimpleNamespace(spec=SimpleNamespace(fold=3))}
-    judged = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
-    with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **judged}):
+    test_tags = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
+    with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **test_tags}):
         bars = SimpleNamespace(rows=lambda rows: None)
         training.log_agents(agents, bars, SimpleNamespace(open_bars=slice(None)), RegistryParameters(model="toy"))
-    assert told == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
+    assert registered == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
 
 
 def test_without_a_registered_model_everything_says_what_to_do(store):
@@ -466,31 +466,31 @@ def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_co
 def test_the_command_line_fails_after_a_refusal_and_a_notebook_does_not(decision, fails):
     record = {"decision": decision, "model": "toy", "version": "2", "reasons": ["Too deep.", "Too slow."]}
     catalog = DataCatalog({"registry_decision": MemoryDataset(record)})
-    told = {"run_params": {}, "pipeline": create_pipeline(), "catalog": catalog}
-    RefusedPromotions().after_pipeline_run(**told)
+    arguments = {"run_params": {}, "pipeline": create_pipeline(), "catalog": catalog}
+    RefusedPromotions().after_pipeline_run(**arguments)
     with click.Context(click.Command("run")):
         if fails:
             with pytest.raises(
                 click.ClickException, match=r"(?s)Version 2 of `toy` was refused:\n- Too deep.\n- Too slow"
             ):
-                RefusedPromotions().after_pipeline_run(**told)
+                RefusedPromotions().after_pipeline_run(**arguments)
         else:
-            RefusedPromotions().after_pipeline_run(**told)
+            RefusedPromotions().after_pipeline_run(**arguments)
 
 
 def test_latency_is_the_quantile_of_the_calls_after_the_warm_up(monkeypatch):
-    seen, clock = [], {"now": 0.0}
-    taken = iter([9.0, 9.0, *(np.arange(1, 101) / 1000.0)])
+    inputs, clock = [], {"now": 0.0}
+    seconds = iter([9.0, 9.0, *(np.arange(1, 101) / 1000.0)])
 
     class Model:
         def predict(self, context, bars):
-            seen.append(bars)
-            clock["now"] += next(taken)
+            inputs.append(bars)
+            clock["now"] += next(seconds)
 
     monkeypatch.setattr(measures.time, "perf_counter", lambda: clock["now"])
-    found = measures.decision_latency(Model(), "bars", calls=100)
-    assert found == pytest.approx(np.quantile(np.arange(1, 101), 0.99))
-    assert seen == ["bars"] * 102
+    latency = measures.decision_latency(Model(), "bars", calls=100)
+    assert latency == pytest.approx(np.quantile(np.arange(1, 101), 0.99))
+    assert inputs == ["bars"] * 102
 
 
 def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
@@ -521,9 +521,11 @@ def test_the_lockbox_stays_closed_when_the_feed_has_dropped_its_oldest_bars(monk
     monkeypatch.setattr(nodes, "load_model", lambda model, number: number)
     monkeypatch.setattr(nodes, "example_bars", lambda agents, bars: seen.update(example=bars))
     monkeypatch.setattr(nodes, "decision_latency", lambda served, frame, calls: 0.0)
-    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, most, lockbox: seen.update(lockbox=lockbox))
-    challenger = Challenger("1", "agents", SimpleNamespace(metrics={}))
+    monkeypatch.setattr(nodes, "market_drift", lambda agents, bars, newest, lockbox: seen.update(lockbox=lockbox))
+    challenger = TestedVersion("1", "agents", None)
     newer = bars.rows(slice(20, None))
-    nodes.measure(Candidates("toy", challenger, None), newer, folds, PromotionParameters(), {})
+    nodes.measure(
+        Candidates("toy", challenger, SimpleNamespace(metrics={}), None), newer, folds, PromotionParameters(), {}
+    )
     assert seen["lockbox"] == Segment(40, 70)
     np.testing.assert_array_equal(seen["example"].timestamps, bars.timestamps[20:60])

@@ -58,7 +58,7 @@ QUICK = {
 
 @pytest.fixture
 def evaluate(tmp_path):
-    return TrackedTrials("abc", Spans(input=1, reward=1, episode=1), tmp_path / "search", make_entries(tmp_path))
+    return TrackedTrials("abc", [], Spans(input=1, reward=1, episode=1), tmp_path / "search", make_entries(tmp_path))
 
 
 def make_entries(folder, record=True):
@@ -94,7 +94,7 @@ def test_incomplete_candidates_enter_the_ledger_before_the_search_goes_on(
     progress = TrialProgress(FixedTrial({}))
     progress.latest = latest
     with pytest.raises(type(error)):
-        evaluate([], Proposal(1, VALUES, other), progress)
+        evaluate(Proposal(1, VALUES, other), progress)
     (record,) = TrialLedger(tmp_path / "ledger").records()
     assert (record["study"], record["candidate"], record["returns"]) == ("abc", 1, None)
     assert (record["code"], record["parameters"]["training.gamma"]) == ("code of that moment", 0.5)
@@ -111,7 +111,7 @@ def outcome(monkeypatch, result):
 
 
 def run(evaluate, number=0):
-    return evaluate([], Proposal(number, VALUES, BASE), TrialProgress(FixedTrial({})))
+    return evaluate(Proposal(number, VALUES, BASE), TrialProgress(FixedTrial({})))
 
 
 def test_a_trial_is_a_nested_run_with_parameters_scores_and_returns_per_bar(store, evaluate, monkeypatch, tmp_path):

@@ -4,14 +4,12 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
 
-from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.config import (
     AgentParameters,
@@ -62,9 +60,7 @@ class Evaluator:
         self.tried: list[dict[str, Any]] = []
         self.interrupt_at, self.diverge_at = interrupt_at, diverge_at
 
-    def __call__(
-        self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
-    ) -> Sequence[AgentScore]:
+    def __call__(self, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
         self.tried.append(dict(candidate.values))
         for validation in range(VALIDATIONS):
             score = quality(candidate) - 0.1 * (VALIDATIONS - 1 - validation)
@@ -90,8 +86,7 @@ def run_fixture() -> Callable[..., tuple[list[SearchTrial], Evaluator]]:
         study = optuna.create_study(
             study_name=name, storage=storage, pruner=pruner, direction="maximize", load_if_exists=True
         )
-        training_sets: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
-        return search(training_sets, base, parameters, study, evaluate), evaluate
+        return search(base, parameters, study, evaluate), evaluate
 
     return run
 
@@ -159,11 +154,10 @@ def test_more_trials_continue_and_none_repeat(run: Callable[..., tuple[list[Sear
 
 def test_a_file_stores_the_trials(tmp_path: Path) -> None:
     few = replace(SEARCH, trials=3)
-    training_sets: Any = [SimpleNamespace(fold=SimpleNamespace(number=0))]
     interrupted, resumed = Evaluator(interrupt_at=1), Evaluator()
     with pytest.raises(KeyboardInterrupt):
-        search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), interrupted)
-    trials = search(training_sets, BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), resumed)
+        search(BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), interrupted)
+    trials = search(BASE, few, open_study(tmp_path / "a.db", ABOUT, pruning=True), resumed)
     assert [dict(trial.values) for trial in trials] == interrupted.tried[:1] + resumed.tried
 
 
@@ -204,7 +198,7 @@ def test_an_error_leaves_the_trial_open_to_be_tried_again(
     run: Callable[..., tuple[list[SearchTrial], Evaluator]],
 ) -> None:
     class Broken(Evaluator):
-        def __call__(self, training_sets: Any, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
+        def __call__(self, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
             raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -215,12 +209,12 @@ def test_an_error_leaves_the_trial_open_to_be_tried_again(
 
 
 def test_the_worst_fold_can_be_the_objective() -> None:
-    def evaluate(training_sets: Any, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
+    def evaluate(candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
         return scored(1.0, 3.0)
 
     lowest = SearchParameters(trials=1, space=SPACE, objective="lowest")
     for parameters, value in ((replace(lowest, objective="mean"), 2.0), (lowest, 1.0)):
-        (trial,) = search([], BASE, parameters, optuna.create_study(direction="maximize"), evaluate)
+        (trial,) = search(BASE, parameters, optuna.create_study(direction="maximize"), evaluate)
         assert trial.objective == value
         assert trial.folds == {"0": 1.0, "1": 3.0}
 

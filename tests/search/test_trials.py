@@ -1,6 +1,6 @@
 """A trial trains and scores on train and validation rows, reports its validations, and can be pruned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -159,13 +159,12 @@ def test_a_search_on_a_planted_market_prefers_the_learning_rate_that_learns(trai
     base = replace(PARAMETERS, training=replace(TRAINING, seeds=3, members=1, total_steps=1200, learning_rate=1e-7))
     parameters = SearchParameters(trials=3, space={"training.learning_rate": SearchRange(choices=[1e-7, 0.05])}, seed=2)
 
-    def evaluate(
-        training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
-    ) -> list[AgentScore]:
-        assert all(one.bars.timestamps[-1] < end_of_test(one) for one in training_sets)
-        return score_candidate(training_sets, SPANS, candidate.parameters, progress)
+    assert training_set.bars.timestamps[-1] < end_of_test(training_set)
 
-    trials = search([training_set], base, parameters, optuna.create_study(direction="maximize"), evaluate)
+    def evaluate(candidate: Proposal, progress: TrialProgress) -> list[AgentScore]:
+        return score_candidate([training_set], SPANS, candidate.parameters, progress)
+
+    trials = search(base, parameters, optuna.create_study(direction="maximize"), evaluate)
     rates = [trial.values["training.learning_rate"] for trial in trials]
     assert rates[0] == 1e-7  # the base
     assert set(rates) == {1e-7, 0.05}

@@ -44,17 +44,17 @@ def test_features_of_the_newest_bar_are_those_of_the_whole_history(bars: Aligned
     for row in range(first, BARS):
         new = bars.rows(slice(row, row + 1))
         rolling = rolling.with_bar(new)
-        values = newest_features(rolling.own, COLUMNS, new.present[0], new.timestamps, values)
+        values = newest_features(rolling.by_asset, COLUMNS, new.present[0], new.timestamps, values)
         np.testing.assert_allclose(values, whole[row], rtol=0, atol=1e-6)
     assert np.isfinite(values).all()
     assert len(rolling.grid.timestamps) == 20
-    assert len(rolling.own.timestamps) == OWN
+    assert len(rolling.by_asset.timestamps) == OWN
 
 
 def test_an_asset_with_too_few_bars_has_no_features_but_the_calendar(bars: AlignedBars) -> None:
     short = RollingBars.of(bars.rows(slice(0, 6)), 20, OWN)
     before = np.full((2, len(COLUMNS)), np.nan)
-    values = newest_features(short.own, COLUMNS, np.ones(2, dtype=bool), bars.timestamps[5:6], before)
+    values = newest_features(short.by_asset, COLUMNS, np.ones(2, dtype=bool), bars.timestamps[5:6], before)
     np.testing.assert_array_equal(
         np.isfinite(values), np.isfinite(compute_features(bars.rows(slice(0, 6)), COLUMNS)[5])
     )

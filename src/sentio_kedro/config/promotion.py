@@ -24,22 +24,22 @@ class RegistryParameters:
 
 @parameters
 class PromotionParameters:
-    """Gates between a challenger and the champion. Null switches a gate off; an undefined figure passes no gate.
+    """Gates between a challenger and the champion. Null switches a gate off; an undefined metric passes no gate.
 
     Attributes:
-        challenger: Version that wants to be champion: ``own`` (the agents among this environment's artifacts),
+        challenger: Version to promote: ``own`` (the agents among this environment's artifacts),
             ``newest`` (the version that was registered last, alias ``challenger``) or a version's number.
-        min_deflated_sharpe: Least deflated Sharpe ratio, a probability.
+        min_deflated_sharpe: Smallest deflated Sharpe ratio, a probability.
         max_overfitting: Probability of backtest overfitting that must not be reached.
         max_drawdown: Largest maximum drawdown out of sample, fraction of the peak.
         max_tail_loss: Largest mean loss of the worst 5 % of days (conditional value at risk), fraction of equity.
         max_turnover: Largest turnover a year, traded notional as a multiple of equity.
         max_latency_ms: Longest time of a decision of the registered model in process, 99 % quantile, milliseconds.
         max_drift: Largest population stability index between train and newest bars, mean over features.
-        min_sharpe_gain: Least Sharpe ratio, annualised, beyond the champion's on the rows that judged both; not asked
-            of the first champion.
-        min_common_bars: Fewest bars that must have judged both for a comparison.
-        latency_calls: Decisions whose time is taken.
+        min_sharpe_gain: Smallest gain in the annualised Sharpe ratio over the champion on the rows that tested both;
+            not required of the first champion.
+        min_common_bars: Smallest number of bars that tested both, for a comparison.
+        latency_calls: Number of timed decisions.
         drift_bars: Newest bars that are compared with the train bars; fewer where fewer are later than these.
         bootstrap_samples: Resamples of the stationary block bootstrap of the gain's interval.
         bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
@@ -98,6 +98,6 @@ class ComparisonParameters:
 
     @property
     def wanted(self) -> list[str] | None:
-        """The runs that were asked for, one by one; None for the newest."""
+        """The names in ``runs``, one by one; None for the newest."""
         names = self.runs.split() if isinstance(self.runs, str) else self.runs
         return names or None

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 from sentio_kedro.config.fields import Count, NonNegativeCount, parameters
 
 Scalar = bool | int | float | str | None
-"""What a searched parameter can be."""
+"""Type of a searched parameter."""
 
-_WHOLE = 1e-9  # a step fits a range if their ratio is this close to a whole number
+_TOLERANCE = 1e-9  # a step fits a range if their ratio is this close to a whole number
 
 
 @parameters
@@ -37,18 +37,18 @@ class SearchRange:
 
 @parameters
 class SearchParameters:
-    """A search over parameters of network and training, judged on validation rows alone.
+    """A search over parameters of network and training, scored on validation rows alone.
 
     Attributes:
-        trials: Candidates to try in all, those of earlier runs of the same search and those that failed counted.
-        space: What to search: dotted names such as ``training.entropy`` with their ranges. A name with null is not
-            searched, so that an environment can take away what ``conf/base`` searches.
+        trials: Number of candidates, those of earlier runs of the same search and failed ones included.
+        space: Searched parameters: dotted names such as ``training.entropy`` with their ranges. A name with null is not
+            searched, so that an environment can remove one of ``conf/base``.
         folds: Folds to train on; null takes those whose train and validation rows are no test rows of any fold (the
-            first one, in a walk forward), so that every figure out of sample stays one.
-        objective: What is maximised, of the annualised net Sharpe ratio on validation rows, mean over seeds: the
+            first one, in a walk forward), so that all test rows stay out of sample.
+        objective: Objective to maximise, of the annualised net Sharpe ratio on validation rows, mean over seeds: the
             ``mean`` over folds or that of the worst fold (``lowest``).
-        pruning: Give a candidate up where it is worse than the median of the earlier ones after as many judgements.
-        seed: Root of the proposals.
+        pruning: Stop a candidate whose best score is below the median of the earlier ones after as many validations.
+        seed: Seed of the proposals.
     """
 
     trials: Count = 20
@@ -60,7 +60,7 @@ class SearchParameters:
 
     @property
     def ranges(self) -> dict[str, SearchRange]:
-        """What is searched: the space without names that are null."""
+        """The space without names that are null."""
         return {name: values for name, values in self.space.items() if values is not None}
 
     @model_validator(mode="after")
@@ -77,38 +77,38 @@ class SearchParameters:
 
 
 def _range_problems(name: str, values: SearchRange) -> list[str]:
-    where = f"search.space.{name}"
+    path = f"search.space.{name}"
     if values.choices is not None:
-        return _choice_problems(where, values, values.choices)
+        return _choice_problems(path, values, values.choices)
     if values.low is None or values.high is None:
         return [
-            f"`{where}` must have `low` and `high`, or `choices`, was low {values.low}, high {values.high}; give both"
+            f"`{path}` must have `low` and `high`, or `choices`, was low {values.low}, high {values.high}; give both"
         ]
     if not (math.isfinite(values.low) and math.isfinite(values.high)):
-        return [f"`{where}` must have finite bounds, was low {values.low}, high {values.high}; give numbers"]
+        return [f"`{path}` must have finite bounds, was low {values.low}, high {values.high}; give numbers"]
     if values.low >= values.high:
-        return [f"`{where}.low` must be below `high` = {values.high:g}, was {values.low:g}; swap or widen them"]
-    return _spacing_problems(where, values.low, values.high, values)
+        return [f"`{path}.low` must be below `high` = {values.high:g}, was {values.low:g}; swap or widen them"]
+    return _spacing_problems(path, values.low, values.high, values)
 
 
-def _choice_problems(where: str, values: SearchRange, choices: Sequence[Scalar]) -> list[str]:
+def _choice_problems(path: str, values: SearchRange, choices: Sequence[Scalar]) -> list[str]:
     problems = []
     if values.low is not None or values.high is not None or values.step is not None or values.log:
-        problems.append(f"`{where}` must have `choices` or a range, had both; remove `low`, `high`, `step` and `log`")
+        problems.append(f"`{path}` must have `choices` or a range, had both; remove `low`, `high`, `step` and `log`")
     if len(choices) < 2 or len({(type(choice), choice) for choice in choices}) != len(choices):  # noqa: PLR2004 - a choice
-        problems.append(f"`{where}.choices` must be two or more different values, was {choices}; add or remove some")
+        problems.append(f"`{path}.choices` must be two or more different values, was {choices}; add or remove some")
     return problems
 
 
-def _spacing_problems(where: str, low: float, high: float, values: SearchRange) -> list[str]:
+def _spacing_problems(path: str, low: float, high: float, values: SearchRange) -> list[str]:
     if values.log and low <= 0:
-        return [f"`{where}.low` must be above 0 where `log` is true, was {low:g}; raise it or set `log: false`"]
+        return [f"`{path}.low` must be above 0 where `log` is true, was {low:g}; raise it or set `log: false`"]
     step = values.step
     if step is None:
         return []
     if values.log:
-        return [f"`{where}.step` must be null where `log` is true, was {step:g}; remove one of them"]
+        return [f"`{path}.step` must be null where `log` is true, was {step:g}; remove one of them"]
     steps = (high - low) / step if step > 0 else 0.0
-    if steps < 1 or abs(steps - round(steps)) > _WHOLE * steps:
-        return [f"`{where}.step` must be above 0 and divide `high` - `low` = {high - low:g}, was {step:g}; change one"]
+    if steps < 1 or abs(steps - round(steps)) > _TOLERANCE * steps:
+        return [f"`{path}.step` must be above 0 and divide `high` - `low` = {high - low:g}, was {step:g}; change one"]
     return []

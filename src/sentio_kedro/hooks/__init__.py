@@ -1,1 +1,1 @@
-"""What happens around a run: manifests, tracking, promotion."""
+"""Kedro hooks: manifests, tracking, promotion."""

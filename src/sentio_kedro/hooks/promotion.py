@@ -1,4 +1,4 @@
-"""The command line learns of a refused promotion: the pipeline has finished and recorded it, the command fails."""
+"""Fail the command after a refused promotion; the pipeline itself has finished and recorded it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,16 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
-from sentio_kedro.pipelines.promotion.pipeline import DECISION
+DECISION = "registry_decision"
+"""Dataset of the decision; importing it from the pipeline would import torch for every kedro command."""
 
 
 class RefusedPromotions:
-    """Ends a command with exit code 1 and the reasons where the challenger was refused, so that scripts can stop."""
+    """Ends a command with exit code 1 and the reasons if the challenger was refused."""
 
     @hook_impl(trylast=True)
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Fail the command, not the run, if the decision was no.
-
-        Args:
-            run_params: Kedro's record of the command line.
-            pipeline: What ran.
-            catalog: The run's catalog.
+        """Fail the command, not the run, if the challenger was refused.
 
         Raises:
             click.ClickException: On the command line, if a challenger was refused.

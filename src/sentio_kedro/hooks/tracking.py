@@ -1,4 +1,4 @@
-"""One MLflow run for all that is done with the same agents, whichever commands did it."""
+"""One MLflow run per set of agents, continued by every command that trains, tests or reports them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-from sentio_kedro.hooks.manifests import OF_TRACKED_RUNS, TRACKED_STAGES, RunContext, StageManifests, registered_stages
+from sentio_kedro.hooks.manifests import STORE_READERS, TRACKED_STAGES, RunContext, StageManifests, registered_stages
 from sentio_kedro.manifests import expected_manifest, tracked_identity
 from sentio_kedro.tracking.client import (
     AGENTS_TAG,
@@ -51,52 +51,42 @@ class MlflowTracking(MlflowHook):
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Read ``mlflow.yml``; no store is opened before a run needs it.
-
-        Args:
-            context: Kedro's context. It gets the attribute ``mlflow``, which ``kedro mlflow ui`` reads.
-        """
+        """Read ``mlflow.yml`` into ``context.mlflow``, for ``kedro mlflow ui``; no store is opened yet."""
         # Without these a server that is down would hold up the run for minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         settings = context.config_loader["mlflow"]
         server = settings.setdefault("server", {})
-        server["mlflow_tracking_uri"] = _below(context.project_path, server.get("mlflow_tracking_uri"))
+        server["mlflow_tracking_uri"] = _in_project(context.project_path, server.get("mlflow_tracking_uri"))
         context.config_loader["mlflow"] = settings
         context.__setattr__("mlflow", KedroMlflowConfig.model_validate(settings))
         self._context = context
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Open the run that the agents' earlier stages began, or begin it.
-
-        Args:
-            run_params: Kedro's record of the command line.
-            pipeline: What will run.
-            catalog: The run's catalog.
-        """
+        """Continue the run of these agents, or begin it."""
         self.run_id, self._is_mlflow_enabled = None, False
         chosen = {node.name for node in pipeline.nodes}
         stages = registered_stages()
-        if any(stages.get(stage, set()) & chosen for stage in OF_TRACKED_RUNS) and self._context is not None:
+        if any(stages.get(stage, set()) & chosen for stage in STORE_READERS) and self._context is not None:
             with optional_tracking():
                 super().after_context_created(self._context)  # they read the store and open runs themselves, if any
         if not any(stages.get(stage, set()) & chosen for stage in TRACKED_STAGES):
             return
-        facts = self._manifests.facts
-        if facts is None or self._context is None:
+        run_context = self._manifests.run_context
+        if run_context is None or self._context is None:
             return
         external = bool(stages.get("external_test", set()) & chosen)
         tested = "external_test" if external else "training"
-        identity = tracked_identity(expected_manifest(tested, facts.bars_hash, facts.parameters).digest)
+        identity = tracked_identity(expected_manifest(tested, run_context.bars_hash, run_context.parameters).digest)
         opened = None
         with optional_tracking():
             super().after_context_created(self._context)
-            self._find_run(identity, EXTERNAL if external else variant_of(facts.parameters))
+            self._find_run(identity, EXTERNAL if external else variant_of(run_context.parameters))
             super().before_pipeline_run(run_params, pipeline, catalog)
             if mlflow.active_run() is not None:  # none if mlflow.yml switches these pipelines off
-                self._describe_run(identity, facts, external)
+                self._describe_run(identity, run_context, external)
             opened = self.run_id
         self.run_id = opened
 
@@ -108,14 +98,14 @@ class MlflowTracking(MlflowHook):
         experiment_id = tracking.experiment._experiment.experiment_id
         client = self.mlflow_config.server._mlflow_client
         close_killed_runs(client, experiment_id)
-        found = find_run_by_tags(client, experiment_id, {AGENTS_TAG: identity})
-        tracking.run.id = found.info.run_id if found else None
+        run = find_run_by_tags(client, experiment_id, {AGENTS_TAG: identity})
+        tracking.run.id = run.info.run_id if run else None
 
-    def _describe_run(self, identity: str, facts: RunContext, external: bool) -> None:
+    def _describe_run(self, identity: str, run_context: RunContext, external: bool) -> None:
         project = Path(cast("KedroContext", self._context).project_path)
-        origin = describe_origin(facts.bars_hash, facts.parameters, project, external=external)
+        origin = describe_origin(run_context.bars_hash, run_context.parameters, project, external=external)
         mlflow.set_tags({AGENTS_TAG: identity, **origin, **process_tags()})
-        self._log_parameters(facts.parameters)
+        self._log_parameters(run_context.parameters)
         atexit.unregister(self._close_killed)
         atexit.register(self._close_killed)
 
@@ -125,7 +115,7 @@ class MlflowTracking(MlflowHook):
         now = {name: _text(value)[:MAX_PARAM_VAL_LENGTH] for name, value in parameters.items()}
         new = [Param(name, value) for name, value in now.items() if name not in logged]
         changed = {name: value for name, value in now.items() if logged.get(name, value) != value}
-        # What MLflow holds of a parameter can never change: the newer value becomes a tag.
+        # MLflow parameters are immutable: a changed value becomes a tag.
         tags = [RunTag(f"sentio.now.{name}", value) for name, value in changed.items()]
         if changed:
             _logger.warning("MLflow keeps the first value of parameters that changed since: %s.", ", ".join(changed))
@@ -134,44 +124,21 @@ class MlflowTracking(MlflowHook):
 
     @hook_impl
     def before_node_run(self, node: Node, catalog: DataCatalog, inputs: dict[str, Any], is_async: bool) -> None:
-        """Make the parent run the active one in the thread that runs ``node``.
-
-        Args:
-            node: The node that is about to run.
-            catalog: The run's catalog.
-            inputs: The node's inputs.
-            is_async: Whether datasets load and save asynchronously.
-        """
-        if self.run_id is None:
-            return
-        active = mlflow.active_run()
-        if active is None:
+        """Make the parent run the active one in the thread that runs ``node``."""
+        if self.run_id is not None and mlflow.active_run() is None:
             with optional_tracking():
                 mlflow.start_run(run_id=self.run_id)
 
     @hook_impl
     def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Close the run as finished.
-
-        Args:
-            run_params: Kedro's record of the command line.
-            pipeline: What ran.
-            catalog: The run's catalog.
-        """
+        """Close the run as finished."""
         self._close(RunStatus.FINISHED)
 
     @hook_impl
     def on_pipeline_error(
         self, error: Exception, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog
     ) -> None:
-        """Close the run as failed.
-
-        Args:
-            error: What stopped the pipeline.
-            run_params: Kedro's record of the command line.
-            pipeline: What ran.
-            catalog: The run's catalog.
-        """
+        """Close the run as failed."""
         self._close(RunStatus.FAILED)
 
     def _close_killed(self) -> None:
@@ -188,8 +155,8 @@ class MlflowTracking(MlflowHook):
             self.mlflow_config.server._mlflow_client.set_terminated(run_id, RunStatus.to_string(status))
 
 
-def _below(project: Path, uri: str | None) -> str | None:
-    """Return ``uri`` with a relative SQLite file placed in the project's folder, wherever the command was typed."""
+def _in_project(project: Path, uri: str | None) -> str | None:
+    """Return ``uri`` with the path of a SQLite file relative to the project's folder."""
     if uri is None or not uri.startswith(_SQLITE):
         return uri
     return f"{_SQLITE}{(Path(project) / uri.removeprefix(_SQLITE)).as_posix()}"

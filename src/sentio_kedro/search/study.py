@@ -10,16 +10,15 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.config.search import Scalar, SearchParameters
 from sentio_kedro.search.space import base_values, candidate_parameters, search_distributions
@@ -49,19 +48,9 @@ class Proposal:
     parameters: AgentParameters
 
 
-class Evaluate(Protocol):
-    """Trains and scores a candidate, on train and validation rows alone."""
-
-    def __call__(
-        self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
-    ) -> Sequence[AgentScore]:
-        """Return a score per agent.
-
-        Raises:
-            PrunedTrialError: If ``progress`` prunes the trial.
-            FloatingPointError: If training diverges; the search continues with the next candidate.
-        """
-        ...
+Evaluate = Callable[[Proposal, TrialProgress], Sequence[AgentScore]]
+"""Trains a candidate and returns a score per agent. It raises ``PrunedTrialError`` if the trial is pruned, and
+``FloatingPointError`` if training diverges."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +118,6 @@ def study_name(about: Mapping[str, Any]) -> str:
 
 
 def search(
-    training_sets: Sequence[TrainingSet],
     base: AgentParameters,
     parameters: SearchParameters,
     study: optuna.Study,
@@ -141,7 +129,6 @@ def search(
     Trials that an interrupted search left open are marked failed, and their parameters are tried again.
 
     Args:
-        training_sets: Train and validation rows of the chosen folds.
         base: Parameters that are searched around.
         parameters: Space, number of trials, objective.
         study: Store of the trials; see ``open_study``.
@@ -167,7 +154,7 @@ def search(
         trial = study.ask(space)
         values = {name: trial.params[name] for name in space}
         candidate = Proposal(trial.number, values, candidate_parameters(base, values))
-        _run(study, trial, training_sets, candidate, parameters, evaluate)
+        _run(study, trial, candidate, parameters, evaluate)
     return finished_trials(study)
 
 
@@ -204,14 +191,13 @@ def fold_means(scores: Sequence[AgentScore]) -> dict[str, float]:
 def _run(
     study: optuna.Study,
     trial: optuna.Trial,
-    training_sets: Sequence[TrainingSet],
     candidate: Proposal,
     parameters: SearchParameters,
     evaluate: Evaluate,
 ) -> None:
     started = time.perf_counter()
     try:
-        scores = evaluate(training_sets, candidate, TrialProgress(trial))
+        scores = evaluate(candidate, TrialProgress(trial))
     except PrunedTrialError:
         study.tell(trial, state=TrialState.PRUNED)
         logger.info("Trial %d pruned: %s", candidate.number, _text(candidate))

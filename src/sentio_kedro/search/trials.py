@@ -22,7 +22,6 @@ from sentio_kedro.agent.training.population import train_population
 from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.fold_shapes import Fold, Spans
-from sentio_kedro.trading.performance import sharpe_ratio
 
 
 class PrunedTrialError(Exception):
@@ -135,22 +134,21 @@ def score_candidate(
 
 @torch.no_grad()
 def score_agent(agent: AgentBundle, training_set: TrainingSet, parameters: AgentParameters) -> AgentScore:
-    """Simulate an agent greedily on its latest train rows and its validation rows, in chunks as training does."""
+    """Simulate an agent greedily on its validation rows again, in the chunks of its training, for its returns."""
     device = choose_device(parameters.training.device)
     market = training_set.market_on(device, torch.float32)
     networks = [network.to(device) for network in agent.networks(torch.float32)]
     parts = (recent_train_rows(training_set), training_set.fold.validation)
     context = receptive_field(parameters.network) - 1
-    train, validation = validate_parts(networks, market, parts, context, parameters.trading)
-    per_year = training_set.periods_per_year
+    _, validation = validate_parts(networks, market, parts, context, parameters.trading)
     length = min(chunk_length(part) for part in parts)
     starts = np.array(chunk_starts(training_set.fold.validation, length), dtype=np.int64)
     rows = (starts[:, None] + np.arange(length)).ravel()
     return AgentScore(
         fold=training_set.fold.number,
         seed=agent.spec.seed,
-        train_sharpe=float(sharpe_ratio(train, per_year)),
-        validation_sharpe=float(sharpe_ratio(validation, per_year)),
+        train_sharpe=agent.spec.train_sharpe,
+        validation_sharpe=agent.spec.validation_sharpe,
         rows=rows,
         timestamps=training_set.bars.timestamps[rows],
         returns=validation.double().cpu().numpy(),

@@ -1,4 +1,4 @@
-"""Accounts as plain numbers, and as the tensors that agents look at."""
+"""Accounts as plain numbers and as tensors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.config.fields import NonNegative, NonNegativeCount, Positive, parameters
 from sentio_kedro.trading.accounts import DAY_TRADE_SESSIONS, DEAD_FRACTION, AccountState, open_accounts
+
+_BY_SYMBOL = ("shares", "bars_held", "in_flight", "working", "entry_price", "trades_today", "opened_today")
 
 
 @parameters
@@ -59,12 +61,12 @@ def account_states(
     Args:
         accounts: B accounts.
         symbols: A assets, in the order of the agents.
-        close: ``[A]`` their last known closes.
-        trading: How many bars orders are under way.
+        close: ``[A]`` their latest closes.
+        trading: Latency of orders.
 
     Raises:
-        ValueError: If an account names other symbols, holds what is no number, or tells orders under way for another
-            latency; with what is wrong.
+        ValueError: If an account names other symbols, holds values that are not finite, or orders under way for another
+            latency.
     """
     for account in accounts:
         _require_sane(account, symbols, trading.orders.latency_bars)
@@ -74,9 +76,9 @@ def account_states(
         return torch.tensor(rows, dtype=close.dtype)
 
     def of_account(name: str, missing: Tensor) -> Tensor:
-        known = [getattr(account, name) for account in accounts]
-        return torch.tensor([torch.nan if x is None else x for x in known], dtype=close.dtype).where(
-            torch.tensor([x is not None for x in known]), missing
+        values = [getattr(account, name) for account in accounts]
+        return torch.tensor([torch.nan if x is None else x for x in values], dtype=close.dtype).where(
+            torch.tensor([x is not None for x in values]), missing
         )
 
     cash = torch.tensor([account.cash for account in accounts], dtype=close.dtype)
@@ -107,7 +109,7 @@ def account_states(
 
 
 def account_report(state: AccountState, symbols: Sequence[str]) -> Account:
-    """Tell one account ``[]`` in plain numbers; ``account_states`` reads them back."""
+    """Return one account ``[]`` as plain numbers, the inverse of ``account_states``."""
 
     def by_symbol(values: Tensor) -> dict[str, float]:
         return {symbol: value for symbol, value in zip(symbols, values.tolist(), strict=True) if value}
@@ -129,20 +131,20 @@ def account_report(state: AccountState, symbols: Sequence[str]) -> Account:
 
 
 def for_agents(state: AccountState, agents: int, assets: int, latency: int) -> AccountState:
-    """Let N agents look at accounts ``[..., 1]`` or ``[..., N]``: ``[..., N]``.
+    """Expand accounts ``[..., 1]`` or ``[..., N]`` to N agents: ``[..., N]``.
 
     Raises:
-        ValueError: If the accounts are of another size, with what it should be.
+        ValueError: If the accounts have another shape.
     """
     leading = state.cash.shape
     if not leading or leading[-1] not in (1, agents):
         raise ValueError(
-            f"`account.cash` must have the shape [..., 1] (all agents look at the same accounts) or [..., {agents}] "
+            f"`account.cash` must have the shape [..., 1] (all agents have the same accounts) or [..., {agents}] "
             f"(an account of its own for each agent), was {list(leading)}; add a last dimension."
         )
-    wanted = {"shares": (assets,), "bars_held": (assets,), "in_flight": (assets, latency)}
+    expected = {"shares": (assets,), "bars_held": (assets,), "in_flight": (assets, latency)}
     for name, values in state._asdict().items():
-        trailing = wanted.get(name, tuple(values.shape[len(leading) :]))
+        trailing = expected.get(name, tuple(values.shape[len(leading) :]))
         if tuple(values.shape) != (*leading, *trailing):
             raise ValueError(
                 f"`account.{name}` must have the shape {[*leading, *trailing]} for {assets} assets and "
@@ -155,18 +157,10 @@ def for_agents(state: AccountState, agents: int, assets: int, latency: int) -> A
 
 
 def _require_sane(account: Account, symbols: Sequence[str], latency: int) -> None:
-    named: dict[str, Collection[str]] = {
-        "shares": account.shares,
-        "bars_held": account.bars_held,
-        "in_flight": account.in_flight,
-        "working": account.working,
-        "entry_price": account.entry_price,
-        "trades_today": account.trades_today,
-        "opened_today": account.opened_today,
-    }
+    symbols_of: dict[str, Collection[str]] = {name: getattr(account, name) for name in _BY_SYMBOL}
     problems = [
         f"`account.{name}` names {sorted(set(values) - set(symbols))}, the agents trade {list(symbols)}; leave them out"
-        for name, values in named.items()
+        for name, values in symbols_of.items()
         if not set(values) <= set(symbols)
     ]
     numbers = {"cash": account.cash}
@@ -181,7 +175,7 @@ def _require_sane(account: Account, symbols: Sequence[str], latency: int) -> Non
     ]
     problems += [
         f"`account.in_flight[{name}]` must hold one number per bar of `orders.latency_bars` = {latency}, held "
-        f"{len(under_way)}; tell the orders that reach the market at the next opens, the next one first"
+        f"{len(under_way)}; give the orders that reach the market at the next opens, the next one first"
         for name, under_way in account.in_flight.items()
         if len(under_way) != latency
     ]

@@ -1,4 +1,4 @@
-"""Bars as they arrive at a decision session: checked before anything is computed from them."""
+"""Checks of the bars that arrive at a decision session."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ from sentio_kedro.market.bars import bars_on_grid, delivered_values, whole_rows
 from sentio_kedro.market.timestamps import Floats, Timestamps
 
 RawBars = AlignedBars | pd.DataFrame
-"""Aligned bars, or a long frame with stamps that are ends of bars and name their zone."""
+"""Aligned bars, or a long frame whose timestamps are ends of bars with a zone."""
 
 
 def new_rows(
-    new_bars: RawBars, known: AlignedBars, longest_gap: np.timedelta64, *, drop_bar: bool = False
+    new_bars: RawBars, earlier: AlignedBars, longest_gap: np.timedelta64, *, drop_bar: bool = False
 ) -> list[AlignedBars]:
-    """Return new rows of the grid one by one, if all of them are fit to follow the bars ``known``.
+    """Return new rows of the grid one by one, if all of them may follow the ``earlier`` bars.
 
-    A symbol without a bar at a stamp is halted there.
+    A symbol without a bar at a timestamp is halted there.
 
     Args:
         new_bars: The bars.
-        known: Bars so far.
-        longest_gap: Longest time that may pass from one bar to the next.
-        drop_bar: Drop stamps that not all symbols have, instead of halting those that lack a bar.
+        earlier: Bars so far.
+        longest_gap: Longest time from one bar to the next.
+        drop_bar: Drop timestamps that not all symbols have, instead of halting symbols without a bar.
 
     Raises:
-        ValueError: If the bars are of other symbols, not later than those known, leave a gap, or are none.
-        BarsError: If a value makes no sense.
+        ValueError: If the bars are of other symbols, not later than the earlier ones, leave a gap, or are none.
+        BarsError: If a value is invalid.
     """
     bars = new_bars if isinstance(new_bars, AlignedBars) else aligned_new(new_bars)
-    bars = of_symbols(bars, known.symbols)
+    bars = of_symbols(bars, earlier.symbols)
     if not len(bars.timestamps):
         raise ValueError("There must be new bars, were 0 rows; give a bar, or null to decide again at the newest one.")
-    _refuse_disorder(bars.timestamps, known.timestamps[-1], longest_gap)
-    _refuse_nonsense(bars)
+    _refuse_disorder(bars.timestamps, earlier.timestamps[-1], longest_gap)
+    _refuse_invalid(bars)
     bars = whole_rows(bars) if drop_bar else bars
     return [bars.rows(slice(row, row + 1)) for row in range(len(bars.timestamps))]
 
@@ -75,11 +75,11 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
     """Put a long frame of a few bars on a grid.
 
     Raises:
-        BarsError: If columns, stamps or values make no sense, as ``check_bars`` tells it.
+        BarsError: If columns, timestamps or values are invalid; see ``check_bars``.
     """
-    whole = set(COLUMNS) <= set(frame.columns) and len(frame) > 0
-    timestamps = parse_timestamps(frame["timestamp"]) if whole else pd.Series(dtype="datetime64[ns]")
-    numeric = whole and all(pd.api.types.is_numeric_dtype(frame[name].dtype) for name in VALUE_COLUMNS)
+    has_columns = set(COLUMNS) <= set(frame.columns) and len(frame) > 0
+    timestamps = parse_timestamps(frame["timestamp"]) if has_columns else pd.Series(dtype="datetime64[ns]")
+    numeric = has_columns and all(pd.api.types.is_numeric_dtype(frame[name].dtype) for name in VALUE_COLUMNS)
     if not isinstance(timestamps.dtype, pd.DatetimeTZDtype) or not numeric:
         check_bars(frame, IngestionParameters())
     ends, values = timestamps.to_numpy(dtype="datetime64[ns]"), delivered_values(frame)
@@ -90,7 +90,7 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
 
 
 def _unusable(ends: Timestamps, symbols: NDArray[np.object_], values: Sequence[Floats]) -> bool:
-    """Whether bars hold what a grid would hide: stamps or symbols or numbers that are none, or a bar twice."""
+    """Whether timestamps, symbols or numbers are missing, or a bar occurs twice, which a grid would hide."""
     gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in values)
     return bool(gaps or len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(ends))
 
@@ -114,11 +114,11 @@ def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
     return AlignedBars(bars.timestamps, tuple(symbols), **widened)
 
 
-def _refuse_nonsense(bars: AlignedBars) -> None:
-    """Refuse values that ``check_bars`` refuses: it writes the message, this only looks whether there is anything."""
+def _refuse_invalid(bars: AlignedBars) -> None:
+    """Refuse the values that ``check_bars`` refuses, in a fraction of its time."""
     columns = bars.columns()
-    there = np.logical_or.reduce([np.isfinite(columns[name]) for name in VALUE_COLUMNS])  # [T, A]
-    empty = np.flatnonzero(~there.any(axis=1))
+    present = np.logical_or.reduce([np.isfinite(columns[name]) for name in VALUE_COLUMNS])  # [T, A]
+    empty = np.flatnonzero(~present.any(axis=1))
     if empty.size:
         raise ValueError(f"At {_text(bars.timestamps[empty[0]])} no symbol has a bar; leave out such rows.")
     with np.errstate(invalid="ignore"):
@@ -134,10 +134,10 @@ def _refuse_nonsense(bars: AlignedBars) -> None:
                 *(columns[name] > 0.0 for name in ("split",) if name in columns),
             ]
         )
-    wrong = there & ~sane
-    if not wrong.any():
+    invalid = present & ~sane
+    if not invalid.any():
         return
-    row, asset = (int(found[0]) for found in np.nonzero(wrong))
+    row, asset = (int(index[0]) for index in np.nonzero(invalid))
     values = ", ".join(f"{name}={column[row, asset]:g}" for name, column in columns.items())
     rule = "values must be finite and fit together (0 < low <= open, close <= high): correct the bar"
     raise BarsError((Problem(rule, (f"{bars.symbols[asset]} {_text(bars.timestamps[row])} {values}",)),))

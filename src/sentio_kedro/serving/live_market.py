@@ -1,4 +1,4 @@
-"""What agents read of a market whose bars arrive one after the other: the newest row is computed, the rest is kept."""
+"""Features and regimes of a market whose bars arrive one by one: only the newest row is computed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from sentio_kedro.market.trailing import estimated_spread
 from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows
 from sentio_kedro.trading.precompute import trading_lookback
 
-HORIZON = np.timedelta64(400, "D")  # sessions of an exchange that are looked up ahead of the newest bar
-MIN_AHEAD = np.timedelta64(20, "D")  # those that must be known, or else they are looked up again
+HORIZON = np.timedelta64(400, "D")  # sessions of an exchange that are computed ahead of the newest bar
+MIN_AHEAD = np.timedelta64(20, "D")  # with fewer ahead they are computed again
 
 
 class LiveMarket:
     """Bars of a feed with the features and regimes of the agents of one fold.
 
-    At the start everything is computed at once, as in the backtest. A new bar then costs one row: features from the
-    bars that each of them looks back on, regimes from the last ``regimes.memory`` returns. Both are finite functions
-    of those bars, so that it does not matter where the history began.
+    A history is computed at once, as in the backtest. A new bar then costs one row: features from the bars of their
+    look-backs, regimes from the last ``regimes.memory`` returns. Both are finite functions of these bars, so that the
+    start of the history does not matter.
 
     Attributes:
         bars: The newest bars.
@@ -40,7 +40,7 @@ class LiveMarket:
     """
 
     def __init__(self, agents: Sequence[AgentBundle], bars: AlignedBars) -> None:
-        """Compute everything for a history.
+        """Compute the features and regimes of a history.
 
         Args:
             agents: Agents of one fold.
@@ -50,19 +50,17 @@ class LiveMarket:
         self.columns, self.trading = spec.features, spec.trading
         self._models, self._model_of = _distinct_models(agents)
         memory = max(model.memory for model in self._models)
-        needed = (
-            max(trading_lookback(self.trading), receptive_field(spec.network), memory) + 2
-        )  # two rows are looked at
-        own = longest_lookback(self.columns)
+        rows = max(trading_lookback(self.trading), receptive_field(spec.network), memory) + 2  # two rows are decided at
+        asset_rows = longest_lookback(self.columns)
         if self.trading.costs.half_spread == "estimated":
-            own = max(own, self.trading.costs.spread_bars + 2)
+            asset_rows = max(asset_rows, self.trading.costs.spread_bars + 2)
         self.features = compute_features(bars, self.columns)
         self._market_returns = market_return(bars)  # [T]
         self._filtered = [model.filter(self._market_returns) for model in self._models]
-        self.bars = RollingBars(bars, RollingBars.of(bars, needed, own).own, needed)
+        self.bars = RollingBars(bars, RollingBars.of(bars, rows, asset_rows).by_asset, rows)
         self._schedule: Schedule | None = None
-        known = spec.bars_per_session
-        self._bars_per_session = bars_per_session(bars.timestamps) if known is None else known
+        per_session = spec.bars_per_session
+        self._bars_per_session = bars_per_session(bars.timestamps) if per_session is None else per_session
 
     @property
     def newest(self) -> int:
@@ -75,11 +73,11 @@ class LiveMarket:
         return [torch.from_numpy(self._filtered[model]) for model in self._model_of]
 
     def close_after(self, rows: Sequence[AlignedBars]) -> Tensor:
-        """Return the last known closes ``[A]`` once ``rows`` were added; NaN for an asset that has had no bar."""
-        return torch.from_numpy(hold(np.concatenate([self.bars.own.close[-1:], *(row.close for row in rows)]))[-1])
+        """Return the latest closes ``[A]`` after ``rows`` are added; NaN for an asset without any bar."""
+        return torch.from_numpy(hold(np.concatenate([self.bars.by_asset.close[-1:], *(row.close for row in rows)]))[-1])
 
     def with_bar(self, bar: AlignedBars) -> LiveMarket:
-        """Return the market one row later, without the oldest rows that nothing reads any more; this one stays.
+        """Return the market one row later, without the oldest rows that are no longer read; this one stays.
 
         Args:
             bar: One row of the grid, later than all others.
@@ -90,21 +88,18 @@ class LiveMarket:
         after = copy(self)
         after.bars = self.bars.with_bar(bar)
         rows = len(after.bars.grid.timestamps)
-        newest = newest_features(after.bars.own, self.columns, bar.present[0], bar.timestamps, self.features[-1])
+        newest = newest_features(after.bars.by_asset, self.columns, bar.present[0], bar.timestamps, self.features[-1])
         after.features = np.concatenate([self.features, newest[None]])[-rows:]
-        move = market_return(newest_rows(after.bars.grid, 2))[-1:]
-        after._market_returns = np.concatenate([self._market_returns, move])[-rows:]
+        market = market_return(newest_rows(after.bars.grid, 2))[-1:]
+        after._market_returns = np.concatenate([self._market_returns, market])[-rows:]
         after._filtered = [
-            np.concatenate([known, model.newest(after._market_returns)[None]])[-rows:]
-            for model, known in zip(self._models, self._filtered, strict=True)
+            np.concatenate([filtered, model.newest(after._market_returns)[None]])[-rows:]
+            for model, filtered in zip(self._models, self._filtered, strict=True)
         ]
         return after
 
     def tensors(self) -> MarketTensors:
-        """Return what accounts trade on: the rows of the grid, and rows without bars where the next ones are expected.
-
-        The expected rows tell whether a session is about to end. Nothing is known to be delisted.
-        """
+        """Return the rows of the grid, and empty rows at the next expected timestamps, for the ends of sessions."""
         grid, ahead = self.bars.grid, self.trading.orders.latency_bars + 2
         schedule = self._sessions()
         bars = appended(grid, missing_rows(grid, expected_timestamps(grid.timestamps, ahead, schedule)))
@@ -118,12 +113,14 @@ class LiveMarket:
 
     def _estimated_spread(self) -> Tensor:
         """Return the estimate at the newest bar ``[A]``, from each asset's own bars."""
-        own = adjusted(self.bars.own)
-        spread = estimated_spread(own.high, own.low, own.close, self.trading.costs.spread_bars)
+        adjusted_bars = adjusted(self.bars.by_asset)
+        spread = estimated_spread(
+            adjusted_bars.high, adjusted_bars.low, adjusted_bars.close, self.trading.costs.spread_bars
+        )
         return torch.from_numpy(spread[-1])
 
     def _sessions(self) -> Schedule | None:
-        """Look up the exchange's sessions once a year; null for a market that never closes."""
+        """Return the exchange's sessions, computed once a year; None for a market that never closes."""
         calendar, timestamps = self.trading.calendar, self.bars.grid.timestamps
         if calendar is None:
             return None
@@ -134,6 +131,6 @@ class LiveMarket:
 
 def _distinct_models(agents: Sequence[AgentBundle]) -> tuple[list[RegimeModel], list[int]]:
     """Return the regime models that differ, and which of them each agent has."""
-    described = [agent.spec.regimes for agent in agents]
-    distinct = [model for place, model in enumerate(described) if model not in described[:place]]
-    return [RegimeModel.from_dict(model) for model in distinct], [distinct.index(model) for model in described]
+    models = [agent.spec.regimes for agent in agents]
+    distinct = [model for place, model in enumerate(models) if model not in models[:place]]
+    return [RegimeModel.from_dict(model) for model in distinct], [distinct.index(model) for model in models]

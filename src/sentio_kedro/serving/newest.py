@@ -1,4 +1,4 @@
-"""What agents say about the newest bar, from raw bars alone."""
+"""Signals at the newest bar, from raw bars alone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None) -> list[A
         ValueError: If there is no agent of that fold.
     """
     folds = sorted({agent.spec.fold for agent in agents.values()})
-    wanted = folds[-1] if fold is None and folds else fold
-    chosen = [agent for agent in agents.values() if agent.spec.fold == wanted]
+    chosen_fold = folds[-1] if fold is None and folds else fold
+    chosen = [agent for agent in agents.values() if agent.spec.fold == chosen_fold]
     if not chosen:
         raise ValueError(f"`signals.fold` must be one of {folds}, was {fold}; train first or name another fold.")
     return sorted(chosen, key=lambda agent: agent.spec.seed)
@@ -31,8 +31,7 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
     """Let agents decide at the newest bar.
 
     Each agent first trades the last ``replay_bars`` bars from flat, then decides at the newest one; its order would
-    fill at the next open, or ``orders.latency_bars`` later. Targets are the mean over the agents, as if each managed an
-    equal part of the equity. Agents that abstain count as flat and risk nothing.
+    fill at the next open, or ``orders.latency_bars`` later. Agents that abstain are flat.
 
     Args:
         agents: Agents of one fold.
@@ -40,8 +39,8 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
         parameters: Equity and replay.
 
     Returns:
-        One row per symbol, see ``Verdict.frame``. ``shares`` is what ``target`` comes to for ``signals.equity``,
-        whatever the replay has earned, and ``order`` what the replayed account would send, in its own shares.
+        Frame of ``Signal.frame``. ``shares`` are those of ``target`` for ``signals.equity``, whatever the replay
+        earned; ``order`` is that of the replayed account, in its own shares.
 
     Raises:
         ValueError: If the bars are too few or of other symbols.
@@ -50,7 +49,7 @@ def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters:
 
 
 def signals_of(session: DecisionSession, bars: AlignedBars, parameters: SignalParameters) -> pd.DataFrame:
-    """Start a session anew with ``bars`` and return what ``newest_signals`` does."""
-    spare = max(0, len(bars.timestamps) - session.required_bars)
-    signal = session.start(bars, Account(cash=parameters.equity), min(parameters.replay_bars, spare))
+    """Start a session with ``bars`` and return the frame of ``newest_signals``."""
+    replayable = max(0, len(bars.timestamps) - session.required_bars)
+    signal = session.start(bars, Account(cash=parameters.equity), min(parameters.replay_bars, replayable))
     return signal.sized(parameters.equity, session.trading.orders.lot_size).frame()

@@ -1,4 +1,4 @@
-"""What agents say at one bar."""
+"""Target positions and their explanation at one bar."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from sentio_kedro.trading.orders import whole_lots
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """What N agents want to hold from the next open on, for accounts ``[...]``; no leading dimension for a single one.
+    """Target positions of N agents from the next open on, for accounts ``[...]``; ``[]`` for a single one.
 
-    Figures are the mean over agents; ``actions`` and ``legal`` are each agent's own.
+    Numbers are the mean over agents; ``actions`` and ``legal`` are each agent's own.
 
     Attributes:
-        timestamp: End of the bar that was decided on, UTC.
+        timestamp: End of the bar of the decision, UTC.
         symbols: A assets.
         target: ``[..., A]`` position once the orders are filled at this close, fraction of equity; negative is short.
-        shares: ``[..., A]`` the same in shares, what is under way included.
+        shares: ``[..., A]`` the same in shares, orders under way included.
         orders: ``[..., A]`` orders to send now, shares; negative sells.
         regime: ``[K]`` filtered regime probabilities, calm to volatile.
-        tail_risk: ``[..., A]`` expected loss of the worst 5 % of outcomes as the critics see them, fraction of equity,
+        tail_risk: ``[..., A]`` expected loss of the worst 5 % of the critics' outcomes, fraction of equity,
             discounted by the agents' gamma.
         actions: ``[..., N, A]`` chosen action: 0 holds, i is the i-th level of ``trading.levels``.
         legal: ``[..., N, A, actions]`` legal actions.
-        binding: ``[..., A, layers]`` whether a layer of the mask cuts or forbids a level, by ``LAYERS``.
+        binding: ``[..., A, layers]`` layers of the mask that cut or forbid a level, by ``LAYERS``.
         close: ``[A]`` last known closes.
     """
 

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
-from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from sentio_kedro.agent.bundle import AgentBundle
@@ -23,130 +22,108 @@ AGENTS_FOLDER = "artifacts/agents"  # in the files of a logged model
 
 
 @dataclass(frozen=True, eq=False)
-class Challenger:
-    """A registered version and how it was judged.
+class TestedVersion:
+    """A registered version and the run that tested it.
 
     Attributes:
-        number: The version.
+        number: Number of the version.
         agents: Digest of its agents.
-        run: The run that judged it.
-        trial: What that run is as a trial; empty if it does not say.
+        run: The run; None where no gate needs it or it is missing.
+        trial: Identity of the run's trial; empty if it has none.
+        reason: Reason for a missing run, one sentence; empty where no gate needs it.
     """
+
+    __test__ = False  # no test of pytest
 
     number: str
     agents: str
-    run: TestedRun
-    trial: str = ""
-
-
-@dataclass(frozen=True, eq=False)
-class Champion:
-    """The version that is champion, as far as it was asked about.
-
-    Attributes:
-        number: The version.
-        run: The run that judged it; None where no gate asks for it or it cannot be compared with.
-        reason: Why it cannot be compared with, one sentence; empty where it can or nothing was asked.
-    """
-
-    number: str
     run: TestedRun | None
-    reason: str
+    trial: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Who wants to be champion, and who is.
+    """Challenger and champion.
 
     Attributes:
         model: Name of the registered model.
-        challenger: Who wants to be.
-        champion: Who is; None before the first promotion.
+        challenger: The challenger.
+        run: The run that tested the challenger.
+        champion: The champion; None before the first promotion.
     """
 
     model: str
-    challenger: Challenger
-    champion: Champion | None
+    challenger: TestedVersion
+    run: TestedRun
+    champion: TestedVersion | None
 
 
-def find_candidates(model: str, wanted: PromotionParameters, logged_model: Mapping[str, Any] | None) -> Candidates:
+def find_candidates(model: str, parameters: PromotionParameters, logged_model: Mapping[str, Any] | None) -> Candidates:
     """Read challenger and champion from the registry.
 
     Args:
         model: Name of the registered model.
-        wanted: Names the challenger.
-        logged_model: What this environment's training logged.
+        parameters: Name of the challenger, and the gates.
+        logged_model: Model that this environment's training logged.
 
     Raises:
-        StoreError: If one of them is not there, or the challenger was not judged.
+        StoreError: If one of them does not exist, or the challenger was not tested.
     """
-    known = registry.aliases(model)
-    number = _challenger(model, wanted, logged_model, known)
-    champion = known.get(registry.CHAMPION)
-    asked = wanted.min_sharpe_gain is not None and champion != number
-    return Candidates(
-        model,
-        _candidate(registry.version(model, number)),
-        None if champion is None else _champion(registry.version(model, champion), asked),
-    )
+    aliases = registry.aliases(model)
+    number, champion = _challenger_number(model, parameters, logged_model, aliases), aliases.get(registry.CHAMPION)
+    challenger = _tested_version(registry.version(model, number))
+    if challenger.run is None:
+        raise StoreError(challenger.reason)
+    if champion is None:
+        return Candidates(model, challenger, challenger.run, None)
+    version = registry.version(model, champion)
+    if parameters.min_sharpe_gain is None or champion == number:
+        untested = TestedVersion(champion, version.tags.get("sentio.agents", ""), None)
+        return Candidates(model, challenger, challenger.run, untested)
+    return Candidates(model, challenger, challenger.run, _tested_version(version))
 
 
-def _challenger(
-    model: str, wanted: PromotionParameters, logged_model: Mapping[str, Any] | None, known: Mapping[str, str]
+def _challenger_number(
+    model: str, parameters: PromotionParameters, logged_model: Mapping[str, Any] | None, aliases: Mapping[str, str]
 ) -> str:
-    if isinstance(wanted.challenger, int):
-        return str(wanted.challenger)
-    if wanted.challenger == "newest":
-        number = known.get(registry.CHALLENGER)
+    if isinstance(parameters.challenger, int):
+        return str(parameters.challenger)
+    if parameters.challenger == "newest":
+        number = aliases.get(registry.CHALLENGER)
     else:
         logged = logged_model or {}
         number = logged.get("version") if logged.get("model") == model else None
     if number is None:
         raise StoreError(
-            f"`promotion.challenger: {wanted.challenger}` names no version of model `{model}`; train with MLflow on "
-            "(`kedro run --pipelines training,backtest,reporting`), or name a version's number."
+            f"`promotion.challenger: {parameters.challenger}` names no version of model `{model}`; train with MLflow "
+            "on (`kedro run --pipelines training,backtest,reporting`), or name a version's number."
         )
     return str(number)
 
 
-def _candidate(found: ModelVersion) -> Challenger:
-    run, reason = _testing_run(found)
-    if run is None:
-        raise StoreError(reason)
-    agents, trial = found.tags.get("sentio.agents", ""), run.data.tags.get(TRIAL_TAG, "")
-    return Challenger(str(found.version), agents, tested_run(run), trial)
-
-
-def _champion(found: ModelVersion, asked: bool) -> Champion:
-    number = str(found.version)
-    run, reason = _testing_run(found) if asked else (None, "")
-    if run is not None:
-        return Champion(number, tested_run(run), "")
-    without = " Or set `promotion.min_sharpe_gain: null`, which goes without the comparison with the champion."
-    return Champion(number, None, f"The champion cannot be compared with. {reason}{without}" if asked else "")
-
-
-def _testing_run(found: ModelVersion) -> tuple[Run | None, str]:
-    """Return the run whose figures are those of a version, or None and why there is none."""
-    who = f"ersion {found.version} of model `{found.name}`"
-    remedy = "run `kedro run --pipelines backtest,reporting` in its environment."
-    tested_by = found.tags.get(registry.TESTED_BY_TAG)
-    if tested_by is None:
-        return None, f"V{who} was not judged out of sample since it was trained; {remedy}"
-    run = get_run(tested_by)
-    if run is None:
-        return None, f"The run {tested_by} that judged v{who} was deleted from MLflow; {remedy}"
-    told_of = run.data.tags.get(registry.TESTS_TAG)
-    if told_of != registry.version_name(found.name, str(found.version)):
-        return None, (
-            f"The run that judged v{who} holds the figures of {told_of} now, which was trained later from the same "
-            "bars, parameters and code; name that version."
+def _tested_version(version: ModelVersion) -> TestedVersion:
+    number, agents = str(version.version), version.tags.get("sentio.agents", "")
+    name, remedy = f"model `{version.name}`", "run `kedro run --pipelines backtest,reporting` in its environment."
+    run_id = version.tags.get(registry.TESTED_BY_TAG)
+    run = None if run_id is None else get_run(run_id)
+    reason = ""
+    if run_id is None:
+        reason = f"Version {number} of {name} was not tested out of sample since it was trained; {remedy}"
+    elif run is None:
+        reason = f"The run {run_id} that tested version {number} of {name} was deleted from MLflow; {remedy}"
+    elif (tested := run.data.tags.get(registry.TESTS_TAG)) != registry.version_name(version.name, number):
+        reason = (
+            f"The run that tested version {number} of {name} holds the metrics of {tested} now, which was trained "
+            "later from the same bars, parameters and code; name that version."
         )
-    if run.info.status != "FINISHED":
-        return None, f"The run {tested_by} of v{who} is {run.info.status}; let it finish, or {remedy}"
-    if "out_of_sample.agent.sharpe" not in run.data.metrics:
-        return None, f"The run {tested_by} of v{who} has no Sharpe ratio out of sample; {remedy}"
-    return run, ""
+    elif run.info.status != "FINISHED":
+        reason = f"The run {run_id} of version {number} of {name} is {run.info.status}; let it finish, or {remedy}"
+    elif "out_of_sample.agent.sharpe" not in run.data.metrics:
+        reason = f"The run {run_id} of version {number} of {name} has no Sharpe ratio out of sample; {remedy}"
+    if run is None or reason:
+        return TestedVersion(number, agents, None, reason=reason)
+    return TestedVersion(number, agents, tested_run(run), run.data.tags.get(TRIAL_TAG, ""))
 
 
 def load_agents(model: str, number: str) -> list[AgentBundle]:

@@ -1,4 +1,4 @@
-"""What nodes log to MLflow. Everything here does nothing when no run is active, and never stops a run."""
+"""Logging of nodes to MLflow. Without an active run nothing is logged; a failing server never stops a run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ParamSpec, cast
 
 import mlflow
 import numpy as np
@@ -21,10 +23,10 @@ from mlflow.entities import Metric, Run, RunStatus
 from mlflow.tracking import MlflowClient
 
 AGENTS_TAG = "sentio.agents"
-"""Tag of a parent run: digest of the agents that training, backtest and reporting are about."""
+"""Tag of a parent run: digest of its agents."""
 
 RETURNS_FILE = "returns.parquet"
-"""Artifact of a parent run: what every account earned at each test row."""
+"""Artifact of a parent run: out-of-sample returns of every account."""
 
 _PROCESS_TAG, _STARTED_TAG, _HOST_TAG = "sentio.process", "sentio.process_started", "sentio.host"
 _METRICS_PER_CALL = 1000  # MLflow takes no more at once
@@ -32,10 +34,12 @@ _RUNNING = RunStatus.to_string(RunStatus.RUNNING)
 
 _logger = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+
 
 @contextmanager
 def optional_tracking() -> Iterator[None]:
-    """Turn what MLflow raises into one warning; the rest of the run goes on untracked."""
+    """Turn an error of MLflow into one warning; the rest of the run goes on untracked."""
     try:
         yield
     except Exception as error:
@@ -48,28 +52,18 @@ def optional_tracking() -> Iterator[None]:
 
 
 def without_credentials(text: str) -> str:
-    """Return ``text`` with the user and password of every address in it blotted out."""
+    """Return ``text`` with the user and password of every address replaced by ``***``."""
     return re.sub(r"://[^/\s@]+@", "://***@", text)
 
 
 def process_tags() -> dict[str, str]:
-    """Return tags that tell whether the process behind a run is still alive."""
+    """Return tags that identify the process of a run."""
     started = psutil.Process().create_time()
     return {_PROCESS_TAG: str(os.getpid()), _STARTED_TAG: f"{started:.2f}", _HOST_TAG: socket.gethostname()}
 
 
 def close_killed_runs(client: MlflowClient, experiment_id: str) -> list[str]:
-    """Mark runs as killed that are still open though their process is gone.
-
-    Runs of other machines stay as they are: whether their process lives cannot be seen from here.
-
-    Args:
-        client: Client of the tracking store.
-        experiment_id: Experiment to tidy.
-
-    Returns:
-        Ids of the runs that were closed.
-    """
+    """Mark open runs of this machine as killed if their process is gone, and return their ids."""
     query = f"attributes.status = '{_RUNNING}' and tags.`{_HOST_TAG}` = '{socket.gethostname()}'"
     closed = [run.info.run_id for run in _search(client, experiment_id, query) if not _is_alive(run.data.tags)]
     for run_id in closed:
@@ -100,51 +94,39 @@ def _search(client: MlflowClient, experiment_id: str, query: str) -> list[Run]:
 
 
 def is_tracked() -> bool:
-    """Say whether a run is active."""
+    """Return whether a run is active."""
     return mlflow.active_run() is not None
 
 
 @contextmanager
 def nested_run(name: str, tags: Mapping[str, str]) -> Iterator[str | None]:
-    """Log what happens in the body to a nested run of the active one.
+    """Log the body to a nested run of the active one.
 
     A nested run of the same parent with the same tags is continued. It ends as the body does: finished, failed, killed.
 
     Args:
         name: Name of the run, such as ``fold 0 seed 1``.
-        tags: What tells it from its siblings, such as ``{"fold": "0", "seed": "1"}``.
+        tags: Tags that identify it among its siblings, such as ``{"fold": "0", "seed": "1"}``.
 
     Yields:
         Id of the nested run, or None when nothing is tracked.
     """
     run_id: str | None = None
     with optional_tracking():
-        run_id = _open_nested(name, tags)
+        parent = mlflow.active_run()
+        if parent is not None:
+            siblings = {"mlflow.parentRunId": parent.info.run_id}
+            run_id = _continue_or_start(parent.info.experiment_id, name, tags, siblings)
     with _ending_as_the_body(run_id):
         yield run_id
 
 
 @contextmanager
 def own_run(experiment: str, name: str, tags: Mapping[str, str]) -> Iterator[str | None]:
-    """Log what happens in the body to a run of its own, which belongs to no set of agents.
-
-    A run with the same tags is continued. It ends as the body does.
-
-    Args:
-        experiment: Name of the experiment.
-        name: Name of the run.
-        tags: What tells it from others.
-
-    Yields:
-        Id of the run, or None when nothing is tracked.
-    """
+    """Log the body to a run that belongs to no set of agents; as ``nested_run`` otherwise."""
     run_id: str | None = None
     with optional_tracking():
-        experiment_id = mlflow.set_experiment(experiment).experiment_id
-        found = find_run_by_tags(MlflowClient(), experiment_id, tags)
-        known = {"run_name": name} if found is None else {"run_id": found.info.run_id}
-        run = mlflow.start_run(**known, tags={**tags, **process_tags()}, log_system_metrics=False)
-        run_id = str(run.info.run_id)
+        run_id = _continue_or_start(mlflow.set_experiment(experiment).experiment_id, name, tags)
     with _ending_as_the_body(run_id):
         yield run_id
 
@@ -168,103 +150,99 @@ def _ending_as_the_body(run_id: str | None) -> Iterator[None]:
                 mlflow.end_run(RunStatus.to_string(status))
 
 
-def _open_nested(name: str, tags: Mapping[str, str]) -> str | None:
-    parent = mlflow.active_run()
-    if parent is None:
-        return None
-    same = {"mlflow.parentRunId": parent.info.run_id, **tags}
-    found = find_run_by_tags(MlflowClient(), parent.info.experiment_id, same)
-    mine = {**tags, **process_tags()}
-    if found is not None:
-        run = mlflow.start_run(run_id=found.info.run_id, nested=True, tags=mine)
-    else:
-        run = mlflow.start_run(
-            experiment_id=parent.info.experiment_id, run_name=name, nested=True, tags=mine, log_system_metrics=False
-        )
-    return str(run.info.run_id)
+def _continue_or_start(
+    experiment_id: str, name: str, tags: Mapping[str, str], parent: Mapping[str, str] | None = None
+) -> str:
+    run = find_run_by_tags(MlflowClient(), experiment_id, {**(parent or {}), **tags})
+    started = mlflow.start_run(
+        run_id=None if run is None else run.info.run_id,
+        experiment_id=experiment_id,
+        run_name=name if run is None else None,
+        nested=parent is not None,
+        tags={**tags, **process_tags()},
+        log_system_metrics=False,
+    )
+    return str(started.info.run_id)
 
 
-def _now() -> int:
-    return int(time.time() * 1000)  # milliseconds
+def _when_tracked(log: Callable[P, None]) -> Callable[P, None]:
+    """Return a function that calls ``log`` if a run is active, and whose errors do not stop the run."""
+
+    @wraps(log)
+    def optional_log(*args: P.args, **kwargs: P.kwargs) -> None:
+        if mlflow.active_run() is not None:
+            with optional_tracking():
+                log(*args, **kwargs)
+
+    return optional_log
 
 
+@_when_tracked
 def log_curves(curves: pd.DataFrame, step: str) -> None:
-    """Log each number column of ``curves`` as a metric over ``step``; what is not finite is left out.
+    """Log each number column of ``curves`` as a metric over ``step``, without values that are not finite.
 
     Args:
         curves: One row per step.
-        step: Column of whole numbers that orders the rows.
+        step: Column of integers that orders the rows.
     """
-    run = mlflow.active_run()
-    if run is None:
-        return
-    now = _now()
     numbers = curves.drop(columns=[step]).select_dtypes("number")
-    metrics = [
-        Metric(str(column), float(value), now, int(row))
+    _log_values(
+        (str(column), float(value), int(row))
         for column in numbers
         for row, value in zip(curves[step], numbers[column], strict=True)
-        if np.isfinite(value)
-    ]
-    _log_metrics(run.info.run_id, metrics)
+    )
 
 
+@_when_tracked
 def log_metrics(metrics: Mapping[str, float | int | None], prefix: str = "") -> None:
     """Log single numbers of the active run.
 
     Args:
-        metrics: Numbers by name; what is missing or not finite is left out.
-        prefix: Put before every name, such as ``out_of_sample.``.
+        metrics: Numbers by name; None and values that are not finite are left out.
+        prefix: Prefix of every name, such as ``out_of_sample.``.
     """
-    run = mlflow.active_run()
-    if run is None:
-        return
-    now = _now()
-    numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float) and np.isfinite(value)}
-    _log_metrics(run.info.run_id, [Metric(f"{prefix}{name}", float(value), now, 0) for name, value in numbers.items()])
+    _log_values(
+        (f"{prefix}{name}", float(value), 0) for name, value in metrics.items() if isinstance(value, int | float)
+    )
 
 
-def _log_metrics(run_id: str, metrics: list[Metric]) -> None:
-    with optional_tracking():
-        for start in range(0, len(metrics), _METRICS_PER_CALL):
-            MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
+def _log_values(values: Iterable[tuple[str, float, int]]) -> None:
+    now = int(time.time() * 1000)  # milliseconds
+    metrics = [Metric(name, value, now, step) for name, value, step in values if np.isfinite(value)]
+    run_id = cast("Run", mlflow.active_run()).info.run_id
+    for start in range(0, len(metrics), _METRICS_PER_CALL):
+        MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])
 
 
+@_when_tracked
 def log_tags(tags: Mapping[str, str]) -> None:
     """Set tags of the active run."""
-    if mlflow.active_run() is not None:
-        with optional_tracking():
-            mlflow.set_tags(dict(tags))
+    mlflow.set_tags(dict(tags))
 
 
+@_when_tracked
 def log_parameters(values: Mapping[str, object]) -> None:
     """Log parameters of the active run."""
-    if mlflow.active_run() is not None:
-        with optional_tracking():
-            mlflow.log_params(dict(values))
+    mlflow.log_params(dict(values))
 
 
+@_when_tracked
 def log_figures(figures: Mapping[str, go.Figure], folder: str = "figures") -> None:
     """Log Plotly figures of the active run, one page each."""
-    if mlflow.active_run() is None:
-        return
-    with optional_tracking():
-        for name, figure in figures.items():
-            mlflow.log_figure(figure, f"{folder}/{name}.html")
+    for name, figure in figures.items():
+        mlflow.log_figure(figure, f"{folder}/{name}.html")
 
 
+@_when_tracked
 def log_text(text: str, name: str) -> None:
     """Log ``text`` as the artifact ``name`` of the active run, such as ``report.html``."""
-    if mlflow.active_run() is not None:
-        with optional_tracking():
-            mlflow.log_text(text, name)
+    mlflow.log_text(text, name)
 
 
+@_when_tracked
 def log_frame(frame: pd.DataFrame, name: str) -> None:
     """Log a table as the artifact ``name`` of the active run, such as ``returns.parquet`` or ``comparison.csv``."""
-    if mlflow.active_run() is None:
-        return
-    with optional_tracking(), TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch:
         path = Path(scratch) / name
         if path.suffix == ".csv":
             frame.to_csv(path, index=False)
@@ -274,11 +252,13 @@ def log_frame(frame: pd.DataFrame, name: str) -> None:
 
 
 def run_tags() -> dict[str, str]:
-    """Return the active run's own tags, ``sentio.*`` but for those of its process; none where nothing is tracked."""
-    run, private = mlflow.active_run(), (_PROCESS_TAG, _STARTED_TAG, _HOST_TAG)
-    found: dict[str, str] = {}
+    """Return the tags ``sentio.*`` of the active run without those of its process; none if nothing is tracked."""
+    run, process = mlflow.active_run(), (_PROCESS_TAG, _STARTED_TAG, _HOST_TAG)
+    sentio_tags: dict[str, str] = {}
     if run is not None:
         with optional_tracking():
             tags = MlflowClient().get_run(run.info.run_id).data.tags
-            found = {name: text for name, text in tags.items() if name.startswith("sentio.") and name not in private}
-    return found
+            sentio_tags = {
+                name: tag for name, tag in tags.items() if name.startswith("sentio.") and name not in process
+            }
+    return sentio_tags

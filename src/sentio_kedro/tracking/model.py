@@ -53,7 +53,7 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> s
         The model's URI, or None when nothing is tracked.
 
     Raises:
-        ValueError: If the agents cannot decide on the bars, which is no fault of MLflow and so ends the run.
+        ValueError: If the agents cannot decide on the bars.
     """
     if mlflow.active_run() is None:
         return None
@@ -79,9 +79,9 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> s
 
 
 def model_signature(signals: pd.DataFrame) -> ModelSignature:
-    """Say what the model takes and gives: bars, an account as parameter, and ``signals`` as an example of the answer.
+    """Return the signature of the model: bars, an account as parameter, and ``signals`` as an example of the output.
 
-    Stamps may be text (as in JSON) or stamps with a zone; what MLflow calls a datetime could be neither.
+    Timestamps may be text (as in JSON) or have a zone, which MLflow's type for datetimes allows neither.
     """
     numbers = [ColSpec("double", name) for name in VALUE_COLUMNS]
     optional = [ColSpec("double", name, required=False) for name in OPTIONAL_COLUMNS]
@@ -92,7 +92,7 @@ def model_signature(signals: pd.DataFrame) -> ModelSignature:
 
 
 def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> AlignedBars:
-    """Return the newest bars that the agents need to decide, two more for the replay."""
+    """Return the newest bars that the agents need for a decision, and two more for the replay."""
     needed = max(agent.spec.required_bars for agent in agents.values()) + 2
     return aligned_bars.rows(slice(-needed, None))
 

@@ -1,4 +1,4 @@
-"""The agents' model in MLflow's registry: versions, and the aliases that name the one that is used.
+"""The agents' model in MLflow's registry: versions and aliases.
 
 ``champion`` is served, ``previous`` was champion before it, ``challenger`` is the version that was registered last.
 """
@@ -18,13 +18,13 @@ from sentio_kedro.tracking.client import log_tags, optional_tracking
 from sentio_kedro.tracking.runs import MISSING, StoreError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-TESTED_BY_TAG, TESTS_TAG = "sentio.tested_by", "sentio.judges"
-"""Tag of a version: the run that judged it. Tag of a run: the version that its figures are of."""
+TESTED_BY_TAG, TESTS_TAG = "sentio.tested_by", "sentio.tests"
+"""Tag of a version: the run that tested it. Tag of a run: the version that it tested last."""
 
 MOVERS = {"promoted": "version", "rolled_back": "restored"}
-"""Decisions that move the champion, and the key of their record that names the new one."""
+"""Decisions that change the champion, and the key of their record that names the new one."""
 
-TOLD = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
+METRICS = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
 SKILL = ("deflated_sharpe", "pbo")
 SPAN = {"test_first": "first_timestamp", "test_last": "last_timestamp", "test_bars": "bars"}
 
@@ -48,13 +48,13 @@ def register(uri: str, model: str, tags: Mapping[str, str]) -> str | None:
 
 
 def tag_version(model: str, number: str, tags: Mapping[str, str]) -> None:
-    """Tag a version; a registry that fails costs a warning."""
+    """Tag a version; a failing registry costs a warning."""
     with optional_tracking():
         _tag(model, number, tags)
 
 
 def tag_tested_version(model: str, number: str) -> None:
-    """Tie a version and the active run to each other: the run's figures are those of this version, and of no other."""
+    """Tag a version and the active run with each other: the run's metrics are those of this version alone."""
     run = mlflow.active_run()
     if run is not None:
         log_tags({TESTS_TAG: version_name(model, number)})
@@ -62,7 +62,7 @@ def tag_tested_version(model: str, number: str) -> None:
 
 
 def version_name(model: str, number: str) -> str:
-    """Return the name of a version in the tags of the run that judged it."""
+    """Return the name of a version in the tags of the run that tested it."""
     return f"{model}/{number}"
 
 
@@ -72,11 +72,11 @@ def _tag(model: str, number: str, tags: Mapping[str, str]) -> None:
 
 
 def metric_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags that say what a version earned out of sample, from ``metrics.json``, as far as it is known."""
+    """Return the tags of a version's out-of-sample metrics, from ``metrics.json``, without undefined ones."""
     agent, skill = metrics["agent"], metrics.get("skill") or {}
-    told = {name: agent.get(name) for name in TOLD} | {name: skill.get(name) for name in SKILL}
+    values = {name: agent.get(name) for name in METRICS} | {name: skill.get(name) for name in SKILL}
     span = {f"sentio.{tag}": str(agent[name]) for tag, name in SPAN.items() if name in agent}
-    return span | {f"sentio.{name}": f"{value:.6g}" for name, value in told.items() if value is not None}
+    return span | {f"sentio.{name}": f"{value:.6g}" for name, value in values.items() if value is not None}
 
 
 def aliases(model: str) -> dict[str, str]:
@@ -86,14 +86,14 @@ def aliases(model: str) -> dict[str, str]:
         StoreError: If the model is not registered.
     """
     try:
-        found = MlflowClient().get_registered_model(model).aliases
+        numbers = MlflowClient().get_registered_model(model).aliases
     except MlflowException as error:
         if error.error_code != MISSING:
             raise
         raise StoreError(
             f"No model `{model}` is registered in MLflow; `kedro run --pipeline training` registers one."
         ) from error
-    return {alias: str(number) for alias, number in found.items()}
+    return {alias: str(number) for alias, number in numbers.items()}
 
 
 def version(model: str, number: str) -> ModelVersion:
@@ -111,20 +111,20 @@ def version(model: str, number: str) -> ModelVersion:
 
 
 def require_current(record: Mapping[str, Any]) -> None:
-    """Refuse a decision about a champion that has been replaced since; one that has taken effect in part may go on.
+    """Refuse a decision about a champion that was replaced since; one that took effect in part may be completed.
 
     Args:
         record: A decision, as in ``take_effect``.
 
     Raises:
-        StoreError: If another version is champion now; no alias was moved.
+        StoreError: If another version is champion now; no alias was changed.
     """
-    moved = MOVERS.get(record["decision"])
+    new_champion = MOVERS.get(record["decision"])
     now = aliases(record["model"]).get(CHAMPION)
-    if moved is None or now in (record["champion"], record[moved]):
+    if new_champion is None or now in (record["champion"], record[new_champion]):
         return
     compared, present = (f"version {number}" if number else "no version" for number in (record["champion"], now))
-    command = "promotion" if moved == "version" else "rollback"
+    command = "promotion" if new_champion == "version" else "rollback"
     raise StoreError(
         f"The decision of {record['time']} was made when {compared} of `{record['model']}` was champion, and now "
         f"{present} is; it does not take effect. Decide anew with `kedro run --pipeline {command}`."
@@ -134,12 +134,12 @@ def require_current(record: Mapping[str, Any]) -> None:
 def line_of_champions(ledger: Sequence[Mapping[str, Any]], model: str) -> list[str]:
     """Return the champions that promotions made and no rollback took back, the present one last.
 
-    A version that was promoted twice is there twice. Each record names the champion that it found: where that is
-    another one, the decision before it never took effect, or an alias was moved by hand.
+    A version that was promoted twice occurs twice. Each record names the champion at its time: where that is another
+    one, the decision before it never took effect, or an alias was moved by hand.
 
     Args:
         ledger: Decisions in order, of any model.
-        model: The model that is asked about.
+        model: Name of the registered model.
     """
     line: list[str] = []
     for record in (entry for entry in ledger if entry["model"] == model):
@@ -159,9 +159,9 @@ def _ending_with(champion: str | None, line: list[str]) -> list[str]:
 
 
 def take_effect(record: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) -> None:
-    """Let a decision take effect: move aliases and tag the version that it is about. Doing so twice changes nothing.
+    """Move aliases and tag the version of a decision; doing so twice changes nothing.
 
-    The alias ``previous`` moves before ``champion``, so that a killed process leaves the old champion known.
+    The alias ``previous`` moves before ``champion``, so that an interrupted process does not lose the old champion.
 
     Args:
         record: A decision: ``decision`` (``promoted``, ``refused``, ``kept`` or ``rolled_back``), ``time``, ``model``,
@@ -169,12 +169,12 @@ def take_effect(record: Mapping[str, Any], ledger: Sequence[Mapping[str, Any]]) 
         ledger: All decisions up to this one.
 
     Raises:
-        StoreError: If the champion is no longer the one that the decision was about.
+        StoreError: If the champion was replaced since the decision.
     """
     require_current(record)
     client, model, number, before = MlflowClient(), record["model"], record["version"], record["champion"]
-    told = {"decision": record["decision"], "decided": record["time"], "reasons": " ".join(record["reasons"])}
-    _tag(model, number, {f"sentio.{name}": value for name, value in told.items()})
+    tags = {"decision": record["decision"], "decided": record["time"], "reasons": " ".join(record["reasons"])}
+    _tag(model, number, {f"sentio.{name}": value for name, value in tags.items()})
     if record["decision"] == "promoted":
         if before is not None:
             client.set_registered_model_alias(model, PREVIOUS, before)

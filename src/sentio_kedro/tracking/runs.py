@@ -1,4 +1,4 @@
-"""Finished runs as MLflow remembers them, read back for comparison and promotion."""
+"""Finished MLflow runs, read back for comparison and promotion."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from sentio_kedro.tracking.trials import TRIAL_FILE
 PREFIX = "out_of_sample."
 MIN_CHARACTERS = 4  # of an id that names a run
 MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
-"""How MLflow calls the error that something is not there."""
+"""MLflow's error code for a missing run, model or version."""
 
 _TESTED = f"{PREFIX}agent.sharpe"
 
 
 class StoreError(click.ClickException, ValueError):
-    """MLflow cannot be read, or does not hold what is needed. The command line shows it without a traceback."""
+    """MLflow cannot be read, or lacks a run or version. The command line shows it without a traceback."""
 
 
 @contextmanager
 def readable_store(consequence: str = "nothing was changed") -> Iterator[None]:
-    """Say in one sentence that MLflow cannot be reached; passwords are blotted out.
+    """Turn errors of MLflow into one sentence without passwords.
 
     Args:
-        consequence: What follows from a failure, a clause.
+        consequence: Clause about the consequence of a failure.
 
     Raises:
         StoreError: If a call of MLflow fails.
@@ -53,55 +53,49 @@ def readable_store(consequence: str = "nothing was changed") -> Iterator[None]:
         ) from error
 
 
-def find_tested_runs(experiment: str, wanted: Sequence[str] | None, newest: int) -> list[TestedRun]:
-    """Find finished runs that were judged out of sample.
+def find_tested_runs(experiment: str, names: Sequence[str] | None, newest: int) -> list[TestedRun]:
+    """Find finished runs that were tested out of sample.
 
     Args:
         experiment: Name of the experiment.
-        wanted: Runs by the first characters of their id, by name, by the start of their agents' digest or by variant
+        names: Runs by the first characters of their id, by name, by the start of their agents' digest or by variant
             (the newest of it); None takes the newest.
-        newest: How many at most where none are named.
+        newest: Number of runs at most where none are named.
 
     Returns:
-        Runs in the order asked for, or newest first; each set of agents has one.
+        Runs in the order of ``names``, or newest first; each set of agents has one.
 
     Raises:
-        StoreError: If the store cannot be read, or a run is not there.
+        StoreError: If the store cannot be read, or a run does not exist.
     """
     with readable_store():
-        known = _finished(MlflowClient(), experiment)
-        if not known:
+        runs = _finished(experiment)
+        if not runs:
             raise StoreError(
-                f"MLflow's experiment `{experiment}` holds no finished run that was judged out of sample; `kedro run` "
+                f"MLflow's experiment `{experiment}` holds no finished run that was tested out of sample; `kedro run` "
                 "makes one."
             )
-        chosen = known[:newest] if wanted is None else [_named(name, known, experiment) for name in wanted]
+        chosen = runs[:newest] if names is None else [_named(name, runs, experiment) for name in names]
         return [tested_run(run) for run in {run.info.run_id: run for run in chosen}.values()]
 
 
-def _finished(client: MlflowClient, experiment: str) -> list[Run]:
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
+def _finished(experiment: str) -> list[Run]:
+    """Return the finished runs with out-of-sample metrics, newest first."""
+    if mlflow.get_experiment_by_name(experiment) is None:
         return []
     query = f"attributes.status = 'FINISHED' and tags.`{AGENTS_TAG}` LIKE '%'"
-    runs, token = [], None
-    while True:
-        page = client.search_runs(
-            [found.experiment_id], query, order_by=["attributes.start_time DESC"], page_token=token
-        )
-        runs += [run for run in page if _TESTED in run.data.metrics]
-        token = page.token
-        if not token:
-            return runs
+    order = ["attributes.start_time DESC"]
+    runs = mlflow.search_runs(experiment_names=[experiment], filter_string=query, order_by=order, output_format="list")
+    return [run for run in runs if isinstance(run, Run) and _TESTED in run.data.metrics]
 
 
-def _named(name: str, known: Sequence[Run], experiment: str) -> Run:
-    for run in known:  # newest first
+def _named(name: str, runs: Sequence[Run], experiment: str) -> Run:
+    for run in runs:  # newest first
         tags = run.data.tags
         ids = (run.info.run_id, tags[AGENTS_TAG]) if len(name) >= MIN_CHARACTERS else ()
         if name in (run.info.run_name, tags.get("sentio.variant")) or any(one.startswith(name) for one in ids):
             return run
-    names = ", ".join(f"{run.info.run_name} ({run.info.run_id[:8]})" for run in known)
+    names = ", ".join(f"{run.info.run_name} ({run.info.run_id[:8]})" for run in runs)
     raise StoreError(
         f"`{name}` names no finished run of MLflow's experiment `{experiment}`; name one by id, name or variant: "
         f"{names}."
@@ -109,7 +103,7 @@ def _named(name: str, known: Sequence[Run], experiment: str) -> Run:
 
 
 def tested_run(run: Run) -> TestedRun:
-    """Return what a comparison needs to know of ``run``; its returns are downloaded."""
+    """Return the metrics, origin and downloaded returns of ``run``."""
     tags, metrics = run.data.tags, run.data.metrics
     return TestedRun(
         run_id=run.info.run_id,
@@ -124,13 +118,25 @@ def tested_run(run: Run) -> TestedRun:
 
 
 def read_trial_returns(run_id: str) -> pd.DataFrame | None:
-    """Download the returns that a run is judged by as a trial, or None if it kept none."""
+    """Download the returns of a run's trial, or None if it has none."""
+    with _downloaded(run_id, TRIAL_FILE) as path:
+        return None if path is None else pd.read_csv(path, parse_dates=["timestamp"])
+
+
+def read_returns(run_id: str) -> pd.DataFrame | None:
+    """Download the out-of-sample returns of a run, or None if it has none."""
+    with _downloaded(run_id, RETURNS_FILE) as path:
+        return None if path is None else pd.read_parquet(path)
+
+
+@contextmanager
+def _downloaded(run_id: str, name: str) -> Iterator[Path | None]:
     client = MlflowClient()
-    if TRIAL_FILE not in {file.path for file in client.list_artifacts(run_id)}:
-        return None
+    if name not in {file.path for file in client.list_artifacts(run_id)}:
+        yield None
+        return
     with TemporaryDirectory() as scratch:
-        found = Path(client.download_artifacts(run_id, TRIAL_FILE, scratch))
-        return pd.read_csv(found, parse_dates=["timestamp"])
+        yield Path(client.download_artifacts(run_id, name, scratch))
 
 
 def get_run(run_id: str) -> Run | None:
@@ -142,12 +148,3 @@ def get_run(run_id: str) -> Run | None:
             raise
         return None
     return run if run.info.lifecycle_stage == LifecycleStage.ACTIVE else None
-
-
-def read_returns(run_id: str) -> pd.DataFrame | None:
-    """Download the returns that judged a run, or None if it kept none."""
-    client = MlflowClient()
-    if RETURNS_FILE not in {file.path for file in client.list_artifacts(run_id)}:
-        return None
-    with TemporaryDirectory() as scratch:
-        return pd.read_parquet(Path(client.download_artifacts(run_id, RETURNS_FILE, scratch)))

@@ -1,4 +1,4 @@
-"""Tags by which MLflow's user interface groups, filters and compares runs."""
+"""Tags of a run's origin and test rows."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ EXECUTION = (
     *("trading.initial_cash", "trading.calendar", "ingestion.sessions_per_year"),
     *("trading.costs.", "trading.carry.", "trading.margin.", "trading.orders."),
 )
-"""Parameters, or beginnings of their names, that say how orders are filled and what accounts pay."""
+"""Names of parameters, or their beginnings, of the filling of orders and the costs of accounts."""
 
 ORIGIN_TAGS = frozenset(
     f"sentio.{name}" for name in ("agents", "variant", "bars", "code", "execution", "universe_bias", "scheme", "seeds")
 )
-"""Tags of a run that hold of the agents from their training on; the others tell how they were judged."""
+"""Tags of a run that hold from the training on; the others describe the test."""
 
 EXTERNAL = "external"
 """Variant of a run that tests an agent trained elsewhere."""
@@ -38,7 +38,7 @@ def variant_of(parameters: Mapping[str, Any]) -> str:
 
 
 def execution_digest(parameters: Mapping[str, Any]) -> str:
-    """Digest of all that decides what the same trades cost; runs with different ones cannot be compared."""
+    """Digest of the parameters of execution and costs; runs with different ones cannot be compared."""
     shaping = {name: value for name, value in parameters.items() if name.startswith(EXECUTION)}
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()
 
@@ -46,12 +46,12 @@ def execution_digest(parameters: Mapping[str, Any]) -> str:
 def describe_origin(
     bars_hash: str, parameters: Mapping[str, Any], project: Path, *, external: bool = False
 ) -> dict[str, str]:
-    """Return the tags of a run that are known before it starts.
+    """Return the tags of a run's origin.
 
     Args:
         bars_hash: Hash of the raw bars.
         parameters: Flattened parameters of all sections.
-        project: The project's folder. Its commit is left out where there is no git; the package's hash is always there.
+        project: The project's folder; its commit is left out where there is no git.
         external: Whether the agent was trained elsewhere; it pays what it was trained with.
     """
     tags = {
@@ -72,7 +72,7 @@ def describe_origin(
 
 
 def describe_test_rows(returns: pd.DataFrame) -> dict[str, str]:
-    """Return the tags that say which rows judged a run; see ``out_of_sample_returns``."""
+    """Return the tags of a run's test rows; see ``out_of_sample_returns``."""
     first, last = returns["timestamp"].min(), returns["timestamp"].max()
     return {
         "sentio.test_first": first.isoformat(),

@@ -28,7 +28,7 @@ from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.tracking import client as tracking
 
 OPENINGS_TAG = "sentio.lockbox_openings"
-"""Tag of a parent run: how often the lockbox was opened for its agents."""
+"""Tag of a parent run: number of openings of the lockbox for its agents."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def record_opening(
     """Put the opening on record, before anything of the lockbox is computed.
 
     Returns:
-        The record, for the ledger and for the nodes that do nothing without it.
+        The record twice: for the ledger, and for the nodes that need it.
 
     Raises:
         ValueError: If there is no lockbox.

@@ -26,19 +26,16 @@ def decision_latency(model: SignalModel, bars: pd.DataFrame, calls: int) -> floa
 
     Args:
         model: The model.
-        bars: Bars that it decides on.
-        calls: Decisions that are timed.
-
-    Returns:
-        99 % quantile, milliseconds.
+        bars: Bars of the decision.
+        calls: Number of decisions that are timed.
     """
-    taken = []
+    seconds = []
     for call in range(WARM_UP + calls):
         started = time.perf_counter()
         model.predict(None, bars)
         if call >= WARM_UP:
-            taken.append(time.perf_counter() - started)
-    return float(np.quantile(taken, 0.99)) * MILLISECONDS
+            seconds.append(time.perf_counter() - started)
+    return float(np.quantile(seconds, 0.99)) * MILLISECONDS
 
 
 def example_bars(agents: Sequence[AgentBundle], aligned_bars: AlignedBars) -> pd.DataFrame:
@@ -49,7 +46,7 @@ def example_bars(agents: Sequence[AgentBundle], aligned_bars: AlignedBars) -> pd
 def market_drift(
     agents: Sequence[AgentBundle], bars: AlignedBars, newest: int, lockbox: Segment | None = None
 ) -> float | None:
-    """Return how far the features of the newest bars have moved from those of the agents' train bars.
+    """Return the drift of the features from the agents' train bars to the newest bars after them.
 
     Args:
         agents: Agents of one fold.
@@ -58,7 +55,7 @@ def market_drift(
         lockbox: Bars that stay closed; bars that came later are open.
 
     Returns:
-        See ``feature_drift``; None if there are no train bars or none after them.
+        ``feature_drift``; None if there are no train bars or none after them.
 
     Raises:
         ValueError: If the bars are of other symbols.

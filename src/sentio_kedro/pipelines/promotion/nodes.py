@@ -1,4 +1,4 @@
-"""Decide whether a challenger passes its gates and becomes champion."""
+"""Test a challenger at the gates, and promote it or record the gates that it failed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ FROM_METRICS = {
     "tail_loss": "agent.daily_conditional_value_at_risk",
     "turnover": "agent.turnover_per_year",
 }
-"""Gates on metrics of the challenger's run."""
+"""Metrics of the gates, and their names in the challenger's run."""
 
 FROM_TRIALS = {"deflated_sharpe": "deflated_sharpe", "overfitting": "pbo"}
-"""Gates on metrics of ``choice_metrics``, which are computed anew because later trials count too."""
+"""Metrics of the gates that count later trials too, and their names in ``choice_metrics``."""
 
 UNKNOWN_TRIAL = (
-    "The ledger of trials has no record of the run that tested it: promote in the environment of that run, with its "
-    "ledger, or run `kedro run --pipeline reporting` there with `reporting.trials.record: true`."
+    "The ledger of trials does not hold the run that tested it: promote in the environment that did, with its ledger, "
+    "or run `kedro run --pipeline reporting` there with `reporting.trials.record: true`."
 )
 
 logger = logging.getLogger(__name__)
@@ -59,19 +59,19 @@ def _model(registered: RegistryParameters) -> str:
 def measure_choice(
     candidates: Candidates, trials: TrialLedger, reporting: ReportingParameters
 ) -> dict[str, float | None]:
-    """Measure the challenger among all trials on its universe, later ones included.
+    """Compare the challenger with all trials on its universe, those made since it was tested included.
 
     Returns:
-        Metrics by gate; empty if the ledger has no record of the challenger's trial.
+        Metrics by name; empty if the ledger does not hold the challenger's trial.
     """
-    challenger, records = candidates.challenger, trials.records()
+    run_id, records = candidates.run.run_id, trials.records()
     with readable_store():
-        returns = read_trial_returns(challenger.run.run_id)
-    if returns is None or (trial := recall(challenger.trial, challenger.run.run_id, returns, records)) is None:
+        returns = read_trial_returns(run_id)
+    if returns is None or (trial := recall(candidates.challenger.trial, run_id, returns, records)) is None:
         return {}
-    among = recorded_trials(trial, records, trials.returns)
-    logger.info("The challenger is one of %d trials on its universe.", among.count)
-    metrics = choice_metrics(returns["return"].to_numpy(dtype=np.float64), among, reporting)
+    recorded = recorded_trials(trial, records, trials.returns)
+    logger.info("The challenger is one of %d trials on its universe.", recorded.count)
+    metrics = choice_metrics(returns["return"].to_numpy(dtype=np.float64), recorded, reporting)
     return {name: metrics[key] for name, key in FROM_TRIALS.items()}
 
 
@@ -82,19 +82,19 @@ def measure(
     parameters: PromotionParameters,
     choice: dict[str, float | None],
 ) -> tuple[dict[str, float | None], ChampionComparison | None]:
-    """Measure what the gates need, without the bars of the lockbox.
+    """Compute the metrics of the gates that are on; the lockbox stays closed.
 
     Returns:
-        Metrics by gate, null where undefined, and the comparison with the champion on the same rows (null where no gate
-        needs it).
+        Metrics by name, None where undefined, and the comparison with the champion on the same rows (None where no
+        gate needs it).
     """
     challenger, champion = candidates.challenger, candidates.champion
-    metrics: dict[str, float | None] = {name: challenger.run.metrics.get(key) for name, key in FROM_METRICS.items()}
+    metrics: dict[str, float | None] = {name: candidates.run.metrics.get(key) for name, key in FROM_METRICS.items()}
     metrics |= choice
     with readable_store():
         agents = load_agents(candidates.model, challenger.number)
-        timed = parameters.max_latency_ms is not None
-        served = load_model(candidates.model, challenger.number) if timed else None
+        has_latency_gate = parameters.max_latency_ms is not None
+        served = load_model(candidates.model, challenger.number) if has_latency_gate else None
     lockbox = folds.locate_lockbox(aligned_bars.timestamps)
     if served is not None:
         example = example_bars(agents, aligned_bars.rows(slice(0, None if lockbox is None else lockbox.start)))
@@ -103,11 +103,12 @@ def measure(
         metrics["drift"] = market_drift(agents, aligned_bars, parameters.drift_bars, lockbox)
     if champion is None or champion.number == challenger.number or parameters.min_sharpe_gain is None:
         return metrics, None
-    run = champion.run
-    champion_comparison = (
-        incomparable(champion.reason) if run is None else compare_with_champion(challenger.run, run, parameters)
-    )
-    return metrics | {"sharpe_gain": champion_comparison.gain}, champion_comparison
+    if champion.run is None:
+        refusal = f"The champion cannot be compared with. {champion.reason} Or set `promotion.min_sharpe_gain: null`, "
+        comparison = incomparable(f"{refusal}which goes without the comparison with the champion.")
+    else:
+        comparison = compare_with_champion(candidates.run, champion.run, parameters)
+    return metrics | {"sharpe_gain": comparison.gain}, comparison
 
 
 def decide(
@@ -120,32 +121,32 @@ def decide(
     Returns:
         A row per gate, and the decision's record twice: for the environment, and for the ledger of all decisions.
     """
-    metrics, champion_comparison = measured
+    metrics, comparison = measured
     challenger, champion = candidates.challenger, candidates.champion
     before = None if champion is None else champion.number
     causes = {name: UNKNOWN_TRIAL for name in FROM_TRIALS if name not in metrics}
-    gate_results = apply_gates(metrics, parameters, champion=champion_comparison is not None, causes=causes)
-    reasons = [*(() if champion_comparison is None else champion_comparison.refusals), *failures(gate_results)]
+    gate_results = apply_gates(metrics, parameters, champion=comparison is not None, causes=causes)
+    reasons = [*(() if comparison is None else comparison.refusals), *failures(gate_results)]
     decision = "refused" if reasons else "promoted"
     reasons = reasons or [f"It passed {len(gate_results)} gates."]
     if challenger.number == before:
         decision, reasons = "kept", [f"Version {challenger.number} is the champion already."]
     record = {
         **_record(decision, candidates.model, challenger.number, before, reasons),
-        "run": challenger.run.run_id,
+        "run": candidates.run.run_id,
         "agents": challenger.agents,
-        "gates": [verdict._asdict() for verdict in gate_results],
+        "gates": [result._asdict() for result in gate_results],
         "switched_off": switched_off(parameters),
-        "against_champion": None if champion_comparison is None else champion_comparison._asdict(),
+        "against_champion": None if comparison is None else comparison._asdict(),
     }
     if record["switched_off"]:
-        logger.warning("Gates that are off: %s.", ", ".join(record["switched_off"]))
-    _log_decision(record)
-    return pd.DataFrame([verdict._asdict() for verdict in gate_results]), record, record
+        logger.warning("Gates that are switched off: %s.", ", ".join(record["switched_off"]))
+    _log(record)
+    return pd.DataFrame([result._asdict() for result in gate_results]), record, record
 
 
 def decide_rollback(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Decide that the previous champion is champion again.
+    """Decide to make the previous champion champion again.
 
     Returns:
         The decision's record twice, as in ``decide``.
@@ -162,17 +163,17 @@ def decide_rollback(registered: RegistryParameters) -> tuple[dict[str, Any], dic
         raise StoreError(f"Model `{model}` has no {lacking}, so that there is nothing to roll back to.")
     reasons = [f"Rolled back to version {previous}."]
     record = {**_record("rolled_back", model, champion, champion, reasons), "restored": previous}
-    _log_decision(record)
+    _log(record)
     return record, record
 
 
 def _record(decision: str, model: str, number: str, champion: str | None, reasons: Sequence[str]) -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    record = {"time": now, "decision": decision, "model": model, "version": number, "champion": champion}
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"time": time, "decision": decision, "model": model, "version": number, "champion": champion}
     return record | {"reasons": list(reasons)}
 
 
-def _log_decision(record: dict[str, Any]) -> None:
+def _log(record: dict[str, Any]) -> None:
     level = logging.WARNING if record["decision"] == "refused" else logging.INFO
     text = " ".join(record["reasons"])
     logger.log(level, "Version %s of %s: %s. %s", record["version"], record["model"], record["decision"], text)

@@ -49,19 +49,6 @@ def search_parameters(
 ) -> tuple[pd.DataFrame, pd.DataFrame, str]:
     """Try ``search.trials`` candidates, those of earlier runs of the same search included.
 
-    Args:
-        search_training_sets: Train and validation rows of each fold.
-        folds: Spans and folds.
-        data_quality: Hash and universe of the bars.
-        search_store: Folder of the studies and of the trials' returns.
-        sections: All parameters, as plain values.
-        network: Network that is searched around.
-        training: Training that is searched around.
-        trading: Limits and costs.
-        parameters: The search.
-        ledger: Ledger of trials, which every validated candidate enters at once.
-        reporting: Whether candidates enter the ledger.
-
     Returns:
         A row per trial, validation returns per bar of the complete trials, the best parameters as YAML.
     """
@@ -75,9 +62,9 @@ def search_parameters(
     study = open_study(search_store.folder / STUDIES, about, pruning=parameters.pruning)
     per_year, name = training_sets[0].periods_per_year, study.study_name
     entries = CandidateEntries(ledger, flat, universe, bars, name, per_year, reporting.trials.record)
-    evaluate = TrackedTrials(name, folds.spans, search_store.folder, entries)
+    evaluate = TrackedTrials(name, training_sets, folds.spans, search_store.folder, entries)
     base, fixed = AgentParameters(network, training, trading), fixed_names(bars, flat)
-    trials = search(training_sets, base, parameters, study, evaluate, fixed)
+    trials = search(base, parameters, study, evaluate, fixed)
     best = best_trial(trials)
     logger.info("Best of %d trials: %s, Sharpe ratio %.2f on validation rows", len(trials), best.values, best.objective)
     returns = pd.concat([evaluate.returns(trial.number) for trial in trials if trial.state == "complete"])

@@ -29,19 +29,19 @@ class TrackedTrials:
 
     Attributes:
         study: Name of the study.
+        training_sets: Train and validation rows of the chosen folds.
         spans: Bars that a decision touches.
         folder: Folder of the trials' returns.
         entries: Enters candidates in the ledger of trials.
     """
 
     study: str
+    training_sets: Sequence[TrainingSet]
     spans: Spans
     folder: Path
     entries: CandidateEntries
 
-    def __call__(
-        self, training_sets: Sequence[TrainingSet], candidate: Proposal, progress: TrialProgress
-    ) -> Sequence[AgentScore]:
+    def __call__(self, candidate: Proposal, progress: TrialProgress) -> Sequence[AgentScore]:
         """Train and score a candidate.
 
         Raises:
@@ -54,7 +54,7 @@ class TrackedTrials:
         with tracking.nested_run(f"trial {number}", {"study": self.study, "trial": number}):
             tracking.log_parameters(candidate.values)
             try:
-                scores = score_candidate(training_sets, self.spans, candidate.parameters, progress)
+                scores = score_candidate(self.training_sets, self.spans, candidate.parameters, progress)
             except PrunedTrialError as error:
                 pruned = error
                 self.entries.add_incomplete(candidate, progress.latest)
