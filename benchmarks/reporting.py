@@ -3,7 +3,7 @@
     python benchmarks/reporting.py --rows 35000 --assets 5 --seeds 8 --runs 3
 
 Prints one JSON object: seconds of each step (median over runs; wall clock and processor), their sum, and the bytes of
-report and plots. It leaves out the start of Kedro and file access; `kedro run --pipeline reporting` has both.
+the report and of its plots. It leaves out the start of Kedro and file access, which `kedro run` includes.
 """
 
 from __future__ import annotations

@@ -75,10 +75,8 @@ GROUPS: tuple[tuple[str, str, Columns], ...] = (
 )
 FOLD_COLUMNS: Columns = (
     ("period", "Test rows", "text"),
-    ("bars", "Bars", "count"),
     ("train_sharpe", "Train Sharpe", "number"),
     ("validation_sharpe", "Validation Sharpe", "number"),
-    ("generalisation_gap", "Gap", "number"),
     ("gate", "t statistic", "text"),
     ("sharpe", "Test Sharpe", "number"),
     ("annual_return", "Annual return", "percent"),
