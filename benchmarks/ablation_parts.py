@@ -73,11 +73,6 @@ PARTS = {
         on=("training.divergence.max_kl=0.03", "training.divergence.halvings=3"),
     ),
     "tail_limit": Part("worst 5 % of episodes held to -3 %", on=("training.tail.limit=0.03",)),
-    "downside": Part("losses count one and a half times", on=("training.reward.shape=downside",)),
-    "differential_sharpe": Part(
-        "differential Sharpe ratio as reward, advantages sampled",
-        on=("training.reward.shape=differential_sharpe",), within=SAMPLED,
-    ),
     # critic
     "quantiles": Part("critic of 51 quantiles against one value", ("network.quantiles=1",)),
     "distribution": Part(

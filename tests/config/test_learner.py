@@ -57,7 +57,6 @@ def test_single_keys_override_a_variant_however_they_arrive() -> None:
     [
         ({"variant": "better"}, "variant"),
         ({"windows": 32, "minibatches": 4, "accumulation": 3}, "`training.accumulation` must divide"),
-        ({"reward": {"shape": "differential_sharpe"}}, "needs `training.advantages: sampled`"),
         ({"entropy": 0.1, "min_entropy": 0.2}, "`training.min_entropy` must be at most"),
         (
             {"divergence": {"min_coefficient": 2.0, "max_coefficient": 1.0}},

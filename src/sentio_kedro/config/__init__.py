@@ -28,7 +28,6 @@ from sentio_kedro.config.objective import (
     DivergenceParameters,
     DrawdownParameters,
     EpisodeLimit,
-    RewardParameters,
     StoppingParameters,
     TailParameters,
 )
@@ -68,7 +67,6 @@ __all__ = [
     "RegistryParameters",
     "ReportingParameters",
     "ResamplingParameters",
-    "RewardParameters",
     "RobustnessParameters",
     "SearchParameters",
     "SearchRange",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -51,22 +51,6 @@ class DivergenceParameters:
         if problems:
             raise ValueError("; ".join(problems) + ". Change one of them.")
         return self
-
-
-@parameters
-class RewardParameters:
-    """What a step pays, in units of one bar's volatility of a full position. No shape pays for trading.
-
-    Attributes:
-        shape: ``profit`` is net profit, ``downside`` counts losses more, ``differential_sharpe`` is the change of an
-            exponentially weighted Sharpe ratio (sampled advantages alone).
-        loss_aversion: Extra weight of losses (downside): a loss counts 1 + this times.
-        memory_bars: Bars that the moving moments remember (differential_sharpe).
-    """
-
-    shape: Literal["profit", "downside", "differential_sharpe"] = "profit"
-    loss_aversion: NonNegative = 0.5
-    memory_bars: Annotated[float, Field(gt=1.0)] = 64.0
 
 
 @parameters

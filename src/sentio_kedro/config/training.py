@@ -11,7 +11,6 @@ from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingP
 from sentio_kedro.config.objective import (
     DivergenceParameters,
     DrawdownParameters,
-    RewardParameters,
     StoppingParameters,
     TailParameters,
 )
@@ -43,7 +42,6 @@ class TrainingParameters:
         credit: Credit each asset with its own profit, or each with that of all (sampled).
         critic_target: What the quantiles of the critic learn: the ``mean`` that the policy expects, or the
             ``distribution`` of what one account earns.
-        reward: What a step pays.
         path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
         learning_rate: Largest learning rate.
         schedule: How the learning rate falls to a twentieth: ``cosine``, ``linear``, or ``constant``.
@@ -99,7 +97,6 @@ class TrainingParameters:
     ratio: Literal["per_asset", "joint"] = "per_asset"
     credit: Literal["per_asset", "joint"] = "per_asset"
     critic_target: Literal["mean", "distribution"] = "mean"
-    reward: RewardParameters = Field(default_factory=RewardParameters)
     path_baseline: bool = True
     learning_rate: Positive = 8e-3
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -157,11 +154,6 @@ class TrainingParameters:
             problems.append(
                 f"`training.minibatches` x `training.accumulation` must divide `training.windows` = {self.windows}, "
                 f"was {self.minibatches * self.accumulation}."
-            )
-        if self.reward.shape == "differential_sharpe" and self.advantages != "sampled":
-            problems.append(
-                "`training.reward.shape: differential_sharpe` depends on what an account earned before and needs "
-                f"`training.advantages: sampled`, was {self.advantages}."
             )
         if self.min_entropy is not None and self.min_entropy > self.entropy:
             problems.append(

@@ -14,7 +14,7 @@ from sentio_kedro.agent.ppo.constraints import Prices, TailState
 from sentio_kedro.agent.ppo.grid_values import WalkDraws, draw_walks, evaluate_grid
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid, greedy_walk, outcomes_of_actions
 from sentio_kedro.agent.ppo.update import value_scale
-from sentio_kedro.config import RewardParameters, TailParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config import TailParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
 DOUBLE = torch.float64
@@ -144,17 +144,6 @@ def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Mark
     error = draws.std(0) / 400**0.5
     assert ((draws.mean(0) - exact.returns).abs() <= 4.5 * error + 1e-6).all()
     assert draws.std(0).mean() > 0.05  # they are draws
-
-
-def test_a_shape_of_the_reward_changes_values_and_not_what_episodes_earn(lively: Build, market: Markets) -> None:
-    windows, grid = setting(market)
-    network, averse = lively(), RewardParameters(shape="downside", loss_aversion=1.0)
-    plain = evaluate_grid(network, windows, grid, LIMITED)
-    other = evaluate_grid(network, windows, grid, replace(LIMITED, reward=averse))
-    assert plain.outcomes is not None
-    assert other.outcomes is not None
-    assert torch.equal(plain.outcomes.growth, other.outcomes.growth)
-    assert (other.returns < plain.returns).any()
 
 
 def test_a_priced_tail_charges_each_action_with_the_shortfall_that_it_leads_to(lively: Build, market: Markets) -> None:

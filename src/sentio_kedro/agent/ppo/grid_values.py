@@ -12,7 +12,6 @@ from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_pr
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, Prices
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid, Walk, drawdowns_of_actions, greedy_walk, outcomes_of_actions
-from sentio_kedro.agent.ppo.rewards import shaped_rewards
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TrainingParameters
 
@@ -69,7 +68,7 @@ def evaluate_grid(
         network: The member.
         windows: W windows.
         grid: Positions on them.
-        parameters: Discount, shape of the reward, what the critic learns.
+        parameters: Discount, what the critic learns.
         draws: The walks that ``critic_target: distribution`` needs.
         prices: Prices of the limits on episodes; None charges nothing.
     """
@@ -77,18 +76,17 @@ def evaluate_grid(
     hidden = network.head.hidden(network.head.project(embedding, windows.posterior), grid.account)
     logits = network.head.logits(hidden[:-1], windows.posterior[:-1])
     log_probabilities = masked_log_probabilities(logits, network.head.permitted(grid.legal))
-    rewards = shaped_rewards(grid.rewards, parameters.reward)
     behind = network.head.value(hidden[-1]) * value_scale(gamma)  # [W, P, A]
     probabilities = log_probabilities.exp()
     following = normalised(log_probabilities * parameters.greedy_exponent)  # [S, W, P, A, B]
-    values, advantages = _expectations(rewards, following.exp(), behind, grid, gamma)
+    values, advantages = _expectations(grid.rewards, following.exp(), behind, grid, gamma)
     advantages = advantages - (probabilities * advantages).sum(-1, keepdim=True)
     returns = values
     if parameters.critic_target == "distribution":
         if draws is None:
             raise ValueError("`draws` must be given for `critic_target: distribution`, was None.")
         quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
-        returns = _sampled_returns(rewards, following, quantiles, grid, gamma, draws)
+        returns = _sampled_returns(grid.rewards, following, quantiles, grid, gamma, draws)
     outcomes = None
     if parameters.limits_episodes:
         walk = greedy_walk(log_probabilities, windows, grid)

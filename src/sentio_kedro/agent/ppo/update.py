@@ -19,7 +19,6 @@ from sentio_kedro.agent.ppo.advantages import (
     sampled_returns,
 )
 from sentio_kedro.agent.ppo.losses import clipped_surrogate, critic_loss
-from sentio_kedro.agent.ppo.rewards import shaped_rewards
 from sentio_kedro.agent.ppo.rollout import Rollout
 from sentio_kedro.agent.ppo.trust_region import TrustRegion
 from sentio_kedro.config import TrainingParameters
@@ -89,12 +88,11 @@ def targets(
 
     Args:
         rollout: What happened.
-        parameters: How rewards are shaped, credited and discounted.
+        parameters: How rewards are credited and discounted.
         stop: ``[S, W, R, A]`` uniform draws of a ``RolloutDraws``, which ``critic_target: distribution`` needs.
         charge: ``[S, W, R, A]`` what each decision is charged for the tail, units of reward; None is nothing.
     """
-    rewards = shaped_rewards(rollout.rewards, parameters.reward) * rollout.alive
-    path = (rewards, rollout.values, rollout.bootstrap, rollout.survived, parameters.gamma)
+    path = (rollout.rewards, rollout.values, rollout.bootstrap, rollout.survived, parameters.gamma)
     if parameters.n_steps is None:
         advantages = generalised_advantages(*path, parameters.gae_lambda)
     else:
@@ -106,7 +104,7 @@ def targets(
                 "`rollout.drawn` must hold draws of the critic, and `stop` be given, for `critic_target: distribution`."
             )
         returns = sampled_returns(
-            rewards, rollout.drawn, stop >= parameters.gae_lambda, rollout.survived, parameters.gamma
+            rollout.rewards, rollout.drawn, stop >= parameters.gae_lambda, rollout.survived, parameters.gamma
         )
     if parameters.credit == "joint":
         advantages = joint_credit(advantages)

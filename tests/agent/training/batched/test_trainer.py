@@ -30,7 +30,6 @@ from sentio_kedro.config import (
     NetworkParameters,
     OrderParameters,
     ResamplingParameters,
-    RewardParameters,
     StoppingParameters,
     TailParameters,
     TradingParameters,
@@ -167,13 +166,12 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], TradingParameters | Non
     "standard": ({"variant": "standard"}, {"variant": "standard"}, None),
     "sampled extras": (
         {"positions": "learned", "asset_identity": True, "layers": 2},
-        {"advantages": "sampled", "n_steps": 2, "ratio": "joint", "credit": "joint",
-         "reward": RewardParameters(shape="differential_sharpe")},
+        {"advantages": "sampled", "n_steps": 2, "ratio": "joint", "credit": "joint"},
         None,
     ),
     "all-action extras": (
         {"encoder": "mlp", "regime_experts": False},
-        {"ratio": "joint", "reward": RewardParameters(shape="downside"), "path_baseline": False},
+        {"ratio": "joint", "path_baseline": False},
         None,
     ),
     "replay": ({}, {"resampling": ResamplingParameters(block_bars=0, mirrored=True, noise=0.3)}, None),
