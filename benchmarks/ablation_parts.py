@@ -97,8 +97,6 @@ PARTS = {
         ("training.resampling.mirror_blocks=false",), ("training.resampling.block_bars=128",),
     ),
     "flip_invariant": Part("invariant features flipped with blocks", ("training.resampling.flip_invariant=false",)),
-    "mirrored": Part("whole paths mirrored at random", on=("training.resampling.mirrored=true",)),
-    "noise": Part("noise of a tenth of the volatility on returns", on=("training.resampling.noise=0.1",)),
     "detrended": Part("paths without the train rows' mean return", on=("training.resampling.detrended=true",)),
     "members": Part("four networks that vote against one", ("training.members=1",)),
     "two_members": Part("two networks that vote", on=("training.members=2",)),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sentio_kedro.config.fields import NonNegative, parameters
+from sentio_kedro.config.fields import parameters
 
 
 @parameters
@@ -21,24 +21,18 @@ class ResamplingParameters:
             to predict the return whatever the regime: the value of an even column such as volume, about its mean, and
             sizes. Else random signs forget it. Needs ``training.screening``. What is skewed tells by its turned values
             that a bar is mirrored, so that drift is not quite forgotten beside it.
-        mirrored: Mirror each whole path in log price with probability one half. Forgets drift, and even signals that
-            are not turned, but a path keeps its direction from block to block.
         detrended: Take each asset's mean return over the train rows from its paths. Forgets drift alone.
-        noise: Standard deviation of the noise that is added to a path's log returns, as a share of the bar's own
-            trailing volatility; 0 is off.
     """
 
     block_bars: Annotated[int, Field(ge=0)] = 128
     mirror_blocks: bool = True
     flip_invariant: bool = True
-    mirrored: bool = False
     detrended: bool = False
-    noise: NonNegative = 0.0
 
     @property
     def mirrors(self) -> bool:
         """Whether bars of a path may be mirrored."""
-        return self.mirrored or (self.mirror_blocks and self.block_bars > 0)
+        return self.mirror_blocks and self.block_bars > 0
 
 
 @parameters

@@ -23,7 +23,6 @@ from sentio_kedro.market.trailing import trailing_mean
 
 Rows = NDArray[np.int64]
 VOLUME_BARS = 96  # bars of the mean that volume is measured against
-VOLATILITY_BARS = 96  # bars of the volatility that noise is measured in
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +37,6 @@ class RelativeBars:
         low: log(low / previous close) [T, A].
         close: log(close / previous close) [T, A].
         volume: Volume over the asset's trailing mean volume [T, A].
-        volatility: Root mean square of the asset's last 96 ``close``, this bar's included [T, A].
         price: Close as traded [T, A], quote currency.
         mean_volume: The trailing mean volume itself [T, A], in shares of the row.
         spread: Quoted spread [T, A], fraction of the mid price; null if the bars have none.
@@ -52,7 +50,6 @@ class RelativeBars:
     low: Floats
     close: Floats
     volume: Floats
-    volatility: Floats
     price: Floats
     mean_volume: Floats
     spread: Floats | None = None
@@ -102,7 +99,6 @@ def relative_bars(bars: AlignedBars) -> RelativeBars:
         volume[rows, asset] = np.divide(whole.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
         mean_volume[rows, asset] = mean if factors is None else mean * factors.split[rows, asset]
     known = np.isfinite(close)
-    squares = trailing_mean(np.where(known, close, 0.0) ** 2, VOLATILITY_BARS, known)
     return RelativeBars(
         timestamps=bars.timestamps,
         symbols=bars.symbols,
@@ -111,7 +107,6 @@ def relative_bars(bars: AlignedBars) -> RelativeBars:
         low=np.log(whole.low / before),
         close=close,
         volume=np.where(known, volume, np.nan),
-        volatility=np.where(known, np.sqrt(squares), np.nan),
         price=np.where(known, bars.close, np.nan),
         mean_volume=np.where(known, mean_volume, np.nan),
         spread=None if bars.spread is None else np.where(known, bars.spread, np.nan),
@@ -158,8 +153,6 @@ def resample(
     mirror_blocks: bool,
     rng: np.random.Generator,
     levels: PathLevels | None = None,
-    mirrored: bool = False,
-    noise: float = 0.0,
 ) -> ResampledPath:
     """Draw one path.
 
@@ -172,8 +165,6 @@ def resample(
         mirror_blocks: Mirror each block in log price with probability one half.
         rng: Source of all randomness.
         levels: Where the path starts; null asks ``path_levels``, which is slow beside a draw.
-        mirrored: Mirror the whole path in log price with probability one half, beside the signs of its blocks.
-        noise: Standard deviation of the noise on log returns, share of the bar's trailing volatility; 0 draws none.
 
     Returns:
         The path on a regular grid of stamps. Pass ``relative.timestamps[rows]`` as the calendar of ``compute_features``
@@ -193,32 +184,14 @@ def resample(
     rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
     levels = path_levels(relative, segments) if levels is None else levels
     rows, signs = rows[:length], np.repeat(signs, lengths)[:length]
-    return _disturbed(relative, levels, rows, signs, mirrored, noise, rng)
+    return ResampledPath(_chained(relative, levels, rows, signs), rows, signs)
 
 
-def disturbed_history(
-    relative: RelativeBars, levels: PathLevels, mirrored: bool, noise: float, rng: np.random.Generator
-) -> ResampledPath:
-    """Draw the history itself as a path: every row in its order, mirrored or not and with noise or without.
-
-    Args:
-        relative: The bars, prepared once by ``relative_bars``.
-        levels: Where the path starts, from ``path_levels``.
-        mirrored: Mirror the whole history in log price with probability one half.
-        noise: Standard deviation of the noise on log returns, share of the bar's trailing volatility; 0 draws none.
-        rng: Source of all randomness.
-
-    Returns:
-        Bars as of ``resample`` whose source rows are all rows in order; an asset's first bar is missing.
-    """
+def replayed_history(relative: RelativeBars, levels: PathLevels, sign: float = 1.0) -> ResampledPath:
+    """Chain the whole history as one path, mirrored in log price if ``sign`` is -1; an asset's first bar is missing."""
     rows = np.arange(len(relative.timestamps))
-    return _disturbed(relative, levels, rows, np.ones(len(rows)), mirrored, noise, rng)
-
-
-def mirrored_history(relative: RelativeBars, levels: PathLevels) -> AlignedBars:
-    """Mirror the whole history in log price; arguments as of ``disturbed_history``."""
-    rows = np.arange(len(relative.timestamps))
-    return _chained(relative, levels, rows, -np.ones(len(rows)))
+    signs = np.full(len(rows), sign)
+    return ResampledPath(_chained(relative, levels, rows, signs), rows, signs)
 
 
 def _drawable(segments: Sequence[Segment]) -> list[Segment]:
@@ -257,42 +230,13 @@ def _blocks(drawable: Sequence[Segment], length: int, block_bars: int, rng: np.r
     return starts[:needed], lengths[:needed]
 
 
-def _disturbed(
-    relative: RelativeBars,
-    levels: PathLevels,
-    rows: Rows,
-    signs: Floats,
-    mirrored: bool,
-    noise: float,
-    rng: np.random.Generator,
-) -> ResampledPath:
-    """Chain the bars of ``rows``; what is switched off draws nothing from ``rng``."""
-    if mirrored:
-        signs = signs * rng.choice([-1.0, 1.0])
-    shocks = None
-    if noise:
-        volatility = relative.volatility[rows]  # [length, A]
-        shocks = noise * volatility * rng.standard_normal(volatility.shape)
-    return ResampledPath(_chained(relative, levels, rows, signs, shocks), rows, signs)
-
-
-def _chained(
-    relative: RelativeBars, levels: PathLevels, rows: Rows, signs: Floats, shocks: Floats | None = None
-) -> AlignedBars:
-    """Chain the bars of ``rows``, each mirrored if its sign is -1 (high and low then trade places).
-
-    Shocks [length, A] are added to the closes. Opens keep their gap and the wicks beyond open and close their length,
-    so that high and low stay consistent and ranges are not widened by more than the body is.
-    """
+def _chained(relative: RelativeBars, levels: PathLevels, rows: Rows, signs: Floats) -> AlignedBars:
+    """Chain the bars of ``rows``, each mirrored if its sign is -1 (high and low then trade places)."""
     sign = signs[:, None]  # [length, 1]
     opened, close = sign * relative.open[rows], sign * relative.close[rows]  # [length, A]
     high = np.where(sign > 0.0, relative.high[rows], -relative.low[rows])
     low = np.where(sign > 0.0, relative.low[rows], -relative.high[rows])
-    market_returns = close if shocks is None else close + shocks
-    if shocks is not None:
-        high = high + np.maximum(opened, market_returns) - np.maximum(opened, close)
-        low = low + np.minimum(opened, market_returns) - np.minimum(opened, close)
-    steps = np.cumsum(np.where(np.isnan(market_returns), 0.0, market_returns), axis=0)
+    steps = np.cumsum(np.where(np.isnan(close), 0.0, close), axis=0)
     before = np.vstack([np.zeros((1, steps.shape[1])), steps[:-1]])
 
     def price(relatives: Floats) -> Floats:
@@ -305,7 +249,7 @@ def _chained(
         open=price(opened),
         high=price(high),
         low=price(low),
-        close=price(market_returns),
+        close=price(close),
         volume=levels.volume * relative.volume[rows],
         spread=None if relative.spread is None else relative.spread[rows],
         funding=None if relative.funding is None else sign * relative.funding[rows],

@@ -12,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from sentio_kedro.agent.data.resampling import (
-    mirrored_history,
     path_levels,
     relative_bars,
+    replayed_history,
 )
 from sentio_kedro.agent.data.screening import SCALED_LIMIT, Criterion, Mask, Screening, screen, unmoved
 from sentio_kedro.agent.network.feature_mask import selected_names
@@ -129,7 +129,7 @@ class TrainingSet:
     def mirror_invariant(self) -> Mask:
         """Columns that are the same on mirrored bars ``[F]``, compared on the train rows."""
         relative = relative_bars(self.bars)
-        bars = mirrored_history(relative, path_levels(relative, self.fold.train))
+        bars = replayed_history(relative, path_levels(relative, self.fold.train), sign=-1.0).bars
         mirrored = compute_features(bars, self.columns, calendar=self.bars.timestamps)
         return unmoved(self.features, mirrored, self.fold.train)
 

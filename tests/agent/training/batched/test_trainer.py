@@ -174,7 +174,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], TradingParameters | Non
         {"ratio": "joint", "path_baseline": False},
         None,
     ),
-    "replay": ({}, {"resampling": ResamplingParameters(block_bars=0, mirrored=True, noise=0.3)}, None),
+    "replay": ({}, {"resampling": ResamplingParameters(block_bars=0, detrended=True)}, None),
     "realistic": ({}, {"advantages": "sampled"}, REALISTIC),
     "realistic grid": ({}, {}, REALISTIC),
 }  # fmt: skip
