@@ -2,7 +2,7 @@
 
     python benchmarks/ablation.py --jobs 2                         # all parts on ar1, market seeds 0, 1, 2
     python benchmarks/ablation.py --parts entropy members          # some of them
-    python benchmarks/ablation.py --market assets20 --parts joint_ratio joint_credit asset_identity
+    python benchmarks/ablation.py --market assets20 --parts asset_identity
     python benchmarks/ablation.py --render                         # the document alone, from what has been measured
 
 A part is a row of PARTS: changes that switch it off if the defaults have it, and changes that switch it on if they do

@@ -53,14 +53,6 @@ PARTS = {
     "path_baseline": Part(
         "market-path baseline, advantages sampled", ("training.path_baseline=false",), within=SAMPLED
     ),
-    "joint_ratio": Part(
-        "clip and divergence of all assets together, advantages sampled",
-        on=("training.ratio=joint",), within=SAMPLED, assets=True,
-    ),
-    "joint_credit": Part(
-        "each asset credited with the profit of all, advantages sampled",
-        on=("training.credit=joint",), within=SAMPLED, assets=True,
-    ),
     "greedy_exponent": Part("later decisions valued as traded against as explored", ("training.greedy_exponent=1",)),
     "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
     "min_entropy": Part(

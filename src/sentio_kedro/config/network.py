@@ -25,8 +25,6 @@ class NetworkParameters:
         layers: Layers L of the encoder.
         heads: Attention heads; must divide ``width`` into even parts (rotary positions turn pairs).
         window: Bars W that one attention layer sees, the current one included.
-        positions: How attention knows how long ago a bar was: ``rotary`` turns queries and keys; ``learned`` adds one
-            bias per head and lag to the scores.
         convolution: Taps k of the causal convolution before the attention.
         asset_identity: Whether each asset has a gain and an offset per channel of its own, by which the network knows
             it from the others; off, one rule serves them all. With attention across assets each also learns whom to
@@ -51,7 +49,6 @@ class NetworkParameters:
     layers: Count = 1
     heads: Count = 2
     window: Annotated[int, Field(ge=2)] = 16
-    positions: Literal["rotary", "learned"] = "rotary"
     convolution: Count = 4
     asset_identity: bool = False
     asset_attention: bool = True

@@ -36,10 +36,6 @@ class TrainingParameters:
         greedy_exponent: Power to which the policy's probabilities are raised where later decisions are valued: 1 values
             the policy that explores, a large one what is traded, the likeliest action (all_action).
         gae_lambda: Lambda of generalised advantage estimation (sampled).
-        n_steps: Sum rewards over this many bars and bootstrap, in place of GAE; null is GAE (sampled).
-        ratio: Clip and measure divergence for each asset alone, or for all assets of a decision together (sampled;
-            all-action advantages clip each asset alone and add up the divergence).
-        credit: Credit each asset with its own profit, or each with that of all (sampled).
         critic_target: What the quantiles of the critic learn: the ``mean`` that the policy expects, or the
             ``distribution`` of what one account earns.
         path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
@@ -61,7 +57,7 @@ class TrainingParameters:
         abstention: When an agent stays flat for want of evidence.
         averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
         screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
-            convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps the values of
+            convolution: ``bic``, ``ebic`` (keeps less), or ``none``, which keeps the values of
             all and no sizes. With a limit on episodes it is the same as ``none``.
         validations: Times that the policy is judged on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
@@ -93,9 +89,6 @@ class TrainingParameters:
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     greedy_exponent: Annotated[float, Field(ge=1.0, le=1e6)] = 20.0
     gae_lambda: Fraction = 0.9
-    n_steps: Count | None = None
-    ratio: Literal["per_asset", "joint"] = "per_asset"
-    credit: Literal["per_asset", "joint"] = "per_asset"
     critic_target: Literal["mean", "distribution"] = "mean"
     path_baseline: bool = True
     learning_rate: Positive = 8e-3
@@ -115,7 +108,7 @@ class TrainingParameters:
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
     abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    screening: Literal["bic", "ebic", "aic", "none"] = "bic"
+    screening: Literal["bic", "ebic", "none"] = "bic"
     validations: Count = 5
     selection_margin: NonNegative = 2.0
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)

@@ -159,7 +159,7 @@ def test_the_screening_sees_the_fold_as_the_member_does(monkeypatch: pytest.Monk
         return screen(*given)
 
     monkeypatch.setattr(training_sets, "screen", listen)
-    training_set.screened(4, "aic")
+    training_set.screened(4, "ebic")
     features, returns, posterior, train, lags, criterion = seen
     market = training_set.market()
     assert market.returns is not None
@@ -167,7 +167,7 @@ def test_the_screening_sees_the_fold_as_the_member_does(monkeypatch: pytest.Monk
     assert np.isnan(returns[0]).all()
     np.testing.assert_allclose(returns[1:], market.returns.numpy()[1:], atol=1e-12)
     np.testing.assert_array_equal(posterior, market.posterior.numpy())
-    assert (train, lags, criterion) == (training_set.fold.train, 4, "aic")
+    assert (train, lags, criterion) == (training_set.fold.train, 4, "ebic")
 
 
 def test_columns_that_are_not_heard_change_no_decision() -> None:
@@ -228,14 +228,6 @@ def test_what_is_heard_is_scaled_as_before() -> None:
     assert torch.isinf(deviation[UNHEARD]).all()
     assert ours.get_buffer("lag_mask")[:, 0].tolist() == [float(lag) for lag in LAGS]
     assert torch.equal(ours.input.weight, theirs.input.weight)  # the weights are drawn alike
-
-
-def test_akaikes_criterion_is_passed_on() -> None:
-    training_set = make_study()
-    kept = training_set.screened(4, "aic")
-    encoder = member_of(training_set, screening="aic").network.encoder
-    assert torch.isfinite(encoder.get_buffer("deviation")).tolist() == kept.columns.tolist()
-    assert kept.columns.sum() > 1
 
 
 def test_the_mlp_hears_the_present_bar_alone() -> None:

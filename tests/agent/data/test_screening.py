@@ -131,14 +131,6 @@ def test_of_many_columns_of_noise_few_are_kept():
     assert np.mean(kept) <= 0.06  # of 400 columns, each with 8 chances
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_akaikes_criterion_keeps_what_bics_keeps_and_more(seed):
-    given = planted(seed, linear)
-    bic, aic = (screen(*given, ALONE, TRAIN, LAGS, criterion) for criterion in ("bic", "aic"))
-    assert found(bic) < found(aic)
-    assert (aic.lags >= bic.lags).all()
-
-
 def test_of_few_assets_one_may_follow_another():
     features, returns = noise(0, assets=2, columns=6)
     returns[1:, 0] += 0.005 * features[:-1, 1, 3]

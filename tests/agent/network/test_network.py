@@ -28,7 +28,6 @@ NO_SHORT = TradingParameters(masks=MaskParameters(no_short=["*"]))
 TRAINING = TrainingParameters(windows=3, minibatches=1)
 VARIANTS: tuple[dict[str, object], ...] = (
     {},
-    {"positions": "learned"},
     {"encoder": "mlp"},
     {"asset_attention": False},
     {"regime_experts": False},

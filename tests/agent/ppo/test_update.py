@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import (
@@ -57,7 +56,7 @@ def test_the_baseline_moves_advantages_and_never_the_critics_targets(lively: Bui
     torch.testing.assert_close(less.advantages, raw.advantages - others)
 
 
-@pytest.mark.parametrize("changes", [{}, {"n_steps": 2}, {"critic_target": "distribution"}])
+@pytest.mark.parametrize("changes", [{}, {"critic_target": "distribution"}])
 def test_a_constant_reward_is_worth_its_perpetuity_to_the_end_of_every_window(
     lively: Build, market: Markets, changes: dict[str, object]
 ) -> None:
@@ -179,24 +178,6 @@ def stepped(network: PolicyNetwork) -> PolicyNetwork:
     return network
 
 
-def test_a_joint_ratio_is_that_of_all_assets_together(lively: Build, market: Markets) -> None:
-    network = lively()
-    windows, rollout = experience(network, market())
-    learned = targets(rollout, training())
-    stepped(network)
-    found = {
-        ratio: minibatch_loss(network, windows, rollout, learned, torch.arange(3), training(ratio=ratio))[1]
-        for ratio in ("per_asset", "joint")
-    }
-    assert found["joint"].kl.item() == pytest.approx(2.0 * found["per_asset"].kl.item())
-    embedding = network.encoder(windows.features[:, :-1], 5).transpose(0, 1)[:, :, None]
-    hidden = network.head.hidden(network.head.project(embedding, windows.posterior[:-1]), rollout.account)
-    new = masked_log_probabilities(network.head.logits(hidden, windows.posterior[:-1]), rollout.legal)
-    ratio = (new - rollout.log_probabilities).gather(-1, rollout.action[..., None])[..., 0].sum(-1, keepdim=True).exp()
-    surrogate = torch.minimum(ratio * learned.advantages, ratio.clamp(0.8, 1.2) * learned.advantages)
-    assert found["joint"].policy_loss.item() == pytest.approx(-surrogate.mean().item())
-
-
 def test_decisions_are_charged_for_the_tail_beside_the_other_accounts_on_their_path(
     lively: Build, market: Markets
 ) -> None:
@@ -207,16 +188,6 @@ def test_decisions_are_charged_for_the_tail_beside_the_other_accounts_on_their_p
     others = (shortfall.sum(2, keepdim=True) - shortfall) / 3
     torch.testing.assert_close(free.advantages - charged.advantages, (shortfall - others).expand_as(rollout.rewards))
     assert torch.equal(free.returns, charged.returns)  # the critic learns what is earned, not what is charged
-
-
-def test_joint_credit_is_the_sum_over_assets(lively: Build, market: Markets) -> None:
-    _, rollout = experience(lively(), market())
-    alone, together = (
-        targets(rollout, training(path_baseline=False, credit=credit)) for credit in ("per_asset", "joint")
-    )
-    torch.testing.assert_close(together.advantages[..., 0], alone.advantages.sum(-1))
-    torch.testing.assert_close(together.advantages[..., 1], alone.advantages.sum(-1))
-    assert torch.equal(alone.returns, together.returns)
 
 
 def test_the_divergence_penalty_enters_loss_and_gradient(lively: Build, market: Markets) -> None:

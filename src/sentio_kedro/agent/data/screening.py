@@ -24,7 +24,7 @@ from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.timestamps import Floats
 
 Mask = NDArray[np.bool_]
-Criterion = Literal["bic", "ebic", "aic"]
+Criterion = Literal["bic", "ebic"]
 
 FEW_ASSETS = 4  # up to so many, an asset's return may follow from the columns of all
 SHARE_OF_ASSETS = 0.25  # of many, so many must need a column or a lag: at least two, since many find more by chance
@@ -77,7 +77,7 @@ def screen(
         posterior: ``[T, K]`` filtered probabilities of the regimes.
         train: Decision rows; the return after each is known.
         lags: Bars k that are heard one by one, the present one included.
-        criterion: What one more coefficient must gain: 2 (``aic``), log n (``bic``), or log n + log p (``ebic``).
+        criterion: What one more coefficient must gain: log n (``bic``), or log n + log p (``ebic``).
 
     Returns:
         What is kept; the value of every column where no asset has enough rows to tell.
@@ -161,7 +161,7 @@ def _needed(inputs: Floats, target: Floats, criterion: Criterion) -> Mask:
     with _LISTENING, warnings.catch_warnings():  # the filters are the process's, and agents train in threads
         warnings.simplefilter("ignore", ConvergenceWarning)  # columns that repeat each other end the path early
         _, _, path = lars_path(inputs, target, Gram=products, Xy=covariance, max_iter=LONGEST_PATH, method="lasso")
-    price = {"aic": 2.0, "bic": math.log(rows), "ebic": math.log(rows) + math.log(inputs.shape[1])}[criterion]
+    price = math.log(rows) + (math.log(inputs.shape[1]) if criterion == "ebic" else 0.0)
     best, chosen = rows * math.log(max(total, floor)), np.zeros(inputs.shape[1], dtype=bool)
     for active in (path != 0.0).T:
         own = covariance[active]

@@ -5,13 +5,9 @@ Dimensions: B sequences, T bars, A assets, D width, W bars of the window; d is t
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-Positions = Literal["rotary", "learned"]
 
 
 class Rotary(nn.Module):
@@ -40,23 +36,14 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 class WindowAttention(nn.Module):
     """Causal sliding-window attention over time, in blocks, so that its cost is linear in bars."""
 
-    def __init__(self, width: int, heads: int, window: int, positions: Positions = "rotary") -> None:
-        """Make attention in which a bar sees the last ``window`` bars, itself included.
-
-        Args:
-            width: Channels D.
-            heads: Attention heads.
-            window: Bars W.
-            positions: ``rotary``, or ``learned``: one bias per head and lag is added to the scores (Raffel et al.,
-                arXiv 1910.10683, with a bucket for each lag). All biases start at zero.
-        """
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        """Make attention of ``heads`` heads in which a bar sees the last ``window`` bars, itself included."""
         super().__init__()
         self.heads, self.window = heads, window
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
-        self.rotary = Rotary(width // heads) if positions == "rotary" else None
-        self.lag_bias = nn.Parameter(torch.zeros(heads, window)) if positions == "learned" else None
+        self.rotary = Rotary(width // heads)
 
     def forward(self, x: Tensor, keep: int) -> Tensor:
         """Attend.
@@ -91,18 +78,14 @@ class WindowAttention(nn.Module):
         rows = (blocks + 1) * window  # block i of the queries meets blocks i and i + 1 of the keys
         skip, pad = max(0, length - rows), max(0, rows - length)
         key, value = self.key_value(x[:, skip:]).chunk(2, dim=-1)
-        key = self._placed(split_heads(key, self.heads), pad)
+        key = self.rotary(split_heads(key, self.heads), pad)
         queries = min(blocks * window, length)
-        query = self._placed(split_heads(self.query(x[:, length - queries :]), self.heads), rows - queries)
+        query = self.rotary(split_heads(self.query(x[:, length - queries :]), self.heads), rows - queries)
         query = F.pad(query * query.shape[-1] ** -0.5, (0, 0, blocks * window - queries, 0))
         query = query.view(*query.shape[:2], blocks, window, -1)
         key, value = self._pairs(key, pad), self._pairs(split_heads(value, self.heads), pad)
-        scores = query @ key.transpose(-1, -2) + self._added(blocks, pad, x)
+        scores = query @ key.transpose(-1, -2) + self._window_mask(blocks, pad, x)
         return scores.softmax(-1), value
-
-    def _placed(self, x: Tensor, offset: int) -> Tensor:
-        """Turn queries or keys whose first row stands at ``offset``, if positions are rotary."""
-        return x if self.rotary is None else torch.as_tensor(self.rotary(x, offset))
 
     def _pairs(self, x: Tensor, pad: int) -> Tensor:
         """Lay each block beside the one before: ``[B, heads, blocks, 2 W, d]``."""
@@ -110,23 +93,16 @@ class WindowAttention(nn.Module):
         x = x.view(*x.shape[:2], -1, self.window, x.shape[-1])
         return torch.cat([x[:, :, :-1], x[:, :, 1:]], dim=3)
 
-    def _added(self, blocks: int, pad: int, like: Tensor) -> Tensor:
-        """Return what to add to the scores ``[(heads,) blocks, W, 2 W]``: minus infinity where a key is out of sight.
-
-        A key is out of sight where it is too old or to come. Learned positions add their bias.
-        """
+    def _window_mask(self, blocks: int, pad: int, like: Tensor) -> Tensor:
+        """Mask to add to the scores ``[blocks, W, 2 W]``: minus infinity where a key is too old or to come."""
         query = torch.arange(self.window, device=like.device)[:, None]
         key = torch.arange(2 * self.window, device=like.device)
         lag = query + self.window - key
-        seen = (lag >= 0) & (lag < self.window)
+        visible = (lag >= 0) & (lag < self.window)
         if pad > 1:  # the first key of the first block is too old for every query
             real = torch.arange(blocks, device=like.device)[:, None] * self.window + key >= pad
-            own = lag == 0  # a padded query sees itself, so that no row is empty
-            seen = (seen & real[:, None]) | own
-        hidden = torch.zeros((), dtype=like.dtype, device=like.device).where(seen, float("-inf"))
-        if self.lag_bias is None:
-            return hidden
-        return hidden + self.lag_bias[:, lag.clamp(0, self.window - 1)][:, None]
+            visible = (visible & real[:, None]) | (lag == 0)  # a padded query sees itself, so that no row is empty
+        return torch.zeros((), dtype=like.dtype, device=like.device).where(visible, float("-inf"))
 
 
 class AssetAttention(nn.Module):

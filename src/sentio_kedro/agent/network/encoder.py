@@ -83,7 +83,7 @@ class Layer(nn.Module):
         attends = parameters.encoder == "transformer"
         across = attends and parameters.asset_attention and assets > 1
         self.time_norm = nn.LayerNorm(width) if attends else None
-        self.time = WindowAttention(width, heads, parameters.window, parameters.positions) if attends else None
+        self.time = WindowAttention(width, heads, parameters.window) if attends else None
         self.asset_norm = nn.LayerNorm(width) if across else None
         self.asset = AssetAttention(width, heads, assets if parameters.asset_identity else None) if across else None
         self.mix_norm = nn.LayerNorm(width)

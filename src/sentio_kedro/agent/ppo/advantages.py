@@ -35,31 +35,6 @@ def generalised_advantages(
     return advantages
 
 
-def n_step_advantages(
-    rewards: Tensor, values: Tensor, bootstrap: Tensor, alive: Tensor, gamma: float, steps: int
-) -> Tensor:
-    """Rewards of the next n steps and the value after them, less the value now (Sutton and Barto, 2018, eq. 7.1).
-
-    Near a window's end fewer steps are left and the value of the state after the last one stands in, as in GAE.
-
-    Args:
-        rewards: ``[S, ..., A]``.
-        values: ``[S, ..., A]``.
-        bootstrap: ``[..., A]``.
-        alive: ``[S, ..., A]`` 1 where the account lives on after the step.
-        gamma: Discount per bar.
-        steps: n, at least 1.
-
-    Returns:
-        ``[S, ..., A]`` advantages.
-    """
-    following = torch.cat([values, bootstrap[None]])  # value of the state t + k, k = 0 at first
-    total = following
-    for _ in range(steps):  # one more step of the recursion for all bars at once
-        total = torch.cat([rewards + gamma * alive * total[1:], bootstrap[None]])
-    return total[:-1] - values
-
-
 def sampled_returns(rewards: Tensor, drawn: Tensor, stops: Tensor, alive: Tensor, gamma: float) -> Tensor:
     """Draw one return of each state from the lambda-return *distribution*.
 
@@ -84,11 +59,6 @@ def sampled_returns(rewards: Tensor, drawn: Tensor, stops: Tensor, alive: Tensor
         following = rewards[step] + gamma * alive[step] * following
         returns[step] = following
     return returns
-
-
-def joint_credit(advantages: Tensor) -> Tensor:
-    """Credit every asset with the advantage of all: the sum over the last dimension, for each."""
-    return advantages.sum(-1, keepdim=True).expand_as(advantages)
 
 
 def leave_one_out(advantages: Tensor, weights: Tensor, replica_dimension: int) -> Tensor:

@@ -160,7 +160,5 @@ def grid_loss(
     quantiles = network.head.quantiles(hidden[:, :, 0])
     value_loss = critic_loss(quantiles, learned.returns[:, index, 0]).mean()
     kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
-    if parameters.ratio == "joint":
-        kl = kl.sum(-1)
     terms = policy_loss, value_loss, entropy(new).mean(), kl.mean()
     return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))

@@ -11,13 +11,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import divergence, entropy, masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.advantages import (
-    generalised_advantages,
-    joint_credit,
-    leave_one_out,
-    n_step_advantages,
-    sampled_returns,
-)
+from sentio_kedro.agent.ppo.advantages import generalised_advantages, leave_one_out, sampled_returns
 from sentio_kedro.agent.ppo.losses import clipped_surrogate, critic_loss
 from sentio_kedro.agent.ppo.rollout import Rollout
 from sentio_kedro.agent.ppo.trust_region import TrustRegion
@@ -88,15 +82,12 @@ def targets(
 
     Args:
         rollout: What happened.
-        parameters: How rewards are credited and discounted.
+        parameters: Discount, lambda, baseline and what the critic learns.
         stop: ``[S, W, R, A]`` uniform draws of a ``RolloutDraws``, which ``critic_target: distribution`` needs.
         charge: ``[S, W, R, A]`` what each decision is charged for the tail, units of reward; None is nothing.
     """
-    path = (rollout.rewards, rollout.values, rollout.bootstrap, rollout.survived, parameters.gamma)
-    if parameters.n_steps is None:
-        advantages = generalised_advantages(*path, parameters.gae_lambda)
-    else:
-        advantages = n_step_advantages(*path, parameters.n_steps)
+    path = (rollout.rewards, rollout.values, rollout.bootstrap, rollout.survived)
+    advantages = generalised_advantages(*path, parameters.gamma, parameters.gae_lambda)
     returns = advantages + rollout.values
     if parameters.critic_target == "distribution":
         if rollout.drawn is None or stop is None:
@@ -106,8 +97,6 @@ def targets(
         returns = sampled_returns(
             rollout.rewards, rollout.drawn, stop >= parameters.gae_lambda, rollout.survived, parameters.gamma
         )
-    if parameters.credit == "joint":
-        advantages = joint_credit(advantages)
     if parameters.path_baseline:
         advantages = leave_one_out(advantages, rollout.alive, REPLICAS)
     if charge is not None:
@@ -143,9 +132,6 @@ def minibatch_loss(
     taken = rollout.action[:, index, ..., None]
     log_ratio = (new - old).gather(-1, taken)[..., 0]
     kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
-    if parameters.ratio == "joint":
-        log_ratio, kl = log_ratio.sum(-1, keepdim=True).expand_as(kl), kl.sum(-1, keepdim=True).expand_as(kl)
-
     alive = rollout.alive[:, index]
     count = alive.sum().clamp_min(1.0)
     policy_loss = (clipped_surrogate(log_ratio, learned.advantages[:, index], parameters.clip) * alive).sum() / count

@@ -165,13 +165,13 @@ def test_stacked_equals_alone(training: TrainingParameters, updates: int, advant
 OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], TradingParameters | None]] = {
     "standard": ({"variant": "standard"}, {"variant": "standard"}, None),
     "sampled extras": (
-        {"positions": "learned", "asset_identity": True, "layers": 2},
-        {"advantages": "sampled", "n_steps": 2, "ratio": "joint", "credit": "joint"},
+        {"asset_identity": True, "layers": 2},
+        {"advantages": "sampled", "path_baseline": False},
         None,
     ),
     "all-action extras": (
         {"encoder": "mlp", "regime_experts": False},
-        {"ratio": "joint", "path_baseline": False},
+        {"divergence": DivergenceParameters(coefficient=0.5)},
         None,
     ),
     "replay": ({}, {"resampling": ResamplingParameters(block_bars=0, detrended=True)}, None),
