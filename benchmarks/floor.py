@@ -50,7 +50,7 @@ def work(run: LearningRun) -> tuple[float, float]:
     with FlopCounterMode(display=False) as gathering:
         draws = learner.draw(windows, run.generator)
         seen = learner.gather(network, windows, draws)
-        learned = learner.appraise(network, windows, seen, draws, run.member.prices()).learned
+        learned = learner.appraise(network, windows, seen, draws, run.member.tail.state()).learned
     index = torch.arange(training.windows // training.minibatches, device=run.device)
     weights = Coefficients(run.member.penalty, run.member.penalty)
     kept: dict[int, int] = {}

@@ -69,7 +69,7 @@ def once(run: LearningRun) -> dict[str, float]:
     with torch.no_grad():
         encoding, _ = _seconds(network.encoder, path, path.shape[1])
     rollout, seen = _seconds(learner.gather, network, windows, draws)
-    known = learner.appraise(network, windows, seen, draws, run.member.prices()).learned
+    known = learner.appraise(network, windows, seen, draws, run.member.tail.state()).learned
 
     def loss(index: torch.Tensor) -> Any:
         return learner.loss(network, windows, seen, known, index, weights)

@@ -45,7 +45,7 @@ TRADING = TradingParameters(
     costs={"commission_bps": 1, "half_spread_bps": 1},  # type: ignore[arg-type]
 )
 SETTINGS = [
-    "training.total_steps=600000",  # the price of the tail takes its time
+    "training.total_steps=600000",  # the dual variable needs many updates
     "training.resampling.mirror_blocks=false",
     "training.resampling.block_bars=64",
     "training.gamma=0.95",
@@ -67,7 +67,7 @@ def episodes(training_set: PlantedStudy, parameters: AgentParameters) -> tuple[t
     networks = agent.networks(torch.float32)
     context = receptive_field(parameters.network) - 1
     returns = judge(networks, market, training_set.fold.test, EPISODE, context, parameters.trading)
-    last = {name: value for name, value in curve[-1].items() if name in ("tail_price", "episode_tail", "reward")}
+    last = {name: value for name, value in curve[-1].items() if name in ("tail_dual", "episode_tail", "reward")}
     return returns.log1p().view(-1, EPISODE).sum(1), {"train_seconds": seconds} | last
 
 

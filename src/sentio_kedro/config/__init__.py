@@ -26,8 +26,6 @@ from sentio_kedro.config.market import (
 from sentio_kedro.config.network import NetworkParameters
 from sentio_kedro.config.objective import (
     DivergenceParameters,
-    DrawdownParameters,
-    EpisodeLimit,
     StoppingParameters,
     TailParameters,
 )
@@ -52,8 +50,6 @@ __all__ = [
     "CostParameters",
     "CrossValidationParameters",
     "DivergenceParameters",
-    "DrawdownParameters",
-    "EpisodeLimit",
     "FeatureColumn",
     "FeatureParameters",
     "IndicatorName",

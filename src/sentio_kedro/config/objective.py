@@ -54,14 +54,14 @@ class DivergenceParameters:
 
 
 @parameters
-class EpisodeLimit:
-    """Limit on how bad the worst episodes are on average, met by a dual variable that is learned.
+class TailParameters:
+    """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
 
     Attributes:
-        limit: Most that the worst episodes may lose on average; null is off.
+        limit: Most expected loss of the worst episodes, log return; null is off.
         alpha: Share of episodes that are the worst.
-        pool: Recent episodes that the worst are found among, at least 400.
-        step: How fast the dual variable learns: change per update for a violation as large as the limit.
+        pool: Recent episodes that the tail is estimated from, at least 400.
+        step: Learning rate of the dual variable: change per update for a violation as large as the limit.
         max_dual: Largest dual variable.
     """
 
@@ -70,33 +70,6 @@ class EpisodeLimit:
     pool: Annotated[int, Field(ge=400)] = 512
     step: Positive = 0.2
     max_dual: Positive = 20.0
-
-
-@parameters
-class TailParameters(EpisodeLimit):
-    """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
-
-    Attributes:
-        limit: Most expected loss of the worst episodes, log return; null is off.
-        alpha: Share of episodes that are the worst.
-        pool: Recent episodes that the tail is estimated from, at least 400.
-        step: How fast the dual variable learns: change per update for a violation as large as the limit.
-        max_dual: Largest dual variable.
-    """
-
-
-@parameters
-class DrawdownParameters(EpisodeLimit):
-    """Constraint on the deepest drawdowns: CVaR of an episode's maximum drawdown must not exceed ``limit``.
-
-    Attributes:
-        limit: Most expected maximum drawdown of the episodes with the deepest, log of peak over trough; the equity
-            that an episode starts with counts as a peak; null is off.
-        alpha: Share of episodes that are the worst.
-        pool: Recent episodes that the deepest drawdowns are estimated from, at least 400.
-        step: How fast the dual variable learns: change per update for a violation as large as the limit.
-        max_dual: Largest dual variable.
-    """
 
 
 @parameters

@@ -10,7 +10,6 @@ from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, p
 from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
 from sentio_kedro.config.objective import (
     DivergenceParameters,
-    DrawdownParameters,
     StoppingParameters,
     TailParameters,
 )
@@ -50,7 +49,6 @@ class TrainingParameters:
         min_entropy: Coefficient that ``entropy`` falls to in a straight line by the last update; null keeps it.
         divergence: How far an update may move the policy.
         tail: How bad the worst episodes may be.
-        drawdown: How deep the deepest drawdowns within an episode may be.
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
@@ -58,7 +56,7 @@ class TrainingParameters:
         averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
         screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
             convolution: ``bic``, ``ebic`` (keeps less), or ``none``, which keeps the values of
-            all and no sizes. With a limit on episodes it is the same as ``none``.
+            all and no sizes. With ``training.tail.limit`` it is the same as ``none``.
         validations: Times that the policy is judged on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
             errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.
@@ -102,7 +100,6 @@ class TrainingParameters:
     min_entropy: NonNegative | None = None
     divergence: DivergenceParameters = Field(default_factory=DivergenceParameters)
     tail: TailParameters = Field(default_factory=TailParameters)
-    drawdown: DrawdownParameters = Field(default_factory=DrawdownParameters)
     value: NonNegative = 0.5
     gradient_norm: Positive = 1.0
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
@@ -119,11 +116,6 @@ class TrainingParameters:
     workers: Count | None = None
     threads: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def limits_episodes(self) -> bool:
-        """Whether there is a limit on the worst episodes, of any kind."""
-        return self.tail.limit is not None or self.drawdown.limit is not None
 
     @model_validator(mode="before")
     @classmethod
@@ -153,12 +145,11 @@ class TrainingParameters:
                 f"`training.min_entropy` must be at most `training.entropy` = {self.entropy:g}, was "
                 f"{self.min_entropy:g}."
             )
-        for name, limited in (("tail", self.tail), ("drawdown", self.drawdown)):
-            if limited.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
-                problems.append(
-                    f"`training.{name}.limit` with sampled advantages needs `training.replicas` of at least 2 (the "
-                    f"others are the baseline), was {self.replicas}."
-                )
+        if self.tail.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
+            problems.append(
+                "`training.tail.limit` with sampled advantages needs `training.replicas` of at least 2 (the others are "
+                f"the baseline), was {self.replicas}."
+            )
         if problems:
             raise ValueError(" ".join(problems))
         return self

@@ -145,18 +145,6 @@ def maximum_drawdown(returns: Tensor) -> Tensor:
     return drawdown(returns).amax(dim=0)
 
 
-def log_drawdown(path: Tensor) -> Tensor:
-    """Log of the highest equity so far over equity, in the dtype of ``path``: drawdowns as they add to log returns.
-
-    Args:
-        path: Log equity at the start and after each bar, [T + 1, ...]; the start counts as a peak.
-
-    Returns:
-        [T + 1, ...], 0 at a peak; a drawdown of the fraction d is -log(1 - d).
-    """
-    return torch.cummax(path, dim=0).values - path
-
-
 def drawdown_periods(returns: Tensor) -> DrawdownPeriods:
     """Cut equity into the spans that it spent below its highest value.
 

@@ -13,7 +13,6 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.compiled import EAGER, PAYS_FROM, CompiledLoss, compiled_functions, hot_functions
-from sentio_kedro.agent.ppo.constraints import Prices
 from sentio_kedro.agent.ppo.learners import SamplingLearner, make_learner
 from sentio_kedro.agent.ppo.update import Coefficients, minibatch_loss
 from sentio_kedro.agent.training.population import count_workers
@@ -51,7 +50,7 @@ def learn(
         weights = Coefficients(kind.new_tensor(0.01 * (1 + at % 5)), kind.new_tensor(0.1 * (1 + at % 3)))
         draws = learner.draw(windows, generator)
         seen = learner.gather(network, windows, draws)
-        known = learner.appraise(network, windows, seen, draws, Prices()).learned
+        known = learner.appraise(network, windows, seen, draws, None).learned
         for part in torch.randperm(4, generator=generator, device=device).chunk(2):
             optimiser.zero_grad()
             learner.loss(network, windows, seen, known, part, weights)[0].backward()  # type: ignore[no-untyped-call]

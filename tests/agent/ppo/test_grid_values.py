@@ -10,9 +10,9 @@ from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.distributions import gumbel_noise, sample_actions
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import draw_grid, position_grid
-from sentio_kedro.agent.ppo.constraints import Prices, TailState
+from sentio_kedro.agent.ppo.constraints import TailState
 from sentio_kedro.agent.ppo.grid_values import WalkDraws, draw_walks, evaluate_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, greedy_walk, outcomes_of_actions
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TailParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -117,20 +117,18 @@ def test_outcomes_are_those_of_the_likeliest_actions_within_the_joint_limits(liv
                 held = [grid.position[step + 1, window, at[asset], asset].item() for asset in (0, 1)]
                 gross, net = abs(held[0]) + abs(held[1]), abs(held[0] + held[1])
                 grown *= 1.0 + gained * min(1.0, 1.0 / max(gross, 1e-9), 0.6 / max(net, 1e-9))
-            assert learned.outcomes.growth[window, replica].exp().item() == pytest.approx(grown, rel=1e-6)
+            assert learned.outcomes[window, replica].exp().item() == pytest.approx(grown, rel=1e-6)
 
 
 def test_the_likeliest_action_leads_to_the_outcome_of_the_walk(lively: Build, market: Markets) -> None:
     windows, grid = setting(market, assets=1)
     grid = grid._replace(limits=(9.0, 9.0))  # joint limits are taken on average
     learned = evaluate_grid(lively(assets=1), windows, grid, LIMITED)
-    walk = greedy_walk(learned.log_probabilities, windows, grid)
-    outcomes = outcomes_of_actions(walk, windows, grid)[0]  # after the first decision [W, P, A, B]
+    simulation = simulate_greedy(learned.log_probabilities, windows, grid)
+    outcomes = outcomes_of_actions(simulation, windows, grid)[0]  # after the first decision [W, P, A, B]
     chosen = outcomes.gather(-1, learned.log_probabilities[0].argmax(-1)[..., None])[..., 0, 0]
     assert learned.outcomes is not None
-    torch.testing.assert_close(
-        chosen, learned.outcomes.growth, atol=2e-3, rtol=0.0
-    )  # but for sums in place of logarithms
+    torch.testing.assert_close(chosen, learned.outcomes, atol=2e-3, rtol=0.0)  # but for sums in place of logarithms
 
 
 @every_continuation
@@ -146,19 +144,19 @@ def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Mark
     assert draws.std(0).mean() > 0.05  # they are draws
 
 
-def test_a_priced_tail_charges_each_action_with_the_shortfall_that_it_leads_to(lively: Build, market: Markets) -> None:
+def test_the_penalty_of_an_action_is_the_shortfall_that_it_leads_to(lively: Build, market: Markets) -> None:
     windows, grid = setting(market, assets=1, steps=1)  # one decision: what it earns is all the episode earns
     network = lively(assets=1)
     free = evaluate_grid(network, windows, grid, LIMITED)
     threshold, dual = torch.tensor(0.0, dtype=DOUBLE), torch.tensor(3.0, dtype=DOUBLE)
-    priced = evaluate_grid(network, windows, grid, LIMITED, prices=Prices(tail=TailState(threshold, dual, threshold)))
+    penalised = evaluate_grid(network, windows, grid, LIMITED, tail=TailState(threshold, dual, threshold))
     after = grid.after(free.log_probabilities.argmax(-1))
     factor = grid.joint_factor(grid.position[1:].gather(2, after)).mean(-1, keepdim=True)
     cost = (-grid.rewards * (windows.unit * factor[..., None])[..., None]).clamp_min(0.0)  # shortfall beyond 0
     cost = cost - (free.log_probabilities.exp() * cost).sum(-1, keepdim=True)
     expected = free.advantages - 3.0 / 0.1 * cost / windows.unit[..., None]
-    torch.testing.assert_close(priced.advantages, expected)
-    mean = (free.log_probabilities.exp() * priced.advantages).sum(-1)
+    torch.testing.assert_close(penalised.advantages, expected)
+    mean = (free.log_probabilities.exp() * penalised.advantages).sum(-1)
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0.0)
 
 

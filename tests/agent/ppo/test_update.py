@@ -178,16 +178,16 @@ def stepped(network: PolicyNetwork) -> PolicyNetwork:
     return network
 
 
-def test_decisions_are_charged_for_the_tail_beside_the_other_accounts_on_their_path(
+def test_decisions_pay_the_penalty_less_that_of_the_other_accounts_on_their_path(
     lively: Build, market: Markets
 ) -> None:
     _, rollout = experience(lively(), market())
     shortfall = torch.rand((1, 3, 4, 1), generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
-    charge = shortfall.expand_as(rollout.rewards)
-    free, charged = (targets(rollout, training(), None, paid) for paid in (None, charge))
+    penalty = shortfall.expand_as(rollout.rewards)
+    free, penalised = (targets(rollout, training(), None, one) for one in (None, penalty))
     others = (shortfall.sum(2, keepdim=True) - shortfall) / 3
-    torch.testing.assert_close(free.advantages - charged.advantages, (shortfall - others).expand_as(rollout.rewards))
-    assert torch.equal(free.returns, charged.returns)  # the critic learns what is earned, not what is charged
+    torch.testing.assert_close(free.advantages - penalised.advantages, (shortfall - others).expand_as(rollout.rewards))
+    assert torch.equal(free.returns, penalised.returns)  # the critic learns profit without the penalty
 
 
 def test_the_divergence_penalty_enters_loss_and_gradient(lively: Build, market: Markets) -> None:

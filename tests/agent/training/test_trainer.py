@@ -23,7 +23,6 @@ from sentio_kedro.config import (
     AgentParameters,
     CrossValidationParameters,
     DivergenceParameters,
-    DrawdownParameters,
     FeatureColumn,
     IngestionParameters,
     NetworkParameters,
@@ -337,7 +336,7 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
 def test_everything_at_once_continues_to_the_same_bits() -> None:
     training = replace(
         TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
-        drawdown=DrawdownParameters(limit=0.001, pool=400), averaging=0.9, min_entropy=0.01, schedule="linear",
+        averaging=0.9, min_entropy=0.01, schedule="linear",
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
         windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip
@@ -349,7 +348,6 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
     tensors, state = stores[1].saved[str(MemberKey(0, 0, 0))]
     assert state["done"] == 14
     assert tensors["learner.dual"] > 0.0
-    assert tensors["learner.drawdown_dual"] > 0.0
     assert equal_weights(whole, train(training_set, parameters, stores[1]))
     first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
     assert first[1]["done"] == second[1]["done"] == 17

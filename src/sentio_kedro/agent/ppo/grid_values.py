@@ -10,8 +10,8 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_probabilities, normalised, sample_actions
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, Prices
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, Walk, drawdowns_of_actions, greedy_walk, outcomes_of_actions
+from sentio_kedro.agent.ppo.constraints import TailState
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TrainingParameters
 
@@ -23,13 +23,13 @@ class GridTargets(NamedTuple):
         log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
         advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
         returns: ``[S, W, P, A]`` values, or draws from their distribution, in units of the critic.
-        outcomes: ``[W, P]`` what became of greedy accounts that walked the windows; None without a limit on episodes.
+        outcomes: ``[W, P]`` log returns of greedy accounts over the windows; None without a limit on the tail.
     """
 
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
-    outcomes: EpisodeOutcomes | None = None
+    outcomes: Tensor | None = None
 
 
 class WalkDraws(NamedTuple):
@@ -57,7 +57,7 @@ def evaluate_grid(
     grid: PositionGrid,
     parameters: TrainingParameters,
     draws: WalkDraws | None = None,
-    prices: Prices | None = None,
+    tail: TailState | None = None,
 ) -> GridTargets:
     """Value every position and action under the present policy, backwards along each window.
 
@@ -70,7 +70,7 @@ def evaluate_grid(
         grid: Positions on them.
         parameters: Discount, what the critic learns.
         draws: The walks that ``critic_target: distribution`` needs.
-        prices: Prices of the limits on episodes; None charges nothing.
+        tail: Tail of the episodes before; None adds no penalty.
     """
     gamma, embedding = parameters.gamma, windows.embedded(network.encoder)
     hidden = network.head.hidden(network.head.project(embedding, windows.posterior), grid.account)
@@ -88,30 +88,14 @@ def evaluate_grid(
         quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
         returns = _sampled_returns(grid.rewards, following, quantiles, grid, gamma, draws)
     outcomes = None
-    if parameters.limits_episodes:
-        walk = greedy_walk(log_probabilities, windows, grid)
-        outcomes = walk.outcomes()
-        if prices is not None:
-            advantages = advantages - _charged(walk, windows, grid, log_probabilities, parameters, prices)
+    if parameters.tail.limit is not None:
+        simulation = simulate_greedy(log_probabilities, windows, grid)
+        outcomes = simulation.earned[-1]
+        if tail is not None:
+            penalty = tail.penalty(outcomes_of_actions(simulation, windows, grid), parameters.tail.alpha)
+            penalty = penalty - (probabilities * penalty).sum(-1, keepdim=True)
+            advantages = advantages - penalty / windows.unit[..., None]
     return GridTargets(log_probabilities, advantages, returns / value_scale(gamma), outcomes)
-
-
-def _charged(
-    walk: Walk,
-    windows: Windows,
-    grid: PositionGrid,
-    log_probabilities: Tensor,
-    parameters: TrainingParameters,
-    prices: Prices,
-) -> Tensor:
-    """Charge each action for the episode that it leads to ``[S, W, P, A, B]``, mean 0 under the policy."""
-    charge = torch.zeros_like(log_probabilities)
-    if prices.tail is not None:
-        charge = charge + prices.tail.charge(outcomes_of_actions(walk, windows, grid), parameters.tail.alpha)
-    if prices.drawdown is not None:
-        charge = charge + prices.drawdown.charge(-drawdowns_of_actions(walk, windows, grid), parameters.drawdown.alpha)
-    charge = charge - (log_probabilities.exp() * charge).sum(-1, keepdim=True)
-    return charge / windows.unit[..., None]
 
 
 def _expectations(

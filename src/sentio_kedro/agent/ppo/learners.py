@@ -16,7 +16,7 @@ from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import GridDraws, draw_grid, position_grid
 from sentio_kedro.agent.ppo.compiled import EAGER, HotFunctions
-from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, Prices, episodes, log_growth
+from sentio_kedro.agent.ppo.constraints import TailState, log_growth
 from sentio_kedro.agent.ppo.grid_values import GridTargets, WalkDraws, draw_walks, evaluate_grid
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
@@ -31,13 +31,13 @@ class Appraisal(NamedTuple):
     Attributes:
         learned: What the loss learns from.
         reward: Mean reward under the policy that gathered it, 0-d; not a number if a decision had no legal action.
-        outcomes: What became of the episodes that were played; None where none was.
+        outcomes: Log returns ``[W, R]`` of the episodes that were simulated; None where none was.
         living: ``[W]`` steps that accounts lived through in each window; None where all lived through all.
     """
 
     learned: Any
     reward: Tensor
-    outcomes: EpisodeOutcomes | None
+    outcomes: Tensor | None
     living: Tensor | None = None
 
 
@@ -53,9 +53,9 @@ class Learner(Protocol):
         ...
 
     def appraise(
-        self, network: PolicyNetwork, windows: Windows, experience: Any, draws: Any, prices: Prices
+        self, network: PolicyNetwork, windows: Windows, experience: Any, draws: Any, tail: TailState | None
     ) -> Appraisal:
-        """Say what it was worth, with the limits on episodes at their ``prices``."""
+        """Say what it was worth, with the penalty of the ``tail``."""
         ...
 
     def loss(
@@ -100,16 +100,17 @@ class SamplingLearner:
         windows: Windows,
         experience: Rollout,
         draws: RolloutDraws,
-        prices: Prices,
+        tail: TailState | None,
     ) -> Appraisal:
-        """Estimate advantages; each decision is charged with its episode's own shortfall."""
+        """Estimate advantages; each decision pays the penalty of its episode's own shortfall."""
         training = self.parameters.training
-        outcomes = episodes(log_growth((experience.rewards * windows.unit).sum(-1)))
-        charge = prices.charge(outcomes, training)  # [W, R]
-        if charge is not None:
-            charge = (charge[None, ..., None] / windows.unit).expand_as(experience.rewards)
+        outcomes = log_growth((experience.rewards * windows.unit).sum(-1)).sum(0)  # [W, R]
+        penalty = None
+        if tail is not None:
+            penalty = tail.penalty(outcomes, training.tail.alpha)[None, ..., None] / windows.unit
+            penalty = penalty.expand_as(experience.rewards)
         return Appraisal(
-            targets(experience, training, draws.stop, charge),
+            targets(experience, training, draws.stop, penalty),
             where_chosen(experience.rewards.mean(), experience.legal),
             outcomes,
             experience.alive.sum((0, 2, 3)),
@@ -172,10 +173,10 @@ class AllActionLearner:
         windows: Windows,
         experience: PositionGrid,
         draws: AllActionDraws,
-        prices: Prices,
+        tail: TailState | None,
     ) -> Appraisal:
         """Value every position and action."""
-        learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, prices)
+        learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, tail)
         reward = (learned.log_probabilities.exp() * experience.rewards).sum(-1).mean()
         return Appraisal(learned, where_chosen(reward, experience.legal), learned.outcomes)
 

@@ -76,7 +76,7 @@ def targets(
     rollout: Rollout,
     parameters: TrainingParameters,
     stop: Tensor | None = None,
-    charge: Tensor | None = None,
+    penalty: Tensor | None = None,
 ) -> Targets:
     """Estimate advantages, with the market-path baseline if wanted, and the critic's targets.
 
@@ -84,7 +84,7 @@ def targets(
         rollout: What happened.
         parameters: Discount, lambda, baseline and what the critic learns.
         stop: ``[S, W, R, A]`` uniform draws of a ``RolloutDraws``, which ``critic_target: distribution`` needs.
-        charge: ``[S, W, R, A]`` what each decision is charged for the tail, units of reward; None is nothing.
+        penalty: ``[S, W, R, A]`` penalty of each decision for the tail, units of reward; None is nothing.
     """
     path = (rollout.rewards, rollout.values, rollout.bootstrap, rollout.survived)
     advantages = generalised_advantages(*path, parameters.gamma, parameters.gae_lambda)
@@ -99,8 +99,8 @@ def targets(
         )
     if parameters.path_baseline:
         advantages = leave_one_out(advantages, rollout.alive, REPLICAS)
-    if charge is not None:
-        advantages = advantages - leave_one_out(charge, rollout.alive, REPLICAS)
+    if penalty is not None:
+        advantages = advantages - leave_one_out(penalty, rollout.alive, REPLICAS)
     return Targets(advantages, returns / value_scale(parameters.gamma))
 
 

@@ -113,7 +113,7 @@ def learn(
     draws = learner.draw(windows, generator)
     experience = learner.gather(network, windows, draws)
     phases.end("rollout")
-    appraisal = learner.appraise(network, windows, experience, draws, member.prices())
+    appraisal = learner.appraise(network, windows, experience, draws, member.tail.state())
     phases.end("advantages")
 
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:

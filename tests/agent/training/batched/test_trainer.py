@@ -24,7 +24,6 @@ from sentio_kedro.config import (
     AgentParameters,
     CostParameters,
     DivergenceParameters,
-    DrawdownParameters,
     FeatureColumn,
     MaskParameters,
     NetworkParameters,
@@ -52,7 +51,6 @@ PLAIN = TrainingParameters(
 EVERYTHING = replace(
     PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, averaging=0.9, weight_decay=0.01,
     critic_target="distribution", min_entropy=0.01, tail=TailParameters(limit=0.005, pool=400),
-    drawdown=DrawdownParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
 REALISTIC = TradingParameters(

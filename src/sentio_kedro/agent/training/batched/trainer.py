@@ -21,7 +21,7 @@ from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.encoder import NetworkShape, draw_dropout, receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.compiled import Loss, stacked_loss
-from sentio_kedro.agent.ppo.constraints import Prices, TailState
+from sentio_kedro.agent.ppo.constraints import TailState
 from sentio_kedro.agent.ppo.learners import Learner, make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import UpdateReport
@@ -149,7 +149,7 @@ def _update_stack(
     windows, coefficients = windows._replace(dropout=dropout), stack_members(begun)
     experience = stack.call(learner.gather, weights, windows, draws)
     phases.end("rollout")
-    appraisal = stack.call(learner.appraise, weights, windows, experience, draws, _prices(stack.members))
+    appraisal = stack.call(learner.appraise, weights, windows, experience, draws, _tail_states(stack.members))
     phases.end("advantages")
 
     def loss_of(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:
@@ -227,16 +227,10 @@ def _draw(
     return stack_members(dropout), stack_members(draws), list(stack_members(orders))
 
 
-def _prices(members: Sequence[Member]) -> Prices:
-    """Prices of the limits on episodes ``[M]``."""
-    of_members = [member.prices() for member in members]
-    tails, drawdowns = [prices.tail for prices in of_members], [prices.drawdown for prices in of_members]
-    return Prices(_stacked_price(tails, members[0]), _stacked_price(drawdowns, members[0]))
-
-
-def _stacked_price(prices: Sequence[TailState | None], like: Member) -> TailState | None:
-    """Price of one limit ``[M]``: nothing for a member that has not yet pooled enough episodes; None if none has."""
-    if all(price is None for price in prices):
+def _tail_states(members: Sequence[Member]) -> TailState | None:
+    """Tail of each member ``[M]``, 0 for one whose pool is not full yet; None if no pool is."""
+    states = [member.tail.state() for member in members]
+    if all(state is None for state in states):
         return None
-    nothing = TailState(*(torch.zeros_like(like.tail.dual) for _ in TailState._fields))
-    return stack_members([nothing if price is None else price for price in prices])
+    nothing = TailState(*(torch.zeros_like(members[0].tail.dual) for _ in TailState._fields))
+    return stack_members([nothing if state is None else state for state in states])
