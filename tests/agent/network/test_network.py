@@ -242,16 +242,3 @@ def test_loading_weights_draws_nothing_from_the_global_generator() -> None:
     assert torch.equal(torch.get_rng_state(), before)  # another thread may be building from it
     pairs = zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
-
-
-def test_an_agent_from_before_the_screening_hears_every_lag_and_no_sizes() -> None:
-    shape = NetworkShape(3, 2, 2, 4)
-    network = build_network(SIZES, shape, torch.Generator().manual_seed(0))
-    later = {f"encoder.{name}" for name in ("lag_mask", "sizes", "mean_magnitude", "feature_mask", "flipped")}
-    weights = {name: value for name, value in network.state_dict().items() if name not in later}
-    again = load_network(SIZES, shape, weights)
-    assert again.encoder.get_buffer("lag_mask").eq(1.0).all()
-    assert again.encoder.get_buffer("feature_mask").tolist() == [[1.0] * 3, [0.0] * 3]
-    features = torch.randn(1, 8, 2, 3, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(again.encoder(features, 4), network.encoder(features, 4))
-    assert torch.equal(again.encoder.input.weight, network.encoder.input.weight)

@@ -151,7 +151,7 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
         last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert states[0]["encoder.deviation"].isfinite().tolist() == [True, screening == "none"]  # columns that are heard
+    assert states[0]["encoder.feature_mask"][0].tolist() == [1.0, float(screening == "none")]  # selected columns
 
 
 def test_training_is_never_given_test_rows() -> None:
@@ -352,7 +352,7 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
     first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
     assert first[1]["done"] == second[1]["done"] == 17
     assert first[1]["kept"] == second[1]["kept"]
-    assert first[0]["best.encoder.deviation"].isfinite().tolist() == [True, True]  # with limits all are heard
+    assert first[0]["best.encoder.feature_mask"][0].tolist() == [1.0, 1.0]  # with a limit all are selected
     assert first[0].keys() == second[0].keys()
     assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
 

@@ -166,26 +166,24 @@ class Encoder(nn.Module):
         """Bars that are heard one by one, the present one included: the taps of the convolution."""
         return 1 if self.taps is None else self.parameters_.convolution
 
-    def set_feature_mask(self, values: Tensor, sizes: Tensor, flipped: Tensor, lags: Tensor, pairs: Tensor) -> None:
-        """Freeze what the network hears (all bool).
-
-        Call it after ``set_scaler``: a column of which nothing is heard gets an infinite deviation.
+    def set_feature_mask(
+        self, values: Tensor, sizes: Tensor, flipped: Tensor, lags: Tensor, asset_mask: Tensor
+    ) -> None:
+        """Freeze the masks (all bool); masked columns enter as zeros.
 
         Args:
-            values: ``[F]`` columns whose scaled value is heard.
-            sizes: ``[F]`` columns of which the size of the scaled value is heard.
+            values: ``[F]`` columns whose scaled value is an input.
+            sizes: ``[F]`` columns of which the size of the scaled value is an input.
             flipped: ``[2, F]`` columns whose value, and whose size, changes sign where a bar is mirrored.
-            lags: ``[k]`` bars that are heard one by one.
-            pairs: ``[A, A]`` who heeds whom.
+            lags: ``[k]`` bars that the convolution reads.
+            asset_mask: ``[A, A]`` whether the first asset attends to the second.
         """
-        silent = ~(values | sizes).to(self.input.weight.device)
-        self.get_buffer("deviation").masked_fill_(silent, float("inf"))
         self.get_buffer("feature_mask").copy_(torch.stack([values, sizes]))
         self.get_buffer("flipped").copy_(flipped)
         self.get_buffer("lag_mask").copy_(lags[:, None])
         for index, layer in enumerate(self.layers):
             if isinstance(layer, Layer) and layer.asset is not None:
-                layer.asset.set_asset_mask(pairs, first=index == 0)
+                layer.asset.set_asset_mask(asset_mask, first=index == 0)
 
     def set_scaler(self, mean: Tensor, deviation: Tensor, mean_magnitude: Tensor) -> None:
         """Freeze the scaler ``[F]``, fitted on train rows: mean, deviation, and mean size of the scaled value."""

@@ -151,13 +151,5 @@ def build_network(parameters: NetworkParameters, shape: NetworkShape, generator:
 def load_network(parameters: NetworkParameters, shape: NetworkShape, weights: Mapping[str, Tensor]) -> PolicyNetwork:
     """Build a network with ``weights``, whatever other threads build meanwhile."""
     network = build_network(parameters, shape, torch.Generator().manual_seed(0))
-    added = (
-        "sizes",
-        "lag_mask",
-        "mean_magnitude",
-        "feature_mask",
-        "flipped",
-    )  # agents from before these hear every lag, and no sizes
-    state = network.encoder.state_dict()
-    network.load_state_dict({**{f"encoder.{name}": state[name] for name in added}, **weights})
+    network.load_state_dict(weights)
     return network
