@@ -68,8 +68,8 @@ PARTS = {
     # critic
     "quantiles": Part("critic of 51 quantiles against one value", ("network.quantiles=1",)),
     "distribution": Part(
-        "quantiles of what one account earns against those of the mean",
-        on=("network.quantiles=51", "training.critic_target=distribution"),
+        "quantiles of a single account's return against those of the mean, advantages sampled",
+        on=("network.quantiles=51", "training.critic_target=distribution"), within=SAMPLED,
     ),
     # encoder and head
     "screening": Part("columns that a sparse regression keeps against all", ("training.screening=none",)),

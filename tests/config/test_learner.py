@@ -56,6 +56,7 @@ def test_single_keys_override_a_variant_however_they_arrive() -> None:
     ("changes", "message"),
     [
         ({"variant": "better"}, "variant"),
+        ({"critic_target": "distribution"}, "needs `training.advantages: sampled`, was all_action; set it"),
         ({"windows": 32, "minibatches": 4, "accumulation": 3}, "`training.accumulation` must divide"),
         ({"entropy": 0.1, "min_entropy": 0.2}, "`training.min_entropy` must be at most"),
         (

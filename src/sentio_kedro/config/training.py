@@ -35,8 +35,8 @@ class TrainingParameters:
         greedy_exponent: Power to which the policy's probabilities are raised where later decisions are valued: 1 values
             the policy that explores, a large one what is traded, the likeliest action (all_action).
         gae_lambda: Lambda of generalised advantage estimation (sampled).
-        critic_target: What the quantiles of the critic learn: the ``mean`` that the policy expects, or the
-            ``distribution`` of what one account earns.
+        critic_target: Target of the critic's quantiles: the ``mean`` return under the policy, or the ``distribution``
+            of a single account's return (sampled).
         path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
         learning_rate: Largest learning rate.
         schedule: How the learning rate falls to a twentieth: ``cosine``, ``linear``, or ``constant``.
@@ -139,6 +139,11 @@ class TrainingParameters:
             problems.append(
                 f"`training.minibatches` x `training.accumulation` must divide `training.windows` = {self.windows}, "
                 f"was {self.minibatches * self.accumulation}."
+            )
+        if self.critic_target == "distribution" and self.advantages != "sampled":
+            problems.append(
+                f"`training.critic_target: distribution` needs `training.advantages: sampled`, was {self.advantages}; "
+                "set it, or `training.critic_target: mean`."
             )
         if self.min_entropy is not None and self.min_entropy > self.entropy:
             problems.append(

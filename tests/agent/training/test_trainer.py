@@ -333,10 +333,11 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
         assert member.done == count_updates(parameters) // 2  # validations 1 and 2 of 4
 
 
-def test_everything_at_once_continues_to_the_same_bits() -> None:
+@pytest.mark.parametrize(("advantages", "target"), [("all_action", "mean"), ("sampled", "distribution")])
+def test_everything_at_once_continues_to_the_same_bits(advantages: str, target: str) -> None:
     training = replace(
-        TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
-        averaging=0.9, min_entropy=0.01, schedule="linear",
+        TRAINING, advantages=advantages, critic_target=target, replicas=3, weight_decay=0.01,
+        tail=TailParameters(limit=0.001, pool=400), averaging=0.9, min_entropy=0.01, schedule="linear",
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
         windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What positions and actions on the grid are worth: exact expectations, and what single accounts draw from them."""
+"""Action values on the position grid, by backward recursion of exact expectations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_probabilities, normalised, sample_actions
+from sentio_kedro.agent.network.distributions import masked_log_probabilities, normalised
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.constraints import TailState
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
@@ -22,7 +22,7 @@ class GridTargets(NamedTuple):
     Attributes:
         log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
         advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
-        returns: ``[S, W, P, A]`` values, or draws from their distribution, in units of the critic.
+        returns: ``[S, W, P, A]`` values, in units of the critic.
         outcomes: ``[W, P]`` log returns of greedy accounts over the windows; None without a limit on the tail.
     """
 
@@ -32,31 +32,12 @@ class GridTargets(NamedTuple):
     outcomes: Tensor | None = None
 
 
-class WalkDraws(NamedTuple):
-    """What is random where the critic learns the distribution of returns, drawn before.
-
-    Attributes:
-        noise: ``[S, W, P, A, B]`` standard Gumbel noise of the actions.
-        quantile: ``[W, P, A]`` which quantile of the critic stands behind a window's end.
-    """
-
-    noise: Tensor
-    quantile: Tensor
-
-
-def draw_walks(shape: tuple[int, ...], quantiles: int, generator: torch.Generator, like: Tensor) -> WalkDraws:
-    """Draw walks over a grid whose rewards have ``shape`` ``[S, W, P, A, B]``, on the device and dtype of ``like``."""
-    noise = gumbel_noise(shape, generator, like)
-    return WalkDraws(noise, torch.randint(quantiles, shape[1:-1], generator=generator, device=like.device))
-
-
 @torch.no_grad()
 def evaluate_grid(
     network: PolicyNetwork,
     windows: Windows,
     grid: PositionGrid,
     parameters: TrainingParameters,
-    draws: WalkDraws | None = None,
     tail: TailState | None = None,
 ) -> GridTargets:
     """Value every position and action under the present policy, backwards along each window.
@@ -68,8 +49,7 @@ def evaluate_grid(
         network: The member.
         windows: W windows.
         grid: Positions on them.
-        parameters: Discount, what the critic learns.
-        draws: The walks that ``critic_target: distribution`` needs.
+        parameters: Discount, greedy exponent, constraint on the tail.
         tail: Tail of the episodes before; None adds no penalty.
     """
     gamma, embedding = parameters.gamma, windows.embedded(network.encoder)
@@ -81,12 +61,6 @@ def evaluate_grid(
     following = normalised(log_probabilities * parameters.greedy_exponent)  # [S, W, P, A, B]
     values, advantages = _expectations(grid.rewards, following.exp(), behind, grid, gamma)
     advantages = advantages - (probabilities * advantages).sum(-1, keepdim=True)
-    returns = values
-    if parameters.critic_target == "distribution":
-        if draws is None:
-            raise ValueError("`draws` must be given for `critic_target: distribution`, was None.")
-        quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
-        returns = _sampled_returns(grid.rewards, following, quantiles, grid, gamma, draws)
     outcomes = None
     if parameters.tail.limit is not None:
         simulation = simulate_greedy(log_probabilities, windows, grid)
@@ -95,7 +69,7 @@ def evaluate_grid(
             penalty = tail.penalty(outcomes_of_actions(simulation, windows, grid), parameters.tail.alpha)
             penalty = penalty - (probabilities * penalty).sum(-1, keepdim=True)
             advantages = advantages - penalty / windows.unit[..., None]
-    return GridTargets(log_probabilities, advantages, returns / value_scale(gamma), outcomes)
+    return GridTargets(log_probabilities, advantages, values / value_scale(gamma), outcomes)
 
 
 def _expectations(
@@ -113,25 +87,3 @@ def _expectations(
         values[step] = value
         advantages[step] = quality - value[..., None]
     return values, advantages
-
-
-def _sampled_returns(
-    rewards: Tensor,
-    log_probabilities: Tensor,
-    behind: Tensor,
-    grid: PositionGrid,
-    gamma: float,
-    draws: WalkDraws,
-) -> Tensor:
-    """What an account that samples actions earns from each position on, discounted ``[S, W, P, A]``, units of reward.
-
-    Behind the end stands a draw from the critic's distribution ``[W, P, A, Q]``.
-    """
-    action = sample_actions(log_probabilities, draws.noise)  # [S, W, P, A]
-    taken, after = rewards.gather(-1, action[..., None])[..., 0], grid.after(action)
-    following = behind.gather(-1, draws.quantile[..., None])[..., 0]
-    returns = torch.empty_like(taken)
-    for step in range(len(rewards) - 1, -1, -1):
-        following = taken[step] + gamma * following.gather(1, after[step])
-        returns[step] = following
-    return returns

@@ -17,7 +17,7 @@ from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import GridDraws, draw_grid, position_grid
 from sentio_kedro.agent.ppo.compiled import EAGER, HotFunctions
 from sentio_kedro.agent.ppo.constraints import TailState, log_growth
-from sentio_kedro.agent.ppo.grid_values import GridTargets, WalkDraws, draw_walks, evaluate_grid
+from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import Coefficients, Targets, UpdateReport, targets, value_scale
@@ -130,18 +130,6 @@ class SamplingLearner:
         return self.functions.sampled_loss(network, windows, experience, learned, index, training, coefficients)
 
 
-class AllActionDraws(NamedTuple):
-    """What is random with all-action advantages.
-
-    Attributes:
-        grid: Draws of the grid.
-        walks: Draws of the walks over it; None unless the critic learns distributions.
-    """
-
-    grid: GridDraws
-    walks: WalkDraws | None
-
-
 @dataclass(frozen=True)
 class AllActionLearner:
     """Stands accounts on every position of each window and learns from all their actions.
@@ -154,29 +142,24 @@ class AllActionLearner:
     parameters: AgentParameters
     functions: HotFunctions = EAGER
 
-    def draw(self, windows: Windows, generator: torch.Generator) -> AllActionDraws:
-        """Draw the grid and, if the critic learns distributions, walks over it."""
-        levels, close = len(self.parameters.trading.levels), windows.step_data.close  # [S + 1, W, 1, A]
-        grid = draw_grid(windows, levels, generator)
-        if self.parameters.training.critic_target != "distribution":
-            return AllActionDraws(grid, None)
-        shape = (close.shape[0] - 1, close.shape[1], levels, close.shape[3], 1 + levels)
-        return AllActionDraws(grid, draw_walks(shape, self.parameters.network.quantiles, generator, close))
+    def draw(self, windows: Windows, generator: torch.Generator) -> GridDraws:
+        """Draw the grid."""
+        return draw_grid(windows, len(self.parameters.trading.levels), generator)
 
-    def gather(self, network: PolicyNetwork, windows: Windows, draws: AllActionDraws) -> PositionGrid:
+    def gather(self, network: PolicyNetwork, windows: Windows, draws: GridDraws) -> PositionGrid:
         """Execute every action from every position; no policy is asked."""
-        return position_grid(windows, self.parameters.trading, draws.grid)
+        return position_grid(windows, self.parameters.trading, draws)
 
     def appraise(
         self,
         network: PolicyNetwork,
         windows: Windows,
         experience: PositionGrid,
-        draws: AllActionDraws,
+        draws: GridDraws,
         tail: TailState | None,
     ) -> Appraisal:
         """Value every position and action."""
-        learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, tail)
+        learned = evaluate_grid(network, windows, experience, self.parameters.training, tail)
         reward = (learned.log_probabilities.exp() * experience.rewards).sum(-1).mean()
         return Appraisal(learned, where_chosen(reward, experience.legal), learned.outcomes)
 
