@@ -68,8 +68,8 @@ def once(run: LearningRun) -> dict[str, float]:
     path = run.market.features[None, : 8 * training.episode_bars]
     with torch.no_grad():
         encoding, _ = _seconds(network.encoder, path, path.shape[1])
-    rollout, seen = _seconds(learner.gather, network, windows, draws)
-    known = learner.appraise(network, windows, seen, draws, run.member.tail.state()).learned
+    rollout, seen = _seconds(learner.collect, network, windows, draws)
+    known = learner.estimate(network, windows, seen, draws, run.member.tail.state()).targets
 
     def loss(index: torch.Tensor) -> Any:
         return learner.loss(network, windows, seen, known, index, weights)

@@ -14,7 +14,7 @@ from sentio_kedro.agent.network.network import Head, PolicyNetwork, build_networ
 from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
 from sentio_kedro.agent.ppo.rollout import EnsemblePolicy, collect, draw_rollout
-from sentio_kedro.agent.ppo.update import minibatch_loss, targets
+from sentio_kedro.agent.ppo.update import estimate_targets, minibatch_loss
 from sentio_kedro.config import MaskParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
@@ -152,7 +152,7 @@ def test_accounts_without_a_mask_sample_what_is_illegal_and_learn_from_it(lively
     assert not taken.all()
     assert (rollout.action[:4, 1, :, 1] == HOLD).all()  # the second asset cannot be traded
     assert (rollout.log_probabilities[:4, 1, :, 1, HOLD] == 0.0).all()
-    learned = targets(rollout, TRAINING)
+    learned = estimate_targets(rollout, TRAINING)
     _, report = minibatch_loss(network, windows, rollout, learned, torch.tensor([2, 0, 1]), TRAINING)
     assert report.kl.abs().item() < 1e-12
     assert report.policy_loss.item() == pytest.approx(-learned.advantages.mean().item(), abs=1e-9)

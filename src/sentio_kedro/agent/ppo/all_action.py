@@ -136,7 +136,7 @@ def grid_loss(
     network: PolicyNetwork,
     windows: Windows,
     grid: PositionGrid,
-    learned: GridTargets,
+    targets: GridTargets,
     index: Tensor,
     parameters: TrainingParameters,
     coefficients: Coefficients | None = None,
@@ -153,12 +153,12 @@ def grid_loss(
     hidden = network.head.hidden(network.head.project(embedding, posterior), grid.account[:-1, index])
     permitted = network.head.permitted(grid.legal[:, index])
     new = masked_log_probabilities(network.head.logits(hidden, posterior), permitted)
-    old = learned.log_probabilities[:, index]
-    surrogate = clipped_surrogate(new - old, learned.advantages[:, index], parameters.clip)
+    old = targets.log_probabilities[:, index]
+    surrogate = clipped_surrogate(new - old, targets.advantages[:, index], parameters.clip)
     policy_loss = (old.exp() * surrogate).sum(-1).mean()
     # one replica is enough for the critic: which level it holds was drawn for each window and asset
     quantiles = network.head.quantiles(hidden[:, :, 0])
-    value_loss = critic_loss(quantiles, learned.returns[:, index, 0]).mean()
+    value_loss = critic_loss(quantiles, targets.returns[:, index, 0]).mean()
     kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
     terms = policy_loss, value_loss, entropy(new).mean(), kl.mean()
     return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))

@@ -17,7 +17,7 @@ from sentio_kedro.config import TrainingParameters
 
 
 class GridTargets(NamedTuple):
-    """What an update learns from.
+    """Targets of an update from all actions.
 
     Attributes:
         log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.

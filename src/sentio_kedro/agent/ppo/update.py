@@ -20,12 +20,12 @@ from sentio_kedro.config import TrainingParameters
 REPLICAS = 2  # dimension of the replicas in [S, W, R, A]
 
 
-class Targets(NamedTuple):
-    """What an update learns from, each ``[S, W, R, A]``.
+class SampledTargets(NamedTuple):
+    """Targets of an update from sampled accounts, each ``[S, W, R, A]``.
 
     Attributes:
         advantages: Advantages of the actions, in units of reward.
-        returns: What the critic learns, in units of the critic.
+        returns: Targets of the critic, in units of the critic.
     """
 
     advantages: Tensor
@@ -72,12 +72,12 @@ class Coefficients(NamedTuple):
         return cls(like.new_tensor(parameters.entropy), like.new_tensor(parameters.divergence.coefficient))
 
 
-def targets(
+def estimate_targets(
     rollout: Rollout,
     parameters: TrainingParameters,
     stop: Tensor | None = None,
     penalty: Tensor | None = None,
-) -> Targets:
+) -> SampledTargets:
     """Estimate advantages, with the market-path baseline if wanted, and the critic's targets.
 
     Args:
@@ -101,14 +101,14 @@ def targets(
         advantages = leave_one_out(advantages, rollout.alive, REPLICAS)
     if penalty is not None:
         advantages = advantages - leave_one_out(penalty, rollout.alive, REPLICAS)
-    return Targets(advantages, returns / value_scale(parameters.gamma))
+    return SampledTargets(advantages, returns / value_scale(parameters.gamma))
 
 
 def minibatch_loss(
     network: PolicyNetwork,
     windows: Windows,
     rollout: Rollout,
-    learned: Targets,
+    targets: SampledTargets,
     index: Tensor,
     parameters: TrainingParameters,
     coefficients: Coefficients | None = None,
@@ -134,8 +134,8 @@ def minibatch_loss(
     kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
     alive = rollout.alive[:, index]
     count = alive.sum().clamp_min(1.0)
-    policy_loss = (clipped_surrogate(log_ratio, learned.advantages[:, index], parameters.clip) * alive).sum() / count
-    value_loss = (critic_loss(network.head.quantiles(hidden), learned.returns[:, index]) * alive).sum() / count
+    policy_loss = (clipped_surrogate(log_ratio, targets.advantages[:, index], parameters.clip) * alive).sum() / count
+    value_loss = (critic_loss(network.head.quantiles(hidden), targets.returns[:, index]) * alive).sum() / count
     terms = policy_loss, value_loss, (entropy(new) * alive).sum() / count, (kl * alive).sum() / count
     return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))
 
@@ -166,19 +166,19 @@ class Part(NamedTuple):
     share: Tensor | float
 
 
-def cut_minibatch(index: Tensor, parts: int, living: Tensor | None) -> list[Part]:
+def cut_minibatch(index: Tensor, parts: int, valid_steps: Tensor | None) -> list[Part]:
     """Cut a minibatch's windows into parts whose means, each times its share, add up to the mean of the whole.
 
     Args:
         index: ``[..., w]`` windows of the minibatch.
         parts: How many.
-        living: ``[..., W]`` steps that accounts lived through in each window; None where all windows count alike.
+        valid_steps: ``[..., W]`` steps that accounts lived through in each window; None where all windows count alike.
     """
     pieces = index.chunk(parts, dim=-1)
-    if living is None:
+    if valid_steps is None:
         return [Part(piece, piece.shape[-1] / index.shape[-1]) for piece in pieces]
-    total = living.gather(-1, index).sum(-1).clamp_min(1.0)
-    return [Part(piece, living.gather(-1, piece).sum(-1) / total) for piece in pieces]
+    total = valid_steps.gather(-1, index).sum(-1).clamp_min(1.0)
+    return [Part(piece, valid_steps.gather(-1, piece).sum(-1) / total) for piece in pieces]
 
 
 def update(
@@ -188,7 +188,7 @@ def update(
     windows: int,
     parameters: TrainingParameters,
     generator: torch.Generator,
-    living: Tensor | None = None,
+    valid_steps: Tensor | None = None,
 ) -> UpdateReport:
     """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
 
@@ -202,7 +202,7 @@ def update(
         windows: Number of windows W.
         parameters: Passes, minibatches, largest gradient, trust region.
         generator: Source of the order, on the network's device.
-        living: ``[W]`` steps that accounts lived through in each window; None where all windows count alike.
+        valid_steps: ``[W]`` steps that accounts lived through in each window; None where all windows count alike.
 
     Returns:
         Means over the last pass. With a divergence penalty or a trust region the divergence is the one that the update
@@ -212,7 +212,7 @@ def update(
     reports: list[UpdateReport] = []
 
     def judge(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return judged_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, living))
+        return judged_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, valid_steps))
 
     for _ in range(parameters.epochs):
         passed: list[UpdateReport] = []

@@ -17,7 +17,7 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.feature_mask import selected_features
 from sentio_kedro.agent.network.network import load_network
-from sentio_kedro.agent.ppo.compiled import EAGER, hot_functions
+from sentio_kedro.agent.ppo.compiled import compiles
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.agent.training.batched.trainer import Task, train_members_together
@@ -232,7 +232,7 @@ def count_workers(training: TrainingParameters, agents: int) -> int:
     threads disturb, which makes it compile again and at last give up.
     """
     device = choose_device(training.device)
-    if hot_functions(training, device) is not EAGER:
+    if compiles(training, device):
         return 1
     if training.workers is not None:
         return min(training.workers, agents)

@@ -147,25 +147,25 @@ def _update_stack(
     phases.end("paths")
     dropout, draws, orders = _draw(member_runs, windows, learner, parameters)
     windows, coefficients = windows._replace(dropout=dropout), stack_members(begun)
-    experience = stack.call(learner.gather, weights, windows, draws)
+    experience = stack.call(learner.collect, weights, windows, draws)
     phases.end("rollout")
-    appraisal = stack.call(learner.appraise, weights, windows, experience, draws, _tail_states(stack.members))
+    estimate = stack.call(learner.estimate, weights, windows, experience, draws, _tail_states(stack.members))
     phases.end("advantages")
 
     def loss_of(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return loss(weights, windows, experience, appraisal.learned, index, coefficients)
+        return loss(weights, windows, experience, estimate.targets, index, coefficients)
 
     report = update_together(
-        stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training, appraisal.living
+        stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training, estimate.valid_steps
     )
     phases.end("update")
     penalty = adapted_coefficient(coefficients.divergence, report.kl, training.divergence)
-    numbers = torch.stack([*report, appraisal.reward]).cpu()  # one copy for all figures
+    numbers = torch.stack([*report, estimate.reward]).cpu()  # one copy for all figures
     rows = []
     for place, (member_run, old) in enumerate(zip(member_runs, begun, strict=True)):
         member_run.member.penalty = penalty[place].clone()
         *terms, reward = numbers[:, place]
-        outcomes = member_of(appraisal.outcomes, place)
+        outcomes = member_of(estimate.outcomes, place)
         learned = Learned(UpdateReport(*terms), reward, outcomes)
         row = describe_update(member_run.member, member_run.key, parameters, old, learned)
         rows.append(row | phases.row(shared_by=len(member_runs)))
@@ -207,7 +207,7 @@ def stacked_scores(
 
 
 def _draw(
-    member_runs: Sequence[MemberRun], windows: Windows, learner: Learner, parameters: AgentParameters
+    member_runs: Sequence[MemberRun], windows: Windows, learner: Learner[Any, Any, Any], parameters: AgentParameters
 ) -> tuple[Tensor | None, Any, list[Tensor]]:
     """Draw dropout, experience and the order of the windows ``[M, W]`` in each pass, each from the member's generator.
 

@@ -85,7 +85,7 @@ def update_together(
     orders: Sequence[Tensor],
     rates: Tensor,
     parameters: TrainingParameters,
-    living: Tensor | None = None,
+    valid_steps: Tensor | None = None,
 ) -> UpdateReport:
     """Improve all members of ``stack`` by one pass over W windows per order, in minibatches of whole windows.
 
@@ -96,14 +96,14 @@ def update_together(
         orders: Each member's order of the windows ``[M, W]`` in each pass.
         rates: ``[M]`` learning rates, float64.
         parameters: Minibatches, largest gradient, trust region.
-        living: ``[M, W]`` steps that accounts lived through in each window; None where all windows count alike.
+        valid_steps: ``[M, W]`` steps that accounts lived through in each window; None where all windows count alike.
 
     Returns:
         What ``update`` returns for each member, ``[M]``.
     """
 
     def judge(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:  # without gradient
-        parts = cut_minibatch(index, parameters.accumulation, living)
+        parts = cut_minibatch(index, parameters.accumulation, valid_steps)
         found = [(share, *loss_of(weights, part)) for part, share in parts]
         reports = [UpdateReport(*(term * share for term in report)) for share, _, report in found]
         return torch.stack([loss * share for share, loss, _ in found]).sum(0), sum_of(reports)
@@ -114,7 +114,7 @@ def update_together(
     for order in orders:
         passed: list[tuple[UpdateReport, Tensor]] = []
         for index in order.chunk(parameters.minibatches, dim=1):
-            gradients, found = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, living))
+            gradients, found = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, valid_steps))
             region.watch(found.kl, index)
             norm = gradients.norm(dim=1)
             gradients = gradients * (parameters.gradient_norm / (norm + MIN_NORM)).clamp_max(1.0)[:, None]
