@@ -72,7 +72,7 @@ PARTS = {
         on=("network.quantiles=51", "training.critic_target=distribution"), within=SAMPLED,
     ),
     # encoder and head
-    "screening": Part("columns that a sparse regression keeps against all", ("training.screening=none",)),
+    "screening": Part("columns that a sparse regression keeps against all", ("training.screening=null",)),
     "transformer": Part("transformer against the current bar alone", ("network.encoder=mlp",)),
     "convolution": Part("four taps against one", ("network.convolution=1",), TRANSFORMER),
     "attention": Part("a window of 16 bars against 2", ("network.window=2",), TRANSFORMER),
@@ -83,7 +83,7 @@ PARTS = {
     ),
     "asset_identity": Part("a gain and an offset per asset", on=("network.asset_identity=true",), assets=True),
     # paths and members
-    "resampling": Part("resampled paths against the history", ("training.resampling.block_bars=0",)),
+    "resampling": Part("resampled paths against the history", ("training.resampling.block_bars=null",)),
     "mirror_blocks": Part(
         "resampled blocks mirrored at random",
         ("training.resampling.mirror_blocks=false",), ("training.resampling.block_bars=128",),

@@ -54,7 +54,7 @@ VariantName = Literal["standard", "maskable", "enhanced"]
 PLAIN: dict[str, Any] = {
     "advantages": "sampled",
     "path_baseline": False,
-    "screening": "none",
+    "screening": None,
     "selection_margin": 0.0,
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {

@@ -54,9 +54,9 @@ class TrainingParameters:
         resampling: Synthetic train paths.
         abstention: When an agent stays flat for want of evidence.
         averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
-        screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
-            convolution: ``bic``, ``ebic`` (keeps less), or ``none``, which keeps the values of
-            all and no sizes. With ``training.tail.limit`` it is the same as ``none``.
+        screening: Criterion by which a sparse regression on the fold's train rows selects feature columns and lags of
+            the convolution: ``bic``, or ``ebic``, which keeps less. Null keeps the values of all and no sizes, as does
+            ``training.tail.limit``.
         validations: Times that the policy is judged on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
             errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.
@@ -105,7 +105,7 @@ class TrainingParameters:
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
     abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
     averaging: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    screening: Literal["bic", "ebic", "none"] = "bic"
+    screening: Literal["bic", "ebic"] | None = "bic"
     validations: Count = 5
     selection_margin: NonNegative = 2.0
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)

@@ -57,7 +57,7 @@ def training_set(wild: bool = False) -> TrainingSet:
     return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, model, 17520.0)
 
 
-def sampler(block_bars: int, wild: bool = False, windows: int = 6) -> PathSampler:
+def sampler(block_bars: int | None, wild: bool = False, windows: int = 6) -> PathSampler:
     how = TrainingParameters(
         windows=windows,
         minibatches=1,
@@ -117,8 +117,8 @@ def test_rests_too_short_to_use_are_left_out_and_the_train_rows_are_never_empty(
     assert member_segments(train, 1, 2, 41) == train
 
 
-@pytest.mark.parametrize("block_bars", [0, 8])
-def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
+@pytest.mark.parametrize("block_bars", [None, 8])
+def test_windows_depend_on_the_generator_alone(block_bars: int | None) -> None:
     one = sampler(block_bars)
     first = one.draw(np.random.default_rng(4))
     one.draw(np.random.default_rng(5))
@@ -134,7 +134,7 @@ def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
 
 
 def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> None:
-    one = sampler(0)
+    one = sampler(None)
     close = training_set().market().close.float()
     known = {tuple(close[start : start + STEPS].flatten().tolist()): start for start in range(ROWS - STEPS)}
     starts = set()
@@ -148,7 +148,7 @@ def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> No
 
 
 def test_replay_draws_each_start_equally_often() -> None:
-    one = sampler(0, windows=400)
+    one = sampler(None, windows=400)
     close = training_set().market().close.float()
     first = torch.cat([one.draw(np.random.default_rng(seed)).decisions.close[0, :, 0, 0] for seed in range(3)])
     counts = torch.stack([(first == close[row, 0]).sum() for row in [*range(30, 38), *range(60, 63)]])
@@ -158,7 +158,9 @@ def test_replay_draws_each_start_equally_often() -> None:
 
 
 def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
-    how = TrainingParameters(windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=0))
+    how = TrainingParameters(
+        windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=None)
+    )
     one = PathSampler(training_set(), TRAIN, how, CONTEXT, torch.device("cpu"))
     close = training_set().market().close.float()
     drawn = one.draw(np.random.default_rng(0))
@@ -166,8 +168,8 @@ def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
     assert set(drawn.decisions.close[0, :, 0, 0].tolist()) <= allowed
 
 
-@pytest.mark.parametrize("block_bars", [0, 8])
-def test_windows_have_their_decisions_and_their_context(block_bars: int) -> None:
+@pytest.mark.parametrize("block_bars", [None, 8])
+def test_windows_have_their_decisions_and_their_context(block_bars: int | None) -> None:
     drawn = sampler(block_bars).draw(np.random.default_rng(1))
     assert drawn.features.shape == (6, CONTEXT + STEPS + 1, 2, 2)
     assert drawn.features.dtype == torch.float32
@@ -222,11 +224,11 @@ def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
 def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors, np.ndarray]:
     """A path of ``one`` and the source row of each of its bars."""
     how = one.parameters.resampling
-    assert one.relative is not None
+    assert how.block_bars is not None
     _, source, _ = resample(
         one.relative, one.segments, length, how.block_bars, how.mirror_blocks, np.random.default_rng(seed), one.levels
     )
-    return one._resampled(length, np.random.default_rng(seed)), source
+    return one._resampled(length, how.block_bars, np.random.default_rng(seed)), source
 
 
 def sampler_of(some: TrainingSet) -> PathSampler:
@@ -303,7 +305,7 @@ def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
 
 
 def replaying(detrended: bool, wild: bool = False) -> PathSampler:
-    how = ResamplingParameters(block_bars=0, detrended=detrended)
+    how = ResamplingParameters(block_bars=None, detrended=detrended)
     training = TrainingParameters(windows=6, minibatches=1, episode_bars=STEPS, resampling=how)
     return PathSampler(training_set(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
 

@@ -98,22 +98,6 @@ def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
     np.testing.assert_allclose(highs, -np.log(bars.low[rows] / bars.close[rows - 1])[down], atol=1e-12)
 
 
-def test_replay_is_one_stretch_of_history(walk):
-    bars = walk(100, 2)
-    segments = [Segment(0, 10), Segment(20, 60), Segment(70, 95)]
-    first = path_levels(relative_bars(bars), segments).price
-    starts = set()
-    for seed in range(200):
-        path, rows, _ = resample_bars(bars, segments, 24, 0, False, rng_of(seed))
-        assert (np.diff(rows) == 1).all()
-        assert len(rows) == 24
-        starts.add(int(rows[0]))
-        np.testing.assert_allclose(path.close[-1] / first, bars.close[rows[-1]] / bars.close[rows[0] - 1])
-    assert starts == {*range(21, 37), 71}
-    _, rows, _ = resample_bars(bars, segments, 1_000, 0, False, rng_of(0))
-    np.testing.assert_array_equal(rows, np.arange(21, 60))
-
-
 def test_missing_bars_stay_missing_and_the_chain_goes_on(walk):
     bars = walk(80, 2, missing=0.2, seed=4)
     path, rows, _ = resample_bars(bars, [Segment(0, 80)], 300, 8, False, rng_of(1))
@@ -148,7 +132,7 @@ def test_features_of_a_replayed_path_are_those_of_the_history(walk):
         for name in ("log_return", "volatility", "moving_average_gap", "return_rank", "time_of_day_sine")
     ]
     relative = relative_bars(bars)
-    path, rows, _ = resample(relative, [Segment(100, 400)], 120, 0, False, rng_of(2))
+    path, rows, _ = replayed_history(relative, path_levels(relative, [Segment(100, 400)]))
     features = compute_features(path, columns, calendar=relative.timestamps[rows])
     np.testing.assert_allclose(features[10:], compute_features(bars, columns)[rows][10:], atol=1e-9)
 
@@ -313,9 +297,9 @@ def test_paths_of_detrended_bars_end_where_they_began(walk):
     segments = [Segment(20, 80)]
     relative = relative_bars(walk(100, 2, seed=3))
     bars = detrended(relative, segments)
-    path, rows, _ = resample(bars, segments, 59, 0, False, rng_of(0))
-    np.testing.assert_array_equal(rows, np.arange(21, 80))
-    np.testing.assert_allclose(path.close[-1], path_levels(bars, segments).price)
-    assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12)).all()
-    drifting, _, _ = resample(relative, segments, 59, 0, False, rng_of(0))
-    assert (np.abs(np.log(drifting.close[-1] / path.close[-1])) > 1e-3).all()
+    levels = path_levels(bars, segments)
+    path = replayed_history(bars, levels).bars
+    np.testing.assert_allclose(path.close[79], path.close[20])
+    assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12))[path.present].all()
+    drifting = replayed_history(relative, levels).bars
+    assert (np.abs(np.log(drifting.close[79] / drifting.close[20])) > 1e-3).all()

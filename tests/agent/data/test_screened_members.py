@@ -36,7 +36,7 @@ ROWS, COLUMNS, HEARD, STOP = 600, 5, 3, 400
 NETWORK = NetworkParameters(width=8, layers=1, heads=2, window=4, convolution=4, hidden=8, quantiles=3)
 TRAINING = TrainingParameters(
     members=2, total_steps=160, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=1, device="cpu",
-    workers=1, screening="bic", resampling=ResamplingParameters(block_bars=0, mirror_blocks=False),
+    workers=1, screening="bic", resampling=ResamplingParameters(block_bars=None, mirror_blocks=False),
 )  # fmt: skip
 KEY = MemberKey(0, 0, 0)
 SPANS = Spans(input=8, reward=1, episode=10)
@@ -205,7 +205,7 @@ def test_weights_of_what_is_not_heard_get_no_gradient() -> None:
 
 def test_without_screening_all_is_heard() -> None:
     training_set = make_study()
-    encoder = loud(member_of(training_set, screening="none").network).encoder
+    encoder = loud(member_of(training_set, screening=None).network).encoder
     mean, deviation, _ = training_set.scaler()
     torch.testing.assert_close(encoder.get_buffer("mean"), torch.from_numpy(mean).float())
     torch.testing.assert_close(encoder.get_buffer("deviation"), torch.from_numpy(deviation).float())
@@ -221,7 +221,7 @@ def test_without_screening_all_is_heard() -> None:
 
 def test_what_is_heard_is_scaled_as_before() -> None:
     training_set = make_study()
-    ours, theirs = (member_of(training_set, screening=how).network.encoder for how in ("bic", "none"))
+    ours, theirs = (member_of(training_set, screening=how).network.encoder for how in ("bic", None))
     assert torch.equal(ours.get_buffer("mean"), theirs.get_buffer("mean"))
     assert torch.equal(ours.get_buffer("deviation"), theirs.get_buffer("deviation"))
     assert ours.get_buffer("feature_mask")[0].tolist() == [float(column == HEARD) for column in range(COLUMNS)]
@@ -254,7 +254,7 @@ def test_who_hears_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> Non
     features = torch.randn(1, 6, 2, COLUMNS)
     assert torch.equal(decide(network, features), decide(network, wild(features, list(range(COLUMNS)))))
     caplog.clear()
-    member_of(make_study(), screening="none")
+    member_of(make_study(), screening=None)
     assert not caplog.records
 
 
@@ -282,5 +282,5 @@ def test_the_weights_tell_what_is_heard() -> None:
     names = [f"column_{column}" for column in range(COLUMNS)]
     told = selected_features(member_of(make_study()).network.state_dict(), names)
     assert told == {"selected_features": "column_3", "selected_columns": 1, "feature_columns": 5, "selected_lags": 2}
-    whole = selected_features(member_of(make_study(), screening="none").network.state_dict(), names)
+    whole = selected_features(member_of(make_study(), screening=None).network.state_dict(), names)
     assert (whole["selected_features"], whole["selected_lags"]) == (", ".join(names), 4)

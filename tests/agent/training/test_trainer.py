@@ -45,7 +45,7 @@ NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4,
 TRAINING = TrainingParameters(
     seeds=2, members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
     checkpoint_updates=2, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
-    screening="none",
+    screening=None,
 )  # fmt: skip
 PARAMETERS = AgentParameters(NETWORK, TRAINING, TradingParameters())
 REGIMES = RegimeParameters(states=2, memory=16, restarts=1, iterations=5)
@@ -137,8 +137,8 @@ def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
     assert equal_weights(train(training_set), train(make_study(scale_after=end)))
 
 
-@pytest.mark.parametrize("screening", ["none", "bic"])
-def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str) -> None:
+@pytest.mark.parametrize("screening", [None, "bic"])
+def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str | None) -> None:
     training_set = make_study(strength=0.6)
     changed = make_study(scale_after=training_set.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
     parameters = replace(PARAMETERS, training=replace(TRAINING, screening=screening))
@@ -151,7 +151,7 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
         last.append(train_member(one, MemberKey(0, 0, 0), parameters, market, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert states[0]["encoder.feature_mask"][0].tolist() == [1.0, float(screening == "none")]  # selected columns
+    assert states[0]["encoder.feature_mask"][0].tolist() == [1.0, float(screening is None)]  # selected columns
 
 
 def test_training_is_never_given_test_rows() -> None:

@@ -64,16 +64,17 @@ class PathSampler:
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
         windows, steps = self.parameters.windows, self.parameters.episode_bars
-        if not self.parameters.resampling.block_bars:
+        block_bars = self.parameters.resampling.block_bars
+        if block_bars is None:
             return self._replay(rng)
         first = self.warm_up + self.context
-        market = self._resampled(first + windows * steps + 1, rng)
+        market = self._resampled(first + windows * steps + 1, block_bars, rng)
         starts = first + steps * torch.arange(windows, device=self.device)
         return cut_windows(market, starts, steps, self.context, self.training_set.trading)
 
-    def _resampled(self, length: int, rng: np.random.Generator) -> MarketTensors:
-        how = self.parameters.resampling
-        path = resample(self.relative, self.segments, length, how.block_bars, how.mirror_blocks, rng, self.levels)
+    def _resampled(self, length: int, block_bars: int, rng: np.random.Generator) -> MarketTensors:
+        mirror = self.parameters.resampling.mirror_blocks
+        path = resample(self.relative, self.segments, length, block_bars, mirror, rng, self.levels)
         return self._market_of(path)
 
     @cached_property

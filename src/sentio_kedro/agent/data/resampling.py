@@ -160,8 +160,7 @@ def resample(
         relative: The bars, prepared once by ``relative_bars``.
         segments: Rows that may be drawn; row t is drawn only if t - 1 lies in the same segment.
         length: Bars of the path.
-        block_bars: Mean length of the blocks, whose lengths are geometric; 0 takes one stretch as it happened (the
-            longest segment if none has ``length`` bars).
+        block_bars: Mean length of the blocks, whose lengths are geometric.
         mirror_blocks: Mirror each block in log price with probability one half.
         rng: Source of all randomness.
         levels: Where the path starts; null asks ``path_levels``, which is slow beside a draw.
@@ -175,10 +174,7 @@ def resample(
         ValueError: If no segment has two rows.
     """
     drawable = _drawable(segments)
-    if block_bars == 0:
-        starts, lengths = _stretch(drawable, length, rng)
-    else:
-        starts, lengths = _blocks(drawable, length, block_bars, rng)
+    starts, lengths = _blocks(drawable, length, block_bars, rng)
     signs = rng.choice([-1.0, 1.0], size=len(starts)) if mirror_blocks else np.ones(len(starts))
     first = np.cumsum(lengths) - lengths  # [blocks] place of each block in the path
     rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
@@ -203,16 +199,6 @@ def _drawable(segments: Sequence[Segment]) -> list[Segment]:
             "the fold more bars."
         )
     return drawable
-
-
-def _stretch(drawable: Sequence[Segment], length: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    places = np.array([max(0, segment.stop - segment.start - length + 1) for segment in drawable])
-    if not places.any():
-        longest = max(drawable, key=lambda segment: segment.stop - segment.start)
-        return np.array([longest.start]), np.array([longest.stop - longest.start])
-    place = int(rng.integers(places.sum()))
-    chosen = int(np.searchsorted(np.cumsum(places), place, side="right"))
-    return np.array([drawable[chosen].start + place - int(places[:chosen].sum())]), np.array([length])
 
 
 def _blocks(drawable: Sequence[Segment], length: int, block_bars: int, rng: np.random.Generator) -> tuple[Rows, Rows]:

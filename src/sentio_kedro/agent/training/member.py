@@ -120,7 +120,7 @@ def _select_features(training_set: TrainingSet, network: PolicyNetwork, paramete
     With a limit on episodes it hears every column's value: columns that tell risk need not foretell the mean.
     """
     criterion = parameters.training.screening
-    if criterion == "none" or parameters.training.tail.limit is not None:
+    if criterion is None or parameters.training.tail.limit is not None:
         return
     kept = training_set.screened(network.encoder.lags, criterion)
     how = parameters.training.resampling

@@ -251,7 +251,7 @@ def _validate_ensemble(
     rows = [recent_train(training_set), training_set.fold.validation]
     train, validation = validate_parts(networks, market, rows, context, parameters.trading)
     validation_t = validation
-    if parameters.training.abstention.holdout_share:
+    if parameters.training.abstention.holdout_share is not None:
         kept = [validation_rows(training_set, parameters)[1]]  # walked apart, so that they shorten nobody's chunks
         (validation_t,) = validate_parts(networks, market, kept, context, parameters.trading)
     return ValidationResult(

@@ -173,7 +173,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], TradingParameters | Non
         {"divergence": DivergenceParameters(coefficient=0.5)},
         None,
     ),
-    "replay": ({}, {"resampling": ResamplingParameters(block_bars=0, detrended=True)}, None),
+    "replay": ({}, {"resampling": ResamplingParameters(block_bars=None, detrended=True)}, None),
     "realistic": ({}, {"advantages": "sampled"}, REALISTIC),
     "realistic grid": ({}, {}, REALISTIC),
 }  # fmt: skip
