@@ -56,9 +56,8 @@ class PathSampler:
         self.warm_up = longest_lookback(training_set.columns)
         self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
         self.delisted = delisted_rows(training_set.bars)
-        how = parameters.resampling
         bars = relative_bars(training_set.bars)
-        self.relative = detrended(bars, segments) if how.detrended else bars
+        self.relative = detrended(bars, segments) if parameters.resampling.detrended else bars
         self.levels = path_levels(self.relative, segments)
 
     def draw(self, rng: np.random.Generator) -> Windows:
@@ -85,7 +84,7 @@ class PathSampler:
         return self.training_set.market().to(self.device, self.dtype)
 
     def _market_of(self, path: ResampledPath) -> MarketTensors:
-        """Compute what a path shows."""
+        """Compute the market tensors of a path."""
         bars, source = path.bars, path.rows
         features = compute_features(bars, self.training_set.columns, calendar=self.training_set.bars.timestamps[source])
         posterior = self.training_set.regimes.filter(market_return(bars))

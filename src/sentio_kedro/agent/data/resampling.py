@@ -1,9 +1,8 @@
 """Synthetic market paths made of blocks of real bars (stationary bootstrap, Politis and Romano 1994).
 
-One price history can be learnt by heart; a new path for every update cannot. All assets take the same rows, so the
-cross-section of each bar is real. A bar is kept as log ratios to the previous close, free of splits and dividends, and
-chained anew from the assets' usual prices and volumes, so that lots, shares and participation mean what they mean on
-the history.
+A network can memorise one price history, but not a new path for every update. All assets take the same rows, so the
+cross-section of each bar is real. A bar is stored as log ratios to the previous close, free of splits and dividends.
+Paths start from the assets' median prices and volumes, so that lots, shares and participation have the right scale.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ class RelativeBars:
         volume: Volume over the asset's trailing mean volume [T, A].
         price: Close as traded [T, A], quote currency.
         mean_volume: The trailing mean volume itself [T, A], in shares of the row.
-        spread: Quoted spread [T, A], fraction of the mid price; null if the bars have none.
-        funding: Funding rate of the bar [T, A]; null if the bars have none.
+        spread: Quoted spread [T, A], fraction of the mid price; None if the bars have none.
+        funding: Funding rate of the bar [T, A]; None if the bars have none.
     """
 
     timestamps: Timestamps
@@ -57,7 +56,7 @@ class RelativeBars:
 
 
 class ResampledPath(NamedTuple):
-    """A path and where it comes from.
+    """A path and its source rows.
 
     Attributes:
         bars: The bars.
@@ -71,7 +70,7 @@ class ResampledPath(NamedTuple):
 
 
 class PathLevels(NamedTuple):
-    """Where paths start.
+    """Prices and volumes that paths start from.
 
     Attributes:
         price: Close before the first bar of a path [A], quote currency.
@@ -83,49 +82,49 @@ class PathLevels(NamedTuple):
 
 
 def relative_bars(bars: AlignedBars) -> RelativeBars:
-    """Express bars relative to each asset's last known close and trailing mean volume.
+    """Express bars relative to each asset's last close and trailing mean volume.
 
     The first bar of an asset has no previous close and counts as missing.
     """
     factors = adjustment_factors(bars)
-    whole = bars if factors is None else factors.applied(bars)
-    before = np.full(whole.close.shape, np.nan)
-    before[1:] = whole.held_close()[:-1]
-    close = np.log(whole.close / before)
+    adjusted = bars if factors is None else factors.applied(bars)
+    before = np.full(adjusted.close.shape, np.nan)
+    before[1:] = adjusted.held_close()[:-1]
+    close = np.log(adjusted.close / before)
     volume, mean_volume = np.full(close.shape, np.nan), np.full(close.shape, np.nan)
     for asset in range(len(bars.symbols)):
         rows = np.flatnonzero(bars.present[:, asset])
-        mean = trailing_mean(whole.volume[rows, asset], VOLUME_BARS)
-        volume[rows, asset] = np.divide(whole.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
+        mean = trailing_mean(adjusted.volume[rows, asset], VOLUME_BARS)
+        volume[rows, asset] = np.divide(adjusted.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
         mean_volume[rows, asset] = mean if factors is None else mean * factors.split[rows, asset]
-    known = np.isfinite(close)
+    present = np.isfinite(close)
     return RelativeBars(
         timestamps=bars.timestamps,
         symbols=bars.symbols,
-        open=np.log(whole.open / before),
-        high=np.log(whole.high / before),
-        low=np.log(whole.low / before),
+        open=np.log(adjusted.open / before),
+        high=np.log(adjusted.high / before),
+        low=np.log(adjusted.low / before),
         close=close,
-        volume=np.where(known, volume, np.nan),
-        price=np.where(known, bars.close, np.nan),
-        mean_volume=np.where(known, mean_volume, np.nan),
-        spread=None if bars.spread is None else np.where(known, bars.spread, np.nan),
-        funding=None if bars.funding is None else np.where(known, bars.funding, np.nan),
+        volume=np.where(present, volume, np.nan),
+        price=np.where(present, bars.close, np.nan),
+        mean_volume=np.where(present, mean_volume, np.nan),
+        spread=None if bars.spread is None else np.where(present, bars.spread, np.nan),
+        funding=None if bars.funding is None else np.where(present, bars.funding, np.nan),
     )
 
 
 def detrended(relative: RelativeBars, segments: Sequence[Segment]) -> RelativeBars:
-    """Take each asset's mean log return over ``segments`` from its bars, so that paths drift nowhere on average.
+    """Subtract each asset's mean log return over ``segments`` from its bars, so that paths have no drift on average.
 
-    Where positions are held for long, an asset's mean return is known worst of all (Merton, On estimating the expected
-    return on the market, Journal of Financial Economics 1980); whoever does not want to bet on it takes it away.
+    The mean return is the least precise estimate of all (Merton, On estimating the expected return on the market,
+    Journal of Financial Economics 1980).
     """
     rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
-    known = np.isfinite(relative.close[rows])
-    total = np.where(known, relative.close[rows], 0.0).sum(axis=0)
-    mean = total / np.maximum(known.sum(axis=0), 1)
-    moved = {name: getattr(relative, name) - mean for name in ("open", "high", "low", "close")}
-    return replace(relative, **moved)
+    finite = np.isfinite(relative.close[rows])
+    total = np.where(finite, relative.close[rows], 0.0).sum(axis=0)
+    mean = total / np.maximum(finite.sum(axis=0), 1)
+    shifted = {name: getattr(relative, name) - mean for name in ("open", "high", "low", "close")}
+    return replace(relative, **shifted)
 
 
 def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLevels:
@@ -139,8 +138,8 @@ def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLeve
     rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
 
     def median(values: Floats, otherwise: float) -> Floats:
-        known = [column[np.isfinite(column)] for column in values[rows].T]
-        return np.array([np.median(column) if column.size else otherwise for column in known])
+        finite = [column[np.isfinite(column)] for column in values[rows].T]
+        return np.array([np.median(column) if column.size else otherwise for column in finite])
 
     return PathLevels(median(relative.price, 1.0), median(relative.mean_volume, 0.0))
 
@@ -163,12 +162,12 @@ def resample(
         block_bars: Mean length of the blocks, whose lengths are geometric.
         mirror_blocks: Mirror each block in log price with probability one half.
         rng: Source of all randomness.
-        levels: Where the path starts; null asks ``path_levels``, which is slow beside a draw.
+        levels: Start of the path; None computes ``path_levels``, which is slow compared with a draw.
 
     Returns:
-        The path on a regular grid of stamps. Pass ``relative.timestamps[rows]`` as the calendar of ``compute_features``
-        and the source rows' clock to ``market_tensors``. Prices are total-return prices, so the path has neither splits
-        nor dividends; spreads are copied, funding is copied and changes sign in a mirrored block.
+        The path on a regular grid of timestamps. Pass ``relative.timestamps[rows]`` as the calendar of
+        ``compute_features`` and the source rows' clock to ``market_tensors``. Prices are total-return prices, so the
+        path has neither splits nor dividends; spreads are copied, funding changes sign in a mirrored block.
 
     Raises:
         ValueError: If no segment has two rows.
@@ -184,7 +183,7 @@ def resample(
 
 
 def replayed_history(relative: RelativeBars, levels: PathLevels, sign: float = 1.0) -> ResampledPath:
-    """Chain the whole history as one path, mirrored in log price if ``sign`` is -1; an asset's first bar is missing."""
+    """Chain the history as one path, mirrored in log price if ``sign`` is -1; an asset's first bar is missing."""
     rows = np.arange(len(relative.timestamps))
     signs = np.full(len(rows), sign)
     return ResampledPath(_chained(relative, levels, rows, signs), rows, signs)

@@ -129,7 +129,7 @@ def _select_features(training_set: TrainingSet, network: PolicyNetwork, paramete
         if how.flip_invariant and how.mirrors
         else np.zeros((2, len(kept.values)), dtype=bool)
     )
-    masks = kept.values, kept.sizes, flipped, kept.lags, kept.pairs
+    masks = kept.values, kept.sizes, flipped, kept.lags, kept.asset_mask
     network.encoder.set_feature_mask(*(torch.from_numpy(mask) for mask in masks))
 
 
