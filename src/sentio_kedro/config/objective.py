@@ -1,4 +1,4 @@
-"""What an update is held to: how far the policy may move, and how bad its worst episodes may be."""
+"""Constraints of an update: divergence of the policy, worst episodes, early stopping."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MoreThanOne = Annotated[float, Field(gt=1.0)]
 
 @parameters
 class DivergenceParameters:
-    """How far an update may move the policy, in nats of the exact divergence old against new.
+    """Divergence penalty and trust region, in nats of the exact divergence of the new policy from the old.
 
     Attributes:
         coefficient: Coefficient of the penalty at the start of training; 0 switches the penalty off.
@@ -23,7 +23,7 @@ class DivergenceParameters:
         min_coefficient: Smallest coefficient.
         max_coefficient: Largest coefficient.
         max_kl: Trust region, nats: a step that led beyond it is undone and ends the update; null is off.
-        halvings: Times that such a step is halved to find one inside the region before it is undone whole.
+        halvings: Times that such a step is halved to find one inside the region before it is undone.
     """
 
     coefficient: NonNegative = 0.0
@@ -74,7 +74,7 @@ class TailParameters:
 
 @parameters
 class StoppingParameters:
-    """When training ends before its last update.
+    """Early stopping.
 
     Attributes:
         patience: Validations without a better score after which training stops; null never does.

@@ -1,4 +1,4 @@
-"""How an agent is trained."""
+"""Parameters of training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TrainingParameters:
 
     Attributes:
         variant: Learner to start from: ``standard`` and ``maskable`` are plain proximal policy optimisation,
-            ``enhanced`` is what is written here; other keys override it. Set ``network.variant`` alike.
+            ``enhanced`` has the defaults below; other keys override it. Set ``network.variant`` alike.
         seeds: Independent agents per fold; headline figures are the median over them.
         members: Networks whose legal probabilities one agent averages; each misses another part of the train rows.
         total_steps: Environment steps per member (account-bars, all replicas counted).
@@ -30,47 +30,47 @@ class TrainingParameters:
         replicas: Accounts that trade each window when actions are sampled, differing only in their actions.
         episode_bars: Decisions of one window and episode.
         advantages: ``all_action`` values every action of every position along the path; ``sampled`` lets R accounts
-            act and estimates from what they earned.
+            act and estimates from their profit.
         gamma: Discount per bar.
         greedy_exponent: Power to which the policy's probabilities are raised where later decisions are valued: 1 values
-            the policy that explores, a large one what is traded, the likeliest action (all_action).
+            the exploring policy, a large one the likeliest action, which is traded (all_action).
         gae_lambda: Lambda of generalised advantage estimation (sampled).
         critic_target: Target of the critic's quantiles: the ``mean`` return under the policy, or the ``distribution``
             of a single account's return (sampled).
         path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
         learning_rate: Largest learning rate.
-        schedule: How the learning rate falls to a twentieth: ``cosine``, ``linear``, or ``constant``.
+        schedule: Decay of the learning rate to a twentieth: ``cosine``, ``linear``, or ``constant``.
         weight_decay: Decoupled weight decay.
         epochs: Passes over a rollout.
         minibatches: Minibatches per pass; each holds whole windows.
-        accumulation: Parts that a minibatch is judged in, one after the other, to save memory.
+        accumulation: Parts in which the loss of a minibatch is computed, one after the other, to save memory.
         clip: Clip range of the probability ratio.
         entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility).
         min_entropy: Coefficient that ``entropy`` falls to in a straight line by the last update; null keeps it.
-        divergence: How far an update may move the policy.
-        tail: How bad the worst episodes may be.
+        divergence: Divergence penalty and trust region.
+        tail: Constraint on the worst episodes.
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
-        abstention: When an agent stays flat for want of evidence.
-        averaging: Decay per update of the moving average of weights that is judged and kept; 0 keeps the weights.
+        abstention: Abstention gate.
+        averaging: Decay per update of the moving average of weights that is validated and saved; 0 uses the weights.
         screening: Criterion by which a sparse regression on the fold's train rows selects feature columns and lags of
             the convolution: ``bic``, or ``ebic``, which keeps less. Null keeps the values of all and no sizes, as does
             ``training.tail.limit``.
-        validations: Times that the policy is judged on validation rows.
+        validations: Number of evaluations on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
             errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.
-        stopping: When training ends early.
+        stopping: Early stopping.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
         compile: Compile the steps of rollouts and the losses with ``torch.compile``, on a GPU with the losses in CUDA
-            graphs. ``always`` takes a minute or two on a CPU at the first update, much less while torch keeps what it
-            compiled; ``auto`` does so on a GPU, and on a CPU where ``total_steps`` is at least 20 million. Results
+            graphs. ``always`` takes a minute or two on a CPU at the first update, much less with torch's
+            cache; ``auto`` does so on a GPU, and on a CPU where ``total_steps`` is at least 20 million. Results
             equal those of ``never`` up to rounding, not to the bit. What does not compile runs eagerly with a warning.
             Agents that train alone do so one after the other where compiled.
-        population: How the members of all folds and seeds train. ``stacked`` lets them train side by side as one
-            batched model, ``alone`` lets each agent's members train one after the other; ``auto`` stacks on a GPU,
-            unless ``network.checkpoint_layers`` is on. Results are equal up to rounding.
+        population: Training of the members of all folds and seeds. ``stacked`` trains them as one batched model,
+            ``alone`` trains each agent's members one after the other; ``auto`` stacks on a GPU, unless
+            ``network.checkpoint_layers`` is on. Results are equal up to rounding.
         workers: Agents trained at once where they train alone; null takes one per core on a CPU and one on a GPU.
         threads: CPU threads of torch per agent; null takes one if several agents train at once, else torch's choice.
         seed: Root of all random generators.

@@ -229,7 +229,7 @@ BOUND = {"divergence": {"coefficient": 0.5, "target": 1e-4, "max_kl": 1e-3, "hal
 
 @pytest.mark.parametrize("changes", [{}, PENALTY, BOUND], ids=["plain", "penalty", "trust region"])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_a_minibatch_judged_in_parts_takes_the_same_steps_however_many_accounts_live_in_each(
+def test_a_minibatch_loss_in_parts_takes_the_same_steps_however_many_accounts_live_in_each(
     lively: Build, market: Markets, parts: int, changes: dict[str, object]
 ) -> None:
     results = []

@@ -27,9 +27,7 @@ Mask = NDArray[np.bool_]
 Criterion = Literal["bic", "ebic"]
 
 FEW_ASSETS = 4  # up to so many, an asset's return may follow from the columns of all
-SHARE_OF_ASSETS = (
-    0.25  # of many assets, the share that must select a column or a lag, at least two: many select more by chance
-)
+SHARE_OF_ASSETS = 0.25  # of many assets, that must select a column or a lag, at least two: many select more by chance
 LONGEST_PATH = 64  # steps of the lasso's path
 SCALED_LIMIT = 5.0  # scaled columns are clipped here, as in the network
 MIN_ROWS = 100  # with fewer every column is kept
@@ -77,7 +75,7 @@ def screen(
         features: ``[T, A, F]``; NaN in warm-up.
         returns: ``[T, A]`` log returns of the bar before each timestamp; NaN where there is none.
         posterior: ``[T, K]`` filtered probabilities of the regimes.
-        train: Decision rows; the return after each is enough.
+        train: Decision rows; the return after each is in ``returns``.
         lags: Lags k of the convolution, the present bar included.
         criterion: Penalty of one more coefficient: log n (``bic``), or log n + log p (``ebic``).
 

@@ -11,8 +11,8 @@ def generalised_advantages(
 ) -> Tensor:
     """Generalised advantage estimation (Schulman et al., arXiv 1506.02438, equation 16).
 
-    A window's end is a truncation: the value of the state after the last step stands for what would have followed.
-    An account that dies is a termination: nothing follows it.
+    A window's end is a truncation: it bootstraps from the value of the state after the last step. The death of an
+    account is a termination: its return ends there.
 
     Args:
         rewards: ``[S, ..., A]``.

@@ -46,7 +46,7 @@ class Compiled(Generic[P, R]):
 
         Args:
             eager: The function, pure.
-            name: What the warning calls it.
+            name: Name in the warning.
             mode: Of ``torch.compile``; ``reduce-overhead`` captures CUDA graphs.
         """
         self.eager, self.name, self.works = eager, name, True

@@ -79,10 +79,14 @@ def _expectations(
     place = grid.replica_of_level()
     advantages, values = torch.empty_like(rewards), torch.empty_like(rewards[..., 0])
     for step in range(rewards.shape[0] - 1, -1, -1):
-        moved = value.gather(1, place).transpose(1, 2)[:, None]  # [W, 1, A, levels]
-        stayed = value[..., None]
-        moved = torch.where(grid.filled[step][..., None], moved, stayed)  # a dropped order leaves the position
-        quality = rewards[step] + gamma * torch.cat([stayed, moved.expand(*stayed.shape[:-1], -1)], dim=-1)
+        value_of_target = value.gather(1, place).transpose(1, 2)[:, None]  # [W, 1, A, levels]
+        value_of_hold = value[..., None]
+        value_of_target = torch.where(
+            grid.filled[step][..., None], value_of_target, value_of_hold
+        )  # a dropped order leaves the position
+        quality = rewards[step] + gamma * torch.cat(
+            [value_of_hold, value_of_target.expand(*value_of_hold.shape[:-1], -1)], dim=-1
+        )
         value = (probabilities[step] * quality).sum(-1)
         values[step] = value
         advantages[step] = quality - value[..., None]

@@ -38,11 +38,11 @@ class PositionGrid(NamedTuple):
         return (torch.arange(size, device=self.shift.device)[:, None] - self.shift) % size
 
     def after(self, action: Tensor) -> Tensor:
-        """Replica that holds the position after ``action`` ``[S, W, P, A]``: its own after HOLD or a dropped order."""
-        own = torch.arange(action.shape[2], device=action.device)[:, None].expand(action.shape)
+        """Replica that holds the position after ``action`` ``[S, W, P, A]``: its hold after HOLD or a dropped order."""
+        hold = torch.arange(action.shape[2], device=action.device)[:, None].expand(action.shape)
         places = self.replica_of_level().expand(action.shape)
-        moved = places.gather(2, (action - 1).clamp_min(0))
-        return torch.where((action > 0) & self.filled, moved, own)
+        target = places.gather(2, (action - 1).clamp_min(0))
+        return torch.where((action > 0) & self.filled, target, hold)
 
     def joint_factor(self, position: Tensor) -> Tensor:
         """Share that the joint limits leave of ``position`` ``[..., A]``: ``[...]``. The grid itself ignores them."""

@@ -1,4 +1,4 @@
-"""Policies that walk the market: sampling accounts for training, greedy ensembles for everything else."""
+"""Rollouts of sampling accounts for training, and the greedy policy of an ensemble for validation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from sentio_kedro.trading.simulate import Advance, PolicyTrace, advance, simulat
 
 
 class RolloutDraws(NamedTuple):
-    """All that is random in a rollout, drawn before it, so that what follows is a pure function of tensors.
+    """All random draws of a rollout, so that the rollout is a pure function of tensors.
 
     Attributes:
         noise: ``[S, W, R, A, actions]`` standard Gumbel noise of the actions.
@@ -44,14 +44,14 @@ class RolloutDraws(NamedTuple):
 def draw_rollout(
     windows: Windows, replicas: int, actions: int, generator: torch.Generator, quantiles: int | None = None
 ) -> RolloutDraws:
-    """Draw what ``collect`` needs.
+    """Draw the random parts of ``collect``.
 
     Args:
         windows: W windows of S decisions.
         replicas: R accounts per window.
         actions: Number of actions, HOLD included.
         generator: Source of the draws, on the windows' device.
-        quantiles: Quantiles of the critic, where draws from its distributions are wanted.
+        quantiles: Quantiles of the critic, to draw from its distributions; None draws none.
     """
     close = windows.step_data.close
     after, count, _, assets = close.shape
@@ -66,7 +66,7 @@ def draw_rollout(
 
 
 class Rollout(NamedTuple):
-    """What happened to W x R accounts over S steps. Layout ``[S, W, R, A, ...]``.
+    """Experience of W x R accounts over S steps. Layout ``[S, W, R, A, ...]``.
 
     Attributes:
         account: ``[..., G]`` account features at the decisions.
@@ -75,10 +75,10 @@ class Rollout(NamedTuple):
         log_probabilities: ``[..., actions]`` of the policy that acted.
         values: Mean of the critic's quantiles, in units of reward.
         bootstrap: ``[W, R, A]`` value of the state after the last step.
-        rewards: Rewards.
+        rewards: Net profit per asset, in units of one bar's volatility.
         alive: 1 where the account lived at the decision.
         survived: 1 where it still lived after the step.
-        drawn: A draw from the critic's distribution of the state after each step, units of reward; None unless asked.
+        drawn: A draw from the critic's distribution of the state after each step, units of reward; None without draws.
     """
 
     account: Tensor
@@ -94,7 +94,7 @@ class Rollout(NamedTuple):
 
 
 class SamplingPolicy:
-    """Samples from one member; its record is what the update needs."""
+    """Samples from one member; its trace is the experience of the update."""
 
     def __init__(
         self, head: Head, projected: Tensor, posterior: Tensor, noise: Tensor, parameters: TradingParameters
@@ -114,11 +114,11 @@ class SamplingPolicy:
     ) -> tuple[Decision, PolicyTrace]:
         """Sample one action per asset; remember account features, mask, action, logits, hidden layer and life."""
         projected, posterior, noise = inputs
-        seen = account_features(account, view, self.parameters)
-        hidden = self.head.hidden(projected, seen)
+        features = account_features(account, view, self.parameters)
+        hidden = self.head.hidden(projected, features)
         logits = masked_logits(self.head.logits(hidden, posterior), self.head.permitted(legal))
         action = sample_actions(logits, noise)
-        return decode(action, self.levels), (seen, legal, action, logits, hidden, account.alive)
+        return decode(action, self.levels), (features, legal, action, logits, hidden, account.alive)
 
 
 @torch.no_grad()
@@ -136,7 +136,7 @@ def collect(
         network: The member.
         windows: W windows of S decisions.
         draws: Start positions and noise of the actions, in which alone the accounts of a window differ; and draws from
-            the critic's distributions, if wanted.
+            the critic's distributions, if any.
         value_scale: Units of reward per unit of the critic's output.
         parameters: Limits and costs.
         step: The step to take; ``compilation.CompiledStep`` is a faster one.
@@ -148,12 +148,12 @@ def collect(
     projected = network.head.project(windows.embedded(network.encoder), windows.posterior)
     policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
     start = start_accounts(draws.start, step_data.close[0], policy.levels, parameters)
-    end, (fill, record) = simulate(step_data, policy, start, parameters, step=step)
+    end, (fill, trace) = simulate(step_data, policy, start, parameters, step=step)
 
-    seen = account_features(end, position_limits(end, windows.step_data.step(-1), parameters), parameters)
-    behind = network.head.hidden(projected[-1], seen)
+    features = account_features(end, position_limits(end, windows.step_data.step(-1), parameters), parameters)
+    behind = network.head.hidden(projected[-1], features)
     bootstrap = network.head.value(behind) * value_scale
-    account, legal, action, logits, hidden, alive = record
+    account, legal, action, logits, hidden, alive = trace
     values = network.head.value(hidden)
     log_probabilities = normalised(logits)
     survived = torch.cat([alive[1:], end.alive[None]])
@@ -182,7 +182,7 @@ def draw_of(head: Head, hidden: Tensor, quantile: Tensor) -> Tensor:
 
 
 class EnsemblePolicy:
-    """Averages the members' legal probabilities and takes the likeliest action; its record is action and mask."""
+    """Averages the members' legal probabilities and takes the likeliest action; its trace is action and mask."""
 
     def __init__(
         self, heads: Sequence[Head], projected: Sequence[Tensor], posterior: Tensor, parameters: TradingParameters
@@ -198,10 +198,10 @@ class EnsemblePolicy:
 
     def probabilities(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor) -> Tensor:
         """Average the members' legal probabilities ``[..., A, actions]``."""
-        seen = account_features(account, view, self.parameters)
-        total = torch.zeros((), dtype=seen.dtype, device=seen.device)
+        features = account_features(account, view, self.parameters)
+        total = torch.zeros((), dtype=features.dtype, device=features.device)
         for head, projected in zip(self.heads, inputs[1:], strict=True):
-            logits = head.logits(head.hidden(projected, seen), inputs[0])
+            logits = head.logits(head.hidden(projected, features), inputs[0])
             total = total + masked_log_probabilities(logits, head.permitted(legal)).exp()
         return total / len(self.heads)
 

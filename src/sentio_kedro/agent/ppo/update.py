@@ -78,11 +78,11 @@ def estimate_targets(
     stop: Tensor | None = None,
     penalty: Tensor | None = None,
 ) -> SampledTargets:
-    """Estimate advantages, with the market-path baseline if wanted, and the critic's targets.
+    """Estimate advantages, less the market-path baseline if it is on, and the critic's targets.
 
     Args:
-        rollout: What happened.
-        parameters: Discount, lambda, baseline and what the critic learns.
+        rollout: Experience.
+        parameters: Discount, lambda, baseline and target of the critic.
         stop: ``[S, W, R, A]`` uniform draws of a ``RolloutDraws``, which ``critic_target: distribution`` needs.
         penalty: ``[S, W, R, A]`` penalty of each decision for the tail, units of reward; None is nothing.
     """
@@ -113,14 +113,11 @@ def minibatch_loss(
     parameters: TrainingParameters,
     coefficients: Coefficients | None = None,
 ) -> tuple[Tensor, UpdateReport]:
-    """Judge the windows ``index`` under the current weights.
+    """Loss of the windows ``index`` under the current weights, and its parts.
 
     The bars are encoded again, with gradient; each embedding serves every replica of its window. The objective is that
     of proximal policy optimisation (Schulman et al., arXiv 1707.06347, equation 9) with the divergence penalty of its
-    equation 8 beside the clip.
-
-    Returns:
-        The loss, and its parts.
+    equation 8 in addition to the clip.
     """
     embedding = windows.embedded_decisions(network.encoder, index)
     posterior = windows.posterior[:-1, index]
@@ -150,16 +147,16 @@ def weighted_loss(
 ) -> tuple[Tensor, UpdateReport]:
     """Add up the terms of the objective, each 0-d."""
     loss = policy_loss + parameters.value * value_loss - coefficients.entropy * bonus + coefficients.divergence * kl
-    terms = (policy_loss, value_loss, bonus, kl, torch.zeros_like(loss))  # the gradient is not known yet
+    terms = (policy_loss, value_loss, bonus, kl, torch.zeros_like(loss))  # the gradient comes later
     return loss, UpdateReport(*(term.detach() for term in terms))
 
 
 class Part(NamedTuple):
-    """Windows of a minibatch that are judged at once.
+    """Windows of a minibatch whose loss is computed at once.
 
     Attributes:
         windows: ``[..., w]`` their indices.
-        share: ``[...]`` share of the minibatch's living accounts that are theirs.
+        share: ``[...]`` their share of the minibatch's valid steps.
     """
 
     windows: Tensor
@@ -167,12 +164,12 @@ class Part(NamedTuple):
 
 
 def cut_minibatch(index: Tensor, parts: int, valid_steps: Tensor | None) -> list[Part]:
-    """Cut a minibatch's windows into parts whose means, each times its share, add up to the mean of the whole.
+    """Cut a minibatch's windows into parts whose means, each times its share, add up to the minibatch's mean.
 
     Args:
         index: ``[..., w]`` windows of the minibatch.
-        parts: How many.
-        valid_steps: ``[..., W]`` steps that accounts lived through in each window; None where all windows count alike.
+        parts: Number of parts.
+        valid_steps: ``[..., W]`` steps of each window at which accounts were alive; None where all windows count alike.
     """
     pieces = index.chunk(parts, dim=-1)
     if valid_steps is None:
@@ -192,50 +189,50 @@ def update(
 ) -> UpdateReport:
     """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
 
-    A minibatch may be judged in parts whose gradients add up to that of the whole, however many accounts live in each.
+    The loss of a minibatch may be computed in parts, whose gradients add up however many accounts live in each.
     With a trust region the update ends early where a step has led the policy beyond it.
 
     Args:
         network: The member.
         optimiser: Over its weights.
-        loss_of: Loss and its parts of the windows in an index ``[w]``, each a mean over their living accounts.
+        loss_of: Loss and its parts of the windows in an index ``[w]``, each a mean over their valid steps.
         windows: Number of windows W.
         parameters: Passes, minibatches, largest gradient, trust region.
         generator: Source of the order, on the network's device.
-        valid_steps: ``[W]`` steps that accounts lived through in each window; None where all windows count alike.
+        valid_steps: ``[W]`` steps of each window at which accounts were alive; None where all windows count alike.
 
     Returns:
-        Means over the last pass. With a divergence penalty or a trust region the divergence is the one that the update
-        led to, before anything was taken back.
+        Means over the last pass. With a divergence penalty or a trust region the divergence is the one after the
+        update, before steps were undone.
     """
     region = TrustRegion(network, optimiser, parameters.divergence)
     reports: list[UpdateReport] = []
 
-    def judge(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return judged_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, valid_steps))
+    def minibatch(index: Tensor) -> tuple[Tensor, UpdateReport]:
+        return loss_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, valid_steps))
 
     for _ in range(parameters.epochs):
-        passed: list[UpdateReport] = []
+        reports_of_pass: list[UpdateReport] = []
         order = torch.randperm(windows, generator=generator, device=generator.device)
         for index in order.chunk(parameters.minibatches):
             optimiser.zero_grad(set_to_none=True)
-            _, report = judge(index)
-            if region.left(report.kl, index, judge):
-                return _mean(passed or reports)._replace(kl=report.kl)
+            _, report = minibatch(index)
+            if region.exceeded(report.kl, index, minibatch):
+                return _mean(reports_of_pass or reports)._replace(kl=report.kl)
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_norm)
             region.remember()
             optimiser.step()
-            passed.append(report._replace(gradient_norm=norm.detach()))
-        reports = passed
+            reports_of_pass.append(report._replace(gradient_norm=norm.detach()))
+        reports = reports_of_pass
     minibatches = torch.arange(windows, device=generator.device).chunk(parameters.minibatches)
-    led_to = region.close(minibatches, judge)
-    return _mean(reports) if led_to is None else _mean(reports)._replace(kl=led_to)
+    divergence_after = region.close(minibatches, minibatch)
+    return _mean(reports) if divergence_after is None else _mean(reports)._replace(kl=divergence_after)
 
 
-def judged_in_parts(
+def loss_in_parts(
     loss_of: Callable[[Tensor], tuple[Tensor, UpdateReport]], parts: Sequence[Part]
 ) -> tuple[Tensor, UpdateReport]:
-    """Loss of a minibatch and what it reports; the gradient is added up part by part, where gradients are kept."""
+    """Loss and report of a minibatch; its gradient is accumulated part by part, where gradients are enabled."""
     losses, reports = [], []
     for index, share in parts:
         loss, report = loss_of(index)
@@ -248,7 +245,7 @@ def judged_in_parts(
 
 
 def sum_of(reports: Sequence[UpdateReport]) -> UpdateReport:
-    """Add up what parts report, term by term."""
+    """Add up reports, term by term."""
     return UpdateReport(*(torch.stack(column).sum(0) for column in zip(*reports, strict=True)))
 
 
