@@ -17,7 +17,7 @@ class Part:
         meaning: What is switched, in a few words.
         off: Changes of the defaults that switch it off; empty if the defaults do without it.
         on: Changes that switch it on where the others are off; empty if it needs none.
-        within: Changes of both sides, where a part acts only beside something that the defaults do not have.
+        within: Changes of both sides, where a part acts only with something that the defaults do not have.
         assets: Whether it needs several assets to make a difference.
     """
 

@@ -24,12 +24,12 @@ def attention(window: int, seed: int = 0) -> WindowAttention:
 
 
 def slow_weights(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
-    """Weights ``[heads, T, W]`` of each query of each head by itself, turned by its absolute position."""
+    """Weights ``[heads, T, W]`` of each query of each head by itself, rotated by its absolute position."""
     length, width = x.shape
     size = width // layer.heads
     query, key = layer.query(x), layer.key_value(x)[:, :width]
 
-    def flipped(vector: torch.Tensor, position: int) -> torch.Tensor:
+    def rotated(vector: torch.Tensor, position: int) -> torch.Tensor:
         result = vector.clone()
         for pair in range(size // 2):
             angle = position * 100.0 ** (-2 * pair / size)
@@ -44,7 +44,7 @@ def slow_weights(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
         for t in range(length):
             lags = range(min(t, layer.window - 1), -1, -1)
             scores = [
-                flipped(query[t, part], t) @ flipped(key[t - lag, part], t - lag) / math.sqrt(size) for lag in lags
+                rotated(query[t, part], t) @ rotated(key[t - lag, part], t - lag) / math.sqrt(size) for lag in lags
             ]
             weights[head, t, -len(scores) :] = torch.stack(scores).softmax(0)
     return weights

@@ -99,9 +99,9 @@ def screen(
         every, none = np.ones(count, dtype=bool), np.zeros(count, dtype=bool)
         return Screening(every, none, none, np.ones(lags, dtype=bool), asset_mask)
     shapes = np.array([selection.any(axis=(0, 2)) for selection in selections])  # [selections, shapes, F]
-    selected_features = np.sum([selection.any(axis=(1, 2, 3)) for selection in selections], axis=0)
+    selections_per_lag = np.sum([selection.any(axis=(1, 2, 3)) for selection in selections], axis=0)
     required = 1.0 if assets <= FEW_ASSETS else max(1.0, SHARE_OF_ASSETS * len(selections))
-    longest = np.flatnonzero(selected_features >= required).max(initial=0)
+    longest = np.flatnonzero(selections_per_lag >= required).max(initial=0)
     direct, sizes = (shapes[:, shape].sum(axis=0) >= required for shape in (VALUE, SIZE))
     columns = shapes.any(axis=1).sum(axis=0) >= required
     by_value = np.delete(shapes, SIZE, axis=1).any(axis=1).sum(axis=0) >= required

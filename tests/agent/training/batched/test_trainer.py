@@ -70,7 +70,7 @@ class Memory:
 
     def __init__(self, reports: int | None = None) -> None:
         self.saved: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
-        self.selected_features: list[tuple[MemberKey, int]] = []
+        self.reported: list[tuple[MemberKey, int]] = []
         self.reports = reports
 
     def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -81,8 +81,8 @@ class Memory:
         self.saved[key] = ({name: value.detach().clone() for name, value in tensors.items()}, copied)
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        self.selected_features.append((key, update))
-        if len(self.selected_features) == self.reports:
+        self.reported.append((key, update))
+        if len(self.reported) == self.reports:
             raise KeyboardInterrupt
 
     def stop(self) -> None:
@@ -108,10 +108,8 @@ def training_set(number: int) -> TrainingSet:
         volume=np.full((bars, 2), 1e5), dividend=paid,
     )  # fmt: skip
     count = 1 if number == 2 else 2
-    volatility, mirror_invariant = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
-    regimes = RegimeModel(
-        np.zeros(count), volatility, np.tile(mirror_invariant, (count, 1)), mirror_invariant, memory=4
-    )
+    volatility, stationary = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
+    regimes = RegimeModel(np.zeros(count), volatility, np.tile(stationary, (count, 1)), stationary, memory=4)
     fold = Fold(number, (Segment(20, bars - 90),), (Segment(bars - 80, bars - 2),), ())
     return TrainingSet(fold, aligned, compute_features(aligned, COLUMNS), COLUMNS, regimes, 17520.0)
 
@@ -229,7 +227,7 @@ def test_members_with_networks_of_another_shape_train_after_the_others() -> None
     keys = [MemberKey(2, 0, 0), *KEYS[:1], MemberKey(2, 1, 0)]
     memory = Memory()
     members = together(how, keys, memory)
-    assert [key for key, _ in memory.selected_features] == [keys[0], keys[2], keys[0], keys[2], keys[1], keys[1]]
+    assert [key for key, _ in memory.reported] == [keys[0], keys[2], keys[0], keys[2], keys[1], keys[1]]
     for key, member in zip(keys, members, strict=True):
         assert_same(member, alone(how, key))
 
@@ -247,7 +245,7 @@ def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(m
     *others, stopped = together(how, memory=memory)
     assert stopped.done == 8  # the second of five judgements of twenty updates
     assert [member.done for member in others] == [20, 20]
-    assert [update for key, update in memory.selected_features if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
+    assert [update for key, update in memory.reported if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
     saved, _ = memory.saved[str(KEYS[-1])]
     assert all(torch.equal(saved[name], value) for name, value in snapshot(stopped)[0].items())
     assert_same(stopped, alone(how, KEYS[-1]))
