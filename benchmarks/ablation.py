@@ -2,16 +2,16 @@
 
     python benchmarks/ablation.py --jobs 2                         # all parts on ar1, market seeds 0, 1, 2
     python benchmarks/ablation.py --parts entropy members          # some of them
-    python benchmarks/ablation.py --market assets20 --parts joint_ratio joint_credit asset_identity
+    python benchmarks/ablation.py --market assets20 --parts asset_identity
     python benchmarks/ablation.py --render                         # the document alone, from what has been measured
 
 A part is a row of PARTS: changes that switch it off if the defaults have it, and changes that switch it on if they do
 not, or if it needs another part to act. Each part is taken from the defaults or added to them ("alone off"), and added
 to nothing, where all parts are off ("alone on").
 
-Every agent that was trained is a line of benchmarks/results/ablation.jsonl, known by market, seed and the whole of its
+Every agent that was trained is a line of benchmarks/results/ablation.jsonl, identified by market, seed and all of its
 settings. What is there is not trained again, so that a run can be stopped and typed again. Lines of other settings stay
-and are not shown: a changed default measures anew.
+in the file and are left out of the document: a changed default measures anew.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Training:
 
     @property
     def key(self) -> Key:
-        """What it is known by."""
+        """Market, digest of the settings, market seed."""
         return self.market, digest(self.market, self.changes), self.seed
 
 
@@ -75,11 +75,11 @@ def digest(market: str, changes: tuple[str, ...]) -> str:
 
 
 def train(training: Training) -> dict[str, Any]:
-    """Train one agent and say what it earned."""
+    """Train one agent and return its share of the optimum."""
     (result,) = measure(MARKETS[training.market], [training.seed], training.changes)
     market, settings, seed = training.key
-    known = {"market": market, "settings": settings, "seed": seed, "changes": list(training.changes)}
-    return known | {"share": result.share_of_optimum, "seconds": round(result.seconds, 1), "code": CODE}
+    record = {"market": market, "settings": settings, "seed": seed, "changes": list(training.changes)}
+    return record | {"share": result.share_of_optimum, "seconds": round(result.seconds, 1), "code": CODE}
 
 
 def read(path: Path) -> dict[Key, dict[str, Any]]:
@@ -97,8 +97,8 @@ def run(wanted: Sequence[Training], path: Path, jobs: int, threads: int) -> None
     for count, record in enumerate(_results(missing, jobs, threads), start=1):
         with path.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        told = f"{' '.join(record['changes']) or 'defaults'}, seed {record['seed']}: {record['share']:.3f}"
-        sys.stderr.write(f"{count} of {len(missing)}, {record['seconds']:.0f} s, {told}\n")
+        result = f"{' '.join(record['changes']) or 'defaults'}, seed {record['seed']}: {record['share']:.3f}"
+        sys.stderr.write(f"{count} of {len(missing)}, {record['seconds']:.0f} s, {result}\n")
 
 
 def _results(missing: Sequence[Training], jobs: int, threads: int) -> Iterator[dict[str, Any]]:
@@ -133,14 +133,14 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="agents trained at once")
     parser.add_argument("--threads", type=int, default=1, help="torch threads of each")
     parser.add_argument("--render", action="store_true", help="measure nothing")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where measurements are kept")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file of measurements")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="document to write")
     arguments = parser.parse_args()
-    whole = {"defaults": tuple(arguments.set), "nothing": (*arguments.set, *nothing())}
+    reference = {"defaults": tuple(arguments.set), "nothing": (*arguments.set, *nothing())}
     if not arguments.render:
         rows = settings(arguments.market, arguments.parts, arguments.set).values()
-        asked = [*whole.values(), *(changes for row in rows for changes in row)]
-        wanted = [Training(arguments.market, changes, seed) for changes in asked for seed in arguments.seeds]
+        requested = [*reference.values(), *(changes for row in rows for changes in row)]
+        wanted = [Training(arguments.market, changes, seed) for changes in requested for seed in arguments.seeds]
         run(wanted, arguments.results, arguments.jobs, arguments.threads)
     arguments.output.write_text(document(read(arguments.results), arguments.seeds, arguments.set))
 
@@ -152,8 +152,8 @@ def document(done: Mapping[Key, dict[str, Any]], seeds: Sequence[int], changes: 
         if not any(key[0] == market for key in done):
             continue
 
-        def cell(asked: Sequence[str], market: str = market) -> list[dict[str, Any]]:
-            keys = [Training(market, tuple(asked), seed).key for seed in seeds]
+        def cell(side: Sequence[str], market: str = market) -> list[dict[str, Any]]:
+            keys = [Training(market, tuple(side), seed).key for seed in seeds]
             return [done[key] for key in keys if key in done]
 
         rows = {name: [cell(side) for side in row] for name, row in settings(market, [*PARTS], changes).items()}

@@ -18,7 +18,7 @@ def page(tables: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], changes:
     Args:
         tables: By market the cells ``defaults`` and ``nothing``, and ``rows`` of three cells by part: with it, without
             it and alone.
-        seeds: Market seeds that were asked for.
+        seeds: Requested market seeds.
         changes: Changes of all settings.
     """
     changed = f", all changed by {', '.join(f'`{change}`' for change in changes)}" if changes else ""
@@ -49,15 +49,15 @@ def _section(market: str, table: Mapping[str, Any], seeds: int) -> Iterator[str]
         f"{', '.join(versions) or 'unknown'}."
     )
     yield (
-        f"All defaults: {_shown(table['defaults'], seeds)}{_seconds(table['defaults'])}. Every part off: "
-        f"{_shown(table['nothing'], seeds)}{_seconds(table['nothing'])}."
+        f"All defaults: {_summary(table['defaults'], seeds)}{_seconds(table['defaults'])}. Every part off: "
+        f"{_summary(table['nothing'], seeds)}{_seconds(table['nothing'])}."
     )
     yield ""
     yield "| part | what it is | with | without | alone | in the defaults |"
     yield "|---|---|---|---|---|---|"
     for name, row in rows.items():
-        shown = " | ".join(_shown(cell, seeds) for cell in row)
-        yield f"| {name} | {PARTS[name].meaning} | {shown} | {'yes' if PARTS[name].default else 'no'} |"
+        cells_of_row = " | ".join(_summary(cell, seeds) for cell in row)
+        yield f"| {name} | {PARTS[name].meaning} | {cells_of_row} | {'yes' if PARTS[name].default else 'no'} |"
 
 
 def _measured(name: str, cells: Sequence[Cell]) -> bool:
@@ -65,7 +65,7 @@ def _measured(name: str, cells: Sequence[Cell]) -> bool:
     return bool(cells[1 if PARTS[name].default else 0] or cells[2])
 
 
-def _shown(cell: Cell, seeds: int) -> str:
+def _summary(cell: Cell, seeds: int) -> str:
     """Median, and worst and best in brackets; how many seeds where some are missing."""
     shares = [record["share"] for record in cell]
     if not shares:

@@ -17,7 +17,7 @@ class Part:
         meaning: What is switched, in a few words.
         off: Changes of the defaults that switch it off; empty if the defaults do without it.
         on: Changes that switch it on where the others are off; empty if it needs none.
-        within: Changes of both sides, where a part acts only beside something that the defaults do not have.
+        within: Changes of both sides, where a part acts only with something that the defaults do not have.
         assets: Whether it needs several assets to make a difference.
     """
 
@@ -53,14 +53,6 @@ PARTS = {
     "path_baseline": Part(
         "market-path baseline, advantages sampled", ("training.path_baseline=false",), within=SAMPLED
     ),
-    "joint_ratio": Part(
-        "clip and divergence of all assets together, advantages sampled",
-        on=("training.ratio=joint",), within=SAMPLED, assets=True,
-    ),
-    "joint_credit": Part(
-        "each asset credited with the profit of all, advantages sampled",
-        on=("training.credit=joint",), within=SAMPLED, assets=True,
-    ),
     "greedy_exponent": Part("later decisions valued as traded against as explored", ("training.greedy_exponent=1",)),
     "entropy": Part("strong entropy bonus against 0.003", ("training.entropy=0.003",)),
     "short_horizon": Part("gamma 0.9 against 0.99", ("training.gamma=0.99",)),
@@ -70,19 +62,14 @@ PARTS = {
         on=("training.divergence.max_kl=0.03", "training.divergence.halvings=3"),
     ),
     "tail_limit": Part("worst 5 % of episodes held to -3 %", on=("training.tail.limit=0.03",)),
-    "downside": Part("losses count one and a half times", on=("training.reward.shape=downside",)),
-    "differential_sharpe": Part(
-        "differential Sharpe ratio as reward, advantages sampled",
-        on=("training.reward.shape=differential_sharpe",), within=SAMPLED,
-    ),
     # critic
     "quantiles": Part("critic of 51 quantiles against one value", ("network.quantiles=1",)),
     "distribution": Part(
-        "quantiles of what one account earns against those of the mean",
-        on=("network.quantiles=51", "training.critic_target=distribution"),
+        "quantiles of a single account's return against those of the mean, advantages sampled",
+        on=("network.quantiles=51", "training.critic_target=distribution"), within=SAMPLED,
     ),
     # encoder and head
-    "screening": Part("columns that a sparse regression keeps against all", ("training.screening=none",)),
+    "screening": Part("columns that a sparse regression keeps against all", ("training.screening=null",)),
     "transformer": Part("transformer against the current bar alone", ("network.encoder=mlp",)),
     "convolution": Part("four taps against one", ("network.convolution=1",), TRANSFORMER),
     "attention": Part("a window of 16 bars against 2", ("network.window=2",), TRANSFORMER),
@@ -93,14 +80,12 @@ PARTS = {
     ),
     "asset_identity": Part("a gain and an offset per asset", on=("network.asset_identity=true",), assets=True),
     # paths and members
-    "resampling": Part("resampled paths against the history", ("training.resampling.block_bars=0",)),
+    "resampling": Part("resampled paths against the history", ("training.resampling.block_bars=null",)),
     "mirror_blocks": Part(
         "resampled blocks mirrored at random",
         ("training.resampling.mirror_blocks=false",), ("training.resampling.block_bars=128",),
     ),
     "flip_invariant": Part("invariant features flipped with blocks", ("training.resampling.flip_invariant=false",)),
-    "mirrored": Part("whole paths mirrored at random", on=("training.resampling.mirrored=true",)),
-    "noise": Part("noise of a tenth of the volatility on returns", on=("training.resampling.noise=0.1",)),
     "detrended": Part("paths without the train rows' mean return", on=("training.resampling.detrended=true",)),
     "members": Part("four networks that vote against one", ("training.members=1",)),
     "two_members": Part("two networks that vote", on=("training.members=2",)),

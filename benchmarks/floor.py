@@ -49,8 +49,8 @@ def work(run: LearningRun) -> tuple[float, float]:
     learner, windows = make_learner(run.parameters), run.windows()
     with FlopCounterMode(display=False) as gathering:
         draws = learner.draw(windows, run.generator)
-        experience = learner.gather(network, windows, draws)
-        learned = learner.appraise(network, windows, experience, draws, run.member.prices()).learned
+        experience = learner.collect(network, windows, draws)
+        learned = learner.estimate(network, windows, experience, draws, run.member.tail.state()).targets
     index = torch.arange(training.windows // training.minibatches, device=run.device)
     weights = Coefficients(run.member.penalty, run.member.penalty)
     saved: dict[int, int] = {}

@@ -1,13 +1,12 @@
-"""Can validation rows choose how paths are resampled? Trains with each option, keeps one per path. Prints JSON.
+"""Choice between options of resampling by validation rows. Trains each option, keeps one per path. Prints JSON.
 
     python benchmarks/options.py                                # signal, size and drift, market seed 0
     python benchmarks/options.py --seeds 0 1 2 3 4 --output benchmarks/results/learning/options.json
 
-What a market is made of decides which path options help: random signs forget drift, and even signals that are not
-turned with the path; detrended paths forget drift alone. Nobody who trades real bars knows. On each path an agent is
-trained with every set of OPTIONS, and the one with the highest Sharpe ratio on validation rows is kept; of equals, the
-first. Only then are test rows looked at, and the share of the optimum that is told is that of the agents kept. The
-shares of all the others stand beside it.
+The best option depends on the market: mirrored blocks remove drift, and signals of mirror-invariant features that are
+not flipped; detrended paths remove drift alone. On real bars the right one is unknown. On each path an agent is trained
+with every set of OPTIONS, and the one with the highest Sharpe ratio on validation rows is chosen; of equals, the first.
+Only then are test rows evaluated. The share of the optimum is that of the chosen agents, followed by the shares of all.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ OPTIONS: Mapping[str, tuple[str, ...]] = {  # the defaults first
 
 
 def choose(results: Mapping[str, LearningResult]) -> str:
-    """Name the option whose agent did best on validation rows, as seen before any test."""
+    """Name the option whose agent did best on validation rows, before any test."""
 
     def score(name: str) -> float:
         sharpe = results[name].validation_sharpe
@@ -43,19 +42,19 @@ def choose(results: Mapping[str, LearningResult]) -> str:
 
 
 def compare(by_option: Mapping[str, Sequence[LearningResult]]) -> dict[str, Any]:
-    """Summarise the agents that validation rows choose, one per path, and tell what all options would have earned.
+    """Summarise the agents that validation rows choose, one per path, and list the shares of all options.
 
     Args:
         by_option: Results by option, one per path, in the same order of paths.
     """
-    paths = [dict(zip(by_option, found, strict=True)) for found in zip(*by_option.values(), strict=True)]
+    paths = [dict(zip(by_option, results, strict=True)) for results in zip(*by_option.values(), strict=True)]
     chosen = [choose(path) for path in paths]
     answer = summarise([path[name] for path, name in zip(paths, chosen, strict=True)])
     return answer | {
         "train_seconds": [round(sum(result.seconds for result in path.values()), 1) for path in paths],  # of all
         "chosen": chosen,
-        "validation_sharpe": {name: [r.validation_sharpe for r in found] for name, found in by_option.items()},
-        "share_by_option": {name: [r.share_of_optimum for r in found] for name, found in by_option.items()},
+        "validation_sharpe": {name: [r.validation_sharpe for r in results] for name, results in by_option.items()},
+        "share_by_option": {name: [r.share_of_optimum for r in results] for name, results in by_option.items()},
     }
 
 
@@ -70,7 +69,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file to write; without it JSON is printed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    told = settings(arguments.seeds, arguments.set)
+    run_settings = settings(arguments.seeds, arguments.set)
     answer: dict[str, Any] = {}
     for name, market in chosen_markets(arguments.markets).items():
         trained = {
@@ -78,9 +77,9 @@ def main() -> None:
         }
         answer[name] = compare(trained)
         if arguments.output is not None:
-            write(answer | {"settings": told}, arguments.output)
+            write(answer | {"settings": run_settings}, arguments.output)
     if arguments.output is None:
-        write(answer | {"settings": told}, None)
+        write(answer | {"settings": run_settings}, None)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ def once(run: LearningRun) -> dict[str, float]:
     path = run.market.features[None, : 8 * training.episode_bars]
     with torch.no_grad():
         encoding, _ = _seconds(network.encoder, path, path.shape[1])
-    rollout, experience = _seconds(learner.gather, network, windows, draws)
-    targets = learner.appraise(network, windows, experience, draws, run.member.prices()).learned
+    rollout, experience = _seconds(learner.collect, network, windows, draws)
+    targets = learner.estimate(network, windows, experience, draws, run.member.tail.state()).targets
 
     def loss(index: torch.Tensor) -> Any:
         return learner.loss(network, windows, experience, targets, index, weights)

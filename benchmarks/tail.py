@@ -1,4 +1,4 @@
-"""Does the constraint on the worst episodes do what it says? Prints JSON.
+"""Effect of the constraint on the worst episodes. Prints JSON.
 
     python benchmarks/tail.py                  # seeds 0, 1, 2
     python benchmarks/tail.py --seeds 0
@@ -45,7 +45,7 @@ TRADING = TradingParameters(
     costs={"commission_bps": 1, "half_spread_bps": 1},  # type: ignore[arg-type]
 )
 SETTINGS = [
-    "training.total_steps=600000",  # the price of the tail takes its time
+    "training.total_steps=600000",  # the dual variable needs many updates
     "training.resampling.mirror_blocks=false",
     "training.resampling.block_bars=64",
     "training.gamma=0.95",
@@ -57,8 +57,8 @@ EPISODE = 64
 def episodes(training_set: PlantedStudy, parameters: AgentParameters) -> tuple[torch.Tensor, dict[str, Any]]:
     """Train an agent and return the log returns ``[n]`` of its episodes on the test rows, and what it did."""
     began = time.perf_counter()
-    nobody = Forgetful()
-    agent, curve, _ = train_agent(training_set.training, 0, training_set.spans, parameters, nobody, nobody, {})
+    sink = Forgetful()
+    agent, curve, _ = train_agent(training_set.training, 0, training_set.spans, parameters, sink, sink, {})
     seconds = time.perf_counter() - began
     posterior = training_set.training.regimes.filter(market_return(training_set.bars))
     market = market_tensors(training_set.bars, training_set.features, posterior, parameters.trading).to(
@@ -67,7 +67,7 @@ def episodes(training_set: PlantedStudy, parameters: AgentParameters) -> tuple[t
     networks = agent.networks(torch.float32)
     context = receptive_field(parameters.network) - 1
     returns = chunk_returns(networks, market, training_set.fold.test, EPISODE, context, parameters.trading)
-    last = {name: value for name, value in curve[-1].items() if name in ("tail_price", "episode_tail", "reward")}
+    last = {name: value for name, value in curve[-1].items() if name in ("tail_dual", "episode_tail", "reward")}
     return returns.log1p().view(-1, EPISODE).sum(1), {"train_seconds": seconds} | last
 
 
@@ -76,16 +76,17 @@ def compare(seed: int, changes: list[str]) -> dict[str, Any]:
     features, regimes, base = read_parameters(2.0, [*SETTINGS, *changes])
     free = AgentParameters(base.network, base.training, TRADING)
     training_set = prepare_study(MARKET, seed, features, regimes, free)
-    without, told = episodes(training_set, free)
+    without, row_without = episodes(training_set, free)
     alpha = base.training.tail.alpha
     tail = float(tail_of(without, alpha)[1])
     limit = TailParameters(**(vars(base.training.tail) | {"limit": max(-tail, 1e-4) * 2.0 / 3.0}))
     bound = replace(free, training=replace(base.training, tail=limit))
-    within, also = episodes(training_set, bound)
+    within, row_within = episodes(training_set, bound)
     bounded = float(tail_of(within, alpha)[1])
     return {
-        "unconstrained": {"mean": float(without.mean()), "tail": tail} | told,
-        "constrained": {"mean": float(within.mean()), "tail": bounded, "limit": -float(limit.limit or 0.0)} | also,
+        "unconstrained": {"mean": float(without.mean()), "tail": tail} | row_without,
+        "constrained": {"mean": float(within.mean()), "tail": bounded, "limit": -float(limit.limit or 0.0)}
+        | row_within,
         "tail_shrinks_by": 1.0 - bounded / tail,
         "mean_lost": 1.0 - float(within.mean() / without.mean()),
     }

@@ -22,7 +22,7 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.network import build_network
-from sentio_kedro.agent.ppo.constraints import TailMonitor, observe_episodes
+from sentio_kedro.agent.ppo.constraints import TailMonitor
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients
 from sentio_kedro.agent.training.member import Member
@@ -31,7 +31,6 @@ from sentio_kedro.agent.training.trainer import learn
 from sentio_kedro.config import (
     AgentParameters,
     DivergenceParameters,
-    DrawdownParameters,
     NetworkParameters,
     TailParameters,
     TradingParameters,
@@ -115,7 +114,6 @@ def standard_workload(learner: str = "enhanced", replicas: int = 16, compiled: b
         critic_target="distribution",
         divergence=DivergenceParameters(coefficient=0.5, max_kl=1.0),  # never reached: all optimiser steps are taken
         tail=TailParameters(limit=0.01) if replicas > 1 else TailParameters(),
-        drawdown=DrawdownParameters(limit=0.02) if replicas > 1 else DrawdownParameters(),
     )
     return Workload(AgentParameters(NETWORK, training, REALISTIC_TRADING), random_market())
 
@@ -142,8 +140,7 @@ class LearningRun:
         )
         like = next(network.parameters()).detach()
         penalty = like.new_tensor(training.divergence.coefficient)
-        tail, drawdown = TailMonitor(training.tail, like), TailMonitor(training.drawdown, like)
-        self.member = Member(network, optimiser, penalty, tail, drawdown)
+        self.member = Member(network, optimiser, penalty, TailMonitor(training.tail, like))
         self.generator = torch.Generator(device).manual_seed(1)
 
     def windows(self) -> Windows:
@@ -163,7 +160,7 @@ class LearningRun:
         learned = learn(member, windows, self.parameters, coefficients, self.generator, phases)
         member.penalty = adapted_coefficient(member.penalty, learned.report.kl, training.divergence)
         if learned.outcomes is not None:
-            observe_episodes(member.tail, member.drawdown, learned.outcomes)
+            member.tail.observe(learned.outcomes)
         if not bool(torch.isfinite(learned.report.policy_loss)):
             raise FloatingPointError("The loss is not finite: the workload does not measure a learner.")
         return phases.row()

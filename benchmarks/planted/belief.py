@@ -17,12 +17,12 @@ BELIEF_POINTS, BELIEF_SPREAD = 41, 8.0  # grid of the log odds of the second reg
 
 @dataclass(frozen=True)
 class HiddenRegimesLaw:
-    """r[t] = phi r[t - 1] + sigma e with phi and sigma of bar t's regime, one of two, which nobody sees.
+    """r[t] = phi r[t - 1] + sigma e with phi and sigma of bar t's regime, one of two, which are hidden.
 
     The regime ends after every bar with probability 1 / ``stay_bars``. Given the returns up to t, the belief in each
     regime follows from the forward filter (Hamilton, A New Approach to the Economic Analysis of Nonstationary Time
     Series, Econometrica, 1989), so the mean of the next return is known exactly. Last return and belief together are
-    a Markov state that is seen: the best positions are exact but for the grid in these two.
+    an observable Markov state: the best positions are exact but for the grid in these two.
 
     Attributes:
         phis: Autoregression in each regime.
@@ -37,7 +37,7 @@ class HiddenRegimesLaw:
     assets: int = 1
 
     def draw(self, bars: int, seed: int) -> PlantedPath:
-        """Draw a path; its means are those of someone who knows the law and has seen the bars, not the regimes."""
+        """Draw a path; its means are conditional on the law and the bars, not on the regimes."""
         rng = np.random.default_rng(seed)
         turns = rng.random(bars) < np.where(np.arange(bars) == 0, 0.5, 1.0 / self.stay_bars)
         regimes = np.cumsum(turns) % 2
@@ -50,11 +50,11 @@ class HiddenRegimesLaw:
     def log_odds(self, returns: Floats) -> Floats:
         """Filter the log odds ``[T]`` of the second regime at each bar from ``returns[: t + 1]``."""
         before = np.concatenate([[0.0], returns[:-1]])
-        validation_t = self._interval_rows(before, returns)
+        log_ratios = self._log_ratios(before, returns)
         odds = np.empty(len(returns))
-        known = 0.0
-        for t, seen in enumerate(validation_t):
-            odds[t] = known = (self._predicted(known) if t else 0.0) + seen
+        belief = 0.0
+        for t, log_ratio in enumerate(log_ratios):
+            odds[t] = belief = (self._predicted(belief) if t else 0.0) + log_ratio
         return odds
 
     def _predicted(self, log_odds: Floats | float) -> Floats:
@@ -64,7 +64,7 @@ class HiddenRegimesLaw:
         chance = second * stay + (1.0 - second) * (1.0 - stay)
         return np.asarray(np.log(chance / (1.0 - chance)))
 
-    def _interval_rows(self, before: Floats, returns: Floats) -> Floats:
+    def _log_ratios(self, before: Floats, returns: Floats) -> Floats:
         """Log likelihood ratio of the second regime to the first, of ``returns`` after ``before``."""
         first, second = (self._log_density(before, returns, regime) for regime in range(2))
         return second - first
@@ -97,7 +97,7 @@ class HiddenRegimesLaw:
         second = 1.0 / (1.0 + np.exp(-predicted))
         density = (1.0 - second) * likelihood[0] + second * likelihood[1]  # [R, B, R']
         density = density / density.sum(-1, keepdims=True)
-        posterior = np.clip(predicted + self._interval_rows(before, after), beliefs[0], beliefs[-1])
+        posterior = np.clip(predicted + self._log_ratios(before, after), beliefs[0], beliefs[-1])
         place = (posterior - beliefs[0]) / (beliefs[1] - beliefs[0])
         low = np.minimum(place.astype(np.int64), len(beliefs) - 2)
         share = place - low

@@ -22,8 +22,8 @@ class PlantedMarket:
         law: The law of its returns.
         cost_bps: Commission and half spread together, bps of traded notional.
         train_bars: Bars before the test, warm-up and validation included.
-        test_bars: Decisions that are judged.
-        columns: Feature columns that this market needs beside the project's.
+        test_bars: Decisions that are scored.
+        columns: Feature columns that this market needs in addition to the project's.
     """
 
     law: Law

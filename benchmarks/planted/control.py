@@ -84,10 +84,10 @@ def flat_level(levels: Floats) -> int:
     Raises:
         ValueError: If there is none.
     """
-    found = np.flatnonzero(levels == 0.0)
-    if not found.size:
+    flat = np.flatnonzero(levels == 0.0)
+    if not flat.size:
         raise ValueError(f"`levels` must hold 0, to start flat, were {levels.tolist()}; add it.")
-    return int(found[0])
+    return int(flat[0])
 
 
 def gaussian_transition(centres: Floats, deviation: float, grid: Floats) -> Floats:
@@ -116,7 +116,7 @@ def autoregressive_positions(
         gain: Mean of the next return per unit of x.
         cost: Cost of trading, fraction of notional.
         levels: ``[P]`` positions, fraction of equity, one of them 0.
-        lag: Bars between a value and what it moves, 1 to 3.
+        lag: Bars between a value and the one that depends on it, 1 to 3.
         mean: Mean of the return where x is 0.
 
     Returns:

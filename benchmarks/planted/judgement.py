@@ -1,4 +1,4 @@
-"""How positions are judged on a planted path: by the profit that the law promises them, not by what luck brought."""
+"""Score of positions on a planted path: their expected profit under the law, not the realised profit."""
 
 from __future__ import annotations
 

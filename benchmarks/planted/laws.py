@@ -1,6 +1,6 @@
 """Laws of one asset whose state is observed.
 
-Each tells the mean of the next return given the bars so far, and the positions that maximise mean expected profit.
+Each gives the mean of the next return given the bars so far, and the positions that maximise mean expected profit.
 Those positions are exact but for the grid of ``control.py`` where nothing else is said. Profit counts log returns: the
 mean of a simple return is higher by half the variance, 0.1 to 0.2 bps a bar here.
 """
@@ -36,7 +36,7 @@ class AutoregressiveLaw:
     Attributes:
         phi: Autoregression, between -1 and 1; 0 is noise.
         sigma: Deviation of the noise per bar, fraction.
-        lag: Bars between a return and the one that it moves, 1 to 3.
+        lag: Bars between a return and the one that depends on it, 1 to 3.
         assets: Number of assets.
     """
 
@@ -62,7 +62,7 @@ class AutoregressiveLaw:
 class SignalLaw:
     """r[t + 1] = strength sigma s[t] + sigma e, where s is a slow autoregression that the volume shows.
 
-    Features are made of prices and volume alone, so the signal is the log of the volume over its usual value:
+    Features are made of prices and volume alone, so the signal is the log of the volume over its mean value:
     ``volume_surprise`` over many bars reads it back. s has deviation 1. A mirrored path keeps its volume, so random
     signs destroy this signal.
 
@@ -96,7 +96,7 @@ class SignalLaw:
 
 @dataclass(frozen=True)
 class SizeLaw:
-    """r[t + 1] = slope (abs(r[t]) - its mean under the noise) + sigma e: sizes tell the next sign.
+    """r[t + 1] = slope (abs(r[t]) - its mean under the noise) + sigma e: sizes predict the next sign.
 
     A mirrored path has the same sizes and the opposite signs, so random signs destroy this signal unless sizes turn.
 

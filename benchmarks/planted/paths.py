@@ -1,4 +1,4 @@
-"""Paths drawn from a known law, and the bars that show them."""
+"""Paths drawn from a known law, and their bars."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pandas as pd
 
 from sentio_kedro.market.timestamps import Floats
 
-PLAIN_VOLUME = 1_000.0  # volume per bar where it tells nothing
+PLAIN_VOLUME = 1_000.0  # volume per bar where it has no information
 
 
 @dataclass(frozen=True, eq=False)
 class PlantedPath:
-    """T bars of A assets, and what their law says of them.
+    """T bars of A assets, and their conditional means.
 
     Attributes:
         returns: ``[T, A]`` log returns.
@@ -29,7 +29,7 @@ class PlantedPath:
 
     @classmethod
     def of(cls, returns: Floats, means: Floats) -> PlantedPath:
-        """Make a path whose volume tells nothing."""
+        """Make a path whose volume has no information."""
         return cls(returns, means, np.full(returns.shape, PLAIN_VOLUME))
 
 

@@ -36,8 +36,8 @@ def ridge_predictions(features: Floats, returns: Floats, train: Sequence[Segment
     rows = segment_rows(train)
     predictions = np.empty_like(returns)
     for asset in range(returns.shape[1]):
-        seen = features if returns.shape[1] <= FEW_ASSETS else features[:, [asset]]
-        fits = [_fit(seen.reshape(len(seen), -1), returns[:, asset], rows, lags) for lags in LAGS]
+        visible = features if returns.shape[1] <= FEW_ASSETS else features[:, [asset]]
+        fits = [_fit(visible.reshape(len(visible), -1), returns[:, asset], rows, lags) for lags in LAGS]
         predictions[:, asset] = max(fits, key=lambda fit: fit[0])[1]
     return predictions
 
@@ -47,9 +47,9 @@ def _fit(values: Floats, returns: Floats, rows: NDArray[np.int64], lags: int) ->
     inputs = _scaled(_lagged(values, lags), rows)
     unit = returns[rows + 1].std()
     model = RidgeCV(alphas=PENALTIES).fit(inputs[rows], returns[rows + 1] / unit)
-    known = np.isfinite(inputs).all(-1)
+    complete = np.isfinite(inputs).all(-1)
     predictions = np.full(len(values), np.nan)
-    predictions[known] = model.predict(inputs[known]) * unit
+    predictions[complete] = model.predict(inputs[complete]) * unit
     return float(model.best_score_), predictions
 
 
@@ -57,11 +57,11 @@ def ridge_positions(predictions: Floats, train: Sequence[Segment], cost: float, 
     """Trade predictions as if they were conditional means that follow a first-order autoregression.
 
     Their mean, persistence and deviation are taken from the train rows. The rule is the best one for such means; it
-    knows less than the optimum where the law foretells more than one bar.
+    knows less than the optimum where the law predicts more than one bar.
 
     Args:
         predictions: ``[T, A]``; NaN counts as their mean.
-        train: Rows that tell how predictions move.
+        train: Rows that the law of the predictions is fitted on.
         cost: Cost of trading, fraction of notional.
         levels: ``[P]`` positions of one asset, fraction of equity, one of them 0.
 

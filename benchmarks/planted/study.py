@@ -1,4 +1,4 @@
-"""Can a configuration learn, and does it cheat? Train it on a planted market and judge it by the known law."""
+"""Train a configuration on a planted market and score it by the known law."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class PlantedStudy:
     cost: float
     levels: Floats
 
-    def judged(self, positions: Floats) -> Floats:
+    def test_rows_of(self, positions: Floats) -> Floats:
         """Cut ``positions`` ``[T, A]`` to the test rows."""
         (test,) = self.fold.test
         return positions[test.start : test.stop]
@@ -129,11 +129,11 @@ def prepare_study(
     usable = len(path.returns) - spans.input
     split = CrossValidationParameters(folds=1, first_test=1.0 - market.test_bars / usable, lockbox=None)
     (fold,) = make_folds(len(path.returns), spans, split)
-    seen, known = visible_bars(bars, values, fold, spans)
+    visible, visible_features = visible_bars(bars, values, fold, spans)
     market_returns = market_return(bars)
     model = fit_regimes([market_returns[part.start : part.stop] for part in fold.train], regimes, seed=0)
     per_year = periods_per_year(bars.timestamps, IngestionParameters().sessions_per_year)
-    training = TrainingSet(fold, seen, known, columns, model, per_year, parameters.trading)
+    training = TrainingSet(fold, visible, visible_features, columns, model, per_year, parameters.trading)
     cost, levels = proportional_cost(parameters.trading), asset_levels(parameters.trading, market.law.assets)
     return PlantedStudy(path, bars, values, fold, spans, training, cost, levels)
 
@@ -156,7 +156,7 @@ def measure_learning(
         regimes: Regime model.
         parameters: Network, training and trading.
         store: Where checkpoints live.
-        progress: Who hears of the training.
+        progress: Receiver of progress.
 
     Returns:
         What it earned.
@@ -177,9 +177,9 @@ def measure_learning(
     )
     account = frames["accounts"].query("account == 'seed_0'")
     held = frames["positions"]["position"].to_numpy(dtype=np.float64).reshape(-1, market.law.assets)
-    optimum = training_set.judged(market.law.optimum(training_set.path, training_set.cost, training_set.levels))
-    means = training_set.judged(training_set.path.means)
-    came = training_set.judged(np.roll(training_set.path.returns, -1, axis=0))  # a test row is never the last bar
+    optimum = training_set.test_rows_of(market.law.optimum(training_set.path, training_set.cost, training_set.levels))
+    means = training_set.test_rows_of(training_set.path.means)
+    came = training_set.test_rows_of(np.roll(training_set.path.returns, -1, axis=0))  # a test row is never the last bar
     net = account["return"].to_numpy()
     return LearningResult(
         share_of_optimum=share_of_optimum(held, optimum, means, training_set.cost),
@@ -198,7 +198,7 @@ def ridge_reference(training_set: PlantedStudy) -> Floats:
     """Positions ``[rows, A]`` of the ridge regression at the test rows."""
     train = training_set.fold.train
     predictions = ridge_predictions(training_set.features, training_set.path.returns, train)
-    return training_set.judged(ridge_positions(predictions, train, training_set.cost, training_set.levels))
+    return training_set.test_rows_of(ridge_positions(predictions, train, training_set.cost, training_set.levels))
 
 
 def proportional_cost(trading: TradingParameters) -> float:
@@ -213,7 +213,7 @@ def asset_levels(trading: TradingParameters, assets: int) -> Floats:
 
 
 class Forgetful:
-    """Keeps no checkpoints and listens to no progress: for measurements that nobody resumes."""
+    """No checkpoints and no progress: for measurements that are not resumed."""
 
     def load(self, key: str) -> None:
         """Find nothing."""
@@ -222,7 +222,7 @@ class Forgetful:
         """Keep nothing."""
 
     def update(self, key: Any, update: int, updates: int, metrics: Any) -> None:
-        """Hear of an update."""
+        """Ignore an update."""
 
     def stop(self) -> None:
         """Do nothing."""

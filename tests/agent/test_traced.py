@@ -12,7 +12,7 @@ from sentio_kedro.agent.traced import StackedEncoders
 SHAPE = NetworkShape(features=3, assets=2, regimes=2, actions=4)
 
 
-@pytest.mark.parametrize("sizes", [{}, {"layers": 1, "positions": "learned"}, {"encoder": "mlp"}])
+@pytest.mark.parametrize("sizes", [{}, {"layers": 1}, {"encoder": "mlp"}])
 def test_members_embedded_together_or_traced_are_each_member_alone(
     lively: Callable[..., PolicyNetwork], sizes: dict[str, str | int]
 ) -> None:

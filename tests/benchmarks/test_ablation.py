@@ -66,7 +66,7 @@ def test_a_part_alone_stands_beside_parts_that_are_all_off() -> None:
 def test_parts_that_need_assets_are_left_out_of_a_market_of_one() -> None:
     assert set(settings("lead_lag", [*PARTS], [])) == set(PARTS)
     left = set(PARTS) - set(settings("ar1", [*PARTS], []))
-    assert left == {"joint_ratio", "joint_credit", "asset_identity"}
+    assert left == {"asset_identity"}
     assert settings("ar1", ["dropout"], [TINY])["dropout"].with_it == (TINY, "network.dropout=0.1")
 
 

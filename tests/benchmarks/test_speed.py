@@ -99,7 +99,7 @@ def test_a_member_of_a_stack_takes_its_share_of_the_median_gap() -> None:
 
 def test_every_way_to_train_a_population_is_timed() -> None:
     parameters = small().parameters
-    training = replace(parameters.training, members=1, device="cpu", screening="none")
+    training = replace(parameters.training, members=1, device="cpu", screening=None)
     told = population.measure(2, 2, CPU, replace(parameters, training=training, trading=TradingParameters()))
     assert told.keys() == {"stacked", "one_by_one", "threads", "stacked_is_faster_by"}
     alone = min(told[way]["seconds"] for way in ("one_by_one", "threads"))

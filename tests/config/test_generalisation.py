@@ -11,17 +11,18 @@ from sentio_kedro.config.generalisation import AbstentionParameters
 
 def test_what_is_new_is_off() -> None:
     how = ResamplingParameters()
-    assert (how.block_bars, how.mirror_blocks, how.mirrored, how.noise) == (128, True, False, 0.0)
+    assert (how.block_bars, how.mirror_blocks, how.detrended) == (128, True, False)
     assert AbstentionParameters().threshold is None
 
 
 @pytest.mark.parametrize(
     ("section", "given", "words"),
     [
-        (ResamplingParameters, {"noise": -0.1}, ["noise", "greater than or equal to 0"]),
-        (ResamplingParameters, {"mirrored": "perhaps"}, ["mirrored", "bool"]),
-        (ResamplingParameters, {"nois": 0.1}, ["nois", "unexpected"]),
+        (ResamplingParameters, {"block_bars": 0}, ["block_bars", "greater than or equal to 1"]),
+        (ResamplingParameters, {"detrended": "perhaps"}, ["detrended", "bool"]),
+        (ResamplingParameters, {"noise": 0.1}, ["noise", "unexpected"]),
         (AbstentionParameters, {"threshold": float("nan")}, ["threshold", "finite"]),
+        (AbstentionParameters, {"holdout_share": 0.0}, ["holdout_share", "greater than 0"]),
         (AbstentionParameters, {"treshold": 1.0}, ["treshold", "unexpected"]),
     ],
 )

@@ -45,8 +45,8 @@ def test_single_keys_override_a_variant_however_they_arrive() -> None:
     ("changes", "message"),
     [
         ({"variant": "better"}, "variant"),
+        ({"critic_target": "distribution"}, "needs `training.advantages: sampled`, was all_action; set it"),
         ({"windows": 32, "minibatches": 4, "accumulation": 3}, "`training.accumulation` must divide"),
-        ({"reward": {"shape": "differential_sharpe"}}, "needs `training.advantages: sampled`"),
         (
             {"divergence": {"min_coefficient": 2.0, "max_coefficient": 1.0}},
             "`training.divergence.min_coefficient` must be at most",

@@ -21,7 +21,6 @@ def test_sizes_alone_give_the_network_that_knew_no_other_parts() -> None:
     sizes = {"width": 16, "layers": 1, "heads": 2, "window": 16, "convolution": 4, "hidden": 64, "quantiles": 51}
     assert NETWORK.validate_python(sizes) == NetworkParameters(
         encoder="transformer",
-        positions="rotary",
         asset_attention=True,
         regime_experts=True,
         masked=True,
@@ -45,7 +44,6 @@ def test_a_critic_has_one_output_or_at_least_three_quantiles(quantiles: int) -> 
         ({"dropout": 1.0}, "less than 1"),
         ({"dropout": -0.1}, "greater than or equal to 0"),
         ({"encoder": "lstm"}, "'transformer' or 'mlp'"),
-        ({"positions": "none"}, "'rotary' or 'learned'"),
         ({"gates": True}, "[Uu]nexpected"),
     ],
 )

@@ -46,7 +46,7 @@ COLUMNS = [
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
 TRAINING = TrainingParameters(
     members=2, total_steps=1_920, windows=8, replicas=2, episode_bars=24, minibatches=2, validations=2, entropy=0.05,
-    learning_rate=0.03, screening="none", resampling=ResamplingParameters(block_bars=40), device="cpu", workers=1,
+    learning_rate=0.03, screening=None, resampling=ResamplingParameters(block_bars=40), device="cpu", workers=1,
 )  # fmt: skip
 TRADING = TradingParameters(
     preset="realistic",

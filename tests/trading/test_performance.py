@@ -15,7 +15,6 @@ from sentio_kedro.trading.performance import (
     annual_volatility,
     drawdown,
     drawdown_periods,
-    log_drawdown,
     maximum_drawdown,
     round_trips,
     sharpe_ratio,
@@ -71,13 +70,6 @@ def test_drawdown_counts_the_initial_capital_as_a_peak() -> None:
 
 def test_drawdown_is_measured_from_the_highest_equity_so_far() -> None:
     assert drawdown(torch.tensor([1.0, -0.5, 0.2, 1.0]).double()).tolist() == pytest.approx([0.0, 0.5, 0.4, 0.0])
-
-
-def test_drawdowns_of_log_equity_are_those_of_equity() -> None:
-    returns = torch.tensor([-0.1, 0.3, -0.5, 0.2, 1.0]).double()
-    logs = log_drawdown(torch.cat([torch.zeros(1).double(), returns.log1p().cumsum(0)]))
-    assert logs[0].item() == 0.0
-    assert (-torch.expm1(-logs[1:])).tolist() == pytest.approx(drawdown(returns).tolist(), abs=1e-12)
 
 
 def test_too_few_bars_are_refused_by_name() -> None:

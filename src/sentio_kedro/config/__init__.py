@@ -27,9 +27,6 @@ from sentio_kedro.config.market import (
 from sentio_kedro.config.network import NetworkParameters
 from sentio_kedro.config.objective import (
     DivergenceParameters,
-    DrawdownParameters,
-    EpisodeLimit,
-    RewardParameters,
     StoppingParameters,
     TailParameters,
 )
@@ -54,8 +51,6 @@ __all__ = [
     "CostParameters",
     "CrossValidationParameters",
     "DivergenceParameters",
-    "DrawdownParameters",
-    "EpisodeLimit",
     "ExternalTestParameters",
     "FeatureColumn",
     "FeatureParameters",
@@ -70,7 +65,6 @@ __all__ = [
     "RegistryParameters",
     "ReportingParameters",
     "ResamplingParameters",
-    "RewardParameters",
     "RobustnessParameters",
     "SearchParameters",
     "SearchRange",

@@ -1,4 +1,4 @@
-"""The sections that shape an agent, and what they must agree on."""
+"""The sections that shape an agent, checked against each other."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class AgentParameters:
 
     Attributes:
         network: Size and parts of the network.
-        training: How it learns.
-        trading: What its accounts may do and pay.
+        training: Training.
+        trading: Limits and costs of its accounts.
     """
 
     network: NetworkParameters

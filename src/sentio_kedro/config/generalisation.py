@@ -1,4 +1,4 @@
-"""What keeps an agent from learning one price history by heart."""
+"""Measures against overfitting to one price history."""
 
 from __future__ import annotations
 
@@ -6,52 +6,46 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sentio_kedro.config.fields import NonNegative, parameters
+from sentio_kedro.config.fields import Count, parameters
 
 
 @parameters
 class ResamplingParameters:
-    """Synthetic train paths, drawn anew for every update so that one price history cannot be learnt by heart.
+    """Synthetic train paths, drawn anew for every update so that no network can memorise one price history.
 
     Attributes:
-        block_bars: Mean length of the blocks of consecutive train bars that a path is made of; 0 replays the history.
-        mirror_blocks: Mirror each block in log price with probability one half. Forgets drift, and even signals that
-            are not turned.
-        flip_invariant: Where a bar is mirrored, change the sign of what mirroring leaves as it is and screening finds
-            to predict the return whatever the regime: the value of an even column such as volume, about its mean, and
-            sizes. Else random signs forget it. Needs ``training.screening``. What is skewed tells by its turned values
-            that a bar is mirrored, so that drift is not quite forgotten beside it.
-        mirrored: Mirror each whole path in log price with probability one half. Forgets drift, and even signals that
-            are not turned, but a path keeps its direction from block to block.
-        detrended: Take each asset's mean return over the train rows from its paths. Forgets drift alone.
-        noise: Standard deviation of the noise that is added to a path's log returns, as a share of the bar's own
-            trailing volatility; 0 is off.
+        block_bars: Mean length of the blocks of consecutive train bars in a path; null replays the history.
+        mirror_blocks: Mirror each block in log price with probability one half. Removes drift, and signals of
+            mirror-invariant features that are not flipped.
+        flip_invariant: On a mirrored bar, change the sign of the mirror-invariant inputs that screening selects
+            whatever the regime: values of columns such as volume, about their mean, and sizes. Otherwise mirrored
+            blocks remove their signal. Needs ``training.screening``. A skewed input reveals by its flipped values that
+            a bar is mirrored, so that some drift remains.
+        detrended: Subtract each asset's mean return over the train rows from its paths. Removes drift alone.
     """
 
-    block_bars: Annotated[int, Field(ge=0)] = 128
+    block_bars: Count | None = 128
     mirror_blocks: bool = True
     flip_invariant: bool = True
-    mirrored: bool = False
     detrended: bool = False
-    noise: NonNegative = 0.0
 
     @property
     def mirrors(self) -> bool:
         """Whether bars of a path may be mirrored."""
-        return self.mirrored or (self.mirror_blocks and self.block_bars > 0)
+        return self.mirror_blocks and self.block_bars is not None
 
 
 @parameters
 class AbstentionParameters:
-    """When an agent stays out of the market because nothing shows that it has found anything.
+    """Abstention gate: stay flat unless validation profit is significant.
 
     Attributes:
         threshold: The agent trades only if the t statistic of its mean net return per bar on the validation rows is
             above this; else it stays flat everywhere. Null is off.
-        holdout_share: Share of the validation rows, the latest, that is kept from the choice of weights and from
-            early stopping, and on which alone the t statistic is measured; 0 chooses and measures on all of them,
-            which makes it too high.
+        holdout_share: Share of the validation rows, the latest, that is excluded from the choice of weights and from
+            early stopping, and that alone measures the t statistic; null chooses and measures on all rows, which makes
+            the t statistic too high.
     """
 
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    holdout_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from sentio_kedro.config.fields import Count, parameters
 from sentio_kedro.config.presets import VariantName, with_variant
 
-MIN_QUANTILES = 3  # fewer tell nothing of the tails; one is a critic that knows the mean alone
+MIN_QUANTILES = 3  # one is a critic of the mean alone; two have no tails
 
 
 @parameters
@@ -17,21 +17,19 @@ class NetworkParameters:
     """Size and parts of the policy network.
 
     Attributes:
-        variant: Learner to start from: ``standard`` chooses without a mask and has a critic of one value, ``maskable``
-            has the mask, ``enhanced`` is what is written here; other keys override it.
+        variant: Learner to start from: ``standard`` has no mask and a critic of one value, ``maskable`` has the mask,
+            ``enhanced`` has the defaults below; other keys override it.
         encoder: ``transformer`` reads the last bars; ``mlp`` is its control and reads the present bar's features alone,
             without convolution and attention.
         width: Width D of the market embedding.
         layers: Layers L of the encoder.
-        heads: Attention heads; must divide ``width`` into even parts (rotary positions turn pairs).
+        heads: Attention heads; must divide ``width`` into even parts (rotary positions rotate pairs).
         window: Bars W that one attention layer sees, the current one included.
-        positions: How attention knows how long ago a bar was: ``rotary`` turns queries and keys; ``learned`` adds one
-            bias per head and lag to the scores.
         convolution: Taps k of the causal convolution before the attention.
-        asset_identity: Whether each asset has a gain and an offset per channel of its own, by which the network knows
-            it from the others; off, one rule serves them all. With attention across assets each also learns whom to
-            heed, of those whose columns its return needs (see ``training.screening``), or nobody.
-        asset_attention: Whether assets hear of each other at each bar.
+        asset_identity: Whether each asset has a gain and an offset per channel of its own, by which the network
+            distinguishes it; off, all assets share one function. With attention across assets each also learns a bias
+            per asset that ``training.screening`` selects for it, and one for attending to none.
+        asset_attention: Attention across the assets of each bar.
         hidden: Width of the account head.
         regime_experts: One policy per regime, mixed by the regimes' probabilities; off is one policy, whose head is
             widened to as many parameters.
@@ -51,7 +49,6 @@ class NetworkParameters:
     layers: Count = 1
     heads: Count = 2
     window: Annotated[int, Field(ge=2)] = 16
-    positions: Literal["rotary", "learned"] = "rotary"
     convolution: Count = 4
     asset_identity: bool = False
     asset_attention: bool = True

@@ -1,8 +1,8 @@
-"""What an update is held to: how far the policy may move, and how bad its worst episodes may be."""
+"""Constraints of an update: divergence of the policy, worst episodes, early stopping."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -13,7 +13,7 @@ MoreThanOne = Annotated[float, Field(gt=1.0)]
 
 @parameters
 class DivergenceParameters:
-    """How far an update may move the policy, in nats of the exact divergence old against new.
+    """Divergence penalty and trust region, in nats of the exact divergence of the new policy from the old.
 
     Attributes:
         coefficient: Coefficient of the penalty at the start of training; 0 switches the penalty off.
@@ -23,7 +23,7 @@ class DivergenceParameters:
         min_coefficient: Smallest coefficient.
         max_coefficient: Largest coefficient.
         max_kl: Trust region, nats: a step that led beyond it is undone and ends the update; null is off.
-        halvings: Times that such a step is halved to find one inside the region before it is undone whole.
+        halvings: Times that such a step is halved to find one inside the region before it is undone.
     """
 
     coefficient: NonNegative = 0.0
@@ -54,30 +54,14 @@ class DivergenceParameters:
 
 
 @parameters
-class RewardParameters:
-    """What a step pays, in units of one bar's volatility of a full position. No shape pays for trading.
+class TailParameters:
+    """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
 
     Attributes:
-        shape: ``profit`` is net profit, ``downside`` counts losses more, ``differential_sharpe`` is the change of an
-            exponentially weighted Sharpe ratio (sampled advantages alone).
-        loss_aversion: Extra weight of losses (downside): a loss counts 1 + this times.
-        memory_bars: Bars that the moving moments remember (differential_sharpe).
-    """
-
-    shape: Literal["profit", "downside", "differential_sharpe"] = "profit"
-    loss_aversion: NonNegative = 0.5
-    memory_bars: Annotated[float, Field(gt=1.0)] = 64.0
-
-
-@parameters
-class EpisodeLimit:
-    """Limit on how bad the worst episodes are on average, met by a dual variable that is learned.
-
-    Attributes:
-        limit: Most that the worst episodes may lose on average; null is off.
+        limit: Most expected loss of the worst episodes, log return; null is off.
         alpha: Share of episodes that are the worst.
-        pool: Recent episodes that the worst are found among, at least 400.
-        step: How fast the dual variable learns: change per update for a violation as large as the limit.
+        pool: Recent episodes that the tail is estimated from, at least 400.
+        step: Learning rate of the dual variable: change per update for a violation as large as the limit.
         max_dual: Largest dual variable.
     """
 
@@ -89,35 +73,8 @@ class EpisodeLimit:
 
 
 @parameters
-class TailParameters(EpisodeLimit):
-    """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
-
-    Attributes:
-        limit: Most expected loss of the worst episodes, log return; null is off.
-        alpha: Share of episodes that are the worst.
-        pool: Recent episodes that the tail is estimated from, at least 400.
-        step: How fast the dual variable learns: change per update for a violation as large as the limit.
-        max_dual: Largest dual variable.
-    """
-
-
-@parameters
-class DrawdownParameters(EpisodeLimit):
-    """Constraint on the deepest drawdowns: CVaR of an episode's maximum drawdown must not exceed ``limit``.
-
-    Attributes:
-        limit: Most expected maximum drawdown of the episodes with the deepest, log of peak over trough; the equity
-            that an episode starts with counts as a peak; null is off.
-        alpha: Share of episodes that are the worst.
-        pool: Recent episodes that the deepest drawdowns are estimated from, at least 400.
-        step: How fast the dual variable learns: change per update for a violation as large as the limit.
-        max_dual: Largest dual variable.
-    """
-
-
-@parameters
 class StoppingParameters:
-    """When training ends before its last update.
+    """Early stopping.
 
     Attributes:
         patience: Validations without a better score after which training stops; null never does.

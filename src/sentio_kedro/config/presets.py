@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def with_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """Put the keys of ``given`` over those of its preset; sections that are objects already are taken whole."""
+    """Put the keys of ``given`` over those of its preset; sections that are objects already replace its sections."""
     preset = PRESETS.get(str(given.get("preset", "proportional")), {})
     return merged(copy.deepcopy(preset), given)
 
@@ -44,8 +44,8 @@ def with_preset(given: dict[str, Any]) -> dict[str, Any]:
 def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Put ``above`` over ``below``, section by section; ``below`` is changed."""
     for key, value in above.items():
-        known = below.get(key)
-        below[key] = merged(known, value) if isinstance(known, dict) and isinstance(value, Mapping) else value
+        section = below.get(key)
+        below[key] = merged(section, value) if isinstance(section, dict) and isinstance(value, Mapping) else value
     return below
 
 
@@ -54,7 +54,7 @@ VariantName = Literal["standard", "maskable", "enhanced"]
 PLAIN: dict[str, Any] = {
     "advantages": "sampled",
     "path_baseline": False,
-    "screening": "none",
+    "screening": None,
     "selection_margin": 0.0,
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
@@ -69,7 +69,7 @@ def with_variant(section: str, given: Any) -> Any:
 
     Args:
         section: ``network`` or ``training``.
-        given: What pydantic was given: a mapping, or arguments.
+        given: Input of pydantic: a mapping, or arguments.
     """
     if isinstance(given, ArgsKwargs):
         return ArgsKwargs(given.args, with_variant(section, dict(given.kwargs or {})))

@@ -1,4 +1,4 @@
-"""How an agent is trained."""
+"""Parameters of training."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, p
 from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
 from sentio_kedro.config.objective import (
     DivergenceParameters,
-    DrawdownParameters,
-    RewardParameters,
     StoppingParameters,
     TailParameters,
 )
@@ -24,7 +22,7 @@ class TrainingParameters:
 
     Attributes:
         variant: Learner to start from: ``standard`` and ``maskable`` are plain proximal policy optimisation,
-            ``enhanced`` is what is written here; other keys override it. Set ``network.variant`` alike.
+            ``enhanced`` has the defaults below; other keys override it. Set ``network.variant`` alike.
         seeds: Independent agents per fold; headline figures are the median over them.
         members: Networks whose legal probabilities one agent averages; each misses another part of the train rows.
         total_steps: Environment steps per member (account-bars, all replicas counted).
@@ -32,50 +30,44 @@ class TrainingParameters:
         replicas: Accounts that trade each window when actions are sampled, differing only in their actions.
         episode_bars: Decisions of one window and episode.
         advantages: ``all_action`` values every action of every position along the path; ``sampled`` lets R accounts
-            act and estimates from what they earned.
+            act and estimates from their profit.
         gamma: Discount per bar.
         greedy_exponent: Power to which the policy's probabilities are raised where later decisions are valued: 1 values
-            the policy that explores, a large one what is traded, the likeliest action (all_action).
+            the exploring policy, a large one the likeliest action, which is traded (all_action).
         gae_lambda: Lambda of generalised advantage estimation (sampled).
-        n_steps: Sum rewards over this many bars and bootstrap, in place of GAE; null is GAE (sampled).
-        ratio: Clip and measure divergence for each asset alone, or for all assets of a decision together (sampled;
-            all-action advantages clip each asset alone and add up the divergence).
-        credit: Credit each asset with its own profit, or each with that of all (sampled).
-        critic_target: What the quantiles of the critic learn: the ``mean`` that the policy expects, or the
-            ``distribution`` of what one account earns.
-        reward: What a step pays.
+        critic_target: Target of the critic's quantiles: the ``mean`` return under the policy, or the ``distribution``
+            of a single account's return (sampled).
         path_baseline: Subtract the other replicas' mean advantage at the same bar (Mao et al. 2019; sampled).
         learning_rate: Learning rate of the first update; it falls to a twentieth along a cosine.
         weight_decay: Decoupled weight decay.
         epochs: Passes over a rollout.
         minibatches: Minibatches per pass; each holds whole windows.
-        accumulation: Parts that a minibatch is judged in, one after the other, to save memory.
+        accumulation: Parts in which the loss of a minibatch is computed, one after the other, to save memory.
         clip: Clip range of the probability ratio.
         entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility).
-        divergence: How far an update may move the policy.
-        tail: How bad the worst episodes may be.
-        drawdown: How deep the deepest drawdowns within an episode may be.
+        divergence: Divergence penalty and trust region.
+        tail: Constraint on the worst episodes.
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
         resampling: Synthetic train paths.
-        abstention: Gate on the validation t: when an agent stays flat.
-        screening: Criterion by which a sparse regression on the fold's train rows keeps feature columns and lags of the
-            convolution: ``bic``, ``ebic`` (keeps less), ``aic`` (keeps more), or ``none``, which keeps the values of
-            all and no sizes. With a limit on episodes it is the same as ``none``.
-        validations: Times that the policy is judged on validation rows.
+        abstention: Abstention gate.
+        screening: Criterion by which a sparse regression on the fold's train rows selects feature columns and lags of
+            the convolution: ``bic``, or ``ebic``, which keeps less. Null keeps the values of all and no sizes, as does
+            ``training.tail.limit``.
+        validations: Number of evaluations on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
             errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.
-        stopping: When training ends early.
+        stopping: Early stopping.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
         compile: Compile the steps of rollouts and the losses with ``torch.compile``, on a GPU with the losses in CUDA
-            graphs. ``always`` takes a minute or two on a CPU at the first update, much less while torch keeps what it
-            compiled; ``auto`` does so on a GPU, and on a CPU where ``total_steps`` is at least 20 million. Results
+            graphs. ``always`` takes a minute or two on a CPU at the first update, much less with torch's
+            cache; ``auto`` does so on a GPU, and on a CPU where ``total_steps`` is at least 20 million. Results
             equal those of ``never`` up to rounding, not to the bit. What does not compile runs eagerly with a warning.
             Agents that train alone do so one after the other where compiled.
-        population: How the members of all folds and seeds train. ``stacked`` lets them train side by side as one
-            batched model, ``alone`` lets each agent's members train one after the other; ``auto`` stacks on a GPU,
-            unless ``network.checkpoint_layers`` is on. Results are equal up to rounding.
+        population: Training of the members of all folds and seeds. ``stacked`` trains them as one batched model,
+            ``alone`` trains each agent's members one after the other; ``auto`` stacks on a GPU, unless
+            ``network.checkpoint_layers`` is on. Results are equal up to rounding.
         workers: Agents trained at once where they train alone; null takes one per core on a CPU and one on a GPU.
         threads: CPU threads of torch per agent; null takes one if several agents train at once, else torch's choice.
         seed: Root of all random generators.
@@ -92,11 +84,7 @@ class TrainingParameters:
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     greedy_exponent: Annotated[float, Field(ge=1.0, le=1e6)] = 20.0
     gae_lambda: Fraction = 0.9
-    n_steps: Count | None = None
-    ratio: Literal["per_asset", "joint"] = "per_asset"
-    credit: Literal["per_asset", "joint"] = "per_asset"
     critic_target: Literal["mean", "distribution"] = "mean"
-    reward: RewardParameters = Field(default_factory=RewardParameters)
     path_baseline: bool = True
     learning_rate: Positive = 8e-3
     weight_decay: NonNegative = 0.0
@@ -107,12 +95,11 @@ class TrainingParameters:
     entropy: NonNegative = 0.3
     divergence: DivergenceParameters = Field(default_factory=DivergenceParameters)
     tail: TailParameters = Field(default_factory=TailParameters)
-    drawdown: DrawdownParameters = Field(default_factory=DrawdownParameters)
     value: NonNegative = 0.5
     gradient_norm: Positive = 1.0
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
     abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
-    screening: Literal["bic", "ebic", "aic", "none"] = "bic"
+    screening: Literal["bic", "ebic"] | None = "bic"
     validations: Count = 5
     selection_margin: NonNegative = 2.0
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)
@@ -123,11 +110,6 @@ class TrainingParameters:
     workers: Count | None = None
     threads: Count | None = None
     seed: Annotated[int, Field(ge=0)] = 0
-
-    @property
-    def limits_episodes(self) -> bool:
-        """Whether there is a limit on the worst episodes, of any kind."""
-        return self.tail.limit is not None or self.drawdown.limit is not None
 
     @model_validator(mode="before")
     @classmethod
@@ -152,17 +134,16 @@ class TrainingParameters:
                 f"`training.minibatches` x `training.accumulation` must divide `training.windows` = {self.windows}, "
                 f"was {self.minibatches * self.accumulation}."
             )
-        if self.reward.shape == "differential_sharpe" and self.advantages != "sampled":
+        if self.critic_target == "distribution" and self.advantages != "sampled":
             problems.append(
-                "`training.reward.shape: differential_sharpe` depends on what an account earned before and needs "
-                f"`training.advantages: sampled`, was {self.advantages}."
+                f"`training.critic_target: distribution` needs `training.advantages: sampled`, was {self.advantages}; "
+                "set it, or `training.critic_target: mean`."
             )
-        for name, limited in (("tail", self.tail), ("drawdown", self.drawdown)):
-            if limited.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
-                problems.append(
-                    f"`training.{name}.limit` with sampled advantages needs `training.replicas` of at least 2 (the "
-                    f"others are the baseline), was {self.replicas}."
-                )
+        if self.tail.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
+            problems.append(
+                "`training.tail.limit` with sampled advantages needs `training.replicas` of at least 2 (the others are "
+                f"the baseline), was {self.replicas}."
+            )
         if problems:
             raise ValueError(" ".join(problems))
         return self

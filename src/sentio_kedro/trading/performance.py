@@ -111,15 +111,6 @@ def maximum_drawdown(returns: Tensor) -> Tensor:
     return drawdown(returns).amax(dim=0)
 
 
-def log_drawdown(path: Tensor) -> Tensor:
-    """Log of the highest equity so far over equity, [T + 1, ...]; a drawdown of the fraction d is -log(1 - d).
-
-    Args:
-        path: Log equity at the start and after each bar, [T + 1, ...]; the start counts as a peak.
-    """
-    return torch.cummax(path, dim=0).values - path
-
-
 def drawdown_periods(returns: Tensor) -> DrawdownPeriods:
     """Find the periods of N accounts below their peaks, from ``returns`` [T] or [T, N].
 

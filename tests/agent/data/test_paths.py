@@ -57,7 +57,7 @@ def training_set(wild: bool = False) -> TrainingSet:
     return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, model, 17520.0)
 
 
-def sampler(block_bars: int, wild: bool = False, windows: int = 6) -> PathSampler:
+def sampler(block_bars: int | None, wild: bool = False, windows: int = 6) -> PathSampler:
     how = TrainingParameters(
         windows=windows,
         minibatches=1,
@@ -117,8 +117,8 @@ def test_rests_too_short_to_use_are_left_out_and_the_train_rows_are_never_empty(
     assert member_segments(train, 1, 2, 41) == train
 
 
-@pytest.mark.parametrize("block_bars", [0, 8])
-def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
+@pytest.mark.parametrize("block_bars", [None, 8])
+def test_windows_depend_on_the_generator_alone(block_bars: int | None) -> None:
     one = sampler(block_bars)
     first = one.draw(np.random.default_rng(4))
     one.draw(np.random.default_rng(5))
@@ -134,7 +134,7 @@ def test_windows_depend_on_the_generator_alone(block_bars: int) -> None:
 
 
 def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> None:
-    one = sampler(0)
+    one = sampler(None)
     close = training_set().market.close.float()
     known = {tuple(close[start : start + STEPS].flatten().tolist()): start for start in range(ROWS - STEPS)}
     starts = set()
@@ -148,7 +148,7 @@ def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> No
 
 
 def test_replay_draws_each_start_equally_often() -> None:
-    one = sampler(0, windows=400)
+    one = sampler(None, windows=400)
     close = training_set().market.close.float()
     first = torch.cat([one.draw(np.random.default_rng(seed)).decisions.close[0, :, 0, 0] for seed in range(3)])
     counts = torch.stack([(first == close[row, 0]).sum() for row in [*range(30, 38), *range(60, 63)]])
@@ -158,7 +158,9 @@ def test_replay_draws_each_start_equally_often() -> None:
 
 
 def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
-    how = TrainingParameters(windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=0))
+    how = TrainingParameters(
+        windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=None)
+    )
     one = PathSampler(training_set(), TRAIN, how, CONTEXT, torch.device("cpu"))
     close = training_set().market.close.float()
     drawn = one.draw(np.random.default_rng(0))
@@ -166,8 +168,8 @@ def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
     assert set(drawn.decisions.close[0, :, 0, 0].tolist()) <= allowed
 
 
-@pytest.mark.parametrize("block_bars", [0, 8])
-def test_windows_have_their_decisions_and_their_context(block_bars: int) -> None:
+@pytest.mark.parametrize("block_bars", [None, 8])
+def test_windows_have_their_decisions_and_their_context(block_bars: int | None) -> None:
     drawn = sampler(block_bars).draw(np.random.default_rng(1))
     assert drawn.features.shape == (6, CONTEXT + STEPS + 1, 2, 2)
     assert drawn.features.dtype == torch.float32
@@ -222,11 +224,11 @@ def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
 def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors, np.ndarray]:
     """A path of ``one`` and the source row of each of its bars."""
     how = one.parameters.resampling
-    assert one.relative is not None
+    assert how.block_bars is not None
     _, source, _ = resample(
         one.relative, one.segments, length, how.block_bars, how.mirror_blocks, np.random.default_rng(seed), one.levels
     )
-    return one._resampled(length, np.random.default_rng(seed)), source
+    return one._resampled(length, how.block_bars, np.random.default_rng(seed)), source
 
 
 def sampler_of(some: TrainingSet) -> PathSampler:
@@ -302,51 +304,34 @@ def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
     assert replace(calm, fold=fold, bars=seen, features=features).market.delisted is None
 
 
-def disturbed(block_bars: int, mirrored: bool, noise: float, wild: bool = False) -> PathSampler:
-    how = ResamplingParameters(block_bars=block_bars, mirror_blocks=False, mirrored=mirrored, noise=noise)
+def replaying(detrended: bool, wild: bool = False) -> PathSampler:
+    how = ResamplingParameters(block_bars=None, detrended=detrended)
     training = TrainingParameters(windows=6, minibatches=1, episode_bars=STEPS, resampling=how)
     return PathSampler(training_set(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
 
 
-def moves_of(drawn: Windows) -> torch.Tensor:
+def market_returns_of(drawn: Windows) -> torch.Tensor:
     """Log returns of the bars after each decision ``[S, W, A]``."""
     return (drawn.decisions.next_close / drawn.decisions.close).log()[:, :, 0]
 
 
-@pytest.mark.parametrize("block_bars", [0, 8])
-def test_a_mirror_turns_all_windows_of_an_update_and_their_features(block_bars: int) -> None:
-    flipped = 0
-    for seed in range(12):
-        plain = disturbed(block_bars, False, 0.0).draw(np.random.default_rng(seed))
-        drawn = disturbed(block_bars, True, 0.0).draw(np.random.default_rng(seed))
-        sign = 1.0 if torch.allclose(moves_of(drawn), moves_of(plain), atol=1e-5) else -1.0
-        flipped += sign < 0.0
-        torch.testing.assert_close(moves_of(drawn), sign * moves_of(plain), rtol=0, atol=1e-5)
-        told = drawn.features[..., 0], sign * plain.features[..., 0]  # log return
-        torch.testing.assert_close(*told, rtol=0, atol=1e-5)
-        torch.testing.assert_close(drawn.features[..., 1], plain.features[..., 1], rtol=0, atol=1e-4)  # volatility
-        assert drawn.decisions.tradable.all()
-    assert 2 <= flipped <= 10
+def test_a_detrended_history_is_replayed_without_the_mean_return_of_its_train_rows() -> None:
+    plain, flattened = (replaying(on).draw(np.random.default_rng(1)) for on in (False, True))
+    removed = market_returns_of(plain) - market_returns_of(flattened)
+    torch.testing.assert_close(removed, removed[:1, :1].expand_as(removed), rtol=0, atol=1e-5)
+    assert removed.abs().min() > 1e-5
+    returns = flattened.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)  # log return of each bar after a decision
+    torch.testing.assert_close(returns, market_returns_of(flattened), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("block_bars", [0, 8])
-def test_noise_changes_the_prices_and_the_features_that_read_them(block_bars: int) -> None:
-    plain = disturbed(block_bars, False, 0.0).draw(np.random.default_rng(1))
-    drawn = disturbed(block_bars, False, 0.5).draw(np.random.default_rng(1))
-    added = moves_of(drawn) - moves_of(plain)
-    assert 0.25 * 0.01 < added.std() < 1.0 * 0.01  # half of a volatility of 0.01 or so
-    told = drawn.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)
-    torch.testing.assert_close(told, moves_of(drawn), rtol=0, atol=1e-5)  # features are those of the noisy bars
-    again = disturbed(block_bars, False, 0.5).draw(np.random.default_rng(1))
-    assert all(torch.equal(a, b) for a, b in zip(flat(drawn), flat(again), strict=True))
-
-
-def test_the_disturbed_history_is_drawn_from_train_rows_alone() -> None:
-    one = disturbed(0, True, 0.0, wild=True)
+def test_the_detrended_history_is_drawn_from_train_rows_alone() -> None:
+    one = replaying(detrended=True, wild=True)
     for seed in range(5):  # the bar after the last decision may lie behind the train rows
-        assert moves_of(one.draw(np.random.default_rng(seed)))[:-1].abs().max() < 0.021  # other rows move by 2
+        drawn = market_returns_of(one.draw(np.random.default_rng(seed)))
+        assert drawn[:-1].abs().max() < 0.031  # other rows move by 2
 
 
-def test_the_real_market_is_replayed_if_nothing_disturbs_it() -> None:
-    assert sampler(0).relative is None
-    assert disturbed(0, True, 0.0).market is None
+def test_the_real_market_is_replayed_if_its_trend_is_kept() -> None:
+    close = training_set().market().close.float()
+    assert torch.equal(replaying(detrended=False)._history.close, close)
+    assert not torch.equal(replaying(detrended=True)._history.close, close)

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from sentio_kedro.agent.data.resampling import (
     detrended,
-    disturbed_history,
-    mirrored_history,
     path_levels,
     relative_bars,
+    replayed_history,
     resample,
 )
 from sentio_kedro.config import FeatureColumn
@@ -99,22 +98,6 @@ def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
     np.testing.assert_allclose(highs, -np.log(bars.low[rows] / bars.close[rows - 1])[down], atol=1e-12)
 
 
-def test_replay_is_one_stretch_of_history(walk):
-    bars = walk(100, 2)
-    segments = [Segment(0, 10), Segment(20, 60), Segment(70, 95)]
-    first = path_levels(relative_bars(bars), segments).price
-    starts = set()
-    for seed in range(200):
-        path, rows, _ = resample_bars(bars, segments, 24, 0, False, rng_of(seed))
-        assert (np.diff(rows) == 1).all()
-        assert len(rows) == 24
-        starts.add(int(rows[0]))
-        np.testing.assert_allclose(path.close[-1] / first, bars.close[rows[-1]] / bars.close[rows[0] - 1])
-    assert starts == {*range(21, 37), 71}
-    _, rows, _ = resample_bars(bars, segments, 1_000, 0, False, rng_of(0))
-    np.testing.assert_array_equal(rows, np.arange(21, 60))
-
-
 def test_missing_bars_stay_missing_and_the_chain_goes_on(walk):
     bars = walk(80, 2, missing=0.2, seed=4)
     path, rows, _ = resample_bars(bars, [Segment(0, 80)], 300, 8, False, rng_of(1))
@@ -149,7 +132,7 @@ def test_features_of_a_replayed_path_are_those_of_the_history(walk):
         for name in ("log_return", "volatility", "moving_average_gap", "return_rank", "time_of_day_sine")
     ]
     relative = relative_bars(bars)
-    path, rows, _ = resample(relative, [Segment(100, 400)], 120, 0, False, rng_of(2))
+    path, rows, _ = replayed_history(relative, path_levels(relative, [Segment(100, 400)]))
     features = compute_features(path, columns, calendar=relative.timestamps[rows])
     np.testing.assert_allclose(features[10:], compute_features(bars, columns)[rows][10:], atol=1e-9)
 
@@ -237,7 +220,7 @@ def test_segments_without_two_rows_are_refused(walk):
         resample_bars(walk(20), [Segment(3, 4)], 10, 4, False, rng_of(0))
 
 
-def test_without_mirror_and_noise_a_draw_takes_what_it_always_took_from_the_generator(walk):
+def test_a_draw_takes_what_it_always_took_from_the_generator(walk):
     rng = rng_of(3)
     path, rows, _ = resample_bars(walk(200, 2, seed=2), [Segment(0, 200)], 400, 10, True, rng)
     np.testing.assert_allclose(path.close[-1], [97.31505383, 115.90216612], rtol=1e-9)
@@ -245,87 +228,23 @@ def test_without_mirror_and_noise_a_draw_takes_what_it_always_took_from_the_gene
 
 
 @settings(max_examples=20, deadline=None)
-@given(block=st.integers(0, 20), signs=st.booleans(), seed=st.integers(0, 99))
-def test_a_mirrored_path_is_the_whole_path_in_a_mirror(walk, block, signs, seed):
+@given(seed=st.integers(0, 99))
+def test_a_mirrored_history_is_the_whole_history_in_a_mirror(walk, seed):
     relative = relative_bars(walk(120, 2, seed, missing=0.1))
     relative = replace(relative, funding=np.where(np.isnan(relative.close), np.nan, 1e-4))
-    segments, levels = [Segment(0, 120)], path_levels(relative, [Segment(0, 120)])
-    plain, rows, _ = resample(relative, segments, 90, block, signs, rng_of(seed))
-    path, same, _ = resample(relative, segments, 90, block, signs, rng_of(seed), mirrored=True)
-    np.testing.assert_array_equal(rows, same)
-    flipped = {"open": "open", "high": "low", "low": "high", "close": "close"}
-    if (path.funding == plain.funding)[plain.present].all():
-        for name in flipped:
-            np.testing.assert_array_equal(getattr(path, name), getattr(plain, name))
-    else:
-        np.testing.assert_array_equal(path.funding, -plain.funding)
-        for name, other in flipped.items():
-            np.testing.assert_allclose(getattr(path, name) / levels.price, levels.price / getattr(plain, other))
-    np.testing.assert_array_equal(path.volume, plain.volume)
+    levels = path_levels(relative, [Segment(0, 120)])
+    plain, mirror = (replayed_history(relative, levels, sign).bars for sign in (1.0, -1.0))
+    np.testing.assert_array_equal(mirror.funding, -plain.funding)
+    for name, other in {"open": "open", "high": "low", "low": "high", "close": "close"}.items():
+        np.testing.assert_allclose(getattr(mirror, name) / levels.price, levels.price / getattr(plain, other))
+    np.testing.assert_array_equal(mirror.volume, plain.volume)
 
 
-def test_half_of_the_paths_are_mirrored(walk):
-    relative = relative_bars(walk(60))
-    plain, drawn = (
-        [
-            resample(relative, [Segment(0, 60)], 8, 4, False, rng_of(seed), mirrored=on)[0].close[0, 0]
-            for seed in range(400)
-        ]
-        for on in (False, True)
-    )
-    assert 160 < np.sum(np.array(plain) != np.array(drawn)) < 240
-
-
-@settings(max_examples=20, deadline=None)
-@given(noise=st.floats(0.01, 3.0), mirrored=st.booleans(), block=st.integers(0, 20), seed=st.integers(0, 99))
-def test_noisy_bars_are_valid_bars_whose_gaps_and_wicks_are_kept(walk, noise, mirrored, block, seed):
-    bars = walk(120, 2, seed, missing=0.1)
-    relative, segments = relative_bars(bars), [Segment(0, 120)]
-    plain, rows, _ = resample(relative, segments, 90, block, True, rng_of(seed), mirrored=mirrored)
-    path, same, _ = resample(relative, segments, 90, block, True, rng_of(seed), mirrored=mirrored, noise=noise)
-    np.testing.assert_array_equal(rows, same)
-    np.testing.assert_array_equal(path.present, plain.present)
-    here = path.present
-    levels = path_levels(relative, segments).price
-
-    def told(some):
-        before = np.vstack([levels, some.held_close()[:-1]])
-        before = np.where(np.isnan(before), levels, before)
-        return {name: np.log(getattr(some, name) / before)[here] for name in PRICES}
-
-    ours, theirs = told(path), told(plain)
-    np.testing.assert_allclose(ours["open"], theirs["open"], atol=1e-12)
-    for edge, body in (("high", np.maximum), ("low", np.minimum)):
-        wick = ours[edge] - body(ours["open"], ours["close"])
-        np.testing.assert_allclose(wick, theirs[edge] - body(theirs["open"], theirs["close"]), atol=1e-12)
-        assert (wick * (1 if edge == "high" else -1) >= -1e-12).all()
-    assert np.abs(ours["close"] - theirs["close"]).max() > 0.0
-    np.testing.assert_array_equal(path.volume, plain.volume)
-
-
-def test_noise_has_the_size_of_the_bars_own_trailing_volatility(walk):
-    calm, wild = walk(3_000, seed=1), walk(3_000, seed=2, volatility=0.05)
-    bars = replace(calm, **{name: np.hstack([getattr(calm, name), getattr(wild, name)]) for name in calm.columns()})
-    bars = replace(bars, symbols=("A", "B"))
-    relative, segments = relative_bars(bars), [Segment(0, 3_000)]
-    market_returns = np.diff(np.log(bars.close), axis=0)
-    np.testing.assert_allclose(relative.volatility[500], np.sqrt((market_returns[404:500] ** 2).mean(axis=0)))
-    np.testing.assert_allclose(relative.volatility[20], np.sqrt((market_returns[:20] ** 2).mean(axis=0)))
-    assert np.isnan(relative.volatility[0]).all()
-    plain, rows, _ = resample(relative, segments, 20_000, 50, False, rng_of(0))
-    path, _, _ = resample(relative, segments, 20_000, 50, False, rng_of(0), noise=0.5)
-    added = np.diff(np.log(path.close / plain.close), axis=0) / relative.volatility[rows[1:]]
-    np.testing.assert_allclose(added.std(axis=0), 0.5, rtol=0.02)
-    np.testing.assert_allclose(added.mean(axis=0), 0.0, atol=0.02)
-    assert abs(np.corrcoef(added.T)[0, 1]) < 0.03  # assets have noise of their own
-    assert abs(np.corrcoef(added[1:, 0], added[:-1, 0])[0, 1]) < 0.03
-
-
-def test_the_disturbed_history_is_every_row_in_order(walk):
+def test_the_replayed_history_is_every_row_in_order(walk):
     bars = walk(200, 2, seed=5, missing=0.05)
     relative = relative_bars(bars)
     levels = path_levels(relative, [Segment(50, 150)])
-    path, rows, signs = disturbed_history(relative, levels, False, 0.0, rng_of(0))
+    path, rows, signs = replayed_history(relative, levels)
     np.testing.assert_array_equal(rows, np.arange(200))
     np.testing.assert_array_equal(signs, 1.0)
     np.testing.assert_array_equal(path.present, np.isfinite(relative.close))
@@ -334,16 +253,6 @@ def test_the_disturbed_history_is_every_row_in_order(walk):
     for name in PRICES:
         expected = np.where(path.present, getattr(bars, name) * levels.price / first, np.nan)
         np.testing.assert_allclose(getattr(path, name), expected)
-    mirrors = [disturbed_history(relative, levels, True, 0.0, rng_of(seed)) for seed in range(20)]
-    flipped = [not np.array_equal(some.bars.close, path.close, equal_nan=True) for some in mirrors]
-    assert 4 <= sum(flipped) <= 16
-    for some, other in zip(mirrors, flipped, strict=True):
-        np.testing.assert_array_equal(some.signs, -1.0 if other else 1.0)
-    mirror = mirrors[flipped.index(True)].bars
-    np.testing.assert_allclose(mirror.close * path.close, np.where(path.present, levels.price**2, np.nan))
-    np.testing.assert_array_equal(mirrored_history(relative, levels).close, mirror.close)
-    noisy = disturbed_history(relative, levels, False, 0.3, rng_of(0)).bars
-    assert (noisy.high >= np.maximum(noisy.open, noisy.close) * (1 - 1e-12))[noisy.present].all()
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.2])
@@ -364,7 +273,7 @@ def test_detrended_bars_drift_nowhere_and_keep_their_shape(walk, missing):
     for ours, other in (("high", "low"), ("close", "open"), ("high", "close")):
         shape = getattr(flat, ours) - getattr(flat, other)
         np.testing.assert_allclose(shape, getattr(relative, ours) - getattr(relative, other), atol=1e-15)
-    for name in ("volume", "volatility", "price", "mean_volume"):
+    for name in ("volume", "price", "mean_volume"):
         np.testing.assert_array_equal(getattr(flat, name), getattr(relative, name))
     for name in PRICES:
         np.testing.assert_array_equal(np.isnan(getattr(flat, name)), np.isnan(getattr(relative, name)))
@@ -388,9 +297,9 @@ def test_paths_of_detrended_bars_end_where_they_began(walk):
     segments = [Segment(20, 80)]
     relative = relative_bars(walk(100, 2, seed=3))
     bars = detrended(relative, segments)
-    path, rows, _ = resample(bars, segments, 59, 0, False, rng_of(0))
-    np.testing.assert_array_equal(rows, np.arange(21, 80))
-    np.testing.assert_allclose(path.close[-1], path_levels(bars, segments).price)
-    assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12)).all()
-    drifting, _, _ = resample(relative, segments, 59, 0, False, rng_of(0))
-    assert (np.abs(np.log(drifting.close[-1] / path.close[-1])) > 1e-3).all()
+    levels = path_levels(bars, segments)
+    path = replayed_history(bars, levels).bars
+    np.testing.assert_allclose(path.close[79], path.close[20])
+    assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12))[path.present].all()
+    drifting = replayed_history(relative, levels).bars
+    assert (np.abs(np.log(drifting.close[79] / drifting.close[20])) > 1e-3).all()

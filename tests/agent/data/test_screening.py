@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sentio_kedro.agent.data.screening import MIN_ROWS, Screening, screen, unmoved
+from sentio_kedro.agent.data.screening import MIN_ROWS, Screening, mirror_invariant_columns, screen
 from sentio_kedro.market.fold_shapes import Segment
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -85,7 +85,7 @@ def test_of_many_assets_a_quarter_must_need_a_size():
     assert not kept.values.any()
 
 
-def test_a_column_is_unmoved_if_the_mirror_leaves_it_alike_on_train_rows():
+def test_a_column_is_mirror_invariant_if_the_mirror_leaves_it_alike_on_train_rows():
     rng = np.random.default_rng(0)
     features = rng.standard_normal((ROWS, 2, 6))
     mirrored = features.copy()
@@ -96,8 +96,10 @@ def test_a_column_is_unmoved_if_the_mirror_leaves_it_alike_on_train_rows():
     mirrored[ROWS // 2 :, :, 0] *= -1.0  # after the train rows
     mirrored[:9, :, 5], features[20:40, 1, 5] = np.nan, np.nan
     train = (Segment(0, 200), Segment(300, ROWS // 2))
-    assert unmoved(features, mirrored, train).tolist() == [True, False, False, True, False, True]
-    assert not unmoved(features[: MIN_ROWS // 4], mirrored[: MIN_ROWS // 4], (Segment(0, MIN_ROWS // 4),)).any()
+    assert mirror_invariant_columns(features, mirrored, train).tolist() == [True, False, False, True, False, True]
+    assert not mirror_invariant_columns(
+        features[: MIN_ROWS // 4], mirrored[: MIN_ROWS // 4], (Segment(0, MIN_ROWS // 4),)
+    ).any()
 
 
 def test_the_longest_lag_that_foretells_the_return_keeps_those_before_it():
@@ -131,14 +133,6 @@ def test_of_many_columns_of_noise_few_are_kept():
     assert np.mean(kept) <= 0.06  # of 400 columns, each with 8 chances
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_akaikes_criterion_keeps_what_bics_keeps_and_more(seed):
-    given = planted(seed, linear)
-    bic, aic = (screen(*given, ALONE, TRAIN, LAGS, criterion) for criterion in ("bic", "aic"))
-    assert found(bic) < found(aic)
-    assert (aic.lags >= bic.lags).all()
-
-
 def test_of_few_assets_one_may_follow_another():
     features, returns = noise(0, assets=2, columns=6)
     returns[1:, 0] += 0.005 * features[:-1, 1, 3]
@@ -151,20 +145,20 @@ def test_of_few_assets_it_is_told_who_needs_whom():
     features, returns = noise(SEED, assets=3, columns=6)
     returns[1:, 0] += 0.01 * features[:-1, 2, 3]
     returns[1:, 1] += 0.01 * features[:-1, 1, 3]
-    pairs = screen(features, returns, ALONE, TRAIN, 1, "ebic").pairs
-    np.testing.assert_array_equal(pairs, [[False, False, True], [False, True, False], [False, False, False]])
+    asset_mask = screen(features, returns, ALONE, TRAIN, 1, "ebic").asset_mask
+    np.testing.assert_array_equal(asset_mask, [[False, False, True], [False, True, False], [False, False, False]])
 
 
 def test_of_many_assets_anyone_may_need_anyone():
     features, returns = noise(1, assets=8, columns=6)
-    assert screen(features, returns, ALONE, TRAIN, 1, "bic").pairs.all()
+    assert screen(features, returns, ALONE, TRAIN, 1, "bic").asset_mask.all()
 
 
 def test_an_asset_with_too_few_rows_may_need_anyone():
     features, returns = noise(SEED, assets=2, columns=6)
     features[MIN_ROWS // 2 :, 1] = np.nan
-    pairs = screen(features, returns, ALONE, TRAIN, 1, "ebic").pairs
-    np.testing.assert_array_equal(pairs, [[False, False], [True, True]])
+    asset_mask = screen(features, returns, ALONE, TRAIN, 1, "ebic").asset_mask
+    np.testing.assert_array_equal(asset_mask, [[False, False], [True, True]])
 
 
 def test_of_many_assets_a_quarter_must_need_a_column_and_a_lag():
@@ -290,6 +284,6 @@ def test_an_asset_that_is_not_yet_listed_leaves_the_others_what_they_hear():
     kept = screen(features, returns, ALONE, TRAIN, LAGS, "bic")
     alone = screen(features[:, :1], returns[:, :1], ALONE, TRAIN, LAGS, "bic")
     assert same(kept[:2], alone[:2])
-    np.testing.assert_array_equal(kept.pairs, [[alone.pairs[0, 0], False], [True, True]])
+    np.testing.assert_array_equal(kept.asset_mask, [[alone.asset_mask[0, 0], False], [True, True]])
     assert PLANTED in found(kept)
     assert not everything(kept)

@@ -36,8 +36,8 @@ def test_whom_an_asset_may_not_heed_does_not_move_it() -> None:
 def test_an_asset_that_heeds_nobody_hears_a_constant_without_a_gradient_of_others() -> None:
     layer = attention()
     layer.set_asset_mask(torch.zeros(ASSETS, ASSETS, dtype=torch.bool), first=True)
-    selected_features = layer(market())
-    torch.testing.assert_close(selected_features, layer.output.bias.expand_as(selected_features))
+    attended = layer(market())
+    torch.testing.assert_close(attended, layer.output.bias.expand_as(attended))
 
 
 def test_a_large_bias_lets_an_asset_heed_one_other_alone() -> None:

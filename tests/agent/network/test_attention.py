@@ -1,42 +1,37 @@
-"""Attention over time: in blocks as one bar at a time, whatever the positions, and open to inspection."""
+"""Attention over time: in blocks as one bar at a time, and open to inspection."""
 
 import math
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentio_kedro.agent.network.attention import Positions, WindowAttention
+from sentio_kedro.agent.network.attention import WindowAttention
 
 DOUBLE = torch.float64
-POSITIONS = ("rotary", "learned")
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=DOUBLE)
 
 
-def attention(window: int, positions: Positions, seed: int = 0) -> WindowAttention:
-    """Two heads of four channels in float64; learned biases are not zero."""
+def attention(window: int, seed: int = 0) -> WindowAttention:
+    """Two heads of four channels in float64."""
     torch.manual_seed(seed)
-    layer = WindowAttention(8, 2, window, positions).to(DOUBLE)
-    if layer.rotary is not None:
-        layer.rotary.frequency = 100.0 ** (-torch.arange(0, 4, 2, dtype=DOUBLE) / 4)
-    if layer.lag_bias is not None:
-        layer.lag_bias.data = normal(2, window, seed=seed)
+    layer = WindowAttention(8, 2, window).to(DOUBLE)
+    layer.rotary.frequency = 100.0 ** (-torch.arange(0, 4, 2, dtype=DOUBLE) / 4)
     return layer
 
 
 def slow_weights(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
-    """Weights ``[heads, T, W]`` of each query of each head by itself, turned by its absolute position."""
+    """Weights ``[heads, T, W]`` of each query of each head by itself, rotated by its absolute position."""
     length, width = x.shape
     size = width // layer.heads
     query, key = layer.query(x), layer.key_value(x)[:, :width]
 
-    def flipped(vector: torch.Tensor, position: int) -> torch.Tensor:
+    def rotated(vector: torch.Tensor, position: int) -> torch.Tensor:
         result = vector.clone()
-        for pair in range(size // 2 if layer.rotary is not None else 0):
+        for pair in range(size // 2):
             angle = position * 100.0 ** (-2 * pair / size)
             a, b = vector[pair], vector[pair + size // 2]
             result[pair] = a * math.cos(angle) - b * math.sin(angle)
@@ -49,10 +44,8 @@ def slow_weights(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
         for t in range(length):
             lags = range(min(t, layer.window - 1), -1, -1)
             scores = [
-                flipped(query[t, part], t) @ flipped(key[t - lag, part], t - lag) / math.sqrt(size) for lag in lags
+                rotated(query[t, part], t) @ rotated(key[t - lag, part], t - lag) / math.sqrt(size) for lag in lags
             ]
-            if layer.lag_bias is not None:
-                scores = [score + layer.lag_bias[head, lag] for score, lag in zip(scores, lags, strict=True)]
             weights[head, t, -len(scores) :] = torch.stack(scores).softmax(0)
     return weights
 
@@ -71,14 +64,11 @@ def slow_attention(layer: WindowAttention, x: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("positions", POSITIONS)
 @given(st.integers(1, 14), st.integers(2, 6), st.data())
 @settings(max_examples=12, deadline=None)
-def test_attention_in_blocks_equals_a_slow_twin(
-    positions: Positions, length: int, window: int, data: st.DataObject
-) -> None:
+def test_attention_in_blocks_equals_a_slow_twin(length: int, window: int, data: st.DataObject) -> None:
     keep = data.draw(st.integers(1, length))
-    layer = attention(window, positions, seed=length)
+    layer = attention(window, seed=length)
     x = normal(2, length, 8, seed=window)
     found, weights = layer(x, keep), layer.weights(x, keep)
     for batch in range(2):
@@ -89,28 +79,10 @@ def test_attention_in_blocks_equals_a_slow_twin(
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("positions", POSITIONS)
-def test_how_long_ago_a_bar_was_matters_to_attention(positions: Positions) -> None:
-    layer = attention(6, positions)
+def test_how_long_ago_a_bar_was_matters_to_attention() -> None:
+    layer = attention(6)
     x = normal(1, 6, 8)
     swapped = x[:, [0, 3, 2, 1, 4, 5]]
     assert (layer(x, 1) - layer(swapped, 1)).abs().max() > 1e-3
     later = torch.cat([normal(1, 1, 8, seed=5), x], dim=1)  # one bar later, the same lags
     torch.testing.assert_close(layer(later, 1), layer(x, 1), rtol=0, atol=1e-6)
-
-
-@torch.no_grad()
-def test_learned_positions_start_without_an_opinion_and_add_a_bias_per_head_and_lag() -> None:
-    torch.manual_seed(0)
-    layer = WindowAttention(8, 2, 6, "learned").to(DOUBLE)
-    assert layer.lag_bias is not None
-    assert layer.lag_bias.shape == (2, 6)
-    x = normal(1, 9, 8)
-    before = layer.weights(x, 1)[0, :, 0]
-    torch.testing.assert_close(layer(x, 1), layer(x[:, [0, 1, 2, 3, 6, 5, 4, 7, 8]], 1))  # blind to order
-    layer.lag_bias[1, 2] = math.log(3.0)
-    after = layer.weights(x, 1)[0, :, 0]
-    assert torch.equal(after[0], before[0])
-    raised = before[1].clone()
-    raised[5 - 2] *= 3.0
-    torch.testing.assert_close(after[1], raised / raised.sum())

@@ -11,7 +11,7 @@ from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
 from sentio_kedro.agent.ppo.rollout import RolloutDraws, collect, draw_rollout
-from sentio_kedro.agent.ppo.update import UpdateReport, minibatch_loss, targets, value_scale
+from sentio_kedro.agent.ppo.update import UpdateReport, estimate_targets, minibatch_loss, value_scale
 from sentio_kedro.agent.training.validation import chunk_returns
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.market.fold_shapes import Segment
@@ -42,7 +42,7 @@ def accounts(windows: Windows, replicas: int, seed: int) -> RolloutDraws:
 def sampled(network: PolicyNetwork, windows: Windows) -> Judge:
     """Act by sampling; then judge windows, as minibatches do."""
     rollout = collect(network, windows, accounts(windows, 4, 0), value_scale(0.9), TRADING)
-    learned = targets(rollout, TRAINING)
+    learned = estimate_targets(rollout, TRAINING)
     return lambda seen, index: minibatch_loss(network, seen, rollout, learned, torch.tensor(index), TRAINING)
 
 
@@ -74,7 +74,7 @@ def test_every_ratio_is_one_in_the_first_minibatch_with_dropout_on(lively: Build
     network = lively(dropout=0.5)
     windows = dropping(network, market())
     rollout = collect(network, windows, accounts(windows, 4, 0), value_scale(0.9), TRADING)
-    learned = targets(rollout, TRAINING)
+    learned = estimate_targets(rollout, TRAINING)
     for index in INDICES:
         _, report = minibatch_loss(network, windows, rollout, learned, torch.tensor(index), TRAINING)
         assert report.policy_loss.item() == pytest.approx(-learned.advantages[:, index].mean().item(), abs=1e-9)

@@ -13,10 +13,8 @@ from sentio_kedro.config import NetworkParameters
 
 DOUBLE = torch.float64
 Build = Callable[..., PolicyNetwork]
-ATTENTIVE = ({}, {"positions": "learned"})
 MLP = {"encoder": "mlp"}
-every_encoder = pytest.mark.parametrize("parts", [*ATTENTIVE, MLP], ids=["rotary", "learned", "mlp"])
-every_attention = pytest.mark.parametrize("parts", ATTENTIVE, ids=["rotary", "learned"])
+every_encoder = pytest.mark.parametrize("parts", [{}, MLP], ids=["transformer", "mlp"])
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -24,12 +22,8 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def encoder_of(lively: Build, **parts: object) -> Encoder:
-    """Width 8, two layers, window 4, three taps; learned biases are not zero."""
-    encoder = lively(**parts).encoder
-    for name, weight in encoder.named_parameters():
-        if name.endswith("lag_bias"):
-            weight.data = normal(*weight.shape, seed=3)
-    return encoder
+    """Width 8, two layers, window 4, three taps."""
+    return lively(**parts).encoder
 
 
 @torch.no_grad()
@@ -92,10 +86,9 @@ def test_windows_of_a_batch_do_not_meet(lively: Build, parts: dict[str, str]) ->
 
 @torch.no_grad()
 @pytest.mark.parametrize("length", [1, 2, 5])
-@every_attention
-def test_an_attention_window_longer_than_the_sequence_works(lively: Build, parts: dict[str, str], length: int) -> None:
+def test_an_attention_window_longer_than_the_sequence_works(lively: Build, length: int) -> None:
     features = normal(1, 30, 2, 3)
-    encoder = encoder_of(lively, window=16, **parts)
+    encoder = encoder_of(lively, window=16)
     found = encoder(features[:, :length], length)
     assert found.shape == (1, length, 2, 8)
     torch.testing.assert_close(found, encoder(features, 30)[:, :length], rtol=0, atol=1e-6)
@@ -154,7 +147,6 @@ ASSET = {"asset_norm.weight": (8,), "asset.input.weight": (24, 8), "asset.output
         ({}, 2, True, MIX | TIME | ASSET),
         ({}, 1, True, MIX | TIME),
         ({"asset_attention": False}, 2, True, MIX | TIME),
-        ({"positions": "learned"}, 1, True, MIX | TIME | {"time.lag_bias": (2, 4)}),
         (MLP, 2, False, MIX),
     ],
 )
@@ -231,10 +223,9 @@ def test_a_dropped_channel_passes_a_layer_unchanged_in_its_own_window_alone(
 
 
 @torch.no_grad()
-@every_attention
-def test_attention_weights_are_those_that_the_layers_use(lively: Build, parts: dict[str, str]) -> None:
+def test_attention_weights_are_those_that_the_layers_use(lively: Build) -> None:
     """Mixing each layer's values by the weights gives what its attention gives."""
-    encoder = encoder_of(lively, **parts)
+    encoder = encoder_of(lively)
     features, rows = normal(30, 2, 3), torch.tensor([29, 7, 1, 7])
     found = attention_weights(encoder, features, rows)
     assert found.shape == (2, 4, 2, 2, 4)  # layers, rows, assets, heads, W
@@ -254,9 +245,8 @@ def test_attention_weights_are_those_that_the_layers_use(lively: Build, parts: d
 
 
 @torch.no_grad()
-@every_attention
-def test_attention_weights_depend_on_no_later_and_no_forgotten_bar(lively: Build, parts: dict[str, str]) -> None:
-    encoder = encoder_of(lively, **parts)
+def test_attention_weights_depend_on_no_later_and_no_forgotten_bar(lively: Build) -> None:
+    encoder = encoder_of(lively)
     features, rows = normal(40, 2, 3), torch.tensor([20, 23])
     before = attention_weights(encoder, features, rows)
     later, forgotten = features.clone(), features.clone()

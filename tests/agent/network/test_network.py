@@ -15,7 +15,7 @@ from sentio_kedro.agent.network.network import Head, PolicyNetwork, build_networ
 from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
 from sentio_kedro.agent.ppo.rollout import collect, draw_rollout
-from sentio_kedro.agent.ppo.update import minibatch_loss, targets
+from sentio_kedro.agent.ppo.update import estimate_targets, minibatch_loss
 from sentio_kedro.config import MaskParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
@@ -30,7 +30,6 @@ NO_SHORT = TradingParameters(masks=MaskParameters(no_short=["*"]))
 TRAINING = TrainingParameters(windows=3, minibatches=1)
 VARIANTS: tuple[dict[str, object], ...] = (
     {},
-    {"positions": "learned"},
     {"encoder": "mlp"},
     {"asset_attention": False},
     {"regime_experts": False},
@@ -155,7 +154,7 @@ def test_accounts_without_a_mask_sample_what_is_illegal_and_learn_from_it(lively
     assert not taken.all()
     assert (rollout.action[:4, 1, :, 1] == HOLD).all()  # the second asset cannot be traded
     assert (rollout.log_probabilities[:4, 1, :, 1, HOLD] == 0.0).all()
-    learned = targets(rollout, TRAINING)
+    learned = estimate_targets(rollout, TRAINING)
     _, report = minibatch_loss(network, windows, rollout, learned, torch.tensor([2, 0, 1]), TRAINING)
     assert report.kl.abs().item() < 1e-12
     assert report.policy_loss.item() == pytest.approx(-learned.advantages.mean().item(), abs=1e-9)
@@ -248,16 +247,3 @@ def test_loading_weights_draws_nothing_from_the_global_generator() -> None:
     assert torch.equal(torch.get_rng_state(), before)  # another thread may be building from it
     pairs = zip(network.state_dict().values(), again.state_dict().values(), strict=True)
     assert all(torch.equal(ours, theirs) for ours, theirs in pairs)
-
-
-def test_an_agent_from_before_the_screening_hears_every_lag_and_no_sizes() -> None:
-    shape = NetworkShape(3, 2, 2, 4)
-    network = build_network(SIZES, shape, torch.Generator().manual_seed(0))
-    later = {f"encoder.{name}" for name in ("lag_mask", "sizes", "mean_magnitude", "feature_mask", "flipped")}
-    weights = {name: value for name, value in network.state_dict().items() if name not in later}
-    again = load_network(SIZES, shape, weights)
-    assert again.encoder.get_buffer("lag_mask").eq(1.0).all()
-    assert again.encoder.get_buffer("feature_mask").tolist() == [[1.0] * 3, [0.0] * 3]
-    features = torch.randn(1, 8, 2, 3, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(again.encoder(features, 4), network.encoder(features, 4))
-    assert torch.equal(again.encoder.input.weight, network.encoder.input.weight)

@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 
 from sentio_kedro.agent.ppo.advantages import (
     generalised_advantages,
-    joint_credit,
     leave_one_out,
-    n_step_advantages,
     sampled_returns,
 )
 
@@ -69,13 +67,11 @@ def learnt_by(estimator: str, rewards: torch.Tensor, values: torch.Tensor) -> to
     if estimator.startswith("GAE"):
         mixing = float(estimator.split()[1])
         return values + generalised_advantages(rewards, values, values[0], alive, 0.9, mixing)
-    if estimator.startswith("steps"):
-        return values + n_step_advantages(rewards, values, values[0], alive, 0.9, int(estimator.split()[1]))
     stops = torch.rand(rewards.shape, generator=torch.Generator().manual_seed(0)) < 0.3
     return sampled_returns(rewards, following, stops, alive, 0.9)
 
 
-@pytest.mark.parametrize("estimator", ["GAE 0", "GAE 0.9", "GAE 1", "steps 1", "steps 3", "steps 20", "distribution"])
+@pytest.mark.parametrize("estimator", ["GAE 0", "GAE 0.9", "GAE 1", "distribution"])
 def test_a_critic_that_learns_from_a_constant_reward_learns_its_perpetuity_everywhere(estimator: str) -> None:
     rewards = torch.full((6, 1), 0.7, dtype=DOUBLE)
     values = torch.linspace(-5.0, 5.0, 6, dtype=DOUBLE)[:, None]
@@ -145,25 +141,6 @@ def test_without_another_living_replica_nothing_is_subtracted() -> None:
     assert found[0].item() == 2.0
 
 
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10_000), steps=st.integers(1, 6), count=st.integers(1, 8))
-def test_n_step_advantages_equal_a_plain_sum(seed: int, steps: int, count: int) -> None:
-    draws = torch.Generator().manual_seed(seed)
-    rewards, values = torch.randn(2, steps, 1, generator=draws, dtype=DOUBLE)
-    bootstrap, alive = torch.randn(1, generator=draws, dtype=DOUBLE), torch.ones(steps, 1, dtype=DOUBLE)
-    alive[torch.rand(steps, 1, generator=draws) < 0.2] = 0.0
-    found = n_step_advantages(rewards, values, bootstrap, alive, 0.9, count)
-    after = [*values[1:, 0].tolist(), bootstrap.item()]
-    for t in range(steps):
-        total, weight = 0.0, 1.0
-        last = min(t + count, steps)
-        for k in range(t, last):
-            total += weight * rewards[k, 0].item()
-            weight *= 0.9 * alive[k, 0].item()
-        total += weight * after[last - 1]
-        assert found[t, 0].item() == pytest.approx(total - values[t, 0].item(), abs=1e-12)
-
-
 def test_a_sampled_return_sums_rewards_until_it_stops_and_then_draws_the_rest() -> None:
     rewards = torch.tensor([[1.0], [2.0], [4.0]], dtype=DOUBLE)
     drawn = torch.tensor([[10.0], [20.0], [40.0]], dtype=DOUBLE)
@@ -186,7 +163,3 @@ def test_sampled_returns_have_the_lambda_return_as_their_mean() -> None:
     found = sampled_returns(rewards.expand(6, many), after.expand(6, many), stops, alive.expand(6, many), 0.9)
     error = found.std(1) / many**0.5
     assert ((found.mean(1) - exact[:, 0]).abs() <= 4.5 * error + 1e-9).all()
-
-
-def test_joint_credit_gives_each_asset_what_all_earned() -> None:
-    assert joint_credit(torch.tensor([[1.0, 2.0], [0.5, -0.5]])).tolist() == [[3.0, 3.0], [0.0, 0.0]]

@@ -12,8 +12,14 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.windows import cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.compiled import EAGER, PAYS_FROM, CompiledLoss, compiled_functions, hot_functions
-from sentio_kedro.agent.ppo.constraints import Prices
+from sentio_kedro.agent.ppo.compiled import (
+    PAYS_FROM,
+    CompiledLoss,
+    _compiled_loss,
+    _compiled_step,
+    compiles,
+    shared_loss,
+)
 from sentio_kedro.agent.ppo.learners import SamplingLearner, make_learner
 from sentio_kedro.agent.ppo.update import Coefficients, minibatch_loss
 from sentio_kedro.agent.training.population import count_workers
@@ -50,8 +56,8 @@ def learn(
         optimiser.param_groups[0]["lr"] = 1e-2 / (1 + at % 7)
         weights = Coefficients(kind.new_tensor(0.01 * (1 + at % 5)), kind.new_tensor(0.1 * (1 + at % 3)))
         draws = learner.draw(windows, generator)
-        seen = learner.gather(network, windows, draws)
-        known = learner.appraise(network, windows, seen, draws, Prices()).learned
+        seen = learner.collect(network, windows, draws)
+        known = learner.estimate(network, windows, seen, draws, None).targets
         for part in torch.randperm(4, generator=generator, device=device).chunk(2):
             optimiser.zero_grad()
             learner.loss(network, windows, seen, known, part, weights)[0].backward()  # type: ignore[no-untyped-call]
@@ -62,9 +68,11 @@ def learn(
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Compiled functions of this test alone."""
-    compiled_functions.cache_clear()
+    for shared in (_compiled_step, _compiled_loss):
+        shared.cache_clear()
     yield
-    compiled_functions.cache_clear()
+    for shared in (_compiled_step, _compiled_loss):
+        shared.cache_clear()
 
 
 @pytest.mark.slow
@@ -73,7 +81,7 @@ def test_compiled_updates_equal_eager_ones_while_learning_rate_and_coefficients_
     lively: Build, market: Markets
 ) -> None:
     loss = CompiledLoss(minibatch_loss, graphs=False)
-    compiled = SamplingLearner(PARAMETERS, EAGER._replace(sampled_loss=loss))
+    compiled = SamplingLearner(PARAMETERS, objective=loss)
     found = learn(lively(layers=1), market(), compiled, 6)
     assert loss.works
     expected = learn(lively(layers=1), market(), SamplingLearner(PARAMETERS), 6)
@@ -90,13 +98,14 @@ def test_cuda_graphs_freeze_neither_learning_rate_nor_coefficients(
 ) -> None:
     """Trap 32: a captured graph replays the numbers it was captured with."""
     device = torch.device("cuda")
-    functions = hot_functions(TRAINING, device)
-    assert isinstance(functions.sampled_loss, CompiledLoss)
-    assert functions.sampled_loss.graphs
-    learners = SamplingLearner(PARAMETERS, functions), SamplingLearner(PARAMETERS)
+    compiled = make_learner(PARAMETERS, device)
+    assert isinstance(compiled, SamplingLearner)
+    assert isinstance(compiled.objective, CompiledLoss)
+    assert compiled.objective.graphs
+    learners = compiled, SamplingLearner(PARAMETERS)
     there = market().to(device, torch.float64)
     graph, eager = (learn(lively().to(device), there, learner, 50) for learner in learners)
-    assert functions.sampled_loss.works
+    assert compiled.objective.works
     for after, wanted in zip(graph, eager, strict=True):
         torch.testing.assert_close(after, wanted, rtol=1e-6, atol=1e-6)
 
@@ -111,7 +120,7 @@ def test_where_nothing_compiles_training_is_eager_to_the_bit_and_the_log_says_wh
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    learner = make_learner(PARAMETERS, hot_functions(TRAINING, CPU))
+    learner = make_learner(PARAMETERS, CPU)
     assert isinstance(learner, SamplingLearner)
     with caplog.at_level(logging.WARNING):
         found = learn(lively(), market(), learner, 2)
@@ -154,14 +163,24 @@ def test_a_gradient_that_does_not_compile_ends_the_compiled_loss_before_it_is_us
 
 def test_compilation_is_off_until_asked_for_and_auto_asks_whether_it_pays() -> None:
     cuda, long = torch.device("cuda"), {"total_steps": PAYS_FROM}
-    assert hot_functions(TrainingParameters(), CPU) is EAGER
-    assert hot_functions(TrainingParameters(compile="auto"), CPU) is EAGER
-    assert hot_functions(TrainingParameters(compile="auto", **long), CPU) is compiled_functions(graphs=False)  # type: ignore[arg-type]
-    assert hot_functions(TrainingParameters(compile="always"), CPU) is compiled_functions(graphs=False)
-    assert hot_functions(TrainingParameters(compile="auto"), cuda) is compiled_functions(graphs=True)
-    assert hot_functions(TrainingParameters(**long), cuda) is EAGER  # type: ignore[arg-type]
-    parts = replace(TrainingParameters(compile="always"), accumulation=2)
-    assert hot_functions(parts, cuda) is compiled_functions(graphs=False)
+    assert not compiles(TrainingParameters(), CPU)
+    assert not compiles(TrainingParameters(compile="auto"), CPU)
+    assert compiles(TrainingParameters(compile="auto", **long), CPU)  # type: ignore[arg-type]
+    assert compiles(TrainingParameters(compile="always"), CPU)
+    assert compiles(TrainingParameters(compile="auto"), cuda)
+    assert not compiles(TrainingParameters(**long), cuda)  # type: ignore[arg-type]
+    assert not compiles(TrainingParameters(compile="always"), None)
+
+
+def test_all_members_share_one_compiled_loss_which_is_captured_on_a_gpu_unless_gradients_add_up_in_parts() -> None:
+    cuda, always = torch.device("cuda"), TrainingParameters(compile="always")
+    plain, captured = (shared_loss(minibatch_loss, always, device) for device in (CPU, cuda))
+    assert plain is shared_loss(minibatch_loss, always, CPU)
+    assert shared_loss(minibatch_loss, TrainingParameters(), CPU) is minibatch_loss
+    assert isinstance(plain, CompiledLoss)
+    assert isinstance(captured, CompiledLoss)
+    assert (plain.graphs, captured.graphs) == (False, True)
+    assert shared_loss(minibatch_loss, replace(always, accumulation=2), cuda) is plain
 
 
 def test_compiled_functions_train_one_agent_at_a_time() -> None:

@@ -5,7 +5,6 @@ to learn but how much of each asset to hold.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import build_network
-from sentio_kedro.agent.ppo.constraints import TailMonitor, observe_episodes
+from sentio_kedro.agent.ppo.constraints import TailMonitor
 from sentio_kedro.agent.ppo.update import Coefficients
 from sentio_kedro.agent.training.lifecycle import Learned
 from sentio_kedro.agent.training.member import Member
@@ -32,7 +31,7 @@ TRADING = TradingParameters(
     net_limit=1.0,
     costs={"commission_bps": 0, "half_spread_bps": 0},  # type: ignore[arg-type]
 )
-EVERY = [("all_action", "tail"), ("all_action", "drawdown"), ("sampled", "tail"), ("sampled", "drawdown")]
+EVERY = pytest.mark.parametrize("advantages", ["all_action", "sampled"])
 
 
 def crashing(bars: int, draws: torch.Generator) -> Tensor:
@@ -80,7 +79,6 @@ class Bandit:
             torch.optim.AdamW(network.parameters(), lr=0.02),
             like.new_tensor(0.0),
             TailMonitor(training.tail, like),
-            TailMonitor(training.drawdown, like),
         )
         self.coefficients = Coefficients.first(training, like)
         self.draws = torch.Generator().manual_seed(0)
@@ -99,8 +97,8 @@ class Bandit:
         for index in range(updates):
             learned = self.update(index)
             assert learned.outcomes is not None
-            found = observe_episodes(self.member.tail, self.member.drawdown, learned.outcomes)
-            rows.append(found | {"growth": learned.outcomes.growth.mean().item()})
+            row = self.member.tail.observe(learned.outcomes)
+            rows.append(row | {"growth": learned.outcomes.mean().item()})
         return rows
 
 
@@ -108,64 +106,50 @@ def mean(rows: Sequence[dict[str, float]], name: str) -> float:
     return sum(row[name] for row in rows) / len(rows)
 
 
-@pytest.mark.parametrize("advantages", ["all_action", "sampled"])
-def test_limits_that_never_bind_train_to_the_same_bits_as_none(advantages: str) -> None:
-    loose = {"limit": 9.0, "pool": 400}
+@EVERY
+def test_a_limit_that_never_binds_trains_to_the_same_bits_as_none(advantages: str) -> None:
     free = Bandit(risky, parameters_of(advantages))
-    bound = Bandit(risky, parameters_of(advantages, tail=loose, drawdown=loose))
+    bound = Bandit(risky, parameters_of(advantages, tail={"limit": 9.0, "pool": 400}))
     for index in range(6):
         free.update(index)
     bound.train(6)
-    assert bound.member.prices().tail is not None
-    assert bound.member.prices().drawdown is not None
-    assert bound.member.tail.dual == bound.member.drawdown.dual == 0.0
+    assert bound.member.tail.state() is not None
+    assert bound.member.tail.dual == 0.0
     weights = free.member.network.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in bound.member.network.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["tail", "drawdown"])
-def test_a_slack_limit_drives_its_price_to_zero(name: str) -> None:
-    bandit = Bandit(risky, parameters_of("sampled", **{name: {"limit": 0.2, "pool": 400}}))
-    getattr(bandit.member, name).dual.fill_(1.0)
-    prices = [row[f"{name}_price"] for row in bandit.train(12)]
-    assert prices[0] < 1.0
-    assert all(later < earlier or later == 0.0 for earlier, later in pairwise(prices))
-    assert prices[-1] == 0.0
+def test_a_slack_limit_drives_its_dual_variable_to_zero() -> None:
+    bandit = Bandit(risky, parameters_of("sampled", tail={"limit": 0.2, "pool": 400}))
+    bandit.member.tail.dual.fill_(1.0)
+    duals = [row["tail_dual"] for row in bandit.train(12)]
+    assert duals[0] < 1.0
+    assert all(later < earlier or later == 0.0 for earlier, later in pairwise(duals))
+    assert duals[-1] == 0.0
 
 
-LIMITS = {  # about three quarters of what comes without a limit
-    ("sampled", "tail"): 0.018,
-    ("sampled", "drawdown"): 0.025,
-    ("all_action", "tail"): 0.013,
-    ("all_action", "drawdown"): 0.018,
-}
+LIMITS = {"sampled": 0.018, "all_action": 0.013}  # about three quarters of the tail without a limit
 
 
-@pytest.mark.parametrize(("advantages", "name"), EVERY)
-def test_a_limit_that_binds_is_met_within_a_tenth_at_a_price(advantages: str, name: str) -> None:
-    limit = LIMITS[advantages, name]
-    bandit = Bandit(risky, parameters_of(advantages, **{name: {"limit": limit, "step": 0.1}}))
+@EVERY
+def test_a_limit_that_binds_is_met_within_a_tenth_at_a_penalty(advantages: str) -> None:
+    limit = LIMITS[advantages]
+    bandit = Bandit(risky, parameters_of(advantages, tail={"limit": limit, "step": 0.1}))
     rows = bandit.train(120)[-60:]
-    found = mean(rows, "episode_drawdown") if name == "drawdown" else -mean(rows, "episode_tail")
-    assert found == pytest.approx(limit, rel=0.1)
-    assert mean(rows, f"{name}_price") > 0.1  # without one it would not be met
+    assert -mean(rows, "episode_tail") == pytest.approx(limit, rel=0.1)
+    assert mean(rows, "tail_dual") > 0.1  # without one it would not be met
 
 
-def last_rows(advantages: str, **limits: Any) -> list[dict[str, float]]:
+def last_rows(advantages: str, limit: float, **changes: float) -> list[dict[str, float]]:
     """The end of a training on two assets that earn the same."""
-    return Bandit(crashing, parameters_of(advantages, entropy=0.3, **limits)).train(80)[-40:]
+    parameters = parameters_of(advantages, entropy=0.3, tail={"limit": limit} | changes)
+    return Bandit(crashing, parameters).train(80)[-40:]
 
 
-@cache
-def unlimited(advantages: str) -> list[dict[str, float]]:
-    return last_rows(advantages, tail={"limit": 9.0}, drawdown={"limit": 9.0})
-
-
-@pytest.mark.parametrize(("advantages", "name"), EVERY)
-def test_of_two_assets_with_the_same_mean_the_one_with_the_thin_tail_is_held(advantages: str, name: str) -> None:
-    free = unlimited(advantages)
-    figure = f"episode_{name}"
-    worst = abs(mean(free, figure))
-    bound = last_rows(advantages, **{name: {"limit": 2.0 / 3.0 * worst, "step": 0.1}})
-    assert abs(mean(bound, figure)) < 0.75 * worst
+@EVERY
+def test_of_two_assets_with_the_same_mean_the_one_with_the_thin_tail_is_held(advantages: str) -> None:
+    free = last_rows(advantages, 9.0)
+    worst = abs(mean(free, "episode_tail"))
+    bound = last_rows(advantages, 2.0 / 3.0 * worst, step=0.1)
+    assert abs(mean(bound, "episode_tail")) < 0.75 * worst
     assert mean(bound, "growth") > 0.95 * mean(free, "growth")

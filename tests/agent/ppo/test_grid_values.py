@@ -1,4 +1,4 @@
-"""Walks on the grid: they go where the plain recursion goes, and their law is the policy's."""
+"""Values on the grid: they are those of accounts followed step by step."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,22 +7,19 @@ import pytest
 import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.distributions import gumbel_noise, sample_actions
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import draw_grid, position_grid
-from sentio_kedro.agent.ppo.constraints import Prices, TailState
-from sentio_kedro.agent.ppo.grid_values import WalkDraws, draw_walks, evaluate_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, greedy_walk, outcomes_of_actions
+from sentio_kedro.agent.ppo.constraints import TailState
+from sentio_kedro.agent.ppo.grid_values import evaluate_grid
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
 from sentio_kedro.agent.ppo.update import value_scale
-from sentio_kedro.config import RewardParameters, TailParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config import TailParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(levels=[-1.0, 0.0, 1.0], gross_limit=1.0, net_limit=0.6)
 GAMMA = 0.9
-DISTRIBUTION = TrainingParameters(gamma=GAMMA, critic_target="distribution")
 LIMITED = TrainingParameters(gamma=GAMMA, tail=TailParameters(limit=0.01, alpha=0.1))
-every_continuation = pytest.mark.parametrize("greedy_exponent", [1.0, 3.0])
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
 
@@ -33,11 +30,6 @@ def setting(market: Markets, assets: int = 2, steps: int = 4) -> tuple[Windows, 
     windows = cut_windows(whole, torch.tensor([10, 20, 25]), steps, 8, TRADING)
     draws = draw_grid(windows, len(TRADING.levels), torch.Generator().manual_seed(0))
     return windows, position_grid(windows, TRADING, draws)
-
-
-def walks(grid: PositionGrid, seed: int) -> WalkDraws:
-    """Draws of walks, and of the five quantiles behind them."""
-    return draw_walks(grid.rewards.shape, 5, torch.Generator().manual_seed(seed), grid.rewards)
 
 
 def test_a_replica_moves_to_the_one_that_holds_the_level_or_stays(market: Markets) -> None:
@@ -53,25 +45,6 @@ def test_a_replica_moves_to_the_one_that_holds_the_level_or_stays(market: Market
                     assert torch.equal(after[step, window, :, asset], wanted)
     held = (torch.arange(3)[:, None] + grid.shift) % 3  # level of each replica
     assert torch.equal(held.gather(1, place), torch.arange(3)[None, :, None].expand(3, 3, 2))
-
-
-@every_continuation
-def test_draws_follow_one_account_step_by_step(lively: Build, market: Markets, greedy_exponent: float) -> None:
-    windows, grid = setting(market)
-    learned = evaluate_grid(
-        lively(), windows, grid, replace(DISTRIBUTION, greedy_exponent=greedy_exponent), walks(grid, 5)
-    )
-    noise = gumbel_noise(grid.rewards.shape, torch.Generator().manual_seed(5), grid.rewards)
-    followed = learned.log_probabilities.exp().pow(greedy_exponent).log().clamp_min(-1e9)  # raised, but for their sum
-    action = sample_actions(followed, noise)
-    after = grid.after(action)
-    for place in torch.cartesian_prod(*(torch.arange(size) for size in learned.returns.shape)).tolist():
-        step, window, _, asset = here = tuple(place)
-        reward = grid.rewards[here][action[here]].item()
-        if step < 3:
-            following = learned.returns[step + 1, window, after[here], asset].item()
-            expected = reward + GAMMA * following * value_scale(GAMMA)
-            assert learned.returns[here].item() * value_scale(GAMMA) == pytest.approx(expected, abs=1e-5)
 
 
 @torch.no_grad()
@@ -117,79 +90,47 @@ def test_outcomes_are_those_of_the_likeliest_actions_within_the_joint_limits(liv
                 held = [grid.position[step + 1, window, at[asset], asset].item() for asset in (0, 1)]
                 gross, net = abs(held[0]) + abs(held[1]), abs(held[0] + held[1])
                 grown *= 1.0 + gained * min(1.0, 1.0 / max(gross, 1e-9), 0.6 / max(net, 1e-9))
-            assert learned.outcomes.growth[window, replica].exp().item() == pytest.approx(grown, rel=1e-6)
+            assert learned.outcomes[window, replica].exp().item() == pytest.approx(grown, rel=1e-6)
 
 
 def test_the_likeliest_action_leads_to_the_outcome_of_the_walk(lively: Build, market: Markets) -> None:
     windows, grid = setting(market, assets=1)
     grid = grid._replace(limits=(9.0, 9.0))  # joint limits are taken on average
     learned = evaluate_grid(lively(assets=1), windows, grid, LIMITED)
-    walk = greedy_walk(learned.log_probabilities, windows, grid)
-    outcomes = outcomes_of_actions(walk, windows, grid)[0]  # after the first decision [W, P, A, B]
+    simulation = simulate_greedy(learned.log_probabilities, windows, grid)
+    outcomes = outcomes_of_actions(simulation, windows, grid)[0]  # after the first decision [W, P, A, B]
     chosen = outcomes.gather(-1, learned.log_probabilities[0].argmax(-1)[..., None])[..., 0, 0]
     assert learned.outcomes is not None
-    torch.testing.assert_close(
-        chosen, learned.outcomes.growth, atol=2e-3, rtol=0.0
-    )  # but for sums in place of logarithms
+    torch.testing.assert_close(chosen, learned.outcomes, atol=2e-3, rtol=0.0)  # but for sums in place of logarithms
 
 
-@every_continuation
-def test_draws_have_the_expected_value_as_their_mean(lively: Build, market: Markets, greedy_exponent: float) -> None:
-    windows, grid = setting(market)
-    network, drawing = lively(), replace(DISTRIBUTION, greedy_exponent=greedy_exponent)
-    exact = evaluate_grid(network, windows, grid, TrainingParameters(gamma=GAMMA, greedy_exponent=greedy_exponent))
-    draws = torch.stack(
-        [evaluate_grid(network, windows, grid, drawing, walks(grid, seed)).returns for seed in range(400)]
-    )
-    error = draws.std(0) / 400**0.5
-    assert ((draws.mean(0) - exact.returns).abs() <= 4.5 * error + 1e-6).all()
-    assert draws.std(0).mean() > 0.05  # they are draws
-
-
-def test_a_shape_of_the_reward_changes_values_and_not_what_episodes_earn(lively: Build, market: Markets) -> None:
-    windows, grid = setting(market)
-    network, averse = lively(), RewardParameters(shape="downside", loss_aversion=1.0)
-    plain = evaluate_grid(network, windows, grid, LIMITED)
-    other = evaluate_grid(network, windows, grid, replace(LIMITED, reward=averse))
-    assert plain.outcomes is not None
-    assert other.outcomes is not None
-    assert torch.equal(plain.outcomes.growth, other.outcomes.growth)
-    assert (other.returns < plain.returns).any()
-
-
-def test_a_priced_tail_charges_each_action_with_the_shortfall_that_it_leads_to(lively: Build, market: Markets) -> None:
+def test_the_penalty_of_an_action_is_the_shortfall_that_it_leads_to(lively: Build, market: Markets) -> None:
     windows, grid = setting(market, assets=1, steps=1)  # one decision: what it earns is all the episode earns
     network = lively(assets=1)
     free = evaluate_grid(network, windows, grid, LIMITED)
     threshold, dual = torch.tensor(0.0, dtype=DOUBLE), torch.tensor(3.0, dtype=DOUBLE)
-    priced = evaluate_grid(network, windows, grid, LIMITED, prices=Prices(tail=TailState(threshold, dual, threshold)))
+    penalised = evaluate_grid(network, windows, grid, LIMITED, tail=TailState(threshold, dual, threshold))
     after = grid.after(free.log_probabilities.argmax(-1))
     factor = grid.joint_factor(grid.position[1:].gather(2, after)).mean(-1, keepdim=True)
     cost = (-grid.rewards * (windows.unit * factor[..., None])[..., None]).clamp_min(0.0)  # shortfall beyond 0
     cost = cost - (free.log_probabilities.exp() * cost).sum(-1, keepdim=True)
     expected = free.advantages - 3.0 / 0.1 * cost / windows.unit[..., None]
-    torch.testing.assert_close(priced.advantages, expected)
-    mean = (free.log_probabilities.exp() * priced.advantages).sum(-1)
+    torch.testing.assert_close(penalised.advantages, expected)
+    mean = (free.log_probabilities.exp() * penalised.advantages).sum(-1)
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0.0)
 
 
-@pytest.mark.parametrize("training", [TrainingParameters(gamma=GAMMA), DISTRIBUTION], ids=["mean", "distribution"])
 def test_a_constant_reward_is_worth_its_perpetuity_on_every_position_of_every_bar(
-    lively: Build, market: Markets, training: TrainingParameters
+    lively: Build, market: Markets
 ) -> None:
+    training = TrainingParameters(gamma=GAMMA)
     windows, grid = setting(market)
     grid, network = grid._replace(rewards=torch.full_like(grid.rewards, 0.7)), lively()
     with torch.no_grad():
         network.head.critic.weight.zero_()
         network.head.critic.bias[1:].fill_(-60.0)  # all quantiles are the centre
         for _ in range(100):  # the critic learns what it is shown
-            returns = evaluate_grid(network, windows, grid, training, walks(grid, 0)).returns
+            returns = evaluate_grid(network, windows, grid, training).returns
             network.head.critic.bias[0] = returns.mean()
     expected = torch.full_like(returns, 0.7 / (1 - GAMMA) / value_scale(GAMMA))
     torch.testing.assert_close(returns, expected, rtol=0, atol=1e-9)
-
-
-def test_distributions_need_draws(lively: Build, market: Markets) -> None:
-    windows, grid = setting(market)
-    with pytest.raises(ValueError, match="`draws` must be given"):
-        evaluate_grid(lively(), windows, grid, DISTRIBUTION)

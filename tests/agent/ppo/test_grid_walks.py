@@ -1,4 +1,4 @@
-"""Episodes that come of actions on the grid: each drawdown is that of an account followed bar by bar."""
+"""Greedy accounts on the grid: each earns what an account followed bar by bar earns."""
 
 import itertools
 import math
@@ -10,7 +10,7 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.ppo.all_action import draw_grid, position_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, drawdowns_of_actions, greedy_walk
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, simulate_greedy
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -31,11 +31,6 @@ def setting(market: Markets, assets: int) -> tuple[Windows, PositionGrid, torch.
     return windows, grid, masked_log_probabilities(logits, grid.legal)
 
 
-def deepest(path: list[float]) -> float:
-    """Largest fall of a list from an earlier entry to a later one, found pair by pair."""
-    return max(path[first] - path[last] for first in range(len(path)) for last in range(first, len(path)))
-
-
 class Account:
     """One account on the grid, moved by hand."""
 
@@ -45,12 +40,12 @@ class Account:
         self.assets = grid.rewards.shape[3]
         self.at, self.path = [at] * self.assets, [0.0]
 
-    def step(self, step: int, actions: dict[int, int]) -> None:
-        """Take ``actions`` by asset, the likeliest one in the others."""
+    def step(self, step: int) -> None:
+        """Take the likeliest action in each asset."""
         gained, held, reached = 0.0, [], []
         for asset in range(self.assets):
             at = self.at[asset]
-            action = actions.get(asset, int(self.likeliest[step, self.window, at, asset]))
+            action = int(self.likeliest[step, self.window, at, asset])
             chosen = torch.full(self.grid.rewards.shape[:-1], action)
             reached.append(int(self.grid.after(chosen)[step, self.window, at, asset]))
             unit = self.windows.unit[step, self.window, 0, asset].item()
@@ -62,37 +57,11 @@ class Account:
         self.path.append(self.path[-1] + math.log1p(factor * gained))
 
 
-@pytest.mark.parametrize("assets", [1, 2, 3])
-def test_the_drawdown_after_each_action_is_that_of_the_account_followed_bar_by_bar(
-    market: Markets, assets: int
-) -> None:
-    windows, grid, log_probabilities = setting(market, assets)
-    found = drawdowns_of_actions(greedy_walk(log_probabilities, windows, grid), windows, grid)
-    places = itertools.product(range(STEPS), range(WINDOWS), range(LEVELS), range(assets), range(1 + LEVELS))
-    for when, window, replica, asset, action in places:
-        account = Account(windows, grid, log_probabilities, window, replica)
-        for step in range(STEPS):
-            if step == when:
-                account.at[asset] = replica
-            account.step(step, {asset: action} if step == when else {})
-        place = (when, window, replica, asset, action)
-        assert found[place].item() == pytest.approx(deepest(account.path), abs=1e-9), place
-
-
-def test_accounts_that_walk_have_the_drawdown_of_their_path(market: Markets) -> None:
+def test_simulated_accounts_earn_what_accounts_followed_bar_by_bar_earn(market: Markets) -> None:
     windows, grid, log_probabilities = setting(market, 2)
-    outcomes = greedy_walk(log_probabilities, windows, grid).outcomes()
+    earned = simulate_greedy(log_probabilities, windows, grid).earned
     for window, replica in itertools.product(range(WINDOWS), range(LEVELS)):
         account = Account(windows, grid, log_probabilities, window, replica)
         for step in range(STEPS):
-            account.step(step, {})
-        assert outcomes.growth[window, replica].item() == pytest.approx(account.path[-1], abs=1e-9)
-        assert outcomes.drawdown[window, replica].item() == pytest.approx(deepest(account.path), abs=1e-9)
-
-
-def test_the_likeliest_first_action_leads_to_the_drawdown_of_the_walk(market: Markets) -> None:
-    windows, grid, log_probabilities = setting(market, 2)
-    walk = greedy_walk(log_probabilities, windows, grid)
-    first = drawdowns_of_actions(walk, windows, grid)[0]  # [W, P, A, B]
-    chosen = first.gather(-1, log_probabilities[0].argmax(-1)[..., None])[..., 0]
-    torch.testing.assert_close(chosen, walk.outcomes().drawdown[..., None].expand_as(chosen))
+            account.step(step)
+        assert earned[:, window, replica].tolist() == pytest.approx(account.path, abs=1e-9)

@@ -8,7 +8,6 @@ import torch
 
 from sentio_kedro.agent.data.windows import cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.constraints import Prices
 from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.config import AgentParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -26,12 +25,12 @@ def test_a_decision_without_a_legal_action_spoils_the_reward_and_so_stops_traini
     network, learner = lively(), make_learner(parameters)
     windows = cut_windows(market(), torch.tensor([10, 20]), 5, 8, parameters.trading)
     draws = learner.draw(windows, torch.Generator().manual_seed(0))
-    experience = learner.gather(network, windows, draws)
-    assert math.isfinite(learner.appraise(network, windows, experience, draws, Prices()).reward)
+    experience = learner.collect(network, windows, draws)
+    assert math.isfinite(learner.estimate(network, windows, experience, draws, None).reward)
     legal = experience.legal.clone()
     legal[3, 1, 2, 0] = False
     stranded = experience._replace(legal=legal)
-    assert math.isnan(learner.appraise(network, windows, stranded, draws, Prices()).reward)
+    assert math.isnan(learner.estimate(network, windows, stranded, draws, None).reward)
 
 
 def test_windows_weigh_by_the_steps_that_their_accounts_lived_through(lively: Build, market: Markets) -> None:
@@ -40,9 +39,9 @@ def test_windows_weigh_by_the_steps_that_their_accounts_lived_through(lively: Bu
     network, learner = lively(), make_learner(parameters)
     windows = cut_windows(market(), torch.tensor([10, 20]), 5, 8, parameters.trading)
     draws = learner.draw(windows, torch.Generator().manual_seed(0))
-    experience = learner.gather(network, windows, draws)
+    experience = learner.collect(network, windows, draws)
     alive = experience.alive.clone()
     alive[2:, 1, 3] = 0.0  # one of eight accounts, with two assets, dies after two of five steps
-    found = learner.appraise(network, windows, experience._replace(alive=alive), draws, Prices()).living
+    found = learner.estimate(network, windows, experience._replace(alive=alive), draws, None).valid_steps
     assert found is not None
     assert found.tolist() == [5.0 * 8 * 2, 5.0 * 8 * 2 - 3 * 2]

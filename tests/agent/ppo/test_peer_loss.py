@@ -11,7 +11,7 @@ from sentio_kedro.agent.data.windows import cut_windows
 from sentio_kedro.agent.network.distributions import entropy, masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.rollout import collect, draw_rollout
-from sentio_kedro.agent.ppo.update import minibatch_loss, targets, value_scale
+from sentio_kedro.agent.ppo.update import estimate_targets, minibatch_loss, value_scale
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -60,7 +60,7 @@ def test_loss_and_gradient_are_those_of_a_plain_ppo(
     windows = cut_windows(market(), torch.tensor([10, 17, 25]), 5, 8, TRADING)
     draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0))
     rollout = collect(network, windows, draws, value_scale(PLAIN.gamma), TRADING)
-    learned = targets(rollout, PLAIN)
+    learned = estimate_targets(rollout, PLAIN)
     with torch.no_grad():  # the policy has moved since: some ratios are clipped
         for weight in network.parameters():
             weight.add_(0.2 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(3), dtype=DOUBLE))

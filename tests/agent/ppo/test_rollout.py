@@ -9,7 +9,7 @@ from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
-from sentio_kedro.agent.ppo.update import Targets, minibatch_loss, targets
+from sentio_kedro.agent.ppo.update import SampledTargets, estimate_targets, minibatch_loss
 from sentio_kedro.config import CostParameters, MaskParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
@@ -59,7 +59,7 @@ def test_the_first_minibatch_has_ratio_one_and_no_divergence(lively: Build, mark
     network, windows = lively(), windows_of(market())
     rollout = rolled(network, windows)
     training = TrainingParameters(windows=3, minibatches=1, clip=0.2)
-    learned = targets(rollout, training)
+    learned = estimate_targets(rollout, training)
     _, report = minibatch_loss(network, windows, rollout, learned, torch.arange(3), training)
     assert report.kl.abs().item() < 1e-12
     assert report.policy_loss.item() == pytest.approx(-learned.advantages.mean().item(), abs=1e-9)
@@ -76,7 +76,7 @@ def test_every_ratio_is_one_in_the_first_minibatch(lively: Build, market: Market
     spot = torch.zeros_like(rollout.rewards)
     for place in [(0, 0, 0, 0), (5, 2, 3, 1), (3, 1, 2, 0)]:
         spot.zero_()[place] = -1.0  # a bad action is charged by its whole ratio
-        _, report = minibatch_loss(network, windows, rollout, Targets(spot, spot), torch.arange(3), training)
+        _, report = minibatch_loss(network, windows, rollout, SampledTargets(spot, spot), torch.arange(3), training)
         assert report.policy_loss.item() * spot.numel() == pytest.approx(1.0, abs=1e-9)
 
 

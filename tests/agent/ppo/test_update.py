@@ -6,16 +6,15 @@ import pytest
 import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import (
     Coefficients,
-    Targets,
+    SampledTargets,
     UpdateReport,
     cut_minibatch,
+    estimate_targets,
     minibatch_loss,
-    targets,
     update,
     value_scale,
 )
@@ -29,7 +28,8 @@ Markets = Callable[..., MarketTensors]
 
 
 def training(**changes: object) -> TrainingParameters:
-    return TrainingParameters(**({"windows": 3, "minibatches": 1, "epochs": 1} | changes))  # type: ignore[arg-type]
+    defaults = {"advantages": "sampled", "windows": 3, "minibatches": 1, "epochs": 1}
+    return TrainingParameters(**(defaults | changes))  # type: ignore[arg-type]
 
 
 def accounts(windows: Windows, replicas: int, seed: int) -> RolloutDraws:
@@ -49,15 +49,15 @@ def test_the_value_scale_is_the_deviation_of_discounted_unit_rewards() -> None:
 
 def test_the_baseline_moves_advantages_and_never_the_critics_targets(lively: Build, market: Markets) -> None:
     _, rollout = experience(lively(), market())
-    raw = targets(rollout, training(path_baseline=False, gamma=0.9))
-    less = targets(rollout, training(path_baseline=True, gamma=0.9))
+    raw = estimate_targets(rollout, training(path_baseline=False, gamma=0.9))
+    less = estimate_targets(rollout, training(path_baseline=True, gamma=0.9))
     assert torch.equal(raw.returns, less.returns)
     torch.testing.assert_close(raw.returns * value_scale(0.9), raw.advantages + rollout.values)
     others = (raw.advantages.sum(2, keepdim=True) - raw.advantages) / 3
     torch.testing.assert_close(less.advantages, raw.advantages - others)
 
 
-@pytest.mark.parametrize("changes", [{}, {"n_steps": 2}, {"critic_target": "distribution"}])
+@pytest.mark.parametrize("changes", [{}, {"critic_target": "distribution"}])
 def test_a_constant_reward_is_worth_its_perpetuity_to_the_end_of_every_window(
     lively: Build, market: Markets, changes: dict[str, object]
 ) -> None:
@@ -69,7 +69,7 @@ def test_a_constant_reward_is_worth_its_perpetuity_to_the_end_of_every_window(
     for _ in range(400):
         after = torch.cat([values[1:], values[:1]])  # the state after a window is like its first
         seen = rollout._replace(values=values, bootstrap=values[0], drawn=after)
-        values = targets(seen, how, stops).returns * value_scale(0.9)
+        values = estimate_targets(seen, how, stops).returns * value_scale(0.9)
     torch.testing.assert_close(values, torch.full_like(values, 0.7 / (1 - 0.9)), rtol=0, atol=1e-6)
 
 
@@ -78,7 +78,7 @@ def test_nothing_is_bootstrapped_from_the_state_after_a_death(lively: Build, mar
     survived = rollout.survived.clone()
     survived[2:, 1, 2] = 0.0  # it lived at decision 2 and died after it
     died = rollout._replace(survived=survived)
-    learned = targets(died, training(path_baseline=False, gamma=0.9))
+    learned = estimate_targets(died, training(path_baseline=False, gamma=0.9))
     last = (2, 1, 2)
     torch.testing.assert_close(learned.advantages[last], rollout.rewards[last] - rollout.values[last])
 
@@ -89,9 +89,11 @@ def test_steps_of_dead_accounts_teach_nothing(lively: Build, market: Markets) ->
     alive = rollout.alive.clone()
     alive[3:, 1, 2] = 0.0
     rollout = rollout._replace(alive=alive)
-    learned = targets(rollout, training())
+    learned = estimate_targets(rollout, training())
     dead = alive == 0.0
-    wild = Targets(learned.advantages.where(~dead, torch.tensor(1e6)), learned.returns.where(~dead, torch.tensor(-1e6)))
+    wild = SampledTargets(
+        learned.advantages.where(~dead, torch.tensor(1e6)), learned.returns.where(~dead, torch.tensor(-1e6))
+    )
     calm_loss, calm = minibatch_loss(network, windows, rollout, learned, torch.arange(3), training())
     wild_loss, _ = minibatch_loss(network, windows, rollout, wild, torch.arange(3), training())
     assert calm_loss.item() == wild_loss.item()
@@ -103,7 +105,7 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(lively: Build, market: Market
     network = lively()
     windows, rollout = experience(network, market())
     how = training(value=0.7, entropy=0.2)
-    loss, report = minibatch_loss(network, windows, rollout, targets(rollout, how), torch.arange(3), how)
+    loss, report = minibatch_loss(network, windows, rollout, estimate_targets(rollout, how), torch.arange(3), how)
     expected = report.policy_loss + 0.7 * report.value_loss - 0.2 * report.entropy
     assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
     assert report.entropy > 0.0
@@ -113,7 +115,7 @@ def test_an_update_makes_good_actions_likelier(lively: Build, market: Markets) -
     network = lively()
     windows, rollout = experience(network, market())
     good = rollout.action == 1
-    learned = Targets(good.to(DOUBLE) - good.to(DOUBLE).mean(), rollout.values)
+    learned = SampledTargets(good.to(DOUBLE) - good.to(DOUBLE).mean(), rollout.values)
     how = training(entropy=0.0, value=0.0, epochs=5, clip=0.5)
 
     def loss_of(index: torch.Tensor) -> tuple[torch.Tensor, UpdateReport]:
@@ -179,50 +181,22 @@ def stepped(network: PolicyNetwork) -> PolicyNetwork:
     return network
 
 
-def test_a_joint_ratio_is_that_of_all_assets_together(lively: Build, market: Markets) -> None:
-    network = lively()
-    windows, rollout = experience(network, market())
-    learned = targets(rollout, training())
-    stepped(network)
-    found = {
-        ratio: minibatch_loss(network, windows, rollout, learned, torch.arange(3), training(ratio=ratio))[1]
-        for ratio in ("per_asset", "joint")
-    }
-    assert found["joint"].kl.item() == pytest.approx(2.0 * found["per_asset"].kl.item())
-    embedding = network.encoder(windows.features[:, :-1], 5).transpose(0, 1)[:, :, None]
-    hidden = network.head.hidden(network.head.project(embedding, windows.posterior[:-1]), rollout.account)
-    new = masked_log_probabilities(network.head.logits(hidden, windows.posterior[:-1]), rollout.legal)
-    ratio = (new - rollout.log_probabilities).gather(-1, rollout.action[..., None])[..., 0].sum(-1, keepdim=True).exp()
-    surrogate = torch.minimum(ratio * learned.advantages, ratio.clamp(0.8, 1.2) * learned.advantages)
-    assert found["joint"].policy_loss.item() == pytest.approx(-surrogate.mean().item())
-
-
-def test_decisions_are_charged_for_the_tail_beside_the_other_accounts_on_their_path(
+def test_decisions_pay_the_penalty_less_that_of_the_other_accounts_on_their_path(
     lively: Build, market: Markets
 ) -> None:
     _, rollout = experience(lively(), market())
     shortfall = torch.rand((1, 3, 4, 1), generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
-    charge = shortfall.expand_as(rollout.rewards)
-    free, charged = (targets(rollout, training(), None, paid) for paid in (None, charge))
+    penalty = shortfall.expand_as(rollout.rewards)
+    free, penalised = (estimate_targets(rollout, training(), None, one) for one in (None, penalty))
     others = (shortfall.sum(2, keepdim=True) - shortfall) / 3
-    torch.testing.assert_close(free.advantages - charged.advantages, (shortfall - others).expand_as(rollout.rewards))
-    assert torch.equal(free.returns, charged.returns)  # the critic learns what is earned, not what is charged
-
-
-def test_joint_credit_is_the_sum_over_assets(lively: Build, market: Markets) -> None:
-    _, rollout = experience(lively(), market())
-    alone, together = (
-        targets(rollout, training(path_baseline=False, credit=credit)) for credit in ("per_asset", "joint")
-    )
-    torch.testing.assert_close(together.advantages[..., 0], alone.advantages.sum(-1))
-    torch.testing.assert_close(together.advantages[..., 1], alone.advantages.sum(-1))
-    assert torch.equal(alone.returns, together.returns)
+    torch.testing.assert_close(free.advantages - penalised.advantages, (shortfall - others).expand_as(rollout.rewards))
+    assert torch.equal(free.returns, penalised.returns)  # the critic learns profit without the penalty
 
 
 def test_the_divergence_penalty_enters_loss_and_gradient(lively: Build, market: Markets) -> None:
     network = lively()
     windows, rollout = experience(network, market())
-    learned = targets(rollout, training())
+    learned = estimate_targets(rollout, training())
     stepped(network)
     how = training(divergence={"coefficient": 1.0})
     losses, gradients = [], []
@@ -239,13 +213,13 @@ def test_the_divergence_penalty_enters_loss_and_gradient(lively: Build, market: 
 
 
 def test_shares_of_parts_are_those_of_their_living_accounts() -> None:
-    living = torch.tensor([4.0, 0.0, 3.0, 1.0, 9.0])
-    parts = cut_minibatch(torch.tensor([3, 0, 1, 2]), 2, living)
+    valid_steps = torch.tensor([4.0, 0.0, 3.0, 1.0, 9.0])
+    parts = cut_minibatch(torch.tensor([3, 0, 1, 2]), 2, valid_steps)
     assert [(part.windows.tolist(), float(part.share)) for part in parts] == [([3, 0], 5 / 8), ([1, 2], 3 / 8)]
-    (whole,) = cut_minibatch(torch.tensor([3, 1]), 1, living)
+    (whole,) = cut_minibatch(torch.tensor([3, 1]), 1, valid_steps)
     assert float(whole.share) == 1.0
     assert [part.share for part in cut_minibatch(torch.tensor([3, 0, 1, 2]), 4, None)] == [0.25] * 4
-    assert [float(part.share) for part in cut_minibatch(torch.tensor([1]), 1, living)] == [0.0]  # nobody lives
+    assert [float(part.share) for part in cut_minibatch(torch.tensor([1]), 1, valid_steps)] == [0.0]  # nobody lives
 
 
 WHOLE = {"value": 0.7, "entropy": 0.2, "windows": 8, "minibatches": 2, "epochs": 2, "path_baseline": False}
@@ -255,7 +229,7 @@ BOUND = {"divergence": {"coefficient": 0.5, "target": 1e-4, "max_kl": 1e-3, "hal
 
 @pytest.mark.parametrize("changes", [{}, PENALTY, BOUND], ids=["plain", "penalty", "trust region"])
 @pytest.mark.parametrize("parts", [2, 4])
-def test_a_minibatch_judged_in_parts_takes_the_same_steps_however_many_accounts_live_in_each(
+def test_a_minibatch_loss_in_parts_takes_the_same_steps_however_many_accounts_live_in_each(
     lively: Build, market: Markets, parts: int, changes: dict[str, object]
 ) -> None:
     results = []
@@ -268,21 +242,21 @@ def test_a_minibatch_judged_in_parts_takes_the_same_steps_however_many_accounts_
         for window, lives in enumerate([5, 1, 3, 0, 5, 2, 5, 4]):
             alive[lives:, window, :3] = 0.0
         rollout = rollout._replace(alive=alive)
-        learned = targets(rollout, how)
+        learned = estimate_targets(rollout, how)
 
         def loss_of(
             index: torch.Tensor,
             network: PolicyNetwork = network,
             windows: Windows = windows,
             rollout: Rollout = rollout,
-            learned: Targets = learned,
+            learned: SampledTargets = learned,
             how: TrainingParameters = how,
         ) -> tuple[torch.Tensor, UpdateReport]:
             return minibatch_loss(network, windows, rollout, learned, index, how)
 
         optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
-        living = alive.sum((0, 2, 3))
-        report = update(network, optimiser, loss_of, 8, how, torch.Generator().manual_seed(0), living)
+        valid_steps = alive.sum((0, 2, 3))
+        report = update(network, optimiser, loss_of, 8, how, torch.Generator().manual_seed(0), valid_steps)
         results.append((*network.state_dict().values(), *report))
     for whole, added in zip(*results, strict=True):
         torch.testing.assert_close(whole, added, rtol=0.0, atol=1e-10)
@@ -295,7 +269,7 @@ def test_draws_of_the_critic_are_its_quantiles_and_are_collected_only_when_asked
     windows, rollout = experience(network, market())
     assert rollout.drawn is None
     with pytest.raises(ValueError, match=r"`rollout.drawn` must hold draws"):
-        targets(rollout, training(critic_target="distribution"))
+        estimate_targets(rollout, training(critic_target="distribution"))
     draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0), quantiles=5)
     again = collect(network, windows, draws, 1.0, TRADING)
     assert again.drawn is not None
@@ -304,6 +278,6 @@ def test_draws_of_the_critic_are_its_quantiles_and_are_collected_only_when_asked
     projected = network.head.project(embedding, windows.posterior)
     quantiles = network.head.quantiles(network.head.hidden(projected[1:-1], again.account[1:]))
     assert ((again.drawn[:-1, ..., None] - quantiles).abs().min(-1).values < 1e-9).all()
-    learned = targets(again, training(critic_target="distribution"), draws.stop)
-    assert torch.equal(learned.advantages, targets(again, training()).advantages)
-    assert not torch.equal(learned.returns, targets(again, training()).returns)
+    learned = estimate_targets(again, training(critic_target="distribution"), draws.stop)
+    assert torch.equal(learned.advantages, estimate_targets(again, training()).advantages)
+    assert not torch.equal(learned.returns, estimate_targets(again, training()).returns)

@@ -39,8 +39,7 @@ class Nowhere:
 
 def make_member(network: PolicyNetwork) -> Member:
     zero = torch.zeros((), dtype=DOUBLE)
-    monitors = TailMonitor(TRAINING.tail, zero), TailMonitor(TRAINING.drawdown, zero)
-    return Member(network, torch.optim.AdamW(network.parameters()), zero, *monitors)
+    return Member(network, torch.optim.AdamW(network.parameters()), zero, TailMonitor(TRAINING.tail, zero))
 
 
 def earned(fall: float, seed: int = 0) -> Tensor:

@@ -85,7 +85,7 @@ def train(training_set: TrainingSet, abstention: AbstentionParameters) -> tuple[
 
 
 @cache
-def trained(threshold: float | None, share: float = 0.0) -> tuple[AgentBundle, dict[str, float]]:
+def trained(threshold: float | None, share: float | None = None) -> tuple[AgentBundle, dict[str, float]]:
     return train(training_set(), AbstentionParameters(threshold=threshold, holdout_share=share))
 
 

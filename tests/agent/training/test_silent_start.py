@@ -10,9 +10,7 @@ from sentio_kedro.config import NetworkParameters
 DOUBLE = torch.float64
 TAPS = 3
 SIZES = {"width": 8, "layers": 2, "heads": 2, "window": 4, "convolution": TAPS, "hidden": 8, "quantiles": 5}
-every_encoder = pytest.mark.parametrize(
-    "parts", [{}, {"positions": "learned"}, {"asset_identity": True}, {"encoder": "mlp"}], ids=str
-)
+every_encoder = pytest.mark.parametrize("parts", [{}, {"asset_identity": True}, {"encoder": "mlp"}], ids=str)
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -25,7 +25,6 @@ from sentio_kedro.config import (
     AgentParameters,
     CrossValidationParameters,
     DivergenceParameters,
-    DrawdownParameters,
     FeatureColumn,
     IngestionParameters,
     NetworkParameters,
@@ -49,7 +48,7 @@ NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4,
 TRAINING = TrainingParameters(
     seeds=2, members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
     checkpoint_updates=2, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
-    screening="none",
+    screening=None,
 )  # fmt: skip
 PARAMETERS = AgentParameters(NETWORK, TRAINING, TradingParameters())
 REGIMES = RegimeParameters(states=2, memory=16, restarts=1, iterations=5)
@@ -141,8 +140,8 @@ def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
     assert equal_weights(train(training_set), train(make_study(scale_after=end)))
 
 
-@pytest.mark.parametrize("screening", ["none", "bic"])
-def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str) -> None:
+@pytest.mark.parametrize("screening", [None, "bic"])
+def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str | None) -> None:
     training_set = make_study(strength=0.6)
     changed = make_study(scale_after=training_set.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
     parameters = replace(PARAMETERS, training=replace(TRAINING, screening=screening))
@@ -154,7 +153,7 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
         last.append(train_member(one, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert states[0]["encoder.deviation"].isfinite().tolist() == [True, screening == "none"]  # columns that are heard
+    assert states[0]["encoder.feature_mask"][0].tolist() == [1.0, float(screening is None)]  # selected columns
 
 
 def test_training_is_never_given_test_rows() -> None:
@@ -349,10 +348,11 @@ def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.Monkey
         assert member.updates_done == count_updates(parameters) // 2  # validations 1 and 2 of 4
 
 
-def test_everything_at_once_continues_to_the_same_bits() -> None:
+@pytest.mark.parametrize(("advantages", "target"), [("all_action", "mean"), ("sampled", "distribution")])
+def test_everything_at_once_continues_to_the_same_bits(advantages: str, target: str) -> None:
     training = replace(
-        TRAINING, critic_target="distribution", tail=TailParameters(limit=0.001, pool=400), weight_decay=0.01,
-        drawdown=DrawdownParameters(limit=0.001, pool=400), 
+        TRAINING, advantages=advantages, critic_target=target, replicas=3, weight_decay=0.01,
+        tail=TailParameters(limit=0.001, pool=400),
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
         windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip
@@ -364,12 +364,11 @@ def test_everything_at_once_continues_to_the_same_bits() -> None:
     tensors, state = stores[1].saved[str(MemberKey(0, 0, 0))]
     assert state["updates_done"] == 14
     assert tensors["learner.dual"] > 0.0
-    assert tensors["learner.drawdown_dual"] > 0.0
     assert equal_weights(whole, train(training_set, parameters, stores[1]))
     first, second = (store.saved[str(MemberKey(0, 0, 0))] for store in stores)
     assert first[1]["updates_done"] == second[1]["updates_done"] == 17
     assert first[1]["selected_update"] == second[1]["selected_update"]
-    assert first[0]["selected.encoder.deviation"].isfinite().tolist() == [True, True]  # with limits all are heard
+    assert first[0]["selected.encoder.feature_mask"][0].tolist() == [1.0, 1.0]  # with a limit all are selected
     assert first[0].keys() == second[0].keys()
     assert all(torch.equal(first[0][name], second[0][name]) for name in first[0])
 

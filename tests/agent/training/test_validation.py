@@ -98,7 +98,7 @@ def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, mark
 @pytest.mark.parametrize(
     ("share", "gap", "choosing", "measuring"),
     [
-        (0.0, 3, [(10, 20), (30, 50)], [(10, 20), (30, 50)]),  # all do both
+        (None, 3, [(10, 20), (30, 50)], [(10, 20), (30, 50)]),  # all do both
         (0.5, 0, [(10, 20), (30, 35)], [(35, 50)]),
         (0.5, 2, [(10, 20), (30, 35)], [(37, 50)]),
         (0.8, 1, [(10, 16)], [(17, 20), (30, 50)]),
@@ -106,7 +106,7 @@ def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, mark
     ],
 )
 def test_the_latest_validation_rows_measure_and_the_others_choose(
-    share: float, gap: int, choosing: list[tuple[int, int]], measuring: list[tuple[int, int]]
+    share: float | None, gap: int, choosing: list[tuple[int, int]], measuring: list[tuple[int, int]]
 ) -> None:
     found = split_validation([Segment(10, 20), Segment(30, 50)], share, gap)
     assert [[(part.start, part.stop) for part in rows] for rows in found] == [choosing, measuring]

@@ -46,7 +46,7 @@ def test_training_ends_before_the_judged_rows_begin() -> None:
         training_set.bars.close[: len(training_set.training.bars.timestamps)]
     )
     assert test.stop < len(training_set.path.returns)  # the last judged row has a next return
-    assert training_set.judged(training_set.path.means).shape == (test.stop - test.start, 2)
+    assert training_set.test_rows_of(training_set.path.means).shape == (test.stop - test.start, 2)
 
 
 def test_a_market_brings_the_columns_that_show_its_signal() -> None:
@@ -55,7 +55,7 @@ def test_a_market_brings_the_columns_that_show_its_signal() -> None:
     (test,) = training_set.fold.test
     shown, means = (
         training_set.features[test.start : test.stop, 0, 1],
-        training_set.judged(training_set.path.means)[:, 0],
+        training_set.test_rows_of(training_set.path.means)[:, 0],
     )
     assert np.corrcoef(shown, means)[0, 1] > 0.9
 
@@ -72,10 +72,13 @@ def test_costs_and_levels_are_those_of_the_accounts() -> None:
 def test_the_reference_earns_on_a_linear_law() -> None:
     training_set = prepared("reversal", train=8_000)
     law = MARKETS["reversal"].law
-    optimum = training_set.judged(law.optimum(training_set.path, training_set.cost, training_set.levels))
+    optimum = training_set.test_rows_of(law.optimum(training_set.path, training_set.cost, training_set.levels))
     assert (
         share_of_optimum(
-            ridge_reference(training_set), optimum, training_set.judged(training_set.path.means), training_set.cost
+            ridge_reference(training_set),
+            optimum,
+            training_set.test_rows_of(training_set.path.means),
+            training_set.cost,
         )
         > 0.9
     )

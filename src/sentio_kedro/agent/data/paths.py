@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from sentio_kedro.agent.data.resampling import (
-    PathLevels,
-    RelativeBars,
     ResampledPath,
     detrended,
-    disturbed_history,
     path_levels,
     relative_bars,
+    replayed_history,
     resample,
 )
 from sentio_kedro.agent.data.training_set import TrainingSet
@@ -42,7 +41,7 @@ class PathSampler:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Prepare the member's bars (relative form, with clock and levels) or, for replay, the real market.
+        """Prepare the member's bars in relative form, their clock and the levels that paths start from.
 
         Args:
             training_set: The fold.
@@ -55,13 +54,10 @@ class PathSampler:
         self.training_set, self.segments, self.parameters = training_set, segments, parameters
         self.context, self.device, self.dtype = context, device, dtype
         self.warm_up = longest_lookback(training_set.columns)
-        self.relative: RelativeBars | None = None
-        self.levels: PathLevels | None = None
-        self.market: MarketTensors | None = None
         self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
         self.delisted = delisted_rows(training_set.bars)
         how = parameters.resampling
-        if how.block_bars or how.mirrored or how.noise or how.detrended:
+        if how.block_bars is not None or how.detrended:
             bars = relative_bars(training_set.bars)
             self.relative = detrended(bars, segments) if how.detrended else bars
             self.levels = path_levels(self.relative, segments)
@@ -71,41 +67,28 @@ class PathSampler:
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
         windows, steps = self.parameters.windows, self.parameters.episode_bars
-        if not self.parameters.resampling.block_bars:
+        block_bars = self.parameters.resampling.block_bars
+        if block_bars is None:
             return self._replay(rng)
         first = self.warm_up + self.context
-        market = self._resampled(first + windows * steps + 1, rng)
+        market = self._resampled(first + windows * steps + 1, block_bars, rng)
         starts = first + steps * torch.arange(windows, device=self.device)
         return cut_windows(market, starts, steps, self.context, self.training_set.trading)
 
-    def _resampled(self, length: int, rng: np.random.Generator) -> MarketTensors:
-        if self.relative is None:
-            raise RuntimeError("`resampling.block_bars` is 0: there is no path to resample.")
-        how = self.parameters.resampling
-        path = resample(
-            self.relative,
-            self.segments,
-            length,
-            how.block_bars,
-            how.mirror_blocks,
-            rng,
-            levels=self.levels,
-            mirrored=how.mirrored,
-            noise=how.noise,
-        )
+    def _resampled(self, length: int, block_bars: int, rng: np.random.Generator) -> MarketTensors:
+        mirror = self.parameters.resampling.mirror_blocks
+        path = resample(self.relative, self.segments, length, block_bars, mirror, rng, self.levels)
         return self._market_of(path)
 
-    def _history(self, rng: np.random.Generator) -> MarketTensors:
-        """Return the real market, or the history mirrored and with noise."""
-        if self.market is not None:
-            return self.market
-        if self.relative is None or self.levels is None:
-            raise RuntimeError("The sampler has neither a market nor bars to make one of.")
-        how = self.parameters.resampling
-        return self._market_of(disturbed_history(self.relative, self.levels, how.mirrored, how.noise, rng))
+    @cached_property
+    def _history(self) -> MarketTensors:
+        """The real market, or the history without its trend."""
+        if self.parameters.resampling.detrended:
+            return self._market_of(replayed_history(self.relative, self.levels))
+        return self.training_set.market.to(self.device, self.dtype)
 
     def _market_of(self, path: ResampledPath) -> MarketTensors:
-        """Compute what a path shows."""
+        """Compute the market tensors of a path."""
         bars, source = path.bars, path.rows
         features = compute_features(bars, self.training_set.columns, calendar=self.training_set.bars.timestamps[source])
         posterior = self.training_set.regimes.filter(market_return(bars))
@@ -122,4 +105,4 @@ class PathSampler:
         drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
         starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
         rows = torch.tensor(starts, device=self.device)
-        return cut_windows(self._history(rng), rows, steps, self.context, self.training_set.trading)
+        return cut_windows(self._history, rows, steps, self.context, self.training_set.trading)

@@ -1,9 +1,8 @@
 """Synthetic market paths made of blocks of real bars (stationary bootstrap, Politis and Romano 1994).
 
-One price history can be learnt by heart; a new path for every update cannot. All assets take the same rows, so the
-cross-section of each bar is real. A bar is kept as log ratios to the previous close, free of splits and dividends, and
-chained anew from the assets' usual prices and volumes, so that lots, shares and participation mean what they mean on
-the history.
+A network can memorise one price history, but not a new path for every update. All assets take the same rows, so the
+cross-section of each bar is real. A bar is stored as log ratios to the previous close, free of splits and dividends.
+Paths start from the assets' median prices and volumes, so that lots, shares and participation have the right scale.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from sentio_kedro.market.trailing import trailing_mean
 
 Rows = NDArray[np.int64]
 VOLUME_BARS = 96  # bars of the mean that volume is measured against
-VOLATILITY_BARS = 96  # bars of the volatility that noise is measured in
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,11 +36,10 @@ class RelativeBars:
         low: log(low / previous close) [T, A].
         close: log(close / previous close) [T, A].
         volume: Volume over the asset's trailing mean volume [T, A].
-        volatility: Root mean square of the asset's last 96 ``close``, this bar's included [T, A].
         price: Close as traded [T, A], quote currency.
         mean_volume: The trailing mean volume itself [T, A], in shares of the row.
-        spread: Quoted spread [T, A], fraction of the mid price; null if the bars have none.
-        funding: Funding rate of the bar [T, A]; null if the bars have none.
+        spread: Quoted spread [T, A], fraction of the mid price; None if the bars have none.
+        funding: Funding rate of the bar [T, A]; None if the bars have none.
     """
 
     timestamps: Timestamps
@@ -52,7 +49,6 @@ class RelativeBars:
     low: Floats
     close: Floats
     volume: Floats
-    volatility: Floats
     price: Floats
     mean_volume: Floats
     spread: Floats | None = None
@@ -60,7 +56,7 @@ class RelativeBars:
 
 
 class ResampledPath(NamedTuple):
-    """A path and where it comes from.
+    """A path and its source rows.
 
     Attributes:
         bars: The bars.
@@ -74,7 +70,7 @@ class ResampledPath(NamedTuple):
 
 
 class PathLevels(NamedTuple):
-    """Where paths start.
+    """Prices and volumes that paths start from.
 
     Attributes:
         price: Close before the first bar of a path [A], quote currency.
@@ -86,51 +82,49 @@ class PathLevels(NamedTuple):
 
 
 def relative_bars(bars: AlignedBars) -> RelativeBars:
-    """Express bars relative to each asset's last known close and trailing mean volume.
+    """Express bars relative to each asset's last close and trailing mean volume.
 
     The first bar of an asset has no previous close and counts as missing.
     """
     factors = adjustment_factors(bars)
-    whole = bars if factors is None else factors.applied(bars)
-    before = np.full(whole.close.shape, np.nan)
-    before[1:] = whole.held_close()[:-1]
-    close = np.log(whole.close / before)
+    adjusted = bars if factors is None else factors.applied(bars)
+    before = np.full(adjusted.close.shape, np.nan)
+    before[1:] = adjusted.held_close()[:-1]
+    close = np.log(adjusted.close / before)
     volume, mean_volume = np.full(close.shape, np.nan), np.full(close.shape, np.nan)
     for asset in range(len(bars.symbols)):
         rows = np.flatnonzero(bars.present[:, asset])
-        mean = trailing_mean(whole.volume[rows, asset], VOLUME_BARS)
-        volume[rows, asset] = np.divide(whole.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
+        mean = trailing_mean(adjusted.volume[rows, asset], VOLUME_BARS)
+        volume[rows, asset] = np.divide(adjusted.volume[rows, asset], mean, out=np.zeros(rows.size), where=mean > 0.0)
         mean_volume[rows, asset] = mean if factors is None else mean * factors.split[rows, asset]
-    known = np.isfinite(close)
-    squares = trailing_mean(np.where(known, close, 0.0) ** 2, VOLATILITY_BARS, known)
+    present = np.isfinite(close)
     return RelativeBars(
         timestamps=bars.timestamps,
         symbols=bars.symbols,
-        open=np.log(whole.open / before),
-        high=np.log(whole.high / before),
-        low=np.log(whole.low / before),
+        open=np.log(adjusted.open / before),
+        high=np.log(adjusted.high / before),
+        low=np.log(adjusted.low / before),
         close=close,
-        volume=np.where(known, volume, np.nan),
-        volatility=np.where(known, np.sqrt(squares), np.nan),
-        price=np.where(known, bars.close, np.nan),
-        mean_volume=np.where(known, mean_volume, np.nan),
-        spread=None if bars.spread is None else np.where(known, bars.spread, np.nan),
-        funding=None if bars.funding is None else np.where(known, bars.funding, np.nan),
+        volume=np.where(present, volume, np.nan),
+        price=np.where(present, bars.close, np.nan),
+        mean_volume=np.where(present, mean_volume, np.nan),
+        spread=None if bars.spread is None else np.where(present, bars.spread, np.nan),
+        funding=None if bars.funding is None else np.where(present, bars.funding, np.nan),
     )
 
 
 def detrended(relative: RelativeBars, segments: Sequence[Segment]) -> RelativeBars:
-    """Take each asset's mean log return over ``segments`` from its bars, so that paths drift nowhere on average.
+    """Subtract each asset's mean log return over ``segments`` from its bars, so that paths have no drift on average.
 
-    Where positions are held for long, an asset's mean return is known worst of all (Merton, On estimating the expected
-    return on the market, Journal of Financial Economics 1980); whoever does not want to bet on it takes it away.
+    The mean return is the least precise estimate of all (Merton, On estimating the expected return on the market,
+    Journal of Financial Economics 1980).
     """
     rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
-    known = np.isfinite(relative.close[rows])
-    total = np.where(known, relative.close[rows], 0.0).sum(axis=0)
-    mean = total / np.maximum(known.sum(axis=0), 1)
-    moved = {name: getattr(relative, name) - mean for name in ("open", "high", "low", "close")}
-    return replace(relative, **moved)
+    finite = np.isfinite(relative.close[rows])
+    total = np.where(finite, relative.close[rows], 0.0).sum(axis=0)
+    mean = total / np.maximum(finite.sum(axis=0), 1)
+    shifted = {name: getattr(relative, name) - mean for name in ("open", "high", "low", "close")}
+    return replace(relative, **shifted)
 
 
 def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLevels:
@@ -144,8 +138,8 @@ def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLeve
     rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
 
     def median(values: Floats, otherwise: float) -> Floats:
-        known = [column[np.isfinite(column)] for column in values[rows].T]
-        return np.array([np.median(column) if column.size else otherwise for column in known])
+        finite = [column[np.isfinite(column)] for column in values[rows].T]
+        return np.array([np.median(column) if column.size else otherwise for column in finite])
 
     return PathLevels(median(relative.price, 1.0), median(relative.mean_volume, 0.0))
 
@@ -158,8 +152,6 @@ def resample(
     mirror_blocks: bool,
     rng: np.random.Generator,
     levels: PathLevels | None = None,
-    mirrored: bool = False,
-    noise: float = 0.0,
 ) -> ResampledPath:
     """Draw one path.
 
@@ -167,58 +159,34 @@ def resample(
         relative: The bars, prepared once by ``relative_bars``.
         segments: Rows that may be drawn; row t is drawn only if t - 1 lies in the same segment.
         length: Bars of the path.
-        block_bars: Mean length of the blocks, whose lengths are geometric; 0 takes one stretch as it happened (the
-            longest segment if none has ``length`` bars).
+        block_bars: Mean length of the blocks, whose lengths are geometric.
         mirror_blocks: Mirror each block in log price with probability one half.
         rng: Source of all randomness.
-        levels: Where the path starts; null asks ``path_levels``, which is slow beside a draw.
-        mirrored: Mirror the whole path in log price with probability one half, beside the signs of its blocks.
-        noise: Standard deviation of the noise on log returns, share of the bar's trailing volatility; 0 draws none.
+        levels: Start of the path; None computes ``path_levels``, which is slow compared with a draw.
 
     Returns:
-        The path on a regular grid of stamps. Pass ``relative.timestamps[rows]`` as the calendar of ``compute_features``
-        and the source rows' clock to ``market_tensors``. Prices are total-return prices, so the path has neither splits
-        nor dividends; spreads are copied, funding is copied and changes sign in a mirrored block.
+        The path on a regular grid of timestamps. Pass ``relative.timestamps[rows]`` as the calendar of
+        ``compute_features`` and the source rows' clock to ``market_tensors``. Prices are total-return prices, so the
+        path has neither splits nor dividends; spreads are copied, funding changes sign in a mirrored block.
 
     Raises:
         ValueError: If no segment has two rows.
     """
     drawable = _drawable(segments)
-    if block_bars == 0:
-        starts, lengths = _stretch(drawable, length, rng)
-    else:
-        starts, lengths = _blocks(drawable, length, block_bars, rng)
+    starts, lengths = _blocks(drawable, length, block_bars, rng)
     signs = rng.choice([-1.0, 1.0], size=len(starts)) if mirror_blocks else np.ones(len(starts))
     first = np.cumsum(lengths) - lengths  # [blocks] place of each block in the path
     rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
     levels = path_levels(relative, segments) if levels is None else levels
     rows, signs = rows[:length], np.repeat(signs, lengths)[:length]
-    return _disturbed(relative, levels, rows, signs, mirrored, noise, rng)
+    return ResampledPath(_chained(relative, levels, rows, signs), rows, signs)
 
 
-def disturbed_history(
-    relative: RelativeBars, levels: PathLevels, mirrored: bool, noise: float, rng: np.random.Generator
-) -> ResampledPath:
-    """Draw the history itself as a path: every row in its order, mirrored or not and with noise or without.
-
-    Args:
-        relative: The bars, prepared once by ``relative_bars``.
-        levels: Where the path starts, from ``path_levels``.
-        mirrored: Mirror the whole history in log price with probability one half.
-        noise: Standard deviation of the noise on log returns, share of the bar's trailing volatility; 0 draws none.
-        rng: Source of all randomness.
-
-    Returns:
-        Bars as of ``resample`` whose source rows are all rows in order; an asset's first bar is missing.
-    """
+def replayed_history(relative: RelativeBars, levels: PathLevels, sign: float = 1.0) -> ResampledPath:
+    """Chain the history as one path, mirrored in log price if ``sign`` is -1; an asset's first bar is missing."""
     rows = np.arange(len(relative.timestamps))
-    return _disturbed(relative, levels, rows, np.ones(len(rows)), mirrored, noise, rng)
-
-
-def mirrored_history(relative: RelativeBars, levels: PathLevels) -> AlignedBars:
-    """Mirror the whole history in log price; arguments as of ``disturbed_history``."""
-    rows = np.arange(len(relative.timestamps))
-    return _chained(relative, levels, rows, -np.ones(len(rows)))
+    signs = np.full(len(rows), sign)
+    return ResampledPath(_chained(relative, levels, rows, signs), rows, signs)
 
 
 def _drawable(segments: Sequence[Segment]) -> list[Segment]:
@@ -230,16 +198,6 @@ def _drawable(segments: Sequence[Segment]) -> list[Segment]:
             "the fold more bars."
         )
     return drawable
-
-
-def _stretch(drawable: Sequence[Segment], length: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    places = np.array([max(0, segment.stop - segment.start - length + 1) for segment in drawable])
-    if not places.any():
-        longest = max(drawable, key=lambda segment: segment.stop - segment.start)
-        return np.array([longest.start]), np.array([longest.stop - longest.start])
-    place = int(rng.integers(places.sum()))
-    chosen = int(np.searchsorted(np.cumsum(places), place, side="right"))
-    return np.array([drawable[chosen].start + place - int(places[:chosen].sum())]), np.array([length])
 
 
 def _blocks(drawable: Sequence[Segment], length: int, block_bars: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
@@ -257,42 +215,13 @@ def _blocks(drawable: Sequence[Segment], length: int, block_bars: int, rng: np.r
     return starts[:needed], lengths[:needed]
 
 
-def _disturbed(
-    relative: RelativeBars,
-    levels: PathLevels,
-    rows: Rows,
-    signs: Floats,
-    mirrored: bool,
-    noise: float,
-    rng: np.random.Generator,
-) -> ResampledPath:
-    """Chain the bars of ``rows``; what is switched off draws nothing from ``rng``."""
-    if mirrored:
-        signs = signs * rng.choice([-1.0, 1.0])
-    shocks = None
-    if noise:
-        volatility = relative.volatility[rows]  # [length, A]
-        shocks = noise * volatility * rng.standard_normal(volatility.shape)
-    return ResampledPath(_chained(relative, levels, rows, signs, shocks), rows, signs)
-
-
-def _chained(
-    relative: RelativeBars, levels: PathLevels, rows: Rows, signs: Floats, shocks: Floats | None = None
-) -> AlignedBars:
-    """Chain the bars of ``rows``, each mirrored if its sign is -1 (high and low then trade places).
-
-    Shocks [length, A] are added to the closes. Opens keep their gap and the wicks beyond open and close their length,
-    so that high and low stay consistent and ranges are not widened by more than the body is.
-    """
+def _chained(relative: RelativeBars, levels: PathLevels, rows: Rows, signs: Floats) -> AlignedBars:
+    """Chain the bars of ``rows``, each mirrored if its sign is -1 (high and low then trade places)."""
     sign = signs[:, None]  # [length, 1]
     opened, close = sign * relative.open[rows], sign * relative.close[rows]  # [length, A]
     high = np.where(sign > 0.0, relative.high[rows], -relative.low[rows])
     low = np.where(sign > 0.0, relative.low[rows], -relative.high[rows])
-    market_returns = close if shocks is None else close + shocks
-    if shocks is not None:
-        high = high + np.maximum(opened, market_returns) - np.maximum(opened, close)
-        low = low + np.minimum(opened, market_returns) - np.minimum(opened, close)
-    steps = np.cumsum(np.where(np.isnan(market_returns), 0.0, market_returns), axis=0)
+    steps = np.cumsum(np.where(np.isnan(close), 0.0, close), axis=0)
     before = np.vstack([np.zeros((1, steps.shape[1])), steps[:-1]])
 
     def price(relatives: Floats) -> Floats:
@@ -305,7 +234,7 @@ def _chained(
         open=price(opened),
         high=price(high),
         low=price(low),
-        close=price(market_returns),
+        close=price(close),
         volume=levels.volume * relative.volume[rows],
         spread=None if relative.spread is None else relative.spread[rows],
         funding=None if relative.funding is None else sign * relative.funding[rows],

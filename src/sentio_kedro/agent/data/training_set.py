@@ -1,4 +1,4 @@
-"""What the training of one fold may see, cut so that nothing of its test rows is in it."""
+"""Data of one fold's training, without its test rows."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from sentio_kedro.agent.data.resampling import (
-    mirrored_history,
     path_levels,
     relative_bars,
+    replayed_history,
 )
-from sentio_kedro.agent.data.screening import SCALED_LIMIT, Criterion, Mask, Screening, screen, unmoved
+from sentio_kedro.agent.data.screening import SCALED_LIMIT, Criterion, Mask, Screening, mirror_invariant_columns, screen
 from sentio_kedro.agent.network.feature_mask import selected_names
 from sentio_kedro.config import FeatureColumn, TradingParameters
 from sentio_kedro.market.adjustment import adjusted
@@ -39,39 +39,39 @@ MIN_CHUNKS = 4  # a member misses one of at least this many parts of the train r
 def visible_bars(bars: AlignedBars, features: Floats, fold: Fold, spans: Spans) -> tuple[AlignedBars, Floats]:
     """Cut away every bar that training must not see.
 
-    Kept are the raw spans [t - I + 1, t + H] of train and validation rows. What lies after them is cut off; what lies
-    between them (test blocks of k-fold and combinatorial folds) becomes missing bars without features.
+    Visible are the raw spans [t - I + 1, t + H] of train and validation rows. Bars after them are cut off; bars between
+    them (test blocks of k-fold and combinatorial folds) become missing bars without features.
 
     Args:
         bars: Aligned bars, T x A.
         features: ``[T, A, F]``.
         fold: The fold.
-        spans: What a decision touches.
+        spans: Input and reward spans of a decision.
 
     Returns:
         Bars and features up to the last visible bar.
     """
     parts = [*fold.train, *fold.validation]
     end = max(part.stop for part in parts) + spans.reward
-    seen = np.zeros(len(bars.timestamps), dtype=bool)
+    visible = np.zeros(len(bars.timestamps), dtype=bool)
     for part in parts:
-        seen[max(0, part.start - spans.input + 1) : part.stop + spans.reward] = True
-    hidden = ~seen[:end, None]
+        visible[max(0, part.start - spans.input + 1) : part.stop + spans.reward] = True
+    hidden = ~visible[:end, None]
     return bars.rows(slice(0, end)).without(hidden), np.where(hidden[..., None], np.nan, features[:end])
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What the training of one fold may see: its train and validation rows and what they depend on, nothing later.
+    """Data of one fold's training: its train and validation rows and the bars that they depend on, nothing later.
 
     Attributes:
         fold: The fold; its test rows are not in the arrays.
         bars: Aligned bars up to the last bar that a train or validation row's reward needs.
         features: ``[T, A, F]`` features of those bars.
-        columns: How the features are made.
+        columns: Definitions of the features.
         regimes: Regime model of the fold's train rows.
         periods_per_year: Bars per year.
-        trading: What the market must tell an account: spreads, sessions, who may be sold short.
+        trading: Market facts that accounts need: spreads, sessions, assets that may be sold short.
         missing: ``ingestion.missing`` that the bars were read with.
     """
 
@@ -118,9 +118,9 @@ class TrainingSet:
         return mean, deviation, np.minimum(np.abs(flat - mean) / deviation, SCALED_LIMIT).mean(axis=0)
 
     def screened(self, lags: int, criterion: Criterion) -> Screening:
-        """Keep the feature columns and the ``lags`` that foretell the next return on the train rows alone.
+        """Select the feature columns and lags (of ``lags``) that predict the next return on the train rows alone.
 
-        All members ask for the same; the answer is remembered.
+        The result is cached for all members of the fold.
         """
         with _ONCE:
             if (lags, criterion) not in self._screened:
@@ -128,50 +128,52 @@ class TrainingSet:
             return self._screened[lags, criterion]
 
     def _screen(self, lags: int, criterion: Criterion) -> Screening:
-        whole = adjusted(self.bars)
-        returns = np.full(whole.close.shape, np.nan)
-        returns[1:] = np.log(whole.close[1:] / whole.held_close()[:-1])
+        bars = adjusted(self.bars)
+        returns = np.full(bars.close.shape, np.nan)
+        returns[1:] = np.log(bars.close[1:] / bars.held_close()[:-1])
         posterior = self.market.posterior.numpy()
-        found = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
-        names = selected_names([column.name for column in self.columns], found.values.tolist(), found.sizes.tolist())
-        tell = logger.info if names else logger.warning
-        tell(
-            "Fold %d: screening keeps %d of %d feature columns (%s) at lags up to %d",
-            *(self.fold.number, int(found.columns.sum()), len(self.columns), ", ".join(names) or "none"),
-            int(found.lags.sum()) - 1,
+        selection = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
+        names = selected_names(
+            [column.name for column in self.columns], selection.values.tolist(), selection.sizes.tolist()
         )
-        return found
+        log = logger.info if names else logger.warning
+        log(
+            "Fold %d: screening keeps %d of %d feature columns (%s) at lags up to %d",
+            *(self.fold.number, int(selection.columns.sum()), len(self.columns), ", ".join(names) or "none"),
+            int(selection.lags.sum()) - 1,
+        )
+        return selection
 
     @cached_property
     def mirror_invariant(self) -> Mask:
         """Columns that are the same on mirrored bars ``[F]``, compared on the train rows."""
         relative = relative_bars(self.bars)
-        bars = mirrored_history(relative, path_levels(relative, self.fold.train))
+        bars = replayed_history(relative, path_levels(relative, self.fold.train), sign=-1.0).bars
         mirrored = compute_features(bars, self.columns, calendar=self.bars.timestamps)
-        return unmoved(self.features, mirrored, self.fold.train)
+        return mirror_invariant_columns(self.features, mirrored, self.fold.train)
 
-    def flipped(self, kept: Screening) -> Mask:
-        """Say what foretells the return and is the same on mirrored bars, so that it must be turned with them.
+    def flipped(self, screening: Screening) -> Mask:
+        """Find inputs that predict the return and are the same on mirrored bars, so that they must be flipped there.
 
         Returns:
-            ``[2, F]``: values of even columns that do so whatever the regime, and sizes. That a size is the same in the
-            mirror holds where a column is even, or odd with a small mean.
+            ``[2, F]``: values of mirror-invariant columns that predict whatever the regime, and sizes. A size is
+            mirror-invariant where its column is, or changes sign and has a small mean.
         """
-        values = kept.direct & self.mirror_invariant if kept.direct.any() else kept.direct
-        return np.stack([values, kept.sizes])
+        values = screening.direct & self.mirror_invariant if screening.direct.any() else screening.direct
+        return np.stack([values, screening.sizes])
 
 
-def member_segments(train: Sequence[Segment], member: int, members: int, least: int) -> list[Segment]:
-    """Take one part of the train rows away, another one for each member.
+def member_segments(train: Sequence[Segment], member: int, members: int, min_rows: int) -> list[Segment]:
+    """Leave out one part of the train rows, another one for each member.
 
     The rows are cut into ``max(members, 4)`` parts of equal length; a member misses one. A single member misses none,
-    and rests shorter than ``least`` rows are left out.
+    and remainders shorter than ``min_rows`` are left out.
 
     Args:
         train: Train segments.
         member: Index of the member.
         members: Number of members.
-        least: Shortest segment worth keeping, rows.
+        min_rows: Shortest segment, rows.
 
     Returns:
         The member's segments, never empty.
@@ -182,12 +184,12 @@ def member_segments(train: Sequence[Segment], member: int, members: int, least: 
     total = sum(part.stop - part.start for part in train)
     chunk = member * chunks // members
     low, high = total * chunk // chunks, total * (chunk + 1) // chunks
-    kept: list[Segment] = []
-    passed = 0
+    parts: list[Segment] = []
+    rows_before = 0
     for part in train:
         length = part.stop - part.start
-        cuts = (min(max(low - passed, 0), length), min(max(high - passed, 0), length))
-        kept += [Segment(part.start, part.start + cuts[0]), Segment(part.start + cuts[1], part.stop)]
-        passed += length
-    long_enough = [part for part in kept if part.stop - part.start >= least]
+        cuts = (min(max(low - rows_before, 0), length), min(max(high - rows_before, 0), length))
+        parts += [Segment(part.start, part.start + cuts[0]), Segment(part.start + cuts[1], part.stop)]
+        rows_before += length
+    long_enough = [part for part in parts if part.stop - part.start >= min_rows]
     return long_enough or list(train)

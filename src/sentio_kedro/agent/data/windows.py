@@ -1,4 +1,4 @@
-"""Windows of a market path: what a rollout reads."""
+"""Windows of a market path, the input of a rollout."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class Windows(NamedTuple):
 
     def embedded(self, encoder: Encoder) -> Tensor:
         """Embed the decisions and the bar after them: ``[S + 1, W, 1, A, D]``."""
-        found = encoder(self.features, self.step_data.steps, self.dropout, self.signs)
-        return torch.as_tensor(found).transpose(0, 1)[:, :, None]
+        embedded = encoder(self.features, self.step_data.steps, self.dropout, self.signs)
+        return torch.as_tensor(embedded).transpose(0, 1)[:, :, None]
 
     def embedded_decisions(self, encoder: Encoder, index: Tensor) -> Tensor:
         """Embed the decisions of the windows in ``index`` ``[w]``: ``[S, w, 1, A, D]``."""
         dropout = None if self.dropout is None else self.dropout[index]
         signs = None if self.signs is None else self.signs[index, :-1]
-        found = encoder(self.features[index, :-1], self.step_data.steps - 1, dropout, signs)
-        return torch.as_tensor(found).transpose(0, 1)[:, :, None]
+        embedded = encoder(self.features[index, :-1], self.step_data.steps - 1, dropout, signs)
+        return torch.as_tensor(embedded).transpose(0, 1)[:, :, None]
 
 
 def cut_windows(

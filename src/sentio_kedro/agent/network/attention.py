@@ -5,17 +5,13 @@ Dimensions: B sequences, T bars, A assets, D width, W bars of the window; d is t
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Positions = Literal["rotary", "learned"]
-
 
 class Rotary(nn.Module):
-    """Rotary positions (Su et al., arXiv 2104.09864): pairs of channels turn with time, so scores depend on lag."""
+    """Rotary positions (Su et al., arXiv 2104.09864): pairs of channels rotate with time, so scores depend on lag."""
 
     def __init__(self, size: int) -> None:
         """Prepare frequencies for heads of ``size`` channels (even)."""
@@ -23,8 +19,10 @@ class Rotary(nn.Module):
         self.register_buffer("frequency", 100.0 ** (-torch.arange(0, size, 2).float() / size), persistent=False)
 
     def forward(self, x: Tensor, offset: int) -> Tensor:
-        """Turn ``x`` ``[B, heads, T, d]`` whose first row stands at position ``offset``."""
-        wide = x.dtype if x.dtype == torch.float64 else torch.float32  # bfloat16 cannot tell bar 257 from bar 258
+        """Rotate ``x`` ``[B, heads, T, d]`` whose first row is at position ``offset``."""
+        wide = (
+            x.dtype if x.dtype == torch.float64 else torch.float32
+        )  # bfloat16 rounds bars 257 and 258 to the same number
         frequency = self.get_buffer("frequency").to(wide)
         angle = torch.arange(offset, offset + x.shape[-2], device=x.device, dtype=wide)[:, None] * frequency
         cosine, sine = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
@@ -40,30 +38,21 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 class WindowAttention(nn.Module):
     """Causal sliding-window attention over time, in blocks, so that its cost is linear in bars."""
 
-    def __init__(self, width: int, heads: int, window: int, positions: Positions = "rotary") -> None:
-        """Make attention in which a bar sees the last ``window`` bars, itself included.
-
-        Args:
-            width: Channels D.
-            heads: Attention heads.
-            window: Bars W.
-            positions: ``rotary``, or ``learned``: one bias per head and lag is added to the scores (Raffel et al.,
-                arXiv 1910.10683, with a bucket for each lag). All biases start at zero.
-        """
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        """Make attention of ``heads`` heads in which a bar sees the last ``window`` bars, itself included."""
         super().__init__()
         self.heads, self.window = heads, window
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
-        self.rotary = Rotary(width // heads) if positions == "rotary" else None
-        self.lag_bias = nn.Parameter(torch.zeros(heads, window)) if positions == "learned" else None
+        self.rotary = Rotary(width // heads)
 
     def forward(self, x: Tensor, keep: int) -> Tensor:
         """Attend.
 
         Args:
             x: ``[B, T, D]``.
-            keep: Last bars whose output is wanted; those before serve as context.
+            keep: Number of last bars to return; those before serve as context.
 
         Returns:
             ``[B, keep, D]``.
@@ -73,7 +62,7 @@ class WindowAttention(nn.Module):
         return torch.as_tensor(self.output(mixed.transpose(1, 2).flatten(2)))
 
     def weights(self, x: Tensor, keep: int) -> Tensor:
-        """Return how much each of the last ``keep`` bars of ``x`` ``[B, T, D]`` heeds the bars of its window.
+        """Attention weights of the last ``keep`` bars of ``x`` ``[B, T, D]`` over the bars of their windows.
 
         Returns:
             ``[B, heads, keep, W]``, oldest bar first and the bar itself last; rows sum to 1, and bars before the first
@@ -81,52 +70,41 @@ class WindowAttention(nn.Module):
         """
         weights, _ = self._attend(x, keep)  # [B, heads, blocks, W, 2 W]
         row = torch.arange(self.window, device=x.device)
-        column = row[:, None] + 1 + row  # where the window of a block's query i stands among its keys
+        column = row[:, None] + 1 + row  # place of query i's window among the keys of its block
         return weights.gather(-1, column.expand(*weights.shape[:-1], -1)).flatten(2, 3)[:, :, -keep:]
 
     def _attend(self, x: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         """Weights ``[B, heads, blocks, W, 2 W]`` of the last bars, and values ``[B, heads, blocks, 2 W, d]``."""
         window, length = self.window, x.shape[1]
         blocks = -(-keep // window)
-        rows = (blocks + 1) * window  # block i of the queries meets blocks i and i + 1 of the keys
+        rows = (blocks + 1) * window  # block i of the queries attends to blocks i and i + 1 of the keys
         skip, pad = max(0, length - rows), max(0, rows - length)
         key, value = self.key_value(x[:, skip:]).chunk(2, dim=-1)
-        key = self._placed(split_heads(key, self.heads), pad)
+        key = self.rotary(split_heads(key, self.heads), pad)
         queries = min(blocks * window, length)
-        query = self._placed(split_heads(self.query(x[:, length - queries :]), self.heads), rows - queries)
+        query = self.rotary(split_heads(self.query(x[:, length - queries :]), self.heads), rows - queries)
         query = F.pad(query * query.shape[-1] ** -0.5, (0, 0, blocks * window - queries, 0))
         query = query.view(*query.shape[:2], blocks, window, -1)
-        key, value = self._pairs(key, pad), self._pairs(split_heads(value, self.heads), pad)
-        scores = query @ key.transpose(-1, -2) + self._added(blocks, pad, x)
+        key, value = self._block_pairs(key, pad), self._block_pairs(split_heads(value, self.heads), pad)
+        scores = query @ key.transpose(-1, -2) + self._window_mask(blocks, pad, x)
         return scores.softmax(-1), value
 
-    def _placed(self, x: Tensor, offset: int) -> Tensor:
-        """Turn queries or keys whose first row stands at ``offset``, if positions are rotary."""
-        return x if self.rotary is None else torch.as_tensor(self.rotary(x, offset))
-
-    def _pairs(self, x: Tensor, pad: int) -> Tensor:
-        """Lay each block beside the one before: ``[B, heads, blocks, 2 W, d]``."""
+    def _block_pairs(self, x: Tensor, pad: int) -> Tensor:
+        """Concatenate each block with the one before: ``[B, heads, blocks, 2 W, d]``."""
         x = F.pad(x, (0, 0, pad, 0))
         x = x.view(*x.shape[:2], -1, self.window, x.shape[-1])
         return torch.cat([x[:, :, :-1], x[:, :, 1:]], dim=3)
 
-    def _added(self, blocks: int, pad: int, like: Tensor) -> Tensor:
-        """Return what to add to the scores ``[(heads,) blocks, W, 2 W]``: minus infinity where a key is out of sight.
-
-        A key is out of sight where it is too old or to come. Learned positions add their bias.
-        """
+    def _window_mask(self, blocks: int, pad: int, like: Tensor) -> Tensor:
+        """Mask to add to the scores ``[blocks, W, 2 W]``: minus infinity where a key is too old or to come."""
         query = torch.arange(self.window, device=like.device)[:, None]
         key = torch.arange(2 * self.window, device=like.device)
         lag = query + self.window - key
-        seen = (lag >= 0) & (lag < self.window)
+        visible = (lag >= 0) & (lag < self.window)
         if pad > 1:  # the first key of the first block is too old for every query
             real = torch.arange(blocks, device=like.device)[:, None] * self.window + key >= pad
-            own = lag == 0  # a padded query sees itself, so that no row is empty
-            seen = (seen & real[:, None]) | own
-        hidden = torch.zeros((), dtype=like.dtype, device=like.device).where(seen, float("-inf"))
-        if self.lag_bias is None:
-            return hidden
-        return hidden + self.lag_bias[:, lag.clamp(0, self.window - 1)][:, None]
+            visible = (visible & real[:, None]) | (lag == 0)  # a padded query sees itself, so that no row is empty
+        return torch.zeros((), dtype=like.dtype, device=like.device).where(visible, float("-inf"))
 
 
 class AssetAttention(nn.Module):
@@ -138,43 +116,44 @@ class AssetAttention(nn.Module):
         Args:
             width: Channels D.
             heads: Attention heads.
-            assets: Number of assets A where each has an identity: whom an asset heeds is then learnt directly, as a
-                bias of its own for every asset, and for nobody: a key and a value of zero that stand beside the assets.
-                All biases start at zero. None lets scores follow from channels alone.
+            assets: Number of assets A where each has an identity: scores then have a learned bias per pair of assets,
+                and per asset for a key and a value of zero, which let it attend to none. All biases start at zero. None
+                computes scores from channels alone.
         """
         super().__init__()
         self.heads = heads
         self.input = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
         self.bias = None if assets is None else nn.Parameter(torch.zeros(heads, assets, assets + 1))
-        self.register_buffer("hidden", None if assets is None else torch.zeros(assets, assets + 1))
-        self.register_buffer("own", None if assets is None else torch.ones(assets, 1, 1))
+        self.register_buffer("score_mask", None if assets is None else torch.zeros(assets, assets + 1))
+        self.register_buffer("stream_mask", None if assets is None else torch.ones(assets, 1, 1))
 
-    def set_asset_mask(self, pairs: Tensor, first: bool) -> None:
-        """Freeze whom each asset may heed, ``[A, A]`` bool; assets without an identity heed everybody.
+    def set_asset_mask(self, asset_mask: Tensor, first: bool) -> None:
+        """Freeze the pairs of assets that attention may use; without identities all assets attend to all.
 
         Args:
-            pairs: Whether the first asset needs a column of the second.
-            first: Whether this is the first layer, where an asset that needs none of its own columns drops them.
+            asset_mask: ``[A, A]`` bool, whether the first asset attends to the second.
+            first: Whether this is the first layer, where the stream of an asset that does not attend to itself is
+                dropped.
         """
         if self.bias is not None:
-            hidden = F.pad(~pairs, (0, 1), value=False)
-            self.get_buffer("hidden").masked_fill_(hidden.to(self.bias.device), float("-inf"))
+            hidden = F.pad(~asset_mask, (0, 1), value=False)
+            self.get_buffer("score_mask").masked_fill_(hidden.to(self.bias.device), float("-inf"))
             if first:
-                self.get_buffer("own").copy_(pairs.diagonal()[:, None, None])
+                self.get_buffer("stream_mask").copy_(asset_mask.diagonal()[:, None, None])
 
-    def passed(self, x: Tensor) -> Tensor:
-        """Return what an asset keeps of its own stream ``[B, A, T, D]``: all, or nothing if it needs none of it."""
-        return x if self.bias is None else x * self.get_buffer("own")
+    def residual(self, x: Tensor) -> Tensor:
+        """Residual stream ``[B, A, T, D]``: 0 for assets whose stream is dropped."""
+        return x if self.bias is None else x * self.get_buffer("stream_mask")
 
-    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
-        """Attend over the second-last dimension of ``x`` ``[B, A, D]``; queries are made of ``asking``, or of ``x``."""
+    def forward(self, x: Tensor, queries: Tensor | None = None) -> Tensor:
+        """Attend over the assets of ``x`` ``[B, A, D]``, with queries computed from ``queries`` if given."""
         query, key, value = (split_heads(part, self.heads) for part in self.input(x).chunk(3, dim=-1))
         if self.bias is None:
             mixed = F.scaled_dot_product_attention(query, key, value)
-        else:  # the last key and value stand for nobody
-            query = query if asking is None else split_heads(self.input(asking).chunk(3, dim=-1)[0], self.heads)
+        else:  # the last key and value are zero: attend to none
+            query = query if queries is None else split_heads(self.input(queries).chunk(3, dim=-1)[0], self.heads)
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-            added = (self.bias + self.get_buffer("hidden")).to(query.dtype)
+            added = (self.bias + self.get_buffer("score_mask")).to(query.dtype)
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=added)
         return torch.as_tensor(self.output(mixed.transpose(1, 2).flatten(2)))

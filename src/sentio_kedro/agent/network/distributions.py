@@ -13,8 +13,8 @@ def masked_log_probabilities(logits: Tensor, legal: Tensor) -> Tensor:
 
     Args:
         logits: ``[..., actions]``, any floating type; the result is float32 or wider.
-        legal: ``[..., actions]`` bool, at least one true per row. None would come out as a uniform choice: walks are
-            checked once they are over (``require_choice``), and a learner that meets such a row stops.
+        legal: ``[..., actions]`` bool, at least one true per row. A row without one gives a uniform choice;
+            simulations are checked at their end (``require_choice``), and a learner stops at such a row.
 
     Returns:
         ``[..., actions]`` log probabilities; about ``ILLEGAL`` where illegal, with no gradient to those logits.

@@ -50,7 +50,7 @@ def draw_dropout(
 ) -> Tensor | None:
     """Draw which channels each layer leaves unchanged in each window, for a rollout and all its updates.
 
-    Consistent dropout (Hausknecht and Wagener, arXiv 2202.11818): what acts and what learns must drop the same
+    Consistent dropout (Hausknecht and Wagener, arXiv 2202.11818): rollout and update must drop the same
     channels, or else probability ratios are wrong from the first minibatch on. So the mask is drawn once per rollout.
     All bars and assets of a window share it (Gal and Ghahramani, arXiv 1512.05287).
 
@@ -58,7 +58,7 @@ def draw_dropout(
         parameters: ``dropout``, layers and width.
         windows: Number of windows.
         generator: Source of the draws, on the device of ``like``; untouched where dropout is off.
-        like: A tensor of the wanted device and dtype.
+        like: Tensor whose device and dtype the result has.
 
     Returns:
         ``[windows, L, D]``: 0 for a channel left unchanged, else 1 / (1 - dropout); None where dropout is off.
@@ -66,8 +66,8 @@ def draw_dropout(
     if parameters.dropout == 0.0:
         return None
     shape = (windows, parameters.layers, parameters.width)
-    kept = torch.rand(shape, generator=generator, device=like.device) >= parameters.dropout
-    return kept.to(like.dtype) / (1.0 - parameters.dropout)
+    active = torch.rand(shape, generator=generator, device=like.device) >= parameters.dropout
+    return active.to(like.dtype) / (1.0 - parameters.dropout)
 
 
 class Layer(nn.Module):
@@ -83,7 +83,7 @@ class Layer(nn.Module):
         attends = parameters.encoder == "transformer"
         across = attends and parameters.asset_attention and assets > 1
         self.time_norm = nn.LayerNorm(width) if attends else None
-        self.time = WindowAttention(width, heads, parameters.window, parameters.positions) if attends else None
+        self.time = WindowAttention(width, heads, parameters.window) if attends else None
         self.asset_norm = nn.LayerNorm(width) if across else None
         self.asset = AssetAttention(width, heads, assets if parameters.asset_identity else None) if across else None
         self.mix_norm = nn.LayerNorm(width)
@@ -92,7 +92,7 @@ class Layer(nn.Module):
 
     @torch.no_grad()
     def _start_silent(self) -> None:
-        """Let each branch add nothing at first, so that what it adds is learnt (Zhang et al., arXiv 1901.09321)."""
+        """Initialise the output of each branch to zero (Zhang et al., arXiv 1901.09321)."""
         ends = [self.mix[2], *(branch.output for branch in (self.time, self.asset) if branch is not None)]
         for end in ends:
             for weight in end.parameters():
@@ -104,16 +104,16 @@ class Layer(nn.Module):
         ``dropout`` ``[B, D]`` multiplies whatever the layer adds to its input.
         """
         batch, assets = x.shape[:2]
-        kept = x[:, :, -keep:]
+        stream = x[:, :, -keep:]
         if self.time is not None and self.time_norm is not None:
             attended = self.time(self.time_norm(x).flatten(0, 1), keep)
-            kept = kept + _thinned(attended.view(batch, assets, keep, -1), dropout)
+            stream = stream + _thinned(attended.view(batch, assets, keep, -1), dropout)
         if self.asset is not None and self.asset_norm is not None:
-            own, seen = self.asset.passed(kept), _by_bar(self.asset_norm(kept))
-            asking = seen if own is kept else _by_bar(self.asset_norm(own))
-            across = self.asset(seen, asking).view(batch, keep, assets, -1)
-            kept = own + _thinned(across.transpose(1, 2), dropout)
-        return kept + _thinned(torch.as_tensor(self.mix(self.mix_norm(kept))), dropout)
+            residual, normed = self.asset.residual(stream), _by_bar(self.asset_norm(stream))
+            queries = normed if residual is stream else _by_bar(self.asset_norm(residual))
+            across = self.asset(normed, queries).view(batch, keep, assets, -1)
+            stream = residual + _thinned(across.transpose(1, 2), dropout)
+        return stream + _thinned(torch.as_tensor(self.mix(self.mix_norm(stream))), dropout)
 
     def time_weights(self, x: Tensor) -> Tensor:
         """Return the attention over time ``[A, heads, T, W]`` in one window ``x`` ``[1, A, T, D]``.
@@ -123,14 +123,13 @@ class Layer(nn.Module):
         """
         if self.time is None or self.time_norm is None:
             raise ValueError(
-                "`network.encoder` is mlp, which has no attention to look at; train an agent with "
-                "`network.encoder: transformer`."
+                "`network.encoder` is mlp, which has no attention; train an agent with `network.encoder: transformer`."
             )
         return self.time.weights(self.time_norm(x).flatten(0, 1), x.shape[2])
 
 
 def _by_bar(x: Tensor) -> Tensor:
-    """Turn ``[B, A, T, D]`` into ``[B T, A, D]``."""
+    """Reshape ``[B, A, T, D]`` to ``[B T, A, D]``."""
     return x.transpose(1, 2).flatten(0, 1)
 
 
@@ -149,43 +148,41 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.zeros(shape.features))
         self.register_buffer("deviation", torch.ones(shape.features))
         self.input = nn.Linear(shape.features, width)
-        known = parameters.asset_identity and shape.assets > 1
-        self.identity = nn.Parameter(torch.randn(2, shape.assets, 1, width) * 0.5) if known else None
+        identified = parameters.asset_identity and shape.assets > 1
+        self.identity = nn.Parameter(torch.randn(2, shape.assets, 1, width) * 0.5) if identified else None
         convolves = parameters.encoder == "transformer"
         self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
         self.register_buffer("lag_mask", torch.ones(self.lags, 1))  # lags
         self.norm = nn.LayerNorm(width)
-        self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; no draw of its own
+        self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; a copy draws no random numbers
         self.register_buffer("mean_magnitude", torch.zeros(shape.features))  # mean size; then values and sizes, [2, F]:
         self.register_buffer("feature_mask", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
         self.register_buffer("flipped", torch.zeros(2, shape.features))
 
     @property
     def lags(self) -> int:
-        """Bars that are heard one by one, the present one included: the taps of the convolution."""
+        """Taps of the convolution, the present bar included."""
         return 1 if self.taps is None else self.parameters_.convolution
 
-    def set_feature_mask(self, values: Tensor, sizes: Tensor, flipped: Tensor, lags: Tensor, pairs: Tensor) -> None:
-        """Freeze what the network hears (all bool).
-
-        Call it after ``set_scaler``: a column of which nothing is heard gets an infinite deviation.
+    def set_feature_mask(
+        self, values: Tensor, sizes: Tensor, flipped: Tensor, lags: Tensor, asset_mask: Tensor
+    ) -> None:
+        """Freeze the masks (all bool); masked columns enter as zeros.
 
         Args:
-            values: ``[F]`` columns whose scaled value is heard.
-            sizes: ``[F]`` columns of which the size of the scaled value is heard.
+            values: ``[F]`` columns whose scaled value is an input.
+            sizes: ``[F]`` columns of which the size of the scaled value is an input.
             flipped: ``[2, F]`` columns whose value, and whose size, changes sign where a bar is mirrored.
-            lags: ``[k]`` bars that are heard one by one.
-            pairs: ``[A, A]`` who heeds whom.
+            lags: ``[k]`` bars that the convolution reads.
+            asset_mask: ``[A, A]`` whether the first asset attends to the second.
         """
-        silent = ~(values | sizes).to(self.input.weight.device)
-        self.get_buffer("deviation").masked_fill_(silent, float("inf"))
         self.get_buffer("feature_mask").copy_(torch.stack([values, sizes]))
         self.get_buffer("flipped").copy_(flipped)
         self.get_buffer("lag_mask").copy_(lags[:, None])
         for index, layer in enumerate(self.layers):
             if isinstance(layer, Layer) and layer.asset is not None:
-                layer.asset.set_asset_mask(pairs, first=index == 0)
+                layer.asset.set_asset_mask(asset_mask, first=index == 0)
 
     def set_scaler(self, mean: Tensor, deviation: Tensor, mean_magnitude: Tensor) -> None:
         """Freeze the scaler ``[F]``, fitted on train rows: mean, deviation, and mean size of the scaled value."""
@@ -201,7 +198,7 @@ class Encoder(nn.Module):
         Args:
             features: ``[B, T, A, F]``; bars before the last ``keep`` are context. With ``receptive_field - 1`` of
                 them, an embedding does not depend on where the window was cut.
-            keep: Bars wanted.
+            keep: Number of last bars to embed.
             dropout: ``[B, L, D]`` from ``draw_dropout``, in training; None drops nothing.
             signs: ``[B, T]`` -1 where a bar of a synthetic path is mirrored, else 1; None mirrors nothing.
 
@@ -216,23 +213,23 @@ class Encoder(nn.Module):
     def _through_layers(self, x: Tensor, keep: int, dropout: Tensor | None) -> Tensor:
         reach, saving = layer_reach(self.parameters_), self.parameters_.checkpoint_layers and torch.is_grad_enabled()
         for index, layer in enumerate(self.layers):
-            wanted = min(keep + (len(self.layers) - 1 - index) * reach, x.shape[2])
+            rows = min(keep + (len(self.layers) - 1 - index) * reach, x.shape[2])
             thinned = None if dropout is None else dropout[:, index]
             if saving:
-                x = checkpoint(layer, x, wanted, thinned, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(layer, x, rows, thinned, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = layer(x, wanted, thinned)
+                x = layer(x, rows, thinned)
         return x
 
     def before_layers(self, features: Tensor, signs: Tensor | None = None) -> Tensor:
         """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``; ``signs`` as of ``forward``.
 
         With ``asset_identity`` each asset has a gain and an offset per channel of its own (Perez et al., FiLM, arXiv
-        1709.07871), by which the network knows them apart; all other weights are shared.
+        1709.07871), by which the network distinguishes them; all other weights are shared.
         """
         values, sizes = self._inputs(features.transpose(1, 2), None if signs is None else signs[:, None, :, None])
         x = torch.as_tensor(self.input(values)) + F.linear(sizes, self.sizes)
-        if self.identity is not None:  # what a channel means may differ from asset to asset, its sign included
+        if self.identity is not None:  # a channel may act differently, or with another sign, in each asset
             gain, offset = self.identity
             x = x + x * gain + offset
         if self.taps is None:
@@ -246,10 +243,10 @@ class Encoder(nn.Module):
         return x + F.silu(mixed)
 
     def _inputs(self, features: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return what is heard of features ``[..., F]``: scaled values, and how much larger they are than usual.
+        """Scaled values of features ``[..., F]``, and their sizes less the mean size; 0 where masked.
 
-        Random signs mirror prices. What mirroring leaves as it is, such as volume or the size of a return, would then
-        foretell nothing. Turned with the bar, it foretells the mirrored return as it foretold the real one.
+        On mirrored bars the signs of mirror-invariant inputs are flipped, such as volume or the size of a return, so
+        that they predict the mirrored return as they predict the real one.
         """
         scaled = (features - self.get_buffer("mean")) / self.get_buffer("deviation")
         values = scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)
@@ -262,13 +259,13 @@ class Encoder(nn.Module):
 
 @torch.no_grad()
 def attention_weights(encoder: Encoder, features: Tensor, rows: Tensor) -> Tensor:
-    """Tell how much chosen bars heed the bars before them, in each layer and head.
+    """Attention weights of chosen bars over the bars before them, in each layer and head.
 
     The cost grows with the bars between the first and the last row.
 
     Args:
         encoder: The encoder.
-        features: ``[T, A, F]``, from the first bar known; rows before ``receptive_field - 1`` see fewer bars.
+        features: ``[T, A, F]``, from the first bar; rows before ``receptive_field - 1`` see fewer bars.
         rows: ``[R]`` indices of bars.
 
     Returns:
@@ -283,10 +280,10 @@ def attention_weights(encoder: Encoder, features: Tensor, rows: Tensor) -> Tenso
         raise ValueError(f"`rows` must name at least one bar and lie in [0, {bars - 1}], was {rows.tolist()}.")
     start = max(0, int(rows.min()) - receptive_field(encoder.parameters_) + 1)
     x = encoder.before_layers(features[None, start : int(rows.max()) + 1])
-    found = []
+    weights = []
     for layer in encoder.layers:
         if not isinstance(layer, Layer):
             raise TypeError(f"`encoder.layers` must hold layers, held {type(layer).__name__}.")
-        found.append(layer.time_weights(x)[:, :, rows - start].permute(2, 0, 1, 3))
+        weights.append(layer.time_weights(x)[:, :, rows - start].permute(2, 0, 1, 3))
         x = layer(x, x.shape[2])
-    return torch.stack(found)
+    return torch.stack(weights)

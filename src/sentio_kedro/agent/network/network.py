@@ -24,8 +24,8 @@ _BUILDING = Lock()
 def head_width(parameters: NetworkParameters, shape: NetworkShape) -> int:
     """Width of the hidden layer: ``hidden``, or wider where one policy stands in for the regime experts.
 
-    Without experts the whole head is as wide as gives it as many parameters as with them, rounded to whole units. So
-    the two differ in the gating and not in size; the regimes' probabilities stay an input of both.
+    Without experts the head is widened to the same number of parameters, rounded to whole units, so that the two differ
+    in the gating alone. The regimes' probabilities are an input of both.
     """
     if parameters.regime_experts:
         return parameters.hidden
@@ -54,7 +54,7 @@ class Head(nn.Module):
             self.critic.bias.zero_()
 
     def project(self, embedding: Tensor, posterior: Tensor) -> Tensor:
-        """Do the part that no account changes, once per bar.
+        """Compute the part that does not depend on accounts, once per bar.
 
         Args:
             embedding: ``[..., A, D]``.
@@ -67,7 +67,7 @@ class Head(nn.Module):
         return torch.as_tensor(self.market(torch.cat([embedding, regime], dim=-1)))
 
     def hidden(self, projected: Tensor, account: Tensor) -> Tensor:
-        """Join what is known of the market and of the accounts.
+        """Combine the market and the accounts.
 
         Args:
             projected: ``[..., A, hidden]`` from ``project``, broadcastable to the accounts.
@@ -87,7 +87,7 @@ class Head(nn.Module):
         return (experts * posterior[..., None, :, None]).sum(-2)
 
     def permitted(self, legal: Tensor) -> Tensor:
-        """Say which actions the policy may choose.
+        """Mask of the actions that the policy may choose.
 
         Masked, those are the legal ones. Else they are all actions of an asset that can be traded; other assets can
         only be held. An asset that can be traded has a legal level, since flat is always a reduction.
@@ -151,13 +151,5 @@ def build_network(parameters: NetworkParameters, shape: NetworkShape, generator:
 def load_network(parameters: NetworkParameters, shape: NetworkShape, weights: Mapping[str, Tensor]) -> PolicyNetwork:
     """Build a network with ``weights``, whatever other threads build meanwhile."""
     network = build_network(parameters, shape, torch.Generator().manual_seed(0))
-    added = (
-        "sizes",
-        "lag_mask",
-        "mean_magnitude",
-        "feature_mask",
-        "flipped",
-    )  # agents from before these hear every lag, and no sizes
-    state = network.encoder.state_dict()
-    network.load_state_dict({**{f"encoder.{name}": state[name] for name in added}, **weights})
+    network.load_state_dict(weights)
     return network

@@ -11,8 +11,8 @@ def generalised_advantages(
 ) -> Tensor:
     """Generalised advantage estimation (Schulman et al., arXiv 1506.02438, equation 16).
 
-    A window's end is a truncation: the value of the state after the last step stands for what would have followed.
-    An account that dies is a termination: nothing follows it.
+    A window's end is a truncation: it bootstraps from the value of the state after the last step. The death of an
+    account is a termination: its return ends there.
 
     Args:
         rewards: ``[S, ..., A]``.
@@ -33,31 +33,6 @@ def generalised_advantages(
         advantages[step] = following
         value_after = values[step]
     return advantages
-
-
-def n_step_advantages(
-    rewards: Tensor, values: Tensor, bootstrap: Tensor, alive: Tensor, gamma: float, steps: int
-) -> Tensor:
-    """Rewards of the next n steps and the value after them, less the value now (Sutton and Barto, 2018, eq. 7.1).
-
-    Near a window's end fewer steps are left and the value of the state after the last one stands in, as in GAE.
-
-    Args:
-        rewards: ``[S, ..., A]``.
-        values: ``[S, ..., A]``.
-        bootstrap: ``[..., A]``.
-        alive: ``[S, ..., A]`` 1 where the account lives on after the step.
-        gamma: Discount per bar.
-        steps: n, at least 1.
-
-    Returns:
-        ``[S, ..., A]`` advantages.
-    """
-    following = torch.cat([values, bootstrap[None]])  # value of the state t + k, k = 0 at first
-    total = following
-    for _ in range(steps):  # one more step of the recursion for all bars at once
-        total = torch.cat([rewards + gamma * alive * total[1:], bootstrap[None]])
-    return total[:-1] - values
 
 
 def sampled_returns(rewards: Tensor, drawn: Tensor, stops: Tensor, alive: Tensor, gamma: float) -> Tensor:
@@ -84,11 +59,6 @@ def sampled_returns(rewards: Tensor, drawn: Tensor, stops: Tensor, alive: Tensor
         following = rewards[step] + gamma * alive[step] * following
         returns[step] = following
     return returns
-
-
-def joint_credit(advantages: Tensor) -> Tensor:
-    """Credit every asset with the advantage of all: the sum over the last dimension, for each."""
-    return advantages.sum(-1, keepdim=True).expand_as(advantages)
 
 
 def leave_one_out(advantages: Tensor, weights: Tensor, replica_dimension: int) -> Tensor:

@@ -1,12 +1,11 @@
-"""All-action advantages: what every action would have earned, from every position, along the same market path.
+"""All-action advantages: the profit of every action, from every position, along the same market path.
 
-The market does not answer to an account, so the reward and the next position of each action are known, not only those
-of the action that a sampled account took. Accounts stand on a grid of positions (one replica per level) at every bar;
-the value of a position follows by exact expectation backwards along the path, and no action noise is left. The critic
-is needed only where a window ends.
+Actions do not change the market, so the reward and the next position of every action follow from the path. Accounts
+hold a grid of positions (one replica per level) at every bar; the value of a position is an exact expectation, computed
+backwards along the path without action noise. The critic is needed only at a window's end.
 
-What the grid leaves out: a held position does not drift, equity does not compound inside a window, and orders arrive
-without latency and are not worked on. Validation and backtest walk the real account.
+Simplifications of the grid: positions do not drift, equity does not compound inside a window, and orders have no
+latency and no remainders. Validation and backtest simulate the real account.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ from sentio_kedro.trading.observations import account_features, asset_rewards, h
 from sentio_kedro.trading.position_limits import PositionLimits, position_limits
 from sentio_kedro.trading.step_data import StepData
 
-DEEPEST_DRAWDOWN = 0.9  # of the limit; what training accounts may have lost before
-LONGEST_HELD = 5.0  # log of the most bars that a training position may have been held
+DEEPEST_DRAWDOWN = 0.9  # of the limit: largest earlier loss of training accounts
+LONGEST_HELD = 5.0  # log of the longest holding time of a training position, bars
 
 
 class GridDraws(NamedTuple):
     """All that is random in a grid of positions, drawn before it. P counts levels.
 
     Attributes:
-        shift: ``[W, 1, A]`` by how many levels each asset's replicas are shifted, so that assets meet at random.
-        lost: ``[W, P]`` uniform, how much of the drawdown limit an account has lost before.
-        held: ``[W, P, A]`` uniform, how long its positions were held.
+        shift: ``[W, 1, A]`` levels that each asset's replicas are shifted by, so that assets are combined at random.
+        lost: ``[W, P]`` uniform, share of the drawdown limit that an account has lost before.
+        held: ``[W, P, A]`` uniform, holding time of its positions.
     """
 
     shift: Tensor
@@ -51,7 +50,7 @@ class GridDraws(NamedTuple):
 
 
 def draw_grid(windows: Windows, levels: int, generator: torch.Generator) -> GridDraws:
-    """Draw what ``position_grid`` needs for P levels from ``generator``, which is on the windows' device."""
+    """Draw the random parts of ``position_grid`` for P levels; ``generator`` is on the windows' device."""
     close = windows.step_data.close  # [S + 1, W, 1, A]
     _, count, _, assets = close.shape
     device, dtype = close.device, close.dtype
@@ -62,15 +61,15 @@ def draw_grid(windows: Windows, levels: int, generator: torch.Generator) -> Grid
 
 
 def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDraws) -> PositionGrid:
-    """Stand accounts on every level at every bar and execute every action from there. Pure.
+    """Open accounts on every level at every bar and execute every action from there. Pure.
 
-    Each asset meets every level once per bar; which levels of the others it meets with, how much was lost before and
-    how long positions were held is random. Rewards come from the one execution step.
+    Each asset holds every level once per bar; the levels of the other assets, earlier losses and holding times are
+    random. Rewards come from the one execution step.
 
     Args:
         windows: W windows of S decisions.
         parameters: Levels, limits and costs.
-        draws: Which levels meet, what was lost before, how long positions were held.
+        draws: Combination of levels, earlier losses, holding times.
 
     Returns:
         The grid.
@@ -85,21 +84,21 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     lost = torch.zeros_like(lost) if parameters.max_drawdown is None else lost * parameters.max_drawdown
     held = draws.held * LONGEST_HELD
 
-    prompt = _without_delay(parameters)
-    flat = open_accounts(close.new_full((close.shape[0], count, size), parameters.initial_cash), assets)
-    flat = flat._replace(peak_equity=flat.equity / (1.0 - lost))
-    cap = position_limits(flat, step_data, prompt).cap
+    immediate = _without_delay(parameters)
+    empty = open_accounts(close.new_full((close.shape[0], count, size), parameters.initial_cash), assets)
+    empty = empty._replace(peak_equity=empty.equity / (1.0 - lost))
+    cap = position_limits(empty, step_data, immediate).cap
     position = level_exposure(levels[1 + place], parameters).clamp(-cap, cap)
-    account = hold_positions(flat, position, close)
+    account = hold_positions(empty, position, close)
     account = account._replace(bars_held=torch.where(position != 0.0, held.exp().floor(), 0.0))
-    view = position_limits(account, step_data, prompt)
+    view = position_limits(account, step_data, immediate)
     decisions = windows.decisions
     deciding = AccountState(*(part[:-1] for part in account))
-    seen = position_limits(deciding, decisions, prompt)
+    deciding_limits = position_limits(deciding, decisions, immediate)
     return PositionGrid(
-        account=account_features(account, view, prompt),
-        legal=legal_actions(deciding, seen, decisions, prompt),
-        rewards=_action_rewards(deciding, seen, decisions, windows.unit, levels, prompt),
+        account=account_features(account, view, immediate),
+        legal=legal_actions(deciding, deciding_limits, decisions, immediate),
+        rewards=_action_rewards(deciding, deciding_limits, decisions, windows.unit, levels, immediate),
         shift=draws.shift,
         filled=decisions.fillable,
         position=position,
@@ -111,7 +110,7 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
 
 
 def _without_delay(parameters: TradingParameters) -> TradingParameters:
-    """Let orders reach the market at the next open: what an action is worth is judged by its own bar."""
+    """Let orders be filled or dropped at the next open, so that an action's reward is that of its own bar."""
     return replace(parameters, orders=replace(parameters.orders, latency_bars=0, unfilled="drop"))
 
 
@@ -136,31 +135,26 @@ def grid_loss(
     network: PolicyNetwork,
     windows: Windows,
     grid: PositionGrid,
-    learned: GridTargets,
+    targets: GridTargets,
     index: Tensor,
     parameters: TrainingParameters,
     coefficients: Coefficients | None = None,
 ) -> tuple[Tensor, UpdateReport]:
-    """Judge the windows ``index`` under the current weights.
+    """Loss of the windows ``index`` under the current weights, and its parts.
 
-    The clipped surrogate of every action counts with the probability that the old policy gave it.
-
-    Returns:
-        The loss, and its parts.
+    The clipped surrogate of every action is weighted with its probability under the old policy.
     """
     embedding = windows.embedded_decisions(network.encoder, index)
     posterior = windows.posterior[:-1, index]
     hidden = network.head.hidden(network.head.project(embedding, posterior), grid.account[:-1, index])
     permitted = network.head.permitted(grid.legal[:, index])
     new = masked_log_probabilities(network.head.logits(hidden, posterior), permitted)
-    old = learned.log_probabilities[:, index]
-    surrogate = clipped_surrogate(new - old, learned.advantages[:, index], parameters.clip)
+    old = targets.log_probabilities[:, index]
+    surrogate = clipped_surrogate(new - old, targets.advantages[:, index], parameters.clip)
     policy_loss = (old.exp() * surrogate).sum(-1).mean()
-    # one replica is enough for the critic: which level it holds was drawn for each window and asset
+    # one replica is enough for the critic: its level is random in each window and asset
     quantiles = network.head.quantiles(hidden[:, :, 0])
-    value_loss = critic_loss(quantiles, learned.returns[:, index, 0]).mean()
+    value_loss = critic_loss(quantiles, targets.returns[:, index, 0]).mean()
     kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
-    if parameters.ratio == "joint":
-        kl = kl.sum(-1)
     terms = policy_loss, value_loss, entropy(new).mean(), kl.mean()
     return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))

@@ -1,7 +1,7 @@
 """The hot functions of training, eager or compiled: the step of a rollout, and the losses of a minibatch.
 
-The plain functions know nothing of this. What changes from update to update reaches them in tensors (coefficients of
-the objective) or not at all (the learning rate, which only the optimiser reads), so that no graph can freeze it.
+What changes from update to update reaches these functions in tensors (coefficients of the objective) or not at all (the
+learning rate, which only the optimiser reads), so that no graph can freeze it.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import logging
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.ppo.all_action import grid_loss
-from sentio_kedro.agent.ppo.update import UpdateReport, minibatch_loss
+from sentio_kedro.agent.ppo.update import UpdateReport
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.trading.simulate import Advance, advance
 
@@ -47,7 +46,7 @@ class Compiled(Generic[P, R]):
 
         Args:
             eager: The function, pure.
-            name: What the warning calls it.
+            name: Name in the warning.
             mode: Of ``torch.compile``; ``reduce-overhead`` captures CUDA graphs.
         """
         self.eager, self.name, self.works = eager, name, True
@@ -77,23 +76,6 @@ class CompiledStep(Compiled[Any, Any]):
         super().__init__(advance, "The step")
 
 
-class HotFunctions(NamedTuple):
-    """What takes nearly all the time of an update.
-
-    Attributes:
-        step: A step of a rollout.
-        sampled_loss: ``minibatch_loss``.
-        grid_loss: ``grid_loss``.
-    """
-
-    step: Advance
-    sampled_loss: Loss
-    grid_loss: Loss
-
-
-EAGER = HotFunctions(advance, minibatch_loss, grid_loss)
-
-
 class CompiledLoss(Compiled[Any, tuple[Tensor, UpdateReport]]):
     """A compiled loss of its first argument: a network, or the weights of many. On a GPU it is captured if asked."""
 
@@ -116,25 +98,31 @@ class CompiledLoss(Compiled[Any, tuple[Tensor, UpdateReport]]):
         return loss, UpdateReport(*(term.clone() for term in report))  # reports outlive the next replay
 
 
-@cache
-def compiled_functions(*, graphs: bool) -> HotFunctions:
-    """The compiled functions of this process, which compile once for each shape however many members train."""
-    return HotFunctions(
-        CompiledStep(), CompiledLoss(minibatch_loss, graphs=graphs), CompiledLoss(grid_loss, graphs=graphs)
-    )
+def shared_step(training: TrainingParameters, device: torch.device | None) -> Advance:
+    """Step of a rollout: the compiled one of this process where ``training.compile`` asks for it, else ``advance``."""
+    return _compiled_step() if compiles(training, device) else advance
 
 
-def hot_functions(training: TrainingParameters, device: torch.device) -> HotFunctions:
-    """Choose by ``training.compile`` between eager and compiled functions."""
-    return compiled_functions(graphs=_captures(training, device)) if _pays(training, device) else EAGER
+def shared_loss(eager: Loss, training: TrainingParameters, device: torch.device | None) -> Loss:
+    """Likewise for a loss; it compiles once for each shape however many members train."""
+    if device is None or not compiles(training, device):
+        return eager
+    return _compiled_loss(eager, graphs=_captures(training, device))
 
 
 def stacked_loss(eager: Loss, training: TrainingParameters, device: torch.device) -> Loss:
-    """Choose likewise for ``eager``, the loss of the weights ``[M, N]`` of a stack; each stack compiles its own."""
-    return CompiledLoss(eager, graphs=_captures(training, device)) if _pays(training, device) else eager
+    """Likewise for the loss of the weights ``[M, N]`` of a stack; each stack compiles its own."""
+    return CompiledLoss(eager, graphs=_captures(training, device)) if compiles(training, device) else eager
 
 
-def _pays(training: TrainingParameters, device: torch.device) -> bool:
+_compiled_step = cache(CompiledStep)
+_compiled_loss = cache(CompiledLoss)
+
+
+def compiles(training: TrainingParameters, device: torch.device | None) -> bool:
+    """Whether ``training.compile`` asks for compiled functions on ``device``; never without one."""
+    if device is None:
+        return False
     least = {"never": math.inf, "auto": 0 if device.type == "cuda" else PAYS_FROM, "always": 0}[training.compile]
     return training.total_steps >= least
 

@@ -1,4 +1,4 @@
-"""What positions and actions on the grid are worth: exact expectations, and what single accounts draw from them."""
+"""Action values on the position grid, by backward recursion of exact expectations."""
 
 from __future__ import annotations
 
@@ -8,47 +8,28 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_probabilities, normalised, sample_actions
+from sentio_kedro.agent.network.distributions import masked_log_probabilities, normalised
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, Prices
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, Walk, drawdowns_of_actions, greedy_walk, outcomes_of_actions
-from sentio_kedro.agent.ppo.rewards import shaped_rewards
+from sentio_kedro.agent.ppo.constraints import TailState
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TrainingParameters
 
 
 class GridTargets(NamedTuple):
-    """What an update learns from.
+    """Targets of an update from all actions.
 
     Attributes:
         log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
         advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
-        returns: ``[S, W, P, A]`` values, or draws from their distribution, in units of the critic.
-        outcomes: ``[W, P]`` what became of greedy accounts that walked the windows; None without a limit on episodes.
+        returns: ``[S, W, P, A]`` values, in units of the critic.
+        outcomes: ``[W, P]`` log returns of greedy accounts over the windows; None without a limit on the tail.
     """
 
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
-    outcomes: EpisodeOutcomes | None = None
-
-
-class WalkDraws(NamedTuple):
-    """What is random where the critic learns the distribution of returns, drawn before.
-
-    Attributes:
-        noise: ``[S, W, P, A, B]`` standard Gumbel noise of the actions.
-        quantile: ``[W, P, A]`` which quantile of the critic stands behind a window's end.
-    """
-
-    noise: Tensor
-    quantile: Tensor
-
-
-def draw_walks(shape: tuple[int, ...], quantiles: int, generator: torch.Generator, like: Tensor) -> WalkDraws:
-    """Draw walks over a grid whose rewards have ``shape`` ``[S, W, P, A, B]``, on the device and dtype of ``like``."""
-    noise = gumbel_noise(shape, generator, like)
-    return WalkDraws(noise, torch.randint(quantiles, shape[1:-1], generator=generator, device=like.device))
+    outcomes: Tensor | None = None
 
 
 @torch.no_grad()
@@ -57,8 +38,7 @@ def evaluate_grid(
     windows: Windows,
     grid: PositionGrid,
     parameters: TrainingParameters,
-    draws: WalkDraws | None = None,
-    prices: Prices | None = None,
+    tail: TailState | None = None,
 ) -> GridTargets:
     """Value every position and action under the present policy, backwards along each window.
 
@@ -69,51 +49,27 @@ def evaluate_grid(
         network: The member.
         windows: W windows.
         grid: Positions on them.
-        parameters: Discount, shape of the reward, what the critic learns.
-        draws: The walks that ``critic_target: distribution`` needs.
-        prices: Prices of the limits on episodes; None charges nothing.
+        parameters: Discount, greedy exponent, constraint on the tail.
+        tail: Tail of the episodes before; None adds no penalty.
     """
     gamma, embedding = parameters.gamma, windows.embedded(network.encoder)
     hidden = network.head.hidden(network.head.project(embedding, windows.posterior), grid.account)
     logits = network.head.logits(hidden[:-1], windows.posterior[:-1])
     log_probabilities = masked_log_probabilities(logits, network.head.permitted(grid.legal))
-    rewards = shaped_rewards(grid.rewards, parameters.reward)
     behind = network.head.value(hidden[-1]) * value_scale(gamma)  # [W, P, A]
     probabilities = log_probabilities.exp()
     following = normalised(log_probabilities * parameters.greedy_exponent)  # [S, W, P, A, B]
-    values, advantages = _expectations(rewards, following.exp(), behind, grid, gamma)
+    values, advantages = _expectations(grid.rewards, following.exp(), behind, grid, gamma)
     advantages = advantages - (probabilities * advantages).sum(-1, keepdim=True)
-    returns = values
-    if parameters.critic_target == "distribution":
-        if draws is None:
-            raise ValueError("`draws` must be given for `critic_target: distribution`, was None.")
-        quantiles = network.head.quantiles(hidden[-1]) * value_scale(gamma)  # [W, P, A, Q]
-        returns = _sampled_returns(rewards, following, quantiles, grid, gamma, draws)
     outcomes = None
-    if parameters.limits_episodes:
-        walk = greedy_walk(log_probabilities, windows, grid)
-        outcomes = walk.outcomes()
-        if prices is not None:
-            advantages = advantages - _charged(walk, windows, grid, log_probabilities, parameters, prices)
-    return GridTargets(log_probabilities, advantages, returns / value_scale(gamma), outcomes)
-
-
-def _charged(
-    walk: Walk,
-    windows: Windows,
-    grid: PositionGrid,
-    log_probabilities: Tensor,
-    parameters: TrainingParameters,
-    prices: Prices,
-) -> Tensor:
-    """Charge each action for the episode that it leads to ``[S, W, P, A, B]``, mean 0 under the policy."""
-    charge = torch.zeros_like(log_probabilities)
-    if prices.tail is not None:
-        charge = charge + prices.tail.charge(outcomes_of_actions(walk, windows, grid), parameters.tail.alpha)
-    if prices.drawdown is not None:
-        charge = charge + prices.drawdown.charge(-drawdowns_of_actions(walk, windows, grid), parameters.drawdown.alpha)
-    charge = charge - (log_probabilities.exp() * charge).sum(-1, keepdim=True)
-    return charge / windows.unit[..., None]
+    if parameters.tail.limit is not None:
+        simulation = simulate_greedy(log_probabilities, windows, grid)
+        outcomes = simulation.earned[-1]
+        if tail is not None:
+            penalty = tail.penalty(outcomes_of_actions(simulation, windows, grid), parameters.tail.alpha)
+            penalty = penalty - (probabilities * penalty).sum(-1, keepdim=True)
+            advantages = advantages - penalty / windows.unit[..., None]
+    return GridTargets(log_probabilities, advantages, values / value_scale(gamma), outcomes)
 
 
 def _expectations(
@@ -123,33 +79,15 @@ def _expectations(
     place = grid.replica_of_level()
     advantages, values = torch.empty_like(rewards), torch.empty_like(rewards[..., 0])
     for step in range(rewards.shape[0] - 1, -1, -1):
-        moved = value.gather(1, place).transpose(1, 2)[:, None]  # [W, 1, A, levels]
-        stayed = value[..., None]
-        moved = torch.where(grid.filled[step][..., None], moved, stayed)  # a dropped order leaves the position
-        quality = rewards[step] + gamma * torch.cat([stayed, moved.expand(*stayed.shape[:-1], -1)], dim=-1)
+        value_of_target = value.gather(1, place).transpose(1, 2)[:, None]  # [W, 1, A, levels]
+        value_of_hold = value[..., None]
+        value_of_target = torch.where(
+            grid.filled[step][..., None], value_of_target, value_of_hold
+        )  # a dropped order leaves the position
+        quality = rewards[step] + gamma * torch.cat(
+            [value_of_hold, value_of_target.expand(*value_of_hold.shape[:-1], -1)], dim=-1
+        )
         value = (probabilities[step] * quality).sum(-1)
         values[step] = value
         advantages[step] = quality - value[..., None]
     return values, advantages
-
-
-def _sampled_returns(
-    rewards: Tensor,
-    log_probabilities: Tensor,
-    behind: Tensor,
-    grid: PositionGrid,
-    gamma: float,
-    draws: WalkDraws,
-) -> Tensor:
-    """What an account that samples actions earns from each position on, discounted ``[S, W, P, A]``, units of reward.
-
-    Behind the end stands a draw from the critic's distribution ``[W, P, A, Q]``.
-    """
-    action = sample_actions(log_probabilities, draws.noise)  # [S, W, P, A]
-    taken, after = rewards.gather(-1, action[..., None])[..., 0], grid.after(action)
-    following = behind.gather(-1, draws.quantile[..., None])[..., 0]
-    returns = torch.empty_like(taken)
-    for step in range(len(rewards) - 1, -1, -1):
-        following = taken[step] + gamma * following.gather(1, after[step])
-        returns[step] = following
-    return returns

@@ -1,115 +1,125 @@
-"""The two ways to learn from windows: by accounts that sample, or from all actions of all positions.
+"""The two ways to learn from windows: from accounts that sample actions, or from all actions of all positions.
 
 A learner draws all that is random first. What it computes then is a pure function of tensors: the same for a network
-that trains alone and, under ``torch.vmap``, for many side by side.
+that trains alone and, under ``torch.vmap``, for many in one batch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.all_action import GridDraws, draw_grid, position_grid
-from sentio_kedro.agent.ppo.compiled import EAGER, HotFunctions
-from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, Prices, episodes, log_growth
-from sentio_kedro.agent.ppo.grid_values import GridTargets, WalkDraws, draw_walks, evaluate_grid
+from sentio_kedro.agent.ppo.all_action import GridDraws, draw_grid, grid_loss, position_grid
+from sentio_kedro.agent.ppo.compiled import Loss, shared_loss, shared_step
+from sentio_kedro.agent.ppo.constraints import TailState, log_growth
+from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
 from sentio_kedro.agent.ppo.grid_walks import PositionGrid
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
-from sentio_kedro.agent.ppo.update import Coefficients, Targets, UpdateReport, targets, value_scale
+from sentio_kedro.agent.ppo.update import (
+    Coefficients,
+    SampledTargets,
+    UpdateReport,
+    estimate_targets,
+    minibatch_loss,
+    value_scale,
+)
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.trading.action_masks import where_chosen
+from sentio_kedro.trading.simulate import Advance, advance
+
+Draws = TypeVar("Draws")
+Experience = TypeVar("Experience")
+Targets = TypeVar("Targets")
 
 
-class Appraisal(NamedTuple):
-    """What an experience was worth.
+class Estimate(NamedTuple, Generic[Targets]):
+    """Estimates from one experience.
 
     Attributes:
-        learned: What the loss learns from.
-        reward: Mean reward under the policy that gathered it, 0-d; not a number if a decision had no legal action.
-        outcomes: What became of the episodes that were played; None where none was.
-        living: ``[W]`` steps that accounts lived through in each window; None where all lived through all.
+        targets: Targets of the loss.
+        reward: Mean reward under the policy before the update, 0-d; NaN if a decision had no legal action.
+        outcomes: Log returns ``[W, R]`` of the episodes that were simulated; None where none was.
+        valid_steps: ``[W]`` steps of each window at which accounts were alive; None where all steps count.
     """
 
-    learned: Any
+    targets: Targets
     reward: Tensor
-    outcomes: EpisodeOutcomes | None
-    living: Tensor | None = None
+    outcomes: Tensor | None
+    valid_steps: Tensor | None = None
 
 
-class Learner(Protocol):
-    """How a network learns from windows. All methods but ``draw`` are pure."""
+class Learner(Protocol[Draws, Experience, Targets]):
+    """A way to learn from windows. All methods but ``draw`` are pure."""
 
-    def draw(self, windows: Windows, generator: torch.Generator) -> Any:
+    def draw(self, windows: Windows, generator: torch.Generator) -> Draws:
         """Draw all that is random in an experience, on the windows' device."""
         ...
 
-    def gather(self, network: PolicyNetwork, windows: Windows, draws: Any) -> Any:
-        """Gather experience."""
+    def collect(self, network: PolicyNetwork, windows: Windows, draws: Draws) -> Experience:
+        """Collect experience."""
         ...
 
-    def appraise(
-        self, network: PolicyNetwork, windows: Windows, experience: Any, draws: Any, prices: Prices
-    ) -> Appraisal:
-        """Say what it was worth, with the limits on episodes at their ``prices``."""
+    def estimate(
+        self, network: PolicyNetwork, windows: Windows, experience: Experience, draws: Draws, tail: TailState | None
+    ) -> Estimate[Targets]:
+        """Estimate the targets of the loss, with the penalty of the ``tail``; None adds no penalty."""
         ...
 
     def loss(
         self,
         network: PolicyNetwork,
         windows: Windows,
-        experience: Any,
-        learned: Any,
+        experience: Experience,
+        targets: Targets,
         index: Tensor,
         coefficients: Coefficients,
     ) -> tuple[Tensor, UpdateReport]:
-        """Judge the windows ``index`` ``[w]`` under the current weights: the loss, and its parts."""
+        """Loss and its parts of the windows ``index`` ``[w]`` under the current weights."""
         ...
 
 
 @dataclass(frozen=True)
 class SamplingLearner:
-    """Walks R sampling accounts along each window and learns from their advantages.
+    """Simulates R sampling accounts along each window and learns from their advantages.
 
     Attributes:
         parameters: The sections that shape the agent.
-        functions: Functions that take most of the time, eager or compiled.
+        step: A step of a rollout, eager or compiled.
+        objective: ``minibatch_loss``, eager or compiled.
     """
 
     parameters: AgentParameters
-    functions: HotFunctions = EAGER
+    step: Advance = advance
+    objective: Loss = minibatch_loss
 
     def draw(self, windows: Windows, generator: torch.Generator) -> RolloutDraws:
-        """Draw starts, noise and, if the critic learns distributions, what is drawn of them."""
+        """Draw starts, action noise and, if the critic learns distributions, its quantiles and stops."""
         training, actions = self.parameters.training, 1 + len(self.parameters.trading.levels)
         quantiles = self.parameters.network.quantiles if training.critic_target == "distribution" else None
         return draw_rollout(windows, training.replicas, actions, generator, quantiles)
 
-    def gather(self, network: PolicyNetwork, windows: Windows, draws: RolloutDraws) -> Rollout:
+    def collect(self, network: PolicyNetwork, windows: Windows, draws: RolloutDraws) -> Rollout:
         """Let the accounts trade."""
         scale, trading = value_scale(self.parameters.training.gamma), self.parameters.trading
-        return collect(network, windows, draws, scale, trading, self.functions.step)
+        return collect(network, windows, draws, scale, trading, self.step)
 
-    def appraise(
-        self,
-        network: PolicyNetwork,
-        windows: Windows,
-        experience: Rollout,
-        draws: RolloutDraws,
-        prices: Prices,
-    ) -> Appraisal:
-        """Estimate advantages; each decision is charged with its episode's own shortfall."""
+    def estimate(
+        self, network: PolicyNetwork, windows: Windows, experience: Rollout, draws: RolloutDraws, tail: TailState | None
+    ) -> Estimate[SampledTargets]:
+        """Estimate advantages; each decision pays the penalty of its episode's own shortfall."""
         training = self.parameters.training
-        outcomes = episodes(log_growth((experience.rewards * windows.unit).sum(-1)))
-        charge = prices.charge(outcomes, training)  # [W, R]
-        if charge is not None:
-            charge = (charge[None, ..., None] / windows.unit).expand_as(experience.rewards)
-        return Appraisal(
-            targets(experience, training, draws.stop, charge),
+        outcomes = log_growth((experience.rewards * windows.unit).sum(-1)).sum(0)  # [W, R]
+        penalty = None
+        if tail is not None:
+            penalty = tail.penalty(outcomes, training.tail.alpha)[None, ..., None] / windows.unit
+            penalty = penalty.expand_as(experience.rewards)
+        return Estimate(
+            estimate_targets(experience, training, draws.stop, penalty),
             where_chosen(experience.rewards.mean(), experience.legal),
             outcomes,
             experience.alive.sum((0, 2, 3)),
@@ -120,81 +130,63 @@ class SamplingLearner:
         network: PolicyNetwork,
         windows: Windows,
         experience: Rollout,
-        learned: Targets,
+        targets: SampledTargets,
         index: Tensor,
         coefficients: Coefficients,
     ) -> tuple[Tensor, UpdateReport]:
-        """Judge the actions that were taken."""
-        training = self.parameters.training
-        return self.functions.sampled_loss(network, windows, experience, learned, index, training, coefficients)
-
-
-class AllActionDraws(NamedTuple):
-    """What is random with all-action advantages.
-
-    Attributes:
-        grid: Draws of the grid.
-        walks: Draws of the walks over it; None unless the critic learns distributions.
-    """
-
-    grid: GridDraws
-    walks: WalkDraws | None
+        """Loss of the actions that were taken."""
+        return self.objective(network, windows, experience, targets, index, self.parameters.training, coefficients)
 
 
 @dataclass(frozen=True)
 class AllActionLearner:
-    """Stands accounts on every position of each window and learns from all their actions.
+    """Opens accounts on every position of each window and learns from all their actions.
 
     Attributes:
         parameters: The sections that shape the agent.
-        functions: Functions that take most of the time, eager or compiled.
+        objective: ``grid_loss``, eager or compiled.
     """
 
     parameters: AgentParameters
-    functions: HotFunctions = EAGER
+    objective: Loss = grid_loss
 
-    def draw(self, windows: Windows, generator: torch.Generator) -> AllActionDraws:
-        """Draw the grid and, if the critic learns distributions, walks over it."""
-        levels, close = len(self.parameters.trading.levels), windows.step_data.close  # [S + 1, W, 1, A]
-        grid = draw_grid(windows, levels, generator)
-        if self.parameters.training.critic_target != "distribution":
-            return AllActionDraws(grid, None)
-        shape = (close.shape[0] - 1, close.shape[1], levels, close.shape[3], 1 + levels)
-        return AllActionDraws(grid, draw_walks(shape, self.parameters.network.quantiles, generator, close))
+    def draw(self, windows: Windows, generator: torch.Generator) -> GridDraws:
+        """Draw the grid."""
+        return draw_grid(windows, len(self.parameters.trading.levels), generator)
 
-    def gather(self, network: PolicyNetwork, windows: Windows, draws: AllActionDraws) -> PositionGrid:
-        """Execute every action from every position; no policy is asked."""
-        return position_grid(windows, self.parameters.trading, draws.grid)
+    def collect(self, network: PolicyNetwork, windows: Windows, draws: GridDraws) -> PositionGrid:
+        """Execute every action from every position; the policy is not used."""
+        return position_grid(windows, self.parameters.trading, draws)
 
-    def appraise(
+    def estimate(
         self,
         network: PolicyNetwork,
         windows: Windows,
         experience: PositionGrid,
-        draws: AllActionDraws,
-        prices: Prices,
-    ) -> Appraisal:
+        draws: GridDraws,
+        tail: TailState | None,
+    ) -> Estimate[GridTargets]:
         """Value every position and action."""
-        learned = evaluate_grid(network, windows, experience, self.parameters.training, draws.walks, prices)
-        reward = (learned.log_probabilities.exp() * experience.rewards).sum(-1).mean()
-        return Appraisal(learned, where_chosen(reward, experience.legal), learned.outcomes)
+        targets = evaluate_grid(network, windows, experience, self.parameters.training, tail)
+        reward = (targets.log_probabilities.exp() * experience.rewards).sum(-1).mean()
+        return Estimate(targets, where_chosen(reward, experience.legal), targets.outcomes)
 
     def loss(
         self,
         network: PolicyNetwork,
         windows: Windows,
         experience: PositionGrid,
-        learned: GridTargets,
+        targets: GridTargets,
         index: Tensor,
         coefficients: Coefficients,
     ) -> tuple[Tensor, UpdateReport]:
-        """Judge all actions."""
-        training = self.parameters.training
-        return self.functions.grid_loss(network, windows, experience, learned, index, training, coefficients)
+        """Loss of all actions."""
+        return self.objective(network, windows, experience, targets, index, self.parameters.training, coefficients)
 
 
-def make_learner(parameters: AgentParameters, functions: HotFunctions = EAGER) -> Learner:
-    """Return the learner of ``training.advantages``, with its hot functions eager or compiled."""
-    if parameters.training.advantages == "all_action":
-        return AllActionLearner(parameters, functions)
-    return SamplingLearner(parameters, functions)
+def make_learner(parameters: AgentParameters, device: torch.device | None = None) -> Learner[Any, Any, Any]:
+    """Return the learner of ``training.advantages``, compiled as ``training.compile`` says; eager without a device."""
+    training = parameters.training
+    if training.advantages == "all_action":
+        return AllActionLearner(parameters, shared_loss(grid_loss, training, device))
+    return SamplingLearner(parameters, shared_step(training, device), shared_loss(minibatch_loss, training, device))

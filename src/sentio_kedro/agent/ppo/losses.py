@@ -71,7 +71,7 @@ def lower_tail_mean(quantiles: Tensor, alpha: float) -> Tensor:
 
 
 def critic_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Judge a critic: a single output by its squared error, quantiles by quantile regression.
+    """Loss of a critic: squared error of a single output, or quantile regression of quantiles.
 
     Args:
         predicted: ``[..., Q]``.
@@ -90,7 +90,7 @@ def adapted_coefficient(coefficient: Tensor, divergence: Tensor, parameters: Div
 
     Args:
         coefficient: 0-d, as in the last update; 0 is off and stays 0.
-        divergence: 0-d, what that update led to, nats.
+        divergence: 0-d, after that update, nats.
         parameters: Target, factor and bounds.
 
     Returns:
@@ -122,13 +122,13 @@ def tail_of(outcomes: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     return threshold, threshold - (threshold - outcomes).clamp_min(0.0).mean() / alpha
 
 
-def dual_step(dual: Tensor, violation: Tensor, step: float, most: float) -> Tensor:
-    """Move a dual variable along a constraint's violation, between 0 and ``most`` (projected gradient ascent).
+def dual_step(dual: Tensor, violation: Tensor, step: float, max_dual: float) -> Tensor:
+    """Move a dual variable along a constraint's violation, between 0 and ``max_dual`` (projected gradient ascent).
 
     Args:
         dual: 0-d.
         violation: 0-d, positive where the constraint is broken.
         step: Step size.
-        most: Largest value.
+        max_dual: Largest value.
     """
-    return (dual + step * violation).clamp(0.0, most)
+    return (dual + step * violation).clamp(0.0, max_dual)

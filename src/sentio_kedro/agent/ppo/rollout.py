@@ -24,7 +24,7 @@ from sentio_kedro.trading.simulate import Advance, PolicyTrace, advance, simulat
 
 
 class RolloutDraws(NamedTuple):
-    """All that is random in a rollout, drawn before it, so that what follows is a pure function of tensors.
+    """All random draws of a rollout, so that the rollout is a pure function of tensors.
 
     Attributes:
         noise: ``[S, W, R, A, actions]`` standard Gumbel noise of the actions.
@@ -42,14 +42,14 @@ class RolloutDraws(NamedTuple):
 def draw_rollout(
     windows: Windows, replicas: int, actions: int, generator: torch.Generator, quantiles: int | None = None
 ) -> RolloutDraws:
-    """Draw what ``collect`` needs.
+    """Draw the random parts of ``collect``.
 
     Args:
         windows: W windows of S decisions.
         replicas: R accounts per window.
         actions: Number of actions, HOLD included.
         generator: Source of the draws, on the windows' device.
-        quantiles: Quantiles of the critic, where draws from its distributions are wanted.
+        quantiles: Quantiles of the critic, to draw from its distributions; None draws none.
     """
     close = windows.step_data.close
     after, count, _, assets = close.shape
@@ -64,7 +64,7 @@ def draw_rollout(
 
 
 class Rollout(NamedTuple):
-    """What happened to W x R accounts over S steps. Layout ``[S, W, R, A, ...]``.
+    """Experience of W x R accounts over S steps. Layout ``[S, W, R, A, ...]``.
 
     Attributes:
         account: ``[..., G]`` account features at the decisions.
@@ -73,10 +73,10 @@ class Rollout(NamedTuple):
         log_probabilities: ``[..., actions]`` of the policy that acted.
         values: Mean of the critic's quantiles, in units of reward.
         bootstrap: ``[W, R, A]`` value of the state after the last step.
-        rewards: Rewards.
+        rewards: Net profit per asset, in units of one bar's volatility.
         alive: 1 where the account lived at the decision.
         survived: 1 where it still lived after the step.
-        drawn: A draw from the critic's distribution of the state after each step, units of reward; None unless asked.
+        drawn: A draw from the critic's distribution of the state after each step, units of reward; None without draws.
     """
 
     account: Tensor
@@ -92,7 +92,7 @@ class Rollout(NamedTuple):
 
 
 class SamplingPolicy:
-    """Samples from one member; its record is what the update needs."""
+    """Samples from one member; its trace is the experience of the update."""
 
     def __init__(
         self, head: Head, projected: Tensor, posterior: Tensor, noise: Tensor, parameters: TradingParameters
@@ -112,11 +112,11 @@ class SamplingPolicy:
     ) -> tuple[Decision, PolicyTrace]:
         """Sample one action per asset; remember account features, mask, action, logits, hidden layer and life."""
         projected, posterior, noise = inputs
-        seen = account_features(account, view, self.parameters)
-        hidden = self.head.hidden(projected, seen)
+        features = account_features(account, view, self.parameters)
+        hidden = self.head.hidden(projected, features)
         logits = masked_logits(self.head.logits(hidden, posterior), self.head.permitted(legal))
         action = sample_actions(logits, noise)
-        return decode(action, self.levels), (seen, legal, action, logits, hidden, account.alive)
+        return decode(action, self.levels), (features, legal, action, logits, hidden, account.alive)
 
 
 @torch.no_grad()
@@ -134,7 +134,7 @@ def collect(
         network: The member.
         windows: W windows of S decisions.
         draws: Start positions and noise of the actions, in which alone the accounts of a window differ; and draws from
-            the critic's distributions, if wanted.
+            the critic's distributions, if any.
         value_scale: Units of reward per unit of the critic's output.
         parameters: Limits and costs.
         step: The step to take; ``compilation.CompiledStep`` is a faster one.
@@ -146,12 +146,12 @@ def collect(
     projected = network.head.project(windows.embedded(network.encoder), windows.posterior)
     policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
     start = start_accounts(draws.start, step_data.close[0], policy.levels, parameters)
-    end, (fill, record) = simulate(step_data, policy, start, parameters, step=step)
+    end, (fill, trace) = simulate(step_data, policy, start, parameters, step=step)
 
-    seen = account_features(end, position_limits(end, windows.step_data.step(-1), parameters), parameters)
-    behind = network.head.hidden(projected[-1], seen)
+    features = account_features(end, position_limits(end, windows.step_data.step(-1), parameters), parameters)
+    behind = network.head.hidden(projected[-1], features)
     bootstrap = network.head.value(behind) * value_scale
-    account, legal, action, logits, hidden, alive = record
+    account, legal, action, logits, hidden, alive = trace
     values = network.head.value(hidden)
     log_probabilities = normalised(logits)
     survived = torch.cat([alive[1:], end.alive[None]])

@@ -1,4 +1,4 @@
-"""A trust region around the policy that gathered the experience: steps beyond it are taken back."""
+"""Trust region around the policy that collected the experience: steps beyond it are undone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Loss = Callable[[Tensor], tuple[Tensor, Any]]
 
 
 class TrustRegion:
-    """Watches an update. Takes nothing back where ``max_kl`` is null.
+    """Trust region of one update; off where ``max_kl`` is null.
 
     The divergence of the weights after a step is known at the next minibatch, before its own step. If it lies beyond
     the region, the step is halved until it does not (backtracking line search, as in Schulman et al., arXiv 1502.05477,
-    appendix C) or, failing that, taken back whole with the optimiser's moments, and the update ends.
+    appendix C) or, failing that, undone with the optimiser's moments, and the update ends.
     """
 
     def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, parameters: DivergenceParameters) -> None:
@@ -38,35 +38,35 @@ class TrustRegion:
             for weight in present
         ]
 
-    def left(self, divergence: Tensor, index: Tensor, loss_of: Loss) -> bool:
-        """Whether the last step led beyond the region; if so it has been taken back, whole or in part.
+    def exceeded(self, divergence: Tensor, index: Tensor, loss_of: Loss) -> bool:
+        """Return whether the last step led beyond the region, and undo it, wholly or in part, if so.
 
         Args:
             divergence: 0-d, of the present weights on the windows ``index``, nats.
-            index: ``[w]`` windows to judge halved steps on.
+            index: ``[w]`` windows that halved steps are evaluated on.
             loss_of: Loss and report of windows.
         """
         limit = self.parameters.max_kl
         if limit is None or not self._weights or float(divergence) <= limit:
             return False
-        self._take_back(index, loss_of, limit)
+        self._undo(index, loss_of, limit)
         return True
 
     @torch.no_grad()
     def close(self, parts: Sequence[Tensor], loss_of: Loss) -> Tensor | None:
-        """Judge the last step of an update on all windows, part by part.
+        """Check the last step of an update on all windows, part by part.
 
         Returns:
-            The divergence that the update led to, 0-d; None where nothing depends on it.
+            The divergence after the update, 0-d; None where nothing depends on it.
         """
         if self.parameters.max_kl is None and not self.parameters.coefficient:
             return None
         divergence = torch.stack([loss_of(part)[1].kl for part in parts]).mean()
-        self.left(divergence, parts[0], loss_of)
+        self.exceeded(divergence, parts[0], loss_of)
         return divergence
 
     @torch.no_grad()
-    def _take_back(self, index: Tensor, loss_of: Loss, limit: float) -> None:
+    def _undo(self, index: Tensor, loss_of: Loss, limit: float) -> None:
         present = list(self.network.parameters())
         for _ in range(self.parameters.halvings):
             for weight, before in zip(present, self._weights, strict=True):

@@ -11,15 +11,8 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import divergence, entropy, masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.advantages import (
-    generalised_advantages,
-    joint_credit,
-    leave_one_out,
-    n_step_advantages,
-    sampled_returns,
-)
+from sentio_kedro.agent.ppo.advantages import generalised_advantages, leave_one_out, sampled_returns
 from sentio_kedro.agent.ppo.losses import clipped_surrogate, critic_loss
-from sentio_kedro.agent.ppo.rewards import shaped_rewards
 from sentio_kedro.agent.ppo.rollout import Rollout
 from sentio_kedro.agent.ppo.trust_region import TrustRegion
 from sentio_kedro.config import TrainingParameters
@@ -27,12 +20,12 @@ from sentio_kedro.config import TrainingParameters
 REPLICAS = 2  # dimension of the replicas in [S, W, R, A]
 
 
-class Targets(NamedTuple):
-    """What an update learns from, each ``[S, W, R, A]``.
+class SampledTargets(NamedTuple):
+    """Targets of an update from sampled accounts, each ``[S, W, R, A]``.
 
     Attributes:
         advantages: Advantages of the actions, in units of reward.
-        returns: What the critic learns, in units of the critic.
+        returns: Targets of the critic, in units of the critic.
     """
 
     advantages: Tensor
@@ -79,26 +72,22 @@ class Coefficients(NamedTuple):
         return cls(like.new_tensor(parameters.entropy), like.new_tensor(parameters.divergence.coefficient))
 
 
-def targets(
+def estimate_targets(
     rollout: Rollout,
     parameters: TrainingParameters,
     stop: Tensor | None = None,
-    charge: Tensor | None = None,
-) -> Targets:
-    """Estimate advantages, with the market-path baseline if wanted, and the critic's targets.
+    penalty: Tensor | None = None,
+) -> SampledTargets:
+    """Estimate advantages, less the market-path baseline if it is on, and the critic's targets.
 
     Args:
-        rollout: What happened.
-        parameters: How rewards are shaped, credited and discounted.
+        rollout: Experience.
+        parameters: Discount, lambda, baseline and target of the critic.
         stop: ``[S, W, R, A]`` uniform draws of a ``RolloutDraws``, which ``critic_target: distribution`` needs.
-        charge: ``[S, W, R, A]`` what each decision is charged for the tail, units of reward; None is nothing.
+        penalty: ``[S, W, R, A]`` penalty of each decision for the tail, units of reward; None is nothing.
     """
-    rewards = shaped_rewards(rollout.rewards, parameters.reward) * rollout.alive
-    path = (rewards, rollout.values, rollout.bootstrap, rollout.survived, parameters.gamma)
-    if parameters.n_steps is None:
-        advantages = generalised_advantages(*path, parameters.gae_lambda)
-    else:
-        advantages = n_step_advantages(*path, parameters.n_steps)
+    path = (rollout.rewards, rollout.values, rollout.bootstrap, rollout.survived)
+    advantages = generalised_advantages(*path, parameters.gamma, parameters.gae_lambda)
     returns = advantages + rollout.values
     if parameters.critic_target == "distribution":
         if rollout.drawn is None or stop is None:
@@ -106,34 +95,29 @@ def targets(
                 "`rollout.drawn` must hold draws of the critic, and `stop` be given, for `critic_target: distribution`."
             )
         returns = sampled_returns(
-            rewards, rollout.drawn, stop >= parameters.gae_lambda, rollout.survived, parameters.gamma
+            rollout.rewards, rollout.drawn, stop >= parameters.gae_lambda, rollout.survived, parameters.gamma
         )
-    if parameters.credit == "joint":
-        advantages = joint_credit(advantages)
     if parameters.path_baseline:
         advantages = leave_one_out(advantages, rollout.alive, REPLICAS)
-    if charge is not None:
-        advantages = advantages - leave_one_out(charge, rollout.alive, REPLICAS)
-    return Targets(advantages, returns / value_scale(parameters.gamma))
+    if penalty is not None:
+        advantages = advantages - leave_one_out(penalty, rollout.alive, REPLICAS)
+    return SampledTargets(advantages, returns / value_scale(parameters.gamma))
 
 
 def minibatch_loss(
     network: PolicyNetwork,
     windows: Windows,
     rollout: Rollout,
-    learned: Targets,
+    targets: SampledTargets,
     index: Tensor,
     parameters: TrainingParameters,
     coefficients: Coefficients | None = None,
 ) -> tuple[Tensor, UpdateReport]:
-    """Judge the windows ``index`` under the current weights.
+    """Loss of the windows ``index`` under the current weights, and its parts.
 
     The bars are encoded again, with gradient; each embedding serves every replica of its window. The objective is that
     of proximal policy optimisation (Schulman et al., arXiv 1707.06347, equation 9) with the divergence penalty of its
-    equation 8 beside the clip.
-
-    Returns:
-        The loss, and its parts.
+    equation 8 in addition to the clip.
     """
     embedding = windows.embedded_decisions(network.encoder, index)
     posterior = windows.posterior[:-1, index]
@@ -145,13 +129,10 @@ def minibatch_loss(
     taken = rollout.action[:, index, ..., None]
     log_ratio = (new - old).gather(-1, taken)[..., 0]
     kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
-    if parameters.ratio == "joint":
-        log_ratio, kl = log_ratio.sum(-1, keepdim=True).expand_as(kl), kl.sum(-1, keepdim=True).expand_as(kl)
-
     alive = rollout.alive[:, index]
     count = alive.sum().clamp_min(1.0)
-    policy_loss = (clipped_surrogate(log_ratio, learned.advantages[:, index], parameters.clip) * alive).sum() / count
-    value_loss = (critic_loss(network.head.quantiles(hidden), learned.returns[:, index]) * alive).sum() / count
+    policy_loss = (clipped_surrogate(log_ratio, targets.advantages[:, index], parameters.clip) * alive).sum() / count
+    value_loss = (critic_loss(network.head.quantiles(hidden), targets.returns[:, index]) * alive).sum() / count
     terms = policy_loss, value_loss, (entropy(new) * alive).sum() / count, (kl * alive).sum() / count
     return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))
 
@@ -166,35 +147,35 @@ def weighted_loss(
 ) -> tuple[Tensor, UpdateReport]:
     """Add up the terms of the objective, each 0-d."""
     loss = policy_loss + parameters.value * value_loss - coefficients.entropy * bonus + coefficients.divergence * kl
-    terms = (policy_loss, value_loss, bonus, kl, torch.zeros_like(loss))  # the gradient is not known yet
+    terms = (policy_loss, value_loss, bonus, kl, torch.zeros_like(loss))  # the gradient comes later
     return loss, UpdateReport(*(term.detach() for term in terms))
 
 
 class Part(NamedTuple):
-    """Windows of a minibatch that are judged at once.
+    """Windows of a minibatch whose loss is computed at once.
 
     Attributes:
         windows: ``[..., w]`` their indices.
-        share: ``[...]`` share of the minibatch's living accounts that are theirs.
+        share: ``[...]`` their share of the minibatch's valid steps.
     """
 
     windows: Tensor
     share: Tensor | float
 
 
-def cut_minibatch(index: Tensor, parts: int, living: Tensor | None) -> list[Part]:
-    """Cut a minibatch's windows into parts whose means, each times its share, add up to the mean of the whole.
+def cut_minibatch(index: Tensor, parts: int, valid_steps: Tensor | None) -> list[Part]:
+    """Cut a minibatch's windows into parts whose means, each times its share, add up to the minibatch's mean.
 
     Args:
         index: ``[..., w]`` windows of the minibatch.
-        parts: How many.
-        living: ``[..., W]`` steps that accounts lived through in each window; None where all windows count alike.
+        parts: Number of parts.
+        valid_steps: ``[..., W]`` steps of each window at which accounts were alive; None where all windows count alike.
     """
     pieces = index.chunk(parts, dim=-1)
-    if living is None:
+    if valid_steps is None:
         return [Part(piece, piece.shape[-1] / index.shape[-1]) for piece in pieces]
-    total = living.gather(-1, index).sum(-1).clamp_min(1.0)
-    return [Part(piece, living.gather(-1, piece).sum(-1) / total) for piece in pieces]
+    total = valid_steps.gather(-1, index).sum(-1).clamp_min(1.0)
+    return [Part(piece, valid_steps.gather(-1, piece).sum(-1) / total) for piece in pieces]
 
 
 def update(
@@ -204,54 +185,54 @@ def update(
     windows: int,
     parameters: TrainingParameters,
     generator: torch.Generator,
-    living: Tensor | None = None,
+    valid_steps: Tensor | None = None,
 ) -> UpdateReport:
     """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
 
-    A minibatch may be judged in parts whose gradients add up to that of the whole, however many accounts live in each.
+    The loss of a minibatch may be computed in parts, whose gradients add up however many accounts live in each.
     With a trust region the update ends early where a step has led the policy beyond it.
 
     Args:
         network: The member.
         optimiser: Over its weights.
-        loss_of: Loss and its parts of the windows in an index ``[w]``, each a mean over their living accounts.
+        loss_of: Loss and its parts of the windows in an index ``[w]``, each a mean over their valid steps.
         windows: Number of windows W.
         parameters: Passes, minibatches, largest gradient, trust region.
         generator: Source of the order, on the network's device.
-        living: ``[W]`` steps that accounts lived through in each window; None where all windows count alike.
+        valid_steps: ``[W]`` steps of each window at which accounts were alive; None where all windows count alike.
 
     Returns:
-        Means over the last pass. With a divergence penalty or a trust region the divergence is the one that the update
-        led to, before anything was taken back.
+        Means over the last pass. With a divergence penalty or a trust region the divergence is the one after the
+        update, before steps were undone.
     """
     region = TrustRegion(network, optimiser, parameters.divergence)
     reports: list[UpdateReport] = []
 
-    def judge(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return judged_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, living))
+    def minibatch(index: Tensor) -> tuple[Tensor, UpdateReport]:
+        return loss_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, valid_steps))
 
     for _ in range(parameters.epochs):
-        passed: list[UpdateReport] = []
+        reports_of_pass: list[UpdateReport] = []
         order = torch.randperm(windows, generator=generator, device=generator.device)
         for index in order.chunk(parameters.minibatches):
             optimiser.zero_grad(set_to_none=True)
-            _, report = judge(index)
-            if region.left(report.kl, index, judge):
-                return _mean(passed or reports)._replace(kl=report.kl)
+            _, report = minibatch(index)
+            if region.exceeded(report.kl, index, minibatch):
+                return _mean(reports_of_pass or reports)._replace(kl=report.kl)
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_norm)
             region.remember()
             optimiser.step()
-            passed.append(report._replace(gradient_norm=norm.detach()))
-        reports = passed
+            reports_of_pass.append(report._replace(gradient_norm=norm.detach()))
+        reports = reports_of_pass
     minibatches = torch.arange(windows, device=generator.device).chunk(parameters.minibatches)
-    led_to = region.close(minibatches, judge)
-    return _mean(reports) if led_to is None else _mean(reports)._replace(kl=led_to)
+    divergence_after = region.close(minibatches, minibatch)
+    return _mean(reports) if divergence_after is None else _mean(reports)._replace(kl=divergence_after)
 
 
-def judged_in_parts(
+def loss_in_parts(
     loss_of: Callable[[Tensor], tuple[Tensor, UpdateReport]], parts: Sequence[Part]
 ) -> tuple[Tensor, UpdateReport]:
-    """Loss of a minibatch and what it reports; the gradient is added up part by part, where gradients are kept."""
+    """Loss and report of a minibatch; its gradient is accumulated part by part, where gradients are enabled."""
     losses, reports = [], []
     for index, share in parts:
         loss, report = loss_of(index)
@@ -264,7 +245,7 @@ def judged_in_parts(
 
 
 def sum_of(reports: Sequence[UpdateReport]) -> UpdateReport:
-    """Add up what parts report, term by term."""
+    """Add up reports, term by term."""
     return UpdateReport(*(torch.stack(column).sum(0) for column in zip(*reports, strict=True)))
 
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.training_set import TrainingSet, member_segments
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.agent.ppo.constraints import EpisodeOutcomes, observe_episodes
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport
 from sentio_kedro.agent.training.member import Member, MemberKey, choose_device, new_member, restore, snapshot
 from sentio_kedro.agent.training.schedules import (
@@ -29,7 +28,7 @@ from sentio_kedro.market.tensors import MarketTensors
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_AT_FIRST = ("episode_tail", "episode_drawdown")  # until enough episodes are pooled
+UNKNOWN_AT_FIRST = ("episode_tail",)  # until enough episodes are pooled
 
 
 class Progress(Protocol):
@@ -167,12 +166,12 @@ class Learned(NamedTuple):
     Attributes:
         report: Means of its terms.
         reward: Mean reward under the policy before it.
-        outcomes: What became of the episodes that were played; None where none was.
+        outcomes: Log returns of the episodes that were simulated; None where none was.
     """
 
     report: UpdateReport
     reward: Tensor
-    outcomes: EpisodeOutcomes | None
+    outcomes: Tensor | None
 
 
 def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
@@ -196,7 +195,7 @@ def describe_update(
     if training.divergence.coefficient:
         row["divergence_coefficient"] = float(coefficients.divergence)
     if learned.outcomes is not None:
-        row |= observe_episodes(member.tail, member.drawdown, learned.outcomes)
+        row |= member.tail.observe(learned.outcomes)
     broken = sorted(name for name, value in row.items() if not math.isfinite(value) and name not in UNKNOWN_AT_FIRST)
     if broken:
         raise FloatingPointError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import PolicyNetwork, build_network
-from sentio_kedro.agent.ppo.constraints import Prices, TailMonitor
+from sentio_kedro.agent.ppo.constraints import TailMonitor
 from sentio_kedro.config import AgentParameters, TradingParameters
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,6 @@ class Member:
         optimiser: AdamW.
         penalty: Coefficient of the divergence penalty, 0-d.
         tail: Monitor of the log returns of episodes.
-        drawdown: Watches their maximum drawdowns.
         updates_done: Updates so far.
         selected_weights: The latest weights that are not clearly worse on validation rows than the best score.
         selected_update: Update that they are of.
@@ -68,17 +67,12 @@ class Member:
     optimiser: torch.optim.Optimizer
     penalty: Tensor
     tail: TailMonitor
-    drawdown: TailMonitor
     updates_done: int = 0
     selected_weights: dict[str, Tensor] = field(default_factory=dict)
     selected_update: int = 0
     best_score: float = -math.inf
     best_returns: Tensor = field(default_factory=lambda: torch.empty(0))
     curve: Curve = field(default_factory=list)
-
-    def prices(self) -> Prices:
-        """Prices of the limits on episodes for the next update."""
-        return Prices(self.tail.price(), self.drawdown.price())
 
 
 def network_shape(training_set: TrainingSet, trading: TradingParameters) -> NetworkShape:
@@ -126,8 +120,7 @@ def new_member(
         network.parameters(), lr=training.learning_rate, eps=1e-5, weight_decay=decay, fused=True
     )
     penalty = like.new_tensor(training.divergence.coefficient)
-    tail, drawdown = (TailMonitor(limited, like.detach()) for limited in (training.tail, training.drawdown))
-    return Member(network, optimiser, penalty, tail, drawdown)
+    return Member(network, optimiser, penalty, TailMonitor(training.tail, like.detach()))
 
 
 def _select_features(training_set: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
@@ -136,13 +129,13 @@ def _select_features(training_set: TrainingSet, network: PolicyNetwork, paramete
     With a limit on episodes no column is masked: columns that predict risk need not predict the mean.
     """
     criterion = parameters.training.screening
-    if criterion == "none" or parameters.training.limits_episodes:
+    if criterion is None or parameters.training.tail.limit is not None:
         return
     screening = training_set.screened(network.encoder.lags, criterion)
     resampling, flipped = parameters.training.resampling, np.zeros((2, len(screening.values)), dtype=bool)
     if resampling.flip_invariant and resampling.mirrors:
         flipped = training_set.flipped(screening)
-    masks = screening.values, screening.sizes, flipped, screening.lags, screening.pairs
+    masks = screening.values, screening.sizes, flipped, screening.lags, screening.asset_mask
     network.encoder.set_feature_mask(*(torch.from_numpy(mask) for mask in masks))
 
 
@@ -153,7 +146,6 @@ def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for position, moments in member.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
     tensors |= {"learner.penalty": member.penalty, "learner.dual": member.tail.dual, "learner.pool": member.tail.pool}
-    tensors |= {"learner.drawdown_dual": member.drawdown.dual, "learner.drawdown_pool": member.drawdown.pool}
     tensors |= {"learner.best_returns": member.best_returns}
     state = {
         "updates_done": member.updates_done,
@@ -187,12 +179,11 @@ def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | No
     groups = member.optimiser.state_dict()["param_groups"]
     member.optimiser.load_state_dict({"state": moments, "param_groups": groups})
     learner = {name: value.to(device) for name, value in parts["learner"].items()}
-    if not {"penalty", "dual", "pool", "drawdown_dual", "drawdown_pool", "best_returns"} <= learner.keys():
+    if not {"penalty", "dual", "pool", "best_returns"} <= learner.keys():
         raise ValueError(
             "The checkpoint lacks the learner's state: it was written by other code; delete it and train again."
         )
     member.penalty, member.tail.dual, member.tail.pool = learner["penalty"], learner["dual"], learner["pool"]
-    member.drawdown.dual, member.drawdown.pool = learner["drawdown_dual"], learner["drawdown_pool"]
     member.best_returns = learner["best_returns"]
     member.updates_done, member.selected_update, member.curve = (
         int(state["updates_done"]),

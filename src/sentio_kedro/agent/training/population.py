@@ -18,7 +18,7 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.feature_mask import selected_features
 from sentio_kedro.agent.network.network import load_network
-from sentio_kedro.agent.ppo.compiled import EAGER, hot_functions
+from sentio_kedro.agent.ppo.compiled import compiles
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.agent.training.batched.trainer import train_members_together
@@ -133,7 +133,7 @@ def count_workers(training: TrainingParameters, agents: int) -> int:
     threads, compiles again and gives up in the end.
     """
     device = choose_device(training.device)
-    if hot_functions(training, device) is not EAGER:
+    if compiles(training, device):
         return 1
     if training.workers is not None:
         return min(training.workers, agents)
@@ -224,7 +224,7 @@ def _validate_ensemble(
     rows = [recent_train_rows(training_set), training_set.fold.validation]
     train, validation = validate_parts(networks, market, rows, context, parameters.trading)
     holdout = validation
-    if parameters.training.abstention.holdout_share:
+    if parameters.training.abstention.holdout_share is not None:
         holdout_rows = [
             validation_rows(training_set, parameters)[1]
         ]  # a batch of its own, with chunks of its own length

@@ -12,7 +12,6 @@ from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.encoder import draw_dropout, receptive_field
-from sentio_kedro.agent.ppo.compiled import hot_functions
 from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport, update
@@ -98,21 +97,21 @@ def learn(
     generator: torch.Generator,
     phases: Phases,
 ) -> Learned:
-    """Gather experience on the windows under the present weights, appraise it, and improve the weights with it."""
+    """Collect experience on the windows under the present weights, estimate targets, and improve the weights."""
     network, training = member.network, parameters.training
-    learner = make_learner(parameters, hot_functions(training, windows.features.device))
+    learner = make_learner(parameters, windows.features.device)
     draws = learner.draw(windows, generator)
-    experience = learner.gather(network, windows, draws)
+    experience = learner.collect(network, windows, draws)
     phases.end("rollout")
-    appraisal = learner.appraise(network, windows, experience, draws, member.prices())
+    estimate = learner.estimate(network, windows, experience, draws, member.tail.state())
     phases.end("advantages")
 
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return learner.loss(network, windows, experience, appraisal.learned, index, coefficients)
+        return learner.loss(network, windows, experience, estimate.targets, index, coefficients)
 
-    report = update(network, member.optimiser, loss, training.windows, training, generator, appraisal.living)
+    report = update(network, member.optimiser, loss, training.windows, training, generator, estimate.valid_steps)
     phases.end("update")
-    return Learned(report, appraisal.reward, appraisal.outcomes)
+    return Learned(report, estimate.reward, estimate.outcomes)
 
 
 def _score(member_run: MemberRun, parameters: AgentParameters) -> Score:

@@ -27,19 +27,19 @@ CHUNK_BARS = 128  # decisions of one account; each starts flat
 
 
 def split_validation(
-    validation: Sequence[Segment], share: float, gap: int
+    validation: Sequence[Segment], share: float | None, gap: int
 ) -> tuple[Sequence[Segment], Sequence[Segment]]:
     """Split validation rows into those that choose weights and later ones that only measure the validation t.
 
     Args:
         validation: Validation rows in order of time.
-        share: Share of the rows that measures; 0 lets all rows do both.
+        share: Share of the rows that measures; None lets all rows do both.
         gap: Rows between the two, so that no bar is part of a reward on both sides: latency in bars.
 
     Raises:
         ValueError: If either would have fewer than two rows.
     """
-    if not share:
+    if share is None:
         return validation, validation
     total = sum(part.stop - part.start for part in validation)
     cut = total - round(share * total)

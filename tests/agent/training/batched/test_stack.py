@@ -11,7 +11,7 @@ from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.constraints import TailMonitor
 from sentio_kedro.agent.training.batched.stack import Stack, State, adam_step
 from sentio_kedro.agent.training.member import Member
-from sentio_kedro.config import DrawdownParameters, TailParameters
+from sentio_kedro.config import TailParameters
 
 DOUBLE = torch.float64
 Build = Callable[..., PolicyNetwork]
@@ -26,9 +26,7 @@ def make_member(network: PolicyNetwork, steps: int) -> Member:
             weight.grad = torch.randn(weight.shape, generator=draws, dtype=DOUBLE)
         optimiser.step()
     zero = torch.zeros((), dtype=DOUBLE)
-    return Member(
-        network, optimiser, zero, *(TailMonitor(limit, zero) for limit in (TailParameters(), DrawdownParameters()))
-    )
+    return Member(network, optimiser, zero, TailMonitor(TailParameters(), zero))
 
 
 def weights_of(member: Member) -> dict[str, Tensor]:

@@ -24,13 +24,11 @@ from sentio_kedro.config import (
     AgentParameters,
     CostParameters,
     DivergenceParameters,
-    DrawdownParameters,
     FeatureColumn,
     MaskParameters,
     NetworkParameters,
     OrderParameters,
     ResamplingParameters,
-    RewardParameters,
     StoppingParameters,
     TailParameters,
     TradingParameters,
@@ -52,8 +50,7 @@ PLAIN = TrainingParameters(
 )  # fmt: skip
 EVERYTHING = replace(
     PLAIN, windows=16, total_steps=16 * 3 * 5 * 20, epochs=2, accumulation=1, weight_decay=0.01,
-    critic_target="distribution", tail=TailParameters(limit=0.005, pool=400),
-    drawdown=DrawdownParameters(limit=0.005, pool=400),
+    tail=TailParameters(limit=0.005, pool=400),
     divergence=DivergenceParameters(coefficient=0.5, target=1e-3, max_kl=4e-3, halvings=2),
 )  # fmt: skip
 REALISTIC = TradingParameters(
@@ -73,7 +70,7 @@ class Memory:
 
     def __init__(self, reports: int | None = None) -> None:
         self.saved: dict[str, tuple[dict[str, Tensor], dict[str, Any]]] = {}
-        self.selected_features: list[tuple[MemberKey, int]] = []
+        self.reported: list[tuple[MemberKey, int]] = []
         self.reports = reports
 
     def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -84,8 +81,8 @@ class Memory:
         self.saved[key] = ({name: value.detach().clone() for name, value in tensors.items()}, copied)
 
     def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        self.selected_features.append((key, update))
-        if len(self.selected_features) == self.reports:
+        self.reported.append((key, update))
+        if len(self.reported) == self.reports:
             raise KeyboardInterrupt
 
     def stop(self) -> None:
@@ -111,10 +108,8 @@ def training_set(number: int) -> TrainingSet:
         volume=np.full((bars, 2), 1e5), dividend=paid,
     )  # fmt: skip
     count = 1 if number == 2 else 2
-    volatility, mirror_invariant = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
-    regimes = RegimeModel(
-        np.zeros(count), volatility, np.tile(mirror_invariant, (count, 1)), mirror_invariant, memory=4
-    )
+    volatility, stationary = np.array([0.005, 0.02])[:count], np.full(count, 1.0 / count)
+    regimes = RegimeModel(np.zeros(count), volatility, np.tile(stationary, (count, 1)), stationary, memory=4)
     fold = Fold(number, (Segment(20, bars - 90),), (Segment(bars - 80, bars - 2),), ())
     return TrainingSet(fold, aligned, compute_features(aligned, COLUMNS), COLUMNS, regimes, 17520.0)
 
@@ -156,7 +151,8 @@ def assert_same(one: Member, other: Member, tolerance: float = 1e-8) -> None:
 @pytest.mark.parametrize(("training", "updates"), [(PLAIN, 5), (EVERYTHING, 20)], ids=["plain", "everything"])
 def test_stacked_equals_alone(training: TrainingParameters, updates: int, advantages: str) -> None:
     steps = training.total_steps * updates // 20
-    how = parameters(replace(training, advantages=advantages, total_steps=steps))
+    target = "distribution" if training is EVERYTHING and advantages == "sampled" else "mean"
+    how = parameters(replace(training, advantages=advantages, critic_target=target, total_steps=steps))
     for key, member in zip(KEYS[1:], together(how, KEYS[1:]), strict=True):
         assert member.updates_done == count_updates(how) == updates
         assert_same(member, alone(how, key))
@@ -165,17 +161,16 @@ def test_stacked_equals_alone(training: TrainingParameters, updates: int, advant
 OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], TradingParameters | None]] = {
     "standard": ({"variant": "standard"}, {"variant": "standard"}, None),
     "sampled extras": (
-        {"positions": "learned", "asset_identity": True, "layers": 2},
-        {"advantages": "sampled", "n_steps": 2, "ratio": "joint", "credit": "joint",
-         "reward": RewardParameters(shape="differential_sharpe")},
+        {"asset_identity": True, "layers": 2},
+        {"advantages": "sampled", "path_baseline": False},
         None,
     ),
     "all-action extras": (
         {"encoder": "mlp", "regime_experts": False},
-        {"ratio": "joint", "reward": RewardParameters(shape="downside"), "path_baseline": False},
+        {"divergence": DivergenceParameters(coefficient=0.5)},
         None,
     ),
-    "replay": ({}, {"resampling": ResamplingParameters(block_bars=0, mirrored=True, noise=0.3)}, None),
+    "replay": ({}, {"resampling": ResamplingParameters(block_bars=None, detrended=True)}, None),
     "realistic": ({}, {"advantages": "sampled"}, REALISTIC),
     "realistic grid": ({}, {}, REALISTIC),
 }  # fmt: skip
@@ -231,7 +226,7 @@ def test_members_with_networks_of_another_shape_train_after_the_others() -> None
     keys = [MemberKey(2, 0, 0), *KEYS[:1], MemberKey(2, 1, 0)]
     memory = Memory()
     members = together(how, keys, memory)
-    assert [key for key, _ in memory.selected_features] == [keys[0], keys[2], keys[0], keys[2], keys[1], keys[1]]
+    assert [key for key, _ in memory.reported] == [keys[0], keys[2], keys[0], keys[2], keys[1], keys[1]]
     for key, member in zip(keys, members, strict=True):
         assert_same(member, alone(how, key))
 
@@ -249,7 +244,7 @@ def test_a_member_that_stops_early_stays_as_it_was_and_leaves_the_others_alone(m
     *others, stopped = together(how, memory=memory)
     assert stopped.updates_done == 8  # the second of five validations of twenty updates
     assert [member.updates_done for member in others] == [20, 20]
-    assert [update for key, update in memory.selected_features if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
+    assert [update for key, update in memory.reported if key == KEYS[-1]] == [1, 2, 3, 4, 5, 6, 7, 20]
     saved, _ = memory.saved[str(KEYS[-1])]
     assert all(torch.equal(saved[name], value) for name, value in snapshot(stopped)[0].items())
     assert_same(stopped, alone(how, KEYS[-1]))

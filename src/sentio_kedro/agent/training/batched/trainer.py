@@ -21,7 +21,7 @@ from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.encoder import NetworkShape, draw_dropout, receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.compiled import Loss, stacked_loss
-from sentio_kedro.agent.ppo.constraints import Prices, TailState
+from sentio_kedro.agent.ppo.constraints import TailState
 from sentio_kedro.agent.ppo.learners import Learner, make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import UpdateReport
@@ -135,25 +135,25 @@ def _update_stack(
     phases.end("paths")
     dropout, draws, orders = _draw(member_runs, windows, learner, parameters)
     windows, coefficients = windows._replace(dropout=dropout), stack_members(begun)
-    experience = stack.call(learner.gather, weights, windows, draws)
+    experience = stack.call(learner.collect, weights, windows, draws)
     phases.end("rollout")
-    appraisal = stack.call(learner.appraise, weights, windows, experience, draws, _prices(stack.members))
+    estimate = stack.call(learner.estimate, weights, windows, experience, draws, _tail_states(stack.members))
     phases.end("advantages")
 
     def loss_of(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:
-        return loss(weights, windows, experience, appraisal.learned, index, coefficients)
+        return loss(weights, windows, experience, estimate.targets, index, coefficients)
 
     report = update_together(
-        stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training, appraisal.living
+        stack, loss_of, orders, weights.new_tensor(rates, dtype=torch.float64), training, estimate.valid_steps
     )
     phases.end("update")
     penalty = adapted_coefficient(coefficients.divergence, report.kl, training.divergence)
-    numbers = torch.stack([*report, appraisal.reward]).cpu()  # one copy for all metrics
+    numbers = torch.stack([*report, estimate.reward]).cpu()  # one copy for all metrics
     rows = []
     for place, (member_run, old) in enumerate(zip(member_runs, begun, strict=True)):
         member_run.member.penalty = penalty[place].clone()
         *terms, reward = numbers[:, place]
-        outcomes = member_of(appraisal.outcomes, place)
+        outcomes = member_of(estimate.outcomes, place)
         learned = Learned(UpdateReport(*terms), reward, outcomes)
         row = describe_update(member_run.member, member_run.key, parameters, old, learned)
         rows.append(row | phases.row(shared_by=len(member_runs)))
@@ -185,7 +185,7 @@ def stacked_scores(
 
 
 def _draw(
-    member_runs: Sequence[MemberRun], windows: Windows, learner: Learner, parameters: AgentParameters
+    member_runs: Sequence[MemberRun], windows: Windows, learner: Learner[Any, Any, Any], parameters: AgentParameters
 ) -> tuple[Tensor | None, Any, list[Tensor]]:
     """Draw dropout, experience and the order of the windows ``[M, W]`` in each pass from each member's generator.
 
@@ -205,16 +205,10 @@ def _draw(
     return stack_members(dropout), stack_members(draws), list(stack_members(orders))
 
 
-def _prices(members: Sequence[Member]) -> Prices:
-    """Prices of the limits on episodes ``[M]``."""
-    of_members = [member.prices() for member in members]
-    tails, drawdowns = [prices.tail for prices in of_members], [prices.drawdown for prices in of_members]
-    return Prices(_stacked_price(tails, members[0]), _stacked_price(drawdowns, members[0]))
-
-
-def _stacked_price(prices: Sequence[TailState | None], like: Member) -> TailState | None:
-    """Price of one limit ``[M]``: nothing for a member that has not yet pooled enough episodes; None if none has."""
-    if all(price is None for price in prices):
+def _tail_states(members: Sequence[Member]) -> TailState | None:
+    """Tail of each member ``[M]``, 0 for one whose pool is not full yet; None if no pool is."""
+    states = [member.tail.state() for member in members]
+    if all(state is None for state in states):
         return None
-    nothing = TailState(*(torch.zeros_like(like.tail.dual) for _ in TailState._fields))
-    return stack_members([nothing if price is None else price for price in prices])
+    nothing = TailState(*(torch.zeros_like(members[0].tail.dual) for _ in TailState._fields))
+    return stack_members([nothing if state is None else state for state in states])

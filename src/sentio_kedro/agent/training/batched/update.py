@@ -79,7 +79,7 @@ def update_together(
     orders: Sequence[Tensor],
     rates: Tensor,
     parameters: TrainingParameters,
-    living: Tensor | None = None,
+    valid_steps: Tensor | None = None,
 ) -> UpdateReport:
     """Improve all members of ``stack`` by one pass over W windows per order, in minibatches of whole windows.
 
@@ -90,14 +90,14 @@ def update_together(
         orders: Each member's order of the windows ``[M, W]`` in each pass.
         rates: ``[M]`` learning rates, float64.
         parameters: Minibatches, largest gradient, trust region.
-        living: ``[M, W]`` steps that accounts lived through in each window; None where all windows count alike.
+        valid_steps: ``[M, W]`` steps that accounts lived through in each window; None where all windows count alike.
 
     Returns:
         The report of ``update`` for each member, ``[M]``.
     """
 
     def loss_in_parts(weights: Tensor, index: Tensor) -> tuple[Tensor, UpdateReport]:  # without gradient
-        parts = cut_minibatch(index, parameters.accumulation, living)
+        parts = cut_minibatch(index, parameters.accumulation, valid_steps)
         losses = [(share, *loss_of(weights, part)) for part, share in parts]
         reports = [UpdateReport(*(term * share for term in report)) for share, _, report in losses]
         return torch.stack([loss * share for share, loss, _ in losses]).sum(0), sum_of(reports)
@@ -108,7 +108,7 @@ def update_together(
     for order in orders:
         passed: list[tuple[UpdateReport, Tensor]] = []
         for index in order.chunk(parameters.minibatches, dim=1):
-            gradients, terms = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, living))
+            gradients, terms = _gradients(stack, loss_of, cut_minibatch(index, parameters.accumulation, valid_steps))
             region.watch(terms.kl, index)
             norm = gradients.norm(dim=1)
             gradients = gradients * (parameters.gradient_norm / (norm + MIN_NORM)).clamp_max(1.0)[:, None]
