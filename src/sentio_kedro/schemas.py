@@ -11,15 +11,15 @@ from pandera.errors import SchemaErrors
 from sentio_kedro.market.bar_checks import BarsError, check_bars, parse_timestamps
 
 
-class BarsRefused(SchemaErrors):
-    """What is wrong with the bars, in the form that the catalog prints and in full as text.
+class BarsSchemaError(SchemaErrors):
+    """Problems of the bars, in the form that the catalog prints and in full as text.
 
     Attributes:
         failure_cases: One row per occurrence: the rule as ``check``, symbol, timestamp and value as ``failure_case``.
     """
 
     def __init__(self, error: BarsError, data: pd.DataFrame) -> None:
-        """Take the problems of ``error`` over."""
+        """Convert the problems of ``error``."""
         Exception.__init__(self, str(error))
         self.text = str(error)
         self.data = data
@@ -40,11 +40,11 @@ class BarsRefused(SchemaErrors):
 class Bars(pa.DataFrameModel):
     """Price bars of several assets, long format, any feed.
 
-    Stamps are ISO 8601 texts or datetimes that increase within each symbol; symbols may be stacked or interleaved.
-    Naive stamps pass here, since ``ingestion.timezone`` may name their zone. Other columns are allowed and ignored.
+    Timestamps are ISO 8601 texts or datetimes that increase within each symbol; symbols may be stacked or interleaved.
+    Naive timestamps pass here, since ``ingestion.timezone`` may name their zone. Other columns are allowed and ignored.
 
     Attributes:
-        timestamp: When the bar starts or ends (``ingestion.bar_label`` says which).
+        timestamp: Start or end of the bar (``ingestion.bar_label``).
         symbol: Name of the asset.
         open: First price, quote currency.
         high: Highest price.
@@ -77,7 +77,7 @@ class Bars(pa.DataFrameModel):
 
     @classmethod
     def validate(cls, check_obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Check all rules at once and return the bars with stamps and numbers read.
+        """Check all rules at once and return the bars with timestamps and numbers parsed.
 
         Args:
             check_obj: Bars as a feed delivers them.
@@ -85,11 +85,11 @@ class Bars(pa.DataFrameModel):
             kwargs: Passed on to pandera.
 
         Raises:
-            BarsRefused: With every problem, its symbol, timestamp, value and remedy.
+            BarsSchemaError: With every problem, its symbol, timestamp, value and remedy.
         """
         frame = cast("pd.DataFrame", check_obj)
         try:
             check_bars(frame)
         except BarsError as error:
-            raise BarsRefused(error, frame) from None
+            raise BarsSchemaError(error, frame) from None
         return super().validate(frame.assign(timestamp=parse_timestamps(frame["timestamp"])), *args, **kwargs)

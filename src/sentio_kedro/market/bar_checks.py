@@ -99,7 +99,7 @@ def localize_timestamps(timestamps: pd.Series, timezone: str | None) -> pd.Serie
 
 
 def check_bars(frame: pd.DataFrame, parameters: IngestionParameters | None = None) -> None:
-    """Refuse bars that cannot be used.
+    """Check long bars.
 
     Args:
         frame: Long frame with ``timestamp, symbol, open, high, low, close, volume`` and optional columns.

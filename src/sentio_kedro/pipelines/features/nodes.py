@@ -18,7 +18,7 @@ def compute_features(aligned_bars: AlignedBars, parameters: FeatureParameters) -
     return Features(names, aligned_bars.timestamps, aligned_bars.symbols, values)
 
 
-def describe_features(parameters: FeatureParameters) -> pd.DataFrame:
+def list_features(parameters: FeatureParameters) -> pd.DataFrame:
     """List the columns with the lookback of each.
 
     Returns:

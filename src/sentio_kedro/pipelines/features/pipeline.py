@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from sentio_kedro.pipelines.features.nodes import compute_features, describe_features
+from sentio_kedro.pipelines.features.nodes import compute_features, list_features
 
 
 def create_pipeline() -> Pipeline:
@@ -10,7 +10,7 @@ def create_pipeline() -> Pipeline:
     return pipeline(
         [
             node(compute_features, ["aligned_bars", "params:features"], "features", name="compute_features"),
-            node(describe_features, "params:features", "feature_table", name="describe_features"),
+            node(list_features, "params:features", "feature_table", name="list_features"),
         ],
         tags="features",
     )

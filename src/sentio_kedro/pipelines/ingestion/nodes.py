@@ -16,7 +16,7 @@ def align_bars(bars: pd.DataFrame, parameters: IngestionParameters) -> AlignedBa
     return market.align_bars(bars, parameters)
 
 
-def describe_data_quality(
+def measure_data_quality(
     bars: pd.DataFrame, aligned_bars: AlignedBars, parameters: IngestionParameters
 ) -> dict[str, Any]:
     """Count gaps and extremes of the bars, in all and per symbol, and hash the bars."""

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
-from sentio_kedro.pipelines.ingestion.nodes import align_bars, describe_data_quality
+from sentio_kedro.pipelines.ingestion.nodes import align_bars, measure_data_quality
 
 
 def create_pipeline() -> Pipeline:
@@ -11,10 +11,10 @@ def create_pipeline() -> Pipeline:
         [
             node(align_bars, ["bars", "params:ingestion"], "aligned_bars", name="align_bars"),
             node(
-                describe_data_quality,
+                measure_data_quality,
                 ["bars", "aligned_bars", "params:ingestion"],
                 "data_quality",
-                name="describe_data_quality",
+                name="measure_data_quality",
             ),
         ],
         tags="ingestion",

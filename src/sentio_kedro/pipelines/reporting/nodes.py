@@ -158,7 +158,7 @@ def draw(
     return figures, *(figures[name] for name in DRAWN)
 
 
-def describe_version(metrics: dict[str, Any], logged_model: dict[str, Any]) -> None:
+def tag_model_version(metrics: dict[str, Any], logged_model: dict[str, Any]) -> None:
     """Tag the registered version of these agents with what they earned out of sample, and tie it to the run."""
     if logged_model["version"] is not None:
         tag_version(logged_model["model"], logged_model["version"], metric_tags(metrics))

@@ -6,12 +6,12 @@ from sentio_kedro.pipelines.reporting.nodes import (
     DRAWN,
     collect_frames,
     describe_agents,
-    describe_version,
     draw,
     export_returns,
     measure,
     record_trial,
     state_facts,
+    tag_model_version,
     write_report,
 )
 
@@ -37,7 +37,7 @@ def create_pipeline() -> Pipeline:
             node(export_returns, ["run_frames", "aligned_bars"], "test_returns", name="export_returns"),
             node(record_trial, trial, "recorded_trials", name="record_trial"),
             node(measure, measured, "metrics", name="measure"),
-            node(describe_version, ["metrics", "logged_model"], None, name="describe_version"),
+            node(tag_model_version, ["metrics", "logged_model"], None, name="tag_model_version"),
             node(draw, ["run_frames", "run_facts", "metrics", "folds_figure"], plots, name="draw"),
             node(write_report, page, "report", name="write_report"),
         ],
