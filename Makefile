@@ -31,10 +31,11 @@ docs: $(VENV)/.installed-test
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
 
 viz: $(VENV)/.installed
-	$(BIN)/kedro viz run
+	@echo "Open http://127.0.0.1:4141/?types=nodes for one box a stage; click a box to open it, tick Datasets to see what stages exchange."
+	$(BIN)/kedro viz run --no-browser
 
 mlflow: $(VENV)/.installed
-	$(BIN)/kedro mlflow ui
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kedro mlflow ui  # which calls `mlflow` by its bare name
 
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/throughput.py --peer

@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from sentio_kedro.evaluation.plots.draw import CAPTIONS
+from sentio_kedro.manifests import STAGES
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -20,7 +21,7 @@ FLAGS = (
 )
 SAME_ORIGIN = "--allow-file-access-from-files"  # a page may look into a frame that holds another file
 PATIENCE = 90  # seconds after which a browser that hangs is stopped
-NODES = ("align_bars", "compute_features", "make_folds", "fit_regimes", "train_agents", "run_backtest", "write_report")
+BOX = 'class="pipeline-node pipeline-node--modularPipeline"'
 
 pytestmark = [
     pytest.mark.browser,
@@ -111,10 +112,11 @@ def test_the_report_prints_all_its_pages_in_light_colours(finished, tmp_path):
     assert len(re.findall(rb"/Type\s*/Page\b", printed)) >= 5
 
 
-def test_the_site_shows_the_pipeline(site, tmp_path):
+def test_the_site_opens_to_one_box_a_stage(site, tmp_path):
     address, _ = site
-    page, _ = rendered(address, tmp_path, 8_000)
-    assert [name for name in NODES if name not in page] == []
+    page, _ = rendered(f"{address}/?types=nodes", tmp_path, 8_000)  # the address that `make viz` prints
+    assert page.count(BOX) == page.count('class="pipeline-node ') == len(STAGES)
+    assert [stage for stage in STAGES if f">{stage}<" not in page] == []
 
 
 def test_the_site_shows_figures_and_metrics(site):

@@ -23,7 +23,11 @@ from sentio_kedro.pipelines import (
 
 
 def register_pipelines() -> dict[str, Pipeline]:
-    """Return every pipeline; ``__default__`` is all stages in order, and nothing that stands beside them."""
+    """Return every pipeline in a namespace of its name; ``__default__`` is all stages in order.
+
+    kedro-viz folds a namespace into one box. Datasets and parameters keep the names of the catalog, but for those of
+    ``external_test``.
+    """
     pipelines = {
         "ingestion": ingestion.create_pipeline(),
         "features": features.create_pipeline(),
@@ -36,27 +40,21 @@ def register_pipelines() -> dict[str, Pipeline]:
         "search": prepared_search(),
         "lockbox": lockbox.create_pipeline(),
         "comparison": comparison.create_pipeline(),
-        "external_test": reported_external_test(),
         "promotion": promotion.create_pipeline(),
         "rollback": promotion.create_rollback(),
     }
+    pipelines = {
+        name: pipeline(nodes, namespace=name, prefix_datasets_with_namespace=False) for name, nodes in pipelines.items()
+    }
+    pipelines["external_test"] = reported_external_test()
     pipelines["__default__"] = sum((pipelines[name] for name in STAGES), Pipeline([]))
     return pipelines
 
 
 def prepared_search() -> Pipeline:
-    """Return the search behind its own copy of the node that prepares the training, under the names ``search.*``."""
+    """Return the search behind its own copy of the node that prepares the training sets."""
     prepare = training.create_pipeline().only_nodes("prepare_training_sets")
-    known = {name for name in prepare.inputs() if not name.startswith("params:")}
-    copied = pipeline(
-        prepare,
-        tags="search",
-        namespace="search",
-        inputs=known,
-        parameters={name for name in prepare.inputs() if name.startswith("params:")},
-        outputs={"training_sets": "search_training_sets"},
-    )
-    return copied + search.create_pipeline()
+    return pipeline(prepare, outputs={"training_sets": "search_training_sets"}) + search.create_pipeline()
 
 
 def reported_external_test() -> Pipeline:
@@ -68,7 +66,6 @@ def reported_external_test() -> Pipeline:
     whole = external_test.create_pipeline() + cross_validation.create_pipeline().only_nodes("draw_folds") + report
     return pipeline(
         whole,
-        tags="external_test",
         namespace="external_test",
         inputs={name for name in whole.inputs() if not name.startswith("params:") and name != "parameters"},
         parameters={name for name in whole.inputs() if name.startswith("params:")},

@@ -81,7 +81,7 @@ def test_an_opening_is_told_in_every_environment_on_these_bars(copied):
     (other / "globals.yml").write_text("artifacts: data/other\nexperiment: sentio_kedro_smoke\n")
     shutil.copytree(copied.path / "data" / "smoke", copied.path / "data" / "other")
     elsewhere = replace(copied, env="other")
-    elsewhere.run("reporting", to_nodes=["measure"])
+    elsewhere.run("reporting", to_nodes=["reporting.measure"])
     skill = json.loads(elsewhere.artifact("08_reporting/metrics.json").read_text())["skill"]
     assert len(skill["lockbox_openings"]) == 1
     assert any("has been opened once" in reason for reason in skill["reasons"])
@@ -150,7 +150,7 @@ def walked(project, pipeline):
 
 
 def test_absurd_bars_in_the_lockbox_reach_no_training_set(finished, absurd):
-    prepare = register_pipelines()["training"].only_nodes("prepare_training_sets")
+    prepare = register_pipelines()["training"].only_nodes("training.prepare_training_sets")
     before, after = (walked(project, prepare).load("training_sets") for project in (finished, absurd))
     assert len(before) == 2
     for one, two in zip(before, after, strict=True):

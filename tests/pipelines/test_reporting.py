@@ -26,7 +26,7 @@ def test_every_frame_of_the_backtest_is_read() -> None:
     read = create_pipeline().inputs()
     assert {"accounts", "positions", "trades", "actions", "masks", "robustness", "params:trading"} <= read
     drawn = {f"{name}_figure" for name in CAPTIONS} - {"folds_figure"}
-    assert drawn <= create_pipeline().outputs()
+    assert drawn <= create_pipeline().all_outputs()
     assert "folds_figure" in create_pipeline().inputs()
 
 
@@ -53,5 +53,15 @@ def test_kedro_viz_gets_its_figures_in_the_order_of_their_datasets(monkeypatch: 
             strict=True,
         )
     )
-    assert made.pop("figures") == drawn
+    assert set(made) == {f"{name}_figure" for name in CAPTIONS if name != "folds"}
     assert all(figure is drawn[name.removesuffix("_figure")] for name, figure in made.items())
+
+
+def test_the_report_gets_every_figure_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: dict[str, go.Figure] = {}
+    monkeypatch.setattr(nodes, "render_report", lambda metrics, figures, **_: received.update(figures) or "page")
+    inputs = create_pipeline().only_nodes("write_report").nodes[0].inputs
+    figures = {name: go.Figure() for name in inputs if name.endswith("_figure")}
+    assert nodes.write_report({}, {}, {}, {}, *figures.values()) == "page"
+    assert list(received) == list(CAPTIONS)
+    assert all(figure is figures[f"{name}_figure"] for name, figure in received.items())

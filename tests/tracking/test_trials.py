@@ -109,7 +109,7 @@ def test_deleting_the_mlflow_run_unlearns_no_trial(finished, tmp_path):
     kept = {"reporting": {"trials": {"record": True}}}
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert not (project.path / "data" / "registry" / "trials.jsonl").exists()  # the smoke run was no trial
-    project.run("reporting", params=kept, to_nodes=["measure"])
+    project.run("reporting", params=kept, to_nodes=["reporting.measure"])
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     (run,) = [run for run in mlflow.search_runs(output_format="list", search_all_experiments=True)
@@ -123,5 +123,5 @@ def test_deleting_the_mlflow_run_unlearns_no_trial(finished, tmp_path):
     assert (record["run"], record["identity"]) == (run.info.run_id, run.data.tags["sentio.trial_identity"])
     assert len(ledger.returns(record["returns"])) == record["bars"]
     ledger.append({**record, "identity": "another"})
-    project.run("reporting", params=kept, to_nodes=["measure"])
+    project.run("reporting", params=kept, to_nodes=["reporting.measure"])
     assert project.catalog()["metrics"].load()["skill"]["trials"] == 2

@@ -9,4 +9,4 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that tests agents out of sample."""
     tested = ["agents", "aligned_bars", "features", "folds"]
     sections = ["params:backtest", "params:trading", "params:ingestion"]
-    return pipeline([node(run_backtest, [*tested, *sections], list(OUTPUTS), name="run_backtest")], tags="backtest")
+    return pipeline([node(run_backtest, [*tested, *sections], list(OUTPUTS), name="run_backtest")])

@@ -14,6 +14,5 @@ def create_pipeline() -> Pipeline:
             node(draw, "comparison_table", "comparison_figure", name="draw_comparison"),
             node(write, ["comparison_table", section], "comparison", name="write_comparison"),
             node(track, [*results, section], None, name="track_comparison"),
-        ],
-        tags="comparison",
+        ]
     )

@@ -12,6 +12,5 @@ def create_pipeline() -> Pipeline:
         [
             node(make_folds, ["aligned_bars", "feature_table", *sections], "folds", name="make_folds"),
             node(draw_folds, ["folds", "aligned_bars"], "folds_figure", name="draw_folds"),
-        ],
-        tags="cross_validation",
+        ]
     )

@@ -11,6 +11,5 @@ def create_pipeline() -> Pipeline:
         [
             node(compute_features, ["aligned_bars", "params:features"], "features", name="compute_features"),
             node(list_features, "params:features", "feature_table", name="list_features"),
-        ],
-        tags="features",
+        ]
     )

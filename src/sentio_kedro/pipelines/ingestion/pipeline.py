@@ -16,6 +16,5 @@ def create_pipeline() -> Pipeline:
                 "data_quality",
                 name="measure_data_quality",
             ),
-        ],
-        tags="ingestion",
+        ]
     )

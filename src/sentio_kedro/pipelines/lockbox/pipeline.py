@@ -25,6 +25,5 @@ def create_pipeline() -> Pipeline:
                 name="trade_lockbox",
             ),
             node(measure_lockbox, [*outcome, *sections], ["lockbox_metrics", "lockbox_result"], name="measure_lockbox"),
-        ],
-        tags="lockbox",
+        ]
     )

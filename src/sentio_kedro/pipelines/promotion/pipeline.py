@@ -30,8 +30,7 @@ def create_pipeline() -> Pipeline:
             ),
             node(decide, ["candidates", "gate_metrics", gates], ["gate_verdicts", *RECORDED], name="decide_promotion"),
             node(apply_decision, [DECISION, "promotions@read"], None, name="promote"),
-        ],
-        tags="promotion",
+        ]
     )
 
 
@@ -41,6 +40,5 @@ def create_rollback() -> Pipeline:
         [
             node(decide_rollback, "params:registry", RECORDED, name="decide_rollback"),
             node(apply_decision, [DECISION, "promotions@read"], None, name="roll_back"),
-        ],
-        tags="rollback",
+        ]
     )

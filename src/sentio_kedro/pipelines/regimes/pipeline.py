@@ -11,6 +11,5 @@ def create_pipeline() -> Pipeline:
         [
             node(fit_regimes, ["aligned_bars", "folds", "params:regimes"], "regime_models", name="fit_regimes"),
             node(filter_regimes, ["aligned_bars", "regime_models"], "regime_posteriors", name="filter_regimes"),
-        ],
-        tags="regimes",
+        ]
     )

@@ -149,13 +149,11 @@ def measure(
     return metrics
 
 
-def draw(
-    frames: RunFrames, facts: RunFacts, metrics: dict[str, Any], folds_figure: go.Figure
-) -> tuple[dict[str, go.Figure] | go.Figure, ...]:
-    """Draw all figures; return them by name, and each of ``DRAWN`` for kedro-viz."""
+def draw(frames: RunFrames, facts: RunFacts, metrics: dict[str, Any], folds_figure: go.Figure) -> tuple[go.Figure, ...]:
+    """Draw the figures ``DRAWN``, in that order; MLflow gets them and that of the folds."""
     figures = draw_figures(frames, facts, metrics, folds_figure)
     tracking.log_figures(figures)
-    return figures, *(figures[name] for name in DRAWN)
+    return tuple(figures[name] for name in DRAWN)
 
 
 def tag_model_version(metrics: dict[str, Any], logged_model: dict[str, Any]) -> None:
@@ -167,12 +165,14 @@ def tag_model_version(metrics: dict[str, Any], logged_model: dict[str, Any]) -> 
 
 def write_report(
     metrics: dict[str, Any],
-    figures: dict[str, go.Figure],
     data_quality: dict[str, Any],
     logged_model: dict[str, Any],
     parameters: dict[str, Any],
+    folds_figure: go.Figure,
+    *drawn: go.Figure,
 ) -> str:
-    """Write the report as one HTML page; MLflow gets a copy."""
+    """Write the report as one HTML page from metrics and the figures ``DRAWN``; MLflow gets a copy."""
+    figures = {"folds": folds_figure, **dict(zip(DRAWN, drawn, strict=True))}
     context = {"parameters": parameters, "bars_hash": data_quality.get("bars_hash"), "model": logged_model}
     page = render_report(metrics, figures, data_quality=data_quality, context=context)
     tracking.log_text(page, "report.html")

@@ -27,8 +27,8 @@ def create_pipeline() -> Pipeline:
     tested = ["agents_origin", "data_quality", "folds"]
     measured = ["run_frames", "run_facts", "recorded_trials", "lockbox_openings@read", *tested, "params:reporting"]
     trial = ["run_frames", *tested, "trials", "params:reporting"]
-    plots = ["figures", *(f"{name}_figure" for name in DRAWN)]
-    page = ["metrics", "figures", "data_quality", "logged_model", "parameters"]
+    plots = [f"{name}_figure" for name in DRAWN]
+    page = ["metrics", "data_quality", "logged_model", "parameters", "folds_figure", *plots]
     return pipeline(
         [
             node(collect_frames, list(FRAMES), "run_frames", name="collect_frames"),
@@ -40,6 +40,5 @@ def create_pipeline() -> Pipeline:
             node(tag_model_version, ["metrics", "logged_model"], None, name="tag_model_version"),
             node(draw, ["run_frames", "run_facts", "metrics", "folds_figure"], plots, name="draw"),
             node(write_report, page, "report", name="write_report"),
-        ],
-        tags="reporting",
+        ]
     )

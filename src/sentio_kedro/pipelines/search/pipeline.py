@@ -21,4 +21,4 @@ def create_pipeline() -> Pipeline:
         "params:reporting",
     ]
     made = ["search_trials", "search_returns", "best_parameters"]
-    return pipeline([node(search_parameters, [*kept, *sections], made, name="search_parameters")], tags="search")
+    return pipeline([node(search_parameters, [*kept, *sections], made, name="search_parameters")])

@@ -8,4 +8,4 @@ from sentio_kedro.pipelines.signals.nodes import decide
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns the newest bars into signals."""
     inputs = ["bars", "agents", "params:ingestion", "params:signals"]
-    return pipeline([node(decide, inputs, "signals", name="decide")], tags="signals")
+    return pipeline([node(decide, inputs, "signals", name="decide")])

@@ -17,6 +17,5 @@ def create_pipeline() -> Pipeline:
             node(prepare_training_sets, market, "training_sets", name="prepare_training_sets"),
             node(train_agents, ["training_sets", *run, *sections], results, name="train_agents"),
             node(log_agents, ["agents", "aligned_bars", "folds", "params:registry"], "logged_model", name="log_agents"),
-        ],
-        tags="training",
+        ]
     )

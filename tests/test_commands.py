@@ -1,0 +1,159 @@
+"""The README's commands work as a reader types them: a fresh shell, a path with a space, nothing activated."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Timer
+from urllib.request import urlopen
+
+import pandas as pd
+import pytest
+import yaml
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+TESTED_ELSEWHERE = ("make test", "make docs", "make quality", "python benchmarks/")  # by CI itself, tests/benchmarks
+SERVERS = {  # address, and the line that says that it answers
+    "make viz": ("http://127.0.0.1:4141/", r"^\s*http://127\.0\.0\.1:4141/\s*$"),
+    "make mlflow": ("http://127.0.0.1:5000/", r"running on http://127\.0\.0\.1:5000"),
+}
+PATIENCE = 120  # seconds after which a server that does not come up is ended
+ENVIRONMENT = Path(sys.prefix)
+
+
+def code_lines() -> list[str]:
+    """Lines of the README's code blocks, without comments."""
+    indented = re.findall(r"^    (\S.*)$", README, re.MULTILINE)
+    return [line.partition("  #")[0].strip() for line in indented]
+
+
+def commands() -> list[str]:
+    """Commands of the README in order, each once."""
+    typed = [line for line in code_lines() if line.startswith(("make ", ".venv/bin/", "python "))]
+    return [line for line in dict.fromkeys(typed) if not line.startswith(TESTED_ELSEWHERE)]
+
+
+def named_files() -> dict[str, str]:
+    """Files of the README's own-bars section by the path that each block's first comment names."""
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", README, re.MULTILINE)
+    text = "\n".join(re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in blocks)
+    return dict(re.findall(r"# (conf/mine/\w+\.yml)\n((?:.+\n)+)", text))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone below a folder with a space, its environments cut down to the smoke run's size."""
+    if not (ENVIRONMENT / "pyvenv.cfg").exists():
+        pytest.skip("Needs a virtual environment, such as `make` creates.")
+    path = tmp_path_factory.mktemp("clones") / "my clone"
+    (path / "src").mkdir(parents=True)  # the package is the installed one
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, path)
+    (path / ".venv").mkdir()
+    for name in ("bin", "lib"):
+        (path / ".venv" / name).symlink_to(ENVIRONMENT / name)
+    shutil.copy(ENVIRONMENT / "pyvenv.cfg", path / ".venv")
+    (path / ".venv" / ".installed").touch()  # newer than pyproject.toml: make installs nothing
+    shutil.copytree(ROOT / "conf", path / "conf", ignore=shutil.ignore_patterns("credentials*"))
+    (path / "data" / "01_raw").mkdir(parents=True)
+    bars = ROOT / "data" / "01_raw" / "equities_daily.parquet"
+    shutil.copy(bars, path / "data" / "01_raw")
+    smoke = {file.name: yaml.safe_load(file.read_text()) for file in (path / "conf" / "smoke").glob("parameters_*.yml")}
+    (path / "conf" / "mine").mkdir()
+    for name, text in named_files().items():
+        (path / name).write_text(text)
+    frame = pd.read_parquet(bars).query("symbol in ['AAPL', 'NFLX']")
+    frame.to_csv(path / "data" / "01_raw" / "mine.csv", index=False)
+    for environment in ("maskable", "mine"):
+        if environment == "maskable":
+            shutil.copy(path / "conf" / "smoke" / "catalog.yml", path / "conf" / environment)
+        for name, sections in smoke.items():
+            file = path / "conf" / environment / name
+            own = yaml.safe_load(file.read_text()) if file.exists() else {}
+            merged = {key: {**value, **own.get(key, {})} for key, value in sections.items()}
+            file.write_text(yaml.safe_dump(merged))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shell() -> dict[str, str]:
+    """Environment variables of a fresh shell: no virtual environment is active, and the runs are small."""
+    folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != ENVIRONMENT / "bin"]
+    variables = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME")}
+    return {**variables, "PATH": os.pathsep.join(folders), "KEDRO_ENV": "smoke", "DO_NOT_TRACK": "1"}
+
+
+@pytest.fixture(scope="module")
+def typed(clone: Path, shell: dict[str, str]) -> dict[str, "subprocess.CompletedProcess[str]"]:
+    """Every command that ends by itself, in order, and what it printed."""
+    results = {}
+    for command in commands():
+        if command not in SERVERS:
+            small = command.replace("training.total_steps=800000", "training.total_steps=64")
+            results[command] = subprocess.run(  # noqa: S602 - our own page
+                small, shell=True, cwd=clone, env=shell, capture_output=True, text=True, check=False
+            )
+    return results
+
+
+def test_the_readme_names_its_commands() -> None:
+    assert {"make run", "make viz", "make mlflow"} <= set(commands())
+    assert set(named_files()) == {"conf/mine/globals.yml", "conf/mine/catalog.yml"}
+
+
+def test_every_command_that_ends_succeeds(typed: dict[str, "subprocess.CompletedProcess[str]"]) -> None:
+    failed = {name: done.stdout[-2000:] + done.stderr[-2000:] for name, done in typed.items() if done.returncode}
+    assert failed == {}
+    assert len(typed) >= 5
+
+
+def test_the_commands_leave_the_files_that_the_readme_names(
+    clone: Path, typed: dict[str, "subprocess.CompletedProcess[str]"]
+) -> None:
+    assert (clone / "data" / "smoke" / "08_reporting" / "report.html").is_file()
+    assert (clone / "data" / "mine" / "08_reporting" / "report.html").is_file()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, clone: Path, shell: dict[str, str], typed: object) -> Iterator[str]:
+    """A server that a command starts, once it says that it listens; ended with all its children."""
+    process = subprocess.Popen(  # noqa: S602 - our own page
+        request.param,
+        shell=True,
+        cwd=clone,
+        env={**shell, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    end = Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+    end.start()
+    address, ready = SERVERS[request.param]
+    printed = []
+    try:
+        for line in process.stdout:
+            printed.append(line)
+            if re.search(ready, line):
+                break
+        else:
+            pytest.fail("".join(printed))
+        yield address
+    finally:
+        end.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.parametrize("server", list(SERVERS), indirect=True)
+def test_a_server_starts_and_answers(server: str) -> None:
+    with urlopen(server, timeout=PATIENCE) as answer:  # noqa: S310 - our own server
+        assert answer.status == 200
