@@ -71,7 +71,7 @@ class TestFinishedRun:
         kept = {
             name
             for name in catalog.keys()
-            if not name.startswith(("params:", "parameters")) and hasattr(catalog[name], "_filepath")
+            if not name.startswith(("params:", "parameters", "external_test.")) and hasattr(catalog[name], "_filepath")
         }
         assert {"positions", "agents", "training_curves", "report", "reporting_manifest"} <= kept
         assert [name for name in sorted(kept - NOT_LEFT_BEHIND) if not catalog.exists(name)] == []

@@ -332,6 +332,6 @@ def test_the_detrended_history_is_drawn_from_train_rows_alone() -> None:
 
 
 def test_the_real_market_is_replayed_if_its_trend_is_kept() -> None:
-    close = training_set().market().close.float()
+    close = training_set().market.close.float()
     assert torch.equal(replaying(detrended=False)._history.close, close)
     assert not torch.equal(replaying(detrended=True)._history.close, close)

@@ -280,7 +280,7 @@ def test_the_market_and_the_regimes_of_a_fold_are_computed_once(
     filtered = create_autospec(RegimeModel.filter, side_effect=RegimeModel.filter)
     monkeypatch.setattr(training_sets, "market_tensors", markets)
     monkeypatch.setattr(RegimeModel, "filter", filtered)
-    replay = replace(TRAINING, resampling=ResamplingParameters(block_bars=0), screening="bic", **how)
+    replay = replace(TRAINING, resampling=ResamplingParameters(block_bars=None), screening="bic", **how)
     agents = train_population(folds, SPANS, replace(PARAMETERS, training=replay), Memory(), Killer(PATIENT), {})
     assert len(list(agents)) == 4  # two seeds of two members in each fold
     assert markets.call_count == filtered.call_count == 2

@@ -56,13 +56,9 @@ class PathSampler:
         self.warm_up = longest_lookback(training_set.columns)
         self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
         self.delisted = delisted_rows(training_set.bars)
-        how = parameters.resampling
-        if how.block_bars is not None or how.detrended:
-            bars = relative_bars(training_set.bars)
-            self.relative = detrended(bars, segments) if how.detrended else bars
-            self.levels = path_levels(self.relative, segments)
-        else:
-            self.market = training_set.market_on(device, dtype)
+        bars = relative_bars(training_set.bars)
+        self.relative = detrended(bars, segments) if parameters.resampling.detrended else bars
+        self.levels = path_levels(self.relative, segments)
 
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
@@ -85,7 +81,7 @@ class PathSampler:
         """The real market, or the history without its trend."""
         if self.parameters.resampling.detrended:
             return self._market_of(replayed_history(self.relative, self.levels))
-        return self.training_set.market.to(self.device, self.dtype)
+        return self.training_set.market_on(self.device, self.dtype)
 
     def _market_of(self, path: ResampledPath) -> MarketTensors:
         """Compute the market tensors of a path."""

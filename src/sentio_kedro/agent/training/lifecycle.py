@@ -53,7 +53,13 @@ class CheckpointStore(Protocol):
 
 @dataclass(frozen=True)
 class MemberRun:
-    """A member, its key and the fold that it trains on."""
+    """A member in training.
+
+    Attributes:
+        training_set: Fold data.
+        key: Fold, seed and number of the member.
+        member: Network, optimiser and what training has reached.
+    """
 
     training_set: TrainingSet
     key: MemberKey

@@ -225,10 +225,8 @@ def _validate_ensemble(
     train, validation = validate_parts(networks, market, rows, context, parameters.trading)
     holdout = validation
     if parameters.training.abstention.holdout_share is not None:
-        holdout_rows = [
-            validation_rows(training_set, parameters)[1]
-        ]  # a batch of its own, with chunks of its own length
-        (holdout,) = validate_parts(networks, market, holdout_rows, context, parameters.trading)
+        segments = validation_rows(training_set, parameters)[1]  # in a batch of their own, to keep all chunks whole
+        (holdout,) = validate_parts(networks, market, [segments], context, parameters.trading)
     return ValidationResult(
         train_sharpe=float(sharpe_ratio(train, training_set.periods_per_year)),
         validation_sharpe=float(sharpe_ratio(validation, training_set.periods_per_year)),
