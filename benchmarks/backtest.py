@@ -26,7 +26,7 @@ from sentio_kedro.agent.network.network import PolicyNetwork, build_network
 from sentio_kedro.agent.ppo.compiled import CompiledStep
 from sentio_kedro.config import NetworkParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.walk import final_account, simulate_rows
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.simulate import Advance, advance

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.episodes import Episodes, EpisodeState, Transition, play
 

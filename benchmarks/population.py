@@ -36,8 +36,8 @@ from sentio_kedro.agent.training.schedules import steps_per_update
 from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.config import AgentParameters, FeatureColumn, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import RegimeModel
 
 BARS, SIGMA = 4096, 0.004

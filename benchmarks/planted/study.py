@@ -15,7 +15,7 @@ from planted.paths import PlantedPath, path_bars
 from planted.reference import ridge_positions, ridge_predictions
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.agent.training.lifecycle import CheckpointStore, Progress
+from sentio_kedro.agent.training.lifecycle import Checkpoints, Progress
 from sentio_kedro.agent.training.population import train_agent
 from sentio_kedro.config import (
     AgentParameters,
@@ -30,8 +30,8 @@ from sentio_kedro.config import (
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.fold_shapes import Fold, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.purged_folds import Fold, Spans
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.market.splits import make_folds
 from sentio_kedro.market.timestamps import Floats, periods_per_year
@@ -144,7 +144,7 @@ def measure_learning(
     features: FeatureParameters,
     regimes: RegimeParameters,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
 ) -> LearningResult:
     """Train one agent on a planted market and let it trade the rows after.

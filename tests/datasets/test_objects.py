@@ -10,7 +10,7 @@ import pytest
 from sentio_kedro.datasets import AlignedBarsDataset, FeaturesDataset, FoldsDataset, RegimeModelsDataset
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
-from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
+from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.splits import Folds
 

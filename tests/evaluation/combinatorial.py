@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, LINES, RunFrames
-from sentio_kedro.market.fold_shapes import combinatorial_paths
+from sentio_kedro.market.purged_folds import combinatorial_paths
 
 GROUPS, TESTED, PATHS = 4, 2, 3
 ReturnsOf = Callable[[str, int], np.ndarray]

@@ -24,8 +24,8 @@ from sentio_kedro.evaluation.lockbox import (
     trade_lockbox,
 )
 from sentio_kedro.evaluation.metrics import build_metrics
-from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Segment
 
 AGENTS = [make_agent(1, 0), make_agent(1, 1)]
 ROWS = Segment(220, BARS - 1)

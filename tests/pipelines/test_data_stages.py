@@ -6,7 +6,7 @@ import pytest
 from kedro.runner import ThreadRunner
 from kedro.validation.exceptions import ParameterValidationError
 
-from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.market.purged_folds import Spans
 
 STAGES = ("ingestion", "features", "cross_validation", "regimes")
 

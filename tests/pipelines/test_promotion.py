@@ -30,8 +30,8 @@ from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 from sentio_kedro.evaluation.statistics.sharpe_tests import deflated_sharpe, sharpe_moments
 from sentio_kedro.hooks.promotion import RefusedPromotions
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.fold_shapes import Segment, Spans
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Segment, Spans
 from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.promotion import measures, nodes
 from sentio_kedro.pipelines.promotion.pipeline import create_pipeline, create_rollback

@@ -22,7 +22,7 @@ from sentio_kedro.config import (
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.skill.trials import trial_identity
 from sentio_kedro.manifests import flatten_parameters
-from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
+from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.pipelines.search import trials as tracked
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.nodes import describe_search, fixed_names, warn_of_test_rows

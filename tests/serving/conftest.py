@@ -25,8 +25,8 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
 from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.trading.precompute import trading_lookback
 

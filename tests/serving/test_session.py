@@ -19,8 +19,8 @@ from sentio_kedro.evaluation.backtest.walk import simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import BarsError
 from sentio_kedro.market.bars import aligned_to_frame
-from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession

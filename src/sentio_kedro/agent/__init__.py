@@ -1,1 +1,1 @@
-"""Who decides: networks, advantages, losses, rollout, trainer, and the bundle that an agent travels in."""
+"""The agent: networks, advantages, losses, rollout, trainer, and the bundle that an agent travels in."""

@@ -31,7 +31,7 @@ class ResamplingParameters:
 
     @property
     def mirrors(self) -> bool:
-        """Whether bars of a path may be mirrored."""
+        """Return whether bars of a path may be mirrored."""
         return self.mirror_blocks and self.block_bars is not None
 
 

@@ -64,7 +64,7 @@ class LedgerDataset(AbstractDataset[Record, list[dict[str, Any]]]):
             os.fsync(file.fileno())
 
     def _torn(self) -> bool:
-        """Whether the last line has no end."""
+        """Return whether the last line has no end."""
         if not self._filepath.stat().st_size:
             return False
         with self._filepath.open("rb") as file:

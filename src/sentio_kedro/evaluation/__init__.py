@@ -1,1 +1,1 @@
-"""What the agents were worth: backtest, baselines, metrics, intervals, figures and the report."""
+"""Evaluation: backtest, baselines, metrics, intervals, plots and the report."""

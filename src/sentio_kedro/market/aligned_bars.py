@@ -50,7 +50,7 @@ class AlignedBars:
 
     @property
     def present(self) -> Mask:
-        """Where an asset has a bar [T, A]."""
+        """Mask of the bars that assets have [T, A]."""
         return np.isfinite(self.close)
 
     def columns(self) -> dict[str, Floats]:

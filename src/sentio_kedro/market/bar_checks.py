@@ -147,16 +147,16 @@ def _timestamp_problems(frame: pd.DataFrame, parameters: IngestionParameters | N
     unread = timestamps.isna().to_numpy()
     problems = _problem(
         frame,
-        "timestamp must be an ISO 8601 date and time, all with a zone or all without: rewrite the stamp",
+        "timestamp must be an ISO 8601 date and time, all with a zone or all without: rewrite the timestamp",
         unread,
         lambda row: f"is {frame['timestamp'].iloc[row]!r}",
     )
     if parameters is not None:
         zone = parameters.timezone
         rule = (
-            "timestamp is naive: set `ingestion.timezone` to the feed's zone, or write stamps with a zone"
+            "timestamp is naive: set `ingestion.timezone` to the feed's zone, or write timestamps with a zone"
             if zone is None
-            else f"timestamp is skipped or doubled by daylight saving in {zone}: write stamps with a zone"
+            else f"timestamp is skipped or doubled by daylight saving in {zone}: write timestamps with a zone"
         )
         lost = localize_timestamps(timestamps, zone).isna().to_numpy() & ~unread
         problems += _problem(frame, rule, lost, lambda row: "has no zone" if zone is None else f"in {zone}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentio_kedro.config import CrossValidationParameters
-from sentio_kedro.market.fold_shapes import (
+from sentio_kedro.market.purged_folds import (
     PARTS,
     Fold,
     Segment,

@@ -21,7 +21,7 @@ from sentio_kedro.agent.training.member import MemberKey, choose_device
 from sentio_kedro.agent.training.population import train_population
 from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.market.fold_shapes import Fold, Spans
+from sentio_kedro.market.purged_folds import Fold, Spans
 
 
 class PrunedTrialError(Exception):

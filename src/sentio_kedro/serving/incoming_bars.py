@@ -90,7 +90,7 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
 
 
 def _unusable(ends: Timestamps, symbols: NDArray[np.object_], values: Sequence[Floats]) -> bool:
-    """Whether timestamps, symbols or numbers are missing, or a bar occurs twice, which a grid would hide."""
+    """Return whether timestamps, symbols or numbers are missing, or a bar occurs twice, which a grid would hide."""
     gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in values)
     return bool(gaps or len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(ends))
 

@@ -31,7 +31,7 @@ def shaping_parameters(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class AgentsOrigin(NamedTuple):
-    """What made the agents under test.
+    """Origin of the agents under test.
 
     Attributes:
         parameters: Parameters that shaped them.

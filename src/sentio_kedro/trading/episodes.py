@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill, open_accounts
 from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor

@@ -15,8 +15,8 @@ from sentio_kedro.agent.data.resampling import (
     resample,
 )
 from sentio_kedro.config import FeatureColumn
-from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Segment
 
 PRICES = ("open", "high", "low", "close")
 

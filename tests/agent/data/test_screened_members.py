@@ -28,7 +28,7 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
+from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.trading.observations import ACCOUNT_FEATURES
 

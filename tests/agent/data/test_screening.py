@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sentio_kedro.agent.data.screening import MIN_ROWS, Screening, mirror_invariant_columns, screen
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -14,7 +14,7 @@ from sentio_kedro.agent.ppo.rollout import RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import UpdateReport, estimate_targets, minibatch_loss, value_scale
 from sentio_kedro.agent.training.validation import chunk_returns
 from sentio_kedro.config import TradingParameters, TrainingParameters
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 
 TRADING = TradingParameters(max_drawdown=0.3)

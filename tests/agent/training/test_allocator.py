@@ -30,8 +30,8 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.fold_shapes import Spans
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.market.splits import make_folds
 

@@ -20,7 +20,7 @@ from sentio_kedro.agent.training.validation import (
     validate_parts,
 )
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading import simulate
 from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts

@@ -7,7 +7,7 @@ from planted.catalogue import MARKETS
 from planted.judgement import share_of_optimum
 from planted.paths import PlantedPath
 from planted.reference import ridge_positions, ridge_predictions
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 
 TRAIN = (Segment(20, 1_500), Segment(1_600, 4_000))
 LEVELS = np.array([-1.0, 0.0, 1.0])

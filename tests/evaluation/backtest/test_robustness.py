@@ -31,8 +31,8 @@ from sentio_kedro.evaluation.backtest.stress_variants import Variant, simulate_v
 from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import market_tensors
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.performance import maximum_drawdown, sharpe_ratio

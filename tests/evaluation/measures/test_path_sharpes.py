@@ -12,7 +12,7 @@ import torch
 
 from sentio_kedro.evaluation.measures.path_sharpes import sharpe_paths
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames
-from sentio_kedro.market.fold_shapes import combinatorial_paths
+from sentio_kedro.market.purged_folds import combinatorial_paths
 from sentio_kedro.trading.performance import sharpe_ratio
 
 MakeRun = Callable[..., RunFrames]

@@ -7,7 +7,7 @@ import pytest
 
 from sentio_kedro.config import CrossValidationParameters
 from sentio_kedro.evaluation.plots.folds import fold_figure
-from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.market.splits import Folds, lockbox_bars, make_folds
 
 BARS, MINUTE = 200, 60_000.0  # a bar a minute, in milliseconds

@@ -24,7 +24,7 @@ from sentio_kedro.evaluation.report.report import packed_plotly, render_report
 from sentio_kedro.evaluation.report.tables import formatted
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
-from sentio_kedro.market.fold_shapes import Fold, Segment, Spans
+from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.splits import Folds
 
 MakeRun = Callable[..., RunFrames]

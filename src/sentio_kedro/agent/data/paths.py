@@ -20,8 +20,8 @@ from sentio_kedro.agent.data.resampling import (
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.config import TrainingParameters
-from sentio_kedro.market.fold_shapes import Segment
 from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors

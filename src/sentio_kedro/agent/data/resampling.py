@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sentio_kedro.market.adjustment import adjustment_factors
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.timestamps import Floats, Timestamps, most_common_gap
 from sentio_kedro.market.trailing import trailing_mean
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning  # type: ignore[import-untyped]
 from sklearn.linear_model import lars_path  # type: ignore[import-untyped]
 
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.timestamps import Floats
 
 Mask = NDArray[np.bool_]

@@ -22,7 +22,7 @@ class Windows(NamedTuple):
         features: ``[W, C + S + 1, A, F]``: C context bars, S decisions, and the bar that the end bootstraps on.
         posterior: ``[S + 1, W, 1, K]``.
         unit: ``[S, W, 1, A]`` unit of reward at the decisions, fraction of equity.
-        step_data: Market facts of the S decisions and of the bar after, at which accounts are only looked at
+        step_data: Market facts of the S decisions and of the bar after, which is only observed
             ``[S + 1, W, 1, A]``.
         signs: ``[W, C + S + 1]`` -1 where a bar is mirrored, else 1; None mirrors nothing.
         dropout: ``[W, layers, D]`` from ``draw_dropout``, the same in the rollout and all its updates; None drops

@@ -120,7 +120,7 @@ _compiled_loss = cache(CompiledLoss)
 
 
 def compiles(training: TrainingParameters, device: torch.device | None) -> bool:
-    """Whether ``training.compile`` asks for compiled functions on ``device``; never without one."""
+    """Return whether ``training.compile`` asks for compiled functions on ``device``; never without one."""
     if device is None:
         return False
     least = {"never": math.inf, "auto": 0 if device.type == "cuda" else PAYS_FROM, "always": 0}[training.compile]
@@ -128,7 +128,7 @@ def compiles(training: TrainingParameters, device: torch.device | None) -> bool:
 
 
 def _captures(training: TrainingParameters, device: torch.device) -> bool:
-    """Whether compiled losses are captured in CUDA graphs.
+    """Return whether compiled losses are captured in CUDA graphs.
 
     A minibatch in parts adds up gradients in place, which the memory of a CUDA graph does not outlive: with
     ``training.accumulation`` above 1 nothing is captured.

@@ -41,7 +41,7 @@ class Progress(Protocol):
         """Make every later ``update`` raise, because another agent's training failed."""
 
 
-class CheckpointStore(Protocol):
+class Checkpoints(Protocol):
     """Stores checkpoints between runs, each atomically."""
 
     def load(self, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -85,7 +85,7 @@ def start_or_resume(
     training_set: TrainingSet,
     key: MemberKey,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
     dtype: torch.dtype,
 ) -> MemberRun:
@@ -99,7 +99,7 @@ def start_or_resume(
 
 
 def is_finished(member: Member, parameters: AgentParameters) -> bool:
-    """Whether a member has made all its updates, or its validation score has stopped rising."""
+    """Return whether a member has made all its updates, or its validation score has stopped rising."""
     return member.updates_done >= count_updates(parameters) or converged(member.curve, parameters.training.stopping)
 
 
@@ -118,7 +118,7 @@ def conclude_update(
     row: dict[str, float],
     score: Score | None,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
 ) -> bool:
     """Select weights by the ``score``, if there is one, save a checkpoint when one is due, and report the ``row``.

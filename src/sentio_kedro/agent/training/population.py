@@ -22,12 +22,12 @@ from sentio_kedro.agent.ppo.compiled import compiles
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.agent.training.batched.trainer import train_members_together
-from sentio_kedro.agent.training.lifecycle import CheckpointStore, Progress
+from sentio_kedro.agent.training.lifecycle import Checkpoints, Progress
 from sentio_kedro.agent.training.member import Curve, Member, MemberKey, choose_device, network_shape
 from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.agent.training.validation import recent_train_rows, validate_parts, validation_rows
 from sentio_kedro.config import AgentParameters, TrainingParameters
-from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.market.timestamps import bars_per_session
 from sentio_kedro.trading.performance import sharpe_ratio
 
@@ -57,7 +57,7 @@ def train_agent(
     seed: int,
     spans: Spans,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> TrainedAgent:
@@ -79,7 +79,7 @@ def train_population(
     training_sets: Sequence[TrainingSet],
     spans: Spans,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> Iterator[TrainedAgent]:
@@ -116,7 +116,7 @@ def train_population(
 
 
 def trains_together(parameters: AgentParameters, members: int) -> bool:
-    """Whether this many members train as one batched model (``training.population``).
+    """Return whether this many members train as one batched model (``training.population``).
 
     A GPU that one small network cannot fill is filled by many. On a CPU, agents in threads are as fast or faster.
     """
@@ -157,7 +157,7 @@ def _train_agents(
     agents: Sequence[tuple[TrainingSet, int]],
     spans: Spans,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> Iterator[TrainedAgent]:

@@ -27,7 +27,7 @@ def learning_rate(training: TrainingParameters, update_index: int, updates: int)
 
 
 def converged(curve: Curve, stopping: StoppingParameters) -> bool:
-    """Whether the last ``patience`` validations of a curve brought no better score."""
+    """Return whether the last ``patience`` validations of a curve brought no better score."""
     best, stale = -math.inf, 0
     for score in (row["validation_sharpe"] for row in curve if "validation_sharpe" in row):
         better = score > best + stopping.margin

@@ -16,7 +16,7 @@ from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport, update
 from sentio_kedro.agent.training.lifecycle import (
-    CheckpointStore,
+    Checkpoints,
     Learned,
     MemberRun,
     Progress,
@@ -44,7 +44,7 @@ def train_member(
     training_set: TrainingSet,
     key: MemberKey,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
     dtype: torch.dtype = torch.float32,
 ) -> Member:

@@ -15,7 +15,7 @@ from sentio_kedro.agent.ensemble import AgentsPolicy
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.abstention import MIN_BARS, mean_t_statistic
 from sentio_kedro.config import AgentParameters, TradingParameters
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.action_masks import where_chosen

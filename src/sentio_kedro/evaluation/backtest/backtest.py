@@ -22,7 +22,7 @@ from sentio_kedro.evaluation.backtest.robustness import no_robustness, robustnes
 from sentio_kedro.evaluation.backtest.walk import simulate_rows
 from sentio_kedro.evaluation.run_frames import TARGETS
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import AccountState, Variation
 from sentio_kedro.trading.simulate import Policy

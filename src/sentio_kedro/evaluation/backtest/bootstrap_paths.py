@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.evaluation.statistics.bootstrap import default_block, stationary_bootstrap_indices
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.trading.step_data import StepData
 
 PRICES = ("close", "open", "next_close", "high", "low", "dividend")

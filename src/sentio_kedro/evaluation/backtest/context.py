@@ -12,7 +12,7 @@ from torch import Tensor
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats

@@ -15,7 +15,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.round_trips import RoundTripCutter
 from sentio_kedro.evaluation.run_frames import COLUMNS, LINES, SEED_PREFIX
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.trading.accounts import MIN_EQUITY, Fill
 from sentio_kedro.trading.action_masks import LAYERS, require_choice
 from sentio_kedro.trading.simulate import RUIN, PolicyTrace, Step

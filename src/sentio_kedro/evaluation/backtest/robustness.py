@@ -13,7 +13,7 @@ from sentio_kedro.config import RobustnessParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.stress_variants import Variant, VariantResults, simulate_variants
 from sentio_kedro.evaluation.run_frames import COLUMNS
-from sentio_kedro.market.fold_shapes import Fold
+from sentio_kedro.market.purged_folds import Fold
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.performance import annual_return, maximum_drawdown, sharpe_ratio
 

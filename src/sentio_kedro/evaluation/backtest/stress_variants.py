@@ -15,7 +15,7 @@ from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_s
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
 from sentio_kedro.evaluation.backtest.walk import row_chunks
-from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Decision, Fill, Variation
 from sentio_kedro.trading.position_limits import PositionLimits
 from sentio_kedro.trading.precompute import make_step_data, session_ends

@@ -96,7 +96,7 @@ def apply_gates(
 def _apply(gate: Gate, bound: float, value: float | None, cause: str | None) -> GateResult:
     lower = gate.parameter.startswith("min")
     side = ("above" if gate.strict else "at least") if lower else ("below" if gate.strict else "at most")
-    required = f"{side} {formatted(bound, gate.form)} is required"
+    required = f"{side} {format_bound(bound, gate.form)} is required"
     if value is None or not math.isfinite(value):
         why = f" {cause}" if cause else ""
         reason = (
@@ -106,12 +106,12 @@ def _apply(gate: Gate, bound: float, value: float | None, cause: str | None) -> 
     excess = bound - value if lower else value - bound
     if excess < 0.0 or (excess == 0.0 and not gate.strict):
         return GateResult(gate.parameter, gate.title, bound, value, True, None, "")
-    by = f": {formatted(excess, gate.form)} too {'little' if lower else 'much'}" if excess else ""
-    reason = f"{gate.title} is {formatted(value, gate.form)}; {required}{by} (`promotion.{gate.parameter}`)."
+    by = f": {format_bound(excess, gate.form)} too {'little' if lower else 'much'}" if excess else ""
+    reason = f"{gate.title} is {format_bound(value, gate.form)}; {required}{by} (`promotion.{gate.parameter}`)."
     return GateResult(gate.parameter, gate.title, bound, value, False, excess, reason)
 
 
-def formatted(value: float, form: Form) -> str:
+def format_bound(value: float, form: Form) -> str:
     """Format a metric with four significant digits."""
     if form == "percent":
         return f"{100.0 * value:.4g} %"

@@ -20,7 +20,7 @@ from sentio_kedro.evaluation.plots.style import (
     drawn_times,
     style,
 )
-from sentio_kedro.market.fold_shapes import Fold, Segment, left_out
+from sentio_kedro.market.purged_folds import Fold, Segment, left_out
 from sentio_kedro.market.splits import Folds
 
 ROW, ROWS, AXIS = 26, 900, 52  # pixels of a fold's row, of all rows at most, and of the axis below them

@@ -13,7 +13,7 @@ import yaml
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.datasets.atomic import replaced_file
-from sentio_kedro.market.fold_shapes import Spans
+from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.search.study import Proposal, SearchTrial, best_trial, fold_means
 from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress, score_candidate

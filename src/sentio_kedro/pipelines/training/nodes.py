@@ -12,7 +12,7 @@ import pandas as pd
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
-from sentio_kedro.agent.training.lifecycle import CheckpointStore
+from sentio_kedro.agent.training.lifecycle import Checkpoints
 from sentio_kedro.agent.training.population import train_population
 from sentio_kedro.agent.training.schedules import count_updates
 from sentio_kedro.config import (
@@ -63,7 +63,7 @@ def train_agents(
     training_sets: list[TrainingSet],
     folds: Folds,
     data_quality: dict[str, Any],
-    checkpoints: CheckpointStore,
+    checkpoints: Checkpoints,
     network: NetworkParameters,
     training: TrainingParameters,
     trading: TradingParameters,

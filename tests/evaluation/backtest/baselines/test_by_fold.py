@@ -8,7 +8,7 @@ import torch
 from sentio_kedro.config import BacktestParameters
 from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_schedules, fold_baselines, regime_rule
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
-from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.purged_folds import Fold, Segment
 
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(60) * np.timedelta64(8, "h")
 PARAMETERS = BacktestParameters(baselines=["ridge", "regime_rule"], rebalance_days=7)

@@ -10,7 +10,7 @@ import torch
 from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.config import CostParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import (
-    Signal,
+    ForecastSignal,
     held_sides,
     persistence,
     signal_schedule,
@@ -18,7 +18,7 @@ from sentio_kedro.evaluation.backtest.baselines.signal_rule import (
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 
 BARS = 200
 TRADING = TradingParameters(costs=CostParameters(commission_bps=3, half_spread_bps=1))
@@ -66,9 +66,9 @@ def test_an_edge_that_lasts_may_be_smaller() -> None:
     forecasts = np.zeros((BARS, 2))
     forecasts[10:14] = [[5e-4, 3e-4], [-3e-4, 3e-4], [-5e-4, 3e-4], [0.0, 3e-4]]
     rows = Segment(10, 14)
-    fleeting = signal_schedule(context_of(), Signal(forecasts, 0.0), rows)
+    fleeting = signal_schedule(context_of(), ForecastSignal(forecasts, 0.0), rows)
     assert fleeting.levels.T.tolist() == [[1.0, 1.0, -1.0, -1.0], [0.0] * 4]  # a trade costs 4e-4
-    lasting = signal_schedule(context_of(), Signal(forecasts, 0.5), rows)
+    lasting = signal_schedule(context_of(), ForecastSignal(forecasts, 0.5), rows)
     assert lasting.levels.T.tolist() == [[1.0, -1.0, -1.0, -1.0], [1.0] * 4]
 
 
@@ -76,7 +76,7 @@ def test_orders_are_sent_where_the_side_changes_and_once_a_day() -> None:
     forecasts = np.zeros((BARS, 2))
     forecasts[5:] = 1.0
     forecasts[40:, 0] = -1.0
-    due = ~signal_schedule(context_of(), Signal(forecasts, 0.0), Segment(0, 60)).hold
+    due = ~signal_schedule(context_of(), ForecastSignal(forecasts, 0.0), Segment(0, 60)).hold
     days = [row for row in range(60) if row % 24 == 0]
     assert due[:, 0].nonzero().flatten().tolist() == sorted([*days, 5, 40])
     assert due[:, 1].nonzero().flatten().tolist() == sorted([*days, 5])
@@ -85,14 +85,14 @@ def test_orders_are_sent_where_the_side_changes_and_once_a_day() -> None:
 def test_nothing_is_sold_short_where_levels_or_the_asset_forbid_it() -> None:
     forecasts = np.full((BARS, 2), -1.0)
     long_only = replace(TRADING, levels=[0.0, 0.5])
-    assert signal_schedule(context_of(long_only), Signal(forecasts, 0.0), Segment(0, 9)).levels.eq(0.0).all()
-    assert signal_schedule(context_of(long_only), Signal(-forecasts, 0.0), Segment(0, 9)).levels.eq(0.5).all()
+    assert signal_schedule(context_of(long_only), ForecastSignal(forecasts, 0.0), Segment(0, 9)).levels.eq(0.0).all()
+    assert signal_schedule(context_of(long_only), ForecastSignal(-forecasts, 0.0), Segment(0, 9)).levels.eq(0.5).all()
     forbidden = replace(TRADING, masks=replace(TRADING.masks, no_short=["S1"]))
-    levels = signal_schedule(context_of(forbidden), Signal(forecasts, 0.0), Segment(0, 9)).levels
+    levels = signal_schedule(context_of(forbidden), ForecastSignal(forecasts, 0.0), Segment(0, 9)).levels
     assert levels.tolist() == [[-1.0, 0.0]] * 9
 
 
 def test_a_flat_signal_stays_flat_even_where_trading_is_free() -> None:
     free = replace(TRADING, costs=CostParameters(commission_bps=0, half_spread_bps=0))
-    signal = Signal(np.ones((BARS, 2)), 0.5).flat()
+    signal = ForecastSignal(np.ones((BARS, 2)), 0.5).flat()
     assert signal_schedule(context_of(free), signal, Segment(0, 99)).levels.eq(0.0).all()

@@ -25,8 +25,8 @@ from sentio_kedro.evaluation.backtest.baselines.supervised import (
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.fold_shapes import Fold, Segment
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 
 BARS = 5_000

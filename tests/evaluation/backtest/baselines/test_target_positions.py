@@ -19,7 +19,7 @@ from sentio_kedro.evaluation.backtest.baselines.target_positions import TargetsE
 from sentio_kedro.evaluation.backtest.walk import simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import market_tensors
 from sentio_kedro.trading.accounts import open_accounts
 

@@ -30,7 +30,7 @@ from sentio_kedro.agent.training.batched.stack import Stack
 from sentio_kedro.agent.training.batched.update import update_together
 from sentio_kedro.agent.training.batched.windows import PathQueue
 from sentio_kedro.agent.training.lifecycle import (
-    CheckpointStore,
+    Checkpoints,
     Learned,
     MemberRun,
     Progress,
@@ -57,7 +57,7 @@ from sentio_kedro.config import AgentParameters
 def train_members_together(
     members: Sequence[tuple[TrainingSet, MemberKey]],
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
     dtype: torch.dtype = torch.float32,
 ) -> list[Member]:
@@ -85,7 +85,7 @@ def _train_stack(
     member_runs: Sequence[MemberRun],
     paths: PathQueue,
     parameters: AgentParameters,
-    store: CheckpointStore,
+    store: Checkpoints,
     progress: Progress,
 ) -> None:
     """Train until all members are finished; a finished one leaves the stack, so that nothing changes it any more."""

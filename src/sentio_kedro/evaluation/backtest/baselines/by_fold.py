@@ -11,11 +11,11 @@ from torch import Tensor
 
 from sentio_kedro.config import BacktestParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, Schedules, every, simulate_schedules
-from sentio_kedro.evaluation.backtest.baselines.signal_rule import Signal, signal_schedule
+from sentio_kedro.evaluation.backtest.baselines.signal_rule import ForecastSignal, signal_schedule
 from sentio_kedro.evaluation.backtest.baselines.supervised import LEARNERS, Examples, fold_forecasts
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import final_account
-from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.purged_folds import Fold, Segment
 
 REGIME_RULE = "regime_rule"
 MIN_GROWTH = 1e-300  # equity over starting equity below which a logarithm is cut off
@@ -40,7 +40,11 @@ def fold_baselines(
 
 
 def _schedules(
-    context: BacktestContext, fold: Fold, rows: Segment, signals: Mapping[str, Signal], parameters: BacktestParameters
+    context: BacktestContext,
+    fold: Fold,
+    rows: Segment,
+    signals: Mapping[str, ForecastSignal],
+    parameters: BacktestParameters,
 ) -> Schedules:
     schedules = {name: signal_schedule(context, signal, rows) for name, signal in signals.items()}
     if REGIME_RULE in parameters.baselines:
@@ -50,7 +54,9 @@ def _schedules(
     return schedules
 
 
-def validated_signals(context: BacktestContext, folds: Sequence[Fold], names: Sequence[str]) -> list[dict[str, Signal]]:
+def validated_signals(
+    context: BacktestContext, folds: Sequence[Fold], names: Sequence[str]
+) -> list[dict[str, ForecastSignal]]:
     """Fit the signals ``names`` of every fold; one that does not earn on its fold's validation rows stays flat.
 
     Returns:
@@ -67,7 +73,7 @@ def validated_signals(context: BacktestContext, folds: Sequence[Fold], names: Se
 
 
 def _validation_growth(
-    context: BacktestContext, signals: Mapping[str, Signal], validation: Sequence[Segment]
+    context: BacktestContext, signals: Mapping[str, ForecastSignal], validation: Sequence[Segment]
 ) -> dict[str, float]:
     """Log growth of each signal over the validation rows, a fresh account in each segment."""
     growth = torch.zeros(len(signals), dtype=torch.float64)
@@ -78,13 +84,13 @@ def _validation_growth(
     return dict(zip(signals, growth.tolist(), strict=True))
 
 
-def fitted_signals(context: BacktestContext, fold: Fold, names: Sequence[str]) -> dict[str, Signal]:
+def fitted_signals(context: BacktestContext, fold: Fold, names: Sequence[str]) -> dict[str, ForecastSignal]:
     """Fit the signals ``names`` of one fold; those without an example to fit on or to choose on are left out."""
     if not names:
         return {}
     examples = Examples.of(context.market, context.posteriors(fold.number)[0], context.trading.orders.latency_bars)
     forecasts = {name: fold_forecasts(name, examples, fold) for name in names}
-    return {name: Signal.of(values, fold.train) for name, values in forecasts.items() if values is not None}
+    return {name: ForecastSignal.of(values, fold.train) for name, values in forecasts.items() if values is not None}
 
 
 def regime_rule(

@@ -14,7 +14,7 @@ from sentio_kedro.agent.network.distributions import gumbel_noise, sample_action
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
 from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, Variation
 from sentio_kedro.trading.action_masks import decode, level_tensor

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, every
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.costs import BASIS_POINT
@@ -63,7 +63,7 @@ def _last(events: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(np.maximum.accumulate(np.where(events, rows, -1), axis=0))
 
 
-class Signal(NamedTuple):
+class ForecastSignal(NamedTuple):
     """Forecasts of a regression.
 
     Attributes:
@@ -75,16 +75,16 @@ class Signal(NamedTuple):
     persistence: float
 
     @classmethod
-    def of(cls, forecasts: Floats, train: Sequence[Segment]) -> Signal:
+    def of(cls, forecasts: Floats, train: Sequence[Segment]) -> ForecastSignal:
         """Measure the persistence of forecasts on train rows."""
         return cls(forecasts, persistence(forecasts, train))
 
-    def flat(self) -> Signal:
+    def flat(self) -> ForecastSignal:
         """Return a signal that forecasts zero."""
-        return Signal(np.zeros_like(self.forecasts), self.persistence)
+        return ForecastSignal(np.zeros_like(self.forecasts), self.persistence)
 
 
-def signal_schedule(context: BacktestContext, signal: Signal, rows: Segment) -> ScheduledPolicy:
+def signal_schedule(context: BacktestContext, signal: ForecastSignal, rows: Segment) -> ScheduledPolicy:
     """Follow forecast returns over ``rows``, starting flat.
 
     Forecasts that follow a first-order autoregression of persistence p add up to forecast / (1 - p) from here on. A

@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[impor
 from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
 from torch import Tensor
 
-from sentio_kedro.market.fold_shapes import Fold, Segment
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MIN_VOLATILITY, MarketTensors
 from sentio_kedro.market.timestamps import Floats
 

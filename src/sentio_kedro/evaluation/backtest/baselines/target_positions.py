@@ -13,7 +13,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import localize_timestamps, parse_timestamps
-from sentio_kedro.market.fold_shapes import Segment
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.trading.accounts import allocation
 
 COLUMNS = ("timestamp", "symbol", "target")
