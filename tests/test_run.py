@@ -316,6 +316,11 @@ class TestExternalAgent:
         model = json.loads(copied.artifact("06_models/logged_model.json").read_text())["model_uri"]
         assert model not in copied.artifact("08_reporting/external_test/report.html").read_text()
         assert copied.artifact("08_reporting/metrics.json").read_bytes() == own
+        catalog = copied.catalog()
+        saved = [name for name in catalog.keys() if name.startswith("external_test.")]
+        assert {"external_test.accounts", "external_test.test_returns"} <= set(saved)
+        assert [name for name in saved if not catalog.exists(name)] == []
+        assert copied.artifact("08_reporting/external_test/equity.json").exists()
         assert [run.data.tags["sentio.variant"] for run in runs(copied)].count("external") == 1
 
 

@@ -72,13 +72,13 @@ def ridge_positions(predictions: Floats, train: Sequence[Segment], cost: float, 
     positions = np.empty_like(predictions)
     for asset in range(predictions.shape[1]):
         mean = float(predictions[rows, asset].mean())
-        market_returns = np.nan_to_num(predictions[:, asset] - mean)
-        variance = float((market_returns[rows] ** 2).mean())
-        together = float((market_returns[rows[1:]] * market_returns[rows[1:] - 1]).mean())
+        deviations = np.nan_to_num(predictions[:, asset] - mean)
+        variance = float((deviations[rows] ** 2).mean())
+        together = float((deviations[rows[1:]] * deviations[rows[1:] - 1]).mean())
         limit = LARGEST_PERSISTENCE
         persistence = float(np.clip(together / variance, -limit, limit)) if variance > 0.0 else 0.0
         sigma = (variance * (1.0 - persistence**2)) ** 0.5
-        positions[:, asset] = autoregressive_positions(market_returns, persistence, sigma, 1.0, cost, levels, mean=mean)
+        positions[:, asset] = autoregressive_positions(deviations, persistence, sigma, 1.0, cost, levels, mean=mean)
     return positions
 
 

@@ -10,9 +10,9 @@ import pytest
 from sentio_kedro.datasets import AlignedBarsDataset, FeaturesDataset, FoldsDataset, RegimeModelsDataset
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Folds
 
 TIMES = np.datetime64("2024-01-01", "ns") + np.arange(4) * np.timedelta64(30, "m")
 CLOSE = np.array([[1.0, 2.0], [1.5, np.nan], [1.25, 2.5], [1.0, 2.25]])

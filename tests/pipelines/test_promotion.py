@@ -26,13 +26,14 @@ from sentio_kedro.datasets.json_lines import LedgerDataset
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.comparison.drift import feature_drift
 from sentio_kedro.evaluation.skill.trials import make_trial
+from sentio_kedro.evaluation.statistics.deflated_sharpe import deflated_sharpe, sharpe_moments
 from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
-from sentio_kedro.evaluation.statistics.sharpe_tests import deflated_sharpe, sharpe_moments
 from sentio_kedro.hooks.promotion import RefusedPromotions
 from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Segment, Spans
-from sentio_kedro.market.splits import Folds
+from sentio_kedro.pipeline_registry import register_pipelines
 from sentio_kedro.pipelines.promotion import measures, nodes
 from sentio_kedro.pipelines.promotion.pipeline import create_pipeline, create_rollback
 from sentio_kedro.pipelines.training import nodes as training
@@ -72,7 +73,7 @@ class Registry:
             self.client.create_registered_model("toy")
         made = self.client.create_model_version("toy", "somewhere", run_id, tags={"sentio.agents": f"agents {number}"})
         self.client.set_registered_model_alias("toy", "challenger", made.version)
-        self.apply_gates(made.version, run_id)
+        self.record_test(made.version, run_id)
         return str(made.version)
 
     def trial(self, number, mean):
@@ -86,7 +87,7 @@ class Registry:
             trial = self.trial(number, mean)
             self.trials.append({**trial.record, "run": "another"}, trial.returns)
 
-    def apply_gates(self, number, run_id):
+    def record_test(self, number, run_id):
         with mlflow.start_run(run_id=run_id):
             registry.tag_tested_version("toy", str(number))
 
@@ -346,8 +347,8 @@ def test_a_decision_that_a_failing_store_cut_off_names_the_command_that_finishes
         cut.setattr("mlflow.tracking.MlflowClient.set_registered_model_alias", broken)
         with pytest.raises(StoreError, match="may have taken effect in part: finish it with `kedro run") as failed:
             work()
-    pipeline, name = re.search(r"--pipeline (\w+) --nodes (\w+)`", str(failed.value)).groups()
-    toy.run({"promotion": create_pipeline(), "rollback": create_rollback()}[pipeline].only_nodes(name))
+    pipeline, name = re.search(r"--pipeline (\w+) --nodes ([\w.]+)`", str(failed.value)).groups()
+    toy.run(register_pipelines()[pipeline].only_nodes(name))
     assert toy.aliases["champion"] == (second if decision == "promoted" else first)
 
 
@@ -400,7 +401,7 @@ def test_a_version_is_judged_only_by_a_run_whose_figures_are_its_own(toy):
     second = toy.client.create_model_version("toy", "somewhere", run_id).version  # trained again, not yet judged
     with pytest.raises(StoreError, match=f"Version {second} of model `toy` was not tested out of sample since it was"):
         toy.promote(challenger=int(second))
-    toy.apply_gates(second, run_id)
+    toy.record_test(second, run_id)
     with pytest.raises(StoreError, match=f"version {first} of model `toy` holds the metrics of toy/{second} now"):
         toy.promote(challenger=int(first))
     assert toy.promote(challenger=int(second))["decision"] == "promoted"

@@ -16,8 +16,8 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.evaluation.plots.draw import CAPTIONS
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
-from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.reporting import nodes
 from sentio_kedro.pipelines.reporting.pipeline import create_pipeline
 

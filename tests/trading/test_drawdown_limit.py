@@ -61,13 +61,11 @@ def test_every_breach_of_the_limit_is_a_move_beyond_headroom_over_exposure() -> 
     assert breaches.sum() > 5  # the test has something to say
     assert fill.position is not None
     gross = torch.maximum(position.abs().sum(-1), fill.position.abs().sum(-1))  # through the gap, and after the fill
-    market_returns = (step_data.open / step_data.close - 1.0).abs() + (
-        step_data.next_close / step_data.open - 1.0
-    ).abs()
+    moves = (step_data.open / step_data.close - 1.0).abs() + (step_data.next_close / step_data.open - 1.0).abs()
     room = (LIMIT - before) / (1.0 - before)  # loss, fraction of equity, that reaches the limit
-    unexplained = breaches & (market_returns.amax(-1) <= room / gross)
+    unexplained = breaches & (moves.amax(-1) <= room / gross)
     assert not unexplained.any()
     full = TRADING.gross_limit * (LIMIT - before).clamp(0.0, 1.0) / (LIMIT * (1.0 - TRADING.drawdown_soft_limit))
-    drift = 1.0 + 0.25 + market_returns.amax(-1)  # a held position may drift until it must shrink
+    drift = 1.0 + 0.25 + moves.amax(-1)  # a held position may drift until it must shrink
     assert (fill.position.abs().sum(-1) <= full.clamp(max=1.0) * drift + 1e-9)[fill.equity_before > 0.0].all()
     assert (fill.headroom[1:][after[:-1] >= LIMIT] == 0.0).all()

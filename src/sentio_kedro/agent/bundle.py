@@ -20,7 +20,7 @@ from sentio_kedro.agent.network.network import PolicyNetwork, load_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.regimes import RegimeModel
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, DESCRIPTION = "weights.safetensors", "agent.json"
 
 

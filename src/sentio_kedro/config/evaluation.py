@@ -42,7 +42,7 @@ class RobustnessParameters:
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _nothing_is_null(self) -> Self:
+    def _empty_parts_are_null(self) -> Self:
         parts = {name: getattr(self, name) for name in ("cost_multipliers", "latency_bars", "start_offsets", "paths")}
         problems = [
             f"`{name}` must be at least {'1' if value == 0 else 'one value'}, was {value}; null switches it off"
@@ -129,8 +129,6 @@ class ReportingParameters:
         bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
         confidence: Coverage of the intervals.
         seed: Seed of the bootstrap.
-        attention_bars: Test bars whose attention to earlier bars is exported and drawn: a number of bars of the last
-            fold (0 is off), or a list of bars' ends, with their zone.
         trials: Ledger of trials.
         skill: Conditions of the verdict ``skill``.
     """

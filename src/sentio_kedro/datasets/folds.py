@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kedro_datasets._typing import JSONPreview
 
 from sentio_kedro.datasets.files import JSONDataset
-from sentio_kedro.market.splits import Folds
+from sentio_kedro.market.folds import Folds
 
 if TYPE_CHECKING:
     from sentio_kedro.market.regimes import RegimeModel

@@ -1,1 +1,1 @@
-"""Facts about the market: bars, indicators, regimes, folds and resampled paths."""
+"""Facts about the market: bars, indicators, regimes, folds and sessions."""

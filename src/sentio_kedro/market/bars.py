@@ -164,7 +164,7 @@ def _symbol_quality(bars: AlignedBars, asset: int) -> dict[str, Any]:
     if not rows.size:
         return {"bars": 0}
     gaps = np.diff(rows) - 1  # grid bars missing between two bars
-    market_returns = np.abs(np.diff(np.log(bars.close[rows, asset])))
+    sizes = np.abs(np.diff(np.log(bars.close[rows, asset])))
     return {
         "bars": int(rows.size),
         "first": _iso(bars.timestamps[rows[0]]),
@@ -173,7 +173,7 @@ def _symbol_quality(bars: AlignedBars, asset: int) -> dict[str, Any]:
         "gaps": int((gaps > 0).sum()),
         "longest_gap_bars": int(gaps.max(initial=0)),
         "zero_volume_bars": int((bars.volume[rows, asset] == 0.0).sum()),
-        "biggest_log_return": float(market_returns.max(initial=0.0)),
+        "biggest_log_return": float(sizes.max(initial=0.0)),
     }
 
 

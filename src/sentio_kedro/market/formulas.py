@@ -193,6 +193,5 @@ def _mean(values: Floats, horizon: int) -> Floats:
 def _deviation(close: Floats, horizon: int) -> Floats:
     """Return the root mean square one-bar log return over ``horizon`` bars [n], at least ``MIN_VOLATILITY``."""
     squares = np.full(len(close), np.nan)
-    market_returns = np.log(close[1:] / close[:-1])
-    squares[1:] = _mean(market_returns**2, horizon)
+    squares[1:] = _mean(np.log(close[1:] / close[:-1]) ** 2, horizon)
     return np.asarray(np.maximum(np.sqrt(squares), MIN_VOLATILITY))

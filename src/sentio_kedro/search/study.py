@@ -148,9 +148,10 @@ def search(
     for interrupted in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(interrupted.number, state=TrialState.FAIL)
         study.enqueue_trial(interrupted.params, user_attrs={_REPEATS: interrupted.number})
-    # A continued search must not draw the same random proposals again.
-    study.sampler = optuna.samplers.TPESampler(seed=parameters.seed + len(study.trials))
     while len(finished_trials(study)) < parameters.trials:
+        # Keyed by trial, so that a continued search draws what an uninterrupted one would.
+        key = np.random.SeedSequence([parameters.seed, len(finished_trials(study))])
+        study.sampler = optuna.samplers.TPESampler(seed=int(key.generate_state(1)[0]))
         trial = study.ask(space)
         values = {name: trial.params[name] for name in space}
         candidate = Proposal(trial.number, values, candidate_parameters(base, values))

@@ -131,4 +131,6 @@ def load_agents(model: str, number: str) -> list[AgentBundle]:
     with TemporaryDirectory() as scratch:
         files = Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{number}", dst_path=scratch))
         folders = sorted(path.parent for path in (files / AGENTS_FOLDER).rglob("agent.json"))
+        if not folders:
+            raise StoreError(f"Version {number} of model `{model}` must hold agents, holds none; train again.")
         return [AgentBundle.load(folder) for folder in folders]

@@ -46,8 +46,8 @@ class AgentsOrigin(NamedTuple):
 
 def agents_origin(bars_hash: str, flat: Mapping[str, Any], agents: Mapping[str, AgentBundle]) -> AgentsOrigin:
     """Return the origin of this project's agents, from the flattened parameters of all sections."""
-    code = next(iter(agents.values())).spec.hashes["learner"]
-    return AgentsOrigin(shaping_parameters(flat), code, agents_identity(bars_hash, flat))
+    agent = next(iter(agents.values()))
+    return AgentsOrigin(shaping_parameters(flat), _learner_of(agent), agents_identity(bars_hash, flat))
 
 
 def external_origin(bars_hash: str, flat: Mapping[str, Any], agent: AgentBundle) -> AgentsOrigin:
@@ -55,9 +55,12 @@ def external_origin(bars_hash: str, flat: Mapping[str, Any], agent: AgentBundle)
     spec = SPEC.dump_python(agent.spec, mode="json")
     parameters = {name: spec[name] for name in ("features", "network", "trading", "members")}
     identity = expected_manifest("external_test", bars_hash, flat).digest
-    return AgentsOrigin(
-        {"agent": agent.spec.hashes["parameters"], **parameters}, agent.spec.hashes["learner"], identity
-    )
+    return AgentsOrigin({"agent": agent.spec.hashes.get("parameters", ""), **parameters}, _learner_of(agent), identity)
+
+
+def _learner_of(agent: AgentBundle) -> str:
+    """Return the hash of the code that trained an agent; one that does not state it counts as trained by this code."""
+    return agent.spec.hashes.get("learner") or learner_hash()
 
 
 def learner_hash() -> str:

@@ -4,6 +4,8 @@ Precedence, so that no row is ever empty: an asset that cannot be traded can onl
 cannot be held; then compliance; then all other layers. No layer but tradability forbids reducing a position, and flat
 is always a reduction. Execution cuts a level beyond a cap to the cap. Of these levels the smallest on each side stays
 legal, so that an account can always re-enter small; the others are illegal.
+
+A layer is a cap on the size of a position: add it in ``position_limits.layer_caps``, and its name in ``LAYERS``.
 """
 
 from __future__ import annotations

@@ -30,10 +30,10 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.splits import make_folds
 
 BARS, UPDATES, CPU = 700, 1000, torch.device("cpu")
 

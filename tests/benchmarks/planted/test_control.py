@@ -25,15 +25,15 @@ STAYS = st.integers(1, 19).map(lambda value: value / 20.0)
 def long_run(choice: np.ndarray, transition: np.ndarray, means: np.ndarray, cost: float) -> np.ndarray:
     """Mean profit per bar ``[N]`` of policies ``[N, X, P]`` (position chosen), from state 0 and flat, for ever."""
     count, states, size = choice.shape
-    market_returns = np.zeros((count, states, size, states, size))
+    transitions = np.zeros((count, states, size, states, size))
     policy, state, position = np.indices(choice.shape)
-    market_returns[policy, state, position, :, choice] = transition[state]
-    market_returns = market_returns.reshape(count, states * size, states * size)
+    transitions[policy, state, position, :, choice] = transition[state]
+    transitions = transitions.reshape(count, states * size, states * size)
     profit = means[None, :, None] * LEVELS[choice] - cost * np.abs(LEVELS[choice] - LEVELS)
-    mean = np.broadcast_to(np.eye(states * size), market_returns.shape)  # of the first 2^k powers
+    mean = np.broadcast_to(np.eye(states * size), transitions.shape)  # of the first 2^k powers
     for _ in range(40):
-        mean = 0.5 * (mean + market_returns @ mean)
-        market_returns = market_returns @ market_returns
+        mean = 0.5 * (mean + transitions @ mean)
+        transitions = transitions @ transitions
     return (mean @ profit.reshape(count, -1, 1))[:, flat_level(LEVELS), 0]
 
 

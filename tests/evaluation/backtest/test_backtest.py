@@ -39,9 +39,9 @@ from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import final_account, simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
-from sentio_kedro.market.splits import make_folds
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.serving.newest import choose_agents, newest_signals
 from sentio_kedro.trading.action_masks import LAYERS

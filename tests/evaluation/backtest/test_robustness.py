@@ -84,7 +84,7 @@ def agents_of(trading: TradingParameters) -> dict[str, AgentBundle]:
 @pytest.fixture(scope="module", name="bars")
 def bars_fixture() -> AlignedBars:
     returns = [autoregressive_returns(BARS, 0.2, 0.01, seed=seed) for seed in (0, 1)]
-    frames = [planted_bars(market_returns, name) for market_returns, name in zip(returns, ("AAA", "BBB"), strict=True)]
+    frames = [planted_bars(path, name) for path, name in zip(returns, ("AAA", "BBB"), strict=True)]
     aligned = align_bars(pd.concat(frames), IngestionParameters())
     dividend = np.zeros((BARS, 2))
     dividend[180] = 0.3

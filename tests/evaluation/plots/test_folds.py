@@ -7,8 +7,8 @@ import pytest
 
 from sentio_kedro.config import CrossValidationParameters
 from sentio_kedro.evaluation.plots.folds import fold_figure
+from sentio_kedro.market.folds import Folds, lockbox_bars, make_folds
 from sentio_kedro.market.purged_folds import Spans
-from sentio_kedro.market.splits import Folds, lockbox_bars, make_folds
 
 BARS, MINUTE = 200, 60_000.0  # a bar a minute, in milliseconds
 STAMPS = np.datetime64("2024-01-01T00:00", "ns") + np.arange(BARS) * np.timedelta64(1, "m")

@@ -19,13 +19,13 @@ from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import CAPTIONS, draw_figures
 from sentio_kedro.evaluation.plots.folds import fold_figure
 from sentio_kedro.evaluation.report.account_tables import account_tables, cost_table, fold_table
-from sentio_kedro.evaluation.report.headline import headline_metrics, skill_table
+from sentio_kedro.evaluation.report.headline_metrics import headline_metrics, skill_table
 from sentio_kedro.evaluation.report.report import packed_plotly, render_report
 from sentio_kedro.evaluation.report.tables import formatted
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
-from sentio_kedro.market.splits import Folds
 
 MakeRun = Callable[..., RunFrames]
 QUALITY: dict[str, Any] = {
@@ -240,7 +240,7 @@ def test_what_was_not_tested_is_a_dash(metrics: dict[str, Any]) -> None:
     nothing |= {"bounds": SKILL["bounds"], "iqm": dict.fromkeys(SKILL["iqm"])}
     headline = {metric.title: metric for metric in headline_metrics(metrics | {"skill": nothing})}
     assert (headline["Backtest overfitting"].value, headline["Backtest overfitting"].note) == (
-        "\u2013", "not tested: too few trials",
+        "\u2013", "not tested",
     )  # fmt: skip
     assert headline["Lockbox openings"].note == "never opened"
     assert "The lockbox has never been opened." in render_report(metrics | {"skill": nothing}, {})

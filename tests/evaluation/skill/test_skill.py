@@ -19,7 +19,7 @@ from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
 from sentio_kedro.evaluation.skill.skill import assess_skill
 from sentio_kedro.evaluation.skill.trials import RecordedTrials, lone_trial
 from sentio_kedro.evaluation.statistics.bootstrap import Floats
-from sentio_kedro.evaluation.statistics.sharpe_tests import (
+from sentio_kedro.evaluation.statistics.deflated_sharpe import (
     deflated_sharpe,
     minimum_track_record,
     probabilistic_sharpe,

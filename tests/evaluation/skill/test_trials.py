@@ -21,7 +21,7 @@ from sentio_kedro.evaluation.skill.trials import (
     trial_returns,
     universe_name,
 )
-from sentio_kedro.evaluation.statistics.sharpe_tests import sharpe_moments
+from sentio_kedro.evaluation.statistics.deflated_sharpe import sharpe_moments
 
 UNIVERSE = universe_name(["ETH", "BTC"], 30.0)
 

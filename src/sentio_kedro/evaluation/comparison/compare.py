@@ -47,6 +47,7 @@ class TestedRun:
         periods_per_year: Bars a year.
     """
 
+    __test__ = False  # no test of pytest
     run_id: str
     name: str
     variant: str

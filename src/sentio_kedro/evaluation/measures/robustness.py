@@ -36,9 +36,10 @@ def break_even_metrics(frames: RunFrames) -> dict[str, Any] | None:
     Returns:
         None if not simulated or no agent traded, else metrics of the agent with the median multiplier, the lower of two
         in the middle: ``outcome`` (``found``; ``loses_free`` if it loses even without trading costs; ``earns_always``
-        if it earns at every simulated multiplier), ``multiplier`` (of commission, spread and impact at which its total return is
-        zero; None unless found), ``paid_bps`` (commission, spread and impact per side, bps of traded notional; None
-        without trades) and ``bps_per_side`` (the same at the multiplier, interpolated).
+        if it earns at every simulated multiplier), ``multiplier`` (of commission, spread and impact at which its
+        total return first falls to zero; None unless found), ``paid_bps`` (commission, spread and impact
+        per side, bps of traded notional; None without trades) and ``bps_per_side`` (the same at the multiplier,
+        interpolated; None if the account does not trade there).
     """
     frame = frames.robustness
     agents = frame[frame["kind"] == "break_even"].dropna(subset=["value"]).astype({"value": float})

@@ -20,8 +20,8 @@ from sentio_kedro.evaluation.plots.style import (
     drawn_times,
     style,
 )
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.purged_folds import Fold, Segment, left_out
-from sentio_kedro.market.splits import Folds
 
 ROW, ROWS, AXIS = 26, 900, 52  # pixels of a fold's row, of all rows at most, and of the axis below them
 LABELLED = 40  # most folds that are all labelled on the axis

@@ -121,7 +121,7 @@ def symbol_table(metrics: Mapping[str, Any]) -> Table:
     )
 
 
-def combinatorial_path_table(metrics: Mapping[str, Any]) -> Table:
+def sharpe_path_table(metrics: Mapping[str, Any]) -> Table:
     """Median and range of the agents' Sharpe ratios on each path or in each fold, and of two baselines."""
     kind, entries = metrics["paths"]["kind"].capitalize(), metrics["paths"]["entries"]
     baselines = ("buy_and_hold", "equal_weight")

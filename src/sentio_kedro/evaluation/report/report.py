@@ -16,18 +16,18 @@ from plotly.offline import get_plotlyjs
 from sentio_kedro.evaluation.plots.draw import CAPTIONS
 from sentio_kedro.evaluation.report.account_tables import (
     account_tables,
-    combinatorial_path_table,
     comparison_table,
     cost_table,
     fold_table,
     regime_tables,
     seed_table,
     selected_feature_table,
+    sharpe_path_table,
     symbol_table,
     year_tables,
 )
 from sentio_kedro.evaluation.report.columns import Kind
-from sentio_kedro.evaluation.report.headline import headline_metrics, opening_table, skill_table
+from sentio_kedro.evaluation.report.headline_metrics import headline_metrics, opening_table, skill_table
 from sentio_kedro.evaluation.report.tables import (
     MISSING,
     breach_table,
@@ -126,7 +126,7 @@ def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "drawdowns": drawdown_table(metrics["drawdowns"]),
         "limits": limit_table(metrics["drawdown_limit"]),
         "breaches": breach_table(metrics["drawdown_limit"]),
-        "paths": combinatorial_path_table(metrics),
+        "paths": sharpe_path_table(metrics),
         "regimes": regime_tables(metrics),
         "symbols": symbol_table(metrics),
         "costs": cost_table(metrics),

@@ -106,9 +106,10 @@ def _break_even(break_even: Mapping[str, Any] | None) -> list[str]:
         return ["It loses even without trading costs."]
     if break_even["outcome"] == "earns_always":
         return ["It earns at all simulated trading costs."]
-    multiplier, paid = break_even["multiplier"], break_even["paid_bps"]
-    bps = f", {_number(break_even['bps_per_side'])} bps per side instead of the {_number(paid)} bps it paid"
-    costs = f"at {_number(multiplier)} times the trading costs{bps if paid is not None else ''}"
+    multiplier, paid, bearable = (break_even[name] for name in ("multiplier", "paid_bps", "bps_per_side"))
+    costs = f"at {_number(multiplier)} times the trading costs"
+    if paid is not None and bearable is not None:
+        costs += f", {_number(bearable)} bps per side instead of the {_number(paid)} bps it paid"
     if multiplier >= 1.0:
         return [f"It breaks even {costs}. It loses at higher costs."]
     return [f"It would break even only {costs}."]

@@ -12,15 +12,15 @@ import numpy as np
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.skill.trials import RecordedTrials
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, confidence_percent
-from sentio_kedro.evaluation.statistics.interquartile import interquartile_interval, interquartile_mean
-from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
-from sentio_kedro.evaluation.statistics.sharpe_tests import (
+from sentio_kedro.evaluation.statistics.deflated_sharpe import (
     deflated_sharpe,
     expected_maximum_sharpe,
     minimum_track_record,
     probabilistic_sharpe,
     sharpe_moments,
 )
+from sentio_kedro.evaluation.statistics.interquartile import interquartile_interval, interquartile_mean
+from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 from sentio_kedro.evaluation.statistics.superior_ability import superiority
 from sentio_kedro.trading.performance import STILL
 
@@ -219,7 +219,7 @@ def _track_record(skill: Metrics, confidence: float) -> str:
     if bars is None:
         return "With a Sharpe ratio that is not positive no track record would show skill, however long."
     return (
-        f"At a Sharpe ratio of {_number(skill['tested_sharpe'])} (the median agent's, which all these tests are for) "
+        f"At a Sharpe ratio of {_number(skill['tested_sharpe'])} (the median agent's, of two in the middle the lower) "
         f"it takes {bars:,} bars ({_number(years)} years) to be {confidence_percent(confidence)} sure that the true "
         f"one is positive; there are {skill['bars']:,}."
     ).replace("%", "\u00a0%")

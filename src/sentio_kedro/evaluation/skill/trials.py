@@ -1,7 +1,7 @@
 """Trials: distinct (parameters, code, universe) whose validation or test performance was computed.
 
 Folds, seeds, smoke runs and repeats are no trials. The more trials a result was selected from, the better the luckiest
-of them looks; ``sharpe_tests`` and ``overfitting`` correct for that.
+of them is; ``deflated_sharpe`` and ``overfitting`` correct for that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pandas as pd
 from sentio_kedro.evaluation.measures.paths import median_path, median_place, once_a_bar, path_places
 from sentio_kedro.evaluation.run_frames import RunFrames, account_table, median_seed, row_times
 from sentio_kedro.evaluation.statistics.bootstrap import Floats
-from sentio_kedro.evaluation.statistics.sharpe_tests import sharpe_moments
+from sentio_kedro.evaluation.statistics.deflated_sharpe import sharpe_moments
 
 SEEDS = frozenset({"training.seed", "training.seeds"})
 """Parameters that do not make another trial: seeds and their number."""

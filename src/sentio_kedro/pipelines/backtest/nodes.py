@@ -9,7 +9,7 @@ from sentio_kedro.config import BacktestParameters, IngestionParameters, Trading
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
-from sentio_kedro.market.splits import Folds
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 
 OUTPUTS = ("accounts", "positions", "trades", "actions", "masks", "robustness")

@@ -15,9 +15,9 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.plots.folds import fold_figure
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.folds import Folds, lockbox_bars
+from sentio_kedro.market.folds import make_folds as split
 from sentio_kedro.market.purged_folds import Spans
-from sentio_kedro.market.splits import Folds, lockbox_bars
-from sentio_kedro.market.splits import make_folds as split
 from sentio_kedro.trading.precompute import trading_lookback
 
 

@@ -17,7 +17,7 @@ from sentio_kedro.evaluation.comparison.gates import apply_gates, failures, swit
 from sentio_kedro.evaluation.skill.skill import choice_metrics
 from sentio_kedro.evaluation.skill.trials import recall, recorded_trials
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.splits import Folds
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, market_drift
 from sentio_kedro.tracking import registry
 from sentio_kedro.tracking.candidates import Candidates, find_candidates, load_agents
@@ -189,7 +189,11 @@ def apply_decision(record: dict[str, Any], ledger: list[dict[str, Any]]) -> None
             f"The decision of {record['time']} is not the last one on the champion of `{record['model']}`, so that it "
             "does not take effect; decide anew with `kedro run --pipeline promotion`."
         )
-    node = "rollback --nodes roll_back" if record["decision"] == "rolled_back" else "promotion --nodes promote"
+    node = (
+        "rollback --nodes rollback.roll_back"
+        if record["decision"] == "rolled_back"
+        else "promotion --nodes promotion.promote"
+    )
     unfinished = (
         f"the decision is on record, but may have taken effect in part: finish it with `kedro run --pipeline {node}`"
     )

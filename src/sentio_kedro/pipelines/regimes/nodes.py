@@ -6,9 +6,9 @@ import pandas as pd
 
 from sentio_kedro.config import RegimeParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.regimes import fit_regimes as fit
-from sentio_kedro.market.splits import Folds
 
 
 def fit_regimes(aligned_bars: AlignedBars, folds: Folds, parameters: RegimeParameters) -> dict[int, RegimeModel]:

@@ -20,8 +20,8 @@ from sentio_kedro.config import (
 from sentio_kedro.datasets.checkpoints import CheckpointStore
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_parameters, upstream_stages
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.purged_folds import Fold
-from sentio_kedro.market.splits import Folds
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
 from sentio_kedro.search.study import best_trial, open_study, search

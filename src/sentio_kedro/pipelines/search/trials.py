@@ -96,8 +96,18 @@ class TrackedTrials:
         tracking.log_text(returns.drop(columns="trial").to_csv(index=False), "validation_returns.csv")
 
     def returns(self, number: int) -> pd.DataFrame:
-        """Read the returns of a complete trial: ``trial``, ``fold``, ``seed``, ``row``, ``timestamp``, ``return``."""
-        return pd.read_parquet(self._path(number))
+        """Read the returns of a complete trial: ``trial``, ``fold``, ``seed``, ``row``, ``timestamp``, ``return``.
+
+        Raises:
+            ValueError: If the file was deleted since.
+        """
+        path = self._path(number)
+        if not path.exists():
+            raise ValueError(
+                f"`{path}` must hold the returns of trial {number}, was not there; restore it, or delete the folder "
+                f"`{self.folder}` to search anew."
+            )
+        return pd.read_parquet(path)
 
     def _path(self, number: int) -> Path:
         return self.folder / self.study / f"trial_{number}.parquet"

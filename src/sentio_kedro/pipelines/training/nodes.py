@@ -27,8 +27,8 @@ from sentio_kedro.config import (
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
+from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.splits import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 from sentio_kedro.tracking import client as tracking

@@ -26,10 +26,10 @@ def orthogonal(rows: int, sizes: tuple[float, ...]) -> np.ndarray:
 def market(returns: np.ndarray, tradable: np.ndarray | None = None) -> MarketTensors:
     close = torch.from_numpy(100.0 * np.cumprod(1.0 + returns, axis=0))
     everything = torch.ones_like(close, dtype=torch.bool) if tradable is None else torch.from_numpy(tradable)
-    market_returns = torch.log1p(torch.from_numpy(returns))
+    log_returns = torch.log1p(torch.from_numpy(returns))
     ones = torch.ones(len(close), 1, dtype=close.dtype)
     return MarketTensors(
-        close[..., None], close, close, everything, torch.full_like(close, 0.01), ones, returns=market_returns
+        close[..., None], close, close, everything, torch.full_like(close, 0.01), ones, returns=log_returns
     )
 
 
@@ -70,7 +70,7 @@ def test_later_bars_change_no_earlier_weight() -> None:
     returns = np.random.default_rng(0).normal(0.0, 0.01, (120, 3))
     changed = returns.copy()
     changed[74:] *= np.array([5.0, 0.1, 1.0])
-    first, second = (schedule(market(market_returns)).levels for market_returns in (returns, changed))
+    first, second = (schedule(market(path)).levels for path in (returns, changed))
     assert torch.equal(first[: 74 - 31], second[: 74 - 31])
     assert not torch.equal(first[74 - 31 :], second[74 - 31 :])
 
@@ -79,7 +79,7 @@ def test_bars_before_the_window_are_forgotten() -> None:
     returns = np.random.default_rng(0).normal(0.0, (0.01, 0.02, 0.03), (120, 3))
     changed = returns.copy()
     changed[: 52 - 29] *= np.array([5.0, 0.1, 1.0])
-    first, second = (schedule(market(market_returns)).levels for market_returns in (returns, changed))
+    first, second = (schedule(market(path)).levels for path in (returns, changed))
     assert torch.allclose(first[52 - 31 :], second[52 - 31 :], atol=1e-9)
     changed[52 - 29] += 0.1  # the first bar of the window of 30
     assert not torch.allclose(first[52 - 31], schedule(market(changed)).levels[52 - 31], atol=1e-4)

@@ -69,10 +69,10 @@ def test_a_decision_earns_from_its_fill_to_the_next_open() -> None:
     for latency in (0, 2):
         earned, filled = decision_returns(market, latency)
         first = 1 + latency
-        market_returns = np.log(opened[first + 1 :] / opened[first:-1])
-        np.testing.assert_allclose(earned[: len(market_returns)], market_returns, atol=1e-12)
-        assert filled[: len(market_returns)].all()
-        assert not filled[len(market_returns) :].any()
+        returns = np.log(opened[first + 1 :] / opened[first:-1])
+        np.testing.assert_allclose(earned[: len(returns)], returns, atol=1e-12)
+        assert filled[: len(returns)].all()
+        assert not filled[len(returns) :].any()
 
 
 def test_a_split_is_no_return_and_a_dividend_is_one() -> None:
@@ -155,8 +155,8 @@ def test_the_same_rows_give_the_same_bytes(planted: Calm) -> None:
 def test_a_planted_signal_is_found_and_traded_at_a_profit(name: str, planted: Calm) -> None:
     (signals,) = validated_signals(planted, [FOLD], [name])
     test = slice(*FOLD.test[0])
-    market_returns = np.diff(np.log(planted.bars.close), axis=0, prepend=np.nan)[test]
-    means = 0.2 * market_returns  # of the next return, by the law
+    returns = np.diff(np.log(planted.bars.close), axis=0, prepend=np.nan)[test]
+    means = 0.2 * returns  # of the next return, by the law
     held = 0.5 * signal_schedule(planted, signals[name], FOLD.test[0]).levels.numpy()
     ideal = 0.5 * np.sign(means)
     possible = max(expected_profit(ideal * (np.abs(means) > gap), means, 2e-4).sum() for gap in (0.0, 2e-4, 4e-4))

@@ -18,8 +18,8 @@ from skfolio.model_selection import CombinatorialPurgedCV, WalkForward
 from sklearn.model_selection import KFold
 
 from sentio_kedro.config import CrossValidationParameters
+from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.purged_folds import Spans, combinatorial_paths
-from sentio_kedro.market.splits import make_folds
 
 SPANS = [Spans(input=9, reward=1, episode=3), Spans(input=6, reward=4, episode=3), Spans(input=1, reward=1, episode=3)]
 

@@ -110,7 +110,7 @@ def _skill_metrics(skill: Mapping[str, Any]) -> list[HeadlineMetric]:
         HeadlineMetric(
             "Backtest overfitting",
             formatted(pbo, "percent"),
-            "not tested: too few trials" if pbo is None else f"probability, from {skill['pbo_trials']:,} trials",
+            "not tested" if pbo is None else f"probability, from {skill['pbo_trials']:,} trials",
             "bad" if pbo is not None and pbo >= bounds["max_overfitting"] else "",
         ),
         HeadlineMetric(
@@ -130,8 +130,8 @@ def _break_even(break_even: Mapping[str, Any] | None) -> HeadlineMetric:
         return HeadlineMetric(title, MISSING, "loses without costs", "bad")
     if break_even["outcome"] == "earns_always":
         return HeadlineMetric(title, MISSING, "earns at all simulated costs", "good")
-    multiplier = break_even["multiplier"]
-    note = f"of the trading costs: {formatted(break_even['bps_per_side'], 'number')} bps per side"
+    multiplier, bps = break_even["multiplier"], break_even["bps_per_side"]
+    note = "of the trading costs" + ("" if bps is None else f": {formatted(bps, 'number')} bps per side")
     return HeadlineMetric(title, f"\u00d7 {formatted(multiplier, 'number')}", note, "bad" if multiplier < 1.0 else "")
 
 

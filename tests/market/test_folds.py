@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import CrossValidationParameters
+from sentio_kedro.market.folds import Folds, lockbox_bars, make_folds
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans, combinatorial_paths
-from sentio_kedro.market.splits import Folds, lockbox_bars, make_folds
 
 
 def unlocked(**given):

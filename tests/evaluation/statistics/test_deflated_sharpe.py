@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from sentio_kedro.evaluation.statistics.sharpe_tests import (
+from sentio_kedro.evaluation.statistics.deflated_sharpe import (
     SharpeMoments,
     deflated_sharpe,
     expected_maximum_sharpe,
