@@ -73,22 +73,24 @@ class AgentsPolicy:
         """Projected embeddings and posteriors by step."""
         return self.projected, self.posterior
 
-    def probabilities(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor) -> Tensor:
+    def probabilities(
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
+    ) -> Tensor:
         """Average the members' legal probabilities ``[..., N, A, actions]``."""
-        hidden, posterior = self._hidden(inputs, account, view), inputs[1]
+        hidden, posterior = self._hidden(inputs, account, limits), inputs[1]
         experts = torch.einsum("...nmah,nmho->...nmao", hidden, self.policy_weight) + self.policy_bias
         if self.experts > 1:
             experts = experts.view(*experts.shape[:-1], self.experts, self.actions_)
             experts = (experts * posterior[..., None, None, :, None]).sum(-2)
         return masked_log_probabilities(experts, self.permitted(legal)[..., None, :, :]).exp().mean(-3)
 
-    def quantiles(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits) -> Tensor:
+    def quantiles(self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits) -> Tensor:
         """Return each member's quantiles of the discounted reward ``[..., N, M, A, Q]``, in units of its scale."""
-        hidden = self._hidden(inputs, account, view)
+        hidden = self._hidden(inputs, account, limits)
         return rising(torch.einsum("...nmah,nmhq->...nmaq", hidden, self.critic_weight) + self.critic_bias)
 
-    def _hidden(self, inputs: PolicyTrace, account: AccountState, view: PositionLimits) -> Tensor:
-        features = account_features(account, view, self.parameters)  # [..., N, A, G]
+    def _hidden(self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits) -> Tensor:
+        features = account_features(account, limits, self.parameters)  # [..., N, A, G]
         return F.silu(inputs[0] + torch.einsum("...nag,nmgh->...nmah", features, self.account_weight))
 
     def at(self, projected: Tensor, posterior: Tensor) -> AgentsPolicy:
@@ -98,13 +100,13 @@ class AgentsPolicy:
         return other
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         """Take the likeliest action of each asset; the trace is action and mask.
 
         Accounts of agents that abstain close their positions where they can be traded.
         """
-        action = self.probabilities(inputs, account, view, legal).argmax(-1)
+        action = self.probabilities(inputs, account, limits, legal).argmax(-1)
         if self.abstaining is not None:
             close = torch.where(legal[..., self.flat], self.flat, HOLD)  # only an asset that cannot be traded is held
             action = torch.where(self.abstaining, close, action)
@@ -191,16 +193,18 @@ class BatchedPolicies:
         return (*inputs, *(x for x in (self.close, self.rest) if x is not None))
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         """Decide for the accounts of each policy."""
         decisions, traces, first, taken = [], [], 0, 0
         axis = account.equity.dim() - 1
         for (policy, count), size in zip(self.policies, self.counts, strict=True):
             accounts = AccountState._make(_part(x, axis, first, count) for x in account)
-            limits = PositionLimits._make(_part(x, axis, first, count) if isinstance(x, Tensor) else x for x in view)
+            own_limits = PositionLimits._make(
+                _part(x, axis, first, count) if isinstance(x, Tensor) else x for x in limits
+            )
             mask = _part(legal, axis, first, count)
-            decision, trace = policy.decide(inputs[taken : taken + size], accounts, limits, mask)
+            decision, trace = policy.decide(inputs[taken : taken + size], accounts, own_limits, mask)
             decisions.append(decision)
             traces.append(trace)
             first, taken = first + count, taken + size

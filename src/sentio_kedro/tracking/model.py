@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from importlib.metadata import requires, version
 from pathlib import Path
@@ -38,8 +37,6 @@ SERVING_NEEDS = (
     "TA-Lib",
     "torch",
 )
-
-logger = logging.getLogger(__name__)
 
 
 def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> str | None:

@@ -70,7 +70,7 @@ class PositionLimits(NamedTuple):
     headroom: Tensor
     must_flatten: Tensor | None
     called: Tensor | None
-    caps: Caps = Caps()
+    caps: Caps
     guarded: Tensor | None = None
 
 

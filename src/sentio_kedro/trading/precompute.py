@@ -132,7 +132,9 @@ def _clock_facts(
 def session_ends(market: MarketTensors) -> Tensor:
     """Mask of the last bars of sessions ``[T]`` (bool), from timestamps and calendar alone."""
     if market.session is None:
-        raise ValueError("`session` of the market must hold each bar's session, was None; set `trading.calendar`.")
+        raise ValueError(
+            "`session` of the market must hold each bar's session, was None; build the market with `market_tensors`."
+        )
     changes = market.session[1:] != market.session[:-1]
     ends = torch.cat([changes, changes.new_zeros(1)])
     return ends if market.minutes_to_close is None else ends | (market.minutes_to_close <= 0.0)

@@ -81,7 +81,7 @@ def test_compiled_updates_equal_eager_ones_while_learning_rate_and_coefficients_
     lively: Build, market: Markets
 ) -> None:
     loss = CompiledLoss(minibatch_loss, graphs=False)
-    compiled = SamplingLearner(PARAMETERS, objective=loss)
+    compiled = SamplingLearner(PARAMETERS, loss_function=loss)
     found = learn(lively(layers=1), market(), compiled, 6)
     assert loss.works
     expected = learn(lively(layers=1), market(), SamplingLearner(PARAMETERS), 6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -10,6 +9,8 @@ import numpy as np
 import torch
 
 from sentio_kedro.agent.data.resampling import (
+    PathLevels,
+    RelativeBars,
     ResampledPath,
     detrended,
     path_levels,
@@ -26,8 +27,6 @@ from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
 
-logger = logging.getLogger(__name__)
-
 
 class PathSampler:
     """Draws the windows of one member's updates."""
@@ -41,7 +40,7 @@ class PathSampler:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Prepare the member's bars in relative form, their clock and the levels that paths start from.
+        """Prepare the clock of the member's bars.
 
         Args:
             training_set: The fold.
@@ -56,9 +55,17 @@ class PathSampler:
         self.warm_up = longest_lookback(training_set.columns)
         self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
         self.delisted = delisted_rows(training_set.bars)
-        bars = relative_bars(training_set.bars)
-        self.relative = detrended(bars, segments) if parameters.resampling.detrended else bars
-        self.levels = path_levels(self.relative, segments)
+
+    @cached_property
+    def relative(self) -> RelativeBars:
+        """The fold's bars in relative form, without their trend if so asked."""
+        bars = relative_bars(self.training_set.bars)
+        return detrended(bars, self.segments) if self.parameters.resampling.detrended else bars
+
+    @cached_property
+    def levels(self) -> PathLevels:
+        """Prices and volumes that paths start from."""
+        return path_levels(self.relative, self.segments)
 
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""

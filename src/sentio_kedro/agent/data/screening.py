@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 Criterion = Literal["bic", "ebic"]
 
 FEW_ASSETS = 4  # up to so many, an asset's return may follow from the columns of all
-SHARE_OF_ASSETS = 0.25  # of many assets, that must select a column or a lag, at least two: many select more by chance
+SHARE_OF_ASSETS = 0.25  # with more assets, this share of them (two at least) must select a column or a lag
 LONGEST_PATH = 64  # steps of the lasso's path
 SCALED_LIMIT = 5.0  # scaled columns are clipped here, as in the network
 MIN_ROWS = 100  # with fewer every column is kept

@@ -30,9 +30,6 @@ from sentio_kedro.market.timestamps import Floats
 
 logger = logging.getLogger(__name__)
 
-_ONCE = RLock()  # all members of a fold ask at once
-
-
 MIN_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
 
 
@@ -83,6 +80,7 @@ class TrainingSet:
     periods_per_year: float
     trading: TradingParameters = field(default_factory=TradingParameters)
     missing: Literal["drop_bar", "halt"] = "halt"
+    _lock: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
     _screened: dict[tuple[int, Criterion], Screening] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -96,9 +94,12 @@ class TrainingSet:
         return self.market_on(torch.device("cpu"), torch.float64)
 
     def market_on(self, device: torch.device, dtype: torch.dtype) -> MarketTensors:
-        """Return the real market of this fold on ``device`` in ``dtype``; all agents of the fold share the copy."""
+        """Return the real market of this fold on ``device`` in ``dtype``.
+
+        All agents of the fold share the copy, which lives as long as the training set.
+        """
         device = torch.empty(0, device=device).device  # "cuda" and "cuda:0" are one key
-        with _ONCE:
+        with self._lock:  # members of a fold call it at the same time
             if (device, dtype) not in self._markets:
                 self._markets[device, dtype] = self._market.to(device, dtype)
             return self._markets[device, dtype]
@@ -122,7 +123,7 @@ class TrainingSet:
 
         The result is cached for all members of the fold.
         """
-        with _ONCE:
+        with self._lock:
             if (lags, criterion) not in self._screened:
                 self._screened[lags, criterion] = self._screen(lags, criterion)
             return self._screened[lags, criterion]
@@ -159,7 +160,8 @@ class TrainingSet:
             ``[2, F]``: values of mirror-invariant columns that predict whatever the regime, and sizes. A size is
             mirror-invariant where its column is, or changes sign and has a small mean.
         """
-        values = screening.direct & self.mirror_invariant if screening.direct.any() else screening.direct
+        with self._lock:
+            values = screening.direct & self.mirror_invariant if screening.direct.any() else screening.direct
         return np.stack([values, screening.sizes])
 
 

@@ -153,10 +153,11 @@ class Encoder(nn.Module):
         convolves = parameters.encoder == "transformer"
         self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
-        self.register_buffer("lag_mask", torch.ones(self.lags, 1))  # lags
+        self.register_buffer("lag_mask", torch.ones(self.lags, 1))  # [k, 1]
         self.norm = nn.LayerNorm(width)
         self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; a copy draws no random numbers
-        self.register_buffer("mean_magnitude", torch.zeros(shape.features))  # mean size; then values and sizes, [2, F]:
+        self.register_buffer("mean_magnitude", torch.zeros(shape.features))  # of the scaled value [F]
+        # Values, then sizes [2, F].
         self.register_buffer("feature_mask", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
         self.register_buffer("flipped", torch.zeros(2, shape.features))
 

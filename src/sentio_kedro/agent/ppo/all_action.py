@@ -91,12 +91,12 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     position = level_exposure(levels[1 + place], parameters).clamp(-cap, cap)
     account = hold_positions(empty, position, close)
     account = account._replace(bars_held=torch.where(position != 0.0, held.exp().floor(), 0.0))
-    view = position_limits(account, step_data, immediate)
+    limits = position_limits(account, step_data, immediate)
     decisions = windows.decisions
     deciding = AccountState(*(part[:-1] for part in account))
     deciding_limits = position_limits(deciding, decisions, immediate)
     return PositionGrid(
-        account=account_features(account, view, immediate),
+        account=account_features(account, limits, immediate),
         legal=legal_actions(deciding, deciding_limits, decisions, immediate),
         rewards=_action_rewards(deciding, deciding_limits, decisions, windows.unit, levels, immediate),
         shift=draws.shift,
@@ -116,7 +116,7 @@ def _without_delay(parameters: TradingParameters) -> TradingParameters:
 
 def _action_rewards(
     account: AccountState,
-    view: PositionLimits,
+    limits: PositionLimits,
     step_data: StepData,
     unit: Tensor,
     levels: Tensor,
@@ -126,7 +126,7 @@ def _action_rewards(
     rewards = []
     for action in range(len(levels)):
         decision = decode(torch.full_like(account.shares, action, dtype=torch.long), levels)
-        _, fill = execute(account, view, decision, step_data, parameters)
+        _, fill = execute(account, limits, decision, step_data, parameters)
         rewards.append(asset_rewards(fill, unit))
     return torch.stack(rewards, dim=-1)
 

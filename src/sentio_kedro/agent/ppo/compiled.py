@@ -1,4 +1,4 @@
-"""The hot functions of training, eager or compiled: the step of a rollout, and the losses of a minibatch.
+"""The step of a rollout and the losses of a minibatch, eager or compiled.
 
 What changes from update to update reaches these functions in tensors (coefficients of the objective) or not at all (the
 learning rate, which only the optimiser reads), so that no graph can freeze it.

@@ -90,12 +90,12 @@ class SamplingLearner:
     Attributes:
         parameters: The sections that shape the agent.
         step: A step of a rollout, eager or compiled.
-        objective: ``minibatch_loss``, eager or compiled.
+        loss_function: ``minibatch_loss``, eager or compiled.
     """
 
     parameters: AgentParameters
     step: Advance = advance
-    objective: Loss = minibatch_loss
+    loss_function: Loss = minibatch_loss
 
     def draw(self, windows: Windows, generator: torch.Generator) -> RolloutDraws:
         """Draw starts, action noise and, if the critic learns distributions, its quantiles and stops."""
@@ -135,7 +135,7 @@ class SamplingLearner:
         coefficients: Coefficients,
     ) -> tuple[Tensor, UpdateReport]:
         """Loss of the actions that were taken."""
-        return self.objective(network, windows, experience, targets, index, self.parameters.training, coefficients)
+        return self.loss_function(network, windows, experience, targets, index, self.parameters.training, coefficients)
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,11 @@ class AllActionLearner:
 
     Attributes:
         parameters: The sections that shape the agent.
-        objective: ``grid_loss``, eager or compiled.
+        loss_function: ``grid_loss``, eager or compiled.
     """
 
     parameters: AgentParameters
-    objective: Loss = grid_loss
+    loss_function: Loss = grid_loss
 
     def draw(self, windows: Windows, generator: torch.Generator) -> GridDraws:
         """Draw the grid."""
@@ -181,7 +181,7 @@ class AllActionLearner:
         coefficients: Coefficients,
     ) -> tuple[Tensor, UpdateReport]:
         """Loss of all actions."""
-        return self.objective(network, windows, experience, targets, index, self.parameters.training, coefficients)
+        return self.loss_function(network, windows, experience, targets, index, self.parameters.training, coefficients)
 
 
 def make_learner(parameters: AgentParameters, device: torch.device | None = None) -> Learner[Any, Any, Any]:

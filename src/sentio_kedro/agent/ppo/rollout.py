@@ -108,11 +108,11 @@ class SamplingPolicy:
         return self.projected[:-1], self.posterior[:-1], self.noise
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         """Sample one action per asset; remember account features, mask, action, logits, hidden layer and life."""
         projected, posterior, noise = inputs
-        features = account_features(account, view, self.parameters)
+        features = account_features(account, limits, self.parameters)
         hidden = self.head.hidden(projected, features)
         logits = masked_logits(self.head.logits(hidden, posterior), self.head.permitted(legal))
         action = sample_actions(logits, noise)
@@ -137,7 +137,7 @@ def collect(
             the critic's distributions, if any.
         value_scale: Units of reward per unit of the critic's output.
         parameters: Limits and costs.
-        step: The step to take; ``compilation.CompiledStep`` is a faster one.
+        step: The step to take; ``compiled.CompiledStep`` is a faster one.
 
     Returns:
         The rollout.

@@ -68,11 +68,11 @@ class SourcedAgents:
         return (self.source,)
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         """Decide on the source rows; the trace is empty."""
         sourced = tuple(x[inputs[0]] for x in self.agents.inputs)  # [V, N, ...]
-        return self.agents.decide(sourced, account, view, legal)[0], ()
+        return self.agents.decide(sourced, account, limits, legal)[0], ()
 
 
 def simulate_variants(

@@ -51,7 +51,7 @@ class StackedRegion:
         self.ended_at = torch.where(beyond, divergence, self.ended_at)
         self.moving = self.moving & ~beyond
         if bool(beyond.any()):
-            self._take_back(beyond, index, before, limit)
+            self._undo(beyond, index, before, limit)
 
     def close(self, parts: Sequence[Tensor]) -> Tensor | None:
         """Return the divergence ``[M]`` after the update, on parts of windows ``[M, w]``; None if nothing needs it."""
@@ -64,7 +64,7 @@ class StackedRegion:
         self.watch(divergence, parts[0])
         return torch.where(ended, self.ended_at, divergence)
 
-    def _take_back(self, beyond: Tensor, index: Tensor, before: State, limit: float) -> None:
+    def _undo(self, beyond: Tensor, index: Tensor, before: State, limit: float) -> None:
         present = self.stack.state
         trial = present.weights
         for _ in range(self.parameters.halvings):

@@ -49,7 +49,7 @@ class ScheduledPolicy:
         return ScheduledPolicy(self.levels[start:stop], ~self.hold[start:stop])
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         """Order the levels that are due."""
         levels, hold = inputs
@@ -80,7 +80,7 @@ class RandomPolicy:
         return RandomPolicy(self.noise[start:stop], self.levels)
 
     def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: Tensor
+        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
     ) -> tuple[Decision, PolicyTrace]:
         """Draw uniformly among the legal actions."""
         log_probabilities = torch.where(legal, 0.0, -torch.inf).to(self.noise.dtype)
