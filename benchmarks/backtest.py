@@ -57,8 +57,8 @@ def random_market(bars: int = BARS, assets: int = ASSETS) -> MarketTensors:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=draws, dtype=DOUBLE)
 
-    market_returns = 0.005 * normal(bars, assets)
-    close = 100.0 * market_returns.cumsum(0).exp()
+    returns = 0.005 * normal(bars, assets)
+    close = 100.0 * returns.cumsum(0).exp()
     opening = torch.cat([close[:1], close[:-1]]) * (0.001 * normal(bars, assets)).exp()
     place = torch.arange(bars) % PER_SESSION
     return MarketTensors(
@@ -71,7 +71,7 @@ def random_market(bars: int = BARS, assets: int = ASSETS) -> MarketTensors:
         high=torch.maximum(opening, close) * 1.001,
         low=torch.minimum(opening, close) * 0.999,
         volume=1e6 * normal(bars, assets).exp(),
-        returns=market_returns,
+        returns=returns,
         daily_volatility=torch.full_like(close, 0.005 * PER_SESSION**0.5),
         daily_volume=torch.full_like(close, 1e6 * PER_SESSION),
         elapsed=torch.where(place == 0, 0.5, 0.01).to(DOUBLE),

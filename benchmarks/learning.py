@@ -83,11 +83,11 @@ def summarise(results: Sequence[LearningResult]) -> dict[str, Any]:
     """Summarise agents on one market."""
     seconds = {"train_seconds": [round(result.seconds, 1) for result in results]}
     if math.isnan(results[0].share_of_optimum):
-        return judge_noise(results) | seconds
-    return judge_planted(results) | seconds
+        return summarise_noise(results) | seconds
+    return summarise_planted(results) | seconds
 
 
-def judge_planted(results: Sequence[LearningResult]) -> dict[str, Any]:
+def summarise_planted(results: Sequence[LearningResult]) -> dict[str, Any]:
     """Summarise agents on a market that can be earned on."""
     shares = [result.share_of_optimum for result in results]
     ridge = [result.ridge_share for result in results]
@@ -109,7 +109,7 @@ def judge_planted(results: Sequence[LearningResult]) -> dict[str, Any]:
     return answer
 
 
-def judge_noise(results: Sequence[LearningResult]) -> dict[str, Any]:
+def summarise_noise(results: Sequence[LearningResult]) -> dict[str, Any]:
     """Summarise agents on a market without anything to earn."""
     gross = np.concatenate([result.gross for result in results])
     error = interval(gross)

@@ -54,19 +54,19 @@ SETTINGS = [
 EPISODE = 64
 
 
-def episodes(training_set: PlantedStudy, parameters: AgentParameters) -> tuple[torch.Tensor, dict[str, Any]]:
+def episodes(study: PlantedStudy, parameters: AgentParameters) -> tuple[torch.Tensor, dict[str, Any]]:
     """Train an agent and return the log returns ``[n]`` of its episodes on the test rows, and what it did."""
     began = time.perf_counter()
     sink = Forgetful()
-    agent, curve, _ = train_agent(training_set.training, 0, training_set.spans, parameters, sink, sink, {})
+    agent, curve, _ = train_agent(study.training, 0, study.spans, parameters, sink, sink, {})
     seconds = time.perf_counter() - began
-    posterior = training_set.training.regimes.filter(market_return(training_set.bars))
-    market = market_tensors(training_set.bars, training_set.features, posterior, parameters.trading).to(
+    posterior = study.training.regimes.filter(market_return(study.bars))
+    market = market_tensors(study.bars, study.features, posterior, parameters.trading).to(
         torch.device("cpu"), torch.float32
     )
     networks = agent.networks(torch.float32)
     context = receptive_field(parameters.network) - 1
-    returns = chunk_returns(networks, market, training_set.fold.test, EPISODE, context, parameters.trading)
+    returns = chunk_returns(networks, market, study.fold.test, EPISODE, context, parameters.trading)
     last = {name: value for name, value in curve[-1].items() if name in ("tail_dual", "episode_tail", "reward")}
     return returns.log1p().view(-1, EPISODE).sum(1), {"train_seconds": seconds} | last
 
@@ -75,13 +75,13 @@ def compare(seed: int, changes: list[str]) -> dict[str, Any]:
     """Train without and with the constraint."""
     features, regimes, base = read_parameters(2.0, [*SETTINGS, *changes])
     free = AgentParameters(base.network, base.training, TRADING)
-    training_set = prepare_study(MARKET, seed, features, regimes, free)
-    without, row_without = episodes(training_set, free)
+    study = prepare_study(MARKET, seed, features, regimes, free)
+    without, row_without = episodes(study, free)
     alpha = base.training.tail.alpha
     tail = float(tail_of(without, alpha)[1])
     limit = TailParameters(**(vars(base.training.tail) | {"limit": max(-tail, 1e-4) * 2.0 / 3.0}))
     bound = replace(free, training=replace(base.training, tail=limit))
-    within, row_within = episodes(training_set, bound)
+    within, row_within = episodes(study, bound)
     bounded = float(tail_of(within, alpha)[1])
     return {
         "unconstrained": {"mean": float(without.mean()), "tail": tail} | row_without,

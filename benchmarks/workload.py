@@ -71,8 +71,8 @@ def random_market(bars: int = BARS, features: int = FEATURES, regimes: int = REG
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
 
-    market_returns = normal(bars, 1) * SIGMA
-    close = 50.0 * market_returns.cumsum(0).exp()
+    returns = normal(bars, 1) * SIGMA
+    close = 50.0 * returns.cumsum(0).exp()
     volume = 1e6 * (0.5 + torch.rand(bars, 1, generator=generator))
     bar, elapsed = torch.arange(bars) % SESSION, torch.full((bars,), 1.0 / 48.0)
     elapsed[bar == 0] += 17.5 / 24.0
@@ -85,7 +85,7 @@ def random_market(bars: int = BARS, features: int = FEATURES, regimes: int = REG
         volatility=volatility,
         posterior=normal(bars, regimes).softmax(-1),
         volume=volume,
-        returns=market_returns,
+        returns=returns,
         daily_volatility=volatility * SESSION**0.5,
         daily_volume=volume * SESSION,
         elapsed=elapsed,

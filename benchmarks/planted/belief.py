@@ -80,19 +80,19 @@ class HiddenRegimesLaw:
     def optimum(self, path: PlantedPath, cost: float, levels: Floats) -> Floats:
         """Best positions ``[T, 1]``; the state is the last return and the belief."""
         wild = max(sigma / np.sqrt(1.0 - phi * phi) for phi, sigma in zip(self.phis, self.sigmas, strict=True))
-        market_returns = np.linspace(-RETURN_SPREAD, RETURN_SPREAD, RETURN_POINTS) * wild
+        last_returns = np.linspace(-RETURN_SPREAD, RETURN_SPREAD, RETURN_POINTS) * wild
         beliefs = np.linspace(-BELIEF_SPREAD, BELIEF_SPREAD, BELIEF_POINTS)
-        transition = self._transition(market_returns, beliefs)
-        means = self._means(market_returns[:, None], beliefs[None]).ravel()
+        transition = self._transition(last_returns, beliefs)
+        means = self._means(last_returns[:, None], beliefs[None]).ravel()
         worth = following_worth(means, lambda following: np.asarray(transition @ following), cost, levels)
         odds = self.log_odds(path.returns[:, 0])
         states = np.stack([path.returns[:, 0], odds], axis=-1)
-        return follow(path.means[:, 0], interpolated([market_returns, beliefs], worth, states), cost, levels)[:, None]
+        return follow(path.means[:, 0], interpolated([last_returns, beliefs], worth, states), cost, levels)[:, None]
 
-    def _transition(self, market_returns: Floats, beliefs: Floats) -> csr_matrix:
+    def _transition(self, last_returns: Floats, beliefs: Floats) -> csr_matrix:
         """Chance of each (return, belief) after each, ``[R B, R B]``; a belief between two points is shared by them."""
         predicted = self._predicted(beliefs)[None, :, None]  # [1, B, 1]
-        before, after = market_returns[:, None, None], market_returns[None, None, :]  # [R, 1, 1], [1, 1, R']
+        before, after = last_returns[:, None, None], last_returns[None, None, :]  # [R, 1, 1], [1, 1, R']
         likelihood = [np.exp(self._log_density(before, after, regime)) for regime in range(2)]
         second = 1.0 / (1.0 + np.exp(-predicted))
         density = (1.0 - second) * likelihood[0] + second * likelihood[1]  # [R, B, R']
@@ -101,9 +101,9 @@ class HiddenRegimesLaw:
         place = (posterior - beliefs[0]) / (beliefs[1] - beliefs[0])
         low = np.minimum(place.astype(np.int64), len(beliefs) - 2)
         share = place - low
-        states = np.arange(len(market_returns) * len(beliefs))
-        columns = np.arange(len(market_returns)) * len(beliefs) + low  # [R, B, R']
-        rows = np.repeat(states, len(market_returns))
+        states = np.arange(len(last_returns) * len(beliefs))
+        columns = np.arange(len(last_returns)) * len(beliefs) + low  # [R, B, R']
+        rows = np.repeat(states, len(last_returns))
         entries = np.concatenate([(density * (1.0 - share)).ravel(), (density * share).ravel()])
         places = (np.tile(rows, 2), np.concatenate([columns.ravel(), columns.ravel() + 1]))
-        return csr_matrix((entries, places), shape=(len(market_returns) * len(beliefs),) * 2)
+        return csr_matrix((entries, places), shape=(len(last_returns) * len(beliefs),) * 2)

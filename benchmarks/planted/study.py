@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from planted.catalogue import PlantedMarket
-from planted.judgement import expected_sharpe, share_of_optimum, shares_per_asset
 from planted.paths import PlantedPath, path_bars
 from planted.reference import ridge_positions, ridge_predictions
+from planted.scores import expected_sharpe, share_of_optimum, shares_per_asset
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.lifecycle import Checkpoints, Progress
@@ -161,31 +161,25 @@ def measure_learning(
     Returns:
         What it earned.
     """
-    training_set = prepare_study(market, seed, features, regimes, parameters)
+    study = prepare_study(market, seed, features, regimes, parameters)
     began = time.perf_counter()
-    agent, _, _ = train_agent(training_set.training, 0, training_set.spans, parameters, store, progress, {})
+    agent, _, _ = train_agent(study.training, 0, study.spans, parameters, store, progress, {})
     seconds = time.perf_counter() - began
-    per_year = training_set.training.periods_per_year
+    per_year = study.training.periods_per_year
     frames = backtest_folds(
-        training_set.bars,
-        training_set.features,
-        [training_set.fold],
-        {agent.name: agent},
-        parameters.trading,
-        CALM,
-        per_year,
+        study.bars, study.features, [study.fold], {agent.name: agent}, parameters.trading, CALM, per_year
     )
     account = frames["accounts"].query("account == 'seed_0'")
     held = frames["positions"]["position"].to_numpy(dtype=np.float64).reshape(-1, market.law.assets)
-    optimum = training_set.test_rows_of(market.law.optimum(training_set.path, training_set.cost, training_set.levels))
-    means = training_set.test_rows_of(training_set.path.means)
-    came = training_set.test_rows_of(np.roll(training_set.path.returns, -1, axis=0))  # a test row is never the last bar
+    optimum = study.test_rows_of(market.law.optimum(study.path, study.cost, study.levels))
+    means = study.test_rows_of(study.path.means)
+    came = study.test_rows_of(np.roll(study.path.returns, -1, axis=0))  # a test row is never the last bar
     net = account["return"].to_numpy()
     return LearningResult(
-        share_of_optimum=share_of_optimum(held, optimum, means, training_set.cost),
-        asset_shares=shares_per_asset(held, optimum, means, training_set.cost),
-        ridge_share=share_of_optimum(ridge_reference(training_set), optimum, means, training_set.cost),
-        optimum_sharpe=expected_sharpe(optimum, means, came, training_set.cost, per_year),
+        share_of_optimum=share_of_optimum(held, optimum, means, study.cost),
+        asset_shares=shares_per_asset(held, optimum, means, study.cost),
+        ridge_share=share_of_optimum(ridge_reference(study), optimum, means, study.cost),
+        optimum_sharpe=expected_sharpe(optimum, means, came, study.cost, per_year),
         sharpe=float(net.mean() / max(net.std(), 1e-12) * per_year**0.5),
         gross=account["price_pnl"].to_numpy(dtype=np.float64),
         positions=held,
@@ -194,11 +188,11 @@ def measure_learning(
     )
 
 
-def ridge_reference(training_set: PlantedStudy) -> Floats:
+def ridge_reference(study: PlantedStudy) -> Floats:
     """Positions ``[rows, A]`` of the ridge regression at the test rows."""
-    train = training_set.fold.train
-    predictions = ridge_predictions(training_set.features, training_set.path.returns, train)
-    return training_set.test_rows_of(ridge_positions(predictions, train, training_set.cost, training_set.levels))
+    train = study.fold.train
+    predictions = ridge_predictions(study.features, study.path.returns, train)
+    return study.test_rows_of(ridge_positions(predictions, train, study.cost, study.levels))
 
 
 def proportional_cost(trading: TradingParameters) -> float:

@@ -18,7 +18,7 @@ from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import AccountState, Decision, Fill, open_accounts
-from sentio_kedro.trading.action_masks import legal_actions
+from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
 from sentio_kedro.trading.observations import account_features
 from sentio_kedro.trading.position_limits import PositionLimits, position_limits
 from sentio_kedro.trading.precompute import make_step_data
@@ -51,14 +51,14 @@ class Remembering:
         return Decision(level, torch.full(account.shares.shape, self.hold)), ()
 
 
-def tape_of(whole: MarketTensors, start: int, stop: int) -> StepData:
+def step_data_of(whole: MarketTensors, start: int, stop: int) -> StepData:
     return make_step_data(whole, torch.arange(start, stop)[:, None], TRADING)
 
 
 def test_each_account_gets_its_own_policys_decision(market: Markets) -> None:
     policies = [Remembering(1.0), Remembering(-1.0), Remembering(0.0, hold=True)]
     account = open_accounts(torch.tensor([10.0, 20.0, 30.0, 40.0], dtype=DOUBLE), 2)
-    row = tape_of(market(), 10, 11).step(0)
+    row = step_data_of(market(), 10, 11).step(0)
     view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     decision, _ = BatchedPolicies(list(zip(policies, (1, 2, 1), strict=True))).decide((), account, view, legal)
@@ -68,7 +68,7 @@ def test_each_account_gets_its_own_policys_decision(market: Markets) -> None:
 
 
 def test_side_by_side_walks_like_each_agent_alone(market: Markets) -> None:
-    step_data = tape_of(market(), 10, 16)
+    step_data = step_data_of(market(), 10, 16)
     together, _ = simulate(
         step_data,
         BatchedPolicies([(Remembering(1.0), 1), (Remembering(-1.0), 1)]),
@@ -81,7 +81,7 @@ def test_side_by_side_walks_like_each_agent_alone(market: Markets) -> None:
 
 
 def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) -> None:
-    step_data = tape_of(market(), 10, 16)
+    step_data = step_data_of(market(), 10, 16)
     policies = [Remembering(1.0), Remembering(-1.0)]
     leave = torch.tensor([[False, False]] * 5 + [[True, True]])
     account, (fill, _) = simulate(
@@ -140,23 +140,54 @@ def bundle_of(networks: list[PolicyNetwork]) -> AgentBundle:
     return AgentBundle(spec, tuple(network.state_dict() for network in networks))
 
 
-def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Markets) -> None:
+class MemberByMember:
+    """One agent, its members asked one by one: the likeliest action under the mean of their legal probabilities."""
+
+    def __init__(self, members: list[PolicyNetwork], whole: MarketTensors, start: int, stop: int) -> None:
+        self.heads = [network.head for network in members]
+        self.levels = level_tensor(TRADING, whole.close)
+        posterior = whole.posterior[start:stop]
+        encoded = (network.encoder(whole.features[None, :stop], stop - start)[0] for network in members)
+        projected = [head.project(rows, posterior)[:, None] for head, rows in zip(self.heads, encoded, strict=True)]
+        self.inputs: PolicyTrace = (posterior[:, None], *projected)  # [S, 1, K] and each member's [S, 1, A, hidden]
+
+    def decide(
+        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: torch.Tensor
+    ) -> tuple[Decision, PolicyTrace]:
+        posterior, *projected = inputs
+        features = account_features(account, view, TRADING)
+        total = torch.zeros(legal.shape, dtype=DOUBLE)
+        for head, rows in zip(self.heads, projected, strict=True):
+            logits = head.logits(head.hidden(rows, features), posterior)
+            total += logits.masked_fill(~legal, float("-inf")).softmax(-1)
+        return decode(total.argmax(-1), self.levels), ()
+
+
+@torch.no_grad()
+def test_agents_side_by_side_trade_as_each_alone(lively: Build, market: Markets) -> None:
     """Each account follows its own members and reads its own agent's posterior, not the market's."""
     whole = market()
     agents = [[lively(seed=7), lively(seed=8)], [lively(seed=9), lively(seed=11)]]
     posteriors = [whole.posterior, whole.posterior.flip(-1)]
+    step_data = step_data_of(whole, 12, 30)
+
+    def returns_alone(members: list[PolicyNetwork], seen: MarketTensors) -> torch.Tensor:
+        account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
+        _, (fill, _) = simulate(step_data, MemberByMember(members, seen, 12, 30), account, TRADING)
+        return (fill.equity / fill.equity_before - 1.0)[:, 0]
+
     policy = agents_policy([bundle_of(agent) for agent in agents], whole, posteriors, 12, 30)
-    account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
-    _, (fill, record) = simulate(tape_of(whole, 12, 30), policy, account, TRADING)
+    _, (fill, record) = simulate(step_data, policy, open_accounts(torch.ones(2, dtype=DOUBLE), 2), TRADING)
     assert record[0].shape == (18, 2, 2)  # actions
     returns = fill.equity / fill.equity_before - 1.0
     context = receptive_field(SIZES) - 1
     for index, (agent, posterior) in enumerate(zip(agents, posteriors, strict=True)):
-        judged = chunk_returns(agent, whole._replace(posterior=posterior), [Segment(12, 30)], 18, context, TRADING)
-        torch.testing.assert_close(returns[:, index], judged, rtol=0, atol=1e-9)
-        other = chunk_returns(
-            agent, whole._replace(posterior=posteriors[1 - index]), [Segment(12, 30)], 18, context, TRADING
-        )
+        own = whole._replace(posterior=posterior)
+        expected = returns_alone(agent, own)
+        torch.testing.assert_close(returns[:, index], expected, rtol=0, atol=1e-9)
+        validated = chunk_returns(agent, own, [Segment(12, 30)], 18, context, TRADING)
+        torch.testing.assert_close(validated, expected, rtol=0, atol=1e-9)
+        other = returns_alone(agent, whole._replace(posterior=posteriors[1 - index]))
         assert not torch.allclose(returns[:, index], other)
     assert not torch.allclose(returns[:, 0], returns[:, 1])
 
@@ -165,7 +196,7 @@ def test_agents_side_by_side_trade_as_each_was_judged(lively: Build, market: Mar
 def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(lively: Build, market: Markets) -> None:
     whole, members = market(), [lively(seed=seed) for seed in (7, 8, 9)]
     policy = agents_policy([bundle_of(members)], whole, [whole.posterior], 20, 21)
-    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), tape_of(whole, 20, 21).step(0)
+    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), step_data_of(whole, 20, 21).step(0)
     view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     legal[0, 1, 3] = False
@@ -189,7 +220,7 @@ def test_the_likeliest_action_is_that_of_the_mean_probability(lively: Build, mar
         member.head.policy.bias.copy_(torch.tensor(answer, dtype=DOUBLE).log())
     projected = torch.zeros(1, 1, 3, 2, members[0].head.policy.in_features, dtype=DOUBLE)  # [S, N, M, A, hidden]
     policy = AgentsPolicy([[member.head for member in members]], projected, torch.ones(1, 1, 2, dtype=DOUBLE), TRADING)
-    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), tape_of(market(), 10, 11).step(0)
+    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), step_data_of(market(), 10, 11).step(0)
     view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     inputs = tuple(x[0] for x in policy.inputs)
@@ -221,7 +252,7 @@ def test_agents_that_abstain_stay_flat_beside_those_that_do_not(
     def walked(agents: list[AgentBundle]) -> Fill:
         account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
         policy = agents_policy(agents, whole, posteriors, 12, 30)
-        _, (fill, _) = simulate(tape_of(whole, 12, 30), policy, account, TRADING)
+        _, (fill, _) = simulate(step_data_of(whole, 12, 30), policy, account, TRADING)
         return fill
 
     mixed = walked([make[out](agent) for out, agent in zip(closed, members, strict=True)])
@@ -239,7 +270,7 @@ def test_an_agent_that_abstains_leaves_what_can_be_traded_and_holds_the_rest(liv
     policy = agents_policy([bundle_of([lively()]), abstaining([lively()])], whole, [whole.posterior] * 2, 20, 21)
     account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
     account = account._replace(shares=torch.full((2, 2), 0.004, dtype=DOUBLE))
-    row = tape_of(whole, 20, 21).step(0)
+    row = step_data_of(whole, 20, 21).step(0)
     view = position_limits(account, row, TRADING)
     legal = legal_actions(account, view, row, TRADING)
     inputs = tuple(x[0] for x in policy.inputs)

@@ -139,12 +139,25 @@ def test_a_pruned_candidate_stops_training(training_set: TrainingSet) -> None:
     assert len(trial.reports) == 3
 
 
-@pytest.mark.parametrize("changes", [{"workers": 2, "threads": 1}, {"population": "stacked"}])
-def test_agents_that_train_in_parallel_report_as_often(training_set: TrainingSet, changes: dict[str, Any]) -> None:
+@pytest.fixture(scope="module")
+def one_by_one(training_set: TrainingSet) -> list[AgentScore]:
+    """Scores of agents that train one after another."""
+    parameters = replace(PARAMETERS, training=replace(TRAINING, threads=1))
+    return score_candidate([training_set], SPANS, parameters, TrialProgress(Reports()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "tolerance"), [({"workers": 2, "threads": 1}, 0.0), ({"population": "stacked"}, 1e-4)]
+)
+def test_agents_that_train_in_parallel_report_as_often_and_earn_the_same(
+    training_set: TrainingSet, one_by_one: list[AgentScore], changes: dict[str, Any], tolerance: float
+) -> None:
     trial = Reports()
     parameters = replace(PARAMETERS, training=replace(TRAINING, **changes))
-    score_candidate([training_set], SPANS, parameters, TrialProgress(trial))
+    scores = score_candidate([training_set], SPANS, parameters, TrialProgress(trial))
     assert [step for step, _ in trial.reports] == list(range(8))
+    for score, expected in zip(scores, one_by_one, strict=True):
+        np.testing.assert_allclose(score.returns, expected.returns, rtol=0.0, atol=tolerance)
 
 
 def test_test_rows_are_not_in_a_training_set_and_are_refused_if_they_are(training_set: TrainingSet) -> None:

@@ -132,7 +132,7 @@ class Chance:
         return torch.tensor(values, dtype=DOUBLE)[index]
 
 
-def random_tape(chance: Chance, steps: int, accounts: int, assets: int, trading: TradingParameters) -> StepData:
+def random_step_data(chance: Chance, steps: int, accounts: int, assets: int, trading: TradingParameters) -> StepData:
     """Bars of accounts x assets: gaps, halts, splits, delistings, sessions, thin volumes, calm and violent prices."""
     shape, once = (steps, accounts, assets), (steps, accounts, 1)
     masks, orders, carry = trading.masks, trading.orders, trading.carry
@@ -233,7 +233,7 @@ def random_simulation(trading: TradingParameters, seed: int, steps: int, account
     chance = Chance(seed)
     assets = [1, 2, 5][seed % 3]
     shape = (steps, accounts, assets)
-    step_data = random_tape(chance, steps, accounts, assets, trading)
+    step_data = random_step_data(chance, steps, accounts, assets, trading)
     levels = torch.where(
         chance.happens(0.8, *shape), chance.one_of(trading.levels, *shape), chance.between(-1.0, 1.0, *shape)
     )

@@ -38,16 +38,16 @@ TRAINING = TrainingParameters(windows=64, minibatches=1, episode_bars=16, device
 KEY, CPU = MemberKey(0, 0, 0), torch.device("cpu")
 
 
-def study_of(follows: str, seed: int = 1) -> TrainingSet:
+def training_set_of(follows: str, seed: int = 1) -> TrainingSet:
     """One asset whose next return follows its ``volume``, or the ``size`` of the last return, or the ``move``."""
     rng = np.random.default_rng(seed)
     crowd, shocks = rng.standard_normal(ROWS), rng.standard_normal(ROWS)
-    market_returns = np.zeros(ROWS)
+    returns = np.zeros(ROWS)
     for t in range(1, ROWS):
-        before = market_returns[t - 1] / 0.01
+        before = returns[t - 1] / 0.01
         signal = {"volume": crowd[t - 1], "size": abs(before) - 0.8, "move": before}[follows]
-        market_returns[t] = 0.01 * (0.3 * signal + shocks[t])
-    close = 100.0 * np.exp(np.cumsum(market_returns))[:, None]
+        returns[t] = 0.01 * (0.3 * signal + shocks[t])
+    close = 100.0 * np.exp(np.cumsum(returns))[:, None]
     opened = np.concatenate([close[:1], close[:-1]])
     timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
     volume = 1e4 * np.exp(0.3 * crowd)[:, None]
@@ -68,8 +68,8 @@ def masks(encoder: Encoder) -> dict[str, list[list[float]]]:
     return {name: encoder.get_buffer(name).tolist() for name in ("feature_mask", "flipped")}
 
 
-def heard_of(follows: str, column: int, flipped: bool) -> dict[str, list[list[float]]]:
-    """What an agent should hear where the return follows ``follows``."""
+def expected_masks(follows: str, column: int, flipped: bool) -> dict[str, list[list[float]]]:
+    """The masks that an agent should have where the return follows ``follows``."""
     one = [float(index == column) for index in range(len(COLUMNS))]
     shown = [[0.0] * 3, one] if follows == "size" else [one, [0.0] * 3]
     return {"feature_mask": shown, "flipped": shown if flipped else [[0.0] * 3] * 2}
@@ -77,21 +77,21 @@ def heard_of(follows: str, column: int, flipped: bool) -> dict[str, list[list[fl
 
 def test_what_foretells_the_return_and_is_not_mirrored_turns() -> None:
     for follows, column, flipped in (("volume", VOLUME, True), ("size", MOVE, True), ("move", MOVE, False)):
-        assert masks(member_of(study_of(follows)).network.encoder) == heard_of(follows, column, flipped)
+        assert masks(member_of(training_set_of(follows)).network.encoder) == expected_masks(follows, column, flipped)
 
 
 def test_nothing_turns_unless_asked_to() -> None:
-    encoder = member_of(study_of("volume"), flip_invariant=False).network.encoder
-    assert masks(encoder) == heard_of("volume", VOLUME, flipped=False)
-    encoder = member_of(study_of("size"), flip_invariant=False).network.encoder
-    assert masks(encoder) == heard_of("size", MOVE, flipped=False)
+    encoder = member_of(training_set_of("volume"), flip_invariant=False).network.encoder
+    assert masks(encoder) == expected_masks("volume", VOLUME, flipped=False)
+    encoder = member_of(training_set_of("size"), flip_invariant=False).network.encoder
+    assert masks(encoder) == expected_masks("size", MOVE, flipped=False)
 
 
 def normal(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(len(shape)), dtype=torch.float64)
 
 
-def hearing(values: list[int], sizes: list[int], flipped: list[int]) -> Encoder:
+def selecting(values: list[int], sizes: list[int], flipped: list[int]) -> Encoder:
     """An encoder of three columns and no convolution."""
     encoder = build_network(NETWORK, NetworkShape(3, 1, 1, 4), torch.Generator().manual_seed(0)).encoder.double()
     mean, deviation = torch.tensor([1.0, 0.0, -2.0]), torch.tensor([2.0, 1.0, 0.5])
@@ -104,7 +104,7 @@ def hearing(values: list[int], sizes: list[int], flipped: list[int]) -> Encoder:
 
 @torch.no_grad()
 def test_sizes_are_distances_from_the_mean_less_the_usual_one() -> None:
-    encoder = hearing([0], [2], [])
+    encoder = selecting([0], [2], [])
     features = normal(2, 9, 1, 3)
     value = (features[..., 0] - 1.0) / 2.0
     size = ((features[..., 2] + 2.0) / 0.5).abs().clamp(max=SCALED_LIMIT) - 0.9
@@ -118,11 +118,11 @@ def test_sizes_are_distances_from_the_mean_less_the_usual_one() -> None:
 def test_mirrored_bars_turn_what_turns_and_nothing_else(
     values: list[int], sizes: list[int], flipped: list[int]
 ) -> None:
-    encoder = hearing(values, sizes, flipped)
+    encoder = selecting(values, sizes, flipped)
     features = normal(2, 9, 1, 3)
     signs = torch.where(normal(2, 9) < 0.0, -1.0, 1.0)
-    without = hearing([column for column in values if column not in flipped], [], [])
-    only = hearing(flipped, sizes, [])  # without its bias it is what turns
+    without = selecting([column for column in values if column not in flipped], [], [])
+    only = selecting(flipped, sizes, [])  # without its bias it is what turns
     still, moving = (some.before_layers(features) - some.input.bias for some in (without, only))
     expected = encoder.input.bias + still + signs[:, None, :, None] * moving
     torch.testing.assert_close(encoder.before_layers(features, signs), expected)
@@ -132,9 +132,9 @@ def test_mirrored_bars_turn_what_turns_and_nothing_else(
 def test_paths_that_are_never_mirrored_turn_nothing() -> None:
     never = {"mirror_blocks": False}, {"block_bars": None}, {"block_bars": None, "detrended": True}
     for resampling in never:
-        assert masks(member_of(study_of("size"), **resampling).network.encoder)["flipped"] == [[0.0] * 3] * 2
+        assert masks(member_of(training_set_of("size"), **resampling).network.encoder)["flipped"] == [[0.0] * 3] * 2
         training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
-        training_set = study_of("size")
+        training_set = training_set_of("size")
         assert (
             PathSampler(training_set, training_set.fold.train, training, CONTEXT, CPU)
             .draw(np.random.default_rng(0))
@@ -143,8 +143,8 @@ def test_paths_that_are_never_mirrored_turn_nothing() -> None:
         )
 
 
-def foretold(training_set: TrainingSet, encoder: Encoder, **resampling: Any) -> float:
-    """Correlation of what an encoder hears with the next return on a synthetic path, as a member is given it."""
+def predicted(training_set: TrainingSet, encoder: Encoder, **resampling: Any) -> float:
+    """Correlation of what an encoder is shown with the next return on a synthetic path, as a member is given it."""
     training = replace(TRAINING, resampling=ResamplingParameters(**resampling))
     sampler = PathSampler(training_set, training_set.fold.train, training, CONTEXT, CPU)
     windows = sampler.draw(np.random.default_rng(0))
@@ -152,7 +152,7 @@ def foretold(training_set: TrainingSet, encoder: Encoder, **resampling: Any) -> 
         encoder.input.bias.zero_()
         for weight in (encoder.input.weight, encoder.sizes):
             weight.fill_(1.0)
-        encoder.norm = torch.nn.Identity()  # the embedding is what is heard, plus what its silent layers add
+        encoder.norm = torch.nn.Identity()  # the embedding is what is selected, plus what its silent layers add
         order = torch.randperm(training.windows, generator=torch.Generator().manual_seed(0))
         seen = windows.embedded_decisions(encoder, order)[:, order.argsort(), 0, 0, 0].T  # [W, S]
         assert torch.equal(seen, windows.embedded(encoder)[:-1, :, 0, 0, 0].T)
@@ -162,11 +162,11 @@ def foretold(training_set: TrainingSet, encoder: Encoder, **resampling: Any) -> 
 
 @pytest.mark.parametrize("follows", ["volume", "size", "move"])
 def test_random_signs_keep_what_foretells_the_return(follows: str) -> None:
-    training_set = study_of(follows)
+    training_set = training_set_of(follows)
     encoder = member_of(training_set).network.encoder
-    real = foretold(training_set, encoder, mirror_blocks=False)
+    real = predicted(training_set, encoder, mirror_blocks=False)
     assert 0.1 < real < 0.4
-    assert foretold(training_set, encoder, mirror_blocks=True) == pytest.approx(real, abs=0.06)
+    assert predicted(training_set, encoder, mirror_blocks=True) == pytest.approx(real, abs=0.06)
     untold = member_of(training_set, flip_invariant=False).network.encoder
-    forgotten = foretold(training_set, untold, mirror_blocks=True)
+    forgotten = predicted(training_set, untold, mirror_blocks=True)
     assert (abs(forgotten) > 0.1) == (follows == "move")

@@ -33,11 +33,11 @@ SEGMENTS = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 5)), min_size=1
 def walk(wild: bool = False) -> AlignedBars:
     """Two random walks; if ``wild``, moves outside the train rows are a hundred times as large."""
     rng = np.random.default_rng(0)
-    market_returns = 0.01 * rng.standard_normal((ROWS, 2)).clip(-2.0, 2.0)
+    returns = 0.01 * rng.standard_normal((ROWS, 2)).clip(-2.0, 2.0)
     train = np.concatenate([np.arange(part.start, part.stop) for part in TRAIN])
     if wild:
-        market_returns[np.setdiff1d(np.arange(ROWS), train)] = rng.choice([-2.0, 2.0], (ROWS - len(train), 1))
-    close = 100.0 * np.exp(np.cumsum(market_returns, axis=0))
+        returns[np.setdiff1d(np.arange(ROWS), train)] = rng.choice([-2.0, 2.0], (ROWS - len(train), 1))
+    close = 100.0 * np.exp(np.cumsum(returns, axis=0))
     opened = np.concatenate([np.full((1, 2), 100.0), close[:-1]])
     timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(ROWS) * np.timedelta64(30, "m")
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
@@ -310,24 +310,24 @@ def replaying(detrended: bool, wild: bool = False) -> PathSampler:
     return PathSampler(training_set(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
 
 
-def market_returns_of(drawn: Windows) -> torch.Tensor:
+def returns_of(drawn: Windows) -> torch.Tensor:
     """Log returns of the bars after each decision ``[S, W, A]``."""
     return (drawn.decisions.next_close / drawn.decisions.close).log()[:, :, 0]
 
 
 def test_a_detrended_history_is_replayed_without_the_mean_return_of_its_train_rows() -> None:
     plain, flattened = (replaying(on).draw(np.random.default_rng(1)) for on in (False, True))
-    removed = market_returns_of(plain) - market_returns_of(flattened)
+    removed = returns_of(plain) - returns_of(flattened)
     torch.testing.assert_close(removed, removed[:1, :1].expand_as(removed), rtol=0, atol=1e-5)
     assert removed.abs().min() > 1e-5
     returns = flattened.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)  # log return of each bar after a decision
-    torch.testing.assert_close(returns, market_returns_of(flattened), rtol=0, atol=1e-5)
+    torch.testing.assert_close(returns, returns_of(flattened), rtol=0, atol=1e-5)
 
 
 def test_the_detrended_history_is_drawn_from_train_rows_alone() -> None:
     one = replaying(detrended=True, wild=True)
     for seed in range(5):  # the bar after the last decision may lie behind the train rows
-        drawn = market_returns_of(one.draw(np.random.default_rng(seed)))
+        drawn = returns_of(one.draw(np.random.default_rng(seed)))
         assert drawn[:-1].abs().max() < 0.031  # other rows move by 2
 
 

@@ -32,7 +32,7 @@ from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.trading.observations import ACCOUNT_FEATURES
 
-ROWS, COLUMNS, HEARD, STOP = 600, 5, 3, 400
+ROWS, COLUMNS, SELECTED, STOP = 600, 5, 3, 400
 NETWORK = NetworkParameters(width=8, layers=1, heads=2, window=4, convolution=4, hidden=8, quantiles=3)
 TRAINING = TrainingParameters(
     members=2, total_steps=160, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=1, device="cpu",
@@ -60,13 +60,13 @@ class Nowhere:
         return None
 
 
-def make_study(signal: float = 0.01, seed: int = 7) -> TrainingSet:
-    """Two assets whose returns follow column ``HEARD`` of the bar before the last."""
+def make_training_set(signal: float = 0.01, seed: int = 7) -> TrainingSet:
+    """Two assets whose returns follow column ``SELECTED`` of the bar before the last."""
     rng = np.random.default_rng(seed)
     features = rng.standard_normal((ROWS, 2, COLUMNS))
-    market_returns = 0.01 * rng.standard_normal((ROWS, 2))
-    market_returns[2:] += signal * features[:-2, :, HEARD]
-    close = 100.0 * np.exp(np.cumsum(market_returns, axis=0))
+    returns = 0.01 * rng.standard_normal((ROWS, 2))
+    returns[2:] += signal * features[:-2, :, SELECTED]
+    close = 100.0 * np.exp(np.cumsum(returns, axis=0))
     opened = np.concatenate([np.full((1, 2), 100.0), close[:-1]])
     timestamps = np.datetime64("2020-01-01T00:00", "ns") + np.arange(ROWS) * np.timedelta64(24, "h")
     top, bottom = np.maximum(opened, close), np.minimum(opened, close)
@@ -102,7 +102,7 @@ def wild(features: Tensor, columns: list[int]) -> Tensor:
 
 
 def loud(network: PolicyNetwork) -> PolicyNetwork:
-    """Give branches that begin with nothing something to say, so that whatever is heard changes decisions."""
+    """Give branches that begin with nothing something to say, so that whatever is selected changes decisions."""
     draws = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for weight in network.parameters():
@@ -110,17 +110,17 @@ def loud(network: PolicyNetwork) -> PolicyNetwork:
     return network
 
 
-UNHEARD = [column for column in range(COLUMNS) if column != HEARD]
+UNSELECTED = [column for column in range(COLUMNS) if column != SELECTED]
 
 
 def test_the_screening_of_a_fold_keeps_the_planted_column_and_its_lags() -> None:
-    kept = make_study().screened(4, "bic")
-    assert np.flatnonzero(kept.columns).tolist() == [HEARD]
+    kept = make_training_set().screened(4, "bic")
+    assert np.flatnonzero(kept.columns).tolist() == [SELECTED]
     assert kept.lags.tolist() == LAGS
 
 
 def test_rows_after_the_train_rows_change_nothing_that_is_heard() -> None:
-    training_set = make_study()
+    training_set = make_training_set()
     kept = training_set.screened(4, "bic")
     later = np.where(np.arange(ROWS) > STOP, 10.0, 1.0)[:, None]
     prices = {name: getattr(training_set.bars, name) * later for name in ("open", "high", "low", "close", "volume")}
@@ -128,16 +128,16 @@ def test_rows_after_the_train_rows_change_nothing_that_is_heard() -> None:
     features[STOP:] *= 10.0
     other = replace(training_set, bars=replace(training_set.bars, **prices), features=features).screened(4, "bic")
     assert [part.tobytes() for part in other] == [part.tobytes() for part in kept]
-    assert kept.columns[HEARD]
+    assert kept.columns[SELECTED]
     last = replace(
         training_set.bars, close=np.where(np.arange(ROWS)[:, None] >= STOP, 1e30, 1.0) * training_set.bars.close
     )
     moved = replace(training_set, bars=last).screened(4, "bic")  # the last decision's return is known
-    assert not moved.columns[HEARD]
+    assert not moved.columns[SELECTED]
 
 
 def test_a_split_is_no_return() -> None:
-    training_set = make_study()
+    training_set = make_training_set()
     bars, before = training_set.bars, np.where(np.arange(ROWS) < 200, 10.0, 1.0)[:, None]
     prices = {name: getattr(bars, name) * before for name in ("open", "high", "low", "close")}
     split = np.where(np.arange(ROWS) == 200, 10.0, 1.0)[:, None] * np.ones((1, 2))
@@ -151,7 +151,7 @@ def test_the_screening_sees_the_fold_as_the_member_does(monkeypatch: pytest.Monk
     model = RegimeModel(
         np.zeros(2), np.array([0.005, 0.03]), np.array([[0.95, 0.05], [0.05, 0.95]]), np.full(2, 0.5), memory=16
     )
-    training_set = replace(make_study(), regimes=model)
+    training_set = replace(make_training_set(), regimes=model)
     seen: list[Any] = []
 
     def listen(*given: Any) -> Screening:
@@ -171,40 +171,40 @@ def test_the_screening_sees_the_fold_as_the_member_does(monkeypatch: pytest.Monk
 
 
 def test_columns_that_are_not_heard_change_no_decision() -> None:
-    network = loud(member_of(make_study()).network)
+    network = loud(member_of(make_training_set()).network)
     features = torch.randn(2, 12, 2, COLUMNS)
     logits = decide(network, features)
     assert logits.std() > 0.1
-    assert torch.equal(decide(network, wild(features, UNHEARD)), logits)
-    assert not torch.equal(decide(network, wild(features, [HEARD])), logits)
+    assert torch.equal(decide(network, wild(features, UNSELECTED)), logits)
+    assert not torch.equal(decide(network, wild(features, [SELECTED])), logits)
 
 
 def test_lags_that_are_not_heard_reach_no_bar_through_the_convolution() -> None:
-    encoder = loud(member_of(make_study()).network).encoder
+    encoder = loud(member_of(make_training_set()).network).encoder
     features = torch.randn(1, 12, 2, COLUMNS)
     before = encoder.before_layers(features)
     other = features.clone()
-    other[:, 5, :, HEARD] += 1.0
+    other[:, 5, :, SELECTED] += 1.0
     changed = (encoder.before_layers(other) != before).any(-1)[0]  # [A, T]
     for asset in changed:
         assert torch.nonzero(asset)[:, 0].tolist() == [5, 6]
 
 
 def test_weights_of_what_is_not_heard_get_no_gradient() -> None:
-    network = loud(member_of(make_study()).network)
+    network = loud(member_of(make_training_set()).network)
     decide(network, torch.randn(2, 12, 2, COLUMNS)).square().sum().backward()
     columns, taps = network.encoder.input.weight.grad, network.encoder.taps
     assert columns is not None
     assert taps is not None
     assert taps.grad is not None
-    assert (columns[:, UNHEARD] == 0.0).all()
-    assert (columns[:, HEARD] != 0.0).all()
+    assert (columns[:, UNSELECTED] == 0.0).all()
+    assert (columns[:, SELECTED] != 0.0).all()
     assert (taps.grad[2:] == 0.0).all()
     assert (taps.grad[:2] != 0.0).all()
 
 
 def test_without_screening_all_is_heard() -> None:
-    training_set = make_study()
+    training_set = make_training_set()
     encoder = loud(member_of(training_set, screening=None).network).encoder
     mean, deviation, _ = training_set.scaler()
     torch.testing.assert_close(encoder.get_buffer("mean"), torch.from_numpy(mean).float())
@@ -220,11 +220,11 @@ def test_without_screening_all_is_heard() -> None:
 
 
 def test_what_is_heard_is_scaled_as_before() -> None:
-    training_set = make_study()
+    training_set = make_training_set()
     ours, theirs = (member_of(training_set, screening=how).network.encoder for how in ("bic", None))
     assert torch.equal(ours.get_buffer("mean"), theirs.get_buffer("mean"))
     assert torch.equal(ours.get_buffer("deviation"), theirs.get_buffer("deviation"))
-    assert ours.get_buffer("feature_mask")[0].tolist() == [float(column == HEARD) for column in range(COLUMNS)]
+    assert ours.get_buffer("feature_mask")[0].tolist() == [float(column == SELECTED) for column in range(COLUMNS)]
     assert ours.get_buffer("lag_mask")[:, 0].tolist() == [float(lag) for lag in LAGS]
     assert torch.equal(ours.input.weight, theirs.input.weight)  # the weights are drawn alike
 
@@ -232,35 +232,35 @@ def test_what_is_heard_is_scaled_as_before() -> None:
 def test_the_mlp_hears_the_present_bar_alone() -> None:
     plain = replace(NETWORK, encoder="mlp")
     encoder = new_member(
-        make_study(), KEY, AgentParameters(plain, TRAINING, TradingParameters()), torch.device("cpu")
+        make_training_set(), KEY, AgentParameters(plain, TRAINING, TradingParameters()), torch.device("cpu")
     ).network.encoder
     assert encoder.lags == 1
     assert encoder.get_buffer("lag_mask").tolist() == [[1.0]]
-    shape = member_of(make_study()).network
+    shape = member_of(make_training_set()).network
     assert shape.encoder.lags == NETWORK.convolution
 
 
 def test_who_hears_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, logger="sentio_kedro.agent.data.training_set")
-    member_of(make_study())
+    member_of(make_training_set())
     (told,) = caplog.records
     assert told.levelno == logging.INFO
     assert told.getMessage() == "Fold 0: screening keeps 1 of 5 feature columns (column_3) at lags up to 1"
     caplog.clear()
-    network = loud(member_of(make_study(signal=0.0)).network)
+    network = loud(member_of(make_training_set(signal=0.0)).network)
     (told,) = caplog.records
     assert told.levelno == logging.WARNING
     assert told.getMessage() == "Fold 0: screening keeps 0 of 5 feature columns (none) at lags up to 0"
     features = torch.randn(1, 6, 2, COLUMNS)
     assert torch.equal(decide(network, features), decide(network, wild(features, list(range(COLUMNS)))))
     caplog.clear()
-    member_of(make_study(), screening=None)
+    member_of(make_training_set(), screening=None)
     assert not caplog.records
 
 
 @pytest.mark.parametrize("population", ["alone", "stacked"])
 def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(population: str, tmp_path: Path) -> None:
-    training_set, nowhere = make_study(), Nowhere()
+    training_set, nowhere = make_training_set(), Nowhere()
     bundle, _, _ = train_agent(training_set, 0, SPANS, parameters(population=population), nowhere, nowhere, {})
     bundle.save(tmp_path)
     features = torch.randn(1, 12, 2, COLUMNS, dtype=DOUBLE)
@@ -268,19 +268,21 @@ def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(population
     assert len(bundle.weights) == 2
     for ours, theirs in zip(bundle.networks(DOUBLE), AgentBundle.load(tmp_path).networks(DOUBLE), strict=True):
         encoder = theirs.encoder
-        assert encoder.get_buffer("feature_mask")[0].tolist() == [float(column == HEARD) for column in range(COLUMNS)]
+        assert encoder.get_buffer("feature_mask")[0].tolist() == [
+            float(column == SELECTED) for column in range(COLUMNS)
+        ]
         assert encoder.get_buffer("lag_mask")[:, 0].tolist() == [float(lag) for lag in LAGS]
-        assert not torch.equal(encoder.input.weight[:, HEARD].float(), start.encoder.input.weight[:, HEARD])
+        assert not torch.equal(encoder.input.weight[:, SELECTED].float(), start.encoder.input.weight[:, SELECTED])
         logits = decide(theirs, features)
         assert torch.isfinite(logits).all()
         assert torch.equal(logits, decide(ours, features))
-        assert torch.equal(logits, decide(theirs, wild(features, UNHEARD)))
-        assert not torch.equal(logits, decide(theirs, wild(features, [HEARD])))
+        assert torch.equal(logits, decide(theirs, wild(features, UNSELECTED)))
+        assert not torch.equal(logits, decide(theirs, wild(features, [SELECTED])))
 
 
 def test_the_weights_tell_what_is_heard() -> None:
     names = [f"column_{column}" for column in range(COLUMNS)]
-    told = selected_features(member_of(make_study()).network.state_dict(), names)
+    told = selected_features(member_of(make_training_set()).network.state_dict(), names)
     assert told == {"selected_features": "column_3", "selected_columns": 1, "feature_columns": 5, "selected_lags": 2}
-    whole = selected_features(member_of(make_study(), screening=None).network.state_dict(), names)
+    whole = selected_features(member_of(make_training_set(), screening=None).network.state_dict(), names)
     assert (whole["selected_features"], whole["selected_lags"]) == (", ".join(names), 4)

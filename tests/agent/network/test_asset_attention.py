@@ -1,4 +1,4 @@
-"""Attention across assets: whom an asset may heed, and nobody."""
+"""Attention across assets: whom an asset may attend to, and nobody."""
 
 import pytest
 import torch
@@ -22,25 +22,25 @@ def market() -> torch.Tensor:
     return torch.randn(5, ASSETS, WIDTH, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
 
 
-def test_whom_an_asset_may_not_heed_does_not_move_it() -> None:
+def test_whom_an_asset_may_not_attend_to_does_not_move_it() -> None:
     layer = attention()
     layer.set_asset_mask(torch.tensor([[False, False, True], [False, True, False], [True, True, True]]), first=True)
     before, moved = market(), market()
     moved[:, 1] += 1.0
     change = (layer(moved) - layer(before)).abs().amax(dim=(0, 2))
-    assert change[0] == 0.0  # it heeds the third alone
+    assert change[0] == 0.0  # it attends to the third alone
     assert change[1] > 1e-3
     assert change[2] > 1e-3
 
 
-def test_an_asset_that_heeds_nobody_hears_a_constant_without_a_gradient_of_others() -> None:
+def test_an_asset_that_attends_to_nobody_gets_a_constant_without_a_gradient_of_others() -> None:
     layer = attention()
     layer.set_asset_mask(torch.zeros(ASSETS, ASSETS, dtype=torch.bool), first=True)
     attended = layer(market())
     torch.testing.assert_close(attended, layer.output.bias.expand_as(attended))
 
 
-def test_a_large_bias_lets_an_asset_heed_one_other_alone() -> None:
+def test_a_large_bias_lets_an_asset_attend_to_one_other_alone() -> None:
     layer = attention()
     with torch.no_grad():
         assert layer.bias is not None
@@ -58,13 +58,13 @@ def test_without_identities_assets_are_exchangeable() -> None:
     torch.testing.assert_close(layer(market()[:, order]), layer(market())[:, order])
 
 
-def hear_all(encoder: Encoder, pairs: Tensor) -> None:
+def select_all(encoder: Encoder, pairs: Tensor) -> None:
     every = torch.ones(2, dtype=torch.bool)
     encoder.set_feature_mask(every, ~every, torch.zeros(2, 2, dtype=torch.bool), every[:1], pairs)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_an_encoder_of_either_precision_keeps_who_heeds_whom(precision: str) -> None:
+def test_an_encoder_of_either_precision_keeps_who_attends_to_whom(precision: str) -> None:
     parameters = NetworkParameters(
         width=8, layers=1, heads=2, window=4, convolution=1, hidden=8, asset_identity=True, precision=precision
     )
@@ -72,7 +72,7 @@ def test_an_encoder_of_either_precision_keeps_who_heeds_whom(precision: str) -> 
     with torch.no_grad():
         for weight in encoder.layers[0].asset.output.parameters():
             weight.fill_(0.3)  # the branch starts silent
-    hear_all(encoder, torch.eye(2, dtype=torch.bool))
+    select_all(encoder, torch.eye(2, dtype=torch.bool))
     features = torch.randn(1, 6, 2, 2, generator=torch.Generator().manual_seed(2))
     moved = features.clone()
     moved[:, :, 1] += 1.0
@@ -81,7 +81,7 @@ def test_an_encoder_of_either_precision_keeps_who_heeds_whom(precision: str) -> 
     assert not torch.equal(before[:, :, 1], after[:, :, 1])
 
 
-def test_an_asset_that_needs_none_of_its_own_columns_drops_them_and_others_still_heed_it() -> None:
+def test_an_asset_that_needs_none_of_its_own_columns_drops_them_and_others_still_attend_to_it() -> None:
     parameters = NetworkParameters(width=8, layers=2, heads=2, window=4, convolution=1, hidden=8, asset_identity=True)
     encoder = build_network(parameters, NetworkShape(2, 2, 1, 4), torch.Generator().manual_seed(0)).encoder
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_an_asset_that_needs_none_of_its_own_columns_drops_them_and_others_still
             for weight in layer.asset.output.parameters():
                 weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(3)))
     follows = torch.tensor([[False, False], [True, False]])
-    hear_all(encoder, follows)
+    select_all(encoder, follows)
     features = torch.randn(1, 8, 2, 2, generator=torch.Generator().manual_seed(2))
     for asset in (0, 1):
         moved = features.clone()

@@ -227,8 +227,8 @@ def test_the_policy_gradient_is_that_of_the_expected_advantage(lively: Build, ma
 def test_a_few_updates_find_a_planted_pattern(lively: Build, market: Markets) -> None:
     whole = market(bars=60, assets=1, features=1, seed=3)
     ahead = torch.where(torch.rand(60, generator=torch.Generator().manual_seed(1)) < 0.5, -1.0, 1.0).to(DOUBLE)
-    market_returns = torch.cat([torch.zeros(1), 0.01 * ahead[:-1]])  # the feature of a bar tells the next move
-    close = 100.0 * market_returns.to(DOUBLE).cumsum(0).exp()[:, None]
+    returns = torch.cat([torch.zeros(1), 0.01 * ahead[:-1]])  # the feature of a bar tells the next move
+    close = 100.0 * returns.to(DOUBLE).cumsum(0).exp()[:, None]
     planted = whole._replace(
         features=ahead[:, None, None],
         close=close,

@@ -10,7 +10,7 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.ppo.all_action import draw_grid, position_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, simulate_greedy
+from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -40,19 +40,20 @@ class Account:
         self.assets = grid.rewards.shape[3]
         self.at, self.path = [at] * self.assets, [0.0]
 
-    def step(self, step: int) -> None:
-        """Take the likeliest action in each asset."""
+    def step(self, step: int, actions: dict[int, int]) -> None:
+        """Take ``actions`` by asset, the likeliest one in the others."""
         gained, held, reached = 0.0, [], []
         for asset in range(self.assets):
             at = self.at[asset]
-            action = int(self.likeliest[step, self.window, at, asset])
+            action = actions.get(asset, int(self.likeliest[step, self.window, at, asset]))
             chosen = torch.full(self.grid.rewards.shape[:-1], action)
             reached.append(int(self.grid.after(chosen)[step, self.window, at, asset]))
             unit = self.windows.unit[step, self.window, 0, asset].item()
             gained += self.grid.rewards[step, self.window, at, asset, action].item() * unit
             held.append(self.grid.position[step + 1, self.window, reached[-1], asset].item())
         gross, net = sum(abs(position) for position in held), abs(sum(held))
-        factor = min(1.0, 1.0 / max(gross, 1e-12), 0.6 / max(net, 1e-12))
+        max_gross, max_net = self.grid.limits
+        factor = min(1.0, max_gross / max(gross, 1e-12), max_net / max(net, 1e-12))
         self.at = reached
         self.path.append(self.path[-1] + math.log1p(factor * gained))
 
@@ -63,5 +64,21 @@ def test_simulated_accounts_earn_what_accounts_followed_bar_by_bar_earn(market: 
     for window, replica in itertools.product(range(WINDOWS), range(LEVELS)):
         account = Account(windows, grid, log_probabilities, window, replica)
         for step in range(STEPS):
-            account.step(step)
+            account.step(step, {})
         assert earned[:, window, replica].tolist() == pytest.approx(account.path, abs=1e-9)
+
+
+def test_each_action_leads_to_what_an_account_followed_bar_by_bar_earns(market: Markets) -> None:
+    """It is taken at any decision; before and after it the account takes the likeliest actions."""
+    windows, grid, log_probabilities = setting(market, 1)
+    grid = grid._replace(limits=(9.0, 9.0))  # joint limits are taken on average
+    outcomes = outcomes_of_actions(simulate_greedy(log_probabilities, windows, grid), windows, grid)
+    places = itertools.product(range(STEPS), range(WINDOWS), range(LEVELS), range(1 + LEVELS))
+    for when, window, replica, action in places:
+        account = Account(windows, grid, log_probabilities, window, replica)
+        for step in range(STEPS):
+            if step == when:
+                account.at[0] = replica
+            account.step(step, {0: action} if step == when else {})
+        place = (when, window, replica, 0, action)
+        assert outcomes[place].item() == pytest.approx(account.path[-1], abs=2e-3), place

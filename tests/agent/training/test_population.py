@@ -63,10 +63,10 @@ class Nowhere:
 @cache
 def training_set() -> TrainingSet:
     """Prices that go on as they went, 500 bars, the last 150 of them to validate on."""
-    rng, market_returns = np.random.default_rng(0), np.zeros((501, 1))
+    rng, returns = np.random.default_rng(0), np.zeros((501, 1))
     for row in range(500):
-        market_returns[row + 1] = 0.5 * market_returns[row] + 0.01 * rng.standard_normal()
-    close = 100.0 * np.exp(np.cumsum(market_returns, axis=0))
+        returns[row + 1] = 0.5 * returns[row] + 0.01 * rng.standard_normal()
+    close = 100.0 * np.exp(np.cumsum(returns, axis=0))
     opened = np.vstack([[[100.0]], close[:-1]])
     timestamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(501) * np.timedelta64(30, "m")
     bars = AlignedBars(

@@ -88,7 +88,7 @@ class Killer:
 PATIENT = 10**9
 
 
-def make_study(scale_after: int | None = None, number: int = 0, strength: float = 0.3) -> TrainingSet:
+def make_training_set(scale_after: int | None = None, number: int = 0, strength: float = 0.3) -> TrainingSet:
     """One fold of a planted market; rows after ``scale_after`` are multiplied by 10."""
     bars = align_bars(planted_bars(autoregressive_returns(BARS, strength, 0.01, seed=1)), IngestionParameters())
     if scale_after is not None:
@@ -97,10 +97,10 @@ def make_study(scale_after: int | None = None, number: int = 0, strength: float 
             bars, **{name: getattr(bars, name) * factor for name in ("open", "high", "low", "close", "volume")}
         )
     fold = make_folds(BARS, SPANS, CrossValidationParameters(folds=1, first_test=0.7, lockbox=None))[0]
-    return study_of(bars, replace(fold, number=number))
+    return training_set_of(bars, replace(fold, number=number))
 
 
-def study_of(bars: AlignedBars, fold: Fold) -> TrainingSet:
+def training_set_of(bars: AlignedBars, fold: Fold) -> TrainingSet:
     features = compute_features(bars, COLUMNS)
     returns = market_return(bars)
     model = fit_regimes([returns[part.start : part.stop] for part in fold.train], REGIMES, seed=0)
@@ -125,7 +125,7 @@ def test_the_longest_lookback_fits_the_spans_of_these_tests() -> None:
 @pytest.mark.parametrize("advantages", ["all_action", "sampled"])
 def test_a_killed_training_continues_to_the_same_bits(advantages: str) -> None:
     parameters = replace(PARAMETERS, training=replace(TRAINING, advantages=advantages))
-    training_set = make_study()
+    training_set = make_training_set()
     whole = train(training_set, parameters)
     for kill_after in (3, count_updates(parameters) + 1):
         store = Memory()
@@ -135,15 +135,15 @@ def test_a_killed_training_continues_to_the_same_bits(advantages: str) -> None:
 
 
 def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
-    training_set = make_study()
+    training_set = make_training_set()
     end = training_set.fold.validation[-1].stop - 1 + SPANS.reward
-    assert equal_weights(train(training_set), train(make_study(scale_after=end)))
+    assert equal_weights(train(training_set), train(make_training_set(scale_after=end)))
 
 
 @pytest.mark.parametrize("screening", [None, "bic"])
 def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str | None) -> None:
-    training_set = make_study(strength=0.6)
-    changed = make_study(scale_after=training_set.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
+    training_set = make_training_set(strength=0.6)
+    changed = make_training_set(scale_after=training_set.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
     parameters = replace(PARAMETERS, training=replace(TRAINING, screening=screening))
     assert changed.bars.close[-1] != training_set.bars.close[-1]
     assert all(np.array_equal(a, b) for a, b in zip(training_set.scaler(), changed.scaler(), strict=True))
@@ -157,7 +157,7 @@ def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: s
 
 
 def test_training_is_never_given_test_rows() -> None:
-    training_set = make_study()
+    training_set = make_training_set()
     assert len(training_set.bars.timestamps) == training_set.fold.validation[-1].stop + SPANS.reward
     assert len(training_set.bars.timestamps) <= training_set.fold.test[0].start + 1
     assert training_set.features.shape[0] == len(training_set.bars.timestamps)
@@ -188,13 +188,13 @@ def test_the_checkpoint_with_the_best_validation_score_is_kept(
 ) -> None:
     weights: list[dict[str, Tensor]] = []
 
-    def judged(networks: list[PolicyNetwork], *_: object) -> list[Tensor]:
+    def validated(networks: list[PolicyNetwork], *_: object) -> list[Tensor]:
         weights.append({name: value.clone() for name, value in networks[0].state_dict().items()})
         train = 10.0 * validation[1 - (len(weights) - 1)]  # train says the contrary
         return [returns_of_sharpe(train), returns_of_sharpe(validation[len(weights) - 1])]
 
-    monkeypatch.setattr(trainer, "validate_parts", judged)
-    training_set = make_study()
+    monkeypatch.setattr(trainer, "validate_parts", validated)
+    training_set = make_training_set()
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=0.0))
     member = train_member(training_set, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT))
     assert member.best_score == pytest.approx(2.0)
@@ -208,21 +208,21 @@ def test_the_checkpoint_with_the_best_validation_score_is_kept(
 
 
 def worse_and_worse(fall: float) -> Callable[..., list[Tensor]]:
-    """Returns on validation rows that fall by a share of their deviation with every judgement."""
+    """Returns on validation rows that fall by a share of their deviation with every validation."""
     calls: list[int] = []
 
-    def judged(*_: object) -> list[Tensor]:
+    def validated(*_: object) -> list[Tensor]:
         calls.append(len(calls))
         swings = torch.randn(63, dtype=torch.float64, generator=torch.Generator().manual_seed(len(calls)))
         return [swings, swings - fall * len(calls)]
 
-    return judged
+    return validated
 
 
 @pytest.mark.parametrize(("fall", "kept"), [(0.0, 4), (3.0, 2)], ids=["luck", "lead"])
 def test_a_killed_training_remembers_what_led(monkeypatch: pytest.MonkeyPatch, fall: float, kept: int) -> None:
     """Killed between the two validations, after updates 2 and 4, it chooses as if it had not been."""
-    training_set, saved = make_study(), []
+    training_set, saved = make_training_set(), []
     parameters = replace(PARAMETERS, training=replace(TRAINING, selection_margin=2.0))
     for killed in (False, True):
         monkeypatch.setattr(trainer, "validate_parts", worse_and_worse(fall))
@@ -246,7 +246,7 @@ def test_the_curve_marks_the_update_whose_weights_are_kept(monkeypatch: pytest.M
     def selected(fall: float) -> list[float]:
         monkeypatch.setattr(trainer, "validate_parts", worse_and_worse(fall))
         training = replace(TRAINING, members=1, selection_margin=2.0)
-        parameters, training_set = replace(PARAMETERS, training=training), make_study()
+        parameters, training_set = replace(PARAMETERS, training=training), make_training_set()
         _, curve, _ = train_agent(training_set, 0, SPANS, parameters, Memory(), Killer(PATIENT), {})
         return [row["update"] for row in curve if row["selected"]]
 
@@ -255,7 +255,7 @@ def test_the_curve_marks_the_update_whose_weights_are_kept(monkeypatch: pytest.M
 
 
 def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
-    training_sets = [make_study(), make_study(number=1)]
+    training_sets = [make_training_set(), make_training_set(number=1)]
     together = replace(PARAMETERS, training=replace(TRAINING, workers=3))
     one_by_one, at_once = (
         list(train_population(training_sets, SPANS, parameters, Memory(), Killer(PATIENT), {}))
@@ -276,7 +276,7 @@ def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
 def test_the_market_and_the_regimes_of_a_fold_are_computed_once(
     monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
-    folds, markets = [make_study(), make_study(number=1)], Mock(wraps=market_tensors)
+    folds, markets = [make_training_set(), make_training_set(number=1)], Mock(wraps=market_tensors)
     filtered = create_autospec(RegimeModel.filter, side_effect=RegimeModel.filter)
     monkeypatch.setattr(training_sets, "market_tensors", markets)
     monkeypatch.setattr(RegimeModel, "filter", filtered)
@@ -291,12 +291,12 @@ def test_a_failure_stops_the_other_agents(how: dict[str, Any]) -> None:
     together = replace(PARAMETERS, training=replace(TRAINING, **how))
     progress = Killer(2)
     with pytest.raises(KeyboardInterrupt):
-        list(train_population([make_study()], SPANS, together, Memory(), progress, {}))
+        list(train_population([make_training_set()], SPANS, together, Memory(), progress, {}))
     assert progress.left <= 0
 
 
 def test_a_batched_population_gives_the_agents_that_train_alone() -> None:
-    training_sets = [make_study(), make_study(number=1)]
+    training_sets = [make_training_set(), make_training_set(number=1)]
     stacked = replace(PARAMETERS, training=replace(TRAINING, population="stacked"))
     one_by_one, at_once = (
         list(train_population(training_sets, SPANS, parameters, Memory(), Killer(PATIENT), {}))
@@ -328,19 +328,19 @@ def test_members_are_stacked_where_it_is_asked_for_or_a_gpu_is_to_be_filled(monk
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
     wild = replace(PARAMETERS, training=replace(TRAINING, learning_rate=1e30))
     with pytest.raises(FloatingPointError, match=r"are not finite.*training.learning_rate"):
-        train(make_study(), wild)
+        train(make_training_set(), wild)
 
 
 def test_returns_that_are_no_numbers_stop_training(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = torch.full((63,), float("nan"), dtype=torch.float64)
     monkeypatch.setattr(trainer, "validate_parts", lambda *_: [returns_of_sharpe(0.0), broken])
     with pytest.raises(FloatingPointError, match=r"after update 2 is not a number"):
-        train(make_study())
+        train(make_training_set())
 
 
 def test_a_converged_training_stops_and_stays_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "validate_parts", lambda *_: [returns_of_sharpe(0.0), returns_of_sharpe(1.0)])
-    training_set, store = make_study(), Memory()
+    training_set, store = make_training_set(), Memory()
     training = replace(TRAINING, stopping=StoppingParameters(patience=1), validations=4, total_steps=960)
     parameters = replace(PARAMETERS, training=training)
     for _ in range(2):  # the second call continues from the checkpoint
@@ -356,7 +356,7 @@ def test_everything_at_once_continues_to_the_same_bits(advantages: str, target: 
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
         windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
     )  # fmt: skip
-    parameters, training_set = replace(PARAMETERS, training=training), make_study(strength=0.6)
+    parameters, training_set = replace(PARAMETERS, training=training), make_training_set(strength=0.6)
     stores = Memory(), Memory()
     whole = train(training_set, parameters, stores[0])
     with pytest.raises(KeyboardInterrupt):

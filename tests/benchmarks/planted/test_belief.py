@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from planted.belief import HiddenRegimesLaw
-from planted.judgement import expected_profit
+from planted.scores import expected_profit
 
 LAW = HiddenRegimesLaw((0.3, -0.4), (0.01, 0.03), 10.0)
 
@@ -44,11 +44,11 @@ def test_stays_are_as_long_and_as_wild_as_the_law_says() -> None:
 
 def test_a_belief_is_expected_to_stay_where_it_is_predicted() -> None:
     """Bayes: over the next returns the mean of the posterior is the predicted probability."""
-    market_returns, beliefs = np.linspace(-0.2, 0.2, 81), np.linspace(-8.0, 8.0, 161)
-    chain = LAW._transition(market_returns, beliefs)
+    last_returns, beliefs = np.linspace(-0.2, 0.2, 81), np.linspace(-8.0, 8.0, 161)
+    chain = LAW._transition(last_returns, beliefs)
     assert np.asarray(chain.sum(axis=1)).ravel() == pytest.approx(np.ones(chain.shape[0]))
-    second = np.tile(1.0 / (1.0 + np.exp(-beliefs)), len(market_returns))
-    predicted = (1.0 / (1.0 + np.exp(-LAW._predicted(beliefs))))[None].repeat(len(market_returns), axis=0)
+    second = np.tile(1.0 / (1.0 + np.exp(-beliefs)), len(last_returns))
+    predicted = (1.0 / (1.0 + np.exp(-LAW._predicted(beliefs))))[None].repeat(len(last_returns), axis=0)
     inner = slice(30, 51)  # returns whose successors the grid holds
     assert (chain @ second).reshape(81, 161)[inner] == pytest.approx(predicted[inner], abs=2e-3)
 

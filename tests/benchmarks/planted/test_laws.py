@@ -5,9 +5,9 @@ import pytest
 
 from planted.catalogue import MARKETS, PlantedMarket
 from planted.groups import LeadLagLaw
-from planted.judgement import expected_profit
 from planted.laws import VOLUME_SWING, AutoregressiveLaw, DriftLaw, SignalLaw, SizeLaw
 from planted.paths import PLAIN_VOLUME, Law, PlantedPath
+from planted.scores import expected_profit
 
 BARS = 20_000
 EARNING = [name for name in MARKETS if name != "noise"]

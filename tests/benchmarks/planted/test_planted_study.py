@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from planted.catalogue import MARKETS
-from planted.judgement import share_of_optimum
+from planted.scores import share_of_optimum
 from planted.study import (
     PlantedStudy,
     asset_levels,
@@ -38,25 +38,20 @@ def prepared(name: str, train: int = 3_000, test: int = 600) -> PlantedStudy:
 
 
 def test_training_ends_before_the_judged_rows_begin() -> None:
-    training_set = prepared("lead_lag")
-    (test,) = training_set.fold.test
+    study = prepared("lead_lag")
+    (test,) = study.fold.test
     assert test.stop - test.start == pytest.approx(600, abs=1)
-    assert len(training_set.training.bars.timestamps) <= test.start + 1
-    assert training_set.training.bars.close == pytest.approx(
-        training_set.bars.close[: len(training_set.training.bars.timestamps)]
-    )
-    assert test.stop < len(training_set.path.returns)  # the last judged row has a next return
-    assert training_set.test_rows_of(training_set.path.means).shape == (test.stop - test.start, 2)
+    assert len(study.training.bars.timestamps) <= test.start + 1
+    assert study.training.bars.close == pytest.approx(study.bars.close[: len(study.training.bars.timestamps)])
+    assert test.stop < len(study.path.returns)  # the last judged row has a next return
+    assert study.test_rows_of(study.path.means).shape == (test.stop - test.start, 2)
 
 
 def test_a_market_brings_the_columns_that_show_its_signal() -> None:
-    training_set = prepared("signal")
-    assert [column.name for column in training_set.training.columns] == ["return_1", "volume_surprise_480"]
-    (test,) = training_set.fold.test
-    shown, means = (
-        training_set.features[test.start : test.stop, 0, 1],
-        training_set.test_rows_of(training_set.path.means)[:, 0],
-    )
+    study = prepared("signal")
+    assert [column.name for column in study.training.columns] == ["return_1", "volume_surprise_480"]
+    (test,) = study.fold.test
+    shown, means = study.features[test.start : test.stop, 0, 1], study.test_rows_of(study.path.means)[:, 0]
     assert np.corrcoef(shown, means)[0, 1] > 0.9
 
 
@@ -70,15 +65,8 @@ def test_costs_and_levels_are_those_of_the_accounts() -> None:
 
 
 def test_the_reference_earns_on_a_linear_law() -> None:
-    training_set = prepared("reversal", train=8_000)
+    study = prepared("reversal", train=8_000)
     law = MARKETS["reversal"].law
-    optimum = training_set.test_rows_of(law.optimum(training_set.path, training_set.cost, training_set.levels))
-    assert (
-        share_of_optimum(
-            ridge_reference(training_set),
-            optimum,
-            training_set.test_rows_of(training_set.path.means),
-            training_set.cost,
-        )
-        > 0.9
-    )
+    optimum = study.test_rows_of(law.optimum(study.path, study.cost, study.levels))
+    means = study.test_rows_of(study.path.means)
+    assert share_of_optimum(ridge_reference(study), optimum, means, study.cost) > 0.9

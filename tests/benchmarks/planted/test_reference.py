@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from planted.catalogue import MARKETS
-from planted.judgement import share_of_optimum
 from planted.paths import PlantedPath
 from planted.reference import ridge_positions, ridge_predictions
+from planted.scores import share_of_optimum
 from sentio_kedro.market.purged_folds import Segment
 
 TRAIN = (Segment(20, 1_500), Segment(1_600, 4_000))

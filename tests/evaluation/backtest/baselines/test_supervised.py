@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
-from planted.judgement import expected_profit
 from planted.paths import autoregressive_returns, planted_bars
+from planted.scores import expected_profit
 from sentio_kedro.config import CostParameters, FeatureColumn, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.by_fold import fitted_signals, validated_signals
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import signal_schedule

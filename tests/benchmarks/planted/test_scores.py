@@ -1,10 +1,10 @@
-"""Positions are judged by the profit that the law promises them, net of costs."""
+"""Positions are scored by the profit that the law promises them, net of costs."""
 
 import numpy as np
 import pytest
 
 from planted.catalogue import MARKETS
-from planted.judgement import expected_profit, expected_sharpe, share_of_optimum, shares_per_asset
+from planted.scores import expected_profit, expected_sharpe, share_of_optimum, shares_per_asset
 
 
 def test_expected_profit_charges_the_entry_and_every_change() -> None:
@@ -24,7 +24,7 @@ def test_the_optimum_earns_a_share_of_one_and_nothing_earns_nothing() -> None:
     assert share_of_optimum(0.5 * optimum, optimum, path.means, 2e-4) == pytest.approx(0.5)
 
 
-def test_assets_are_judged_together_and_alone() -> None:
+def test_assets_are_scored_together_and_alone() -> None:
     means = np.full((10, 3), 0.01) * np.array([1.0, 3.0, 0.0])
     optimum = np.ones((10, 3)) * np.array([1.0, 1.0, 0.0])
     held = np.ones((10, 3)) * np.array([1.0, 0.0, 0.0])
