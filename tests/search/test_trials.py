@@ -98,6 +98,19 @@ def test_reports_are_the_mean_over_members_of_the_best_so_far() -> None:
     assert trial.reports == [(0, 1.0), (1, 3.0), (2, 3.0), (3, 1.0), (4, 4.0)]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_reports_of_members_in_order_do_not_depend_on_which_is_first(first: int) -> None:
+    trial = Reports()
+    progress = TrialProgress(trial)
+    progress.order = list(MEMBERS)
+    validated = {MEMBERS[0]: [1.0, 3.0], MEMBERS[1]: [5.0]}  # the second one stops early
+    for key in (MEMBERS[first], MEMBERS[1 - first]):
+        for place, score in enumerate(validated[key], 1):
+            progress.update(key, place, len(validated[key]), {"validation_sharpe": score})
+    assert trial.reports == [(0, 1.0), (1, 3.0), (2, 4.0)]
+    assert progress.latest == 4.0
+
+
 def test_a_pruned_trial_stops_every_member_and_reports_no_more() -> None:
     trial = Reports(prune_at=1)
     progress = TrialProgress(trial)
@@ -139,12 +152,20 @@ def test_a_pruned_candidate_stops_training(training_set: TrainingSet) -> None:
     assert len(trial.reports) == 3
 
 
-@pytest.mark.parametrize("changes", [{"workers": 2, "threads": 1}, {"population": "stacked"}])
-def test_agents_that_train_in_parallel_report_as_often(training_set: TrainingSet, changes: dict[str, Any]) -> None:
+def reports(training_set: TrainingSet, **changes: Any) -> list[tuple[int, float]]:
     trial = Reports()
     parameters = replace(PARAMETERS, training=replace(TRAINING, **changes))
     score_candidate([training_set], SPANS, parameters, TrialProgress(trial))
-    assert [step for step, _ in trial.reports] == list(range(8))
+    return trial.reports
+
+
+def test_agents_that_train_in_parallel_report_in_the_order_of_one_worker(training_set: TrainingSet) -> None:
+    one, two = (reports(training_set, workers=workers, threads=1) for workers in (1, 2))
+    assert one == two
+
+
+def test_members_of_one_batched_model_report_as_often(training_set: TrainingSet) -> None:
+    assert [step for step, _ in reports(training_set, population="stacked")] == list(range(8))
 
 
 def test_test_rows_are_not_in_a_training_set_and_are_refused_if_they_are(training_set: TrainingSet) -> None:
