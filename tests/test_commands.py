@@ -21,7 +21,7 @@ README = (ROOT / "README.md").read_text()
 TESTED_ELSEWHERE = ("make test", "make docs", "make quality", "python benchmarks/")  # by CI itself, tests/benchmarks
 SERVERS = {  # address, and the line that says that it answers
     "make viz": ("http://127.0.0.1:4141/", r"^\s*http://127\.0\.0\.1:4141/\s*$"),
-    "make mlflow": ("http://127.0.0.1:5000/", r"running on http://127\.0\.0\.1:5000"),
+    "make mlflow": ("http://127.0.0.1:5000/", r"Application startup complete"),
 }
 PATIENCE = 120  # seconds after which a server that does not come up is ended
 ENVIRONMENT = Path(sys.prefix)

@@ -18,11 +18,11 @@ def test_what_is_new_is_off() -> None:
 @pytest.mark.parametrize(
     ("section", "given", "words"),
     [
-        (ResamplingParameters, {"block_bars": 0}, ["block_bars", "greater than or equal to 1"]),
+        (ResamplingParameters, {"block_bars": -1}, ["block_bars", "greater than or equal to 1"]),
         (ResamplingParameters, {"detrended": "perhaps"}, ["detrended", "bool"]),
         (ResamplingParameters, {"noise": 0.1}, ["noise", "unexpected"]),
         (AbstentionParameters, {"threshold": float("nan")}, ["threshold", "finite"]),
-        (AbstentionParameters, {"holdout_share": 0.0}, ["holdout_share", "greater than 0"]),
+        (AbstentionParameters, {"holdout_share": -0.1}, ["holdout_share", "greater than 0"]),
         (AbstentionParameters, {"treshold": 1.0}, ["treshold", "unexpected"]),
     ],
 )

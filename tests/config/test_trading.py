@@ -56,7 +56,6 @@ def test_parameters_that_were_saved_come_back() -> None:
         ({"costs": {"commission_bps": -1.0}}, ["commission_bps", "greater than or equal to 0"]),
         ({"carry": {"borrow_rate": -0.1}}, ["borrow_rate", "greater than or equal to 0"]),
         ({"max_drawdown": 0.0}, ["max_drawdown", "greater than 0"]),
-        ({"max_drawdown": 1.0}, ["max_drawdown", "less than 1"]),
         ({"masks": {"daily_loss": 0.0}}, ["daily_loss", "greater than 0"]),
         ({"orders": {"min_notional": 2e6}}, ["min_notional", "2e+06", "1e+06", "lower"]),
         ({"orders": {"flat_at_close": True}}, ["trading.calendar", "XNYS", "flat_at_close"]),

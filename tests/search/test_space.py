@@ -98,9 +98,7 @@ def test_names_can_be_fixed_by_the_caller() -> None:
 
 
 def test_a_value_in_the_middle_of_a_range_that_cannot_be_built_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"`network.width` = \d+ is refused: `network.width` must be a multiple of .* 4"
-    ):
+    with pytest.raises(ValueError, match=r"`network.width` = 9 is refused: `network.width` must be a multiple of .* 4"):
         distributions(network__width={"low": 8, "high": 32})
 
 
@@ -110,6 +108,19 @@ def test_a_combination_that_cannot_be_built_is_refused() -> None:
     distributions(network__width=width)
     with pytest.raises(ValueError, match=r"`network.heads` = 4, `network.width` = 12 is refused"):
         distributions(network__heads=heads, network__width=width)
+
+
+def test_the_only_wrong_combination_of_a_small_space_is_found() -> None:
+    axes: dict[str, Any] = {
+        "training__minibatches": {"choices": [1, 2, 4, 3]},
+        "training__epochs": {"low": 1, "high": 5},
+        "training__gamma": {"low": 0.0, "high": 0.9, "step": 0.1},
+    }
+    with pytest.raises(
+        ValueError, match=r"minibatches` = 3, `training.epochs` = 1, `training.gamma` = 0.0 is"
+    ) as found:
+        distributions(**axes)
+    assert len(str(found.value).splitlines()) == 3  # and the search for more ended there
 
 
 def test_a_combination_of_a_large_space_that_cannot_be_built_is_refused() -> None:

@@ -194,6 +194,22 @@ def test_a_candidate_that_diverges_fails_and_the_search_goes_on(
     assert trials[1].objective is None
 
 
+def test_a_refused_combination_fails_with_the_reason_and_the_search_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sentio_kedro.search.space._PROBES", 0)  # the check before any work misses it
+    study = optuna.create_study(direction="maximize", pruner=make_pruner(False))
+    study.enqueue_trial({"network.width": 9})
+    study.enqueue_trial({"network.width": 8})
+    parameters = SearchParameters(trials=2, space={"network.width": SearchRange(choices=[8, 9])})
+    evaluate = Evaluator()
+    trials = search(BASE, parameters, study, evaluate)
+    assert [trial.state for trial in trials] == ["failed", "complete"]
+    assert evaluate.tried == [{"network.width": 8}]
+    assert "Trial 0 failed: network.width = 9: " in caplog.text
+    assert "must be a multiple of" in caplog.text
+
+
 def test_an_error_leaves_the_trial_open_to_be_tried_again(
     run: Callable[..., tuple[list[SearchTrial], Evaluator]],
 ) -> None:

@@ -98,6 +98,19 @@ def test_reports_are_the_mean_over_members_of_the_best_so_far() -> None:
     assert trial.reports == [(0, 1.0), (1, 3.0), (2, 3.0), (3, 1.0), (4, 4.0)]
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_reports_of_members_in_order_do_not_depend_on_which_is_first(first: int) -> None:
+    trial = Reports()
+    progress = TrialProgress(trial)
+    progress.order = list(MEMBERS)
+    validated = {MEMBERS[0]: [1.0, 3.0], MEMBERS[1]: [5.0]}  # the second one stops early
+    for key in (MEMBERS[first], MEMBERS[1 - first]):
+        for place, score in enumerate(validated[key], 1):
+            progress.update(key, place, len(validated[key]), {"validation_sharpe": score})
+    assert trial.reports == [(0, 1.0), (1, 3.0), (2, 4.0)]
+    assert progress.latest == 4.0
+
+
 def test_a_pruned_trial_stops_every_member_and_reports_no_more() -> None:
     trial = Reports(prune_at=1)
     progress = TrialProgress(trial)
@@ -139,25 +152,30 @@ def test_a_pruned_candidate_stops_training(training_set: TrainingSet) -> None:
     assert len(trial.reports) == 3
 
 
-@pytest.fixture(scope="module")
-def one_by_one(training_set: TrainingSet) -> list[AgentScore]:
-    """Scores of agents that train one after another."""
-    parameters = replace(PARAMETERS, training=replace(TRAINING, threads=1))
-    return score_candidate([training_set], SPANS, parameters, TrialProgress(Reports()))
-
-
-@pytest.mark.parametrize(
-    ("changes", "tolerance"), [({"workers": 2, "threads": 1}, 0.0), ({"population": "stacked"}, 1e-4)]
-)
-def test_agents_that_train_in_parallel_report_as_often_and_earn_the_same(
-    training_set: TrainingSet, one_by_one: list[AgentScore], changes: dict[str, Any], tolerance: float
-) -> None:
+def scored(training_set: TrainingSet, **changes: Any) -> tuple[list[AgentScore], list[tuple[int, float]]]:
     trial = Reports()
     parameters = replace(PARAMETERS, training=replace(TRAINING, **changes))
-    scores = score_candidate([training_set], SPANS, parameters, TrialProgress(trial))
-    assert [step for step, _ in trial.reports] == list(range(8))
-    for score, expected in zip(scores, one_by_one, strict=True):
-        np.testing.assert_allclose(score.returns, expected.returns, rtol=0.0, atol=tolerance)
+    return score_candidate([training_set], SPANS, parameters, TrialProgress(trial)), trial.reports
+
+
+@pytest.fixture(scope="module")
+def one_by_one(training_set: TrainingSet) -> tuple[list[AgentScore], list[tuple[int, float]]]:
+    """Scores and reports of agents that train one after another."""
+    return scored(training_set, workers=1, threads=1)
+
+
+def test_agents_that_train_in_parallel_report_and_earn_the_same(training_set, one_by_one) -> None:
+    scores, reports = scored(training_set, workers=2, threads=1)
+    assert reports == one_by_one[1]
+    for score, expected in zip(scores, one_by_one[0], strict=True):
+        np.testing.assert_array_equal(score.returns, expected.returns)
+
+
+def test_members_of_one_batched_model_report_as_often_and_earn_the_same(training_set, one_by_one) -> None:
+    scores, reports = scored(training_set, population="stacked")
+    assert [step for step, _ in reports] == list(range(8))
+    for score, expected in zip(scores, one_by_one[0], strict=True):
+        np.testing.assert_allclose(score.returns, expected.returns, rtol=0.0, atol=1e-4)
 
 
 def test_test_rows_are_not_in_a_training_set_and_are_refused_if_they_are(training_set: TrainingSet) -> None:

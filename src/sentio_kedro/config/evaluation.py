@@ -42,15 +42,16 @@ class RobustnessParameters:
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
-    def _empty_parts_are_null(self) -> Self:
+    def _no_part_is_empty(self) -> Self:
         parts = {name: getattr(self, name) for name in ("cost_multipliers", "latency_bars", "start_offsets", "paths")}
         problems = [
-            f"`{name}` must be at least {'1' if value == 0 else 'one value'}, was {value}; null switches it off"
+            f"`backtest.robustness.{name}` must {'be at least 1' if value == 0 else 'hold at least one value'}, was "
+            f"{value}; set it to null to switch it off."
             for name, value in parts.items()
             if value is not None and not value
         ]
         if problems:
-            raise ValueError("; ".join(problems) + ".")
+            raise ValueError(" ".join(problems))
         return self
 
 

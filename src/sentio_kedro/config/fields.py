@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 T = TypeVar("T")
@@ -16,6 +16,17 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 NonNegativeCount = Annotated[int, Field(ge=0)]
+
+
+def null_is_off(name: str, off: float | str = 0, bound: str = "above 0") -> BeforeValidator:
+    """Refuse the value ``off`` of the parameter ``name``, which is switched off by null, with that remedy."""
+
+    def refuse_off(value: Any) -> Any:
+        if value == off:
+            raise ValueError(f"`{name}` must be {bound}, was {value}; set it to null to switch it off.")
+        return value
+
+    return BeforeValidator(refuse_off)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))

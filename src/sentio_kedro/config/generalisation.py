@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from sentio_kedro.config.fields import Count, parameters
+from sentio_kedro.config.fields import Count, null_is_off, parameters
 
 
 @parameters
@@ -24,7 +24,7 @@ class ResamplingParameters:
         detrended: Subtract each asset's mean return over the train rows from its paths. Removes drift alone.
     """
 
-    block_bars: Count | None = 128
+    block_bars: Annotated[Count | None, null_is_off("training.resampling.block_bars")] = 128
     mirror_blocks: bool = True
     flip_invariant: bool = True
     detrended: bool = False
@@ -48,4 +48,6 @@ class AbstentionParameters:
     """
 
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    holdout_share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    holdout_share: Annotated[
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None, null_is_off("training.abstention.holdout_share")
+    ] = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, Fraction, Positive, parameters
+from sentio_kedro.config.fields import Count, Fraction, Positive, null_is_off, parameters
 
 MIN_BLOCKS = 2  # of a k-fold
 
@@ -136,7 +136,7 @@ class CrossValidationParameters:
     window: Literal["expanding", "rolling"] = "expanding"
     groups: Annotated[int, Field(ge=3)] = 6
     test_groups: Count = 2
-    lockbox: Annotated[float, Field(gt=0.0, lt=0.9)] | None = 0.15
+    lockbox: Annotated[Annotated[float, Field(gt=0.0, lt=0.9)] | None, null_is_off("cross_validation.lockbox")] = 0.15
 
     @model_validator(mode="after")
     def _leaves_train_groups(self) -> CrossValidationParameters:

@@ -40,8 +40,7 @@ class DivergenceParameters:
         if self.min_coefficient > self.max_coefficient:
             problems.append(
                 f"`training.divergence.min_coefficient` must be at most `training.divergence.max_coefficient` = "
-                f"{self.max_coefficient:g}, was "
-                f"{self.min_coefficient:g}"
+                f"{self.max_coefficient:g}, was {self.min_coefficient:g}"
             )
         if self.max_kl is not None and self.coefficient and self.max_kl <= self.target:
             problems.append(

@@ -16,6 +16,7 @@ from sentio_kedro.config.fields import (
     NonNegative,
     Positive,
     PositiveFraction,
+    null_is_off,
     parameters,
 )
 from sentio_kedro.config.presets import PresetName, with_preset
@@ -35,7 +36,7 @@ class CostParameters:
             ``estimated`` it is the minimum.
         spread_bars: Bars that the estimator averages over.
         impact: Coefficient of the square-root law: impact = coefficient x daily volatility x
-            sqrt(order / daily volume), a fraction of traded notional.
+            sqrt(order / daily volume), a fraction of traded notional; 0 is off.
     """
 
     commission_bps: NonNegative = 1.0
@@ -52,9 +53,9 @@ class CarryParameters:
     """Costs of holding, accrued by elapsed time: a weekend costs three nights.
 
     Attributes:
-        borrow_rate: Fee for borrowed shares, fraction of short notional a year.
-        financing_rate: Interest paid on negative cash, fraction a year.
-        interest_rate: Interest earned on positive cash, fraction a year.
+        borrow_rate: Fee for borrowed shares, fraction of short notional a year; 0 is off.
+        financing_rate: Interest paid on negative cash, fraction a year; 0 is off.
+        interest_rate: Interest earned on positive cash, fraction a year; 0 is off.
         funding: Charge the bars' column ``funding`` (perpetual futures) on the position at each close.
     """
 
@@ -108,8 +109,8 @@ class OrderParameters:
     latency_bars: Annotated[int, Field(ge=0, le=32)] = 0
     participation: PositiveFraction | None = None
     unfilled: Literal["drop", "carry"] = "drop"
-    lot_size: Positive | None = None
-    min_notional: Positive | None = None
+    lot_size: Annotated[Positive | None, null_is_off("trading.orders.lot_size")] = None
+    min_notional: Annotated[Positive | None, null_is_off("trading.orders.min_notional")] = None
     stop_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     take_profit: Positive | None = None
     flat_at_close: bool = False
@@ -156,14 +157,14 @@ class MaskParameters:
     target_volatility: Positive | None = None
     regime_exposure: list[Fraction] | None = None
     crisis_probability: Fraction | None = None
-    first_minutes: Positive | None = None
-    last_minutes: Positive | None = None
+    first_minutes: Annotated[Positive | None, null_is_off("trading.masks.first_minutes")] = None
+    last_minutes: Annotated[Positive | None, null_is_off("trading.masks.last_minutes")] = None
     overnight: bool = True
     liquidity: PositiveFraction | None = None
     no_short: list[str] = Field(default_factory=list)
     trades_per_day: Count | None = None
     pattern_day_trader: bool = False
-    min_holding_bars: Count | None = None
+    min_holding_bars: Annotated[Count | None, null_is_off("trading.masks.min_holding_bars")] = None
     kelly_fraction: Positive | None = None
     kelly_bars: Annotated[int, Field(ge=2)] = 480
 
@@ -202,7 +203,9 @@ class TradingParameters:
     net_limit: Positive | None = None
     var_limit: PositiveFraction | None = None
     max_position: Positive = 1.0
-    max_drawdown: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    max_drawdown: Annotated[
+        Annotated[float, Field(gt=0.0, lt=1.0)] | None, null_is_off("trading.max_drawdown", 1, "below 1")
+    ] = None
     drawdown_soft_limit: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
     calendar: str | None = None
     costs: CostParameters = Field(default_factory=CostParameters)

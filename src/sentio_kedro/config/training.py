@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, parameters
+from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, null_is_off, parameters
 from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
 from sentio_kedro.config.objective import (
     DivergenceParameters,
@@ -60,14 +60,14 @@ class TrainingParameters:
         stopping: Early stopping.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
+        population: Training of the members of all folds and seeds. ``stacked`` trains them as one batched model,
+            ``alone`` trains each agent's members one after the other; ``auto`` stacks on a GPU, unless
+            ``network.checkpoint_layers`` is on. Results are equal up to rounding.
         compile: Compile the steps of rollouts and the losses with ``torch.compile``, on a GPU with the losses in CUDA
             graphs. ``always`` takes a minute or two on a CPU at the first update, much less with torch's
             cache; ``auto`` does so on a GPU, and on a CPU where ``total_steps`` is at least 20 million. Results
             equal those of ``never`` up to rounding, not to the bit. What does not compile runs eagerly with a warning.
             Agents that train alone do so one after the other where compiled.
-        population: Training of the members of all folds and seeds. ``stacked`` trains them as one batched model,
-            ``alone`` trains each agent's members one after the other; ``auto`` stacks on a GPU, unless
-            ``network.checkpoint_layers`` is on. Results are equal up to rounding.
         workers: Agents trained at once where they train alone; null takes one per core on a CPU and one on a GPU.
         threads: CPU threads of torch per agent; null takes one if several agents train at once, else torch's choice.
         seed: Root of all random generators.
@@ -99,7 +99,9 @@ class TrainingParameters:
     gradient_norm: Positive = 1.0
     resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
     abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
-    screening: Literal["bic", "ebic"] | None = "bic"
+    screening: Annotated[Literal["bic", "ebic"] | None, null_is_off("training.screening", "none", "bic or ebic")] = (
+        "bic"
+    )
     validations: Count = 5
     selection_margin: NonNegative = 2.0
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)

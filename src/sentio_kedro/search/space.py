@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, replace
@@ -23,7 +24,7 @@ NOT_SEARCHED = {
     "training.seed": "the best of several seeds is luck",
     "training.seeds": "every candidate must be measured with as many seeds",
     "training.validations": "every candidate must be chosen from as many validations",
-    "training.members": "candidates are pruned member by member and must have as many",
+    "training.members": "candidates are compared after as many validations of as many members",
     "training.variant": "it only says where other keys start, and they are all given",
     "network.variant": "it only says where other keys start, and they are all given",
     "training.abstention.threshold": "candidates are scored before the gate",
@@ -31,7 +32,7 @@ NOT_SEARCHED = {
 }
 """Parameters that a search must leave alone, and why."""
 
-_PROBES = 500  # random combinations that are built before any work
+_PROBES = 500  # combinations that are built before any work; a larger space is sampled
 
 
 def search_distributions(
@@ -39,8 +40,8 @@ def search_distributions(
 ) -> dict[str, BaseDistribution]:
     """Turn ranges into distributions, typed as the parameters that they are for.
 
-    A parameter's type follows from its section's class. 500 random combinations are built, which finds nearly every
-    range or choice that does not go with the others.
+    A parameter's type follows from its section's class. Up to 500 combinations are all built; of more, 500 random ones
+    are, which finds nearly every range or choice that does not go with the others.
 
     Args:
         space: Ranges by dotted name.
@@ -67,7 +68,7 @@ def search_distributions(
         except ValueError as error:
             problems.append(str(error))
     if not problems:
-        problems = list(dict.fromkeys(_combination_problems(distributions, base)))[:3]
+        problems = list(dict.fromkeys(itertools.islice(_combination_problems(distributions, base), 3)))
     if problems:
         raise ValueError("\n".join(problems))
     return distributions
@@ -201,12 +202,33 @@ def _is_whole(value: Any) -> bool:
 
 
 def _combination_problems(distributions: dict[str, BaseDistribution], base: AgentParameters) -> Iterator[str]:
-    probes = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(_PROBES):
+    for values in _probes(distributions):
         try:
-            candidate_parameters(base, probes.ask(distributions).params)
+            candidate_parameters(base, values)
         except ValueError as error:
             yield f"`search.space` must propose values that go together: {error} Narrow a range or list `choices`."
+
+
+def _probes(distributions: dict[str, BaseDistribution]) -> Iterator[dict[str, Any]]:
+    values = [_all_values(distribution) for distribution in distributions.values()]
+    if math.prod(len(of_one) for of_one in values) in range(1, _PROBES + 1):
+        yield from (dict(zip(distributions, combination, strict=True)) for combination in itertools.product(*values))
+        return
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(_PROBES):
+        yield study.ask(distributions).params
+
+
+def _all_values(distribution: BaseDistribution) -> Sequence[Any]:
+    """Return the values of a distribution; none if they are a continuum."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    if isinstance(distribution, IntDistribution):
+        return range(distribution.low, distribution.high + 1, distribution.step)
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        steps = round((distribution.high - distribution.low) / distribution.step)
+        return [distribution.low + step * distribution.step for step in range(steps + 1)]
+    return ()
 
 
 def _reasons(section: str, error: ValidationError) -> str:

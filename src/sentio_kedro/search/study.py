@@ -152,10 +152,7 @@ def search(
         # Keyed by trial, so that a continued search draws what an uninterrupted one would.
         key = np.random.SeedSequence([parameters.seed, len(finished_trials(study))])
         study.sampler = optuna.samplers.TPESampler(seed=int(key.generate_state(1)[0]))
-        trial = study.ask(space)
-        values = {name: trial.params[name] for name in space}
-        candidate = Proposal(trial.number, values, candidate_parameters(base, values))
-        _run(study, trial, candidate, parameters, evaluate)
+        _run(study, study.ask(space), base, parameters, evaluate)
     return finished_trials(study)
 
 
@@ -192,19 +189,26 @@ def fold_means(scores: Sequence[AgentScore]) -> dict[str, float]:
 def _run(
     study: optuna.Study,
     trial: optuna.Trial,
-    candidate: Proposal,
+    base: AgentParameters,
     parameters: SearchParameters,
     evaluate: Evaluate,
 ) -> None:
     started = time.perf_counter()
+    values = {name: trial.params[name] for name in parameters.ranges}
+    try:
+        candidate = Proposal(trial.number, values, candidate_parameters(base, values))
+    except ValueError as error:
+        study.tell(trial, state=TrialState.FAIL)
+        logger.warning("Trial %d failed: %s: %s", trial.number, _text(values), error)
+        return
     try:
         scores = evaluate(candidate, TrialProgress(trial))
     except PrunedTrialError:
         study.tell(trial, state=TrialState.PRUNED)
-        logger.info("Trial %d pruned: %s", candidate.number, _text(candidate))
+        logger.info("Trial %d pruned: %s", trial.number, _text(values))
     except FloatingPointError as error:
         study.tell(trial, state=TrialState.FAIL)
-        logger.warning("Trial %d failed: %s: %s", candidate.number, _text(candidate), error)
+        logger.warning("Trial %d failed: %s: %s", trial.number, _text(values), error)
     else:
         folds = fold_means(scores)
         train_sharpe = _mean([score.train_sharpe for score in scores])
@@ -215,12 +219,12 @@ def _run(
         study.tell(trial, objective)
         logger.info(
             "Trial %d: Sharpe ratio %.2f on validation rows, %.2f on train rows: %s",
-            *(candidate.number, objective, train_sharpe, _text(candidate)),
+            *(trial.number, objective, train_sharpe, _text(values)),
         )
 
 
-def _text(candidate: Proposal) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in candidate.values.items())
+def _text(values: Mapping[str, Scalar]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
 def _search_trial(trial: FrozenTrial) -> SearchTrial:

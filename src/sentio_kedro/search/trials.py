@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -18,7 +20,7 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.member import MemberKey, choose_device
-from sentio_kedro.agent.training.population import train_population
+from sentio_kedro.agent.training.population import train_population, trains_together
 from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.purged_folds import Fold, Spans
@@ -32,16 +34,20 @@ class TrialProgress:
     """Report the validation scores of a candidate's members to its trial, and stop their training if it is pruned.
 
     Each validation of a member is one step of the trial. Its value is the mean over the members validated so far of
-    each one's best validation Sharpe ratio. Members report in the order in which they are validated, so that pruning
-    depends on timing where agents train in parallel.
+    each one's best validation Sharpe ratio. Members report in the order of ``order``, whatever the timing of agents
+    that train in parallel: a report waits until those before it are there.
 
     Attributes:
         latest: The last value reported; None before the first.
+        order: Members that have not finished, of which the first one reports; empty reports as they are validated.
     """
 
     def __init__(self, trial: optuna.trial.BaseTrial) -> None:
         """Report to ``trial``."""
         self.latest: float | None = None
+        self.order: list[MemberKey] = []
+        self._waiting: dict[MemberKey, list[float]] = defaultdict(list)
+        self._finished: set[MemberKey] = set()
         self._trial, self._step = trial, 0
         self._best: dict[MemberKey, float] = {}
         self._pruned, self._stopped = False, False
@@ -55,16 +61,29 @@ class TrialProgress:
             InterruptedError: After ``stop``.
         """
         with self._lock:
-            if "validation_sharpe" in metrics and not self._pruned:
-                self._best[key] = max(self._best.get(key, -math.inf), metrics["validation_sharpe"])
-                self.latest = float(np.mean(list(self._best.values())))
-                self._trial.report(self.latest, self._step)
-                self._step += 1
-                self._pruned = self._trial.should_prune()
+            if "validation_sharpe" in metrics:
+                self._waiting[key].append(metrics["validation_sharpe"])
+            if update == updates:
+                self._finished.add(key)
+            self._report_in_order(self.order or [key])
             if self._pruned:
                 raise PrunedTrialError("The candidate is worse than the median of the earlier ones.")
             if self._stopped:
                 raise InterruptedError(f"Training of {key} stopped: another agent of this trial failed.")
+
+    def _report_in_order(self, order: list[MemberKey]) -> None:
+        while order and not self._pruned:
+            key = order[0]
+            if self._waiting[key]:
+                self._best[key] = max(self._best.get(key, -math.inf), self._waiting[key].pop(0))
+                self.latest = float(np.mean(list(self._best.values())))
+                self._trial.report(self.latest, self._step)
+                self._step += 1
+                self._pruned = self._trial.should_prune()
+            elif key in self._finished:
+                order.pop(0)
+            else:
+                return
 
     def stop(self) -> None:
         """Stop every member at its next update."""
@@ -126,6 +145,9 @@ def score_candidate(
     for training_set in training_sets:
         require_no_test_rows(training_set, spans)
     by_fold = {training_set.fold.number: training_set for training_set in training_sets}
+    seeds, members = range(parameters.training.seeds), range(parameters.training.members)
+    keys = [MemberKey(*key) for key in itertools.product(by_fold, seeds, members)]
+    progress.order = [] if trains_together(parameters, len(keys)) else keys
     agents = [
         agent for agent, _, _ in train_population(training_sets, spans, parameters, NoCheckpoints(), progress, {})
     ]

@@ -277,5 +277,5 @@ def test_an_empty_part_is_refused_with_the_way_to_switch_it_off() -> None:
     with pytest.raises(ValidationError) as refused:
         RobustnessParameters(cost_multipliers=[], paths=0)
     message = str(refused.value)
-    assert "`cost_multipliers` must be at least one value, was []; null switches it off" in message
-    assert "`paths` must be at least 1, was 0; null switches it off" in message
+    assert "`backtest.robustness.cost_multipliers` must hold at least one value, was []; set it to null" in message
+    assert "`backtest.robustness.paths` must be at least 1, was 0; set it to null to switch it off." in message
