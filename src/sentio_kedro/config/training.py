@@ -23,7 +23,7 @@ class TrainingParameters:
     Attributes:
         variant: Learner to start from: ``standard`` and ``maskable`` are plain proximal policy optimisation,
             ``enhanced`` has the defaults below; other keys override it. Set ``network.variant`` alike.
-        seeds: Independent agents per fold; headline figures are the median over them.
+        seeds: Independent agents per fold; headline metrics are the median over them.
         members: Networks whose legal probabilities one agent averages; each misses another part of the train rows.
         total_steps: Environment steps per member (account-bars, all replicas counted).
         windows: Windows of the market path per rollout.

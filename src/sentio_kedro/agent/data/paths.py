@@ -58,7 +58,7 @@ class PathSampler:
 
     @cached_property
     def relative(self) -> RelativeBars:
-        """The fold's bars in relative form, without their trend if so asked."""
+        """The fold's bars in relative form, without their trend if `resampling.detrended`."""
         bars = relative_bars(self.training_set.bars)
         return detrended(bars, self.segments) if self.parameters.resampling.detrended else bars
 

@@ -77,7 +77,7 @@ class CompiledStep(Compiled[Any, Any]):
 
 
 class CompiledLoss(Compiled[Any, tuple[Tensor, UpdateReport]]):
-    """A compiled loss of its first argument: a network, or the weights of many. On a GPU it is captured if asked."""
+    """A compiled loss of its first argument: a network, or the weights of many. On a GPU it is captured on request."""
 
     def __init__(self, eager: Loss, *, graphs: bool) -> None:
         """Wrap a loss; ``graphs`` captures it, forward and backward, in CUDA graphs."""

@@ -28,7 +28,7 @@ class TrainingProgress:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(),
         )
         self.display = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
@@ -57,19 +57,17 @@ class TrainingProgress:
         """
         if self.stopped:
             raise InterruptedError(f"Training of {key} stopped: another agent's failed. Its last checkpoint is kept.")
-        figures = (
+        status = (
             f"{metrics['steps_per_second']:>9,.0f} steps/s  reward {metrics['reward']:+.4f}  "
             f"entropy {metrics['entropy']:.3f}  KL {metrics['kl']:.4f}"
         )
         if key.fold not in self.tasks:
-            self.tasks[key.fold] = self.display.add_task(f"fold {key.fold}", total=self.updates, figures="")
+            self.tasks[key.fold] = self.display.add_task(f"fold {key.fold}", total=self.updates, status="")
         self.done[key] = update
         finished = sum(count for done, count in self.done.items() if done.fold == key.fold)
-        self.display.update(self.tasks[key.fold], completed=finished, figures=figures)
+        self.display.update(self.tasks[key.fold], completed=finished, status=status)
         if not self.console.is_terminal and finished % max(1, self.updates // LINES_PER_FOLD) == 0:
-            logger.info(
-                "fold %d: update %d of %d, %s, %s left", key.fold, finished, self.updates, figures, self._left()
-            )
+            logger.info("fold %d: update %d of %d, %s, %s left", key.fold, finished, self.updates, status, self._left())
 
     def stop(self) -> None:
         """Stop every member at its next update."""
