@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Timer
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -47,20 +48,71 @@ def named_files() -> dict[str, str]:
     return dict(re.findall(r"# (conf/mine/\w+\.yml)\n((?:.+\n)+)", text))
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone below a folder with a space, its environments cut down to the smoke run's size."""
+def link_environment(path: Path) -> None:
+    """Give a clone the present virtual environment as its own; make finds it installed."""
     if not (ENVIRONMENT / "pyvenv.cfg").exists():
         pytest.skip("Needs a virtual environment, such as `make` creates.")
-    path = tmp_path_factory.mktemp("clones") / "my clone"
-    (path / "src").mkdir(parents=True)  # the package is the installed one
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, path)
     (path / ".venv").mkdir()
     for name in ("bin", "lib"):
         (path / ".venv" / name).symlink_to(ENVIRONMENT / name)
     shutil.copy(ENVIRONMENT / "pyvenv.cfg", path / ".venv")
-    (path / ".venv" / ".installed").touch()  # newer than pyproject.toml: make installs nothing
+    (path / ".venv" / ".installed").touch()  # newer than pyproject.toml
+
+
+def fresh_shell() -> dict[str, str]:
+    """Environment variables of a fresh shell, in which no virtual environment is active."""
+    folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != ENVIRONMENT / "bin"]
+    variables = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME")}
+    return {**variables, "PATH": os.pathsep.join(folders), "DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def typed_in(folder: Path, command: str, shell: dict[str, str]) -> "subprocess.CompletedProcess[str]":
+    """Type a command in a folder."""
+    return subprocess.run(  # noqa: S602 - our own pages
+        command, shell=True, cwd=folder, env=shell, capture_output=True, text=True, check=False
+    )
+
+
+@contextmanager
+def running(command: str, folder: Path, shell: dict[str, str], ready: str) -> Iterator[None]:
+    """Start a server, wait until it prints ``ready``, and end it with all its children."""
+    process = subprocess.Popen(  # noqa: S602 - our own pages
+        command,
+        shell=True,
+        cwd=folder,
+        env=shell,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    end = Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
+    end.start()
+    printed = []
+    try:
+        for line in process.stdout:
+            printed.append(line)
+            if re.search(ready, line):
+                break
+        else:
+            pytest.fail("".join(printed))
+        yield
+    finally:
+        end.cancel()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone below a folder with a space, its environments cut down to the smoke run's size."""
+    path = tmp_path_factory.mktemp("clones") / "my clone"
+    (path / "src").mkdir(parents=True)  # the package is the installed one
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, path)
+    link_environment(path)
     shutil.copytree(ROOT / "conf", path / "conf", ignore=shutil.ignore_patterns("credentials*"))
     (path / "data" / "01_raw").mkdir(parents=True)
     bars = ROOT / "data" / "01_raw" / "equities_daily.parquet"
@@ -84,10 +136,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shell() -> dict[str, str]:
-    """Environment variables of a fresh shell: no virtual environment is active, and the runs are small."""
-    folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != ENVIRONMENT / "bin"]
-    variables = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME")}
-    return {**variables, "PATH": os.pathsep.join(folders), "KEDRO_ENV": "smoke", "DO_NOT_TRACK": "1"}
+    return {**fresh_shell(), "KEDRO_ENV": "smoke"}
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +146,7 @@ def typed(clone: Path, shell: dict[str, str]) -> dict[str, "subprocess.Completed
     for command in commands():
         if command not in SERVERS:
             small = command.replace("training.total_steps=800000", "training.total_steps=64")
-            results[command] = subprocess.run(  # noqa: S602 - our own page
-                small, shell=True, cwd=clone, env=shell, capture_output=True, text=True, check=False
-            )
+            results[command] = typed_in(clone, small, shell)
     return results
 
 
@@ -121,40 +168,14 @@ def test_the_commands_leave_the_files_that_the_readme_names(
     assert (clone / "data" / "mine" / "08_reporting" / "report.html").is_file()
 
 
-@pytest.fixture
-def server(request: pytest.FixtureRequest, clone: Path, shell: dict[str, str], typed: object) -> Iterator[str]:
-    """A server that a command starts, once it says that it listens; ended with all its children."""
-    process = subprocess.Popen(  # noqa: S602 - our own page
-        request.param,
-        shell=True,
-        cwd=clone,
-        env={**shell, "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    end = Timer(PATIENCE, os.killpg, (process.pid, signal.SIGKILL))
-    end.start()
-    address, ready = SERVERS[request.param]
-    printed = []
-    try:
-        for line in process.stdout:
-            printed.append(line)
-            if re.search(ready, line):
-                break
-        else:
-            pytest.fail("".join(printed))
-        yield address
-    finally:
-        end.cancel()
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def answered(address: str, **request: Any) -> urllib3.BaseHTTPResponse:
+    """Ask a server; it may say that it is ready before it listens."""
+    patience = Retry(connect=12, backoff_factor=0.1)
+    return urllib3.request(request.pop("method", "GET"), address, timeout=PATIENCE, retries=patience, **request)
 
 
-@pytest.mark.parametrize("server", list(SERVERS), indirect=True)
-def test_a_server_starts_and_answers(server: str) -> None:
-    patience = Retry(connect=12, backoff_factor=0.1)  # a server may say that it is ready before it listens
-    assert urllib3.request("GET", server, timeout=PATIENCE, retries=patience).status == 200
+@pytest.mark.parametrize("command", list(SERVERS))
+def test_a_server_starts_and_answers(clone: Path, shell: dict[str, str], typed: object, command: str) -> None:
+    address, ready = SERVERS[command]
+    with running(command, clone, shell, ready):
+        assert answered(address).status == 200

@@ -2,19 +2,21 @@
 
 import json
 import re
-import shlex
 import shutil
+import textwrap
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 from tests.conftest import ROOT, Project
+from tests.test_commands import fresh_shell, link_environment, running, typed_in
 
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.*?)\n```", TUTORIAL, re.DOTALL)
 SMALL_TRAINING = {"total_steps": 64, "windows": 4, "minibatches": 2, "validations": 1, "seeds": 1, "device": "cpu"}
+SERVE = re.compile(r"((?:^    .*\n)+)", re.MULTILINE)  # the two blocks that serve a model and ask it
+PATIENT = "--silent --retry 20 --retry-connrefused "
 NO_STRESS = {"cost_multipliers": None, "latency_bars": None, "start_offsets": None, "paths": None}
 
 
@@ -24,30 +26,16 @@ def named_files() -> dict[str, str]:
     return dict(re.findall(named, TUTORIAL, re.DOTALL))
 
 
-def options(command: str) -> dict[str, str]:
-    kedro, run, *words = shlex.split(command.replace("--env=", "--env "))
-    assert (kedro, run) == (".venv/bin/kedro", "run")
-    return dict(zip(words[::2], words[1::2], strict=True))
-
-
-def parameters(written: str) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for pair in filter(None, written.split(",")):
-        path, value = pair.split("=")
-        *sections, key = path.split(".")
-        inner = nested
-        for section in sections:
-            inner = inner.setdefault(section, {})
-        inner[key] = yaml.safe_load(value)
-    return nested
-
-
 @pytest.fixture
 def copied(tmp_path: Path) -> Project:
-    shutil.copytree(ROOT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("credentials*"))
-    (tmp_path / "data" / "01_raw").mkdir(parents=True)
-    shutil.copy(ROOT / "data" / "01_raw" / "equities_daily.parquet", tmp_path / "data" / "01_raw")
-    return Project(tmp_path, env="mine")
+    path = tmp_path / "my clone"
+    (path / "src").mkdir(parents=True)  # the package is the installed one
+    shutil.copy(ROOT / "pyproject.toml", path)
+    link_environment(path)
+    shutil.copytree(ROOT / "conf", path / "conf", ignore=shutil.ignore_patterns("credentials*"))
+    (path / "data" / "01_raw").mkdir(parents=True)
+    shutil.copy(ROOT / "data" / "01_raw" / "equities_daily.parquet", path / "data" / "01_raw")
+    return Project(path, env="mine")
 
 
 def test_a_reader_gets_from_a_csv_to_a_report_a_champion_and_back(
@@ -68,12 +56,19 @@ def test_a_reader_gets_from_a_csv_to_a_report_a_champion_and_back(
     smaller["promotion"] = {"max_latency_ms": 60_000}  # a busy machine is no reason to refuse
     changed.write_text(yaml.safe_dump(smaller))
 
-    for command in COMMANDS:
-        given = options(command)
-        assert given["--env"] == "mine"
-        pipelines = (given.get("--pipelines") or given.get("--pipeline") or "").split(",")
-        copied.run(*filter(None, pipelines), params=parameters(given.get("--params", "")))
+    shell = fresh_shell()
+    done = [typed_in(copied.path, command, shell) for command in COMMANDS[:-1]]
+    assert [run.returncode for run in done] == [0, 0, 0, 0, 1, 0, 0], "".join(run.stdout + run.stderr for run in done)
+    assert "was refused" in done[4].stderr  # as the page shows
 
+    start, ask = SERVE.findall(TUTORIAL.partition("## Serve it")[2])
+    with running(textwrap.dedent(start), copied.path, shell, "Application startup complete"):
+        answer = typed_in(copied.path, textwrap.dedent(ask).replace("curl ", f"curl {PATIENT}"), shell)
+    assert answer.returncode == 0, answer.stderr
+    assert {row["symbol"] for row in json.loads(answer.stdout.splitlines()[-1])["predictions"]} == {"AAPL", "NFLX"}
+
+    back = typed_in(copied.path, COMMANDS[-1], shell)
+    assert back.returncode == 0, back.stderr
     decided = (copied.path / "data" / "registry" / "promotions.jsonl").read_text().splitlines()
     assert [json.loads(line)["decision"] for line in decided] == ["refused", "promoted", "promoted", "rolled_back"]
     for path in re.findall(r"`(data/mine/[^`]+)`", TUTORIAL):
