@@ -26,7 +26,8 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     sentences = ["It earned 12 %.", "It may be luck.", "Verdict: luck.", "Few bars.", "1 of 2 targets was met."]
     monkeypatch.setattr(results, "verdict", lambda _: sentences)
     return {
-        "agent": account(seeds=2, sharpe_seed_min=-0.1, sharpe_seed_max=0.9),
+        "agent": account(seeds=2, sharpe_seed_min=-0.1, sharpe_seed_max=0.9)
+        | {"holding_bars": 1482.2, "gross_exposure": 0.0924, "turnover_per_year": 3.366},
         "baselines": ["buy_and_hold", "ridge"],
         "buy_and_hold": account(sharpe=-8.494, trades=5),
         "ridge": account(sharpe=0.0, win_rate=None, trades=0),
@@ -45,6 +46,7 @@ def test_the_block_has_a_row_per_account_and_the_verdicts_first_sentences(metric
         "> It may be luck.",
         "> Verdict: luck.",
         "> 1 of 2 targets was met.",
+        "> A round trip lasts 1,482 bars on average. Gross exposure is 9.2% of equity, turnover 3.37 x equity a year.",
     ]
 
 
