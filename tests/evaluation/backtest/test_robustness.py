@@ -253,6 +253,11 @@ def test_the_break_even_lies_on_the_line_between_the_last_multiplier_that_earns_
     assert break_even_cost(*curve((1.0, 0.1, 0.2, 3.0), (2.0, 0.0, 0.4, 6.0))) == pytest.approx((2.0, 6.0))
 
 
+def test_of_several_zeros_of_the_curve_the_first_is_the_break_even() -> None:
+    points = [(1.0, 0.03, 0.08, 2.0), (2.0, -0.01, 0.16, 5.0), (3.0, 0.02, 0.2, 6.0), (4.0, -0.02, 0.3, 8.0)]
+    assert break_even_cost(*curve(*points)) == pytest.approx((1.75, 4.25))  # not 3.5
+
+
 def test_an_account_that_loses_at_the_smallest_multiplier_is_interpolated_from_no_costs() -> None:
     points = curve((0.5, -0.02, 0.06, 1.5), (1.0, -0.08, 0.12, 3.0))  # earns 0.04 without costs
     assert break_even_cost(*points) == pytest.approx((1 / 3, 1.0))
