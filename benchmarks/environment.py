@@ -1,13 +1,12 @@
 """Steps per second of the environment alone: no network, actions drawn beforehand. Prints JSON.
 
 One asset, a path of 8,192 bars of 30 minutes, sessions of 13 bars; the preset ``realistic`` with every other layer of
-the mask, every cost and every kind of order as well, float32, episodes of 128 decisions, actions at random. A step is
-one account and one decision, its observation and its legal actions included. The best of several short runs counts;
-steps per second of processor time are those of one core, on a machine that is busy with other things.
+the mask, every cost and every kind of order as well, episodes of 128 decisions, actions at random. A step is one
+account and one decision, its observation and its legal levels included. The best of several short runs counts; steps
+per second of processor time are those of one core, on a machine that is busy with other things.
 
-    python benchmarks/environment.py                     # eager
-    python benchmarks/environment.py --compile           # and compiled
-    python benchmarks/environment.py --profile           # and where the time goes
+    python benchmarks/environment.py
+    python benchmarks/environment.py --threads 1
 """
 
 from __future__ import annotations
@@ -17,17 +16,18 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
+import numba
+import numpy as np
 import torch
-from torch import Tensor
 
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.episodes import Episodes, EpisodeState, Transition, play
+from sentio_kedro.trading.episodes import Episodes
+from sentio_kedro.trading.records import Integers
 
 BARS, FEATURES, EPISODE, SESSION, SIGMA = 8192, 8, 128, 13, 0.004
 ACCOUNTS = (1024, 4096, 16384, 65536)
@@ -39,7 +39,6 @@ TRADING = TradingParameters(
     orders={
         "latency_bars": 1,
         "participation": 0.1,
-        "unfilled": "carry",
         "lot_size": 1.0,
         "min_notional": 10.0,
         "stop_loss": 0.05,
@@ -47,7 +46,6 @@ TRADING = TradingParameters(
         "flat_at_close": True,
     },
     masks={
-        "concentration": 0.9,
         "daily_loss": 0.02,
         "position_var": 0.04,
         "target_volatility": 0.01,
@@ -104,22 +102,19 @@ def random_market() -> MarketTensors:
     ).to(torch.device("cpu"), torch.float32)
 
 
-Play = Callable[[EpisodeState, Tensor, Tensor, Any, TradingParameters, int], tuple[EpisodeState, Transition]]
-
-
-def prepare(accounts: int, step: Play = play) -> tuple[Episodes, Tensor]:
+def prepare(accounts: int) -> tuple[Episodes, Integers]:
     """Make reset episodes and actions ``[64, N, 1]`` to take."""
-    generator = torch.Generator().manual_seed(1)
+    generator = np.random.default_rng(1)
     segments = [Segment(96, 4000), Segment(4200, BARS)]
-    episodes = Episodes(random_market(), segments, TRADING, EPISODE, accounts, generator, advance=step)
+    episodes = Episodes(random_market(), segments, TRADING, EPISODE, accounts, generator)
     episodes.reset()
-    return episodes, torch.randint(len(TRADING.levels) + 1, (64, accounts, 1), generator=generator)
+    return episodes, generator.integers(len(TRADING.levels), size=(64, accounts, 1))
 
 
-def measure(accounts: int, seconds: float, runs: int, step: Play = play) -> dict[str, float]:
+def measure(accounts: int, seconds: float, runs: int) -> dict[str, float]:
     """Time ``runs`` runs of about ``seconds`` each; the best counts."""
     began = time.perf_counter()
-    episodes, actions = prepare(accounts, step)
+    episodes, actions = prepare(accounts)
     episodes.step(actions[0])
     first = time.perf_counter() - began
     rates, per_core = [], []
@@ -139,43 +134,20 @@ def measure(accounts: int, seconds: float, runs: int, step: Play = play) -> dict
     }
 
 
-def profile(accounts: int, steps: int = 50) -> str:
-    """Return a table of the slowest operations."""
-    episodes, actions = prepare(accounts)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        for index in range(steps):
-            episodes.step(actions[index % len(actions)])
-    return str(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=25))
-
-
 def main() -> None:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a run")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=None, help="torch threads; default: torch's own choice")
+    parser.add_argument("--threads", type=int, default=None, help="default: numba's own choice")
     parser.add_argument("--accounts", type=int, nargs="+", default=list(ACCOUNTS))
-    parser.add_argument("--compile", action="store_true", help="also time the compiled step")
-    parser.add_argument("--profile", action="store_true", help="print the slowest operations to stderr")
     arguments = parser.parse_args()
     if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+        numba.set_num_threads(arguments.threads)
     keep_freed_memory()
-    modes: dict[str, Play] = {"eager": play}
-    if arguments.compile:
-        modes["compiled"] = torch.compile(play, dynamic=False, fullgraph=True)
-    runs = [
-        {"mode": mode, "accounts": count, **measure(count, arguments.seconds, arguments.runs, step)}
-        for mode, step in modes.items()
-        for count in arguments.accounts
-    ]
+    runs = [{"accounts": count, **measure(count, arguments.seconds, arguments.runs)} for count in arguments.accounts]
     result: dict[str, Any] = {**max(runs, key=lambda run: run["env_steps_per_second"]), "runs": runs}
-    if arguments.compile:
-        compiled = [run["seconds_before_second_step"] for run in runs if run["mode"] == "compiled"]
-        result["compile_seconds"] = max(compiled)
-    if arguments.profile:
-        sys.stderr.write(profile(result["accounts"]) + "\n")
-    result["machine"] = {"threads": torch.get_num_threads(), "torch": torch.__version__, "cpu": platform.machine()}
+    result["machine"] = {"threads": numba.get_num_threads(), "numba": numba.__version__, "cpu": platform.machine()}
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
 
 

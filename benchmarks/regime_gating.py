@@ -53,7 +53,7 @@ def parameter_count(changes: Sequence[str]) -> int:
     """Parameters of one network, for as many regimes as `regimes.states` allows."""
     features, regimes, agent = read_parameters(MARKETS[NAME].cost_bps, changes)
     columns = [*features.columns, *MARKETS[NAME].columns]
-    shape = NetworkShape(len(columns), MARKETS[NAME].law.assets, regimes.states, 1 + len(agent.trading.levels))
+    shape = NetworkShape(len(columns), MARKETS[NAME].law.assets, regimes.states, len(agent.trading.levels))
     return sum(weights.numel() for weights in build_network(agent.network, shape, torch.Generator()).parameters())
 
 

@@ -27,7 +27,7 @@ from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import draw_figures
 from sentio_kedro.evaluation.report.report import render_report
 from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, RunFacts, RunFrames
-from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.trading.records import LAYERS
 
 BAR, FIRST = pd.Timedelta(minutes=30), pd.Timestamp("2018-01-01", tz="UTC")
 FOLDS, REGIMES, CHANGES = 4, 3, 0.01  # share of the bars at which a position changes
@@ -115,6 +115,7 @@ def synthetic_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]
         "trades": pd.concat([_trades(rng, name, rows, symbols) for name in names], ignore_index=True),
         "actions": _actions(seeds, symbols),
         "masks": _masks(seeds),
+        "value_at_risk": _exceedances(rng, symbols, rows),
         "regime_posteriors": pd.DataFrame({"timestamp": times, "fold": fold, **states}),
         "training_curves": curves,
         "agent_table": agents,
@@ -197,7 +198,7 @@ def _actions(seeds: int, symbols: list[str]) -> pd.DataFrame:
         for seed in range(seeds)
         for fold in range(FOLDS)
         for symbol in symbols
-        for action, count in (("hold", 200), ("-1", 100), ("0", 80), ("+1", 120))
+        for action, count in (("-1", 200), ("0", 100), ("+1", 200))
     ]
     return pd.DataFrame(rows, columns=["account", "fold", "symbol", "action", "count", "legal"])
 
@@ -211,6 +212,14 @@ def _masks(seeds: int) -> pd.DataFrame:
         for place, layer in enumerate(LAYERS)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS["masks"]))
+
+
+def _exceedances(rng: np.random.Generator, symbols: list[str], rows: int) -> pd.DataFrame:
+    sessions = rows // 48
+    counts = [
+        (symbol, side, 0.99, sessions, rng.binomial(sessions, 0.01)) for side in ("fall", "rise") for symbol in symbols
+    ]
+    return pd.DataFrame(counts, columns=list(COLUMNS["value_at_risk"]))
 
 
 if __name__ == "__main__":

@@ -38,11 +38,12 @@ from sentio_kedro.config import FeatureParameters, NetworkParameters, RegimePara
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.indicators import longest_lookback
+from sentio_kedro.market.risk import trading_lookback
+from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.tracking.model import log_model
 from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.precompute import trading_lookback
 
 CONF = Path(__file__).parents[1] / "conf" / "base"
 SYMBOLS, MEMBERS, PER_SESSION = ("A", "B", "C", "D", "E"), 4, 48.0
@@ -80,14 +81,15 @@ def random_agent(seed: int) -> AgentBundle:
         "stationary": [1.0 / 3.0] * 3,
         "memory": memory,
     }
-    shape = NetworkShape(len(columns), len(SYMBOLS), 3, 1 + len(trading.levels))
+    shape = NetworkShape(len(columns), len(SYMBOLS), 3, len(trading.levels))
     weights = []
     for member in range(MEMBERS):
         built = build_network(network, shape, torch.Generator().manual_seed(100 * seed + member))
         with torch.no_grad():
             built.head.policy.weight.mul_(300.0)  # a fresh policy is nearly indifferent
         weights.append(built.state_dict())
-    needed = receptive_field(network) + max(longest_lookback(columns), memory, trading_lookback(trading))
+    day = market_clock(random_bars(int(PER_SESSION)).timestamps, trading.calendar)
+    needed = receptive_field(network) + max(longest_lookback(columns), memory, trading_lookback(trading, day))
     spec = AgentSpec(
         fold=0, seed=seed, members=MEMBERS, symbols=list(SYMBOLS), periods_per_year=17520.0, gamma=0.9,
         required_bars=needed, train_start="2017-01-01T00:00:00+00:00", train_end="2017-12-01T00:00:00+00:00",
@@ -142,7 +144,9 @@ def measure_accounts(seeds: int, accounts: int, bars: int) -> dict[str, Any]:
     session = DecisionSession([random_agent(seed) for seed in range(seeds)])
     market = random_bars(session.required_bars + WARM_UP + bars)
     session.start(market.rows(slice(0, session.required_bars)))
-    batch = open_accounts(torch.linspace(1e4, 1e6, accounts, dtype=torch.float64)[:, None], len(SYMBOLS))
+    batch = open_accounts(accounts, len(SYMBOLS), session.trading).part(np.s_[:, None])
+    for name in ("cash", "equity", "peak_equity", "initial_equity", "session_equity"):
+        batch.account[name] = np.linspace(1e4, 1e6, accounts)[:, None]
     wall: list[float] = []
     processor: list[float] = []
     for row in range(session.required_bars, len(market.timestamps)):

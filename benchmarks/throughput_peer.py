@@ -44,7 +44,7 @@ class WindowEnvironment(gym.Env[np.ndarray, int]):
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
         """Trade and move one bar."""
-        target = self.position if action == 0 else float(action - 1)
+        target = float(action - 1)
         change = self.close[self.row + 1] / self.close[self.row] - 1.0
         reward = target * change - COST * abs(target - self.position)
         self.position, self.row, self.remaining = target, self.row + 1, self.remaining - 1

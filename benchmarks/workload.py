@@ -1,8 +1,7 @@
 """The standard workload of the learner, and a large one: market, sizes, one update. Read by other benchmarks.
 
 One asset, a path of 8,192 bars of 30 minutes in sessions of thirteen, 8 features, window 64, width 64, 2 layers, 4
-heads, levels 0 and 1 (with HOLD: 3 actions), 32 quantiles; 16 windows x R replicas x 128 steps a rollout, 4 epochs x 4
-minibatches.
+heads, levels -1, 0 and 1, 32 quantiles; 16 windows x R replicas x 128 steps a rollout, 4 epochs x 4 minibatches.
 
 The learner ``enhanced`` has every term of the objective: quantiles learn the distribution of lambda-returns, the other
 replicas of a path are the baseline, a divergence penalty whose coefficient adapts, a trust region, limits on the tail
@@ -19,7 +18,7 @@ from typing import NamedTuple
 
 import torch
 
-from sentio_kedro.agent.data.windows import Windows, cut_windows
+from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
 from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.agent.ppo.constraints import TailMonitor
@@ -39,7 +38,7 @@ from sentio_kedro.config import (
 from sentio_kedro.market.tensors import MarketTensors
 
 BARS, FEATURES, STEPS, WINDOWS, SIGMA = 8192, 8, 128, 16, 0.004
-SESSION, REGIMES, LEVELS = 13, 3, (0.0, 1.0)  # with HOLD: 3 actions
+SESSION, REGIMES, LEVELS = 13, 3, (-1.0, 0.0, 1.0)
 NETWORK = NetworkParameters(width=64, layers=2, heads=4, window=64, quantiles=32, hidden=64)
 PLAIN_TRADING = TradingParameters(levels=list(LEVELS))
 REALISTIC_TRADING = TradingParameters(preset="realistic", levels=list(LEVELS))
@@ -60,7 +59,7 @@ class Workload(NamedTuple):
     def shape(self) -> NetworkShape:
         """Sizes that the market fixes."""
         market = self.market
-        actions = 1 + len(self.parameters.trading.levels)
+        actions = len(self.parameters.trading.levels)
         return NetworkShape(market.features.shape[2], market.assets, market.posterior.shape[1], actions)
 
 
@@ -133,6 +132,7 @@ class LearningRun:
         """Build the member."""
         self.parameters, self.device = workload.parameters, device
         self.market = workload.market.to(device, torch.float32)
+        self.facts = path_facts(workload.market, self.parameters.trading)
         training = self.parameters.training
         network = build_network(self.parameters.network, workload.shape, torch.Generator().manual_seed(2)).to(device)
         optimiser = torch.optim.AdamW(
@@ -148,7 +148,8 @@ class LearningRun:
         training, context = self.parameters.training, receptive_field(self.parameters.network) - 1
         latest = self.market.bars - training.episode_bars - 1
         starts = torch.randint(context, latest, (training.windows,), generator=self.generator, device=self.device)
-        return cut_windows(self.market, starts, training.episode_bars, context, self.parameters.trading)
+        trading = self.parameters.trading
+        return cut_windows(self.market, starts, training.episode_bars, context, trading, self.facts)
 
     def update(self) -> dict[str, float]:
         """Roll out and learn, as ``trainer`` does; return the seconds of each phase and the peak memory."""

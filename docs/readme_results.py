@@ -58,19 +58,9 @@ def quoted(sentences: list[str]) -> list[str]:
     return [f"> {text}" for text in [*sentences[: end + 1], sentences[-1]]]
 
 
-def behaviour(agent: Mapping[str, Any]) -> str:
-    """State how the agent trades, beside what it earns."""
-    held = UNDEFINED if agent["holding_bars"] is None else f"{agent['holding_bars']:,.0f}"
-    exposure, turnover = _percent(agent["gross_exposure"], 1), _ratio(agent["turnover_per_year"])
-    return (
-        f"> A round trip lasts {held} bars on average. Gross exposure is {exposure} of equity, turnover {turnover} x "
-        "equity a year."
-    )
-
-
 def block(metrics: Mapping[str, Any]) -> str:
     """Write the block between the marks: the table, and what the report says first."""
-    return "\n".join([*table(metrics), "", *quoted(verdict(metrics)), behaviour(metrics["agent"])])
+    return "\n".join([*table(metrics), "", *quoted(verdict(metrics))])
 
 
 def rewritten(page: str, text: str) -> str:

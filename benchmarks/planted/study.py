@@ -34,9 +34,10 @@ from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.purged_folds import Fold, Spans
 from sentio_kedro.market.regimes import fit_regimes, market_return
+from sentio_kedro.market.risk import trading_lookback
+from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.timestamps import Floats, periods_per_year
 from sentio_kedro.trading.accounts import allocation
-from sentio_kedro.trading.precompute import trading_lookback
 
 BASIS_POINT = 1e-4
 CALM = BacktestParameters(
@@ -123,7 +124,8 @@ def prepare_study(
     columns = [*features.columns, *market.columns]
     values = compute_features(bars, columns)
     rows = receptive_field(parameters.network)
-    memory = max(longest_lookback(columns), regimes.memory, trading_lookback(parameters.trading))
+    clock = market_clock(bars.timestamps, parameters.trading.calendar)
+    memory = max(longest_lookback(columns), regimes.memory, trading_lookback(parameters.trading, clock))
     reward = 1 + parameters.trading.orders.latency_bars
     spans = Spans(input=rows + memory, reward=reward, episode=parameters.training.episode_bars)
     usable = len(path.returns) - spans.input

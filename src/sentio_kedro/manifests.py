@@ -57,6 +57,8 @@ _SHAPED_BY: dict[str, tuple[str, ...]] = {
         "network.convolution",
         "regimes.memory",
         "training.episode_bars",
+        "trading.calendar",
+        "trading.memory_sessions",
         "trading.costs.half_spread",
         "trading.costs.spread_bars",
         "trading.masks.kelly_bars",
@@ -85,7 +87,6 @@ WITHOUT_EFFECT = frozenset(
         "training.checkpoint_updates",
         "training.compile",
         "training.device",
-        "training.population",
         "training.threads",
         "training.workers",
     }

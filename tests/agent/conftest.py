@@ -35,7 +35,7 @@ def random_market(bars: int = 40, assets: int = 2, features: int = 3, regimes: i
 
 
 def lively_network(
-    assets: int = 2, features: int = 3, regimes: int = 2, actions: int = 4, seed: int = 0, **sizes: int
+    assets: int = 2, features: int = 3, regimes: int = 2, actions: int = 3, seed: int = 0, **sizes: int
 ) -> PolicyNetwork:
     """A float64 network whose layers, policy and critic are far from their nearly constant start."""
     parameters = NetworkParameters(**{**vars(SIZES), **sizes}) if sizes else SIZES

@@ -25,7 +25,7 @@ def make_bundle(members: int = 2) -> AgentBundle:
         features=[FeatureColumn(name="r", indicator="log_return")], network=SMALL, trading=TradingParameters(),
         regimes=REGIMES, train_sharpe=1.5, validation_sharpe=float("nan"), hashes={"bars": "x"},
     )  # fmt: skip
-    shape = NetworkShape(features=1, assets=2, regimes=1, actions=4)
+    shape = NetworkShape(features=1, assets=2, regimes=1, actions=3)
     networks = [awaken(build_network(SMALL, shape, torch.Generator().manual_seed(i))) for i in range(members)]
     return AgentBundle(spec, tuple(network.state_dict() for network in networks))
 

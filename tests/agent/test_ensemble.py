@@ -1,6 +1,6 @@
-"""Ensemble policies: each account gets its own agent's decision, however long the history is."""
+"""Networks as arrays of the walk: each account decides as its own agent's torch networks would."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,113 +9,33 @@ import torch
 
 from sentio_kedro.agent import ensemble
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.ensemble import AgentsPolicy, BatchedPolicies, agents_policy, encode_rows
+from sentio_kedro.agent.ensemble import AgentNetworks, encode_rows
+from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.network.head_arrays import head_arrays, network_heads
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.validation import chunk_returns
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Decision, Fill, open_accounts
-from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
-from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import PositionLimits, position_limits
-from sentio_kedro.trading.precompute import make_step_data
-from sentio_kedro.trading.simulate import PolicyTrace, simulate
-from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.policies import HEADS, SAMPLED, Heads, Policies, make_policies, set_probabilities, with_heads
+from sentio_kedro.trading.simulate import make_head_scratch, net_returns, simulate
+from sentio_kedro.trading.walk import Ledger
 
 DOUBLE = torch.float64
 TRADING = TradingParameters()
+FLAT = 1  # of the levels -1, 0, 1
 SIZES = NetworkParameters(width=8, layers=2, heads=2, window=4, convolution=3, hidden=8, quantiles=5)
+CONTEXT = receptive_field(SIZES) - 1
+START, STOP = 12, 30
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
 
 
-class Remembering:
-    """Always asks for one level, and remembers whose account it was shown."""
-
-    inputs: PolicyTrace = ()
-
-    def __init__(self, level: float, hold: bool = False) -> None:
-        self.level, self.hold = level, hold
-        self.cash: list[float] = []
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: torch.Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        assert legal.shape == (*account.shares.shape, 4)
-        assert view.position.shape == view.cap.shape == account.shares.shape
-        self.cash += account.cash.tolist()
-        level = torch.full_like(account.shares, self.level)
-        return Decision(level, torch.full(account.shares.shape, self.hold)), ()
-
-
-def step_data_of(whole: MarketTensors, start: int, stop: int) -> StepData:
-    return make_step_data(whole, torch.arange(start, stop)[:, None], TRADING)
-
-
-def test_each_account_gets_its_own_policys_decision(market: Markets) -> None:
-    policies = [Remembering(1.0), Remembering(-1.0), Remembering(0.0, hold=True)]
-    account = open_accounts(torch.tensor([10.0, 20.0, 30.0, 40.0], dtype=DOUBLE), 2)
-    row = step_data_of(market(), 10, 11).step(0)
-    view = position_limits(account, row, TRADING)
-    legal = legal_actions(account, view, row, TRADING)
-    decision, _ = BatchedPolicies(list(zip(policies, (1, 2, 1), strict=True))).decide((), account, view, legal)
-    assert decision.level.tolist() == [[1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0], [0.0, 0.0]]
-    assert decision.hold.tolist() == [[False, False], [False, False], [False, False], [True, True]]
-    assert [policy.cash for policy in policies] == [[10.0], [20.0, 30.0], [40.0]]
-
-
-def test_side_by_side_walks_like_each_agent_alone(market: Markets) -> None:
-    step_data = step_data_of(market(), 10, 16)
-    together, _ = simulate(
-        step_data,
-        BatchedPolicies([(Remembering(1.0), 1), (Remembering(-1.0), 1)]),
-        open_accounts(torch.ones(2, dtype=DOUBLE), 2),
-        TRADING,
-    )
-    for index, level in enumerate((1.0, -1.0)):
-        alone, _ = simulate(step_data, Remembering(level), open_accounts(torch.ones(1, dtype=DOUBLE), 2), TRADING)
-        assert together.equity[index].item() == alone.equity.item()
-
-
-def test_at_the_last_step_every_account_leaves_its_positions(market: Markets) -> None:
-    step_data = step_data_of(market(), 10, 16)
-    policies = [Remembering(1.0), Remembering(-1.0)]
-    leave = torch.tensor([[False, False]] * 5 + [[True, True]])
-    account, (fill, _) = simulate(
-        step_data,
-        BatchedPolicies([(policy, 1) for policy in policies], leave),
-        open_accounts(torch.ones(2, dtype=DOUBLE), 2),
-        TRADING,
-    )
-    assert (fill.shares[4] != 0.0).all()
-    assert (account.shares == 0.0).all()
-    account, _ = simulate(
-        step_data,
-        BatchedPolicies([(policy, 1) for policy in policies]),
-        open_accounts(torch.ones(2, dtype=DOUBLE), 2),
-        TRADING,
-    )
-    assert (account.shares != 0.0).all()
-
-
-@pytest.mark.parametrize(("start", "stop"), [(0, 40), (3, 30), (20, 27), (20, 28), (39, 40)])
-def test_embedding_in_pieces_equals_embedding_in_one_go(
-    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch, start: int, stop: int
-) -> None:
-    encoder, features = lively().encoder, market().features
-    whole = encoder(features[None], 40)[0, start:stop]
-    sizes: list[int] = []
-    encoder.register_forward_pre_hook(lambda _, given: sizes.append(given[1]))
-    monkeypatch.setattr(ensemble, "ENCODED_BARS", 7)
-    found = encode_rows(encoder, features, start, stop, receptive_field(SIZES) - 1)
-    assert max(sizes) <= 7
-    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
-
-
-def bundle_of(networks: list[PolicyNetwork]) -> AgentBundle:
+def bundle_of(networks: Sequence[PolicyNetwork], **changes: object) -> AgentBundle:
     regimes = RegimeModel(
         np.zeros(2), np.array([0.01, 0.02]), np.full((2, 2), 0.5), np.array([0.5, 0.5]), memory=4
     ).to_dict()
@@ -130,37 +50,122 @@ def bundle_of(networks: list[PolicyNetwork]) -> AgentBundle:
         train_start="2020-01-01",
         train_end="2020-02-01",
         features=[FeatureColumn(name=name, indicator="log_return") for name in "abc"],
-        network=SIZES,
+        network=networks[0].encoder.parameters_,
         trading=TRADING,
         regimes=regimes,
         train_sharpe=0.0,
         validation_sharpe=0.0,
         hashes={},
     )
-    return AgentBundle(spec, tuple(network.state_dict() for network in networks))
+    return AgentBundle(replace(spec, **changes), tuple(network.state_dict() for network in networks))  # type: ignore[arg-type]
 
 
-class MemberByMember:
-    """One agent, its members asked one by one: the likeliest action under the mean of their legal probabilities."""
+def policies_of(heads: Heads, kind: int = HEADS, noise: np.ndarray | None = None) -> Policies:
+    """One account for each agent of ``heads``."""
+    agents, assets = heads.projected.shape[1], heads.projected.shape[3]
+    index = np.arange(agents)
+    return with_heads(make_policies(np.full(agents, kind), assets, 3, index=index, draws=index, noise=noise), heads)
 
-    def __init__(self, members: list[PolicyNetwork], whole: MarketTensors, start: int, stop: int) -> None:
-        self.heads = [network.head for network in members]
-        self.levels = level_tensor(TRADING, whole.close)
-        posterior = whole.posterior[start:stop]
-        encoded = (network.encoder(whole.features[None, :stop], stop - start)[0] for network in members)
-        projected = [head.project(rows, posterior)[:, None] for head, rows in zip(self.heads, encoded, strict=True)]
-        self.inputs: PolicyTrace = (posterior[:, None], *projected)  # [S, 1, K] and each member's [S, 1, A, hidden]
 
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, view: PositionLimits, legal: torch.Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        posterior, *projected = inputs
-        features = account_features(account, view, TRADING)
-        total = torch.zeros(legal.shape, dtype=DOUBLE)
-        for head, rows in zip(self.heads, projected, strict=True):
-            logits = head.logits(head.hidden(rows, features), posterior)
-            total += logits.masked_fill(~legal, float("-inf")).softmax(-1)
-        return decode(total.argmax(-1), self.levels), ()
+def walked(
+    whole: MarketTensors, policies: Policies, posteriors: Sequence[torch.Tensor], trading: TradingParameters = TRADING
+) -> Ledger:
+    """Walk the accounts over rows 12 to 30, each with its agent's regime model."""
+    facts = market_facts(whole, START, STOP, trading, posteriors)
+    accounts = open_accounts(policies.size, whole.assets, trading)
+    return simulate(
+        facts, accounts, policies, terms_of(trading, whole.assets), models=np.arange(policies.size), trace=True
+    )
+
+
+@torch.no_grad()
+def members_probabilities(
+    members: Sequence[PolicyNetwork],
+    whole: MarketTensors,
+    posterior: torch.Tensor,
+    features: torch.Tensor,
+    legal: torch.Tensor,
+) -> torch.Tensor:
+    """Mean of the members' probabilities ``[S, A, B]`` at rows 12 to 30, from what an account saw, by torch alone."""
+    rows, total = posterior[START:STOP], torch.zeros(legal.shape, dtype=DOUBLE)
+    for network in members:
+        embedded = network.encoder(whole.features[None, :STOP], STOP - START)[0]
+        hidden = network.head.hidden(network.head.project(embedded, rows), features)
+        permitted = network.head.permitted(legal)
+        total += masked_log_probabilities(network.head.logits(hidden, rows), permitted).exp() / len(members)
+    return total
+
+
+def seen_by(ledger: Ledger, account: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features and legal levels ``[S, A, ...]`` of an account at its decisions."""
+    return torch.from_numpy(ledger.features[:, account]), torch.from_numpy(ledger.legal[:, account])
+
+
+def compiled_probabilities(policies: Policies, ledger: Ledger) -> np.ndarray:
+    """Probabilities ``[S, A, B]`` of the first agent by the compiled step, from what its account saw."""
+    heads, found = make_head_scratch(1, 3, policies.projected.shape[-1]), np.zeros(ledger.legal[:, 0].shape)
+    for step, asset in np.ndindex(*found.shape[:2]):
+        set_probabilities(policies, 0, step, asset, ledger.features[step, 0], ledger.legal[step, 0], 0, heads)
+        found[step, asset] = heads.probabilities[0, :3]
+    return found
+
+
+PARTS = pytest.mark.parametrize(
+    "parts", [{}, {"masked": False}, {"regime_experts": False}], ids=["masked", "unmasked", "no experts"]
+)
+
+
+def restricted(market: Markets) -> MarketTensors:
+    """A market in which the first asset must not be sold short, and the second cannot be traded for a while."""
+    whole = market()._replace(shortable=torch.tensor([False, True]))
+    whole.tradable[20:24, 1] = False
+    return whole
+
+
+@torch.no_grad()
+@PARTS
+def test_probabilities_of_the_walk_are_the_mean_of_the_members_legal_probabilities(
+    lively: Build, market: Markets, parts: dict[str, object]
+) -> None:
+    members, whole = [lively(seed=seed, **parts) for seed in (1, 2, 3)], restricted(market)
+    embedded = [network.encoder(whole.features[None, :STOP], STOP - START)[0] for network in members]
+    policies = policies_of(network_heads(members, embedded, whole.posterior[START:STOP]))
+    ledger = walked(whole, policies, [whole.posterior])
+    expected = members_probabilities(members, whole, whole.posterior, *seen_by(ledger, 0)).numpy()
+    np.testing.assert_allclose(compiled_probabilities(policies, ledger), expected, rtol=0, atol=1e-9)
+    assert np.array_equal(ledger.actions[:, 0], expected.argmax(-1))
+    assert len(np.unique(ledger.actions)) == 3 or parts == {}
+    assert (ledger.actions[8:12, 0, 1] == FLAT).all()
+    assert (expected[:, 0, 0] > 0.0).any() == (parts == {"masked": False})  # short is illegal
+
+
+@torch.no_grad()
+@PARTS
+def test_sampled_actions_are_drawn_by_gumbel_noise(lively: Build, market: Markets, parts: dict[str, object]) -> None:
+    whole, members = restricted(market), [lively(seed=seed, **parts) for seed in (1, 2)]
+    embedded = [network.encoder(whole.features[None, :STOP], STOP - START)[0] for network in members]
+    noise = np.random.default_rng(0).gumbel(size=(STOP - START, 1, 2, 3))
+    policies = policies_of(network_heads(members, embedded, whole.posterior[START:STOP]), SAMPLED, noise)
+    ledger = walked(whole, policies, [whole.posterior])
+    chances = members_probabilities(members, whole, whole.posterior, *seen_by(ledger, 0)).numpy()
+    with np.errstate(divide="ignore"):
+        expected = (np.log(chances) + noise[:, 0]).argmax(-1)
+    assert np.array_equal(ledger.actions[:, 0], expected)
+    assert not np.array_equal(expected, chances.argmax(-1))
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 40), (3, 30), (20, 27), (20, 28), (39, 40)])
+def test_embedding_in_pieces_equals_embedding_in_one_go(
+    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch, start: int, stop: int
+) -> None:
+    encoder, features = lively().encoder, market().features
+    whole = encoder(features[None], 40)[0, start:stop]
+    sizes: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, given: sizes.append(given[1]))
+    monkeypatch.setattr(ensemble, "ENCODED_BARS", 7)
+    found = encode_rows(encoder, features, start, stop, CONTEXT)
+    assert max(sizes) <= 7
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
 
 
 @torch.no_grad()
@@ -169,75 +174,65 @@ def test_agents_side_by_side_trade_as_each_alone(lively: Build, market: Markets)
     whole = market()
     agents = [[lively(seed=7), lively(seed=8)], [lively(seed=9), lively(seed=11)]]
     posteriors = [whole.posterior, whole.posterior.flip(-1)]
-    step_data = step_data_of(whole, 12, 30)
-
-    def returns_alone(members: list[PolicyNetwork], seen: MarketTensors) -> torch.Tensor:
-        account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-        _, (fill, _) = simulate(step_data, MemberByMember(members, seen, 12, 30), account, TRADING)
-        return (fill.equity / fill.equity_before - 1.0)[:, 0]
-
-    policy = agents_policy([bundle_of(agent) for agent in agents], whole, posteriors, 12, 30)
-    _, (fill, record) = simulate(step_data, policy, open_accounts(torch.ones(2, dtype=DOUBLE), 2), TRADING)
-    assert record[0].shape == (18, 2, 2)  # actions
-    returns = fill.equity / fill.equity_before - 1.0
-    context = receptive_field(SIZES) - 1
-    for index, (agent, posterior) in enumerate(zip(agents, posteriors, strict=True)):
+    bundles = [bundle_of(agent) for agent in agents]
+    heads = AgentNetworks(bundles, DOUBLE).heads(whole.features, posteriors, START, STOP)
+    ledger = walked(whole, policies_of(heads), posteriors)
+    returns = net_returns(ledger)
+    for index, (bundle, posterior) in enumerate(zip(bundles, posteriors, strict=True)):
+        members = bundle.networks(DOUBLE)  # their weights were rounded to float32
+        chances = members_probabilities(members, whole, posterior, *seen_by(ledger, index))
+        assert np.array_equal(ledger.actions[:, index], chances.argmax(-1))
         own = whole._replace(posterior=posterior)
-        expected = returns_alone(agent, own)
-        torch.testing.assert_close(returns[:, index], expected, rtol=0, atol=1e-9)
-        validated = chunk_returns(agent, own, [Segment(12, 30)], 18, context, TRADING)
-        torch.testing.assert_close(validated, expected, rtol=0, atol=1e-9)
-        other = returns_alone(agent, whole._replace(posterior=posteriors[1 - index]))
-        assert not torch.allclose(returns[:, index], other)
-    assert not torch.allclose(returns[:, 0], returns[:, 1])
+        validated = chunk_returns(members, own, [Segment(START, STOP)], STOP - START, CONTEXT, TRADING)
+        np.testing.assert_allclose(returns[:, index], validated, rtol=0, atol=1e-12)
+        other = whole._replace(posterior=posteriors[1 - index])
+        swapped = chunk_returns(members, other, [Segment(START, STOP)], STOP - START, CONTEXT, TRADING)
+        assert not np.allclose(returns[:, index], swapped)
+    assert not np.allclose(returns[:, 0], returns[:, 1])
 
 
 @torch.no_grad()
-def test_an_agent_averages_its_members_probabilities_and_not_their_logarithms(lively: Build, market: Markets) -> None:
-    whole, members = market(), [lively(seed=seed) for seed in (7, 8, 9)]
-    policy = agents_policy([bundle_of(members)], whole, [whole.posterior], 20, 21)
-    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), step_data_of(whole, 20, 21).step(0)
-    view = position_limits(account, row, TRADING)
-    legal = legal_actions(account, view, row, TRADING)
-    legal[0, 1, 3] = False
-    expected = torch.zeros(2, 4, dtype=DOUBLE)
-    for network in members:
-        projected = network.head.project(network.encoder(whole.features[None, :21], 1)[0, 0], whole.posterior[20])
-        hidden = network.head.hidden(projected, account_features(account, view, TRADING)[0])
-        logits = network.head.logits(hidden, whole.posterior[20]).masked_fill(~legal[0], float("-inf"))
-        expected += logits.softmax(-1) / 3
-    found = policy.probabilities(tuple(x[0] for x in policy.inputs), account, view, legal)[0]
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # a bundle keeps its weights in float32
+@pytest.mark.parametrize("traced", [False, True])
+def test_the_heads_of_a_single_row_are_those_of_many(lively: Build, market: Markets, traced: bool) -> None:
+    whole = market()
+    networks = AgentNetworks([bundle_of([lively(seed=7), lively(seed=8)])], DOUBLE, traced=traced)
+    many = networks.heads(whole.features, [whole.posterior], START, STOP)
+    one = networks.heads(whole.features, [whole.posterior], START + 3, START + 4)
+    np.testing.assert_allclose(one.projected[0], many.projected[3], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(one.policy_weight[0], many.policy_weight[3], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(one.policy_bias[0], many.policy_bias[3], rtol=0, atol=1e-12)
+
+
+@torch.no_grad()
+def test_quantiles_are_those_of_each_members_critic(lively: Build, market: Markets) -> None:
+    whole, members = market(), [lively(seed=7), lively(seed=8)]
+    networks = AgentNetworks([bundle_of(members)], DOUBLE)
+    heads = networks.heads(whole.features, [whole.posterior], 20, 21)
+    features = np.random.default_rng(0).random((5, 1, 2, 4))
+    found = networks.quantiles(heads, features)  # [..., N, M, A, Q]
+    assert found.shape == (5, 1, 2, 2, 5)
+    for member, network in enumerate(networks.members[0]):
+        embedded = network.encoder(whole.features[None, :21], 1)[0]
+        hidden = network.head.hidden(network.head.project(embedded, whole.posterior[20:21]), torch.from_numpy(features))
+        torch.testing.assert_close(found[:, :, member], network.head.quantiles(hidden))
 
 
 @torch.no_grad()
 def test_the_likeliest_action_is_that_of_the_mean_probability(lively: Build, market: Markets) -> None:
-    """Log probabilities would average to action 3, votes to action 0, probabilities to action 1."""
-    answers = (0.5, 0.3, 1e-9, 0.2), (0.5, 0.3, 1e-9, 0.2), (1e-9, 0.58, 0.2, 0.22)
+    """Log probabilities would average to action 2, votes to action 0, probabilities to action 1."""
+    answers = (0.5, 0.3, 0.2), (0.5, 0.3, 0.2), (1e-9, 0.58, 0.42)
     members = [lively(seed=seed, regime_experts=False) for seed in range(3)]
     for member, answer in zip(members, answers, strict=True):
         member.head.policy.weight.zero_()
         member.head.policy.bias.copy_(torch.tensor(answer, dtype=DOUBLE).log())
-    projected = torch.zeros(1, 1, 3, 2, members[0].head.policy.in_features, dtype=DOUBLE)  # [S, N, M, A, hidden]
-    policy = AgentsPolicy([[member.head for member in members]], projected, torch.ones(1, 1, 2, dtype=DOUBLE), TRADING)
-    account, row = open_accounts(torch.ones(1, dtype=DOUBLE), 2), step_data_of(market(), 10, 11).step(0)
-    view = position_limits(account, row, TRADING)
-    legal = legal_actions(account, view, row, TRADING)
-    inputs = tuple(x[0] for x in policy.inputs)
-    mean = policy.probabilities(inputs, account, view, legal)
-    assert mean[0, 0].tolist() == pytest.approx([1.0 / 3, 1.18 / 3, 0.2 / 3, 0.62 / 3], abs=1e-6)
-    decision, (action, _) = policy.decide(inputs, account, view, legal)
-    assert decision.level.tolist() == [[-1.0, -1.0]]
-    assert action.tolist() == [[1, 1]]
-    legal[0, 1, 1] = False
-    decision, (action, _) = policy.decide(inputs, account, view, legal)
-    assert decision.hold.tolist() == [[False, True]]
-    assert action.tolist() == [[1, 0]]
-
-
-def abstaining(networks: list[PolicyNetwork]) -> AgentBundle:
-    bundle = bundle_of(networks)
-    return replace(bundle, spec=replace(bundle.spec, validation_t=0.3, abstains=True))
+    whole = market()
+    projected = torch.zeros(STOP - START, 1, 3, 2, members[0].head.policy.in_features, dtype=DOUBLE)
+    posterior = whole.posterior[START:STOP, None]
+    policies = policies_of(head_arrays([[member.head for member in members]], projected, posterior))
+    ledger = walked(whole, policies, [whole.posterior])
+    mean = [1.0 / 3, 1.18 / 3, 0.82 / 3]
+    np.testing.assert_allclose(compiled_probabilities(policies, ledger), np.broadcast_to(mean, (18, 2, 3)), atol=1e-9)
+    assert (ledger.actions == 1).all()
 
 
 @pytest.mark.parametrize("closed", [(True, False), (False, True), (True, True), (False, False)])
@@ -246,40 +241,17 @@ def test_agents_that_abstain_stay_flat_beside_those_that_do_not(
 ) -> None:
     whole = market()
     members = [[lively(seed=7), lively(seed=8)], [lively(seed=9), lively(seed=11)]]
-    make = {True: abstaining, False: bundle_of}
     posteriors = [whole.posterior] * 2
 
-    def walked(agents: list[AgentBundle]) -> Fill:
-        account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
-        policy = agents_policy(agents, whole, posteriors, 12, 30)
-        _, (fill, _) = simulate(step_data_of(whole, 12, 30), policy, account, TRADING)
-        return fill
+    def ledger_of(out: tuple[bool, bool]) -> Ledger:
+        agents = [bundle_of(agent, abstains=gone) for agent, gone in zip(members, out, strict=True)]
+        return walked(
+            whole, policies_of(AgentNetworks(agents, DOUBLE).heads(whole.features, posteriors, START, STOP)), posteriors
+        )
 
-    mixed = walked([make[out](agent) for out, agent in zip(closed, members, strict=True)])
-    plain = walked([bundle_of(agent) for agent in members])
+    mixed, plain = ledger_of(closed), ledger_of((False, False))
     for index, out in enumerate(closed):
-        assert (plain.shares[:, index] != 0.0).any()
-        assert torch.equal(mixed.equity[:, index], torch.ones(18, dtype=DOUBLE) if out else plain.equity[:, index])
-        assert not out or (mixed.traded[:, index] == 0.0).all()
-
-
-@torch.no_grad()
-def test_an_agent_that_abstains_leaves_what_can_be_traded_and_holds_the_rest(lively: Build, market: Markets) -> None:
-    whole = market()
-    whole.tradable[20, 1] = False
-    policy = agents_policy([bundle_of([lively()]), abstaining([lively()])], whole, [whole.posterior] * 2, 20, 21)
-    account = open_accounts(torch.ones(2, dtype=DOUBLE), 2)
-    account = account._replace(shares=torch.full((2, 2), 0.004, dtype=DOUBLE))
-    row = step_data_of(whole, 20, 21).step(0)
-    view = position_limits(account, row, TRADING)
-    legal = legal_actions(account, view, row, TRADING)
-    inputs = tuple(x[0] for x in policy.inputs)
-    decision, (action, _) = policy.decide(inputs, account, view, legal)
-    assert action[1].tolist() == [2, 0]  # levels are -1, 0, 1; the first action is HOLD
-    assert decision.level[1].tolist() == [0.0, 0.0]
-    assert decision.hold[1].tolist() == [False, True]
-    paths = [x[None].expand(3, *x.shape) for x in inputs]  # a batch of variants of both agents
-    many = AccountState._make(x[None].expand(3, *x.shape) for x in account)
-    shown = position_limits(many, row, TRADING)
-    _, (actions, _) = policy.decide(tuple(paths), many, shown, legal_actions(many, shown, row, TRADING))
-    assert torch.equal(actions, action[None].expand(3, 2, 2))
+        assert (plain.fills.shares[:, index] != 0.0).any()
+        expected = np.full(STOP - START, TRADING.initial_cash) if out else plain.total.equity[:, index]
+        assert np.array_equal(mixed.total.equity[:, index], expected)
+        assert not out or (mixed.fills.traded[:, index] == 0.0).all()

@@ -8,11 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-import population
 import scaling
 import throughput
 from floor import work
-from sentio_kedro.config import AgentParameters, TradingParameters
+from sentio_kedro.config import AgentParameters
 from workload import LearningRun, Workload, seed_workload, standard_workload
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -90,17 +89,3 @@ def test_each_size_alone_is_scaled() -> None:
                 "layers": parameters.network.layers,
             }
             assert found == scaling.BASE | {name: size}
-
-
-def test_a_member_of_a_stack_takes_its_share_of_the_median_gap() -> None:
-    reported = [(0.0, 0.0), (1.0, 2.0), (4.0, 8.0), (6.0, 12.0), (99.0, 99.0)]  # the last one is followed by validation
-    assert population.typical(reported, 4) == {"seconds": 0.5, "cpu_seconds": 1.0}
-
-
-def test_every_way_to_train_a_population_is_timed() -> None:
-    parameters = small().parameters
-    training = replace(parameters.training, members=1, device="cpu", screening=None)
-    told = population.measure(2, 2, CPU, replace(parameters, training=training, trading=TradingParameters()))
-    assert told.keys() == {"stacked", "one_by_one", "threads", "stacked_is_faster_by"}
-    alone = min(told[way]["seconds"] for way in ("one_by_one", "threads"))
-    assert told["stacked_is_faster_by"] == pytest.approx(alone / told["stacked"]["seconds"])

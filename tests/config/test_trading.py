@@ -14,10 +14,12 @@ PRESETS = ("none", "proportional", "realistic")
 def test_the_preset_none_charges_and_forbids_nothing() -> None:
     free = leaves(TradingParameters(preset="none"))
     costs = [value for key, value in free.items() if key.startswith(("costs.", "carry.")) and "bars" not in key]
-    assert all(value in (0.0, False, "constant") for value in costs)
-    limits = ("max_drawdown", "net_limit", "var_limit", "margin.", "orders.participation", "orders.lot_size")
-    switches = (*limits, "masks.kelly_fraction", "masks.liquidity", "masks.first_minutes", "masks.min_holding_bars")
-    assert all(value is None for key, value in free.items() if key.startswith(switches))
+    costs.remove(free["costs.max_impact"])  # a cap of an impact that is off
+    assert all(value in (0.0, False, "constant") for value in [*costs, free["margin.liquidation_fee"]])
+    assert not free["margin.intrabar"]
+    limits = ("max_drawdown", "net_limit", "var_limit", "margin.initial", "margin.maintenance", "orders.lot_size")
+    masks = ("masks.kelly_fraction", "masks.liquidity", "masks.first_minutes", "masks.min_holding_bars")
+    assert all(free[key] is None for key in (*limits, *masks, "orders.participation"))
 
 
 def test_proportional_is_where_the_classes_start() -> None:

@@ -38,7 +38,11 @@ def test_keys_stand_where_the_files_have_them(sections: list[page.Section]) -> N
     rows = {row.key: row[1:4] for section in sections for row in section.rows}
     assert rows["training.divergence.max_kl"] == ("number above 0 or `null`", "nats", "`null`")
     assert rows["trading.initial_cash"] == ("number above 0", "quote currency", "`1000000`")
-    assert rows["trading.costs.half_spread_bps"] == ("number at least 0", "bps of traded notional", "`1` (none `0`)")
+    assert rows["trading.costs.half_spread_bps"] == (
+        "number at least 0",
+        "bps of traded notional",
+        "`1` (none `0`, perpetual `0.5`)",
+    )
     assert rows["trading.costs.half_spread"] == ("`constant`, `bars`, `estimated`", "-", "`constant`")
     assert rows["network.window"] == ("whole number at least 2", "bars", "`16`")
     assert rows["features.columns[].lookback"] == ("whole number at least 1 or `null`", "bars", "`null`")
@@ -47,7 +51,7 @@ def test_keys_stand_where_the_files_have_them(sections: list[page.Section]) -> N
 
 def test_defaults_of_presets_and_variants_stand_behind_those_of_the_classes(sections: list[page.Section]) -> None:
     defaults = {row.key: row.default for section in sections for row in section.rows}
-    assert defaults["trading.masks.liquidity"] == "`null` (realistic `0.05`)"
+    assert defaults["trading.masks.liquidity"] == "`null` (realistic `0.05`, perpetual `0.05`)"
     assert defaults["trading.initial_cash"] == "`1000000`"
     assert defaults["network.quantiles"] == "`51` (standard `1`, maskable `1`)"
     assert defaults["network.masked"] == "`true` (standard `false`)"

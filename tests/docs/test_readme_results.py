@@ -22,12 +22,12 @@ def account(**changed: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Metrics of two seeds and two baselines, and a report that says five sentences of them."""
-    sentences = ["It earned 12 %.", "It may be luck.", "Verdict: luck.", "Few bars.", "1 of 2 targets was met."]
+    """Metrics of two seeds and two baselines, and a report that says six sentences of them."""
+    told = ["It earned 12 %.", "It changes a position on 3 % of the bars.", "It may be luck."]
+    sentences = [*told, "Verdict: luck.", "Few bars.", "1 of 2 targets was met."]
     monkeypatch.setattr(results, "verdict", lambda _: sentences)
     return {
-        "agent": account(seeds=2, sharpe_seed_min=-0.1, sharpe_seed_max=0.9)
-        | {"holding_bars": 1482.2, "gross_exposure": 0.0924, "turnover_per_year": 3.366},
+        "agent": account(seeds=2, sharpe_seed_min=-0.1, sharpe_seed_max=0.9),
         "baselines": ["buy_and_hold", "ridge"],
         "buy_and_hold": account(sharpe=-8.494, trades=5),
         "ridge": account(sharpe=0.0, win_rate=None, trades=0),
@@ -43,10 +43,10 @@ def test_the_block_has_a_row_per_account_and_the_verdicts_first_sentences(metric
         "| Ridge signal | 0.00 | -0.50 to 1.25 | 12.3% | 5.1% | - | 0 |",
         "",
         "> It earned 12 %.",
+        "> It changes a position on 3 % of the bars.",
         "> It may be luck.",
         "> Verdict: luck.",
         "> 1 of 2 targets was met.",
-        "> A round trip lasts 1,482 bars on average. Gross exposure is 9.2% of equity, turnover 3.37 x equity a year.",
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from sentio_kedro.evaluation.measures.attribution import ledger_net
 from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, RunFacts, RunFrames
-from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.trading.records import LAYERS
 
 FOLDS, FOLD_ROWS, FIRST_ROW, SEEDS, REGIMES, SYMBOLS = 4, 500, 600, 2, 3, ("BTC", "ETH")
 PERIODS_PER_YEAR = 365.0 * 48.0
@@ -114,7 +114,7 @@ def _actions(seeds: int) -> pd.DataFrame:
         for seed in range(seeds)
         for fold in range(FOLDS)
         for symbol in SYMBOLS
-        for action, count in (("hold", 200), ("-1", 100), ("0", 80), ("+1", 120))
+        for action, count in (("-1", 150), ("0", 180), ("+1", 170))
     ]
     return pd.DataFrame(rows, columns=["account", "fold", "symbol", "action", "count", "legal"])
 
@@ -136,6 +136,11 @@ def _masks(seeds: int) -> pd.DataFrame:
         for place, layer in enumerate(LAYERS)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS["masks"]))
+
+
+def _exceedances() -> pd.DataFrame:
+    rows = [(symbol, side, 0.99, 500, 5 + place) for place, side in enumerate(("fall", "rise")) for symbol in SYMBOLS]
+    return pd.DataFrame(rows, columns=list(COLUMNS["value_at_risk"]))
 
 
 def _robustness(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
@@ -170,6 +175,7 @@ def make_run() -> MakeRun:
             training_curves=curves,
             agent_table=agents,
             masks=_masks(seeds),
+            value_at_risk=_exceedances(),
             robustness=_robustness(rng, seeds),
         )
 

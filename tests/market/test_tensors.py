@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.risk import MIN_VOLUME
 from sentio_kedro.market.sessions import Clock, market_clock
-from sentio_kedro.market.tensors import (
-    MIN_VOLATILITY,
-    MIN_VOLUME,
-    MarketTensors,
-    delisted_rows,
-    market_tensors,
-    trailing_volatility,
-)
+from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
 from sentio_kedro.market.trailing import estimated_spread
 
 ACTIONS = {(5, 0): (2.0, 0.0), (9, 0): (1.0, 3.0), (9, 1): (0.1, 0.0), (20, 1): (3.0, 1.5), (30, 0): (1.5, 0.0)}
@@ -64,16 +58,13 @@ def test_nothing_is_filled_from_later_bars(walk, traded, seed, length, source):
     bars = replace(traded(bars, ACTIONS), spread=np.where(bars.present, 0.01, np.nan), funding=bars.volume / 1e3)
     head = bars.rows(slice(0, length))
     trading = TradingParameters(costs={"half_spread": source})
-    whole = market_tensors(bars, features, posterior_of(bars), trading)._asdict()
-    part = market_tensors(head, features[:length], posterior_of(head), trading)._asdict()
-    for name in set(whole) - {"delisted", "daily_volatility", "daily_volume", "shortable"}:
+    clock = market_clock(bars.timestamps, None)  # the bars of a session are known from elsewhere
+    whole = market_tensors(bars, features, posterior_of(bars), trading, clock)._asdict()
+    now = clock.rows(slice(0, length))
+    part = market_tensors(head, features[:length], posterior_of(head), trading, now)._asdict()
+    for name in set(whole) - {"delisted", "shortable"}:
         if part[name] is not None:  # null where nothing has happened yet
             assert torch.equal(whole[name][:length], part[name]), name
-    clock = market_clock(bars.timestamps, None)  # the bars of a session are known from elsewhere
-    whole = market_tensors(bars, features, posterior_of(bars), trading, clock)
-    part = market_tensors(head, features[:length], posterior_of(head), trading, clock.rows(slice(0, length)))
-    assert torch.equal(whole.daily_volume[:length], part.daily_volume)
-    assert torch.equal(whole.daily_volatility[:length], part.daily_volatility)
 
 
 def test_an_asset_that_has_not_begun_is_priced_one_and_untradable(walk):
@@ -98,38 +89,6 @@ def test_a_row_without_all_its_features_is_untradable_and_reads_zero(walk):
     np.testing.assert_array_equal(market.features[5:, 0], features[5:, 0])
 
 
-def slow_volatility(close, memory):
-    """Root mean square of the returns known so far, at most ``memory`` of them, one by one."""
-    rows = []
-    for row in range(len(close)):
-        returns = [math.log(close[t] / close[t - 1]) for t in range(max(1, row - memory + 1), row + 1)]
-        mean = sum(move * move for move in returns) / max(1, len(returns))
-        rows.append(max(math.sqrt(mean), MIN_VOLATILITY))
-    return rows
-
-
-@pytest.mark.parametrize("memory", [1, 3, 10, 200])
-def test_trailing_volatility_equals_a_slow_twin(walk, memory):
-    close = walk(40, 2).close
-    found = trailing_volatility(close, memory)
-    for asset in range(2):
-        assert found[:, asset].tolist() == pytest.approx(slow_volatility(close[:, asset], memory), rel=1e-9)
-
-
-@given(length=st.integers(1, 39), memory=st.integers(1, 50))
-@settings(max_examples=30, deadline=None)
-def test_trailing_volatility_does_not_depend_on_later_prices(walk, length, memory):
-    close = walk(40, 2).close.copy()
-    before = trailing_volatility(close, memory)[:length]
-    close[length:] *= 5.0
-    np.testing.assert_array_equal(before, trailing_volatility(close, memory)[:length])
-    np.testing.assert_array_equal(before, trailing_volatility(close[:length], memory))
-
-
-def test_a_price_that_stands_still_has_the_least_volatility():
-    assert (trailing_volatility(np.full((10, 1), 5.0)) == MIN_VOLATILITY).all()
-
-
 def test_moving_changes_the_precision_of_numbers_and_not_of_masks(walk):
     bars = walk(12, 2)
     market = market_tensors(bars, plain_features(bars), posterior_of(bars))
@@ -140,13 +99,6 @@ def test_moving_changes_the_precision_of_numbers_and_not_of_masks(walk):
     assert [part is None for part in moved] == [part is None for part in market]
     assert moved.spread is None
     assert (market.bars, market.assets) == (12, 2)
-
-
-def test_the_volatility_of_an_asset_that_begins_late_knows_nothing_of_before() -> None:
-    returns = np.random.default_rng(0).normal(0, 0.01, 60)
-    close = 100 * np.exp(np.cumsum(returns))
-    late = np.concatenate([np.full(40, np.nan), close])[:, None]
-    assert np.allclose(trailing_volatility(late, 16)[40:, 0], trailing_volatility(close[:, None], 16)[:, 0])
 
 
 def test_the_first_six_fields_are_enough():
@@ -209,14 +161,15 @@ def test_facts_that_are_neutral_everywhere_are_null(walk):
     np.testing.assert_array_equal(market.funding, paid)
 
 
-def test_daily_volume_counts_missing_bars_and_speaks_of_the_shares_of_its_row(walk):
+def test_volume_counts_missing_bars_and_speaks_of_the_shares_of_its_row(walk):
     bars = walk(200, 2, missing=0.2, seed=1)
     split = np.where(bars.present, 1.0, np.nan)
     row = 150 + int(np.argmax(bars.present[150:, 0]))
     split[row, 0] = 4.0
     bars = replace(bars, split=split)
     clock = market_clock(bars.timestamps, None)._replace(bars_per_session=10.0)
-    market = market_tensors(bars, plain_features(bars), posterior_of(bars), None, clock)
+    trading = TradingParameters(memory_sessions=2)  # windows of 96 half hours
+    market = market_tensors(bars, plain_features(bars), posterior_of(bars), trading, clock)
     volume = np.nan_to_num(bars.volume)
     begin = int(np.argmax(bars.present[:, 0]))
     assert market.daily_volume[begin + 2, 0].item() == pytest.approx(10.0 * volume[begin : begin + 3, 0].mean())
@@ -224,6 +177,7 @@ def test_daily_volume_counts_missing_bars_and_speaks_of_the_shares_of_its_row(wa
     new = np.concatenate([4.0 * volume[row - 92 : row, 0], volume[row : row + 4, 0]])
     assert market.daily_volume[row + 3, 0].item() == pytest.approx(10.0 * new.mean())
     assert market.daily_volume[row + 3, 1].item() == pytest.approx(10.0 * volume[row - 92 : row + 4, 1].mean())
+    np.testing.assert_array_equal(market.bar_volume, market.daily_volume / 10.0)
     silent = market_tensors(replace(bars, volume=0.0 * bars.volume), plain_features(bars), posterior_of(bars))
     assert (silent.daily_volume == MIN_VOLUME).all()
     assert (silent.to(torch.device("cpu"), torch.float32).daily_volume > 0.0).all()
@@ -277,11 +231,14 @@ def test_the_spread_is_constant_quoted_or_estimated(walk, traded):
 
 def test_an_asset_is_delisted_at_the_row_after_its_last_bar(walk):
     bars = with_gaps(walk(40, 4), [(slice(5, 8), 0), (slice(12, 40), 1), (slice(0, 40), 2), (slice(20, 40), 3)])
+    bars = replace(bars, timestamps=bars.timestamps[0] + np.arange(40) * np.timedelta64(1, "D"))
     market = market_tensors(bars, plain_features(bars), posterior_of(bars))
-    # no gap that ends, no asset without bars, and none that is missing for 20 bars only: it may come back
+    # no gap that ends, no asset without bars, and none that is missing for 20 sessions only: it may come back
     assert torch.nonzero(market.delisted).tolist() == [[12, 1]]
-    assert delisted_rows(bars.rows(slice(0, 12))) is None  # whether bars follow is unknown
-    assert delisted_rows(walk(20, 3)) is None
+    days = np.arange(40)
+    assert delisted_rows(bars.rows(slice(0, 12)), days[:12]) is None  # whether bars follow is unknown
+    assert delisted_rows(walk(20, 3), days[:20]) is None
+    assert np.argwhere(delisted_rows(bars, 2 * days)).tolist() == [[12, 1], [20, 3]]  # of the calendar, not rows
 
 
 def test_who_may_be_sold_short_is_said_by_name(walk):

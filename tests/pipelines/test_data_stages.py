@@ -49,8 +49,9 @@ def test_data_quality_counts_gaps_and_names_the_bars(project, bars):
 
 def test_spans_add_up(finished):
     catalog = finished.catalog()
-    # layers x (window - 1) + convolution + the longest look-back (the trailing volatility's 96 returns)
-    assert catalog.load("folds").spans == Spans(input=1 * 7 + 2 + 97, reward=1, episode=16)
+    # layers x (window - 1) + convolution + the longest look-back: memory_sessions + 1 sessions and a bar. These bars
+    # of all days have four in the longest session of the exchange, since those of a long weekend belong to Friday's.
+    assert catalog.load("folds").spans == Spans(input=1 * 7 + 2 + 21 * 4 + 1, reward=1, episode=16)
 
 
 def test_posteriors_are_probabilities_on_every_bar_of_every_fold(finished):

@@ -171,13 +171,6 @@ def test_agents_that_train_in_parallel_report_and_earn_the_same(training_set, on
         np.testing.assert_array_equal(score.returns, expected.returns)
 
 
-def test_members_of_one_batched_model_report_as_often_and_earn_the_same(training_set, one_by_one) -> None:
-    scores, reports = scored(training_set, population="stacked")
-    assert [step for step, _ in reports] == list(range(8))
-    for score, expected in zip(scores, one_by_one[0], strict=True):
-        np.testing.assert_allclose(score.returns, expected.returns, rtol=0.0, atol=1e-4)
-
-
 def test_test_rows_are_not_in_a_training_set_and_are_refused_if_they_are(training_set: TrainingSet) -> None:
     require_no_test_rows(training_set, SPANS)
     assert len(training_set.bars.timestamps) <= training_set.fold.test[0].start + SPANS.reward

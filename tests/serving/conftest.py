@@ -1,37 +1,26 @@
-"""A small trained agent, and recorded bars that it has not seen: halts, a split, dividends and funding among them."""
+"""Small agents with random weights, and recorded bars: halts, a split, dividends and funding among them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import exchange_calendars
 import numpy as np
 import pytest
+import torch
 
-from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.agent.training.member import MemberKey
-from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.config import (
-    AgentParameters,
-    FeatureColumn,
-    NetworkParameters,
-    RegimeParameters,
-    ResamplingParameters,
-    TradingParameters,
-    TrainingParameters,
-)
+from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
+from sentio_kedro.agent.network.network import build_network
+from sentio_kedro.config import FeatureColumn, NetworkParameters, RegimeParameters, TradingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.indicators import compute_features, longest_lookback
-from sentio_kedro.market.purged_folds import Fold, Segment, Spans
+from sentio_kedro.market.indicators import longest_lookback
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.trading.precompute import trading_lookback
+from sentio_kedro.market.risk import trading_lookback
+from sentio_kedro.market.sessions import market_clock
 
 SYMBOLS = ("AAA", "BBB", "CCC")
-TRAIN = 900  # bars that training sees
+TRAIN, MEMBERS = 900, 2  # bars before the first halt; networks of an agent
 BARS = TRAIN + 600
 COLUMNS = [
     FeatureColumn(name="return_1", indicator="log_return"),
@@ -44,20 +33,17 @@ COLUMNS = [
     FeatureColumn(name="day", indicator="time_of_day_sine"),
 ]
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
-TRAINING = TrainingParameters(
-    members=2, total_steps=1_920, windows=8, replicas=2, episode_bars=24, minibatches=2, validations=2, entropy=0.05,
-    learning_rate=0.03, screening=None, resampling=ResamplingParameters(block_bars=40), device="cpu", workers=1,
-)  # fmt: skip
 TRADING = TradingParameters(
     preset="realistic",
     initial_cash=100_000,
     max_drawdown=0.2,
+    memory_sessions=2,
     costs={"commission_bps": 0.1, "half_spread_bps": 0.1, "impact": 0.02},  # type: ignore[arg-type]
     orders={"latency_bars": 1, "participation": 0.2},  # type: ignore[arg-type]
     masks={  # type: ignore[arg-type]
         "position_var": 0.02,
         "target_volatility": 0.008,
-        "daily_loss": 0.02,
+        "daily_loss": 0.01,
         "trades_per_day": 12,
         "min_holding_bars": 2,
         "kelly_fraction": 5.0,
@@ -65,22 +51,6 @@ TRADING = TradingParameters(
     },
 )
 REGIMES = RegimeParameters(states=2, memory=64, restarts=1)
-
-
-class Nowhere:
-    """Neither keeps checkpoints nor hears of progress."""
-
-    def load(self, key: str) -> None:
-        return None
-
-    def save(self, key: str, tensors: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Keep nothing."""
-
-    def update(self, key: MemberKey, update: int, updates: int, metrics: Mapping[str, float]) -> None:
-        """Hear of nothing."""
-
-    def stop(self) -> None:
-        """Stop nothing."""
 
 
 def recorded_bars(timestamps: np.ndarray) -> AlignedBars:
@@ -103,7 +73,7 @@ def recorded_bars(timestamps: np.ndarray) -> AlignedBars:
     bars = AlignedBars(timestamps, SYMBOLS, *prices, volume * shares, dividend, split, funding=funding)
     missing = np.zeros((count, 3), dtype=bool)
     missing[TRAIN + 290 : TRAIN + 293, 1] = True
-    missing[TRAIN + 360 : TRAIN + 385, 0] = True  # longer than what counts as an end with hindsight
+    missing[TRAIN + 360 : TRAIN + 385, 0] = True
     missing[TRAIN + 305 : TRAIN + 480, 2] = True  # longer than everything that a decision looks back on
     return bars.without(missing)
 
@@ -127,7 +97,7 @@ def in_sessions() -> np.ndarray:
 
 @pytest.fixture(scope="session", name="bars")
 def bars_fixture() -> AlignedBars:
-    """Recorded bars round the clock; agents were trained on the first of them."""
+    """Recorded bars round the clock."""
     return recorded_bars(round_the_clock())
 
 
@@ -137,34 +107,37 @@ def session_bars_fixture() -> AlignedBars:
     return recorded_bars(in_sessions())
 
 
-@pytest.fixture(scope="session", name="train")
-def train_fixture(bars: AlignedBars) -> Callable[[int], AgentBundle]:
-    """The function that trains an agent of two members by its seed."""
+def random_agent(bars: AlignedBars, seed: int) -> AgentBundle:
+    """Two networks whose policies are far from indifferent, and the regimes of the first bars."""
     seen = bars.rows(slice(0, TRAIN))
-    memory = max(longest_lookback(COLUMNS), REGIMES.memory, trading_lookback(TRADING))
-    spans = Spans(receptive_field(NETWORK) + memory, reward=2, episode=TRAINING.episode_bars)
-    fold = Fold(3, (Segment(spans.input, 640),), (Segment(650, TRAIN - 2),), ())
-    model = fit_regimes([market_return(seen)[slice(*fold.train[0])]], REGIMES, seed=0)
-    free = TradingParameters(preset="none")  # an agent that pays nothing soon learns to trade every bar
-    study = TrainingSet(fold, seen, compute_features(seen, COLUMNS), COLUMNS, model, 17520.0, free)
-    parameters = AgentParameters(NETWORK, TRAINING, free)
-
-    def train(seed: int) -> AgentBundle:
-        agent, _, _ = train_agent(study, seed, spans, parameters, Nowhere(), Nowhere(), {})
-        return AgentBundle(replace(agent.spec, trading=TRADING), agent.weights)
-
-    return train
+    regimes = fit_regimes([market_return(seen)], REGIMES, seed=0)
+    shape = NetworkShape(len(COLUMNS), len(SYMBOLS), REGIMES.states, len(TRADING.levels))
+    weights = []
+    for member in range(MEMBERS):
+        network = build_network(NETWORK, shape, torch.Generator().manual_seed(MEMBERS * seed + member))
+        with torch.no_grad():
+            network.head.policy.weight.mul_(300.0)
+        weights.append(network.state_dict())
+    lookback = trading_lookback(TRADING, market_clock(seen.timestamps, None))
+    required = receptive_field(NETWORK) + max(longest_lookback(COLUMNS), REGIMES.memory, lookback)
+    spec = AgentSpec(
+        fold=3, seed=seed, members=MEMBERS, symbols=list(SYMBOLS), periods_per_year=17520.0, gamma=0.9,
+        required_bars=required, train_start="2020-01-01T00:30:00+00:00", train_end="2020-01-19T18:00:00+00:00",
+        features=COLUMNS, network=NETWORK, trading=TRADING, regimes=regimes.to_dict(), train_sharpe=0.0,
+        validation_sharpe=0.0, hashes={}, bars_per_session=48.0,
+    )  # fmt: skip
+    return AgentBundle(spec, tuple(weights))
 
 
 @pytest.fixture(scope="session", name="agents")
-def agents_fixture(train: Callable[[int], AgentBundle]) -> list[AgentBundle]:
-    """Two trained agents of one fold."""
-    return [train(0), train(1)]
+def agents_fixture(bars: AlignedBars) -> list[AgentBundle]:
+    """Two agents of one fold."""
+    return [random_agent(bars, 0), random_agent(bars, 1)]
 
 
 @pytest.fixture(scope="session", name="agent")
 def agent_fixture(agents: list[AgentBundle]) -> AgentBundle:
-    """One trained agent."""
+    """One agent."""
     return agents[0]
 
 

@@ -9,27 +9,33 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.serving.conftest import TRADING
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.ensemble import agents_policy
-from sentio_kedro.config import BacktestParameters, RobustnessParameters, SignalParameters
+from sentio_kedro.agent.ensemble import AgentNetworks
+from sentio_kedro.config import BacktestParameters, RobustnessParameters, SignalParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.evaluation.backtest.walk import simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import BarsError
 from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Fold, Segment
+from sentio_kedro.market.regimes import market_return
+from sentio_kedro.market.sessions import market_clock
+from sentio_kedro.market.tensors import market_tensors
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.serving.signal import Signal
-from sentio_kedro.trading.accounts import AccountState, open_accounts
-from sentio_kedro.trading.action_masks import LAYERS
-from sentio_kedro.trading.simulate import Step
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.policies import HEADS, make_policies, with_heads
+from sentio_kedro.trading.records import LAYERS, Accounts
+from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.walk import Ledger
 
-FIRST, STOP = 1_150, 1_480  # decision rows that are replayed; training saw 900 bars
+FIRST, STOP = 1_150, 1_480  # decision rows that are replayed
+FLAT_ONLY = [False, True, False]  # of levels -1, 0 and 1
 SPARE = 30  # bars of history beyond the required ones, since assets are halted in it
 QUICK = BacktestParameters(
     robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
@@ -43,7 +49,7 @@ class Live:
     verdicts: list[Signal]
     features: list[np.ndarray]
     posteriors: list[torch.Tensor]
-    accounts: list[AccountState]
+    accounts: list[Accounts]
 
 
 def history(bars: AlignedBars, agent: AgentBundle, row: int = FIRST) -> AlignedBars:
@@ -63,41 +69,41 @@ def follow(agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -
     return live
 
 
-def backtested(
+def walked(
     agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP
-) -> tuple[np.ndarray, BacktestContext, Step]:
-    """Features of all bars, and the walk of the backtest over the same rows from flat accounts."""
-    trading, rows = agents[0].spec.trading, Segment(FIRST, stop)
+) -> tuple[np.ndarray, list[torch.Tensor], Ledger]:
+    """Features and regimes of all bars, and the walk of the backtest over the same rows from flat accounts."""
+    trading, count, assets = agents[0].spec.trading, len(agents), len(bars.symbols)
     features = compute_features(bars, agents[0].spec.features)
-    context = BacktestContext.of(bars, features, {3: agents}, trading)
-    posteriors = context.posteriors(3)
-    walk = simulate_rows(
-        context.market,
-        rows,
-        lambda piece: agents_policy(agents, context.market, posteriors, *piece),
-        context.open_accounts((len(agents),)),
-        trading,
-        posterior=torch.stack([known[slice(*rows)] for known in posteriors], dim=1),
-        telemetry=True,
+    clock = market_clock(bars.timestamps, trading.calendar)._replace(bars_per_session=agents[0].spec.bars_per_session)
+    market = market_tensors(bars, features, np.ones((len(features), 1)), trading, clock)
+    posteriors = [torch.from_numpy(agent.regime_model().filter(market_return(bars))) for agent in agents]
+    heads = AgentNetworks(agents, torch.float64).heads(market.features, posteriors, FIRST, stop)
+    policies = make_policies(np.full(count, HEADS), assets, len(trading.levels), index=np.arange(count))
+    ledger = simulate(
+        market_facts(market, FIRST, stop, trading, posteriors),
+        open_accounts(count, assets, trading),
+        with_heads(policies, heads),
+        terms_of(trading, assets),
+        models=policies.index,
+        trace=True,
     )
-    ((_, _, step, _),) = list(walk)
-    return features, context, step
+    return features, posteriors, ledger
 
 
-def assert_repeats(live: Live, agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -> Step:
-    """Same features, regimes, legal actions, actions and money to 1e-6."""
-    features, context, step = backtested(agents, bars, stop)
+def assert_repeats(live: Live, agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -> Ledger:
+    """Same features, regimes, legal levels, actions and money to 1e-6."""
+    features, posteriors, ledger = walked(agents, bars, stop)
     np.testing.assert_allclose(np.stack(live.features), features[FIRST:stop], rtol=0, atol=1e-6)
-    known = torch.stack([posterior[FIRST:stop] for posterior in context.posteriors(3)], dim=1)
+    known = torch.stack([posterior[FIRST:stop] for posterior in posteriors], dim=1)
     torch.testing.assert_close(torch.stack(live.posteriors), known, rtol=0, atol=1e-6)
-    action, legal = step.trace
-    np.testing.assert_array_equal(np.stack([signal.legal for signal in live.verdicts]), legal.numpy())
-    np.testing.assert_array_equal(np.stack([signal.actions for signal in live.verdicts]), action.numpy())
-    equity = torch.stack([account.equity for account in live.accounts])
-    shares = torch.stack([account.shares for account in live.accounts])
-    torch.testing.assert_close(equity, step.fill.equity_before, rtol=1e-6, atol=0)
-    torch.testing.assert_close(shares[1:], step.fill.shares[:-1], rtol=1e-6, atol=1e-6)
-    return step
+    np.testing.assert_array_equal(np.stack([signal.legal for signal in live.verdicts]), ledger.legal)
+    np.testing.assert_array_equal(np.stack([signal.actions for signal in live.verdicts]), ledger.actions)
+    equity = np.stack([accounts.account.equity for accounts in live.accounts])
+    shares = np.stack([accounts.holdings.shares for accounts in live.accounts])
+    np.testing.assert_allclose(equity, ledger.total.equity_before, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(shares[1:], ledger.fills.shares[:-1], rtol=1e-6, atol=1e-6)
+    return ledger
 
 
 @pytest.fixture(scope="module", name="live")
@@ -108,14 +114,13 @@ def live_fixture(agents: list[AgentBundle], bars: AlignedBars) -> Live:
 def test_bars_fed_one_by_one_repeat_the_features_and_actions_of_the_backtest(
     live: Live, agents: list[AgentBundle], bars: AlignedBars
 ) -> None:
-    step = assert_repeats(live, agents, bars)
-    action, legal = step.trace
+    ledger = assert_repeats(live, agents, bars)
     present = bars.present[FIRST:STOP]
     assert not present.all(axis=0).any()  # every asset is halted once
-    assert all(len(action[..., asset].unique()) > 2 for asset in range(3))
-    assert (step.fill.shares < 0.0).any()
-    assert (step.fill.shares > 0.0).any()
-    assert (~legal[torch.from_numpy(present)[:, None].expand(-1, 2, -1)]).any()
+    assert all(len(np.unique(ledger.actions[..., asset])) > 2 for asset in range(3))
+    assert (ledger.fills.shares < 0.0).any()
+    assert (ledger.fills.shares > 0.0).any()
+    assert (~ledger.legal[np.broadcast_to(present[:, None], ledger.legal.shape[:-1])]).any()
     binding = np.stack([signal.binding for signal in live.verdicts]).any(axis=(0, 1))
     binds = {layer for layer, cuts in zip(LAYERS, binding, strict=True) if cuts}
     assert {"validity", "daily_loss", "value_at_risk", "regime", "compliance", "kelly"} <= binds
@@ -132,7 +137,7 @@ def test_the_money_that_a_session_keeps_is_that_of_the_backtest(
     accounts = frames["accounts"].set_index("account")
     for place in range(2):
         equity = accounts.loc[f"seed_{place}", "equity"].to_numpy()[: STOP - FIRST - 1]
-        kept = torch.stack([account.equity[place] for account in live.accounts[1:]]).numpy()
+        kept = np.array([accounts.account.equity[place] for accounts in live.accounts[1:]])
         leaves = 2 + trading.orders.latency_bars  # at its end the backtest sells everything
         np.testing.assert_allclose(kept[:-leaves], equity[:-leaves], rtol=1e-9)
         assert len(np.unique(equity)) > 100
@@ -157,7 +162,7 @@ def test_a_replay_at_the_start_ends_where_a_session_that_was_fed_bar_by_bar_ends
     signal = session.start(known, replay_bars=120)
     np.testing.assert_array_equal(signal.actions, live.verdicts[120].actions)
     np.testing.assert_allclose(signal.target, live.verdicts[120].target, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(session.accounts.equity, live.accounts[120].equity, rtol=1e-9)
+    np.testing.assert_allclose(session.accounts.account.equity, live.accounts[120].account.equity, rtol=1e-9)
     signals = newest_signals(agents, known, SignalParameters(equity=100_000.0, replay_bars=120))
     np.testing.assert_allclose(signals["target"], live.verdicts[120].target, rtol=0, atol=1e-6)
     np.testing.assert_allclose(signals["tail_risk"], live.verdicts[120].tail_risk, rtol=0, atol=1e-6)
@@ -170,7 +175,7 @@ def test_several_bars_at_once_are_the_same_as_one_by_one(
     session.start(history(bars, agents[0]))
     signal = session.decide(bars.rows(slice(FIRST + 1, FIRST + 41)))
     np.testing.assert_array_equal(signal.actions, live.verdicts[40].actions)
-    np.testing.assert_allclose(session.accounts.equity, live.accounts[40].equity, rtol=1e-12)
+    np.testing.assert_allclose(session.accounts.account.equity, live.accounts[40].account.equity, rtol=1e-12)
 
 
 def test_an_account_in_plain_numbers_decides_as_the_one_that_is_kept(agent: AgentBundle, bars: AlignedBars) -> None:
@@ -186,8 +191,19 @@ def test_an_account_in_plain_numbers_decides_as_the_one_that_is_kept(agent: Agen
         np.testing.assert_array_equal(signal.actions, expected.actions)
         np.testing.assert_array_equal(signal.legal, expected.legal)
         np.testing.assert_allclose(signal.orders, expected.orders, rtol=1e-9, atol=1e-9)
-    for name in ("shares", "in_flight", "working", "bars_held", "trades_today", "opened_today"):
+    for name in ("shares", "in_flight", "bars_held", "trades_today", "opened_today"):
         assert any(getattr(account, name) for account in seen), name
+
+
+def test_the_peak_that_an_account_names_counts_for_the_drawdown(agent: AgentBundle, bars: AlignedBars) -> None:
+    session = DecisionSession(agent)
+    session.start(history(bars, agent), Account(cash=1e5))
+    free = session.decide(None, Account(cash=1e5, peak_equity=1.1e5))
+    lost = session.decide(None, Account(cash=1e5, peak_equity=1.3e5))  # 23 % below it, 20 % may be lost
+    assert np.abs(free.target).max() > 0.0
+    assert lost.target.tolist() == [0.0, 0.0, 0.0]
+    assert lost.binding[:, LAYERS.index("drawdown")].all()
+    assert session.accounts.account.peak_equity.tolist() == session.accounts.session_highs[:, 0].tolist() == [1.3e5]
 
 
 def test_orders_lead_from_what_is_held_to_the_target(agent: AgentBundle, bars: AlignedBars) -> None:
@@ -209,9 +225,9 @@ def test_a_batch_of_accounts_decides_as_each_alone(agents: list[AgentBundle], ba
         Account(cash=2e5, shares={"BBB": -900.0, "CCC": 10.0}, session_equity=2.2e5, bars_held={"BBB": 9}),
         Account(cash=1.0, initial_equity=1e6),  # is dead
     ]
-    session = DecisionSession(agents)
-    session.start(history(bars, agents[0]))
-    batch = session.decide(bars.rows(slice(FIRST + 1, FIRST + 2)), accounts)
+    session, row = DecisionSession(agents), FIRST + 40  # where it is not best for each account to be flat
+    session.start(history(bars, agents[0], row - 1))
+    batch = session.decide(bars.rows(slice(row, row + 1)), accounts)
     assert batch.target.shape == (4, 3)
     assert batch.actions.shape == (4, 2, 3)
     for place, account in enumerate(accounts):
@@ -224,14 +240,16 @@ def test_a_batch_of_accounts_decides_as_each_alone(agents: list[AgentBundle], ba
     assert len({tuple(row) for row in batch.target.round(6).tolist()}) > 2
 
 
-def test_a_batch_of_tensors_is_kept_and_carried_on_by_the_session(agent: AgentBundle, bars: AlignedBars) -> None:
+def test_a_batch_of_records_is_kept_and_carried_on_by_the_session(agent: AgentBundle, bars: AlignedBars) -> None:
     session = DecisionSession(agent)
-    batch = open_accounts(torch.tensor([[1e5], [2e5]], dtype=torch.float64), 3, latency=1)
+    batch = open_accounts(2, 3, agent.spec.trading).part(np.s_[:, None])
+    batch.account.cash[1] = batch.account.equity[1] = batch.account.initial_equity[1] = 2e5
     session.start(history(bars, agent), batch)
     for row in range(FIRST + 1, FIRST + 40):
         session.decide(bars.rows(slice(row, row + 1)))
-    assert session.accounts.equity.shape == (2, 1)
-    assert (session.accounts.equity / batch.equity != 1.0).all()
+    assert session.accounts.account.shape == (2, 1)
+    assert (session.accounts.account.equity != batch.account.equity).all()
+    assert batch.account.equity.tolist() == [[1e5], [2e5]]  # stays the caller's
 
 
 def test_agents_that_abstain_leave_and_risk_nothing(agent: AgentBundle, bars: AlignedBars) -> None:
@@ -289,7 +307,7 @@ def test_bars_of_other_symbols_are_refused(started: DecisionSession, bars: Align
     with pytest.raises(ValueError, match=r"trade \['AAA', 'BBB', 'CCC'\], the bars hold \['XXX'\] too"):
         started.decide(frame.replace({"symbol": {"BBB": "XXX"}}))
     signal = started.decide(frame[frame["symbol"] != "BBB"])  # is halted
-    assert not signal.legal[0, 1, 1:].any()
+    assert signal.legal[0, 1].tolist() == FLAT_ONLY
 
 
 @pytest.mark.parametrize(
@@ -350,8 +368,8 @@ def test_a_symbol_without_any_bar_is_halted(agent: AgentBundle, bars: AlignedBar
     signal = session.start(frame[frame["symbol"] != "BBB"], replay_bars=5)
     assert signal.symbols == ("AAA", "BBB", "CCC")
     assert signal.target[1] == 0.0
-    assert not signal.legal[0, 1, 1:].any()
-    assert signal.legal[0, 0, 1:].any()
+    assert signal.legal[0, 1].tolist() == FLAT_ONLY
+    assert signal.legal[0, 0].sum() > 1
     new = aligned_to_frame(bars.rows(slice(FIRST + 1, FIRST + 2)))
     with pytest.raises(
         ValueError, match=r"`account.shares` holds \['BBB'\], of which there was no bar and so no price"
@@ -397,7 +415,8 @@ def assert_same(session: DecisionSession, other: DecisionSession) -> None:
     np.testing.assert_array_equal(session.market.bars.grid.timestamps, other.market.bars.grid.timestamps)
     np.testing.assert_array_equal(session.market.features, other.market.features)
     torch.testing.assert_close(session.market.posteriors, other.market.posteriors, rtol=0, atol=0)
-    torch.testing.assert_close(tuple(session.accounts), tuple(other.accounts), rtol=0, atol=0)
+    for ours, theirs in zip(session.accounts, other.accounts, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: AlignedBars) -> None:
@@ -414,18 +433,24 @@ def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: Aligne
         (Account(cash=1.0, shares={"XXX": 1.0}), r"`account.shares` names \['XXX'\], the agents trade"),
         (Account(cash=float("nan")), r"`account.cash` must be a finite number, was nan"),
         (
-            Account(cash=1.0, working={"AAA": float("inf")}),
-            r"`account.working\[AAA\]` must be a finite number, was inf",
+            Account(cash=1.0, shares={"AAA": float("inf")}),
+            r"`account.shares\[AAA\]` must be a finite number, was inf",
         ),
         (Account(cash=1.0, in_flight={"AAA": [float("nan")]}), r"`account.in_flight\[AAA\]\[0\]` must be a finite"),
         (Account(cash=1.0, in_flight={"AAA": [1.0, 2.0]}), r"`account.in_flight\[AAA\]` must hold one number per bar"),
-        (open_accounts(torch.ones(2, 3), 3, 1), r"`account.cash` must have the shape \[..., 1\].*was \[2, 3\]"),
-        (open_accounts(torch.ones(2, 1), 2, 1), r"`account.shares` must have the shape \[2, 1, 3\].*was \[2, 1, 2\]"),
-        (open_accounts(torch.ones(2, 1), 3, 0), r"`account.in_flight` must have the shape \[2, 1, 3, 1\]"),
+        (open_accounts(2, 3, TRADING), r"`account` must have the shape \[..., 1\].*was \[2\]; add a last dimension"),
+        (
+            open_accounts(2, 2, TRADING).part(np.s_[:, None]),
+            r"`holdings` of the accounts must have the shape \[2, 1, 3\].*was \[2, 1, 2\]",
+        ),
+        (
+            open_accounts(2, 3, TradingParameters()).part(np.s_[:, None]),
+            r"`in_flight` of the accounts must have the shape \[2, 1, 3, 1\]",
+        ),
     ],
 )
 def test_accounts_that_are_not_the_agents_are_refused(
-    started: DecisionSession, bars: AlignedBars, account: Account | AccountState, message: str
+    started: DecisionSession, bars: AlignedBars, account: Account | Accounts, message: str
 ) -> None:
     new = bars.rows(slice(FIRST + 1, FIRST + 2))
     with pytest.raises(ValueError, match=message):

@@ -1,7 +1,9 @@
 """Episodes: where they start, when they end, observations at their end, and resets."""
 
+import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,13 +13,14 @@ from torch import Tensor
 from sentio_kedro.config import CostParameters, TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
-from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
-from sentio_kedro.trading.episodes import Episodes, Observation, Transition, episode_starts
-from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import PositionLimits, position_limits
-from sentio_kedro.trading.precompute import make_step_data
-from sentio_kedro.trading.simulate import PolicyTrace, simulate
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.episodes import Episodes, Transition, episode_starts
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.play import Observation
+from sentio_kedro.trading.policies import TARGETS, make_policies
+from sentio_kedro.trading.records import FILL, Accounts, Floats, Integers
+from sentio_kedro.trading.simulate import make_scratch, simulate
+from sentio_kedro.trading.walk import Ledger, observe
 
 BARS, SESSION = 200, 13
 PLAIN = TradingParameters(levels=[-1.0, -0.5, 0.0, 0.5, 1.0], costs=CostParameters(commission_bps=10))
@@ -30,7 +33,6 @@ STRICT = TradingParameters(
     costs={"min_commission": 1.0, "half_spread": "bars"},
     orders={
         "latency_bars": 1,
-        "unfilled": "carry",
         "lot_size": 1.0,
         "stop_loss": 0.02,
         "take_profit": 0.03,
@@ -46,6 +48,7 @@ STRICT = TradingParameters(
     },
 )
 
+DELAYED = replace(PLAIN, max_drawdown=0.5, orders={"latency_bars": 2})  # leaves all that an account may remember
 OVERNIGHT = replace(STRICT, masks=replace(STRICT.masks, overnight=True))
 
 
@@ -96,44 +99,53 @@ def make(
     replicas: int = 1,
     seed: int = 0,
 ) -> Episodes:
-    generator = torch.Generator().manual_seed(seed)
+    generator = np.random.default_rng(seed)
     return Episodes(
         market() if facts is None else facts, segments, parameters, episode_bars, accounts, generator, replicas
     )
 
 
-def random_legal(observation: Observation, generator: torch.Generator) -> Tensor:
-    weights = observation.legal.flatten(0, 1).double()
-    return torch.multinomial(weights, 1, generator=generator).view(observation.legal.shape[:2])
+def random_legal(observation: Observation, generator: np.random.Generator) -> Integers:
+    return np.where(observation.legal, generator.random(observation.legal.shape), -1.0).argmax(-1)
 
 
-def wander(episodes: Episodes, steps: int, seed: int = 1) -> list[tuple[Observation, Tensor, Transition]]:
+def wander(episodes: Episodes, steps: int, seed: int = 1) -> list[tuple[Observation, Integers, Transition]]:
     """Play random legal actions."""
-    generator, observed = torch.Generator().manual_seed(seed), []
+    generator, observed = np.random.default_rng(seed), []
     observation = episodes.reset()
     for _ in range(steps):
-        action = random_legal(observation, generator)
-        transition = episodes.step(action)
-        observed.append((observation, action, transition))
+        actions = random_legal(observation, generator)
+        transition = episodes.step(actions)
+        observed.append((observation, actions, transition))
         observation = transition.observation
     return observed
 
 
-class Script:
-    """Takes the given actions and records the observations."""
+def walked(
+    facts: MarketTensors, parameters: TradingParameters, start: Integers, actions: Integers
+) -> tuple[Ledger, Accounts]:
+    """Ledger and final accounts of ``simulate`` by ``actions`` ``[S, N, A]`` from the rows ``start`` ``[N]``."""
+    steps, size, assets = actions.shape
+    terms, accounts = terms_of(parameters, assets), open_accounts(size, assets, parameters)
+    rows = start[:, None] + np.arange(steps)
+    targets = np.full((facts.bars, size, assets), np.nan)
+    targets[rows.T, np.arange(size)] = terms.levels[actions] * terms.allocation
+    policies = make_policies(np.full(size, TARGETS), assets, len(terms.levels), index=np.arange(size), targets=targets)
+    ledger = simulate(
+        market_facts(facts, 0, facts.bars, parameters), accounts, policies, terms, rows, np.arange(size), trace=True
+    )
+    return ledger, accounts
 
-    def __init__(self, actions: Tensor, parameters: TradingParameters) -> None:
-        self.actions, self.parameters = actions, parameters
 
-    @property
-    def inputs(self) -> PolicyTrace:
-        return (self.actions,)
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        levels = level_tensor(self.parameters, account.cash)
-        return decode(inputs[0], levels), (account_features(account, limits, self.parameters), legal)
+def observed(
+    facts: MarketTensors, parameters: TradingParameters, rows: Integers, accounts: Accounts
+) -> tuple[Floats, np.ndarray]:
+    """Account features and legal levels of accounts at their rows."""
+    world, terms = market_facts(facts, 0, facts.bars, parameters), terms_of(parameters, facts.assets)
+    scratch = make_scratch(accounts, len(terms.levels))
+    for n, row in enumerate(rows):
+        observe(n, row, 0, world, accounts, terms, scratch)
+    return scratch.features, scratch.legal
 
 
 @pytest.mark.parametrize("parameters", [PLAIN, STRICT, OVERNIGHT], ids=["plain", "strict", "overnight"])
@@ -143,126 +155,140 @@ def test_an_episode_is_a_walk_of_simulate(parameters: TradingParameters) -> None
     for first in (0, 20, 40):
         part = steps[first : first + 20]
         start = part[0][0].row
-        rows = start + torch.arange(21)[:, None]
-        step_data = make_step_data(facts, rows, parameters)
-        account = open_accounts(
-            torch.full((6,), parameters.initial_cash, dtype=torch.float64), 2, parameters.orders.latency_bars
-        )
-        script = Script(torch.stack([action for _, action, _ in part]), parameters)
-        end, (fill, (observed, legal)) = simulate(step_data.part(0, 20), script, account, parameters)
+        ledger, end = walked(facts, parameters, start, np.stack([actions for _, actions, _ in part]))
         for index, (observation, _, transition) in enumerate(part):
-            assert torch.equal(observation.row, rows[index])
-            assert torch.equal(observation.account, observed[index])
-            assert torch.equal(observation.legal, legal[index])
-            for name in ("equity", "price_pnl", "commission", "spread", "impact", "shares", "financing", "funding"):
-                theirs, ours = getattr(fill, name), getattr(transition.fill, name)
-                assert (theirs is None) == (ours is None)
-                assert theirs is None or torch.equal(theirs[index], ours), name
-        assert fill.traded.count_nonzero() > 10  # of 240
-        assert not legal.all()
-        limits = position_limits(end, step_data.step(20), parameters)
+            np.testing.assert_array_equal(observation.row, start + index)
+            np.testing.assert_array_equal(observation.account, ledger.features[index])
+            np.testing.assert_array_equal(observation.legal, ledger.legal[index])
+            np.testing.assert_array_equal(transition.total, ledger.total[index])
+            for name in FILL.names or ():
+                np.testing.assert_array_equal(transition.fills[name], ledger.fills[name][index], name)
+        assert np.count_nonzero(ledger.fills.traded) > 10  # of 240
+        assert not ledger.legal.all()
         final = part[-1][2].final_observation
-        assert torch.equal(final.account, account_features(end, limits, parameters))
-        assert torch.equal(final.legal, legal_actions(end, limits, step_data.step(20), parameters))
+        features, legal = observed(facts, parameters, start + 20, end)
+        np.testing.assert_array_equal(final.account, features)
+        np.testing.assert_array_equal(final.legal, legal)
 
 
 def test_the_state_that_ends_an_episode_is_observed_before_the_reset() -> None:
     steps = wander(make(PLAIN), 20)
     *_, (_, _, last) = steps
     assert last.truncated.all()
-    assert torch.equal(last.final_observation.row, steps[0][0].row + 20)
+    np.testing.assert_array_equal(last.final_observation.row, steps[0][0].row + 20)
     assert (last.final_observation.account[..., 0] != 0.0).any()  # positions are still held
     assert (last.observation.account[..., :3] == 0.0).all()  # the new accounts are flat
     assert (last.observation.row != last.final_observation.row).any()
     before = steps[-2][2]
     assert not before.truncated.any()
-    assert all(torch.equal(a, b) for a, b in zip(before.observation, before.final_observation, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before.observation, before.final_observation, strict=True))
 
 
-@pytest.mark.parametrize("parameters", [PLAIN, STRICT], ids=["plain", "strict"])
+@pytest.mark.parametrize("parameters", [DELAYED, STRICT], ids=["delayed", "strict"])
 def test_nothing_of_the_past_survives_a_reset(parameters: TradingParameters) -> None:
     facts = market(sigma=0.03)
-    episodes = make(parameters, facts=facts)
-    wander(episodes, 20)
-    begun, rows = episodes.state, episodes.state.row
-    cash, latency = torch.full((6,), parameters.initial_cash, dtype=torch.float64), parameters.orders.latency_bars
-    fresh = open_accounts(cash, 2, latency)
-    for name, ours, theirs in zip(AccountState._fields, begun.account, fresh, strict=True):
-        assert torch.equal(ours, theirs), name
-    step_data = make_step_data(facts, rows[None], parameters).step(0)
-    limits = position_limits(fresh, step_data, parameters)
-    for name in set(PositionLimits._fields) - {"caps"}:
-        ours, theirs = getattr(begun.limits, name), getattr(limits, name)
-        assert (ours is None) == (theirs is None)
-        assert ours is None or torch.equal(ours, theirs.expand_as(ours)), name
-    assert begun.remaining.tolist() == [20] * 6
+    episodes, fresh = make(parameters, facts=facts), open_accounts(6, 2, parameters)
+    steps = wander(episodes, 19)
+    for name, ours, theirs in zip(Accounts._fields, episodes.state.accounts, fresh, strict=True):
+        assert parameters is STRICT or (ours != theirs).any(), name
+    last = episodes.step(steps[-1][1])
+    begun, places, _ = episodes.state
+    for name, ours, theirs in zip(Accounts._fields, begun, fresh, strict=True):
+        np.testing.assert_array_equal(ours, theirs, name)
+    features, legal = observed(facts, parameters, places.row, fresh)
+    np.testing.assert_array_equal(last.observation.account, features)
+    np.testing.assert_array_equal(last.observation.legal, legal)
+    assert places.remaining.tolist() == [20] * 6
 
 
 def test_what_follows_a_reset_depends_on_its_start_alone() -> None:
     one_start = (Segment(30, 51),)
     calm, wild = (make(segments=one_start) for _ in range(2))
     first, second = wander(calm, 40, seed=1), wander(wild, 20, seed=2)
-    assert not torch.equal(first[19][2].fill.equity, second[19][2].fill.equity)  # the pasts differ
+    assert not np.array_equal(first[19][2].total.equity, second[19][2].total.equity)  # the pasts differ
     for index in range(20, 40):
         transition = wild.step(first[index][1])
         expected = first[index][2]
-        assert torch.equal(transition.reward, expected.reward)
+        np.testing.assert_array_equal(transition.reward, expected.reward)
         for ours, theirs in zip(transition.final_observation, expected.final_observation, strict=True):
-            assert torch.equal(ours, theirs)
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("parameters", [PLAIN, STRICT], ids=["plain", "strict"])
 def test_rewards_of_an_episode_add_up_to_the_log_of_what_became_of_its_money(parameters: TradingParameters) -> None:
     steps = wander(make(parameters, facts=market(sigma=0.03)), 40)
     for first in (0, 20):
-        total = sum(transition.reward for _, _, transition in steps[first : first + 20])
-        ratio = steps[first + 19][2].fill.equity / parameters.initial_cash
-        assert torch.allclose(total, ratio.log(), rtol=0.0, atol=1e-12)
+        total = np.sum([transition.reward for _, _, transition in steps[first : first + 20]], axis=0)
+        ratio = steps[first + 19][2].total.equity / parameters.initial_cash
+        np.testing.assert_allclose(total, np.log(ratio), rtol=0.0, atol=1e-12)
         assert (total != 0.0).any()
+
+
+def priced(price: Tensor) -> MarketTensors:
+    """One asset that trades at ``price`` ``[T, 1]`` all day."""
+    return market(assets=1)._replace(
+        close=price, open=price, high=None, low=None, split=None, dividend=None, tradable=price > 0, present=price > 0
+    )
 
 
 @pytest.mark.parametrize("crash", [0.0, 60.0])
 def test_termination_and_truncation_exclude_each_other(crash: float) -> None:
     price = torch.full((BARS, 1), 100.0, dtype=torch.float64)
     price[40:] += 2.0 * crash  # a short position of the whole equity is lost
-    facts = market(assets=1)._replace(
-        close=price, open=price, high=None, low=None, split=None, dividend=None, tradable=price > 0, present=price > 0
-    )
-    episodes = make(TradingParameters(preset="none"), 10, 3, (Segment(30, 41),), facts)
+    episodes = make(TradingParameters(preset="none"), 10, 3, (Segment(30, 41),), priced(price))
     observation = episodes.reset()
     assert observation.row.tolist() == [30] * 3
-    action = torch.tensor([[1], [2], [3]])  # short, flat, long
-    total = torch.zeros(3, dtype=torch.float64)
+    actions = np.array([[0], [1], [2]])  # short, flat, long
+    total = np.zeros(3)
     for _ in range(9):
-        transition = episodes.step(action)
+        transition = episodes.step(actions)
         total += transition.reward
         assert not (transition.terminated | transition.truncated).any()
-    transition = episodes.step(action)
+    transition = episodes.step(actions)
     total += transition.reward
     ruined = crash > 0.0
     assert transition.terminated.tolist() == [ruined, False, False]
     assert transition.truncated.tolist() == [not ruined, True, True]
-    growth = torch.tensor([1e-3 if ruined else 1.0, 1.0, 2.2 if ruined else 1.0], dtype=torch.float64)
-    assert total.tolist() == pytest.approx(growth.log().tolist(), abs=1e-12)
-    assert transition.final_observation.legal[0, 0].tolist() == ([True, False, False, False] if ruined else [True] * 4)
+    growth = np.array([1e-3 if ruined else 1.0, 1.0, 2.2 if ruined else 1.0])
+    assert total.tolist() == pytest.approx(np.log(growth).tolist(), abs=1e-12)
+    assert transition.final_observation.legal[0, 0].tolist() == ([False, True, False] if ruined else [True] * 3)
     assert transition.observation.row.tolist() == [30] * 3
-    assert episodes.state.account.alive.all()
+    assert episodes.state.accounts.account.alive.all()
 
 
 def test_only_the_account_that_ends_early_starts_anew() -> None:
     price = torch.full((BARS, 1), 100.0, dtype=torch.float64)
     price[35:] = 250.0
-    facts = market(assets=1)._replace(
-        close=price, open=price, high=None, low=None, split=None, dividend=None, tradable=price > 0, present=price > 0
-    )
-    episodes = make(TradingParameters(preset="none"), 10, 2, (Segment(30, 41),), facts)
+    episodes = make(TradingParameters(preset="none"), 10, 2, (Segment(30, 41),), priced(price))
     episodes.reset()
     for _ in range(5):
-        transition = episodes.step(torch.tensor([[1], [3]]))
+        transition = episodes.step(np.array([[0], [2]]))
     assert transition.terminated.tolist() == [True, False]
-    assert episodes.state.row.tolist() == [30, 35]
-    assert episodes.state.remaining.tolist() == [10, 5]
-    assert episodes.state.account.equity.tolist() == pytest.approx([1e6, 2.5e6])
+    accounts, places, _ = episodes.state
+    assert places.row.tolist() == [30, 35]
+    assert places.remaining.tolist() == [10, 5]
+    assert accounts.account.equity.tolist() == pytest.approx([1e6, 2.5e6])
+
+
+def test_a_thread_plays_what_the_main_thread_plays() -> None:
+    played: list[list[tuple[Observation, Integers, Transition]]] = []
+    thread = threading.Thread(target=lambda: played.append(wander(make(), 45)))
+    thread.start()
+    thread.join()
+    for (*_, ours), (*_, theirs) in zip(wander(make(), 45), played[0], strict=True):
+        np.testing.assert_array_equal(ours.reward, theirs.reward)
+        np.testing.assert_array_equal(ours.observation.legal, theirs.observation.legal)
+
+
+def test_no_later_step_changes_what_one_has_returned() -> None:
+    episodes = make()
+    steps = wander(episodes, 3)
+    arrays = [array for _, _, transition in steps for array in (*transition.observation, *transition[2:])]
+    kept = [array.tobytes() for array in arrays]
+    for _ in range(25):
+        episodes.step(steps[0][1])
+    episodes.reset()
+    assert kept == [array.tobytes() for array in arrays]
 
 
 @settings(max_examples=60, deadline=None)
@@ -290,27 +316,27 @@ def test_accounts_stay_in_the_segments_and_replicas_on_one_path(seed: int, repli
     episodes = make(PLAIN, 12, 8, segments, replicas=replicas, seed=seed)
     steps = wander(episodes, 36, seed=seed % 1000)
     for first in (0, 12, 24):
-        rows = torch.stack(
+        rows = np.stack(
             [observation.row for observation, _, _ in steps[first : first + 12]]
             + [steps[first + 11][2].final_observation.row]
         )
         for path in rows.T.tolist():
             assert any(set(path) <= part for part in allowed)
-        groups = rows.view(13, -1, replicas)
+        groups = rows.reshape(13, -1, replicas)
         assert (groups == groups[..., :1]).all()
 
 
 def test_the_same_generator_gives_the_same_episodes() -> None:
     first, second, other = (wander(make(seed=seed), 45) for seed in (3, 3, 4))
-    assert all(torch.equal(a[2].reward, b[2].reward) for a, b in zip(first, second, strict=True))
-    assert not all(torch.equal(a[0].row, b[0].row) for a, b in zip(first, other, strict=True))
+    assert all(np.array_equal(a[2].reward, b[2].reward) for a, b in zip(first, second, strict=True))
+    assert not all(np.array_equal(a[0].row, b[0].row) for a, b in zip(first, other, strict=True))
 
 
 def test_features_are_those_of_the_observed_rows() -> None:
     facts = market()
     episodes = make(facts=facts)
     observation = episodes.reset()
-    assert torch.equal(episodes.features(observation)[2], facts.features[observation.row[2]])
+    np.testing.assert_array_equal(episodes.features(observation)[2], facts.features[observation.row[2]])
 
 
 def test_what_cannot_be_played_is_refused() -> None:
@@ -319,4 +345,11 @@ def test_what_cannot_be_played_is_refused() -> None:
     with pytest.raises(ValueError, match="below the 20 rows"):
         make(segments=(Segment(0, 20), Segment(50, 60)))
     with pytest.raises(RuntimeError, match="reset"):
-        make().step(torch.zeros(6, 2, dtype=torch.int64))
+        make().step(np.zeros((6, 2), np.int64))
+    episodes = make()
+    episodes.reset()
+    with pytest.raises(ValueError, match=r"`actions` must have the shape \(6, 2\).*was \(6,\)"):
+        episodes.step(np.zeros(6, np.int64))
+    for level in (-1, 5):
+        with pytest.raises(ValueError, match=r"`actions` must be from 0 to 4, indices of the 5 levels"):
+            episodes.step(np.full((6, 2), level))

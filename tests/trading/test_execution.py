@@ -1,194 +1,265 @@
-"""The execution step: exact small answers, a slow readable twin, and the traps of the field."""
+"""The step: fills, entry prices, corporate actions, sessions and what a walk is worth; exact small answers."""
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.trading.exact import account, bar, bars, equity, holding, orders, settle, shares, trading, walk
 
-from sentio_kedro.config import CostParameters, TradingParameters
-from sentio_kedro.trading.accounts import (
-    AccountState,
-    Decision,
-    Fill,
-    asset_profit,
-    headroom,
-    level_exposure,
-    open_accounts,
-)
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.orders import Orders, order_shares, project
-from sentio_kedro.trading.position_limits import position_limits
-from sentio_kedro.trading.simulate import net_returns
-from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.config import CarryParameters, CostParameters, TradingParameters
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.policies import RANDOM, TARGETS, Policies, make_policies
+from sentio_kedro.trading.simulate import asset_profit, asset_rewards, net_returns, simulate
 
-DOUBLE = torch.float64
-
-
-def bars(close: float, next_open: float, next_close: float, tradable: bool = True, spread: float = 0.0) -> StepData:
-    one = torch.ones(1, 1, dtype=DOUBLE)
-    yes = torch.full((1, 1), tradable)
-    return StepData(close * one, yes, next_open * one, next_close * one, yes, spread * one)
-
-
-def decide(level: float, hold: bool = False) -> Decision:
-    return Decision(torch.full((1, 1), level, dtype=DOUBLE), torch.full((1, 1), hold))
-
-
-def parameters(**changes: object) -> TradingParameters:
-    return TradingParameters(**({"preset": "none"} | changes))  # type: ignore[arg-type]
-
-
-def account(cash: float = 1000.0, assets: int = 1) -> AccountState:
-    return open_accounts(torch.tensor([cash], dtype=DOUBLE), assets)
-
-
-def step(
-    state: AccountState, decision: Decision, row: StepData, trading: TradingParameters
-) -> tuple[AccountState, Fill]:
-    return execute(state, position_limits(state, row, trading), decision, row, trading)
-
-
-def orders_of(state: AccountState, decision: Decision, close: torch.Tensor, trading: TradingParameters) -> Orders:
-    yes = torch.ones_like(close, dtype=torch.bool)
-    row = StepData(close, yes, close, close, yes, torch.zeros_like(close))
-    return order_shares(state, position_limits(state, row, trading), decision, row, trading)
+TEN_BPS = CostParameters(commission_bps=10.0, half_spread_bps=0.0)
 
 
 def test_an_order_is_fixed_at_the_close_and_filled_at_the_next_open() -> None:
-    state, fill = step(account(), decide(1.0), bars(100.0, 110.0, 121.0), parameters())
-    assert state.shares.item() == 10.0  # 1000 / 100, whatever the open is
-    assert state.cash.item() == -100.0  # 10 x 110 paid from 1000
-    assert state.equity.item() == 1110.0  # 10 x (121 - 110) on top of 1000
-    assert fill.price_pnl.item() == 110.0
+    buyer = account()
+    fill, _ = settle(buyer, 1.0, bar(100.0, 110.0, 121.0), trading())
+    assert shares(buyer) == [10.0]  # 1000 / 100, whatever the open is
+    assert buyer.account.cash[0] == -100.0  # 10 x 110 paid from 1000
+    assert equity(buyer) == 1110.0  # 10 x (121 - 110) on top of 1000
+    assert fill.price_pnl == 110.0
 
 
 def test_the_old_position_carries_the_gap_and_the_new_one_the_bar() -> None:
-    state, _ = step(account(), decide(1.0), bars(100.0, 100.0, 100.0), parameters())
-    state, fill = step(state, decide(-1.0), bars(100.0, 90.0, 80.0), parameters())
-    assert fill.price_pnl.item() == 10 * -10 + -10 * -10  # long through the gap, short through the bar
-    assert state.equity.item() == 1000.0
+    trader = holding([10.0], [100.0])
+    fill, _ = settle(trader, -1.0, bar(100.0, 90.0, 80.0), trading())
+    assert fill.price_pnl == 10 * -10 + -10 * -10  # long through the gap, short through the bar
+    assert equity(trader) == 1000.0
 
 
-def test_costs_follow_their_formula_and_doubling_one_doubles_its_line() -> None:
-    fills = {}
-    for rate in (5.0, 10.0):
-        trading = parameters(costs=CostParameters(commission_bps=rate))
-        _, fill = step(account(), decide(1.0), bars(100.0, 110.0, 110.0, spread=3e-4), trading)
-        fills[rate] = fill
-        assert fill.commission.item() == pytest.approx(10 * 110 * rate * 1e-4)
-        assert fill.spread.item() == pytest.approx(10 * 110 * 3e-4)
-    assert fills[10.0].commission.item() == pytest.approx(2 * fills[5.0].commission.item())
-    assert fills[10.0].equity.item() < fills[5.0].equity.item()
+def test_the_entry_price_is_averaged_when_adding_kept_when_reducing_and_new_when_turning() -> None:
+    setting = trading(orders=orders(stop_loss=0.9), gross_limit=4.0)
+    for level, held, entry, age in (
+        (0.5, 40.0, 87.5, 6.0),  # 10 at 80 and 30 more at 90
+        (0.0625, 5.0, 80.0, 6.0),
+        (-0.0625, -5.0, 90.0, 1.0),
+        (0.0, 0.0, 0.0, 0.0),
+    ):
+        trader = holding([10.0], [100.0], 1000.0, entry_price=80.0, bars_held=5.0)
+        settle(trader, level, bar(100.0, 90.0, 90.0), setting)
+        assert trader.holdings[0, 0].item()[:3] == pytest.approx((held, entry, age))
 
 
-def test_an_order_for_a_missing_bar_is_dropped() -> None:
-    state, fill = step(account(), decide(1.0), bars(100.0, 100.0, 100.0, tradable=False), parameters())
-    assert state.shares.item() == 0.0
-    assert fill.traded.item() == 0.0
+def test_a_dead_account_returns_minus_one_and_then_nothing() -> None:
+    market = bars(bar(100.0, 100.0, 101.0), bar(101.0, 101.0, 350.0), bar(350.0, 350.0, 300.0))
+    ledger = walk(account(), [-1.0, -1.0, -1.0], market, trading())
+    assert net_returns(ledger)[:, 0].tolist() == pytest.approx([-0.01, -1.0, 0.0])
 
 
-def test_hold_keeps_shares_through_drift() -> None:
-    state, _ = step(account(), decide(1.0), bars(100.0, 100.0, 150.0), parameters())
-    state, fill = step(state, decide(0.0, hold=True), bars(150.0, 150.0, 150.0), parameters())
-    assert state.shares.item() == 10.0
-    assert fill.traded.item() == 0.0
+# Corporate actions
 
 
-def test_a_dead_account_is_never_resurrected() -> None:
-    state, fill = step(account(), decide(-1.0), bars(100.0, 100.0, 250.0), parameters())
-    assert state.equity.item() == 0.0
-    assert fill.shortfall is not None
-    assert fill.shortfall.item() == 500.0  # the broker's loss
-    assert not state.alive.item()
-    assert state.shares.item() == 0.0
-    for level in (1.0, -1.0):
-        state, fill = step(state, decide(level), bars(250.0, 250.0, 10.0), parameters())
-        assert fill.traded.item() == 0.0
-        assert not state.alive.item()
-    assert state.equity.item() == 0.0
+def test_a_delisting_pays_the_last_price_less_its_loss_and_costs_and_cancels_orders() -> None:
+    row = bar(80.0, 80.0, 80.0, fillable=False, delisted=True, half_spread=0.001)
+    for loss, held, cash, price in (
+        (0.0, 10.0, 200.0, 80.0),
+        (0.0, -5.0, 1400.0, 80.0),
+        (-0.5, 10.0, 200.0, 40.0),
+        (-0.5, -5.0, 1400.0, 80.0),  # a short is paid no gain
+        (0.25, -5.0, 1400.0, 100.0),
+        (0.25, 10.0, 200.0, 80.0),
+    ):
+        trader = holding([held], [80.0], cash, latency=1)
+        trader = trader._replace(in_flight=np.ones((1, 1, 1)))
+        fill, _ = settle(trader, -1.0, row, trading(delisting_return=loss, costs=TEN_BPS))
+        assert (fill.exit_price, shares(trader)) == (price, [0.0])
+        assert not trader.in_flight.any()
+        assert (fill.commission, fill.spread) == pytest.approx((abs(held) * price * 1e-3,) * 2)
+        assert equity(trader) == pytest.approx(1000.0 + held * (price - 80.0) - 2e-3 * abs(held) * price)
 
 
-def test_allocation_shares_the_gross_limit_between_assets() -> None:
-    close = torch.tensor([[10.0, 20.0, 40.0, 50.0]], dtype=DOUBLE)
-    decision = Decision(torch.tensor([[1.0, -1.0, 1.0, 0.0]], dtype=DOUBLE), torch.zeros(1, 4, dtype=torch.bool))
-    orders = orders_of(account(assets=4), decision, close, parameters())
-    assert torch.equal(orders.shares * close / 1000.0, torch.tensor([[0.25, -0.25, 0.25, 0.0]], dtype=DOUBLE))
-    assert not orders.cut(decision.hold).any()
+def test_a_delisted_position_is_gone_when_the_next_session_begins() -> None:
+    trader = holding([10.0], [80.0], 200.0)
+    gone = bar(80.0, 80.0, 80.0, fillable=False, delisted=True, session_starts=True)
+    later = bar(80.0, 80.0, 80.0, fillable=False, tradable=False)
+    ledger = walk(trader, [1.0, 1.0], bars(gone, later), trading())
+    assert ledger.fills.shares[:, 0, 0].tolist() == [0.0, 0.0]
+    assert ledger.fills.traded[:, 0, 0].tolist() == [800.0, 0.0]
+    assert (trader.holdings.trades_today[0, 0], trader.day_trades.sum()) == (0.0, 0.0)  # nobody traded
 
 
-def test_headroom_falls_in_proportion_after_the_rung_and_reaches_zero_at_the_limit() -> None:
-    limited = parameters(max_drawdown=0.08, drawdown_soft_limit=0.25)
-    state = account()._replace(peak_equity=torch.tensor([1000.0], dtype=DOUBLE))
-    for equity, expected in ((1000.0, 1.0), (980.0, 1.0), (950.0, 0.5), (920.0, 0.0), (900.0, 0.0)):
-        now = state._replace(equity=torch.tensor([equity], dtype=DOUBLE))
-        assert headroom(now, limited).item() == pytest.approx(expected)
-    assert headroom(now, parameters(max_drawdown=None)).item() == 1.0
+def test_a_split_changes_shares_orders_and_entry_and_leaves_equity_alone() -> None:
+    trader = holding([4.0], [100.0], 600.0, entry_price=90.0, bars_held=3.0, latency=2)
+    trader = trader._replace(in_flight=np.array([[[0.0, 3.0]]]))
+    fill, _ = settle(trader, None, bar(100.0, 50.0, 50.0, split=2.0), trading(orders=orders(latency_bars=2)))
+    assert trader.holdings[0, 0].item()[:3] == (8.0, 45.0, 4.0)
+    assert trader.in_flight.tolist() == [[[6.0, 0.0]]]
+    assert (equity(trader), fill.price_pnl) == (1000.0, 0.0)
 
 
-def test_an_account_in_drawdown_can_always_enter_small_again() -> None:
-    limited = parameters(max_drawdown=0.08)
-    state = account(950.0)._replace(peak_equity=torch.tensor([1000.0], dtype=DOUBLE))
-    orders = orders_of(state, decide(1.0), torch.full((1, 1), 100.0, dtype=DOUBLE), limited)
-    assert orders.shares.item() * 100.0 / 950.0 == pytest.approx(0.5)
-    assert orders.cut(torch.tensor([[False]])).all()
+def test_an_order_sent_before_a_split_buys_the_same_value_after_it() -> None:
+    buyer = account()
+    fill, _ = settle(buyer, 1.0, bar(100.0, 50.0, 50.0, split=2.0), trading())
+    assert (shares(buyer), fill.traded) == ([20.0], 1000.0)
 
 
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_projection_meets_the_limit_and_lets_reductions_pass(data: st.DataObject) -> None:
-    size = data.draw(st.integers(1, 5))
-    numbers = st.lists(st.floats(-1, 1), min_size=size, max_size=size)
-    current, target = (torch.tensor([data.draw(numbers)], dtype=DOUBLE) for _ in range(2))
-    limit = torch.tensor([data.draw(st.floats(0, 2))], dtype=DOUBLE)
-    got = project(current, target, limit).position
-    reduces = (target.abs() <= current.abs()) & (current * target >= 0)
-    assert torch.allclose(got[reduces], target[reduces])
-    floor = torch.where(current * target > 0, torch.minimum(current.abs(), target.abs()), 0.0).sum()
-    assert got.abs().sum() <= torch.maximum(limit, floor) + 1e-9
-    assert bool(((got - current) * (target - current) >= -1e-12).all())  # never past or away from the wish
+def test_dividends_are_paid_to_longs_charged_to_shorts_and_not_to_who_buys_that_day() -> None:
+    for held, cash, received in ((10.0, 0.0, 20.0), (-10.0, 2000.0, -20.0), (0.0, 1000.0, 0.0)):
+        trader = holding([held], [100.0], cash)
+        fill, _ = settle(trader, 1.0, bar(100.0, 98.0, 98.0, dividend=2.0), trading())
+        assert fill.dividends == received
+        assert equity(trader) == pytest.approx(1000.0)  # the price falls by the dividend
+
+
+# Sessions
+
+
+def test_flat_at_close_sells_at_the_close_of_the_sessions_last_bar_only() -> None:
+    setting = trading(orders=orders(flat_at_close=True), costs=TEN_BPS)
+    for left, held, paid in ((1, 10.0, 1.0), (0, 0.0, 1.0 + 1.2)):
+        buyer = account()
+        fill, _ = settle(buyer, 1.0, bar(100.0, 100.0, 120.0, bars_to_session_end=left), setting)
+        assert shares(buyer) == [held]
+        assert fill.commission == pytest.approx(paid)
+        assert equity(buyer) == pytest.approx(1200.0 - paid)
+
+
+def test_fills_of_a_session_are_counted_and_a_new_session_forgets_them() -> None:
+    trader, counts = account(), []
+    for level, starts in ((1.0, True), (None, False), (0.0, False), (1.0, True)):
+        settle(trader, level, bar(session_starts=starts), trading())
+        counts.append(trader.holdings.trades_today[0, 0])
+    assert counts == [1.0, 1.0, 2.0, 1.0]
+
+
+def test_a_day_trade_closes_what_the_same_session_opened() -> None:
+    trader, counts = account(), []
+    steps = ((1.0, True), (0.0, False), (1.0, False), (0.0, True), (-1.0, False), (1.0, False))
+    for level, starts in steps:
+        settle(trader, level, bar(session_starts=starts), trading())
+        counts.append(trader.day_trades[0, -2:].tolist())
+    # bought and sold; bought and held overnight; sold next day: no day trade; sold short and flipped: one
+    assert counts == [[0, 0], [0, 1], [0, 1], [1, 0], [1, 0], [1, 1]]
+
+
+def test_the_daily_loss_is_measured_from_the_last_close_of_the_session_before() -> None:
+    trader = account()
+    for level, row, marks in (
+        (0.5, bar(100.0, 100.0, 120.0, session_starts=True), (1000.0, 1100.0)),
+        (None, bar(120.0, 120.0, 110.0, session_starts=True), (1100.0, 1050.0)),
+        (None, bar(110.0, 110.0, 108.0, session_starts=False), (1100.0, 1040.0)),
+    ):
+        settle(trader, level, row, trading())
+        assert (trader.account.session_equity[0], equity(trader)) == pytest.approx(marks)
+
+
+# What a walk is worth
 
 
 def test_a_random_policy_earns_nothing_on_independent_returns_but_pays_its_costs() -> None:
     rng = np.random.default_rng(1)
     steps, count = 400, 256
-    returns = rng.normal(0, 0.01, (steps + 1, count))
-    close = 100.0 * np.exp(np.cumsum(returns, axis=0))
-    opening = np.vstack([close[:1], close[:-1]])
-    setting = parameters(costs=CostParameters(commission_bps=5, half_spread_bps=2))
-    half_spread = torch.full((1, 1), 2e-4, dtype=DOUBLE)
-    peeking = np.sign(returns)  # decides on the bar that has just closed
-    for levels in (rng.choice([-1.0, 0.0, 1.0], (steps + 1, count)), peeking):
-        state = open_accounts(torch.ones(count, dtype=DOUBLE), 1)
-        gross = torch.zeros(count, dtype=DOUBLE)
-        costs = torch.zeros(count, dtype=DOUBLE)
-        for t in range(steps):
-            stack = [torch.from_numpy(x)[:, None] for x in (close[t], opening[t + 1], close[t + 1])]
-            yes = torch.ones(count, 1, dtype=torch.bool)
-            pair = StepData(stack[0], yes, stack[1], stack[2], yes, half_spread)
-            before = state.equity
-            wish = Decision(torch.from_numpy(levels[t])[:, None], torch.zeros(count, 1, dtype=torch.bool))
-            state, fill = step(state, wish, pair, setting)
-            assert torch.allclose(state.equity - before, asset_profit(fill)[:, 0], rtol=0, atol=1e-9)
-            gross += fill.price_pnl[:, 0] / fill.equity_before
-            costs += (fill.commission + fill.spread)[:, 0] / fill.equity_before
-        mean, error = gross.mean().item(), gross.std().item() / count**0.5
+    returns = rng.normal(0, 0.01, (count, steps + 1))
+    close = 100.0 * np.exp(np.cumsum(returns, axis=1))
+    market = bars(*[bar(half_spread=2e-4)] * (steps * count))
+    facts = market.facts
+    facts.close[:, 0] = facts.open[:, 0] = close[:, :-1].ravel()
+    facts.next_close[:, 0] = close[:, 1:].ravel()
+    setting = trading(costs=CostParameters(commission_bps=5, half_spread_bps=0))
+    noise, peeks = rng.gumbel(size=(steps, count, 1, 3)), np.sign(returns[:, :-1]).reshape(-1, 1, 1)
+    at_random = make_policies(np.full(count, RANDOM), 1, 3, draws=np.arange(count), noise=noise)
+    peeking = make_policies(np.full(count, TARGETS), 1, 3, targets=peeks)  # decides on the bar that has just closed
+    rows = np.arange(steps * count).reshape(count, steps)
+
+    def mean_return(policies: Policies) -> tuple[float, float]:
+        """Mean price profit of a bar, and its error."""
+        accounts = open_accounts(count, 1, setting)
+        ledger = simulate(market, accounts, policies, terms_of(setting, 1), rows, np.arange(count))
+        profit = asset_profit(ledger).sum(-1)
+        assert np.allclose(ledger.total.equity - ledger.total.equity_before, profit, rtol=0, atol=1e-6)
+        paid = (ledger.fills.commission + ledger.fills.spread).sum(axis=(0, 2))
+        assert (paid > 0.0).all()
+        gross = (ledger.fills.price_pnl[..., 0] / ledger.total.equity_before).mean(axis=0)
+        return float(gross.mean()), float(gross.std() / count**0.5)
+
+    for policies in (at_random, peeking):
+        mean, error = mean_return(policies)
         assert abs(mean) < 2.58 * error  # a fill on the decision bar would earn about 0.8 % a bar
-        assert costs.min().item() > 0.0
 
 
-def test_a_dead_account_returns_minus_one_and_then_nothing() -> None:
-    state, fills = account(), []
-    for prices in (bars(100.0, 100.0, 101.0), bars(101.0, 101.0, 350.0), bars(350.0, 350.0, 300.0)):
-        state, fill = step(state, decide(-1.0), prices, parameters())
-        fills.append(fill)
-    ledger = Fill._make(None if column[0] is None else torch.stack(column) for column in zip(*fills, strict=True))
-    assert net_returns(ledger)[:, 0].tolist() == pytest.approx([-0.01, -1.0, 0.0])
+def test_rewards_are_net_profits_in_units_of_a_bar_of_a_full_position() -> None:
+    ledger = walk(account(), [1.0], bar(100.0, 100.0, 101.0), trading(costs=TEN_BPS))
+    assert asset_rewards(ledger, np.full((1, 1, 1), 0.005)).item() == pytest.approx((0.01 - 0.001) / 0.005, rel=1e-12)
 
 
-def test_a_level_stands_for_the_same_position_in_orders_and_in_training() -> None:
-    capped = parameters(levels=[-1, -0.5, 0, 0.5, 1], max_position=0.4)
-    levels = torch.tensor([[0.5]], dtype=DOUBLE)
-    orders = orders_of(account(), Decision(levels, torch.zeros(1, 1, dtype=torch.bool)), 100 * levels, capped)
-    assert orders.shares.item() * 50.0 / 1000.0 == pytest.approx(0.4)
-    assert level_exposure(levels, capped).item() == pytest.approx(0.4)
+def test_rewards_of_all_steps_add_up_to_the_change_of_equity() -> None:
+    trader = account()
+    market = bars(bar(100.0, 100.0, 101.0), bar(101.0, 101.0, 99.0), bar(99.0, 99.0, 102.0))
+    ledger = walk(trader, [1.0, 0.5, 1.0], market, trading(costs=TEN_BPS))
+    rewards = asset_rewards(ledger, np.full((3, 1, 1), 0.005))
+    total = (rewards[..., 0] * 0.005 * ledger.total.equity_before).sum()
+    assert equity(trader) != pytest.approx(1000.0)
+    assert total == pytest.approx(equity(trader) - 1000.0, abs=1e-9)
+
+
+def test_rewards_count_every_line_of_the_ledger_that_belongs_to_an_asset() -> None:
+    setting = trading(costs=TEN_BPS, carry=CarryParameters(borrow_rate=0.1, funding=True))
+    trader = holding([4.0, -3.0], [100.0, 100.0], 900.0)
+    row = bar(
+        [100.0] * 2, [101.0] * 2, [102.0] * 2, years=1.0, dividend=[3.0, 2.0], funding=[0.001, 0.002],
+        impact=1e-4, half_spread=5e-4,
+    )  # fmt: skip
+    ledger = walk(trader, [[0.8, -0.8]], row, setting)
+    for line in ("dividends", "borrow", "funding", "impact", "commission", "spread"):
+        assert ledger.fills[line].any(), line
+    rewards = asset_rewards(ledger, np.full((1, 1, 2), 0.01))
+    assert rewards.sum() * 0.01 * 1000.0 == pytest.approx(equity(trader) - 1000.0, rel=1e-12)
+
+
+def test_interest_is_shared_equally_among_the_rewards() -> None:
+    owner = account(assets=2)
+    ledger = walk(
+        owner, [0.0], bar([100.0] * 2, [100.0] * 2, [100.0] * 2, years=0.5),
+        trading(carry=CarryParameters(interest_rate=0.1)),
+    )  # fmt: skip
+    assert equity(owner) == pytest.approx(1050.0)
+    assert asset_rewards(ledger, np.full((1, 1, 2), 0.01))[0, 0] == pytest.approx([0.025 / 0.01] * 2)
+
+
+def test_a_dead_account_is_paid_nothing() -> None:
+    dead = account(alive=False, cash=0.0)
+    dead.account.equity = 0.0
+    ledger = walk(dead, [1.0], bar(100.0, 100.0, 120.0), trading())
+    assert asset_rewards(ledger, np.full((1, 1, 1), 0.01)).tolist() == [[[0.0]]]
+
+
+COSTS = {
+    "costs": ("commission_bps", "commission_per_share", "min_commission"),
+    "carry": ("borrow_rate", "financing_rate"),
+    "facts": ("half_spread", "impact"),
+}
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    line=st.sampled_from([(section, name) for section, names in COSTS.items() for name in names]),
+    held=st.lists(st.floats(-12, 12), min_size=2, max_size=2), level=st.lists(st.floats(-1, 1), min_size=2, max_size=2),
+    moves=st.lists(st.floats(0.8, 1.2), min_size=4, max_size=4),
+)  # fmt: skip
+def test_raising_any_single_cost_never_raises_equity(
+    line: tuple[str, str], held: list[float], level: list[float], moves: list[float]
+) -> None:
+    section, name = line
+    left = []
+    for raised in (False, True):
+        costs = {"commission_bps": 1.0, "commission_per_share": 0.0, "min_commission": 0.0, "half_spread_bps": 0.0}
+        values = {"costs": costs, "carry": {"borrow_rate": 0.01, "financing_rate": 0.01}}
+        facts = {"half_spread": 1e-4, "impact": 1e-4, "years": 0.01}
+        changed = facts if section == "facts" else values[section]
+        changed[name] = 2.0 * changed[name] + 0.01 if raised else changed[name]
+        setting = TradingParameters(gross_limit=4.0, max_position=4.0, **values)
+        trader = holding(held, [100.0, 100.0], 1000.0 - 100.0 * sum(held))
+        opening = [100.0 * move for move in moves[:2]]
+        closing = [price * move for price, move in zip(opening, moves[2:], strict=True)]
+        fills, _ = settle(trader, level, bar([100.0] * 2, opening, closing, **facts), setting)
+        left.append((equity(trader), float(np.sum(fills.traded)), float(fills.borrow.sum())))
+    (cheap, traded, borrowed), (dear, _, _) = left
+    assert dear <= cheap + 1e-9
+    if section == "carry":
+        pays = name == "borrow_rate" and borrowed > 1e-3
+    else:
+        pays = traded > 1e-3 and name != "min_commission"  # a minimum may not bind
+    assert dear < cheap or not pays or cheap == 0.0

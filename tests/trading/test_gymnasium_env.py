@@ -30,14 +30,14 @@ def make(accounts: int = 4, window: int = 1, assets: int = 2, crash: bool = Fals
         features=torch.arange(BARS * assets * 3).view(BARS, assets, 3).float(),
         open=torch.cat([close[:1], close[:-1]]),
         close=close,
-        tradable=torch.rand(BARS, assets, generator=generator) > 0.1,
+        tradable=torch.rand(BARS, assets, generator=generator) > (0.0 if crash else 0.1),
         volatility=torch.full((BARS, assets), 0.01),
         posterior=torch.ones(BARS, 1),
         session=torch.arange(BARS) // 10,
         present=torch.ones(BARS, assets, dtype=torch.bool),
     )
     segments = [Segment(0, 60), Segment(70, BARS)]
-    return TradingVectorEnv(Episodes(market, segments, TRADING, EPISODE, accounts, generator), window)
+    return TradingVectorEnv(Episodes(market, segments, TRADING, EPISODE, accounts, np.random.default_rng(0)), window)
 
 
 class OneAccount(gymnasium.Env[Any, Any]):
@@ -62,7 +62,7 @@ class OneAccount(gymnasium.Env[Any, Any]):
 
 
 def random_legal(env: TradingVectorEnv, rng: np.random.Generator) -> np.ndarray:
-    masks = env.action_masks().reshape(env.num_envs, -1, len(TRADING.levels) + 1)
+    masks = env.action_masks().reshape(env.num_envs, -1, len(TRADING.levels))
     return np.where(masks, rng.random(masks.shape), -1.0).argmax(-1)
 
 
@@ -83,12 +83,12 @@ def test_what_is_returned_lies_in_the_declared_spaces() -> None:
         assert env.observation_space.contains(observations)
         assert (rewards.dtype, ends.dtype, cuts.dtype) == (np.float64, np.bool_, np.bool_)
         assert rewards.shape == ends.shape == cuts.shape == (4,)
-        assert env.action_masks().shape == (4, 8)
+        assert env.action_masks().shape == (4, 6)
 
 
 def test_an_observation_is_the_last_bars_and_the_account() -> None:
     env = make(window=3)
-    env.episodes.starts = torch.tensor([1])
+    env.episodes.starts = np.array([1])
     observations, _ = env.reset()
     features = env.episodes.market.features
     observed = observations[0, :18].reshape(3, 2, 3)
@@ -102,7 +102,7 @@ def test_the_end_of_an_episode_is_told_in_the_step_that_resets_it() -> None:
     env.reset(seed=3)
     assert env.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     for _ in range(EPISODE - 1):
-        row = env.episodes.state.row.clone()
+        row = env.episodes.state.places.row.copy()
         *_, infos = env.step(random_legal(env, rng))
         assert "final_obs" not in infos
     observations, _, ends, cuts, infos = env.step(random_legal(env, rng))
@@ -112,16 +112,15 @@ def test_the_end_of_an_episode_is_told_in_the_step_that_resets_it() -> None:
     features = env.episodes.market.features
     for index in range(4):
         assert np.array_equal(infos["final_obs"][index][:6], features[row[index] + 2].flatten().numpy())
-        assert np.array_equal(observations[index, :6], features[env.episodes.state.row[index]].flatten().numpy())
+        assert np.array_equal(observations[index, :6], features[env.episodes.state.places.row[index]].flatten().numpy())
 
 
 def test_a_bankrupt_account_alone_has_a_final_observation() -> None:
     env = make(accounts=2, assets=1, crash=True)
-    env.episodes.starts = torch.tensor([2])
-    env.episodes.market.tradable.fill_(True)
+    env.episodes.starts = np.array([2])
     env.reset()
     for _ in range(6):
-        *_, ends, cuts, infos = env.step(np.array([[1], [2]]))  # short, flat
+        *_, ends, cuts, infos = env.step(np.array([[0], [1]]))  # short, flat
         if ends.any():
             break
     assert ends.tolist() == [True, False]
@@ -129,7 +128,7 @@ def test_a_bankrupt_account_alone_has_a_final_observation() -> None:
     assert infos["_final_obs"].tolist() == [True, False]
     assert infos["final_obs"][1] is None
     assert infos["equity"].tolist() == [0.0, 1e6]
-    assert env.episodes.state.remaining.tolist()[0] == EPISODE
+    assert env.episodes.state.places.remaining.tolist()[0] == EPISODE
 
 
 def test_seeds_decide_the_starts_and_returned_arrays_are_the_callers() -> None:

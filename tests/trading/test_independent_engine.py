@@ -3,7 +3,7 @@
 The engine is backtesting.py 0.6.6. Compared is the equity at the close of every bar, to 1e-6 of itself, on 3,000 of the
 shipped half-hour bars of one coin, for targets that change at random, with a turn through zero every few bars.
 
-- Levels: -0.8, -0.4, 0, 0.4, 0.8 of equity, or HOLD. Both engines fix an order in whole coins at a close, at the
+- Targets: -0.8, -0.4, 0, 0.4, 0.8 of equity, or no order. Both engines fix an order in whole coins at a close, at the
   equity of their own account: (level x equity / close - coins held), rounded towards zero.
 - Fills: market orders at the next open, ``trade_on_close=False``.
 - Costs: commission proportional to notional, the same for opening and closing; no spread, because backtesting.py
@@ -25,11 +25,10 @@ from torch import Tensor
 
 from sentio_kedro.config import CostParameters, OrderParameters, TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
-from sentio_kedro.trading.action_masks import decode, level_tensor
-from sentio_kedro.trading.position_limits import PositionLimits
-from sentio_kedro.trading.precompute import make_step_data
-from sentio_kedro.trading.simulate import PolicyTrace, simulate
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.policies import TARGETS, make_policies
+from sentio_kedro.trading.simulate import simulate
 
 backtesting = pytest.importorskip("backtesting")
 
@@ -45,7 +44,7 @@ def shipped_bars(symbol: str) -> pd.DataFrame:
 
 
 def random_actions() -> np.ndarray:
-    """Index 0 holds, most of the time; 1 + i asks for level i."""
+    """Index 0 sends no order, most of the time; 1 + i asks for level i."""
     rng = np.random.default_rng(5)
     return np.where(rng.random(COUNT) < 0.7, 0, rng.integers(1, len(LEVELS) + 1, COUNT))
 
@@ -87,23 +86,6 @@ def theirs(bars: pd.DataFrame, actions: np.ndarray, commission: float) -> tuple[
     return stats["_equity_curve"]["Equity"].to_numpy(), len(stats["_trades"])
 
 
-class Follow:
-    """The same decisions for ``simulate``."""
-
-    def __init__(self, actions: np.ndarray, parameters: TradingParameters) -> None:
-        self.actions = torch.from_numpy(actions)[:, None, None]
-        self.levels = level_tensor(parameters, torch.zeros((), dtype=torch.float64))
-
-    @property
-    def inputs(self) -> PolicyTrace:
-        return (self.actions,)
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        return decode(inputs[0], self.levels), ()
-
-
 def ours(bars: pd.DataFrame, actions: np.ndarray, commission: float) -> np.ndarray:
     def column(name: str) -> Tensor:
         return torch.from_numpy(np.array(bars[name], dtype=np.float64))[:, None]
@@ -112,7 +94,7 @@ def ours(bars: pd.DataFrame, actions: np.ndarray, commission: float) -> np.ndarr
         initial_cash=CASH,
         levels=LEVELS,
         costs=CostParameters(commission_bps=1e4 * commission, half_spread_bps=0.0),
-        orders=OrderParameters(lot_size=1.0),
+        orders=OrderParameters(lot_size=1.0, rebalance_band=0.0),
     )
     market = MarketTensors(
         features=torch.zeros(COUNT, 1, 1),
@@ -122,10 +104,11 @@ def ours(bars: pd.DataFrame, actions: np.ndarray, commission: float) -> np.ndarr
         volatility=torch.ones(COUNT, 1),
         posterior=torch.ones(COUNT, 1),
     )
-    step_data = make_step_data(market, torch.arange(1, COUNT - 1)[:, None], parameters)
-    account = open_accounts(torch.tensor([CASH], dtype=torch.float64), 1)
-    _, (fill, _) = simulate(step_data, Follow(actions[1:-1], parameters), account, parameters)
-    return np.concatenate([[CASH, CASH], fill.equity[:, 0].numpy()])
+    facts, account = market_facts(market, 1, COUNT - 1, parameters), open_accounts(1, 1, parameters)
+    targets = np.array([np.nan, *LEVELS])[actions[1:-1], None, None]
+    policies = make_policies(np.array([TARGETS]), 1, len(LEVELS), targets=targets)
+    ledger = simulate(facts, account, policies, terms_of(parameters, 1))
+    return np.concatenate([[CASH, CASH], ledger.total.equity[:, 0]])
 
 
 @pytest.mark.parametrize("commission", [0.0, 0.0005])

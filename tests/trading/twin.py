@@ -1,440 +1,292 @@
-"""Scalar reference of the execution step: one account, plain floats, loops over assets, readable from top to bottom.
+"""The step a second time, written from `docs/trading.md`: one account, plain numbers, cash booked trade by trade.
 
-It shares no code with the vectorised step, only the names of fields: an account is an ``AccountState`` and a row a
-``StepData`` with a list of A numbers where those have ``[A]``, and a number where they have ``[]`` or ``[1]``.
+It shares no code with the step, only the names of fields: records are ``SimpleNamespace``, an account has ``holdings``
+(one for each asset), ``in_flight`` (a list for each asset), ``session_highs`` and ``day_trades``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import floor, inf, isfinite, nan, sqrt
+from math import inf, isnan, nan, sqrt
+from types import SimpleNamespace as Record
 
-from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import AccountState
-from sentio_kedro.trading.step_data import StepData
+from tests.trading.twin_limits import MILLIONTH, TINY, joint_share, lots, plan, sign, towards_flat
 
-DEAD = 1e-3
-TINY = 1e-12
-DUST = 1e-6
-PATTERN_DAY_TRADER_EQUITY = 25_000.0
-LAYERS = (
-    *("exposure", "drawdown", "daily_loss", "value_at_risk", "volatility", "regime"),
-    *("session", "liquidity", "compliance", "kelly", "validity"),
-)
 LINES = (
-    *("price_pnl", "commission", "spread", "impact", "borrow", "funding", "dividends"),
-    *("traded", "position", "filled_shares", "shares", "exit_price"),
+    *("price_pnl", "commission", "spread", "impact", "borrow", "funding", "dividends", "traded"),
+    *("filled_shares", "shares", "position"),
 )
-
-
-@dataclass(frozen=True)
-class Variation:
-    cost_multiplier: float = 1.0
-    latency: int | None = None
-    guarded: bool = True
-
-
-@dataclass(frozen=True)
-class PositionLimits:
-    position: list[float]
-    caps: list[dict[str, float]]
-    cap: list[float]
-    hold_cap: list[float]
-    headroom: float
-    called: bool
-    guarded: bool
-
-
-@dataclass
-class Ledger:
-    """Totals of a step, and the lines of each asset."""
-
-    equity_before: float
-    equity: float
-    headroom: float
-    called: bool
-    assets: list[dict[str, float]]
-    financing: float = 0.0
-    shortfall: float = 0.0
-
-
-def without_dust(total: float, largest: float, p: TradingParameters) -> float:
-    """Sum of the shares of several orders; rounding errors are set to 0."""
-    split = p.orders.latency_bars > 0 or p.orders.unfilled == "carry"
-    return 0.0 if split and abs(total) <= DUST * largest else total
-
-
-def committed_shares(account: AccountState, a: int, p: TradingParameters) -> float:
-    held, orders = account.shares[a], account.in_flight[a]
-    return without_dust(held + sum(orders), abs(held) + sum(map(abs, orders)), p)
-
-
-def position_limits(
-    account: AccountState, row: StepData, parameters: TradingParameters, guarded: bool = True
-) -> PositionLimits:
-    p, masks, assets = parameters, parameters.masks, len(account.shares)
-    equity = max(account.equity, TINY)
-    position = [committed_shares(account, a, p) * row.close[a] / equity for a in range(assets)]
-    held = sum(abs(account.shares[a]) * row.close[a] for a in range(assets))
-    maintenance = p.margin.maintenance
-    called = maintenance is not None and account.alive and held > 0 and account.equity < maintenance * held
-    headroom = 1.0
-    if p.max_drawdown is not None and guarded:
-        room = p.max_drawdown - (1 - account.equity / account.peak_equity)
-        headroom = min(max(room / (p.max_drawdown * (1 - p.drawdown_soft_limit)), 0.0), 1.0)
-    leaving = bool(row.must_leave) and not masks.overnight
-    caps, hold_cap = [], []
-    for a in range(assets):
-        cap = dict.fromkeys(LAYERS, inf)
-        cap["exposure"] = p.max_position
-        if guarded:
-            if masks.concentration is not None:
-                cap["exposure"] = min(p.max_position, masks.concentration * p.gross_limit)
-            if p.max_drawdown is not None:
-                cap["drawdown"] = p.gross_limit / assets * headroom
-            if masks.daily_loss is not None and account.equity < account.session_equity * (1 - masks.daily_loss):
-                cap["daily_loss"] = 0.0
-            cap["value_at_risk"] = row.var_cap[a] if row.var_cap else inf
-            cap["volatility"] = row.volatility_cap[a] if row.volatility_cap else inf
-            cap["regime"] = inf if row.regime_cap is None else row.regime_cap
-            cap["session"] = inf if row.session_cap is None else row.session_cap
-            cap["session"] = 0.0 if leaving else cap["session"]
-            cap["liquidity"] = row.liquidity[a] / equity if row.liquidity else inf
-            cap["kelly"] = row.kelly_cap[a] if row.kelly_cap else inf
-            often = masks.trades_per_day is not None and account.trades_today[a] >= masks.trades_per_day
-            pattern = (
-                masks.pattern_day_trader and account.equity < PATTERN_DAY_TRADER_EQUITY and sum(account.day_trades) >= 3
-            )
-            young = 0 < account.bars_held[a] < (masks.min_holding_bars or 0)
-            cap["compliance"] = 0.0 if often or pattern or young else inf
-        hold = min(cap["exposure"], cap["drawdown"], cap["value_at_risk"]) if guarded else inf
-        hold_cap.append(0.0 if called or (leaving and guarded) else hold)
-        caps.append(cap)
-    combined = [0.0 if called else min(cap.values()) for cap in caps]
-    return PositionLimits(position, caps, combined, hold_cap, headroom, called, guarded)
-
-
-def legal(
-    account: AccountState, row: StepData, parameters: TradingParameters
-) -> tuple[list[list[bool]], dict[str, float]]:
-    """Legal actions of each asset (hold first), and the share of levels that each layer forbids."""
-    limits, p, assets = position_limits(account, row, parameters), parameters, len(account.shares)
-    rows, forbidden = [], dict.fromkeys(LAYERS, 0)
-    for a in range(assets):
-        position, cap = limits.position[a], limits.cap[a]
-        free = row.tradable[a] and account.alive
-        shortable = row.shortable is None or row.shortable[a]
-        smallest = max(p.orders.min_notional or 0.0, (p.orders.lot_size or 0.0) * row.close[a])
-        hold = not free or abs(position) <= 1.25 * limits.hold_cap[a]
-        actions = [hold]
-        for level in p.levels:
-            exposure = level * p.gross_limit / assets
-            target = min(max(exposure, -cap), cap)
-            reducing = abs(exposure) <= abs(position) * (1 + 1e-6) and exposure * position >= 0
-            within = {layer: 0.99 * abs(exposure) <= limits.caps[a][layer] or reducing for layer in LAYERS}
-            may_short = exposure >= 0 or shortable or reducing
-            within["compliance"] = within["compliance"] and may_short
-            within["validity"] = free and (abs(target - position) * account.equity * (1 + 1e-6) >= smallest or reducing)
-            smaller = [abs(other) for other in p.levels if other * level > 0 and abs(other) < abs(level)]
-            needed = max(max(smaller, default=0.0) * p.gross_limit / assets * (1 + 1e-6), 1e-6)
-            increasing = cap >= needed and may_short and within["validity"]
-            leave = limits.called or (bool(row.must_leave) and not p.masks.overnight)
-            allowed = exposure == 0 if leave else reducing or increasing
-            actions.append(free and allowed)
-            for layer in LAYERS:
-                forbidden[layer] += not within[layer]
-        rows.append(actions)
-    return rows, {layer: count / (assets * len(p.levels)) for layer, count in forbidden.items()}
-
-
-def project(
-    current: list[float],
-    target: list[float],
-    gross: float,
-    net: float | None = None,
-    value_at_risk: float | None = None,
-    volatility: list[float] | None = None,
-) -> tuple[list[float], list[float], float]:
-    """Reductions pass unscaled, increases are scaled by the largest common factor that meets the joint limits."""
-    reduced = [min(max(w, min(c, 0.0)), max(c, 0.0)) for c, w in zip(current, target, strict=True)]
-    increase = [w - r for w, r in zip(target, reduced, strict=True)]
-    rooms = [(gross - sum(map(abs, reduced)), sum(map(abs, increase)))]
-    if net is not None and abs(sum(increase)) > 1e-6:  # balanced increases leave net exposure as it is
-        side = 1 if sum(increase) > 0 else -1
-        rooms.append((net - side * sum(reduced), abs(sum(increase))))
-    if value_at_risk is not None and volatility is not None:
-        used, wanted = (sum(v * abs(x) for v, x in zip(volatility, xs, strict=True)) for xs in (reduced, increase))
-        rooms.append((value_at_risk - used, wanted))
-    factor = min(1.0, *(max(room, 0.0) / max(wanted, TINY) for room, wanted in rooms))
-    return [r + factor * i for r, i in zip(reduced, increase, strict=True)], increase, factor
-
-
-def rounded(shares: float, lot: float | None) -> float:
-    if lot is None or shares == 0:
-        return shares
-    return (1 if shares > 0 else -1) * floor(abs(shares) / lot + 1e-9) * lot
-
-
-def send(
-    account: AccountState,
-    limits: PositionLimits,
-    level: list[float],
-    hold: list[bool],
-    row: StepData,
-    p: TradingParameters,
-) -> tuple[list[float], list[float]]:
-    """Orders of the decision, and older ones that stay in the market."""
-    assets, equity = len(level), max(account.equity, TINY)
-    if limits.called:
-        return [-n for n in account.shares], [0.0] * assets
-    working = [account.working[a] if hold[a] else 0.0 for a in range(assets)]
-    capped = []
-    for a in range(assets):
-        requested = level[a] * p.gross_limit / assets
-        capped.append(limits.position[a] if hold[a] else min(max(requested, -limits.cap[a]), limits.cap[a]))
-    net, value_at_risk = (p.net_limit, p.var_limit) if limits.guarded else (None, None)
-    target, _, _ = project(limits.position, capped, p.gross_limit * limits.headroom, net, value_at_risk, row.volatility)
-    orders = []
-    for a in range(assets):
-        order = (target[a] - limits.position[a]) * equity / row.close[a]
-        if target[a] == 0:
-            order = -committed_shares(account, a, p)
-        else:
-            order = rounded(order, p.orders.lot_size)
-            order = 0.0 if abs(order) * row.close[a] < (p.orders.min_notional or 0.0) else order
-        orders.append(0.0 if hold[a] else order)
-    return orders, working
-
-
-def within_margin(
-    shares: list[float], fill: list[float], row: StepData, equity: float, p: TradingParameters
-) -> list[float]:
-    equity = max(equity, TINY)
-    now = [n * o / equity for n, o in zip(shares, row.open, strict=True)]
-    then = [(n + f) * o / equity for n, f, o in zip(shares, fill, row.open, strict=True)]
-    target, increase, factor = project(now, then, 1 / p.margin.initial)
-    cut = []
-    for a in range(len(shares)):
-        if factor == 1 or increase[a] == 0:
-            cut.append(fill[a])
-        else:
-            cut.append(-shares[a] if target[a] == 0 else (target[a] - now[a]) * equity / row.open[a])
-    return cut
-
-
-def trade_costs(shares: float, price: float, a: int, row: StepData, p: TradingParameters) -> list[float]:
-    """Commission, half spread and impact of trading so many shares of asset a."""
-    n, notional = abs(shares), abs(shares) * price
-    costs = p.costs
-    commission = max(costs.commission_bps * 1e-4 * notional + costs.commission_per_share * n, costs.min_commission)
-    impact = row.impact[a] * sqrt(n) * notional if row.impact else 0.0
-    return [x if n > 0 else 0.0 for x in (commission, row.half_spread[a] * notional, impact)]
-
-
-def exit_price(shares: float, entry: float, a: int, row: StepData, p: TradingParameters) -> float:
-    """Price at which the position leaves inside the bar; NaN if it stays."""
-    if shares == 0:
-        return nan
-    if not row.fillable[a]:
-        return row.next_close[a] if row.delisted and row.delisted[a] else nan
-    side = 1 if shares > 0 else -1
-    opening, stop, goal = row.open[a], -side * inf, side * inf
-    if p.orders.stop_loss is not None:
-        stop = entry * (1 - side * p.orders.stop_loss)
-    if p.orders.take_profit is not None:
-        goal = entry * (1 + side * p.orders.take_profit)
-    low, high = (row.low[a], row.high[a]) if row.low else (opening, opening)
-    worst, best = (low, high) if side > 0 else (high, low)
-    in_order = (
-        (side * opening <= side * stop, opening),
-        (side * opening >= side * goal, opening),
-        (side * worst <= side * stop, stop),
-        (side * best >= side * goal, goal),
-        (p.orders.flat_at_close and bool(row.session_ends), row.next_close[a]),
-    )
-    return next((price for reached, price in in_order if reached), nan)
 
 
 def step(
-    account: AccountState,
-    level: list[float],
-    hold: list[bool],
-    row: StepData,
-    p: TradingParameters,
-    variation: Variation,
-) -> tuple[AccountState, Ledger]:
-    """From the close of bar t to the close of bar t + 1."""
-    assets, equity = range(len(level)), account.equity
-    limits = position_limits(account, row, p, variation.guarded)
-    lines = [dict.fromkeys(LINES, 0.0) | {"exit_price": nan} for _ in assets]
-    book = Ledger(equity, equity, limits.headroom, limits.called, lines)
+    account: Record, facts: list[Record], clock: Record, view: Record, requested: list[float], terms: Record
+) -> Record:
+    """Move the account to the close of bar t + 1, in place. Returns the ledger."""
+    rules, assets = terms.rules, range(len(facts))
+    orders = plan(account, facts, clock, view, requested, rules)
+    before = account.equity
+    lines = [Record(**dict.fromkeys(LINES, 0.0), exit_price=nan) for _ in assets]
+    for a in assets:
+        lines[a].ordered = orders.order[a] != 0
+        lines[a].capped, lines[a].projected = orders.capped[a], orders.projected[a]
+    book = Record(
+        lines=lines, equity_before=before, equity=before, headroom=view.headroom, financing=0.0, shortfall=0.0,
+        called=view.called,
+    )  # fmt: skip
     if not account.alive:
-        return account, book
-    orders, working = send(account, limits, level, hold, row, p)
-    in_flight, arriving = queued(account, orders, working, limits.called, p, variation.latency)
-
-    split = row.split or [1.0 for _ in assets]
-    shares = [account.shares[a] * split[a] for a in assets]
-    arriving = [arriving[a] * split[a] for a in assets]
-    in_flight = [[n * split[a] for n in in_flight[a]] for a in assets]
-    entry = [account.entry_price[a] / split[a] for a in assets]
-    years = row.years or 0.0
-    for a, line in enumerate(lines):
-        quoted = row.close[a] / split[a]
-        line["price_pnl"] = shares[a] * (row.open[a] - quoted)
-        line["dividends"] = shares[a] * row.dividend[a] if row.dividend else 0.0
-        line["borrow"] = p.carry.borrow_rate * years * max(-shares[a], 0.0) * quoted
-    owed, owned = max(-account.cash, 0.0), max(account.cash, 0.0)
-    book.financing = years * (p.carry.financing_rate * owed - p.carry.interest_rate * owned)
-    carry = sum(line["dividends"] - line["borrow"] for line in lines) - book.financing
-    equity_open = equity + sum(line["price_pnl"] for line in lines) + carry
-    if equity_open <= DEAD * account.initial_equity:
-        for a, line in enumerate(lines):
-            line["filled_shares"], line["position"] = shares[a], shares[a] * row.open[a] / max(equity, TINY)
-        return buried(account, equity_open, book), book
-
-    fill = filled(shares, arriving, row, equity_open, limits.called, p)
-    carried = p.orders.unfilled == "carry" and not limits.called
-    working = [without_dust(arriving[a] - fill[a], abs(arriving[a]), p) if carried else 0.0 for a in assets]
-    cash = account.cash + carry
-    for a, line in enumerate(lines):
-        entry[a] = average_entry(shares[a], fill[a], entry[a], row.open[a], p)
-        inside_the_bar(line, shares[a] + fill[a], fill[a], entry[a], a, row, p, variation.cost_multiplier)
-        line["position"] = line["filled_shares"] * row.open[a] / max(equity, TINY)
-        if isfinite(line["exit_price"]):
-            working[a], in_flight[a], entry[a] = 0.0, [0.0 for _ in in_flight[a]], 0.0
-            cash += line["filled_shares"] * line["exit_price"]
-        cash -= fill[a] * row.open[a] + line["commission"] + line["spread"] + line["impact"] + line["funding"]
-    costs = sum(line["commission"] + line["spread"] + line["impact"] + line["funding"] for line in lines)
-    book.equity = equity + sum(line["price_pnl"] for line in lines) + carry - costs
-    if book.equity <= DEAD * account.initial_equity:
-        return buried(account, book.equity, book), book
-
-    same = [fill[a] == 0 and not isfinite(lines[a]["exit_price"]) for a in assets]
-    end = [line["shares"] for line in lines]
-    moved = account._replace(
-        cash=cash,
-        shares=end,
-        equity=book.equity,
-        peak_equity=max(account.peak_equity, book.equity),
-        bars_held=[0.0 if end[a] == 0 else account.bars_held[a] + 1 if same[a] else 1.0 for a in assets],
-        entry_price=entry,
-        working=working,
-        in_flight=in_flight,
-    )
-    exits = [bool(isfinite(lines[a]["exit_price"]) and row.fillable[a]) for a in assets]
-    return counted(moved, equity, shares, fill, exits, bool(row.session_starts)), book
+        return book
+    arriving = queue(account, orders.order, view.called)
+    if clock.session_starts:
+        begin_session(account)
+    for a in assets:
+        split = facts[a].split
+        arriving[a] *= split
+        account.in_flight[a] = [shares * split for shares in account.in_flight[a]]
+        account.holdings[a].shares *= split
+        account.holdings[a].entry_price /= split
+    cash, worth = hold_until_open(account, facts, clock, book, rules)
+    if worth <= 1e-3 * account.initial_equity:
+        end(account, worth, book)
+        return book
+    fills = fill(account, arriving, orders.target, facts, clock, view, worth, rules)
+    held_before = [h.shares for h in account.holdings]
+    for a in assets:
+        holding, line = account.holdings[a], lines[a]
+        cash -= fills[a] * facts[a].open + pay(line, fills[a], facts[a].open, facts[a], account, rules)
+        enter(holding, fills[a], facts[a].open)
+        line.filled_shares = holding.shares
+        line.position = holding.shares * facts[a].open / max(before, TINY)
+    sold = leave_inside_bar(account, fills, facts, clock, cash, book, rules)
+    for a in assets:
+        line, kept = lines[a], lines[a].filled_shares - sold[a]
+        line.shares, line.funding = kept, facts[a].funding * kept * facts[a].next_close
+        line.price_pnl += kept * (facts[a].next_close - facts[a].open)
+        cash += sold[a] * (0.0 if isnan(line.exit_price) else line.exit_price) - line.funding
+        cash -= line.exit_costs
+    worth = cash + sum(line.shares * fact.next_close for line, fact in zip(lines, facts, strict=True))
+    if worth <= 1e-3 * account.initial_equity:
+        end(account, worth, book)
+        return book
+    close(account, cash, worth, fills, held_before, facts, book)
+    return book
 
 
-def filled(
-    shares: list[float], arriving: list[float], row: StepData, equity_open: float, called: bool, p: TradingParameters
-) -> list[float]:
-    """Arriving shares that are traded at the open."""
-    fill = [n if fillable else 0.0 for n, fillable in zip(arriving, row.fillable, strict=True)]
-    if not called:
-        if row.max_shares:
-            fill = [min(max(n, -limit), limit) for n, limit in zip(fill, row.max_shares, strict=True)]
-        if p.margin.initial is not None:
-            fill = within_margin(shares, fill, row, equity_open, p)
-    fill = [n if n == full else rounded(n, p.orders.lot_size) for n, full in zip(fill, arriving, strict=True)]
-    remaining = [without_dust(held + n, abs(held), p) for held, n in zip(shares, fill, strict=True)]
-    return [n if rest != 0 else -held for held, n, rest in zip(shares, fill, remaining, strict=True)]
-
-
-def inside_the_bar(
-    line: dict[str, float],
-    shares: float,
-    fill: float,
-    entry: float,
-    a: int,
-    row: StepData,
-    p: TradingParameters,
-    more: float,
-) -> None:
-    """Write what the fill costs and what the position earns until the close, or until it leaves."""
-    trades, last = [(fill, row.open[a])], row.next_close[a]
-    leave = exit_price(shares, entry, a, row, p)
-    end = 0.0 if isfinite(leave) else shares
-    if isfinite(leave):
-        last = leave
-        trades += [(shares, leave)] if row.fillable[a] else []
-    for number, price in trades:
-        commission, spread, impact = trade_costs(number, price, a, row, p)
-        line["commission"] += more * commission
-        line["spread"] += more * spread
-        line["impact"] += more * impact
-        line["traded"] += abs(number) * price
-    line["filled_shares"], line["shares"], line["exit_price"] = shares, end, leave
-    line["price_pnl"] += shares * (last - row.open[a])
-    line["funding"] = row.funding[a] * end * row.next_close[a] if row.funding else 0.0
-
-
-def queued(
-    account: AccountState,
-    orders: list[float],
-    working: list[float],
-    called: bool,
-    p: TradingParameters,
-    delay: int | None,
-) -> tuple[list[list[float]], list[float]]:
-    """Orders in flight after this step, and the shares that reach the market at the next open."""
-    latency = p.orders.latency_bars
-    if called:
-        return [[0.0] * latency for _ in orders], orders
-    delay = latency if delay is None else delay
-    in_flight, arriving = [], []
+def queue(account: Record, orders: list[float], called: bool) -> list[float]:
+    """Shares that reach the market at the next open."""
+    arriving = []
     for a, order in enumerate(orders):
-        queue = [*account.in_flight[a], 0.0]
-        terms = [queue.pop(0), working[a]]
-        if delay == 0:
-            terms.append(order)
+        if called:
+            account.in_flight[a] = [0.0 for _ in account.in_flight[a]]
+            arriving.append(order)
+            continue
+        line = [*account.in_flight[a], 0.0]
+        due = line.pop(0) if len(line) > 1 else 0.0
+        if account.latency == 0:
+            due = 0.0 if abs(due + order) <= MILLIONTH * max(abs(due), abs(order)) else due + order
+            account.in_flight[a] = line if account.in_flight[a] else []
         else:
-            queue[delay - 1] += order
-        in_flight.append(queue)
-        arriving.append(without_dust(sum(terms), max(map(abs, terms)), p))
-    return in_flight, arriving
+            line[account.latency - 1] += order
+            account.in_flight[a] = line
+        arriving.append(due)
+    return arriving
 
 
-def average_entry(before: float, fill: float, entry: float, opening: float, p: TradingParameters) -> float:
-    after = before + fill
-    if after == 0 or (p.orders.stop_loss is None and p.orders.take_profit is None):
+def begin_session(account: Record) -> None:
+    account.session_equity = account.equity
+    highs = account.session_highs
+    account.session_slot = (account.session_slot + 1) % len(highs)
+    highs[account.session_slot] = account.equity
+    if len(highs) > 1:
+        account.peak_equity = max(highs)
+    account.day_trades = [*account.day_trades[1:], 0.0]
+    for holding in account.holdings:
+        holding.trades_today = holding.opened_today = 0.0
+
+
+def hold_until_open(
+    account: Record, facts: list[Record], clock: Record, book: Record, rules: Record
+) -> tuple[float, float]:
+    """Cash after carry and dividends, and the equity at the open."""
+    rate = rules.financing_rate if account.cash < 0 else rules.interest_rate
+    book.financing = -clock.years * rate * account.cash
+    cash, worth = account.cash - book.financing, 0.0
+    for holding, fact, line in zip(account.holdings, facts, book.lines, strict=True):
+        reference = fact.close / fact.split
+        line.borrow = clock.years * rules.borrow_rate * max(-holding.shares, 0.0) * reference
+        line.dividends = holding.shares * fact.dividend
+        line.price_pnl = holding.shares * (fact.open - reference)
+        line.filled_shares = line.shares = holding.shares
+        line.position = holding.shares * fact.open / max(account.equity, TINY)
+        cash += line.dividends - line.borrow
+        worth += holding.shares * fact.open
+    return cash, cash + worth
+
+
+def fill(
+    account: Record,
+    arriving: list[float],
+    target: list[float],
+    facts: list[Record],
+    clock: Record,
+    view: Record,
+    worth: float,
+    rules: Record,
+) -> list[float]:
+    assets, held = range(len(facts)), [h.shares for h in account.holdings]
+    trades = [n if f.fillable else 0.0 for n, f in zip(arriving, facts, strict=True)]
+    trades = [sign(n) * min(abs(n), f.max_shares) for n, f in zip(trades, facts, strict=True)]
+    f = 1.0
+    if not view.called:
+        prices = [fact.close / fact.split / max(account.equity, TINY) for fact in facts]
+        now = [held[a] * prices[a] for a in assets]
+        then = [(held[a] + trades[a]) * prices[a] for a in assets]
+        if account.latency > 0 or any(abs(x - w) > 1e-7 for x, w in zip(then, target, strict=True)):
+            f = joint_share(now, then, facts, clock.correlation, view.headroom, account.guarded, rules)
+        if rules.initial_margin > 0:
+            kept = [towards_flat(n, n + t) for n, t in zip(held, trades, strict=True)]
+            used = sum(abs(k) * fact.open for k, fact in zip(kept, facts, strict=True))
+            more = sum(abs(held[a] + trades[a] - kept[a]) * facts[a].open for a in assets)
+            f = min(f, max(0.0, (max(worth, TINY) / rules.initial_margin - used) / max(more, TINY)))
+    done = []
+    for a in assets:
+        kept = towards_flat(held[a], held[a] + trades[a])
+        shares = trades[a] if f >= 1 - 1e-9 else kept + f * (held[a] + trades[a] - kept) - held[a]
+        shares = lots(shares, rules.lot_size) if shares != arriving[a] and not view.called else shares
+        done.append(-held[a] if abs(held[a] + shares) <= MILLIONTH * abs(held[a]) else shares)
+        lapsed = arriving[a] - done[a]
+        lapsed = 0.0 if abs(lapsed) <= MILLIONTH * abs(arriving[a]) else lapsed
+        for slot, order in enumerate(account.in_flight[a]):
+            undone = min(abs(lapsed), abs(order)) if lapsed * order < 0 else 0.0
+            account.in_flight[a][slot] = order - sign(order) * undone
+            lapsed -= sign(lapsed) * undone
+    return done
+
+
+def pay(line: Record, shares: float, price: float, fact: Record, account: Record, rules: Record, **but: float) -> float:
+    """Book the costs of a trade. Returns their sum."""
+    n = abs(shares)
+    if n == 0:
         return 0.0
-    if before * after <= 0:
-        return opening
-    if abs(after) > abs(before):
-        return (abs(before) * entry + abs(fill) * opening) / abs(after)
-    return entry
+    notional, times = n * price, account.cost_multiplier
+    commission = times * max(notional * rules.commission + n * rules.commission_per_share, rules.min_commission)
+    commission += but.get("fee", 0.0) * notional
+    spread = times * notional * fact.half_spread
+    impact = times * notional * min(fact.impact * sqrt(n), rules.max_impact) * but.get("impact", 1.0)
+    line.commission, line.spread = line.commission + commission, line.spread + spread
+    line.impact, line.traded = line.impact + impact, line.traded + notional
+    return commission + spread + impact
 
 
-def buried(account: AccountState, equity: float, book: Ledger) -> AccountState:
-    """A bankrupt account: flat, with equity of at least zero; its broker bears the shortfall."""
-    remaining = max(equity, 0.0)
-    book.shortfall, book.equity = remaining - equity, remaining
-    for line in book.assets:
-        line["shares"] = 0.0
-    none = [0.0 for _ in book.assets]
-    queues = [[0.0 for _ in queue] for queue in account.in_flight]
-    dead = account._replace(
-        cash=remaining, equity=remaining, peak_equity=max(account.peak_equity, remaining), alive=False
+def enter(holding: Record, shares: float, price: float) -> None:
+    before, after = holding.shares, holding.shares + shares
+    if sign(before) != sign(after) or before == 0:
+        holding.entry_price, holding.bars_held = price, 0.0
+    elif abs(after) > abs(before):
+        holding.entry_price = (before * holding.entry_price + shares * price) / after
+    holding.shares = after
+    holding.entry_price = 0.0 if after == 0 else holding.entry_price
+
+
+def levels_of(holding: Record, rules: Record) -> tuple[float, float]:
+    """Prices of stop and target; infinitely far where they are off."""
+    side, entry = sign(holding.shares), holding.entry_price
+    stop = -side * inf if rules.stop_loss == inf else entry * (1 - side * rules.stop_loss)
+    return stop, side * inf if rules.take_profit == inf else entry * (1 + side * rules.take_profit)
+
+
+def leave_inside_bar(
+    account: Record, fills: list[float], facts: list[Record], clock: Record, cash: float, book: Record, rules: Record
+) -> list[float]:
+    """Shares sold inside the bar; their prices and costs go to the ledger."""
+    assets, worst, sold = range(len(facts)), [], []
+    for a in assets:
+        holding, fact = account.holdings[a], facts[a]
+        side, (stop, _) = sign(holding.shares), levels_of(holding, rules)
+        far = fact.low if side > 0 else fact.high
+        at_stop = side * far < side * stop and abs(holding.shares) <= fact.max_shares - abs(fills[a])
+        worst.append((min if side > 0 else max)(stop, fact.open) if at_stop else far)
+    u = inf
+    if rules.intrabar:
+        maintenance = rules.maintenance_margin
+        ways = [(h.shares, f.open, w) for h, f, w in zip(account.holdings, facts, worst, strict=True)]
+        room = cash + sum(n * start for n, start, _ in ways) - maintenance * sum(abs(n) * start for n, start, _ in ways)
+        change = sum((n - maintenance * abs(n)) * (stop - start) for n, start, stop in ways)
+        u = 0.0 if room < 0 else room / -change if room + change < 0 else inf
+    book.called = book.called or u < inf
+    for a in assets:
+        holding, fact, line = account.holdings[a], facts[a], book.lines[a]
+        line.exit_costs = 0.0
+        price, shares, but = exit_at(holding, fact, clock, abs(fills[a]), rules)
+        if u < inf and holding.shares != 0 and fact.fillable:
+            price, shares = fact.open + u * (worst[a] - fact.open), holding.shares
+            but = {"fee": rules.liquidation_fee}
+        if shares != 0:
+            line.exit_price = price
+            line.exit_costs = pay(line, shares, price, fact, account, rules, **but)
+            line.price_pnl += shares * (price - fact.open)
+        sold.append(shares)
+    return sold
+
+
+def exit_at(
+    holding: Record, fact: Record, clock: Record, traded: float, rules: Record
+) -> tuple[float, float, dict[str, float]]:
+    """Price and shares of an exit that is no liquidation."""
+    side = sign(holding.shares)
+    if side == 0:
+        return nan, 0.0, {}
+    if not fact.fillable:
+        move = min(rules.delisting_return, 0.0) if side > 0 else max(rules.delisting_return, 0.0)
+        return fact.next_close * (1 + move), holding.shares if fact.delisted else 0.0, {"impact": 0.0}
+    stop, target = levels_of(holding, rules)
+    far, best = (fact.low, fact.high) if side > 0 else (fact.high, fact.low)
+    reasons = (
+        (side * fact.open <= side * stop or side * fact.open >= side * target, fact.open),
+        (side * far <= side * stop, stop),
+        (side * best >= side * target, target),
+        (rules.flat_at_close and clock.bars_to_session_end == 0, fact.next_close),
     )
-    return dead._replace(shares=none, bars_held=none, entry_price=none, working=none, in_flight=queues)
+    for holds, price in reasons:
+        if holds:
+            return price, side * min(abs(holding.shares), max(fact.max_shares - traded, 0.0)), {}
+    return nan, 0.0, {}
 
 
-def counted(
-    account: AccountState, equity: float, before: list[float], fill: list[float], exits: list[bool], new_session: bool
-) -> AccountState:
-    """Sessions, trades and day trades; the fill bar may be the first of a session."""
-    today, opened, days = account.trades_today, account.opened_today, account.day_trades
-    if new_session:
-        account = account._replace(session_equity=equity)
-        today, opened, days = [0.0 for _ in fill], [0.0 for _ in fill], [*days[1:], 0.0]
-    trades, opens, round_trips = [], [], 0
-    for a, traded in enumerate(fill):
-        after = before[a] + traded
-        enlarges = abs(after) > abs(before[a]) or after * before[a] < 0
-        opens.append(1.0 if enlarges else opened[a])
-        round_trips += bool(opened[a]) and traded * before[a] < 0
-        round_trips += exits[a] and bool(opens[a])
-        trades.append(today[a] + (traded != 0) + exits[a])
-    days = [*days[:-1], days[-1] + round_trips]
-    return account._replace(trades_today=trades, opened_today=opens, day_trades=days)
+def end(account: Record, worth: float, book: Record) -> None:
+    """A bankrupt account: flat, with equity of at least zero; its broker bears the shortfall."""
+    left = max(worth, 0.0)
+    book.shortfall, book.equity = left - worth, left
+    account.cash = account.equity = left
+    account.alive = False
+    account.in_flight = [[0.0 for _ in orders] for orders in account.in_flight]
+    for holding, line in zip(account.holdings, book.lines, strict=True):
+        holding.shares = holding.entry_price = holding.bars_held = line.shares = 0.0
+
+
+def close(
+    account: Record,
+    cash: float,
+    worth: float,
+    fills: list[float],
+    held_before: list[float],
+    facts: list[Record],
+    book: Record,
+) -> None:
+    day_trades = 0
+    for a, line in enumerate(book.lines):
+        holding, before, after = account.holdings[a], held_before[a], held_before[a] + fills[a]
+        left = line.shares != line.filled_shares
+        day_trades += bool(holding.opened_today) and fills[a] * before < 0
+        if abs(after) > abs(before) or after * before < 0:
+            holding.opened_today = 1.0
+        day_trades += left and facts[a].fillable and bool(holding.opened_today)
+        holding.trades_today += (fills[a] != 0) + (left and facts[a].fillable)
+        if left:
+            account.in_flight[a] = [0.0 for _ in account.in_flight[a]]
+        holding.shares = line.shares
+        holding.bars_held = holding.bars_held + 1 if line.shares else 0.0
+        holding.entry_price = holding.entry_price if line.shares else 0.0
+    account.day_trades[-1] += day_trades
+    account.cash, account.equity = cash, worth
+    book.equity = worth
+    account.peak_equity = max(account.peak_equity, worth)
+    account.session_highs[account.session_slot] = max(account.session_highs[account.session_slot], worth)

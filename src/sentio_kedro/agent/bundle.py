@@ -106,7 +106,7 @@ class AgentBundle:
             features=len(self.spec.features),
             assets=len(self.spec.symbols),
             regimes=self.regime_model().states,
-            actions=1 + len(self.spec.trading.levels),
+            actions=len(self.spec.trading.levels),
         )
 
     def networks(self, dtype: torch.dtype) -> list[PolicyNetwork]:

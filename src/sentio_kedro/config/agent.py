@@ -24,20 +24,26 @@ class AgentParameters:
     trading: TradingParameters
 
     def __post_init__(self) -> None:
-        """Refuse half a learner, and stacked members whose layers are checkpointed.
+        """Refuse half a learner, and orders that a learner cannot value.
 
         Raises:
-            ValueError: If ``network.variant`` and ``training.variant`` differ, or if ``training.population`` is
-                ``stacked`` while ``network.checkpoint_layers`` is on.
+            ValueError: If ``network.variant`` and ``training.variant`` differ, or if ``training.advantages`` is
+                ``all_action`` while a stop or target is set: they depend on entry prices, which its positions lack.
         """
         if self.network.variant != self.training.variant:
             raise ValueError(
                 f"`network.variant` and `training.variant` must be the same learner, were {self.network.variant} and "
                 f"{self.training.variant}; set both, and single keys where they should differ."
             )
-        if self.training.population == "stacked" and self.network.checkpoint_layers:
+        orders = self.trading.orders
+        exits = {
+            f"trading.orders.{name}": value
+            for name, value in (("stop_loss", orders.stop_loss), ("take_profit", orders.take_profit))
+            if value is not None
+        }
+        if exits and self.training.advantages == "all_action":
+            given = " and ".join(f"`{name}` = {value:g}" for name, value in exits.items())
             raise ValueError(
-                "`training.population: stacked` cannot compute layers again for the gradient; set "
-                "`network.checkpoint_layers: false` and raise `training.accumulation` to save memory, or set "
-                "`training.population: alone`."
+                f"`training.advantages: all_action` cannot value {given}: such exits depend on the entry price, and "
+                "its positions have none; set `training.advantages: sampled`, or switch them off."
             )

@@ -8,30 +8,37 @@ from typing import Any, Literal
 
 from pydantic_core import ArgsKwargs
 
-PresetName = Literal["none", "proportional", "realistic"]
+PresetName = Literal["none", "proportional", "realistic", "perpetual"]
 
+REALISTIC: dict[str, Any] = {
+    "net_limit": 0.75,
+    "var_limit": 0.0125,
+    "max_drawdown": 0.08,
+    "costs": {"impact": 1.0},
+    "carry": {"borrow_rate": 0.03, "financing_rate": 0.06, "interest_rate": 0.0, "funding": True},
+    "margin": {"initial": 0.5, "maintenance": 0.25, "intrabar": True},
+    "orders": {"participation": 0.1, "min_notional": 10.0},
+    "masks": {
+        "daily_loss": 0.01,
+        "position_var": 0.0125,
+        "target_volatility": 0.0035,
+        "regime_exposure": [1.0, 1.0, 0.5],
+        "crisis_probability": 0.99,
+        "liquidity": 0.05,
+        "kelly_fraction": 0.5,
+    },
+}
+PERPETUAL: dict[str, Any] = {
+    **REALISTIC,
+    "costs": {"impact": 1.0, "commission_bps": 5.0, "half_spread_bps": 0.5},
+    "carry": {"funding": True},
+    "margin": {"initial": 0.1, "maintenance": 0.05, "intrabar": True, "liquidation_fee": 0.005},
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {"costs": {"commission_bps": 0.0, "half_spread_bps": 0.0}},
     "proportional": {},
-    "realistic": {
-        "net_limit": 0.75,
-        "var_limit": 0.025,
-        "max_drawdown": 0.08,
-        "costs": {"impact": 1.0},
-        "carry": {"borrow_rate": 0.03, "financing_rate": 0.06, "interest_rate": 0.0, "funding": True},
-        "margin": {"initial": 0.5, "maintenance": 0.25},
-        "orders": {"participation": 0.1, "unfilled": "carry", "min_notional": 10.0},
-        "masks": {
-            "concentration": 0.5,
-            "daily_loss": 0.01,
-            "position_var": 0.005,
-            "target_volatility": 0.0015,
-            "regime_exposure": [1.0, 1.0, 0.5],
-            "crisis_probability": 0.99,
-            "liquidity": 0.05,
-            "kelly_fraction": 0.5,
-        },
-    },
+    "realistic": REALISTIC,
+    "perpetual": PERPETUAL,
 }
 
 

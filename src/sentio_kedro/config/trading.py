@@ -37,6 +37,7 @@ class CostParameters:
         spread_bars: Bars that the estimator averages over.
         impact: Coefficient of the square-root law: impact = coefficient x daily volatility x
             sqrt(order / daily volume), a fraction of traded notional; 0 is off.
+        max_impact: Largest impact of a fill, fraction of traded notional: beyond a day's volume the law says nothing.
     """
 
     commission_bps: NonNegative = 1.0
@@ -46,6 +47,7 @@ class CostParameters:
     half_spread_bps: NonNegative = 1.0
     spread_bars: Annotated[int, Field(ge=2)] = 96
     impact: NonNegative = 0.0
+    max_impact: PositiveFraction = 0.1
 
 
 @parameters
@@ -73,13 +75,23 @@ class MarginParameters:
         initial: Minimum equity per unit of gross exposure after a fill, fraction; null is off.
         maintenance: Equity per unit of gross exposure, fraction, below which all positions are closed at the next open;
             null is off.
+        intrabar: Close all positions inside a bar at the prices at which ``maintenance`` is reached on the way from its
+            opens to its worst prices (lows of longs, highs of shorts).
+        liquidation_fee: Fee of such a close, fraction of notional, on top of the costs of a trade.
     """
 
     initial: PositiveFraction | None = None
     maintenance: PositiveFraction | None = None
+    intrabar: bool = False
+    liquidation_fee: NonNegative = 0.0
 
     @model_validator(mode="after")
     def _maintenance_below_initial(self) -> MarginParameters:
+        if self.intrabar and self.maintenance is None:
+            raise ValueError(
+                "`trading.margin.maintenance` must be set for `trading.margin.intrabar`, was null; set it, or switch "
+                "`intrabar` off."
+            )
         if self.maintenance is not None and self.maintenance > (self.initial or 1.0):
             raise ValueError(
                 f"`trading.margin.maintenance` must be at most `trading.margin.initial` = {self.initial or 1.0}, was "
@@ -94,45 +106,46 @@ class OrderParameters:
 
     Attributes:
         latency_bars: Delay of an order beyond the next open, bars.
-        participation: Largest fill, fraction of the fill bar's volume; null is off.
-        unfilled: Unfilled remainder of an order: ``drop`` it, or ``carry`` it until it is filled or a new order
-            replaces it.
+        rebalance_band: A position on the side of its target, and nearer to it than this fraction of the target, is not
+            traded; closing orders always are.
+        participation: Largest fill, fraction of a bar's volume, stops and margin calls included; null is off. The rest
+            of an order lapses: the next decision states its target anew.
+        participation_volume: Volume that ``participation`` is a fraction of: ``expected`` (trailing mean, known before
+            the open) or ``bar`` (all that the fill bar will trade, which nobody knows at its open).
         lot_size: Orders are multiples of this number of shares, rounded towards zero; null is off.
         min_notional: Minimum value of an order, quote currency. Smaller orders are not sent unless they close a
             position; null is off.
         stop_loss: Loss from the average entry price at which a position is closed inside a bar, fraction; null is off.
-        take_profit: Gain from the average entry price at which a position is closed inside a bar, fraction; null is
-            off.
+        take_profit: Gain from the average entry price at which a position is closed inside a bar, fraction; null
+            is off.
         flat_at_close: Close all positions at the last close of each session of ``trading.calendar``.
     """
 
     latency_bars: Annotated[int, Field(ge=0, le=32)] = 0
+    rebalance_band: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
     participation: PositiveFraction | None = None
-    unfilled: Literal["drop", "carry"] = "drop"
+    participation_volume: Literal["expected", "bar"] = "expected"
     lot_size: Annotated[Positive | None, null_is_off("trading.orders.lot_size")] = None
     min_notional: Annotated[Positive | None, null_is_off("trading.orders.min_notional")] = None
     stop_loss: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     take_profit: Positive | None = None
     flat_at_close: bool = False
 
-    @property
-    def splits_orders(self) -> bool:
-        """True if one decision may be filled in several bars, so that shares are sums of orders."""
-        return self.latency_bars > 0 or self.unfilled == "carry"
-
 
 @parameters
 class MaskParameters:
-    """Layers of the action mask. Caps are fractions of equity; no layer forbids reducing a position.
+    """Layers of the action mask; no layer forbids reducing a position.
+
+    Positions are re-sized to the caps of value at risk, volatility and regimes; other layers forbid increases.
 
     Attributes:
-        concentration: Maximum exposure in one asset, fraction of ``trading.gross_limit``; null is off.
         daily_loss: Loss since the last close of the previous session, fraction of equity, after which positions can
             only be reduced until the session ends; null is off.
-        position_var: Maximum value at risk of a position, a day at ``var_confidence``, fraction of equity; null is off.
-        var_confidence: Confidence of the value at risk, of a normal distribution with the trailing volatility.
-        target_volatility: Maximum daily volatility of a position, fraction of equity: cap = target / trailing
-            volatility; null is off.
+        position_var: Maximum value at risk of a position, a day at ``var_confidence``, fraction of the asset's
+            allocation; null is off.
+        var_confidence: Confidence of the value at risk: trailing volatility times a quantile of the empirical law.
+        target_volatility: Maximum daily volatility of a position, fraction of the asset's allocation: cap = allocation
+            x target / trailing volatility; null is off.
         regime_exposure: Allowed exposure in each regime, calm to volatile, fraction of the allocation, weighted by the
             filtered posterior. With fewer states than entries the last entries apply; null is off.
         crisis_probability: Filtered probability of the most volatile regime above which positions can only be
@@ -144,13 +157,13 @@ class MaskParameters:
         no_short: Symbols that must not be sold short; ``["*"]`` is all.
         trades_per_day: Fills of an asset in one session after which its position can only be reduced; null is off.
         pattern_day_trader: Accounts below 25,000 with three day trades in five sessions can only reduce (FINRA 4210).
-        min_holding_bars: Bars during which a new position can be kept or reduced but not enlarged or flipped; null is
-            off.
-        kelly_fraction: Cap = fraction x |trailing mean| / trailing variance of the asset's returns; null is off.
+        min_holding_bars: Bars during which a new position can be kept or reduced but not enlarged or flipped; null
+            is off.
+        kelly_fraction: Cap of increases = fraction x |trailing mean| / trailing variance of the asset's returns; null
+            is off.
         kelly_bars: Bars of that mean and variance.
     """
 
-    concentration: PositiveFraction | None = None
     daily_loss: PositiveFraction | None = None
     position_var: PositiveFraction | None = None
     var_confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.99
@@ -175,20 +188,29 @@ class TradingParameters:
 
     Attributes:
         preset: Values of keys that are not given: ``none`` (no costs), ``proportional`` (commission and half spread, no
-            mask but tradability and the position cap) or ``realistic``.
+            mask but tradability and the position cap), ``realistic``, or ``perpetual`` (realistic, for perpetual
+            futures: funding instead of borrow fees, taker fees, liquidation inside the bar).
         initial_cash: Starting equity, quote currency.
         levels: Target levels of one asset, in units of its allocation; -1 is fully short, 0 flat, 1 fully long.
-        gross_limit: Maximum gross exposure, fraction of equity. Each asset's allocation is this divided by the number
-            of assets.
+        gross_limit: Maximum gross exposure, fraction of equity.
+        allocation: Exposure of one asset at level 1, fraction of equity; null is ``gross_limit`` / number of assets.
+            With more, a few of many assets may be held.
         net_limit: Maximum net exposure, long or short, fraction of equity; null is off.
-        var_limit: Maximum value at risk of all positions, a day at ``masks.var_confidence``, fraction of equity. It is
-            the sum over assets, an upper bound for any correlation; null is off.
+        var_limit: Maximum value at risk of all positions, a day at ``masks.var_confidence``, fraction of equity; null
+            is off.
+        var_model: Value at risk of all positions: ``correlation`` (trailing average correlation of all pairs) or
+            ``sum`` over assets, an upper bound for any correlation.
         max_position: Maximum exposure in one asset, fraction of equity.
         max_drawdown: Drawdown from the peak at which the account must be flat, fraction; null is off.
         drawdown_soft_limit: Share of ``max_drawdown`` beyond which exposure falls linearly to zero at the limit
             (Grossman and Zhou 1993).
+        drawdown_sessions: Sessions whose highest equity is that peak, so that an account at its limit comes back; null
+            is all time.
+        delisting_return: Return of a position at the end of an asset's bars, fraction of its last price; a short is
+            paid no gain.
         calendar: Sessions, a name of the exchange_calendars package such as ``XNYS``; null is a market that never
             closes, whose sessions are UTC days.
+        memory_sessions: Sessions that trailing volatility, volume, tail and correlation look back.
         costs: Costs of a trade.
         carry: Costs of holding.
         margin: Margin.
@@ -200,14 +222,19 @@ class TradingParameters:
     initial_cash: Positive = 1_000_000.0
     levels: list[float] = Field(default_factory=lambda: [-1.0, 0.0, 1.0])
     gross_limit: Positive = 1.0
+    allocation: Positive | None = None
     net_limit: Positive | None = None
     var_limit: PositiveFraction | None = None
+    var_model: Literal["correlation", "sum"] = "correlation"
     max_position: Positive = 1.0
     max_drawdown: Annotated[
         Annotated[float, Field(gt=0.0, lt=1.0)] | None, null_is_off("trading.max_drawdown", 1, "below 1")
     ] = None
     drawdown_soft_limit: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
+    drawdown_sessions: Annotated[int, Field(ge=2)] | None = 126
+    delisting_return: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
     calendar: str | None = None
+    memory_sessions: Annotated[int, Field(ge=2)] = 20
     costs: CostParameters = Field(default_factory=CostParameters)
     carry: CarryParameters = Field(default_factory=CarryParameters)
     margin: MarginParameters = Field(default_factory=MarginParameters)

@@ -60,15 +60,11 @@ class TrainingParameters:
         stopping: Early stopping.
         checkpoint_updates: Updates between two checkpoints.
         device: ``auto`` takes a GPU if there is one.
-        population: Training of the members of all folds and seeds. ``stacked`` trains them as one batched model,
-            ``alone`` trains each agent's members one after the other; ``auto`` stacks on a GPU, unless
-            ``network.checkpoint_layers`` is on. Results are equal up to rounding.
-        compile: Compile the steps of rollouts and the losses with ``torch.compile``, on a GPU with the losses in CUDA
-            graphs. ``always`` takes a minute or two on a CPU at the first update, much less with torch's
-            cache; ``auto`` does so on a GPU, and on a CPU where ``total_steps`` is at least 20 million. Results
-            equal those of ``never`` up to rounding, not to the bit. What does not compile runs eagerly with a warning.
-            Agents that train alone do so one after the other where compiled.
-        workers: Agents trained at once where they train alone; null takes one per core on a CPU and one on a GPU.
+        compile: Compile the losses with ``torch.compile``, on a GPU in CUDA graphs. ``always`` takes a minute or two on
+            a CPU at the first update, much less with torch's cache; ``auto`` does so on a GPU, and on a CPU where
+            ``total_steps`` is at least 20 million. Results equal those of ``never`` up to rounding, not to the bit.
+            What does not compile runs eagerly with a warning. Compiled agents train one after the other.
+        workers: Agents trained at once; null takes one per core on a CPU and one on a GPU.
         threads: CPU threads of torch per agent; null takes one if several agents train at once, else torch's choice.
         seed: Root of all random generators.
     """
@@ -107,7 +103,6 @@ class TrainingParameters:
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)
     checkpoint_updates: Count = 20
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    population: Literal["auto", "stacked", "alone"] = "auto"
     compile: Literal["never", "auto", "always"] = "never"
     workers: Count | None = None
     threads: Count | None = None

@@ -48,7 +48,7 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
 
 
 def _trading_alarms(frames: RunFrames) -> list[str]:
-    """Agents that never traded, always took one action, or stopped trading."""
+    """Agents that never traded, always chose one level, or stopped trading."""
     sentences = []
     table = frames.agent_table[frames.agent_table["abstains"].astype(bool)]
     for name in frames.seeds:
@@ -61,7 +61,7 @@ def _trading_alarms(frames: RunFrames) -> list[str]:
         if not (account["turnover"] > 0.0).any():
             sentences.append(f"{name} never traded: its metrics say nothing about skill.")
         elif len(chosen) == 1:
-            sentences.append(f"{name} always took the action {chosen[0]!r}: it learnt a constant, not a strategy.")
+            sentences.append(f"{name} always chose the level {chosen[0]!r}: it learnt a constant, not a strategy.")
         elif (idle := _idle_share(account)) > IDLE_SHARE:
             sentences.append(
                 f"{name} did not trade in the last {idle:.0%} of the bars: the drawdown limit may leave it no exposure."

@@ -26,7 +26,7 @@ from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
 
 NO_STRESS = RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
-TRADED = ("accounts", "positions", "trades", "actions", "masks", "robustness")
+TRADED = ("accounts", "positions", "trades", "actions", "masks", "value_at_risk", "robustness")
 REPORTED = ("agent", "seeds", "baselines", "comparisons", "confidence", "periods_per_year", "bootstrap")
 FIGURES = (  # of the median agent, in the ledger
     *("sharpe", "sharpe_low", "sharpe_high", "sharpe_seed_min", "sharpe_seed_max", "annual_return", "total_return"),

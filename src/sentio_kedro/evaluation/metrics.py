@@ -27,7 +27,7 @@ from sentio_kedro.evaluation.measures.breakdowns import (
     year_metrics,
 )
 from sentio_kedro.evaluation.measures.drawdowns import drawdown_limit, worst_drawdowns
-from sentio_kedro.evaluation.measures.limits import mask_shares, order_metrics
+from sentio_kedro.evaluation.measures.limits import mask_shares, order_metrics, value_at_risk_test
 from sentio_kedro.evaluation.measures.path_sharpes import sharpe_paths
 from sentio_kedro.evaluation.measures.paths import table_paths
 from sentio_kedro.evaluation.measures.returns import information_ratio
@@ -83,6 +83,7 @@ def build_metrics(
     metrics["regimes"] = regime_metrics(frames, tables, facts.periods_per_year)
     metrics["years"] = year_metrics(frames, tables, facts.periods_per_year)
     metrics["masks"] = mask_shares(frames)
+    metrics["value_at_risk_test"] = value_at_risk_test(frames)
     metrics["drawdown_limit"] = drawdown_limit(frames, facts)
     metrics["drawdowns"] = worst_drawdowns(frames)
     metrics["robustness"] = stress_metrics(frames)

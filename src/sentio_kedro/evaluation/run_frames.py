@@ -32,6 +32,7 @@ COLUMNS = {
     "trades": ("account", "fold", "symbol", "side", "entry_row", "exit_row", "bars", "pnl", "return", "cost"),
     "actions": ("account", "fold", "symbol", "action", "count", "legal"),
     "masks": ("account", "fold", "regime", "layer", "forbidden", "bars"),
+    "value_at_risk": ("symbol", "side", "confidence", "sessions", "exceedances"),
     "robustness": (
         *("kind", "value", "account", "sharpe", "annual_return", "total_return", "max_drawdown", "turnover"),
         "cost_bps",
@@ -95,11 +96,12 @@ class RunFrames:
             decision; ``capped``, ``projected`` and ``ordered`` are shares of the assets.
         positions: Positions of the agents, fractions of equity.
         trades: Round trips, net of costs.
-        actions: How often each action was chosen and legal.
+        actions: How often each level was chosen and legal.
         regime_posteriors: Probability of each regime at each bar, by fold.
         training_curves: One row per update; Sharpe ratios only where the policy was validated.
         agent_table: One row per agent.
         masks: Mean share of the levels that each layer forbids.
+        value_at_risk: Sessions and exceedances of each symbol's value at risk, by side.
         robustness: One row per variant and agent; kinds ``cost latency start path break_even``.
 
     Raises:
@@ -114,6 +116,7 @@ class RunFrames:
     training_curves: pd.DataFrame
     agent_table: pd.DataFrame
     masks: pd.DataFrame
+    value_at_risk: pd.DataFrame
     robustness: pd.DataFrame
 
     def __post_init__(self) -> None:

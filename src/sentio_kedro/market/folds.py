@@ -94,7 +94,8 @@ def _explain(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
         f"input span {spans.input} - reward span {spans.reward} + 1), and every part of a fold needs one episode of "
         f"{spans.episode} rows after purging. Too short: {listed}. "
         f"Give at least {_min_bars(spans, parameters)} bars, or lower {remedies}, or the input "
-        "span: `network.window`, `network.layers`, `regimes.memory`, the longest `lookback` of `features.columns`."
+        "span: `network.window`, `network.layers`, `regimes.memory`, `trading.memory_sessions`, the longest `lookback` "
+        "of `features.columns`."
     )
 
 

@@ -10,16 +10,14 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.adjustment import Factors, adjustment_factors
+from sentio_kedro.market.adjustment import adjustment_factors
 from sentio_kedro.market.aligned_bars import NEUTRAL, AlignedBars, Mask, hold
-from sentio_kedro.market.sessions import Clock, market_clock
+from sentio_kedro.market.risk import RiskFacts, risk_facts
+from sentio_kedro.market.sessions import Clock, Integers, market_clock
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.market.trailing import estimated_spread, trailing_mean
+from sentio_kedro.market.trailing import estimated_spread
 
-VOLATILITY_MEMORY = 96  # bars of the trailing volatility that rewards are measured in, and of the trailing volume
-LONGEST_HALT = 20  # bars that an asset may be missing at the end before it counts as delisted
-MIN_VOLATILITY = 1e-5  # per bar; keeps rewards finite where a price stands still
-MIN_VOLUME = 1e-9  # shares a day; keeps shares of the volume finite where nothing was traded
+LONGEST_HALT_SESSIONS = 20  # of the calendar, that an asset may be missing at the end before it counts as delisted
 EVERY = "*"  # in place of a symbol: all of them
 
 
@@ -33,15 +31,19 @@ class MarketTensors(NamedTuple):
         open: ``[T, A]`` opening prices as traded; the last close where the asset has no bar.
         close: ``[T, A]`` closing prices as traded; the last close where the asset has no bar.
         tradable: ``[T, A]`` whether the asset has a bar and all its features.
-        volatility: ``[T, A]`` trailing standard deviation of log returns per bar, as of the close.
+        volatility: ``[T, A]`` ``daily_volatility`` over the root of the bars per session.
         posterior: ``[T, K]`` forward-filtered regime probabilities, as of the close.
         high: ``[T, A]`` highest prices; the last close where the asset has no bar; null: the higher of open and close.
         low: ``[T, A]`` lowest prices; the last close where the asset has no bar; null: the lower of open and close.
         volume: ``[T, A]`` traded shares or coins, 0 where the asset has no bar; null: unlimited.
         present: ``[T, A]`` whether the asset has a bar; null: ``tradable``.
         returns: ``[T, A]`` log total return of the bar, free of splits and dividends; 0 where the asset has no bar.
-        daily_volatility: ``[T, A]`` ``volatility`` times the root of the bars per session.
+        daily_volatility: ``[T, A]`` trailing standard deviation of the log return of a session, as of the close.
         daily_volume: ``[T, A]`` trailing mean volume per session in shares of that row, above 0, as of the close.
+        bar_volume: ``[T, A]`` expected volume of a bar, ``daily_volume`` over the bars per session.
+        tail: ``[T]`` trailing quantile at ``masks.var_confidence`` of the absolute return of a session, in daily
+            volatilities; at least that of the normal law.
+        correlation: ``[T]`` trailing average pairwise correlation of the assets, in [0, 1]; 0 with one asset.
         elapsed: ``[T]`` days since the previous bar, 0 for the first; null: 0.
         session: ``[T]`` int64, number of the session that the bar belongs to, never decreasing; null: one session.
         minutes_since_open: ``[T]`` from the session's open to the end of the bar; infinite if there are no sessions.
@@ -68,6 +70,9 @@ class MarketTensors(NamedTuple):
     returns: Tensor | None = None
     daily_volatility: Tensor | None = None
     daily_volume: Tensor | None = None
+    bar_volume: Tensor | None = None
+    tail: Tensor | None = None
+    correlation: Tensor | None = None
     elapsed: Tensor | None = None
     session: Tensor | None = None
     minutes_since_open: Tensor | None = None
@@ -97,50 +102,20 @@ class MarketTensors(NamedTuple):
         )
 
 
-def trailing_volatility(close: Floats, memory: int = VOLATILITY_MEMORY) -> Floats:
-    """Root mean square of the last ``memory`` log returns.
-
-    Args:
-        close: ``[T, A]`` prices free of splits and dividends, held where a bar is missing, so that a missing bar counts
-            as a return of 0; NaN before an asset begins, which does not count.
-        memory: Returns averaged; fewer after the beginning.
-
-    Returns:
-        ``[T, A]`` volatility per bar, at least ``MIN_VOLATILITY``.
-    """
-    returns = np.diff(np.log(close), axis=0, prepend=np.nan)
-    squares = trailing_mean(returns**2, memory, np.isfinite(returns))
-    return np.asarray(np.maximum(np.sqrt(squares), MIN_VOLATILITY))
-
-
-def trailing_volume(bars: AlignedBars, factors: Factors | None, memory: int = VOLATILITY_MEMORY) -> Floats:
-    """Mean volume of the last ``memory`` bars in shares of each row.
-
-    Args:
-        bars: Bars as traded. A missing bar counts as no volume, once an asset has begun.
-        factors: Their forward adjustment; null if nothing was split.
-        memory: Bars averaged; fewer after the beginning.
-
-    Returns:
-        ``[T, A]`` shares or coins per bar; 0 before an asset begins.
-    """
-    present = bars.present
-    begun = np.maximum.accumulate(present, axis=0)
-    volume = np.where(present, bars.volume, 0.0)
-    if factors is None:
-        return trailing_mean(volume, memory, begun)
-    return trailing_mean(volume / factors.split, memory, begun) * factors.split
-
-
-def delisted_rows(bars: AlignedBars) -> Mask | None:
+def delisted_rows(bars: AlignedBars, session: Integers) -> Mask | None:
     """Return the first row after each asset's last bar ``[T, A]``; null if all assets last as long as the grid.
 
-    An asset that never has a bar does not end, nor does one that is missing for at most ``LONGEST_HALT`` bars where the
-    bars end: it may come back.
+    An asset that never has a bar does not end, nor does one that is missing for at most ``LONGEST_HALT_SESSIONS``
+    sessions where the bars end: it may come back.
+
+    Args:
+        bars: Aligned bars.
+        session: ``[T]`` number of each row's session, one more for each session of the calendar.
     """
     present = bars.present
     ends = len(present) - np.argmax(present[::-1], axis=0)  # [A] row after the last bar, T without one
-    assets = np.flatnonzero(present.any(axis=0) & (ends < len(present) - LONGEST_HALT))
+    missed = session[-1] - session[ends - 1]  # [A] sessions since the last bar
+    assets = np.flatnonzero(present.any(axis=0) & (missed > LONGEST_HALT_SESSIONS))
     if not assets.size:
         return None
     rows = np.zeros(present.shape, dtype=bool)
@@ -154,6 +129,7 @@ def market_tensors(
     posterior: Floats,
     trading: TradingParameters | None = None,
     clock: Clock | None = None,
+    risk: RiskFacts | None = None,
 ) -> MarketTensors:
     """Assemble the tensors of a market in float64 on the CPU.
 
@@ -161,8 +137,9 @@ def market_tensors(
         bars: Aligned bars as traded, T x A.
         features: ``[T, A, F]``, NaN in warm-up.
         posterior: ``[T, K]`` regime probabilities.
-        trading: Source of the spread, assets that may be sold short, and calendar; null takes the defaults.
+        trading: Memory, source of the spread, assets that may be sold short, and calendar; null takes the defaults.
         clock: Sessions of the rows; null reads them from the timestamps and ``trading.calendar``.
+        risk: Trailing volatility, volume, tail and correlation of the rows; null computes them.
 
     Returns:
         The market. An asset that has not begun is priced 1 and cannot be traded.
@@ -178,23 +155,25 @@ def market_tensors(
     present, held = bars.present, bars.held_close()
     total = held if adjusted_bars is bars else adjusted_bars.held_close()  # [T, A] prices free of splits and dividends
     close = np.where(np.isnan(held), 1.0, held)
-    volatility = trailing_volatility(total)
-    daily_volume = np.maximum(trailing_volume(bars, factors) * clock.bars_per_session, MIN_VOLUME)
+    risk = risk_facts(bars, total, factors, clock, trading) if risk is None else risk
     complete = np.asarray(np.isfinite(features).all(-1))
     return MarketTensors(
         features=torch.from_numpy(np.where(complete[..., None], features, 0.0)),
         open=torch.from_numpy(np.where(present, bars.open, np.concatenate([close[:1], close[:-1]]))),
         close=torch.from_numpy(close),
         tradable=torch.from_numpy(present & complete),
-        volatility=torch.from_numpy(volatility),
+        volatility=torch.from_numpy(risk.volatility),
         posterior=torch.from_numpy(np.ascontiguousarray(posterior)),
         high=torch.from_numpy(np.where(present, bars.high, close)),
         low=torch.from_numpy(np.where(present, bars.low, close)),
         volume=torch.from_numpy(np.where(present, bars.volume, 0.0)),
         present=torch.from_numpy(present),
         returns=torch.from_numpy(_log_returns(total)),
-        daily_volatility=torch.from_numpy(volatility * clock.bars_per_session**0.5),
-        daily_volume=torch.from_numpy(daily_volume),
+        daily_volatility=torch.from_numpy(risk.daily_volatility),
+        daily_volume=torch.from_numpy(risk.daily_volume),
+        bar_volume=torch.from_numpy(risk.bar_volume),
+        tail=torch.from_numpy(risk.tail),
+        correlation=torch.from_numpy(risk.correlation),
         elapsed=torch.from_numpy(clock.elapsed),
         session=torch.from_numpy(clock.session),
         minutes_since_open=torch.from_numpy(clock.minutes_since_open),
@@ -203,7 +182,7 @@ def market_tensors(
         dividend=_tensor(_facts("dividend", bars.dividend)),
         split=_tensor(_facts("split", bars.split)),
         funding=_tensor(_facts("funding", bars.funding)),
-        delisted=_tensor(delisted_rows(bars)),
+        delisted=_tensor(delisted_rows(bars, clock.session)),
         shortable=torch.from_numpy(_shortable(bars.symbols, trading.masks.no_short)),
     )
 

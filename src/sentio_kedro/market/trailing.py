@@ -1,11 +1,15 @@
-"""Trailing sums and means without running sums, which would accumulate rounding errors."""
+"""Trailing sums and means, by rows and by sessions, without differences of running sums, which accumulate errors."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from sentio_kedro.market.aligned_bars import hold
+from sentio_kedro.market.sessions import Integers
 from sentio_kedro.market.timestamps import Floats
 
 
@@ -46,6 +50,95 @@ def trailing_mean(values: Floats, length: int, valid: NDArray[np.bool_] | None =
         return np.asarray(trailing_sum(values, length) / counts)
     sums = trailing_sum(np.where(valid, values, 0.0), length)
     return np.asarray(sums / np.maximum(trailing_sum(valid.astype(np.float64), length), 1.0))
+
+
+class SessionRows(NamedTuple):
+    """Rows of a grid of bars by session and place in the session.
+
+    Attributes:
+        session: Number of the session [T] among those that have rows, from 0.
+        place: Rows of the session before this one [T].
+        sessions: Number S of sessions.
+        longest: Most rows n of a session.
+    """
+
+    session: Integers
+    place: Integers
+    sessions: int
+    longest: int
+
+    @classmethod
+    def of(cls, session: Integers) -> SessionRows:
+        """Number the rows of sessions [T], at least one, that never decrease."""
+        begins = np.flatnonzero(np.diff(session, prepend=session[0] - 1))  # [S] first row of each session
+        lengths = np.diff(begins, append=len(session))
+        number = np.repeat(np.arange(len(begins)), lengths)
+        return cls(number, np.arange(len(session)) - begins[number], len(begins), int(lengths.max()))
+
+    def grid(self, values: Floats, empty: float = 0.0) -> Floats:
+        """Lay out ``values`` [T, A] by session and place [S, n, A], with ``empty`` beyond the end of a session."""
+        laid = np.full((self.sessions, self.longest, values.shape[1]), empty)
+        laid[self.session, self.place] = values
+        return laid
+
+    def so_far(self, values: Floats) -> Floats:
+        """Return the sum of ``values`` [T, A] over the rows of the session up to each row [T, A]."""
+        return np.asarray(_so_far(values, self.place))
+
+    def totals(self, values: Floats) -> Floats:
+        """Return the sum of ``values`` [T, A] over each session [S, A]."""
+        ends = np.append(self.place[1:] == 0, values=True)
+        return np.asarray(self.so_far(values)[ends])  # in order: rows that follow change no bit
+
+    def trailing_sum(self, values: Floats, memory: int, current: Floats | None = None) -> Floats:
+        """Sum the rows from the one after the same place in the session ``memory`` sessions earlier, up to each row.
+
+        Args:
+            values: Addends [T, A].
+            memory: Sessions, at least 2; fewer at the start.
+            current: Sums [T, A] over the current session up to each row; null takes those of ``values``, whose rows
+                may depend on later ones of their session.
+
+        Returns:
+            [T, A].
+        """
+        whole = sum_before(self.totals(values), memory - 1)
+        oldest = _rest(values, self.session, self.place, memory)
+        return np.asarray(oldest + whole[self.session] + (self.so_far(values) if current is None else current))
+
+
+@numba.njit(nogil=True, cache=True)
+def _so_far(values: Floats, place: Integers) -> Floats:
+    """Return the sum of ``values`` [T, A] over the rows of the session up to each row [T, A]."""
+    sums = values.copy()
+    for row in range(len(values)):
+        for asset in range(values.shape[1]):
+            if place[row]:
+                sums[row, asset] += sums[row - 1, asset]
+    return sums
+
+
+@numba.njit(nogil=True, cache=True)
+def _rest(values: Floats, session: Integers, place: Integers, memory: int) -> Floats:
+    """Return the sum of ``values`` [T, A] after each row's place in the session ``memory`` sessions earlier [T, A]."""
+    rest = np.zeros((len(values) + 1, values.shape[1]))  # sums from a row to its session's end
+    for row in range(len(values) - 1, -1, -1):
+        last = row + 1 == len(values) or session[row + 1] != session[row]
+        for asset in range(values.shape[1]):
+            rest[row, asset] = values[row, asset] + (0.0 if last else rest[row + 1, asset])
+    oldest, begin = np.zeros(values.shape), 0  # first row of the session that is so much earlier
+    for row in range(len(values)):
+        while session[begin] < session[row] - memory:
+            begin += 1
+        following = begin + place[row] + 1
+        if session[begin] == session[row] - memory and following < row and session[following] == session[begin]:
+            oldest[row] = rest[following]
+    return oldest
+
+
+def sum_before(values: Floats, length: int) -> Floats:
+    """Return the sum of the ``length`` rows of ``values`` [n, ...] before each row; of fewer at the start."""
+    return np.concatenate([np.zeros_like(values[:1]), trailing_sum(values, length)[:-1]])
 
 
 def estimated_spread(high: Floats, low: Floats, close: Floats, bars: int) -> Floats:

@@ -20,7 +20,7 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.member import MemberKey, choose_device
-from sentio_kedro.agent.training.population import train_population, trains_together
+from sentio_kedro.agent.training.population import train_population
 from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.purged_folds import Fold, Spans
@@ -147,7 +147,7 @@ def score_candidate(
     by_fold = {training_set.fold.number: training_set for training_set in training_sets}
     seeds, members = range(parameters.training.seeds), range(parameters.training.members)
     keys = [MemberKey(*key) for key in itertools.product(by_fold, seeds, members)]
-    progress.order = [] if trains_together(parameters, len(keys)) else keys
+    progress.order = keys
     agents = [
         agent for agent, _, _ in train_population(training_sets, spans, parameters, NoCheckpoints(), progress, {})
     ]
@@ -162,7 +162,7 @@ def score_agent(agent: AgentBundle, training_set: TrainingSet, parameters: Agent
     networks = [network.to(device) for network in agent.networks(torch.float32)]
     parts = (recent_train_rows(training_set), training_set.fold.validation)
     context = receptive_field(parameters.network) - 1
-    _, validation = validate_parts(networks, market, parts, context, parameters.trading)
+    _, validation = validate_parts(networks, market, parts, context, parameters.trading, training_set.facts)
     length = min(chunk_length(part) for part in parts)
     starts = np.array(chunk_starts(training_set.fold.validation, length), dtype=np.int64)
     rows = (starts[:, None] + np.arange(length)).ravel()

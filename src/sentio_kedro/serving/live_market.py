@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,19 +12,33 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.market.adjustment import adjusted
+from sentio_kedro.market.adjustment import adjusted, adjustment_factors
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.indicators import compute_features, longest_lookback, newest_features
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.sessions import Schedule, expected_timestamps, market_clock, session_schedule
+from sentio_kedro.market.risk import RiskFacts, risk_facts, trading_lookback
+from sentio_kedro.market.sessions import Clock, Schedule, expected_timestamps, market_clock, session_schedule
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
-from sentio_kedro.market.timestamps import bars_per_session
+from sentio_kedro.market.timestamps import Floats, bars_per_session
 from sentio_kedro.market.trailing import estimated_spread
 from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows
-from sentio_kedro.trading.precompute import trading_lookback
 
 HORIZON = np.timedelta64(400, "D")  # sessions of an exchange that are computed ahead of the newest bar
 MIN_AHEAD = np.timedelta64(20, "D")  # with fewer ahead they are computed again
+
+
+class LiveRows(NamedTuple):
+    """The last rows of a live market, and empty ones at the next expected timestamps, for the ends of sessions.
+
+    Attributes:
+        market: Their tensors; nothing is known of a delisting.
+        posteriors: ``[T, K]`` filtered regime probabilities of each agent, without the empty rows.
+        newest: Row of the newest bar.
+    """
+
+    market: MarketTensors
+    posteriors: list[Tensor]
+    newest: int
 
 
 class LiveMarket:
@@ -35,7 +50,8 @@ class LiveMarket:
 
     Attributes:
         bars: The newest bars.
-        features: ``[T, A, F]`` features of the grid's rows, NaN in warm-up.
+        features: ``[T, A, F]`` features of the last rows, NaN in warm-up: all rows of a history, and later those that
+            a decision reads.
         posteriors: ``[T, K]`` filtered regime probabilities by agent; agents of the same model share one.
     """
 
@@ -50,7 +66,14 @@ class LiveMarket:
         self.columns, self.trading = spec.features, spec.trading
         self._models, self._model_of = _distinct_models(agents)
         memory = max(model.memory for model in self._models)
-        rows = max(trading_lookback(self.trading), receptive_field(spec.network), memory) + 2  # two rows are decided at
+        self._schedule: Schedule | None = None
+        per_session = spec.bars_per_session
+        self._bars_per_session = bars_per_session(bars.timestamps) if per_session is None else per_session
+        clock = market_clock(bars.timestamps, self.trading.calendar)._replace(bars_per_session=self._bars_per_session)
+        lookback = trading_lookback(self.trading, clock)
+        rows = max(lookback, receptive_field(spec.network), memory) + 2  # two rows are decided at
+        kelly = 0 if self.trading.masks.kelly_fraction is None else self.trading.masks.kelly_bars
+        self._reads = max(receptive_field(spec.network), kelly + 1) + 1  # rows that decisions at the last two read
         asset_rows = longest_lookback(self.columns)
         if self.trading.costs.half_spread == "estimated":
             asset_rows = max(asset_rows, self.trading.costs.spread_bars + 2)
@@ -58,23 +81,15 @@ class LiveMarket:
         self._market_returns = market_return(bars)  # [T]
         self._filtered = [model.filter(self._market_returns) for model in self._models]
         self.bars = RollingBars(bars, RollingBars.of(bars, rows, asset_rows).by_asset, rows)
-        self._schedule: Schedule | None = None
-        per_session = spec.bars_per_session
-        self._bars_per_session = bars_per_session(bars.timestamps) if per_session is None else per_session
-
-    @property
-    def newest(self) -> int:
-        """Row of the newest bar."""
-        return len(self.bars.grid.timestamps) - 1
 
     @property
     def posteriors(self) -> list[Tensor]:
         """Filtered regime probabilities ``[T, K]`` of each agent."""
         return [torch.from_numpy(self._filtered[model]) for model in self._model_of]
 
-    def close_after(self, rows: Sequence[AlignedBars]) -> Tensor:
+    def close_after(self, rows: Sequence[AlignedBars]) -> Floats:
         """Return the latest closes ``[A]`` after ``rows`` are added; NaN for an asset without any bar."""
-        return torch.from_numpy(hold(np.concatenate([self.bars.by_asset.close[-1:], *(row.close for row in rows)]))[-1])
+        return np.asarray(hold(np.concatenate([self.bars.by_asset.close[-1:], *(row.close for row in rows)]))[-1])
 
     def with_bar(self, bar: AlignedBars) -> LiveMarket:
         """Return the market one row later, without the oldest rows that are no longer read; this one stays.
@@ -89,7 +104,7 @@ class LiveMarket:
         after.bars = self.bars.with_bar(bar)
         rows = len(after.bars.grid.timestamps)
         newest = newest_features(after.bars.by_asset, self.columns, bar.present[0], bar.timestamps, self.features[-1])
-        after.features = np.concatenate([self.features, newest[None]])[-rows:]
+        after.features = np.concatenate([self.features[1 - self._reads :], newest[None]])
         market = market_return(newest_rows(after.bars.grid, 2))[-1:]
         after._market_returns = np.concatenate([self._market_returns, market])[-rows:]
         after._filtered = [
@@ -98,18 +113,36 @@ class LiveMarket:
         ]
         return after
 
-    def tensors(self) -> MarketTensors:
-        """Return the rows of the grid, and empty rows at the next expected timestamps, for the ends of sessions."""
-        grid, ahead = self.bars.grid, self.trading.orders.latency_bars + 2
-        schedule = self._sessions()
-        bars = appended(grid, missing_rows(grid, expected_timestamps(grid.timestamps, ahead, schedule)))
-        features = np.concatenate([self.features, np.repeat(self.features[-1:], ahead, axis=0)])
-        clock = market_clock(bars.timestamps, self.trading.calendar, schedule)
-        clock = clock._replace(bars_per_session=self._bars_per_session)
-        market = market_tensors(bars, features, np.ones((len(features), 1)), self.trading, clock)
+    def decision_rows(self) -> LiveRows:
+        """Return the rows that decisions at the last two bars read."""
+        return self.rows(self._reads)
+
+    def rows(self, count: int | None = None) -> LiveRows:
+        """Return the last ``count`` rows, for decisions at the last two; None is all rows with features."""
+        grid, ahead, schedule = self.bars.grid, self.trading.orders.latency_bars + 2, self._sessions()
+        total = len(grid.timestamps)
+        known = len(self.features) if count is None else min(count, len(self.features))
+        ends = np.concatenate([grid.timestamps, expected_timestamps(grid.timestamps, ahead, schedule)])
+        clock = market_clock(ends, self.trading.calendar, schedule)._replace(bars_per_session=self._bars_per_session)
+        risk = self._risk(clock.rows(slice(0, total)), 0 if count is None else total - 2)
+        last = newest_rows(grid, known)
+        market = market_tensors(
+            appended(last, missing_rows(last, ends[total:])),
+            _lengthened(self.features[-known:], ahead),
+            np.ones((known + ahead, 1)),
+            self.trading,
+            clock.rows(slice(total - known, None)),
+            RiskFacts._make(_lengthened(values[-known:], ahead) for values in risk),
+        )
         if self.trading.costs.half_spread == "estimated":
             market = market._replace(spread=self._estimated_spread().expand(market.bars, -1))
-        return market._replace(delisted=None)
+        return LiveRows(market._replace(delisted=None), [x[-known:] for x in self.posteriors], known - 1)
+
+    def _risk(self, clock: Clock, first: int) -> RiskFacts:
+        """Return the trailing facts of the grid's rows from ``first`` on."""
+        grid, factors = self.bars.grid, adjustment_factors(self.bars.grid)
+        total = (grid if factors is None else factors.applied(grid)).held_close()
+        return risk_facts(grid, total, factors, clock, self.trading, first)
 
     def _estimated_spread(self) -> Tensor:
         """Return the estimate at the newest bar ``[A]``, from each asset's own bars."""
@@ -127,6 +160,11 @@ class LiveMarket:
         if self._schedule is None or timestamps[-1] + MIN_AHEAD > self._schedule.closes[-1]:
             self._schedule = session_schedule(timestamps[[0, -1]], calendar, HORIZON)
         return self._schedule
+
+
+def _lengthened(values: Floats, count: int) -> Floats:
+    """Repeat the last row ``count`` times more."""
+    return np.concatenate([values, np.repeat(values[-1:], count, axis=0)])
 
 
 def _distinct_models(agents: Sequence[AgentBundle]) -> tuple[list[RegimeModel], list[int]]:

@@ -10,32 +10,28 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
-from sentio_kedro.agent.ensemble import AgentNetworks, AgentsPolicy
+from sentio_kedro.agent.ensemble import AgentNetworks
 from sentio_kedro.agent.ppo.losses import lower_tail_mean
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.bars import align_bars, whole_rows
-from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.serving.accounts import Account, account_report, account_states, for_agents
+from sentio_kedro.serving.accounts import Account, account_records, account_report, for_agents
+from sentio_kedro.serving.decision import decide_all, fill_orders
 from sentio_kedro.serving.incoming_bars import RawBars, new_rows, of_symbols
 from sentio_kedro.serving.live_market import LiveMarket
-from sentio_kedro.serving.signal import Signal
-from sentio_kedro.trading.accounts import AccountState, Decision
-from sentio_kedro.trading.action_masks import legal_actions, objections, require_choice
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.observations import reward_unit
-from sentio_kedro.trading.orders import order_shares, whole_lots
-from sentio_kedro.trading.position_limits import position_limits
-from sentio_kedro.trading.precompute import make_step_data
-from sentio_kedro.trading.simulate import one_thread, simulate
-from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.serving.signal import Signal, in_lots
+from sentio_kedro.trading.accounts import terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.limits import MIN_EQUITY
+from sentio_kedro.trading.policies import HEADS, Heads, Policies, make_policies, with_heads
+from sentio_kedro.trading.records import LAYERS, Accounts, Floats, Records, Scratch
+from sentio_kedro.trading.simulate import make_head_scratch, make_scratch, one_thread, simulate
 
 TAIL = 0.05  # share of outcomes in the tail of `tail_risk`
-GivenAccount = Account | Sequence[Account] | AccountState
+GivenAccount = Account | Sequence[Account] | Accounts
 
 
 class DecisionSession:
@@ -72,10 +68,10 @@ class DecisionSession:
         self.symbols = tuple(self.agents[0].spec.symbols)
         self.required_bars = max(agent.spec.required_bars for agent in self.agents)
         self._networks = AgentNetworks(self.agents, torch.float64, traced=traced)
-        self._abstaining = torch.tensor([agent.spec.abstains for agent in self.agents])
+        self._terms = terms_of(self.trading, len(self.symbols))
         self._market: LiveMarket | None = None
-        self._accounts: AccountState | None = None  # [..., N] at the close of the newest bar
-        self._pending: Decision | None = None  # decided for these accounts at that close
+        self._accounts: Accounts | None = None  # [..., N] at the close of the newest bar
+        self._pending: Floats | None = None  # [accounts, A] positions that they asked for at that close
 
     @property
     def market(self) -> LiveMarket:
@@ -89,7 +85,7 @@ class DecisionSession:
         return self._market
 
     @property
-    def accounts(self) -> AccountState:
+    def accounts(self) -> Accounts:
         """The accounts that the session keeps ``[..., N]``, one per agent, at the close of the newest bar.
 
         Raises:
@@ -101,7 +97,7 @@ class DecisionSession:
 
     def account(self, agent: int = 0) -> Account:
         """Return the account of one agent, if the session has one per agent."""
-        return account_report(AccountState._make(x[agent] for x in self.accounts), self.symbols)
+        return account_report(self.accounts.part(agent), self.symbols)
 
     @torch.inference_mode()
     def start(self, history: RawBars, account: GivenAccount | None = None, replay_bars: int = 0) -> Signal:
@@ -133,12 +129,12 @@ class DecisionSession:
         with one_thread(), self._restored_on_error():
             self._allowed_gap = np.diff(bars.timestamps).max() if self.longest_gap is None else self.longest_gap
             self._market, self._pending = LiveMarket(self.agents, bars), None
-            market, first = self._market.tensors(), count - 1 - replay_bars
+            first = count - 1 - replay_bars
             opening = Account(cash=self.trading.initial_cash) if account is None else account
-            self._accounts = self._states(opening, torch.from_numpy(hold(bars.close[: first + 1])[-1]))
+            self._accounts = self._records(opening, hold(bars.close[: first + 1])[-1])
             if replay_bars:
-                self._replay(market, first)
-            return self._decide(market, None)
+                self._replay(first)
+            return self._decide(None)
 
     @torch.inference_mode()
     def decide(
@@ -154,7 +150,7 @@ class DecisionSession:
             new_bars: One bar per symbol, or several timestamps in order; None decides again at the newest bar. A symbol
                 without a bar is halted; agents trained with ``ingestion.missing: drop_bar`` drop the timestamp.
             account: The account at the close of the newest bar: one ``Account`` for all agents, a sequence of them (a
-                batch), or the tensors of a batch ``[..., 1]`` or ``[..., N]`` for N agents. None takes the session's
+                batch), or the records of a batch ``[..., 1]`` or ``[..., N]`` for N agents. None takes the session's
                 own accounts: the orders of its last decision fill at the next open by the execution step of the
                 backtest, and the agents decide at every bar.
             longest_gap: Longest time from one bar to the next in this call, for a feed that was out; None is the
@@ -171,17 +167,17 @@ class DecisionSession:
         """
         allowed = self._allowed_gap if longest_gap is None else longest_gap
         rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, allowed, drop_bar=self._drops_bars)
-        states = None if account is None else self._states(account, self.market.close_after(rows))
+        given = None if account is None else self._records(account, self.market.close_after(rows))
         signal: Signal | None = None
         with one_thread(), self._restored_on_error():
             for row in rows:
                 self._market = self.market.with_bar(row)
-                if states is None:
-                    signal = self._decide(self.market.tensors(), self._pending)
+                if given is None:
+                    signal = self._decide(self._pending)
             if signal is not None:
                 return signal
-            self._accounts = self._accounts if states is None else states
-            return self._decide(self.market.tensors(), None)
+            self._accounts = self._accounts if given is None else given
+            return self._decide(None)
 
     @contextmanager
     def _restored_on_error(self) -> Iterator[None]:
@@ -193,84 +189,95 @@ class DecisionSession:
             self._market, self._accounts, self._pending, self._allowed_gap = before
             raise
 
-    def _states(self, account: GivenAccount, close: Tensor) -> AccountState:
-        if not isinstance(account, AccountState):
+    def _records(self, account: GivenAccount, close: Floats) -> Accounts:
+        if not isinstance(account, Accounts):
             accounts = [account] if isinstance(account, Account) else list(account)
-            states = account_states(accounts, self.symbols, close.nan_to_num(nan=1.0), self.trading)
-            account = states if isinstance(account, Account) else AccountState._make(x[:, None] for x in states)
-        states = for_agents(account, len(self.agents), len(self.symbols), self.trading.orders.latency_bars)
-        held = (states.shares != 0.0).flatten(0, -2).any(0) & close.isnan()
+            records = account_records(accounts, self.symbols, np.nan_to_num(close, nan=1.0), self.trading)
+            account = records if isinstance(account, Account) else records.part(np.s_[:, None])
+        records = for_agents(account, len(self.agents), len(self.symbols), self.trading)
+        held = (records.holdings.shares != 0.0).reshape(-1, len(self.symbols)).any(axis=0) & np.isnan(close)
         if held.any():
             names = [symbol for symbol, unpriced in zip(self.symbols, held.tolist(), strict=True) if unpriced]
             raise ValueError(
                 f"`account.shares` holds {names}, of which there was no bar and so no price; start with a history that "
                 "has bars of them, or leave them out and count what they are worth as cash."
             )
-        return states
+        return records
 
-    def _replay(self, market: MarketTensors, first: int) -> None:
-        """Simulate the agents from row ``first`` to the newest, as in the backtest."""
-        last, posteriors = self.market.newest, self.market.posteriors
-        policy = self._networks.policy(market.features, posteriors, first, last)
-        regimes = torch.stack([posterior[first:last] for posterior in posteriors], dim=1)
-        step_data = make_step_data(market, torch.arange(first, last)[:, None], self.trading, regimes)
-        self._accounts, _ = simulate(step_data, policy, self.accounts, self.trading)
+    def _policies(self, heads: Heads, accounts: Accounts, first_row: int = 0) -> Policies:
+        """Policies of the agents for their accounts; the first row of ``heads`` is ``first_row`` of the facts."""
+        assets, levels = len(self.symbols), len(self._terms.levels)
+        agents = np.arange(accounts.size) % len(self.agents)
+        return with_heads(make_policies(np.full(accounts.size, HEADS), assets, levels, index=agents), heads, first_row)
 
-    def _decide(self, market: MarketTensors, pending: Decision | None) -> Signal:
+    def _replay(self, first: int) -> None:
+        """Simulate the agents from row ``first`` of the history to the newest, as in the backtest."""
+        (market, posteriors, last), accounts = self.market.rows(), _flat(self.accounts)
+        facts = market_facts(market, first, last, self.trading, posteriors)
+        heads = self._networks.heads(market.features, posteriors, first, last)
+        policies = self._policies(heads, accounts)
+        simulate(facts, accounts, policies, self._terms, models=policies.index, fills=False)
+        self._accounts = _shaped(accounts, self.accounts.account.shape)
+
+    def _decide(self, pending: Floats | None) -> Signal:
         """Fill pending orders at the newest bar's open, then decide at its close."""
-        last, posteriors = self.market.newest, self.market.posteriors
+        (market, posteriors, last), accounts = self.market.decision_rows(), _flat(self.accounts)
         first = last if pending is None else last - 1
-        regimes = torch.stack([posterior[first : last + 1] for posterior in posteriors], dim=1)  # [S, N, K]
-        step_data = make_step_data(market, torch.arange(first, last + 1)[:, None], self.trading, regimes)
-        account = self.accounts
+        facts = market_facts(market, first, last + 1, self.trading, posteriors)
+        heads = self._networks.heads(market.features, posteriors, last, last + 1)
+        policies = self._policies(heads, accounts, last - first)
+        scratch = make_scratch(accounts, len(self._terms.levels))
         if pending is not None:
-            row = step_data.step(0)
-            account, _ = execute(
-                account, position_limits(account, row, self.trading), pending, row, self.trading, telemetry=False
-            )
-        policy = self._networks.policy(market.features, posteriors, last, last + 1)
-        row = step_data.step(last - first)
-        unit = reward_unit(row, market.volatility[last], self.trading)
-        self._accounts = account
-        signal, self._pending = self._signal(account, row, policy, unit)
-        return signal
+            fill_orders(pending, 0, policies.index, facts, accounts, self._terms, scratch)
+            self._accounts = _shaped(accounts, self.accounts.account.shape)
+        memory = make_head_scratch(accounts.size, len(self._terms.levels), policies.projected.shape[-1])
+        requested = np.empty(accounts.holdings.shape)
+        layers = np.empty((*requested.shape, len(LAYERS)))
+        decide_all(
+            last - first, policies.index, facts, accounts, self._terms, policies, scratch, memory, requested, layers
+        )
+        self._pending = requested
+        return self._signal(facts.facts[-1], scratch, layers, heads)
 
-    def _signal(
-        self, account: AccountState, row: StepData, policy: AgentsPolicy, unit: Tensor
-    ) -> tuple[Signal, Decision]:
-        """Decide at one row, and describe the decision; ``unit`` ``[A]`` is the unit of rewards."""
-        trading = self.trading
-        limits = position_limits(account, row, trading)
-        legal = legal_actions(account, limits, row, trading)
-        require_choice(legal)
-        inputs = tuple(x[0] for x in policy.inputs)
-        decision, (action, _) = policy.decide(inputs, account, limits, legal)
-        orders = order_shares(account, limits, decision, row, trading).shares
-        equity = account.equity[..., None]
-        target = torch.where(equity > 0.0, (limits.committed + orders) * row.close / equity, 0.0)
-        tail = lower_tail_mean(policy.quantiles(inputs, account, limits), TAIL).mean(-2)  # [..., N, A]
-        risk = (-tail * unit * value_scale(self.agents[0].spec.gamma)).clamp_min(0.0)
-        layers = objections(account.alive, account.equity, limits, row, trading).values()  # in the order of LAYERS
-        unbound = torch.zeros_like(target, dtype=torch.bool)
-        binding = torch.stack([unbound if layer is None else layer.any(-1) for layer in layers], dim=-1)
-        mean_orders = orders.mean(-2)
-        if trading.orders.lot_size is not None:
-            lots = whole_lots(mean_orders, trading.orders.lot_size)
-            mean_orders = torch.where((target == 0.0).all(-2), mean_orders, lots)
-        signal = Signal(
+    def _signal(self, facts: Records, scratch: Scratch, layers: Floats, heads: Heads) -> Signal:
+        """Describe a decision at ``facts`` ``[A]``."""
+        shape = (*self.accounts.account.shape, len(self.symbols))  # [..., N, A]
+        committed, orders = scratch.limits.committed.reshape(shape), scratch.limits.order.reshape(shape)
+        equity = self.accounts.account.equity[..., None]
+        target = np.where(equity > 0.0, (committed + orders) * facts.close / np.maximum(equity, MIN_EQUITY), 0.0)
+        mean_orders, lot_size = orders.mean(axis=-2), self.trading.orders.lot_size
+        if lot_size is not None:
+            closes = (target == 0.0).all(axis=-2)
+            mean_orders = np.where(closes, mean_orders, in_lots(mean_orders, lot_size))
+        return Signal(
             timestamp=self.market.bars.grid.timestamps[-1],
             symbols=self.symbols,
-            target=target.mean(-2).numpy(),
-            shares=(limits.committed.mean(-2) + mean_orders).numpy(),
-            orders=mean_orders.numpy(),
-            regime=inputs[1].mean(0).numpy(),
-            tail_risk=risk.masked_fill(self._abstaining[:, None], 0.0).mean(-2).numpy(),
-            actions=action.numpy(),
-            legal=legal.numpy(),
-            binding=binding.any(-3).numpy(),
-            close=row.close[0].numpy(),
+            target=target.mean(axis=-2),
+            shares=committed.mean(axis=-2) + mean_orders,
+            orders=mean_orders,
+            regime=np.mean([posterior[-1].numpy() for posterior in self.market.posteriors], axis=0),
+            tail_risk=self._tail_risk(heads, scratch.features.reshape(*shape, -1), facts.reward_unit),
+            actions=scratch.actions.reshape(shape),
+            legal=scratch.legal.reshape(*shape, -1),
+            binding=np.asarray((layers > 0.0).reshape(*shape, -1).any(axis=-3)),
+            close=facts.close.copy(),
         )
-        return signal, decision
+
+    def _tail_risk(self, heads: Heads, features: Floats, unit: Floats) -> Floats:
+        """Mean over agents of the tail ``[..., A]``; ``features`` ``[..., N, A, G]``, ``unit`` of rewards ``[A]``."""
+        tail = lower_tail_mean(self._networks.quantiles(heads, features), TAIL).mean(-2).numpy()  # [..., N, A]
+        risk = np.maximum(-tail * unit * value_scale(self.agents[0].spec.gamma), 0.0)
+        return np.asarray(np.where(heads.abstains[:, None], 0.0, risk).mean(axis=-2))
+
+
+def _flat(accounts: Accounts) -> Accounts:
+    """Copy accounts ``[..., N]`` to rows, which a step may change."""
+    size, leading = accounts.account.size, accounts.account.ndim
+    return Accounts._make(part.reshape(size, *part.shape[leading:]).copy() for part in accounts)
+
+
+def _shaped(accounts: Accounts, leading: tuple[int, ...]) -> Accounts:
+    return Accounts._make(part.reshape(*leading, *part.shape[1:]) for part in accounts)
 
 
 def _require_alike(agents: Sequence[AgentBundle]) -> None:

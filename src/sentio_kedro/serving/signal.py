@@ -6,13 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from sentio_kedro.market.aligned_bars import Mask
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.action_masks import LAYERS
 from sentio_kedro.trading.orders import whole_lots
+from sentio_kedro.trading.records import LAYERS
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +29,8 @@ class Signal:
         regime: ``[K]`` filtered regime probabilities, calm to volatile.
         tail_risk: ``[..., A]`` expected loss of the worst 5 % of the critics' outcomes, fraction of equity,
             discounted by the agents' gamma.
-        actions: ``[..., N, A]`` chosen action: 0 holds, i is the i-th level of ``trading.levels``.
-        legal: ``[..., N, A, actions]`` legal actions.
+        actions: ``[..., N, A]`` index of the chosen level in ``trading.levels``; -1 of an agent that abstains.
+        legal: ``[..., N, A, B]`` legal levels.
         binding: ``[..., A, layers]`` layers of the mask that cut or forbid a level, by ``LAYERS``.
         close: ``[A]`` last known closes.
     """
@@ -55,7 +54,7 @@ class Signal:
     def sized(self, equity: float, lot: float | None) -> Signal:
         """Return the targets in shares of another equity, in whole lots."""
         shares = self.target * equity / self.close
-        return replace(self, shares=shares if lot is None else whole_lots(torch.from_numpy(shares), lot).numpy())
+        return replace(self, shares=shares if lot is None else in_lots(shares, lot))
 
     def frame(self) -> pd.DataFrame:
         """Return one row per symbol, for a single account.
@@ -79,3 +78,8 @@ class Signal:
                 "agents": self.actions.shape[-2],
             }
         )
+
+
+def in_lots(shares: Floats, lot: float) -> Floats:
+    """Round shares ``[...]`` towards zero to whole lots."""
+    return np.asarray(np.vectorize(whole_lots, otypes=[np.float64])(shares, lot))

@@ -1,195 +1,125 @@
-"""Account state, decision and ledger of a step."""
+"""Opening of accounts, the terms that they share, and their positions."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+import numpy as np
 
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.trading.records import (
+    ACCOUNT,
+    DAY_TRADE_SESSIONS,
+    HOLDING,
+    RULES,
+    Accounts,
+    Floats,
+    Mask,
+    Terms,
+    records,
+)
 
-DEAD_FRACTION = 1e-3  # of initial equity; an account below it is terminated
-MIN_EQUITY = 1e-12  # smallest divisor of fractions of equity
-DUST = 1e-6  # of its terms; a smaller sum of orders is rounding
-DAY_TRADE_SESSIONS = 5  # sessions over which day trades are counted (FINRA rule 4210)
-
-
-class AccountState(NamedTuple):
-    """Batch of accounts, marked at the close of bar t. Money in quote currency.
-
-    Attributes:
-        cash: ``[...]`` negative if borrowed.
-        shares: ``[..., A]`` shares or coins held, negative if short.
-        equity: ``[...]`` cash plus shares at the close.
-        peak_equity: ``[...]`` highest equity so far, the initial one included.
-        initial_equity: ``[...]`` equity at the start.
-        bars_held: ``[..., A]`` bars since the position last changed, 0 if flat.
-        alive: ``[...]`` false once equity has fallen under a thousandth of the initial one; never true again.
-        entry_price: ``[..., A]`` average price of the position; 0 if flat, or if no stop needs it.
-        working: ``[..., A]`` shares of orders that reached the market and are not filled yet.
-        in_flight: ``[..., A, L]`` shares of delayed orders; slot 0 reaches the market at the next open.
-        session_equity: ``[...]`` equity at the last close of the previous session.
-        trades_today: ``[..., A]`` fills in this session.
-        opened_today: ``[..., A]`` 1 where the position was opened or enlarged in this session.
-        day_trades: ``[..., 5]`` day trades of the last sessions, this one last.
-    """
-
-    cash: Tensor
-    shares: Tensor
-    equity: Tensor
-    peak_equity: Tensor
-    initial_equity: Tensor
-    bars_held: Tensor
-    alive: Tensor
-    entry_price: Tensor
-    working: Tensor
-    in_flight: Tensor
-    session_equity: Tensor
-    trades_today: Tensor
-    opened_today: Tensor
-    day_trades: Tensor
-
-
-class Decision(NamedTuple):
-    """Target per asset, or no order.
-
-    Attributes:
-        level: ``[..., A]`` target in units of the asset's allocation, in [-1, 1].
-        hold: ``[..., A]`` true sends no order for that asset, whatever its ``level``.
-    """
-
-    level: Tensor
-    hold: Tensor
-
-
-class Variation(NamedTuple):
-    """Deviations of single accounts of a batch from the parameters.
-
-    Attributes:
-        cost_multiplier: ``[..., 1]`` factor on commission, spread and impact; None is 1.
-        latency: ``[..., 1]`` bars of latency, at most ``orders.latency_bars``, which None stands for.
-        guarded: ``[..., 1]`` bool, whether the layers of the action mask and the limits on net exposure and value at
-            risk apply; None is all.
-    """
-
-    cost_multiplier: Tensor | None = None
-    latency: Tensor | None = None
-    guarded: Tensor | None = None
-
-
-class Fill(NamedTuple):
-    """Ledger of one step. Money in quote currency, ``[..., A]`` unless said otherwise; None where a line is off.
-
-    The change of equity is price_pnl + dividends - commission - spread - impact - borrow - funding, summed over
-    assets, less financing plus shortfall.
-
-    Attributes:
-        equity_before: ``[...]`` equity at the decision.
-        equity: ``[...]`` equity at the close of the fill bar.
-        price_pnl: Profit from price changes: gap, and bar until the close or the exit.
-        commission: Commission paid.
-        spread: Half spread paid.
-        traded: Traded notional, not negative.
-        filled_shares: Shares after the fill at the open.
-        shares: Shares at the close.
-        headroom: ``[...]`` share of full exposure that the drawdown limit leaves.
-        impact: Market impact paid.
-        borrow: Fee for borrowed shares.
-        funding: Funding paid, negative if received.
-        dividends: Dividends received, negative if short.
-        financing: ``[...]`` interest paid on negative cash less interest earned on positive cash.
-        shortfall: ``[...]`` loss beyond the equity of a bankrupt account, borne by its broker.
-        exit_price: Price at which a stop, a target, the session's end or a delisting closed the position; NaN if none.
-        called: ``[...]`` whether a margin call closed the account's positions.
-        position: Position after the fill at the open, fraction of equity at the decision, at the fill price. This
-            line and those below are telemetry.
-        ordered: Whether an order was sent.
-        capped: Whether a limit of any kind reduced the order.
-        projected: Whether a joint limit reduced the order.
-        layers: ``[..., layers]`` share of the levels of all assets that each layer of the mask forbids.
-    """
-
-    equity_before: Tensor
-    equity: Tensor
-    price_pnl: Tensor
-    commission: Tensor
-    spread: Tensor
-    traded: Tensor
-    filled_shares: Tensor
-    shares: Tensor
-    headroom: Tensor
-    impact: Tensor | None = None
-    borrow: Tensor | None = None
-    funding: Tensor | None = None
-    dividends: Tensor | None = None
-    financing: Tensor | None = None
-    shortfall: Tensor | None = None
-    exit_price: Tensor | None = None
-    called: Tensor | None = None
-    position: Tensor | None = None
-    ordered: Tensor | None = None
-    capped: Tensor | None = None
-    projected: Tensor | None = None
-    layers: Tensor | None = None
-
-
-def asset_profit(fill: Fill) -> Tensor:
-    """Net profit of each asset ``[..., A]``, quote currency."""
-    net = fill.price_pnl - fill.commission - fill.spread
-    for cost in (fill.impact, fill.borrow, fill.funding):
-        net = net if cost is None else net - cost
-    return net if fill.dividends is None else net + fill.dividends
-
-
-def open_accounts(cash: Tensor, assets: int, latency: int = 0) -> AccountState:
-    """Open flat accounts with ``cash`` ``[...]``, A = ``assets`` and L = ``latency``.
-
-    No two fields share a tensor, so that a step compiled for the first bar serves all others.
-    """
-    shape = (*cash.shape, assets)
-    return AccountState(
-        cash=cash,
-        shares=cash.new_zeros(shape),
-        equity=cash.clone(),
-        peak_equity=cash.clone(),
-        initial_equity=cash.clone(),
-        bars_held=cash.new_zeros(shape),
-        alive=torch.ones_like(cash, dtype=torch.bool),
-        entry_price=cash.new_zeros(shape),
-        working=cash.new_zeros(shape),
-        in_flight=cash.new_zeros((*shape, latency)),
-        session_equity=cash.clone(),
-        trades_today=cash.new_zeros(shape),
-        opened_today=cash.new_zeros(shape),
-        day_trades=cash.new_zeros((*cash.shape, DAY_TRADE_SESSIONS)),
-    )
+BASIS_POINT = 1e-4
 
 
 def allocation(parameters: TradingParameters, assets: int) -> float:
     """Exposure of one asset at level 1, fraction of equity."""
-    return parameters.gross_limit / assets
+    return parameters.gross_limit / assets if parameters.allocation is None else parameters.allocation
 
 
-def level_exposure(level: Tensor, parameters: TradingParameters) -> Tensor:
-    """Position of levels ``[..., A]`` before the layers of the mask, fraction of equity."""
-    share = allocation(parameters, level.shape[-1])
-    return (level * share).clamp(-parameters.max_position, parameters.max_position)
+def terms_of(parameters: TradingParameters, assets: int) -> Terms:
+    """Terms of trading as arrays."""
+    levels = np.array(parameters.levels)
+    smaller = [
+        max([0.0, *(abs(x) for x in levels if x * level > 0.0 and abs(x) < abs(level))]) * np.sign(level)
+        for level in levels
+    ]
+    return Terms(_rules(parameters), levels, np.array(smaller), np.full(assets, allocation(parameters, assets)))
 
 
-def headroom(account: AccountState, parameters: TradingParameters) -> Tensor:
-    """Share of full exposure ``[...]`` that the drawdown limit leaves, in [0, 1].
+def _rules(parameters: TradingParameters) -> np.recarray:
+    """Scalars of the parameters as a record array ``[1]``: infinity or 0 where a limit is off."""
+    costs, carry, margin, orders, masks = (
+        parameters.costs,
+        parameters.carry,
+        parameters.margin,
+        parameters.orders,
+        parameters.masks,
+    )
+    rules = records((1,), RULES)
+    values = {
+        "gross_limit": parameters.gross_limit,
+        "net_limit": _or(parameters.net_limit, np.inf),
+        "var_limit": _or(parameters.var_limit, np.inf),
+        "var_is_sum": parameters.var_model == "sum",
+        "max_position": parameters.max_position,
+        "max_drawdown": _or(parameters.max_drawdown, np.inf),
+        "drawdown_soft_limit": parameters.drawdown_soft_limit,
+        "delisting_return": parameters.delisting_return,
+        "commission": costs.commission_bps * BASIS_POINT,
+        "commission_per_share": costs.commission_per_share,
+        "min_commission": costs.min_commission,
+        "max_impact": costs.max_impact,
+        "borrow_rate": carry.borrow_rate,
+        "financing_rate": carry.financing_rate,
+        "interest_rate": carry.interest_rate,
+        "initial_margin": _or(margin.initial, 0.0),
+        "maintenance_margin": _or(margin.maintenance, 0.0),
+        "liquidation_fee": margin.liquidation_fee,
+        "intrabar": margin.intrabar,
+        "lot_size": _or(orders.lot_size, 0.0),
+        "min_notional": _or(orders.min_notional, 0.0),
+        "rebalance_band": orders.rebalance_band,
+        "stop_loss": _or(orders.stop_loss, np.inf),
+        "take_profit": _or(orders.take_profit, np.inf),
+        "flat_at_close": orders.flat_at_close,
+        "daily_loss": _or(masks.daily_loss, np.inf),
+        "trades_per_day": _or(masks.trades_per_day, np.inf),
+        "min_holding_bars": _or(masks.min_holding_bars, 0.0),
+        "overnight": masks.overnight,
+        "pattern_day_trader": masks.pattern_day_trader,
+    }
+    for name in RULES.names or ():
+        rules[name] = values[name]
+    return rules
 
-    1 up to the soft limit, then linear to 0 at the limit: the policy of Grossman and Zhou, Optimal Investment
-    Strategies for Controlling Drawdowns (Mathematical Finance, 1993), discretised. The peak is never reset.
+
+def _or(value: float | None, off: float) -> float:
+    return off if value is None else value
+
+
+def open_accounts(count: int, assets: int, parameters: TradingParameters) -> Accounts:
+    """Open ``count`` flat accounts with ``trading.initial_cash``."""
+    sessions = parameters.drawdown_sessions if parameters.max_drawdown is not None else None
+    accounts = Accounts(
+        account=records((count,), ACCOUNT),
+        holdings=records((count, assets), HOLDING),
+        in_flight=np.zeros((count, assets, parameters.orders.latency_bars)),
+        session_highs=np.zeros((count, sessions or 1)),
+        day_trades=np.zeros((count, DAY_TRADE_SESSIONS)),
+    )
+    account = accounts.account
+    for name in ("cash", "equity", "peak_equity", "initial_equity", "session_equity"):
+        account[name] = parameters.initial_cash
+    account.cost_multiplier, account.latency = 1.0, parameters.orders.latency_bars
+    account.alive, account.guarded = True, True
+    accounts.session_highs[:, 0] = parameters.initial_cash
+    return accounts
+
+
+def hold_positions(accounts: Accounts, position: Floats, close: Floats, bars_held: Floats | float = 1.0) -> None:
+    """Give flat accounts positions ``[N, A]`` (fraction of equity), bought at ``close`` ``[N, A]`` without costs."""
+    value = position * accounts.account.equity[:, None]
+    holdings = accounts.holdings
+    holdings.shares = value / close
+    holdings.entry_price = np.where(value == 0.0, 0.0, close)
+    holdings.bars_held = np.where(value == 0.0, 0.0, bars_held)
+    accounts.account.cash = accounts.account.equity - value.sum(axis=-1)
+
+
+def unaffordable(prices: Floats, parameters: TradingParameters) -> Mask:
+    """Mask of the assets of which an account at the start cannot buy a single lot ``[A]``; ``prices`` are ``[A]``.
+
+    Caps of the action mask may forbid more.
     """
-    if parameters.max_drawdown is None:
-        return torch.ones_like(account.equity)
-    drawdown = 1.0 - account.equity / account.peak_equity
-    span = parameters.max_drawdown * (1.0 - parameters.drawdown_soft_limit)
-    return ((parameters.max_drawdown - drawdown) / span).clamp(0.0, 1.0)
-
-
-def without_dust(shares: Tensor, size: Tensor) -> Tensor:
-    """Set sums of shares ``[..., A]`` to 0 where they are rounding relative to the ``size`` of their terms."""
-    return shares.masked_fill(shares.abs() <= DUST * size, 0.0)
+    largest = max(abs(level) for level in parameters.levels) * allocation(parameters, len(prices))
+    value = parameters.initial_cash * min(largest, parameters.max_position)
+    return np.asarray(value < _or(parameters.orders.lot_size, 0.0) * prices)

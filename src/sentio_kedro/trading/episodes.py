@@ -1,41 +1,26 @@
 """Endless episodes: a batch of accounts, each restarted when its episode ends.
 
 One step is the step of ``simulate``. This module adds where episodes start, when they end, and the observations before
-and after. There are no branches on data, so that a step costs the same whichever accounts end.
+and after.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import DEAD_FRACTION, AccountState, Fill, open_accounts
-from sentio_kedro.trading.action_masks import decode, legal_actions, level_tensor
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import PositionLimits, position_limits
-from sentio_kedro.trading.precompute import make_step_data
-from sentio_kedro.trading.step_data import StepData
-
-
-class Observation(NamedTuple):
-    """Inputs of a decision.
-
-    Attributes:
-        row: ``[N]`` decision row of the market; ``Episodes.features`` looks up its features.
-        account: ``[N, A, G]`` account features.
-        legal: ``[N, A, actions]`` bool, legal actions.
-    """
-
-    row: Tensor
-    account: Tensor
-    legal: Tensor
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.play import Observation, Outcome, Places, begin_all, play_parallel, play_serial
+from sentio_kedro.trading.policies import ACCOUNT_FEATURES
+from sentio_kedro.trading.records import FILL, TOTAL, Accounts, Floats, Integers, Mask, Records, Scratch
+from sentio_kedro.trading.simulate import make_scratch
 
 
 class Transition(NamedTuple):
@@ -43,103 +28,37 @@ class Transition(NamedTuple):
 
     Attributes:
         observation: Inputs of the next decision; of a new episode where one has ended.
-        final_observation: State after the step and before any reset. Bootstrap on it where an episode was truncated;
-            elsewhere it equals ``observation`` unless the account went bankrupt.
+        final_observation: State after the step and before any reset. Bootstrap on it where an episode was truncated; it
+            equals ``observation`` where none has ended.
         reward: ``[N]`` log(equity after / equity before), both at least a thousandth of the initial equity. The rewards
             of an episode add up to the log of its growth.
-        terminated: ``[N]`` bool, whether the account went bankrupt.
-        truncated: ``[N]`` bool, whether the episode's last decision was taken by a solvent account.
-        fill: Ledger of the step.
+        terminated: ``[N]`` whether the account went bankrupt.
+        truncated: ``[N]`` whether the episode's last decision was taken by a solvent account.
+        fills: ``[N, A]`` ledger of the step, records ``FILL``.
+        total: ``[N]`` its totals, records ``TOTAL``.
     """
 
     observation: Observation
     final_observation: Observation
-    reward: Tensor
-    terminated: Tensor
-    truncated: Tensor
-    fill: Fill
-
-
-class World(NamedTuple):
-    """Market of the episodes.
-
-    Attributes:
-        step_data: Market data of all rows ``[T, A]``.
-        levels: ``[actions]`` from ``level_tensor``.
-    """
-
-    step_data: StepData
-    levels: Tensor
+    reward: Floats
+    terminated: Mask
+    truncated: Mask
+    fills: Records
+    total: Records
 
 
 class EpisodeState(NamedTuple):
-    """Accounts and their places in the market.
+    """Accounts, their places in the market, and their limits there.
 
     Attributes:
-        account: Accounts ``[N]`` at the close of their rows.
-        limits: Their limits.
-        row: ``[N]`` decision row.
-        remaining: ``[N]`` decisions to the end of the episode, this one included.
+        accounts: N accounts.
+        places: Their rows.
+        scratch: Limits and legal levels there.
     """
 
-    account: AccountState
-    limits: PositionLimits
-    row: Tensor
-    remaining: Tensor
-
-
-def play(
-    state: EpisodeState, action: Tensor, starts: Tensor, world: World, parameters: TradingParameters, episode_bars: int
-) -> tuple[EpisodeState, Transition]:
-    """Take one step with all accounts and restart those whose episode has ended. Pure.
-
-    Args:
-        state: Accounts before the step.
-        action: ``[N, A]`` actions.
-        starts: ``[N]`` rows of new episodes.
-        world: Market.
-        parameters: Limits and costs.
-        episode_bars: Decisions of an episode.
-    """
-    row = world.step_data.step(state.row)
-    after, fill = execute(state.account, state.limits, decode(action, world.levels), row, parameters, telemetry=False)
-    terminated = ~after.alive
-    truncated = (state.remaining <= 1) & after.alive
-    ended = terminated | truncated
-    floor = DEAD_FRACTION * parameters.initial_cash
-    reward = (after.equity.clamp_min(floor) / state.account.equity.clamp_min(floor)).log()
-
-    reached = state.row + 1
-    remaining = torch.where(ended, episode_bars, state.remaining - 1)
-    _, final = _observe(after, reached, remaining, world, parameters)
-    rows = torch.where(ended, starts, reached)
-    following, observation = _observe(_reopened(after, ended, parameters), rows, remaining, world, parameters)
-    return following, Transition(observation, final, reward, terminated, truncated, fill)
-
-
-Play = Callable[[EpisodeState, Tensor, Tensor, World, TradingParameters, int], tuple[EpisodeState, Transition]]
-
-
-def _observe(
-    account: AccountState, rows: Tensor, remaining: Tensor, world: World, parameters: TradingParameters
-) -> tuple[EpisodeState, Observation]:
-    row = world.step_data.step(rows)
-    limits = position_limits(account, row, parameters)
-    features = account_features(account, limits, parameters)
-    observation = Observation(rows, features, legal_actions(account, limits, row, parameters))
-    return EpisodeState(account, limits, rows, remaining), observation
-
-
-def _reopened(account: AccountState, ended: Tensor, parameters: TradingParameters) -> AccountState:
-    """Replace ended accounts by new ones: equal in every field to what ``open_accounts`` returns."""
-    cash = parameters.initial_cash
-    money = {"cash", "equity", "peak_equity", "initial_equity", "session_equity"}
-    fields = {
-        name: torch.where(ended.view(-1, *(1,) * (x.dim() - 1)), cash if name in money else 0.0, x)
-        for name, x in account._asdict().items()
-        if name != "alive"
-    }
-    return AccountState(**fields, alive=account.alive | ended)
+    accounts: Accounts
+    places: Places
+    scratch: Scratch
 
 
 class Episodes:
@@ -150,7 +69,7 @@ class Episodes:
     bankruptcy; either way the account starts a new one in the same step. Replicas that end together restart together,
     on the same path; one that goes bankrupt restarts alone.
 
-    Actions should be legal. An action beyond a cap is cut to the cap; an illegal HOLD keeps the position.
+    Actions should be legal; a level beyond a cap is cut to the cap. No later step changes what one has returned.
     """
 
     def __init__(
@@ -160,21 +79,19 @@ class Episodes:
         parameters: TradingParameters,
         episode_bars: int,
         accounts: int,
-        generator: torch.Generator,
+        generator: np.random.Generator,
         replicas: int = 1,
-        advance: Play | None = None,
     ) -> None:
-        """Compute the market data of all rows.
+        """Compute the facts of all rows.
 
         Args:
-            market: The market, in the precision and on the device to compute with.
+            market: The market, on a CPU.
             segments: Rows that episodes may touch.
             parameters: Limits and costs.
             episode_bars: Decisions of an episode, at least 1.
             accounts: Number of accounts N.
-            generator: Source of the starts, on the market's device.
+            generator: Source of the starts.
             replicas: Consecutive accounts that share their starts; divides ``accounts``.
-            advance: Function of one step; None is ``play``, ``torch.compile(play)`` is faster.
 
         Raises:
             ValueError: If no segment has room for an episode, or the numbers do not fit.
@@ -186,15 +103,19 @@ class Episodes:
             )
         self.market, self.parameters, self.episode_bars = market, parameters, episode_bars
         self.accounts, self.replicas, self.generator = accounts, replicas, generator
-        self.starts = episode_starts(segments, episode_bars, market.bars).to(market.close.device)
-        data = make_step_data(market, torch.arange(market.bars, device=market.close.device), parameters)
-        self.world = World(data, level_tensor(parameters, market.close))
-        self._play: Play = play if advance is None else advance
+        self.starts = episode_starts(segments, episode_bars, market.bars)
+        facts, terms = market_facts(market, 0, market.bars, parameters), terms_of(parameters, market.assets)
+        self._world = facts, terms, open_accounts(1, market.assets, parameters)
         self._state: EpisodeState | None = None
 
     @property
+    def levels(self) -> int:
+        """Number of levels B."""
+        return len(self.parameters.levels)
+
+    @property
     def state(self) -> EpisodeState:
-        """Accounts and their places in the market.
+        """The accounts, which the next step changes in place.
 
         Raises:
             RuntimeError: Before the first ``reset``.
@@ -205,32 +126,74 @@ class Episodes:
 
     def reset(self) -> Observation:
         """Start a new episode with every account."""
-        rows, parameters = self._draw(), self.parameters
-        cash = torch.full_like(self.market.close[rows, 0], parameters.initial_cash)
-        account = open_accounts(cash, self.market.assets, parameters.orders.latency_bars)
-        remaining = torch.full_like(rows, self.episode_bars)
-        self._state, observation = _observe(account, rows, remaining, self.world, parameters)
-        return observation
+        accounts = open_accounts(self.accounts, self.market.assets, self.parameters)
+        places = Places(*np.zeros((3, self.accounts), np.int64))
+        state = EpisodeState(accounts, places, make_scratch(accounts, self.levels))
+        everywhere = np.ones(self.accounts, np.bool_)
+        self._draw(places, everywhere)
+        begin_all(self.episode_bars, *self._world, *state)
+        self._draw(places, everywhere)
+        self._state = state
+        return Observation(places.row.copy(), state.scratch.features, state.scratch.legal)
 
-    def step(self, action: Tensor) -> Transition:
-        """Take one step by actions ``[N, A]`` (int64): 0 holds, 1 + i requests ``trading.levels[i]``."""
-        self._state, transition = self._play(
-            self.state, action, self._draw(), self.world, self.parameters, self.episode_bars
-        )
-        return transition
+    def step(self, actions: Integers) -> Transition:
+        """Take one step by actions ``[N, A]``, indices of ``trading.levels``.
 
-    def features(self, observation: Observation) -> Tensor:
+        Raises:
+            RuntimeError: Before the first ``reset``.
+            ValueError: If ``actions`` has another shape, or an index is no level's.
+        """
+        state, actions = self.state, self._checked(actions)
+        seen, final, outcome, fills, total = self._memory()
+        scratch = state.scratch._replace(legal=seen.legal, features=seen.account, fills=fills, total=total)
+        alone = self.accounts > 1 and threading.current_thread() is threading.main_thread()
+        play = play_parallel if alone else play_serial
+        play(actions, self.episode_bars, *self._world, state.accounts, state.places, scratch, final, outcome)
+        seen.row[:] = state.places.row
+        self._draw(state.places, outcome.terminated | outcome.truncated)
+        return Transition(seen, final, *outcome, fills, total)
+
+    def features(self, observation: Observation) -> Floats:
         """Look up the market features ``[N, A, F]`` of the observed rows."""
-        return self.market.features[observation.row]
+        return np.asarray(self.market.features.numpy()[observation.row])
 
-    def _draw(self) -> Tensor:
-        groups = self.accounts // self.replicas
-        drawn = torch.randint(len(self.starts), (groups,), generator=self.generator, device=self.starts.device)
-        rows = self.starts.index_select(0, drawn)
-        return rows if self.replicas == 1 else rows[:, None].expand(-1, self.replicas).reshape(-1)
+    def _draw(self, places: Places, ended: Mask) -> None:
+        """Draw the next starts of the replicas of which one has ``ended`` ``[N]``."""
+        groups = np.flatnonzero(ended.reshape(-1, self.replicas).any(axis=1))
+        drawn = self.starts[self.generator.integers(len(self.starts), size=len(groups))]
+        places.following.reshape(-1, self.replicas)[groups] = drawn[:, None]
+
+    def _checked(self, actions: Integers) -> Integers:
+        shape = (self.accounts, self.market.assets)
+        if np.shape(actions) != shape:
+            raise ValueError(
+                f"`actions` must have the shape {shape} (accounts, assets), was {np.shape(actions)}; reshape them."
+            )
+        actions = np.ascontiguousarray(actions, dtype=np.int64)
+        if actions.min() < 0 or actions.max() >= self.levels:
+            raise ValueError(
+                f"`actions` must be from 0 to {self.levels - 1}, indices of the {self.levels} levels, were from "
+                f"{actions.min()} to {actions.max()}; correct them."
+            )
+        return actions
+
+    def _memory(self) -> tuple[Observation, Observation, Outcome, Records, Records]:
+        """Memory that a step fills: observations, outcome and ledger."""
+        size, assets = self.accounts, self.market.assets
+        seen, final = (
+            Observation(
+                np.empty(size, np.int64),
+                np.empty((size, assets, ACCOUNT_FEATURES)),
+                np.empty((size, assets, self.levels), np.bool_),
+            )
+            for _ in range(2)
+        )
+        outcome = Outcome(np.empty(size), np.empty(size, np.bool_), np.empty(size, np.bool_))
+        fills, total = np.empty((size, assets), FILL), np.empty(size, TOTAL)
+        return seen, final, outcome, fills.view(np.recarray), total.view(np.recarray)
 
 
-def episode_starts(segments: Sequence[Segment], episode_bars: int, bars: int) -> Tensor:
+def episode_starts(segments: Sequence[Segment], episode_bars: int, bars: int) -> Integers:
     """List the rows ``[starts]`` from which ``episode_bars`` decisions and their fills stay inside one segment.
 
     Raises:
@@ -243,4 +206,4 @@ def episode_starts(segments: Sequence[Segment], episode_bars: int, bars: int) ->
             f"`episode_bars` must be below the {longest} rows of the longest segment, was {episode_bars}: the bar of "
             "the last fill needs a row, too; lower it."
         )
-    return torch.cat([torch.arange(part.start, part.stop) for part in ranges if part])
+    return np.concatenate([np.arange(part.start, part.stop) for part in ranges if part])

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sentio_kedro.trading.episodes import Episodes, Observation
-from sentio_kedro.trading.observations import ACCOUNT_FEATURES
+from sentio_kedro.trading.episodes import Episodes
+from sentio_kedro.trading.play import Observation
+from sentio_kedro.trading.policies import ACCOUNT_FEATURES
 
 try:
     from gymnasium.spaces import Box, MultiDiscrete
@@ -29,8 +28,8 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
     """N accounts as a ``gymnasium.vector.VectorEnv``.
 
     An observation is a flat vector of float32: the market features of the last ``window`` bars, oldest first
-    (``window`` x A x F), then the account features (A x G). An action is one number per asset: 0 holds, 1 + i asks for
-    ``trading.levels[i]``; ``action_masks`` returns the legal ones.
+    (``window`` x A x F), then the account features (A x G). An action is one number per asset, the index of a level in
+    ``trading.levels``; ``action_masks`` returns the legal ones.
 
     Episodes that end restart in the same step (``AutoresetMode.SAME_STEP``): the observation returned is that of the
     new episode and ``infos["final_obs"]`` holds the last one of the old, where ``infos["_final_obs"]`` is true.
@@ -56,15 +55,14 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             raise ValueError(f"`window` must be at least 1 bar, was {window}; raise it.")
         self.metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}
         self.episodes, self.window, self.num_envs = episodes, window, episodes.accounts
-        features, assets = episodes.market.features, episodes.market.assets
-        actions = len(episodes.world.levels)
-        self._span = torch.arange(1 - window, 1, device=features.device)
-        size = window * assets * features.shape[-1] + assets * ACCOUNT_FEATURES
+        self._features: Observations = episodes.market.features.float().flatten(1).numpy()  # [T, A * F]
+        self._span, assets = np.arange(1 - window, 1), episodes.market.assets
+        size = window * self._features.shape[1] + assets * ACCOUNT_FEATURES
         self.single_observation_space = Box(-np.inf, np.inf, (size,), np.float32)
-        self.single_action_space = MultiDiscrete([actions] * assets)
+        self.single_action_space = MultiDiscrete([episodes.levels] * assets)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._legal: Tensor | None = None
+        self._legal: NDArray[np.bool_] | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -80,7 +78,7 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         """
         super().reset(seed=seed)
         if seed is not None:
-            self.episodes.generator.manual_seed(seed)
+            self.episodes.generator = np.random.default_rng(seed)
         observation = self.episodes.reset()
         self._legal = observation.legal
         return self._flat(observation), {}
@@ -94,32 +92,21 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
             Observations ``[N, size]``, rewards, terminations, truncations ``[N]``, and infos.
 
         Raises:
-            ValueError: If ``actions`` has another shape.
+            ValueError: If ``actions`` has another shape, or an index is no level's.
         """
-        shape = (self.num_envs, self.episodes.market.assets)
-        if np.shape(actions) != shape:
-            raise ValueError(
-                f"`actions` must have the shape {shape} (accounts, assets), was {np.shape(actions)}; reshape them."
-            )
-        chosen = torch.as_tensor(np.asarray(actions, dtype=np.int64), device=self._span.device)
-        transition = self.episodes.step(chosen)
+        transition = self.episodes.step(actions)
         self._legal = transition.observation.legal
         everywhere = np.ones(self.num_envs, dtype=np.bool_)
-        infos: dict[str, Any] = {"equity": _array(transition.fill.equity.double()), "_equity": everywhere}
-        ended = _array(transition.terminated | transition.truncated)
+        infos: dict[str, Any] = {"equity": np.array(transition.total.equity), "_equity": everywhere}
+        ended = transition.terminated | transition.truncated
         if ended.any():
             final = self._flat(transition.final_observation)
             last = np.full(self.num_envs, None, dtype=object)
             for index in np.flatnonzero(ended):
                 last[index] = final[index]
             infos |= {"final_obs": last, "_final_obs": ended}
-        return (
-            self._flat(transition.observation),
-            _array(transition.reward.double()),
-            _array(transition.terminated),
-            _array(transition.truncated),
-            infos,
-        )
+        observed = self._flat(transition.observation)
+        return observed, transition.reward, transition.terminated, transition.truncated, infos
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Legal actions of all accounts ``[N, A * actions]``, as sb3-contrib's MaskablePPO reads them.
@@ -129,14 +116,9 @@ class TradingVectorEnv(VectorEnv[Observations, NDArray[np.int64], NDArray[Any]])
         """
         if self._legal is None:
             raise RuntimeError("There are no legal actions before the first `reset`; call `reset()`.")
-        return _array(self._legal.flatten(1))
+        return self._legal.reshape(self.num_envs, -1).copy()
 
     def _flat(self, observation: Observation) -> Observations:
-        rows = (observation.row[:, None] + self._span).clamp_min(0)  # [N, window]
-        parts = self.episodes.market.features[rows].flatten(1), observation.account.flatten(1)
-        return _array(torch.cat(parts, dim=-1).float())
-
-
-def _array(values: Tensor) -> NDArray[Any]:
-    """Copy to the CPU, so that later steps do not change the array."""
-    return np.array(values.cpu().numpy())
+        rows = np.maximum(observation.row[:, None] + self._span, 0)  # [N, window]
+        parts = self._features[rows].reshape(self.num_envs, -1), observation.account.reshape(self.num_envs, -1)
+        return np.concatenate(parts, axis=1, dtype=np.float32)

@@ -1,184 +1,194 @@
-"""Orders of a decision: requested, capped and projected positions, and their way to the market."""
+"""Orders of a decision: targets within all limits, and their way to the market."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from math import floor, inf, isnan, sqrt
 
-import torch
-from torch import Tensor
-
-from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import (
-    MIN_EQUITY,
-    AccountState,
-    Decision,
-    Variation,
-    level_exposure,
-    without_dust,
-)
-from sentio_kedro.trading.position_limits import PositionLimits
-from sentio_kedro.trading.step_data import ROUNDING, StepData
+from sentio_kedro.trading.compilation import compiled
+from sentio_kedro.trading.limits import DUST, MIN_EQUITY, capped_position, within_band, without_dust
+from sentio_kedro.trading.records import Floats, Records
 
 MIN_EXPOSURE = 1e-12
 BALANCED = 1e-6  # of equity; increases with a smaller sum leave net exposure unchanged
-COARSE_ROUNDING = 1e-5  # of a lot in single precision
 MIN_CUT = 1e-7  # of equity; a smaller reduction by a limit is rounding
+ROUNDING = 1e-9  # of a lot, or of an increase
 
 
-class Projection(NamedTuple):
-    """Positions that meet the joint limits.
+@compiled
+def reduced_position(position: float, target: float) -> float:
+    """Part of the way to ``target`` that reduces a position: between flat and the position."""
+    return min(max(target, min(position, 0.0)), max(position, 0.0))
 
-    Attributes:
-        position: ``[..., A]`` fraction of equity, between the current position and the target.
-        factor: ``[...]`` scale of all increases, in [0, 1].
+
+@compiled
+def gross_factor(held: float, increase: float, limit: float) -> float:
+    """Largest share of a gross increase that a limit on the gross exposure leaves, in [0, 1]."""
+    return min(max((limit - held) / max(increase, MIN_EXPOSURE), 0.0), 1.0)
+
+
+@compiled
+def joint_factor(
+    limits: Records, facts: Records, correlation: float, room: float, guarded: bool, rules: Records
+) -> float:
+    """Largest common share of all increases that keeps gross, net and value at risk within their limits, in [0, 1].
+
+    Reductions pass unscaled. An order through zero is a reduction to flat and an increase from there. Value at risk is
+    the root of the quadratic form of the constant-correlation covariance (the target that Ledoit and Wolf, Honey, I
+    Shrunk the Sample Covariance Matrix, Journal of Portfolio Management, 2004, shrink to), or the sum over assets.
     """
-
-    position: Tensor
-    factor: Tensor
-
-
-class Orders(NamedTuple):
-    """Orders fixed in shares at the close of the decision bar.
-
-    Attributes:
-        shares: ``[..., A]`` signed shares.
-        requested: ``[..., A]`` positions of the action, fraction of equity.
-        capped: ``[..., A]`` these after the mask's caps; the current position where the decision holds.
-        target: ``[..., A]`` these after the joint limits.
-    """
-
-    shares: Tensor
-    requested: Tensor
-    capped: Tensor
-    target: Tensor
-
-    def cut(self, hold: Tensor) -> Tensor:
-        """Mask of the orders that a limit of any kind reduced ``[..., A]`` (bool)."""
-        return ~hold & ((self.target - self.requested).abs() > MIN_CUT)
-
-    def projected(self, hold: Tensor) -> Tensor:
-        """Mask of the orders that a joint limit reduced ``[..., A]`` (bool)."""
-        return ~hold & ((self.target - self.capped).abs() > MIN_CUT)
-
-
-def project(
-    current: Tensor,
-    target: Tensor,
-    gross_limit: Tensor,
-    net_limit: float | Tensor | None = None,
-    var_limit: float | Tensor | None = None,
-    volatility: Tensor | None = None,
-) -> Projection:
-    """Meet joint limits by scaling risk-increasing orders; reductions pass unscaled.
-
-    An order through zero is a reduction to flat and an increase from there. All increases of an account shrink by the
-    largest common factor that keeps gross exposure, net exposure and value at risk within their limits. Value at risk
-    is summed over assets, as if all moved together: an upper bound whatever their correlation.
-
-    Args:
-        current: ``[..., A]`` current positions, fraction of equity.
-        target: ``[..., A]`` target positions, fraction of equity.
-        gross_limit: ``[...]`` maximum gross exposure, fraction of equity.
-        net_limit: Maximum net exposure of either sign, fraction of equity; None is off.
-        var_limit: Maximum value at risk, fraction of equity; None is off.
-        volatility: ``[..., A]`` value at risk per unit of exposure.
-    """
-    reduced = target.clamp(current.clamp_max(0.0), current.clamp_min(0.0))  # between flat and the current position
-    increase = target - reduced
-    sizes = reduced.abs(), increase.abs()
-    factor = (gross_limit - sizes[0].sum(-1)) / sizes[1].sum(-1).clamp_min(MIN_EXPOSURE)
-    if net_limit is not None:
-        net = increase.sum(-1)
-        room = net_limit - net.sign() * reduced.sum(-1)
-        bounded = torch.minimum(factor, room / net.abs().clamp_min(MIN_EXPOSURE))
-        factor = torch.where(net.abs() <= BALANCED, factor, bounded)
-    if var_limit is not None and volatility is not None:
-        room = var_limit - (volatility * sizes[0]).sum(-1)
-        factor = torch.minimum(factor, room / (volatility * sizes[1]).sum(-1).clamp_min(MIN_EXPOSURE))
-    factor = factor.clamp(0.0, 1.0)
-    return Projection(reduced + factor[..., None] * increase, factor)
+    gross, added, net, net_added, sum_held, sum_added = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    held_square, cross, added_square, signed_held, signed_added = 0.0, 0.0, 0.0, 0.0, 0.0
+    for a in range(len(limits)):
+        held = reduced_position(limits[a].position, limits[a].target)
+        increase = limits[a].target - held
+        risk_held, risk_added = held * facts[a].value_at_risk, increase * facts[a].value_at_risk
+        gross, added = gross + abs(held), added + abs(increase)
+        net, net_added = net + held, net_added + increase
+        sum_held, sum_added = sum_held + abs(risk_held), sum_added + abs(risk_added)
+        held_square, cross, added_square = (
+            held_square + risk_held**2,
+            cross + risk_held * risk_added,
+            added_square + risk_added**2,
+        )
+        signed_held, signed_added = signed_held + risk_held, signed_added + risk_added
+    factor = gross_factor(gross, added, rules.gross_limit * room)
+    if not guarded:
+        return factor
+    if rules.net_limit < inf and abs(net_added) > BALANCED:
+        side = 1.0 if net_added > 0.0 else -1.0
+        factor = min(factor, gross_factor(side * net, abs(net_added), rules.net_limit))
+    if rules.var_limit < inf and rules.var_is_sum:
+        factor = min(factor, gross_factor(sum_held, sum_added, rules.var_limit))
+    elif rules.var_limit < inf:
+        own, shared = 1.0 - correlation, correlation
+        constant = own * held_square + shared * signed_held**2
+        linear = own * cross + shared * signed_held * signed_added
+        square = own * added_square + shared * signed_added**2
+        factor = min(factor, quadratic_factor(square, linear, constant, rules.var_limit))
+    return factor
 
 
-def order_shares(
-    account: AccountState, limits: PositionLimits, decision: Decision, row: StepData, parameters: TradingParameters
-) -> Orders:
-    """Compute orders: target less position and orders in flight.
-
-    Limits make an order smaller, never larger. Closing orders are exact. Others are whole lots of at least the minimum
-    notional, or are not sent.
-    """
-    equity = account.equity.clamp_min(MIN_EQUITY)[..., None]
-    requested = level_exposure(decision.level, parameters)
-    capped = torch.where(decision.hold, limits.position, requested.clamp(-limits.cap, limits.cap))
-    gross, net = parameters.gross_limit * limits.headroom, parameters.net_limit
-    net = None if net is None or net >= parameters.gross_limit else net  # gross exposure bounds net exposure
-    joint = _if_guarded(net, limits), _if_guarded(parameters.var_limit, limits)
-    target = project(limits.position, capped, gross, *joint, row.volatility).position
-    orders = (target - limits.position) * equity / row.close
-    orders = torch.where(target == 0.0, -limits.committed, orders)
-    if parameters.orders.lot_size is not None:
-        orders = torch.where(target == 0.0, orders, whole_lots(orders, parameters.orders.lot_size))
-    if parameters.orders.min_notional is not None:
-        small = orders.abs() * row.close < parameters.orders.min_notional
-        orders = orders.masked_fill(small & (target != 0.0), 0.0)
-    if limits.called is not None:
-        orders = torch.where(limits.called, -account.shares, orders)
-    return Orders(orders, requested, capped, target)  # where the decision holds, the target is the position: no order
+@compiled
+def quadratic_factor(square: float, linear: float, constant: float, limit: float) -> float:
+    """Largest f in [0, 1] with square f^2 + 2 linear f + constant <= limit^2; 0 if there is none but by luck."""
+    excess = limit * limit - constant
+    if square + 2.0 * linear <= excess:
+        return 1.0
+    if excess <= 0.0 or square <= 0.0:
+        return 0.0
+    return min(max((sqrt(linear * linear + square * excess) - linear) / square, 0.0), 1.0)
 
 
-def _if_guarded(limit: float | None, limits: PositionLimits) -> float | Tensor | None:
-    if limit is None or limits.guarded is None:
-        return limit
-    return torch.full_like(limits.headroom, limit).masked_fill(~limits.guarded[..., 0], torch.inf)
-
-
-def whole_lots(shares: Tensor, lot: float) -> Tensor:
+@compiled
+def whole_lots(shares: float, lot_size: float) -> float:
     """Round shares towards zero to whole lots, with a tolerance for floating-point error."""
-    rounding = ROUNDING if shares.dtype == torch.float64 else COARSE_ROUNDING
-    return shares.sign() * (shares.abs() / lot + rounding).floor() * lot
+    if lot_size == 0.0:
+        return shares
+    size = floor(abs(shares) / lot_size + ROUNDING) * lot_size
+    return size if shares > 0.0 else -size
 
 
-def enqueue(
-    account: AccountState,
-    limits: PositionLimits,
-    decision: Decision,
-    orders: Tensor,
-    parameters: TradingParameters,
-    variation: Variation | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Queue new ``orders`` (shares ``[..., A]``) behind those in flight.
+@compiled
+def band_of(account: Records, rules: Records) -> float:
+    """Band around targets in which a position is not traded, ``orders.rebalance_band`` of guarded accounts, else 0."""
+    return float(rules.rebalance_band) if account.guarded else 0.0
 
-    A new order for an asset cancels at once what is still unfilled in the market; HOLD leaves it working. A margin call
-    cancels all older orders.
+
+@compiled
+def scaled_target(limit: Records, factor: float) -> float:
+    """Target with its increase scaled by a factor."""
+    reduced = reduced_position(limit.position, limit.target)
+    return float(reduced + factor * (limit.target - reduced))
+
+
+@compiled
+def drop_increases(limits: Records, factor: float, band: float) -> bool:
+    """Let positions stay that a factor leaves within the band of their targets. Returns whether there were any."""
+    dropped = False
+    for a in range(len(limits)):
+        limit = limits[a]
+        scaled = scaled_target(limit, factor)
+        if scaled != limit.target and within_band(scaled, limit.position, band):
+            limit.target, dropped = limit.position, True
+    return dropped
+
+
+@compiled
+def plan_orders(
+    account: Records,
+    holdings: Records,
+    facts: Records,
+    clock: Records,
+    room: float,
+    called: bool,
+    rules: Records,
+    limits: Records,
+) -> float:
+    """Write targets and orders (shares) of ``requested`` positions to ``limits`` ``[A]``; NaN requests no order.
+
+    A position within the band of its target stays. Limits make an order smaller, never larger. Closing orders are
+    exact; others are whole lots of at least the minimum notional, or are not sent. A margin call sells what is held.
 
     Returns:
-        Shares that reach the market at the next open ``[..., A]``, and later ``[..., A, L]``.
+        Common share of the increases that joint limits leave.
     """
-    latency = parameters.orders.latency_bars
-    waiting = account.in_flight
-    working: Tensor | None = None
-    if parameters.orders.unfilled == "carry":
-        working = account.working.masked_fill(~decision.hold, 0.0)
-    if limits.called is not None:
-        waiting = waiting.masked_fill(limits.called[..., None], 0.0) if latency else waiting
-        working = None if working is None else working.masked_fill(limits.called, 0.0)
-    if not latency:
-        return orders if working is None else _sum((orders, working)), waiting
-    orders = orders.masked_fill(~account.alive[..., None], 0.0)
-    shifted = torch.cat([waiting[..., 1:], torch.zeros_like(waiting[..., :1])], dim=-1)
-    slots = torch.arange(latency + 1, device=orders.device)
-    delay = None if variation is None else variation.latency
-    delay = torch.full_like(account.equity, latency)[..., None] if delay is None else delay
-    if limits.called is not None:
-        delay = torch.where(limits.called, 0.0, delay.to(orders.dtype))  # the broker sells at the next open
-    placed = torch.where((delay == slots)[..., None, :], orders[..., None], 0.0)  # [..., A, L + 1]
-    terms = (waiting[..., 0], placed[..., 0]) if working is None else (waiting[..., 0], placed[..., 0], working)
-    return _sum(terms), shifted + placed[..., 1:]
+    equity, band = max(account.equity, MIN_EQUITY), band_of(account, rules)
+    for a in range(len(limits)):
+        limit, fact = limits[a], facts[a]
+        idle = isnan(limit.requested) or not fact.tradable or not account.alive
+        if idle:
+            limit.requested = limit.position
+        limit.capped = limit.position if idle else capped_position(limit.requested, limit, fact.shortable)
+        stays = idle or within_band(limit.capped, limit.position, band)
+        limit.target = limit.position if stays else limit.capped
+    factor = joint_factor(limits, facts, clock.correlation, room, account.guarded, rules)
+    while drop_increases(limits, factor, band):  # one that is not traded may have balanced another
+        factor = joint_factor(limits, facts, clock.correlation, room, account.guarded, rules)
+    for a in range(len(limits)):
+        limit, price = limits[a], facts[a].close
+        scaled = scaled_target(limit, factor)
+        order = 0.0 if scaled == limit.position else (scaled - limit.position) * equity / price
+        if scaled == 0.0:
+            order = -limit.committed
+        else:
+            order = whole_lots(order, rules.lot_size)
+            order = 0.0 if abs(order) * price < rules.min_notional else order
+        limit.target, limit.order = scaled, order
+        if called:
+            limit.order = -holdings[a].shares
+    return factor
 
 
-def _sum(terms: tuple[Tensor, ...]) -> Tensor:
-    """Add orders that reach the market together; orders that cancel sum to exactly 0."""
-    total, largest = terms[0], terms[0].abs()
-    for term in terms[1:]:
-        total, largest = total + term, torch.maximum(largest, term.abs())
-    return without_dust(total, largest)
+@compiled
+def queue_orders(account: Records, in_flight: Floats, facts: Records, called: bool, limits: Records) -> None:
+    """Replace ``limits.order`` by the shares that reach the market at the next open; advance orders in flight.
+
+    A margin call cancels all older orders; the broker sells at the next open. Splits change what is in flight.
+    """
+    latency = 0 if called else account.latency
+    for a in range(len(limits)):
+        limit, slots = limits[a], in_flight.shape[1]
+        arriving = 0.0 if called or slots == 0 else in_flight[a, 0]
+        for slot in range(slots):
+            in_flight[a, slot] = 0.0 if called or slot + 1 == slots else in_flight[a, slot + 1]
+        if latency == 0:
+            arriving = without_dust(arriving + limit.order, max(abs(arriving), abs(limit.order)))
+        else:
+            in_flight[a, latency - 1] += limit.order
+        for slot in range(slots):
+            in_flight[a, slot] *= facts[a].split
+        limit.order = arriving * facts[a].split
+
+
+@compiled
+def lapse(arrived: float, filled: float, a: int, in_flight: Floats) -> None:
+    """Take what is not filled of an order for an asset off later ones against it, which would have undone it."""
+    rest = arrived - filled
+    if abs(rest) <= DUST * abs(arrived):
+        return
+    for slot in range(in_flight.shape[1]):
+        later = in_flight[a, slot]
+        if rest * later < 0.0:
+            undone = rest if abs(rest) < abs(later) else -later
+            in_flight[a, slot] = later + undone
+            rest -= undone

@@ -1,150 +1,117 @@
-"""Simulation loop of rollout, validation, backtest, baselines and serving."""
+"""Simulation of accounts over market rows, for callers in Python."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import AccountState, Decision, Fill, Variation
-from sentio_kedro.trading.action_masks import legal_actions
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.position_limits import PositionLimits, position_limits
-from sentio_kedro.trading.step_data import StepData
-from sentio_kedro.trading.telemetry import TelemetryInputs, layers_of, telemetry_inputs_of
+from sentio_kedro.trading.policies import ACCOUNT_FEATURES, LANES, HeadScratch, Policies
+from sentio_kedro.trading.records import (
+    FILL,
+    LAYERS,
+    LIMIT,
+    TOTAL,
+    Accounts,
+    Floats,
+    Integers,
+    Market,
+    Scratch,
+    Terms,
+    records,
+)
+from sentio_kedro.trading.walk import Ledger, walk_parallel, walk_serial
 
 RUIN = 1e-9  # of the first equity; smaller equity counts as zero
-PolicyTrace = tuple[Tensor, ...]
-
-
-class Policy(Protocol):
-    """Decision rule for a batch of accounts. Pure."""
-
-    @property
-    def inputs(self) -> PolicyTrace:
-        """Inputs of all steps, tensors ``[S, ...]``."""
-        ...
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor, /
-    ) -> tuple[Decision, PolicyTrace]:
-        """Decide at one step.
-
-        Args:
-            inputs: Its inputs of this step, without the leading dimension.
-            account: Accounts ``[...]`` marked at the close of the decision bar.
-            limits: Their limits, from ``position_limits``.
-            legal: ``[..., A, actions]`` legal actions.
-
-        Returns:
-            The decision ``[..., A]``, and the policy's trace of the step.
-        """
-        ...
-
-
-class StepResult(NamedTuple):
-    """Result of one step.
-
-    Attributes:
-        fill: The ledger.
-        trace: The policy's trace.
-        telemetry_inputs: Inputs of the mask's telemetry; None without telemetry.
-    """
-
-    fill: Fill
-    trace: PolicyTrace
-    telemetry_inputs: TelemetryInputs | None
-
-
-class Step(NamedTuple):
-    """Result of all steps of a simulation ``[S, ...]``.
-
-    Attributes:
-        fill: The ledger.
-        trace: The policy's trace.
-    """
-
-    fill: Fill
-    trace: PolicyTrace
-
-
-Decide = Callable[[PolicyTrace, AccountState, PositionLimits, Tensor], tuple[Decision, PolicyTrace]]
-StepArguments = tuple[
-    Decide, PolicyTrace, AccountState, StepData, TradingParameters, Variation | None, bool
-]  # of ``advance``
-Advance = Callable[[*StepArguments], tuple[AccountState, StepResult]]
-
-
-def advance(
-    decide: Decide,
-    inputs: PolicyTrace,
-    account: AccountState,
-    row: StepData,
-    parameters: TradingParameters,
-    variation: Variation | None = None,
-    telemetry: bool = False,
-) -> tuple[AccountState, StepResult]:
-    """Take one step: compute limits and mask, decide, execute. For the arguments see ``simulate``."""
-    limits = position_limits(account, row, parameters, variation)
-    legal = legal_actions(account, limits, row, parameters)
-    decision, trace = decide(inputs, account, limits, legal)
-    after, fill = execute(account, limits, decision, row, parameters, variation, telemetry=telemetry)
-    return after, StepResult(fill, trace, telemetry_inputs_of(account, limits) if telemetry else None)
 
 
 def simulate(
-    step_data: StepData,
-    policy: Policy,
-    account: AccountState,
-    parameters: TradingParameters,
-    variation: Variation | None = None,
+    market: Market,
+    accounts: Accounts,
+    policies: Policies,
+    terms: Terms,
+    rows: Integers | None = None,
+    paths: Integers | None = None,
+    models: Integers | None = None,
     *,
-    telemetry: bool = False,
-    step: Advance = advance,
-) -> tuple[AccountState, Step]:
-    """Simulate ``policy`` over the steps of ``step_data``.
+    first_step: int = 0,
+    fills: bool = True,
+    trace: bool = False,
+    layers: bool = False,
+) -> Ledger:
+    """Let N accounts trade over decision rows; ``accounts`` are changed in place.
+
+    One caller in the main thread uses all threads; training threads walk serially. The results are the same.
 
     Args:
-        step_data: Market data of S steps, broadcastable to the accounts' shape.
-        policy: Decision rule.
-        account: Accounts at the close of the first decision row.
-        parameters: Limits and costs.
-        variation: Deviations of single accounts.
-        telemetry: Fill in the telemetry of the ledger.
-        step: Function of one step; ``CompiledStep`` is a faster one.
-
-    Returns:
-        Accounts after the last fill, and all steps ``[S, ...]``.
+        market: Facts of the rows.
+        accounts: Accounts at the close of their first row.
+        policies: What they decide by.
+        terms: Limits and costs.
+        rows: ``[P, S]`` decision rows of P paths; None is all rows of the market. Where a row does not follow the one
+            before, prices go on from there.
+        paths: ``[N]`` path of each account; None is the first.
+        models: ``[N]`` regime model of each account; None is the first.
+        first_step: Step of the first decision, for the policies' noise, starts and ends.
+        fills: Record the ledger.
+        trace: Record actions, legal levels, features and whether accounts are alive.
+        layers: Record what each layer of the mask forbids.
     """
-    steps: list[StepResult] = []
-    columns = [x.unbind(0) for x in policy.inputs]
-    for index, row in enumerate(step_data.each_step()):
-        inputs = tuple(column[index] for column in columns)
-        account, result = step(policy.decide, inputs, account, row, parameters, variation, telemetry)
-        steps.append(result)
-    fill = Fill._make(_stacked([result.fill for result in steps]))
-    trace = tuple(x for x in _stacked([result.trace for result in steps]) if x is not None)
-    if not telemetry:
-        return account, Step(fill, trace)
-    telemetry_inputs = TelemetryInputs._make(
-        _stacked([result.telemetry_inputs for result in steps if result.telemetry_inputs is not None])
+    size = accounts.size
+    rows = np.arange(len(market.facts))[None] if rows is None else np.ascontiguousarray(rows)
+    paths = np.zeros(size, np.int64) if paths is None else paths
+    models = np.zeros(size, np.int64) if models is None else models
+    steps = rows.shape[1]
+    ledger = make_ledger(steps, accounts, len(terms.levels), fills=fills, trace=trace, layers=layers)
+    scratch = make_scratch(accounts, len(terms.levels))
+    heads = make_head_scratch(size, len(terms.levels), policies.projected.shape[-1])
+    alone = size > 1 and threading.current_thread() is threading.main_thread()
+    walk = walk_parallel if alone else walk_serial
+    walk(rows, paths, models, market, accounts, terms, policies, first_step, scratch, heads, ledger)
+    return ledger
+
+
+def make_scratch(accounts: Accounts, levels: int) -> Scratch:
+    """Memory of a step of every account."""
+    size, assets = accounts.holdings.shape
+    return Scratch(
+        limits=records((size, assets), LIMIT),
+        legal=np.zeros((size, assets, levels), np.bool_),
+        features=np.zeros((size, assets, ACCOUNT_FEATURES)),
+        actions=np.zeros((size, assets), np.int64),
+        fills=records((size, assets), FILL),
+        total=records((size,), TOTAL),
     )
-    return account, Step(fill._replace(layers=layers_of(telemetry_inputs, fill, step_data, parameters)), trace)
 
 
-def _stacked(steps: Sequence[Sequence[Tensor | None]]) -> list[Tensor | None]:
-    """Stack each field over the steps; None where it is off."""
-    columns = zip(*steps, strict=True)
-    return [None if column[0] is None else torch.stack(column) for column in columns]
+def make_head_scratch(accounts: int, levels: int, hidden: int) -> HeadScratch:
+    """Memory of a decision of every account."""
+    units, powers, series = (np.zeros((accounts, hidden)) for _ in range(3))
+    logits, probabilities = (np.zeros((accounts, LANES * -(-levels // LANES))) for _ in range(2))
+    return HeadScratch(units, powers, series, powers.view(np.int64), logits, probabilities)
+
+
+def make_ledger(steps: int, accounts: Accounts, levels: int, *, fills: bool, trace: bool, layers: bool) -> Ledger:
+    """Memory of what S steps record; parts that are off have no steps."""
+    size, assets = accounts.holdings.shape
+    recorded, traced, counted = (steps if on else 0 for on in (fills, trace, layers))
+    return Ledger(
+        fills=records((recorded, size, assets), FILL),
+        total=records((steps, size), TOTAL),
+        actions=np.zeros((traced, size, assets), np.int64),
+        legal=np.zeros((traced, size, assets, levels), np.bool_),
+        features=np.zeros((traced, size, assets, ACCOUNT_FEATURES)),
+        alive=np.zeros((traced, size), np.bool_),
+        layers=np.zeros((counted, size, len(LAYERS))),
+    )
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Limit torch to one thread inside: the operations of a step are too small for several threads."""
+    """Limit torch to one thread inside: operations on single rows are too small for several threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -153,7 +120,24 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def net_returns(fill: Fill) -> Tensor:
-    """Simple returns of equity per step ``[S, ...]``: -1 at bankruptcy, 0 afterwards."""
-    floor = fill.equity_before[:1].clamp_min(1e-12) * RUIN
-    return torch.maximum(fill.equity, floor) / torch.maximum(fill.equity_before, floor) - 1.0
+def net_returns(ledger: Ledger) -> Floats:
+    """Simple returns of equity per step ``[S, N]``: -1 at bankruptcy, 0 afterwards."""
+    floor = np.maximum(ledger.total.equity_before[:1], 1e-12) * RUIN
+    return np.asarray(np.maximum(ledger.total.equity, floor) / np.maximum(ledger.total.equity_before, floor) - 1.0)
+
+
+def asset_profit(ledger: Ledger) -> Floats:
+    """Net profit of each asset ``[S, N, A]``, quote currency; financing is the account's."""
+    fills = ledger.fills
+    costs = fills.commission + fills.spread + fills.impact + fills.borrow + fills.funding
+    return np.asarray(fills.price_pnl + fills.dividends - costs)
+
+
+def asset_rewards(ledger: Ledger, unit: Floats) -> Floats:
+    """Rewards ``[S, N, A]``: net profit of each asset over equity, in ``unit`` ``[S, N, A]`` (fractions of equity).
+
+    Assets share interest equally.
+    """
+    net = asset_profit(ledger)
+    net = net - ledger.total.financing[..., None] / net.shape[-1]
+    return np.asarray(net / np.maximum(ledger.total.equity_before, 1e-6)[..., None] / unit)

@@ -156,7 +156,8 @@ def predicted(training_set: TrainingSet, encoder: Encoder, **resampling: Any) ->
         order = torch.randperm(training.windows, generator=torch.Generator().manual_seed(0))
         seen = windows.embedded_decisions(encoder, order)[:, order.argsort(), 0, 0, 0].T  # [W, S]
         assert torch.equal(seen, windows.embedded(encoder)[:-1, :, 0, 0, 0].T)
-    decisions: Tensor = (windows.decisions.next_close / windows.decisions.close).log()[..., 0, 0].T
+    facts = windows.market.facts[windows.rows[:, :-1], 0]  # [W, S]
+    decisions = torch.from_numpy(np.log(facts.next_close / facts.close)).to(windows.features)
     return float(torch.corrcoef(torch.stack([seen.flatten(), decisions.flatten()]))[0, 1])
 
 

@@ -44,8 +44,10 @@ def walk(wild: bool = False) -> AlignedBars:
     return AlignedBars(timestamps, ("A", "B"), opened, top, bottom, close, np.ones((ROWS, 2)))
 
 
-def training_set(wild: bool = False) -> TrainingSet:
+def training_set(wild: bool = False, daily: bool = False) -> TrainingSet:
     bars = walk(wild)
+    if daily:
+        bars = replace(bars, timestamps=bars.timestamps[0] + np.arange(ROWS) * np.timedelta64(1, "D"))
     model = RegimeModel(
         means=np.zeros(2),
         deviations=np.array([0.005, 0.02]),
@@ -67,9 +69,20 @@ def sampler(block_bars: int | None, wild: bool = False, windows: int = 6) -> Pat
     return PathSampler(training_set(wild), TRAIN, how, CONTEXT, torch.device("cpu"))
 
 
-def flat(windows: Windows) -> list[torch.Tensor]:
+def flat(windows: Windows) -> list[np.ndarray]:
     parts = [x for part in windows for x in (part if isinstance(part, tuple) else (part,))]
-    return [x for part in parts if part is not None for x in (part if isinstance(part, tuple) else (part,))]
+    return [np.asarray(part) for part in parts if part is not None]
+
+
+def facts_of(drawn: Windows) -> np.recarray:
+    """Market facts of the decisions and of the bar after ``[S + 1, W, A]``."""
+    return drawn.market.facts[drawn.rows.T]
+
+
+def moves_of(drawn: Windows) -> np.ndarray:
+    """Log returns of the bars after each decision ``[S, W, A]``."""
+    facts = facts_of(drawn)[:-1]
+    return np.log(facts.next_close / facts.close)
 
 
 def rows_of(segments: list[Segment] | tuple[Segment, ...]) -> set[int]:
@@ -128,33 +141,32 @@ def test_windows_depend_on_the_generator_alone(block_bars: int | None) -> None:
     again = one.draw(np.random.default_rng(4))
     fresh = sampler(block_bars).draw(np.random.default_rng(4))
     other = one.draw(np.random.default_rng(6))
-    assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(again), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(flat(first), flat(fresh), strict=True))
-    assert not torch.equal(first.step_data.close, other.step_data.close)
+    assert all(np.array_equal(a, b) for a, b in zip(flat(first), flat(again), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(flat(first), flat(fresh), strict=True))
+    assert not np.array_equal(facts_of(first).close, facts_of(other).close)
 
 
 def test_replayed_windows_stay_inside_the_segments_and_reach_all_of_them() -> None:
     one = sampler(None)
-    close = training_set().market.close.float()
+    close = training_set().market.close.numpy()
     known = {tuple(close[start : start + STEPS].flatten().tolist()): start for start in range(ROWS - STEPS)}
     starts = set()
     for seed in range(25):
-        drawn = one.draw(np.random.default_rng(seed))
+        found = facts_of(one.draw(np.random.default_rng(seed))).close
         for window in range(6):
-            start = known[tuple(drawn.decisions.close[:, window, 0].flatten().tolist())]
+            start = known[tuple(found[:-1, window].flatten().tolist())]
             starts.add(start)
-            assert torch.equal(drawn.step_data.close[-1, window, 0], close[start + STEPS])
+            assert np.array_equal(found[-1, window], close[start + STEPS])
     assert starts == set(range(30, 42 - STEPS + 1)) | set(range(60, 67 - STEPS + 1))
 
 
 def test_replay_draws_each_start_equally_often() -> None:
     one = sampler(None, windows=400)
-    close = training_set().market.close.float()
-    first = torch.cat([one.draw(np.random.default_rng(seed)).decisions.close[0, :, 0, 0] for seed in range(3)])
-    counts = torch.stack([(first == close[row, 0]).sum() for row in [*range(30, 38), *range(60, 63)]])
+    first = np.concatenate([one.draw(np.random.default_rng(seed)).rows[:, 0] for seed in range(3)])
+    counts = np.array([(first == row).sum() for row in [*range(30, 38), *range(60, 63)]])
     assert counts.sum() == 1200
     expected = 1200 / 11
-    assert (counts - expected).abs().max() < 4.5 * expected**0.5
+    assert np.abs(counts - expected).max() < 4.5 * expected**0.5
 
 
 def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
@@ -162,10 +174,7 @@ def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
         windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=None)
     )
     one = PathSampler(training_set(), TRAIN, how, CONTEXT, torch.device("cpu"))
-    close = training_set().market.close.float()
-    drawn = one.draw(np.random.default_rng(0))
-    allowed = {close[row, 0].item() for row in range(30, 33)}
-    assert set(drawn.decisions.close[0, :, 0, 0].tolist()) <= allowed
+    assert set(one.draw(np.random.default_rng(0)).rows[:, 0].tolist()) <= {30, 31, 32}
 
 
 @pytest.mark.parametrize("block_bars", [None, 8])
@@ -174,26 +183,25 @@ def test_windows_have_their_decisions_and_their_context(block_bars: int | None) 
     assert drawn.features.shape == (6, CONTEXT + STEPS + 1, 2, 2)
     assert drawn.features.dtype == torch.float32
     assert drawn.posterior.shape == (STEPS + 1, 6, 1, 2)
-    assert drawn.decisions.close.shape == (STEPS, 6, 1, 2)
+    assert drawn.unit.shape == (STEPS, 6, 1, 2)
+    assert drawn.rows.shape == (6, STEPS + 1)
+    assert (np.diff(drawn.rows, axis=1) == 1).all()
     torch.testing.assert_close(drawn.posterior.sum(-1), torch.ones(STEPS + 1, 6, 1))
 
 
 def test_resampled_windows_follow_each_other_on_one_path_behind_its_warm_up() -> None:
     drawn = sampler(8).draw(np.random.default_rng(1))
     assert longest_lookback(COLUMNS) > 1
-    assert drawn.decisions.tradable.all()
-    assert drawn.step_data.tradable[-1].all()
+    assert facts_of(drawn).tradable.all()
     assert (drawn.features[..., 1] != 0.0).all()  # no bar of the context is still warming up
-    assert torch.equal(drawn.decisions.close[0, 1:], drawn.step_data.close[-1, :-1])
-    told = drawn.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)[:, :, None]  # log return of each bar after a decision
-    direct = (drawn.decisions.next_close / drawn.decisions.close).log()
-    torch.testing.assert_close(told, direct, rtol=0, atol=1e-5)  # features belong to the path's own bars
+    assert np.array_equal(drawn.rows[1:, 0], drawn.rows[:-1, -1])
+    told = drawn.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1).numpy()  # log return of each bar after a decision
+    np.testing.assert_allclose(told, moves_of(drawn), rtol=0, atol=1e-5)  # features belong to the path's own bars
 
 
 def test_resampled_paths_are_made_of_train_rows_alone() -> None:
     drawn = sampler(8, wild=True).draw(np.random.default_rng(2))
-    direct = (drawn.decisions.next_close / drawn.decisions.close).log()
-    assert direct.abs().max() < 0.021  # other rows move by 2
+    assert np.abs(moves_of(drawn)).max() < 0.021  # other rows move by 2
 
 
 def test_the_scaler_is_fitted_on_train_rows_alone() -> None:
@@ -228,7 +236,7 @@ def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors,
     _, source, _ = resample(
         one.relative, one.segments, length, how.block_bars, how.mirror_blocks, np.random.default_rng(seed), one.levels
     )
-    return one._resampled(length, how.block_bars, np.random.default_rng(seed)), source
+    return one._resampled(length, how.block_bars, np.random.default_rng(seed))[0], source
 
 
 def sampler_of(some: TrainingSet) -> PathSampler:
@@ -272,7 +280,7 @@ def test_a_path_and_the_history_are_told_what_trading_asks_for(resampled: bool) 
 
 @pytest.mark.parametrize("end", [35, 64, 75])
 def test_an_asset_ends_on_a_path_where_its_end_was_drawn(end: int) -> None:
-    calm = training_set()
+    calm = training_set(daily=True)
     gone = (np.arange(ROWS) >= end)[:, None] & np.array([False, True])
     bars = calm.bars.without(gone)
     market, source = drawn_path(sampler_of(replace(calm, bars=bars)), 300, 2)
@@ -285,7 +293,7 @@ def test_an_asset_ends_on_a_path_where_its_end_was_drawn(end: int) -> None:
 
 
 def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
-    calm = training_set()
+    calm = training_set(daily=True)
     split, dividend = np.ones((ROWS, 2)), np.zeros((ROWS, 2))
     split[50, 0], split[95, 1], dividend[48, 1], split[116, 0] = 2.0, 3.0, 0.5, 7.0
     bars = replace(calm.bars, split=split, dividend=dividend, spread=np.ones((ROWS, 2)), funding=np.ones((ROWS, 2)))
@@ -310,28 +318,26 @@ def replaying(detrended: bool, wild: bool = False) -> PathSampler:
     return PathSampler(training_set(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
 
 
-def returns_of(drawn: Windows) -> torch.Tensor:
-    """Log returns of the bars after each decision ``[S, W, A]``."""
-    return (drawn.decisions.next_close / drawn.decisions.close).log()[:, :, 0]
-
-
 def test_a_detrended_history_is_replayed_without_the_mean_return_of_its_train_rows() -> None:
     plain, flattened = (replaying(on).draw(np.random.default_rng(1)) for on in (False, True))
-    removed = returns_of(plain) - returns_of(flattened)
-    torch.testing.assert_close(removed, removed[:1, :1].expand_as(removed), rtol=0, atol=1e-5)
-    assert removed.abs().min() > 1e-5
-    returns = flattened.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1)  # log return of each bar after a decision
-    torch.testing.assert_close(returns, returns_of(flattened), rtol=0, atol=1e-5)
+    removed = moves_of(plain) - moves_of(flattened)
+    np.testing.assert_allclose(removed, np.broadcast_to(removed[:1, :1], removed.shape), rtol=0, atol=1e-5)
+    assert np.abs(removed).min() > 1e-5
+    told = flattened.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1).numpy()  # log return of each bar after a decision
+    np.testing.assert_allclose(told, moves_of(flattened), rtol=0, atol=1e-5)
 
 
 def test_the_detrended_history_is_drawn_from_train_rows_alone() -> None:
     one = replaying(detrended=True, wild=True)
     for seed in range(5):  # the bar after the last decision may lie behind the train rows
-        drawn = returns_of(one.draw(np.random.default_rng(seed)))
-        assert drawn[:-1].abs().max() < 0.031  # other rows move by 2
+        drawn = moves_of(one.draw(np.random.default_rng(seed)))
+        assert np.abs(drawn[:-1]).max() < 0.031  # other rows move by 2
 
 
 def test_the_real_market_is_replayed_if_its_trend_is_kept() -> None:
     close = training_set().market.close.float()
-    assert torch.equal(replaying(detrended=False)._history.close, close)
-    assert not torch.equal(replaying(detrended=True)._history.close, close)
+    (plain, facts), (flattened, other) = (replaying(detrended=on)._history for on in (False, True))
+    assert torch.equal(plain.close, close)
+    assert not torch.equal(flattened.close, close)
+    for market, told in ((plain, facts), (flattened, other)):
+        np.testing.assert_allclose(told.facts.close, market.close, rtol=1e-6)

@@ -30,7 +30,7 @@ from sentio_kedro.config import (
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.trading.observations import ACCOUNT_FEATURES
+from sentio_kedro.trading.policies import ACCOUNT_FEATURES
 
 ROWS, COLUMNS, SELECTED, STOP = 600, 5, 3, 400
 NETWORK = NetworkParameters(width=8, layers=1, heads=2, window=4, convolution=4, hidden=8, quantiles=3)
@@ -258,10 +258,9 @@ def test_who_hears_nothing_is_warned_of(caplog: pytest.LogCaptureFixture) -> Non
     assert not caplog.records
 
 
-@pytest.mark.parametrize("population", ["alone", "stacked"])
-def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(population: str, tmp_path: Path) -> None:
+def test_a_trained_agent_hears_the_same_after_it_was_saved_and_loaded(tmp_path: Path) -> None:
     training_set, nowhere = make_training_set(), Nowhere()
-    bundle, _, _ = train_agent(training_set, 0, SPANS, parameters(population=population), nowhere, nowhere, {})
+    bundle, _, _ = train_agent(training_set, 0, SPANS, parameters(), nowhere, nowhere, {})
     bundle.save(tmp_path)
     features = torch.randn(1, 12, 2, COLUMNS, dtype=DOUBLE)
     start = build_network(NETWORK, bundle.shape(), torch.Generator().manual_seed(0))

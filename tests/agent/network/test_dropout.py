@@ -8,8 +8,9 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import draw_dropout, receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
+from sentio_kedro.agent.ppo.all_action import grid_loss
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
+from sentio_kedro.agent.ppo.position_grid import draw_grid, position_grid
 from sentio_kedro.agent.ppo.rollout import RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import UpdateReport, estimate_targets, minibatch_loss, value_scale
 from sentio_kedro.agent.training.validation import chunk_returns
@@ -35,8 +36,8 @@ def dropping(network: PolicyNetwork, market: MarketTensors, seed: int = 0) -> Wi
 
 
 def accounts(windows: Windows, replicas: int, seed: int) -> RolloutDraws:
-    """Draws for ``replicas`` accounts per window and four actions."""
-    return draw_rollout(windows, replicas, 4, torch.Generator().manual_seed(seed))
+    """Draws for ``replicas`` accounts per window and three actions."""
+    return draw_rollout(windows, replicas, 3, torch.Generator().manual_seed(seed))
 
 
 def sampled(network: PolicyNetwork, windows: Windows) -> Judge:
@@ -85,7 +86,7 @@ def test_the_first_minibatch_has_no_divergence_where_actions_are_illegal(
     lively: Build, market: Markets, act: Callable[[PolicyNetwork, Windows], Judge]
 ) -> None:
     network, whole = lively(dropout=0.5), market()
-    whole.tradable[12:16, 0] = False  # HOLD alone
+    whole.tradable[12:16, 0] = False  # no choice
     whole = whole._replace(shortable=torch.tensor([True, False]))
     windows = dropping(network, whole)
     loss_of = act(network, windows)

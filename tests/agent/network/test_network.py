@@ -8,23 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.ensemble import AgentsPolicy
-from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import Head, PolicyNetwork, build_network, head_width, load_network, rising
-from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
+from sentio_kedro.agent.ppo.all_action import grid_loss
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
+from sentio_kedro.agent.ppo.position_grid import draw_grid, position_grid
 from sentio_kedro.agent.ppo.rollout import collect, draw_rollout
 from sentio_kedro.agent.ppo.update import estimate_targets, minibatch_loss
 from sentio_kedro.config import MaskParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.action_masks import HOLD, legal_actions
-from sentio_kedro.trading.observations import account_features
-from sentio_kedro.trading.position_limits import position_limits
-from sentio_kedro.trading.precompute import make_step_data
 
 DOUBLE = torch.float64
+FLAT = 1  # of the levels -1, 0, 1
 SIZES = NetworkParameters(width=8, layers=2, heads=2, window=4, convolution=3, hidden=8, quantiles=5)
 NO_SHORT = TradingParameters(masks=MaskParameters(no_short=["*"]))
 TRAINING = TrainingParameters(windows=3, minibatches=1)
@@ -88,7 +83,7 @@ def test_a_certain_regime_picks_its_expert(lively: Build, state: int) -> None:
     head = lively(regimes=3).head
     hidden = normal(5, 2, 8)
     certain = torch.eye(3, dtype=DOUBLE)[state].expand(5, 3)
-    rows = slice(state * 4, (state + 1) * 4)
+    rows = slice(state * 3, (state + 1) * 3)
     expert = hidden @ head.policy.weight[rows].T + head.policy.bias[rows]
     torch.testing.assert_close(head.logits(hidden, certain), expert)
 
@@ -110,7 +105,7 @@ def test_without_experts_one_policy_serves_every_regime(lively: Build) -> None:
     found = [head.logits(hidden, row.expand(5, 3)) for row in torch.eye(3, dtype=DOUBLE)]
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
-    assert head.policy.out_features == 4
+    assert head.policy.out_features == 3
     embedding, account = normal(5, 2, 8), normal(5, 2, 4)  # the regime still reaches the hidden layer
     calm, wild = (head.hidden(head.project(embedding, row.expand(5, 3)), account) for row in torch.eye(3).double()[:2])
     assert not torch.allclose(calm, wild)
@@ -140,7 +135,7 @@ def test_account_and_regime_both_reach_the_hidden_layer(lively: Build) -> None:
 
 
 def test_a_policy_without_a_mask_may_do_anything_but_trade_what_cannot_be_traded(lively: Build) -> None:
-    legal = torch.tensor([[True, False, True, True], [False, False, True, False], [True, False, False, False]])
+    legal = torch.tensor([[True, False, True, True], [False, True, True, False], [True, False, False, False]])
     assert torch.equal(lively().head.permitted(legal), legal)
     found = lively(masked=False).head.permitted(legal)
     assert found.tolist() == [[True] * 4, [True] * 4, [True, False, False, False]]
@@ -149,11 +144,11 @@ def test_a_policy_without_a_mask_may_do_anything_but_trade_what_cannot_be_traded
 
 def test_accounts_without_a_mask_sample_what_is_illegal_and_learn_from_it(lively: Build, market: Markets) -> None:
     network, windows = lively(masked=False), restricted_windows(market)
-    rollout = collect(network, windows, draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0)), 1.0, NO_SHORT)
+    rollout = collect(network, windows, draw_rollout(windows, 4, 3, torch.Generator().manual_seed(0)), 1.0, NO_SHORT)
     taken = rollout.legal.gather(-1, rollout.action[..., None])[..., 0]
     assert not taken.all()
-    assert (rollout.action[:4, 1, :, 1] == HOLD).all()  # the second asset cannot be traded
-    assert (rollout.log_probabilities[:4, 1, :, 1, HOLD] == 0.0).all()
+    assert (rollout.action[:4, 1, :, 1] == FLAT).all()  # the second asset cannot be traded
+    assert (rollout.log_probabilities[:4, 1, :, 1, FLAT] == 0.0).all()
     learned = estimate_targets(rollout, TRAINING)
     _, report = minibatch_loss(network, windows, rollout, learned, torch.tensor([2, 0, 1]), TRAINING)
     assert report.kl.abs().item() < 1e-12
@@ -163,7 +158,7 @@ def test_accounts_without_a_mask_sample_what_is_illegal_and_learn_from_it(lively
 def test_the_grid_without_a_mask_gives_weight_to_what_is_illegal(lively: Build, market: Markets) -> None:
     windows = restricted_windows(market)
     grid = position_grid(windows, NO_SHORT, draw_grid(windows, len(NO_SHORT.levels), torch.Generator().manual_seed(0)))
-    free = grid.legal[..., 1:].any(-1, keepdim=True).expand_as(grid.legal)
+    free = (grid.legal.sum(-1, keepdim=True) > 1).expand_as(grid.legal)
     for masked in (True, False):
         network = lively(masked=masked)
         learned = evaluate_grid(network, windows, grid, TRAINING)
@@ -172,34 +167,6 @@ def test_the_grid_without_a_mask_gives_weight_to_what_is_illegal(lively: Build, 
         assert (chances[~free & ~grid.legal] == 0.0).all()
         _, report = grid_loss(network, windows, grid, learned, torch.tensor([1, 2]), TRAINING)
         assert report.kl.abs().item() < 1e-12
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(
-    "parts", [{}, {"masked": False}, {"regime_experts": False}], ids=["masked", "unmasked", "no experts"]
-)
-def test_stacked_heads_give_the_mean_of_the_members_legal_probabilities(
-    lively: Build, market: Markets, parts: dict[str, object]
-) -> None:
-    members = [lively(seed=seed, **parts) for seed in (1, 2)]
-    whole = restricted(market)
-    row = make_step_data(whole, torch.tensor([[22]]), NO_SHORT).step(0)
-    account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    view = position_limits(account, row, NO_SHORT)
-    legal = legal_actions(account, view, row, NO_SHORT)
-    posterior = whole.posterior[22][None]
-    projected = [member.head.project(member.encoder(whole.features[None, :23], 1)[0], posterior) for member in members]
-    heads = [member.head for member in members]
-    features = account_features(account, view, NO_SHORT)
-    expected = sum(
-        masked_log_probabilities(head.logits(head.hidden(x, features), posterior), head.permitted(legal)).exp() / 2
-        for head, x in zip(heads, projected, strict=True)
-    )
-    many = AgentsPolicy([heads], torch.stack(projected, dim=1)[None], posterior[None], NO_SHORT)
-    found = many.probabilities((many.projected[0], many.posterior[0]), account, view, legal)
-    torch.testing.assert_close(found, expected)
-    assert (found[0, 0, 1] > 0.0) == (parts == {"masked": False})  # short is illegal
-    assert found[0, 1].tolist() == [1.0, 0.0, 0.0, 0.0]  # cannot be traded
 
 
 def test_a_network_depends_on_its_generator_alone_and_leaves_the_global_one_untouched() -> None:

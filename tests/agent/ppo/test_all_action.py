@@ -8,18 +8,12 @@ import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.all_action import draw_grid, grid_loss, position_grid
+from sentio_kedro.agent.ppo.all_action import grid_loss
 from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid
+from sentio_kedro.agent.ppo.position_grid import PositionGrid, draw_grid, position_grid
 from sentio_kedro.agent.ppo.update import update, value_scale
 from sentio_kedro.config import CostParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import Decision, open_accounts
-from sentio_kedro.trading.action_masks import HOLD
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.observations import hold_positions
-from sentio_kedro.trading.position_limits import position_limits
-from sentio_kedro.trading.step_data import FIXED, StepData
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(
@@ -50,83 +44,11 @@ def closed_market(market: Markets, assets: int = 2) -> MarketTensors:
     return whole
 
 
-def level_of(grid: PositionGrid, window: int, replica: int, asset: int) -> int:
-    return (replica + int(grid.shift[window, 0, asset])) % grid.legal.shape[2]
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_each_asset_meets_each_level_once_per_bar(market: Markets, seed: int) -> None:
-    grid = grid_of(windows_of(market(assets=3)), seed=seed)
-    position, left = grid.account[..., 0], grid.account[..., 3]  # position in units of what is left: [S + 1, W, P, A]
-    for window in range(3):
-        for asset in range(3):
-            assert sorted(level_of(grid, window, replica, asset) for replica in range(4)) == [0, 1, 2, 3]
-            for replica in range(4):
-                level = TRADING.levels[level_of(grid, window, replica, asset)]
-                room = left[0, window, replica, asset].item()
-                held = max(-room, min(level, room)) / max(room, 0.05)  # a level beyond the cap stands for the cap
-                assert position[:, window, replica, asset].tolist() == pytest.approx([held] * (STEPS + 1))
-
-
-def test_the_grid_depends_on_its_generator_alone_and_combines_assets_anew(market: Markets) -> None:
-    windows = windows_of(market(assets=3))
-    torch.manual_seed(0)
-    first = grid_of(windows, seed=3)
-    torch.manual_seed(1)
-    again = grid_of(windows, seed=3)
-    assert all(torch.equal(a, b) for a, b in zip(first[:-1], again[:-1], strict=True))  # the last are its limits
-    shifts = {tuple(grid_of(windows, seed=seed).shift.flatten().tolist()) for seed in range(5)}
-    assert len(shifts) > 1
-
-
-def test_grid_accounts_differ_in_what_they_lost_and_how_long_they_held(market: Markets) -> None:
-    grid = grid_of(windows_of(market()))
-    left, held, position = grid.account[..., 3], grid.account[..., 2], grid.account[..., 0]
-    assert left.min() > 0.0
-    assert left.unique().numel() > 6
-    assert (held[position == 0.0] == 0.0).all()
-    assert (held[position != 0.0] > 0.0).all()
-    unlimited = grid_of(windows_of(market()), TradingParameters())
-    assert (unlimited.account[..., 3] == 1.0).all()
-
-
-def test_rewards_equal_executing_one_action_at_a_time(market: Markets) -> None:
-    """Each asset's action by itself, the others held, from an account built again from its description."""
-    windows = windows_of(closed_market(market))
-    grid = grid_of(windows)
-    share = TRADING.gross_limit / 2
-    for step in range(STEPS):
-        for window in range(3):
-            step_data = windows.step_data._asdict().items()
-            row = StepData(*(x if x is None or name in FIXED else x[step, window] for name, x in step_data))
-            for replica in range(4):
-                left = grid.account[step, window, replica, 0, 3].item()
-                drawdown = 0.3 - left * 0.3 * (1.0 - TRADING.drawdown_soft_limit) if left < 1.0 else 0.0
-                wanted = [TRADING.levels[level_of(grid, window, replica, asset)] * share for asset in range(2)]
-                position = torch.tensor([wanted], dtype=DOUBLE).clamp(-share * left, share * left)
-                account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-                account = account._replace(peak_equity=account.equity / (1.0 - drawdown))
-                account = hold_positions(account, position, row.close)
-                view = position_limits(account, row, TRADING)
-                for asset in range(2):
-                    for action in range(5):
-                        hold = torch.ones(1, 2, dtype=torch.bool)
-                        hold[0, asset] = action == HOLD
-                        level = torch.zeros(1, 2, dtype=DOUBLE)
-                        level[0, asset] = [0.0, *TRADING.levels][action]
-                        _, fill = execute(account, view, Decision(level, hold), row, TRADING)
-                        net = (fill.price_pnl - fill.commission - fill.spread)[0, asset].item()
-                        reward = net / windows.unit[step, window, 0, asset].item()
-                        assert grid.rewards[step, window, replica, asset, action].item() == pytest.approx(
-                            reward, abs=1e-9
-                        )
-
-
 @torch.no_grad()
 def slow_values(
     network: PolicyNetwork, windows: Windows, grid: PositionGrid, learned: GridTargets, greedy_exponent: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Go back along one window and one asset at a time, in plain numbers, by level instead of by replica.
+    """Go back along one window and one asset at a time, in plain numbers.
 
     Values follow the policy's probabilities raised to ``greedy_exponent``; advantages are over the policy's own mean.
     """
@@ -136,26 +58,21 @@ def slow_values(
     for window in range(windows_):
         projected = network.head.project(embedding[window], windows.posterior[-1, window, 0])
         for asset in range(assets):
-            worth = {}
-            for replica in range(replicas):
-                hidden = network.head.hidden(projected, grid.account[-1, window, replica])
-                worth[level_of(grid, window, replica, asset)] = network.head.value(hidden)[asset].item() * value_scale(
-                    GAMMA
-                )
+            hidden = [network.head.hidden(projected, grid.account[-1, window, replica]) for replica in range(replicas)]
+            worth = [network.head.value(each)[asset].item() * value_scale(GAMMA) for each in hidden]
             for step in reversed(range(steps)):
-                before = {}
+                before = []
                 for replica in range(replicas):
                     place = (step, window, replica, asset)
-                    level = level_of(grid, window, replica, asset)
-                    fills = bool(windows.step_data.fillable[step, window, 0, asset])
-                    chances = learned.log_probabilities[place].exp().tolist()
-                    quality = []
+                    chances, quality = learned.log_probabilities[place].exp().tolist(), []
                     for action in range(actions):
-                        following = action - 1 if action != HOLD and fills else level
-                        quality.append(grid.rewards[place][action].item() + GAMMA * worth[following])
+                        share = grid.weight[place][action].item()
+                        below, above = (int(part[place][action]) for part in (grid.below, grid.above))
+                        following = (1.0 - share) * worth[below] + share * worth[above]
+                        quality.append(grid.rewards[place][action].item() + GAMMA * following)
                     powers = [(p / max(chances)) ** greedy_exponent for p in chances]
-                    before[level] = sum(p * q for p, q in zip(powers, quality, strict=True)) / sum(powers)
-                    values[place] = before[level]
+                    before.append(sum(p * q for p, q in zip(powers, quality, strict=True)) / sum(powers))
+                    values[place] = before[-1]
                     mean = sum(p * q for p, q in zip(chances, quality, strict=True))
                     advantages[place] = torch.tensor(quality) - mean
                 worth = before
@@ -163,14 +80,13 @@ def slow_values(
 
 
 @pytest.mark.parametrize("greedy_exponent", [1.0, 3.0, 20.0])
-@pytest.mark.parametrize("unfilled", [False, True])
+@pytest.mark.parametrize("closed", [False, True])
 def test_values_equal_a_slow_backward_recursion(
-    lively: Build, market: Markets, unfilled: bool, greedy_exponent: float
+    lively: Build, market: Markets, closed: bool, greedy_exponent: float
 ) -> None:
-    network = lively(actions=5)
-    windows = windows_of(closed_market(market) if unfilled else market())
+    network = lively(actions=4)
+    windows = windows_of(closed_market(market) if closed else market())
     grid = grid_of(windows)
-    assert grid.filled.all() != unfilled
     learned = evaluate_grid(network, windows, grid, replace(DISCOUNTED, greedy_exponent=greedy_exponent))
     values, advantages = slow_values(network, windows, grid, learned, greedy_exponent)
     torch.testing.assert_close(learned.returns.float() * value_scale(GAMMA), values, rtol=1e-4, atol=1e-5)
@@ -183,7 +99,7 @@ def test_advantages_have_mean_zero_under_the_policy_and_illegal_actions_no_weigh
 ) -> None:
     windows = windows_of(closed_market(market))
     grid = grid_of(windows)
-    learned = evaluate_grid(lively(actions=5), windows, grid, replace(DISCOUNTED, greedy_exponent=greedy_exponent))
+    learned = evaluate_grid(lively(actions=4), windows, grid, replace(DISCOUNTED, greedy_exponent=greedy_exponent))
     chances = learned.log_probabilities.exp()
     assert (chances[~grid.legal] == 0.0).all()
     assert not grid.legal.all()
@@ -192,7 +108,7 @@ def test_advantages_have_mean_zero_under_the_policy_and_illegal_actions_no_weigh
 
 
 def test_the_first_minibatch_has_no_divergence_and_no_policy_loss(lively: Build, market: Markets) -> None:
-    network, windows = lively(actions=5), windows_of(closed_market(market))
+    network, windows = lively(actions=4), windows_of(closed_market(market))
     grid = grid_of(windows)
     learned = evaluate_grid(network, windows, grid, DISCOUNTED)
     for index in ([0, 1, 2], [2, 0], [1]):
@@ -205,7 +121,7 @@ def test_the_first_minibatch_has_no_divergence_and_no_policy_loss(lively: Build,
 
 
 def test_the_policy_gradient_is_that_of_the_expected_advantage(lively: Build, market: Markets) -> None:
-    network, windows = lively(actions=5), windows_of(market())
+    network, windows = lively(actions=4), windows_of(market())
     grid = grid_of(windows)
     learned = evaluate_grid(network, windows, grid, DISCOUNTED)
     training = TrainingParameters(windows=3, minibatches=1, value=0.0, entropy=0.0)

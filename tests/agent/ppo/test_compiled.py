@@ -16,7 +16,6 @@ from sentio_kedro.agent.ppo.compiled import (
     PAYS_FROM,
     CompiledLoss,
     _compiled_loss,
-    _compiled_step,
     compiles,
     shared_loss,
 )
@@ -68,11 +67,9 @@ def learn(
 @pytest.fixture
 def forgotten() -> Iterator[None]:
     """Compiled functions of this test alone."""
-    for shared in (_compiled_step, _compiled_loss):
-        shared.cache_clear()
+    _compiled_loss.cache_clear()
     yield
-    for shared in (_compiled_step, _compiled_loss):
-        shared.cache_clear()
+    _compiled_loss.cache_clear()
 
 
 @pytest.mark.slow
@@ -103,12 +100,12 @@ def test_cuda_graphs_freeze_neither_learning_rate_nor_coefficients(
     device = torch.device("cuda")
     compiled = make_learner(PARAMETERS, device)
     assert isinstance(compiled, SamplingLearner)
-    assert isinstance(compiled.objective, CompiledLoss)
-    assert compiled.objective.graphs
+    assert isinstance(compiled.loss_function, CompiledLoss)
+    assert compiled.loss_function.graphs
     learners = compiled, SamplingLearner(PARAMETERS)
     there = market().to(device, torch.float64)
     graph, eager = (learn(lively().to(device), there, learner, 50) for learner in learners)
-    assert compiled.objective.works
+    assert compiled.loss_function.works
     for after, wanted in zip(graph, eager, strict=True):
         torch.testing.assert_close(after, wanted, rtol=1e-6, atol=1e-6)
 
@@ -128,7 +125,6 @@ def test_where_nothing_compiles_training_is_eager_to_the_bit_and_the_log_says_wh
     with caplog.at_level(logging.WARNING):
         found = learn(lively(), market(), learner, 2)
     assert [record.getMessage() for record in caplog.records] == [
-        "The step could not be compiled and runs eagerly: no compiler found",
         "The loss could not be compiled and runs eagerly: no compiler found",
     ]
     for after, wanted in zip(found, learn(lively(), market(), SamplingLearner(PARAMETERS), 2), strict=True):

@@ -8,10 +8,10 @@ import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.all_action import draw_grid, position_grid
 from sentio_kedro.agent.ppo.constraints import TailState
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
+from sentio_kedro.agent.ppo.grid_walks import outcomes_of_actions, simulate_greedy
+from sentio_kedro.agent.ppo.position_grid import PositionGrid, draw_grid, position_grid
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TailParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
@@ -32,25 +32,32 @@ def setting(market: Markets, assets: int = 2, steps: int = 4) -> tuple[Windows, 
     return windows, position_grid(windows, TRADING, draws)
 
 
-def test_a_replica_moves_to_the_one_that_holds_the_level_or_stays(market: Markets) -> None:
+def test_an_action_leads_to_the_replica_that_holds_the_nearest_position(market: Markets) -> None:
     _, grid = setting(market)
-    place = grid.replica_of_level()
-    for action in range(4):
-        after = grid.after(torch.full(grid.rewards.shape[:-1], action))
-        for window in range(3):
-            for asset in range(2):
-                for step in range(4):
-                    stays = action == 0 or not grid.filled[step, window, 0, asset]
-                    wanted = torch.arange(3) if stays else place[window, action - 1, asset].expand(3)
-                    assert torch.equal(after[step, window, :, asset], wanted)
-    held = (torch.arange(3)[:, None] + grid.shift) % 3  # level of each replica
-    assert torch.equal(held.gather(1, place), torch.arange(3)[None, :, None].expand(3, 3, 2))
+    shares = torch.tensor([0.0, 0.49, 0.51], dtype=DOUBLE)
+    nearest = grid._replace(weight=shares.expand_as(grid.weight))
+    for action, expected in enumerate((grid.below, grid.below, grid.above)):
+        after = nearest.after(torch.full(grid.rewards.shape[:-1], action))
+        assert torch.equal(after, expected[..., action])
+
+
+def test_following_values_are_interpolated_between_the_replicas_that_bracket_a_position(market: Markets) -> None:
+    _, grid = setting(market)
+    value = torch.randn(grid.rewards.shape[1:4], generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+    for step in range(4):
+        found = grid.following(value, step)
+        for window, replica, asset, action in torch.cartesian_prod(*map(torch.arange, found.shape)).tolist():
+            place = (step, window, replica, asset, action)
+            low, high = (value[window, int(part[place]), asset] for part in (grid.below, grid.above))
+            expected = (1.0 - grid.weight[place]) * low + grid.weight[place] * high
+            torch.testing.assert_close(found[window, replica, asset, action], expected)
 
 
 @torch.no_grad()
 def test_a_large_continuation_is_worth_what_the_likeliest_actions_earn(lively: Build, market: Markets) -> None:
     """Walk forward from every position, one account and one asset at a time, always by the likeliest action."""
     windows, grid = setting(market)
+    grid = grid._replace(weight=grid.weight.round())  # every position is one of the grid
     network, training = lively(), TrainingParameters(gamma=GAMMA, greedy_exponent=1e6)
     learned = evaluate_grid(network, windows, grid, training)
     end = network.encoder(windows.features, 5)[:, -1]  # [W, A, D]

@@ -9,8 +9,8 @@ import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.distributions import masked_log_probabilities
-from sentio_kedro.agent.ppo.all_action import draw_grid, position_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
+from sentio_kedro.agent.ppo.grid_walks import outcomes_of_actions, simulate_greedy
+from sentio_kedro.agent.ppo.position_grid import PositionGrid, draw_grid, position_grid
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -73,7 +73,7 @@ def test_each_action_leads_to_what_an_account_followed_bar_by_bar_earns(market: 
     windows, grid, log_probabilities = setting(market, 1)
     grid = grid._replace(limits=(9.0, 9.0))  # joint limits are taken on average
     outcomes = outcomes_of_actions(simulate_greedy(log_probabilities, windows, grid), windows, grid)
-    places = itertools.product(range(STEPS), range(WINDOWS), range(LEVELS), range(1 + LEVELS))
+    places = itertools.product(range(STEPS), range(WINDOWS), range(LEVELS), range(LEVELS))
     for when, window, replica, action in places:
         account = Account(windows, grid, log_probabilities, window, replica)
         for step in range(STEPS):

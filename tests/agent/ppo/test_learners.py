@@ -1,9 +1,7 @@
-"""The two ways to learn: what an experience was worth, and when it is worth nothing."""
+"""The two ways to learn: what an experience was worth."""
 
-import math
 from collections.abc import Callable
 
-import pytest
 import torch
 
 from sentio_kedro.agent.data.windows import cut_windows
@@ -14,23 +12,6 @@ from sentio_kedro.market.tensors import MarketTensors
 
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
-
-
-@pytest.mark.parametrize("advantages", ["all_action", "sampled"])
-def test_a_decision_without_a_legal_action_spoils_the_reward_and_so_stops_training(
-    lively: Build, market: Markets, advantages: str
-) -> None:
-    training = TrainingParameters(advantages=advantages, windows=2, minibatches=1)  # type: ignore[arg-type]
-    parameters = AgentParameters(NetworkParameters(), training, TradingParameters())
-    network, learner = lively(), make_learner(parameters)
-    windows = cut_windows(market(), torch.tensor([10, 20]), 5, 8, parameters.trading)
-    draws = learner.draw(windows, torch.Generator().manual_seed(0))
-    experience = learner.collect(network, windows, draws)
-    assert math.isfinite(learner.estimate(network, windows, experience, draws, None).reward)
-    legal = experience.legal.clone()
-    legal[3, 1, 2, 0] = False
-    stranded = experience._replace(legal=legal)
-    assert math.isnan(learner.estimate(network, windows, stranded, draws, None).reward)
 
 
 def test_windows_weigh_by_the_steps_that_their_accounts_lived_through(lively: Build, market: Markets) -> None:

@@ -58,7 +58,7 @@ def test_loss_and_gradient_are_those_of_a_plain_ppo(
 ) -> None:
     network = lively(quantiles=1)
     windows = cut_windows(market(), torch.tensor([10, 17, 25]), 5, 8, TRADING)
-    draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0))
+    draws = draw_rollout(windows, 4, 3, torch.Generator().manual_seed(0))
     rollout = collect(network, windows, draws, value_scale(PLAIN.gamma), TRADING)
     learned = estimate_targets(rollout, PLAIN)
     with torch.no_grad():  # the policy has moved since: some ratios are clipped

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,33 +11,47 @@ from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import SampledTargets, estimate_targets, minibatch_loss
-from sentio_kedro.config import CostParameters, MaskParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config import CostParameters, MaskParameters, OrderParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.action_masks import HOLD, decode, level_tensor
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.observations import account_features, hold_positions
-from sentio_kedro.trading.position_limits import position_limits
-from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.accounts import hold_positions, open_accounts, terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.policies import TARGETS, make_policies
+from sentio_kedro.trading.simulate import asset_rewards, simulate
+from sentio_kedro.trading.walk import Ledger
 
-DOUBLE = torch.float64
 TRADING = TradingParameters(max_drawdown=0.3, initial_cash=1.0)
-STEPS, CONTEXT = 6, 8
+FLAT = 1  # of the levels -1, 0, 1
+STARTS, STEPS, CONTEXT = (10, 20, 25), 6, 8
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
 
 
-def windows_of(market: MarketTensors, starts: tuple[int, ...] = (10, 20, 25)) -> Windows:
-    return cut_windows(market, torch.tensor(starts), STEPS, CONTEXT, TRADING)
+def windows_of(market: MarketTensors, steps: int = STEPS, trading: TradingParameters = TRADING) -> Windows:
+    return cut_windows(market, torch.tensor(STARTS), steps, CONTEXT, trading)
 
 
-def accounts(windows: Windows, replicas: int, seed: int, actions: int = 4) -> RolloutDraws:
+def accounts(windows: Windows, replicas: int, seed: int, actions: int = 3) -> RolloutDraws:
     """Draws for ``replicas`` accounts per window."""
     return draw_rollout(windows, replicas, actions, torch.Generator().manual_seed(seed))
 
 
 def rolled(network: PolicyNetwork, windows: Windows, seed: int = 0, trading: TradingParameters = TRADING) -> Rollout:
-    return collect(network, windows, accounts(windows, 4, seed, 1 + len(trading.levels)), 2.5, trading)
+    return collect(network, windows, accounts(windows, 4, seed, len(trading.levels)), 2.5, trading)
+
+
+def followed(
+    market: MarketTensors, start: int, drawn: torch.Tensor, actions: torch.Tensor, trading: TradingParameters = TRADING
+) -> Ledger:
+    """Ledger of one account that starts with levels ``drawn`` ``[A]`` and takes ``actions`` ``[S, A]``."""
+    levels, steps = np.array(trading.levels), len(actions)
+    one, share = open_accounts(1, market.assets, trading), terms_of(trading, market.assets).allocation
+    hold_positions(one, (levels[drawn] * share)[None], market.close[start].numpy()[None])
+    asked = np.concatenate(
+        [levels[actions] * share, np.zeros((1, market.assets))]
+    )  # what the bar after asks is nothing
+    policies = make_policies(np.array([TARGETS]), market.assets, len(levels), targets=asked[:, None])
+    facts = market_facts(market, start, start + steps + 1, trading)
+    return simulate(facts, one, policies, terms_of(trading, market.assets), trace=True)
 
 
 def test_context_holds_what_an_embedding_needs(lively: Build) -> None:
@@ -48,11 +63,20 @@ def test_a_window_holds_its_context_its_decisions_and_the_bar_after(market: Mark
     cut = windows_of(whole)
     assert torch.equal(cut.features[1], whole.features[12:27])  # 8 before 20, 6 decisions, 1 after
     assert torch.equal(cut.posterior[:, 1, 0], whole.posterior[20:27])
-    assert torch.equal(cut.unit[:, 1, 0], whole.volatility[20:26] * 0.5)  # two assets share the gross limit
-    assert torch.equal(cut.decisions.close[:, 1, 0], whole.close[20:26])
-    assert torch.equal(cut.decisions.open[:, 1, 0], whole.open[21:27])
-    assert torch.equal(cut.decisions.next_close[:, 1, 0], whole.close[21:27])
-    assert torch.equal(cut.step_data.close[-1, 1, 0], whole.close[26])
+    torch.testing.assert_close(cut.unit[:, 1, 0], whole.volatility[20:26] * 0.5)  # two assets share the gross limit
+    assert cut.rows[1].tolist() == [20, 21, 22, 23, 24, 25, 26]
+    facts = cut.market.facts[cut.rows[1]]
+    assert np.array_equal(facts.close, whole.close[20:27])
+    assert np.array_equal(facts.open[:-1], whole.open[21:27])
+    assert np.array_equal(facts.next_close[:-1], whole.close[21:27])
+
+
+def test_windows_in_single_precision_trade_at_the_prices_of_the_path_in_double(market: Markets) -> None:
+    whole = market()
+    facts = cut_windows(whole, torch.tensor(STARTS), STEPS, CONTEXT, TRADING).market
+    cut = cut_windows(whole.to(torch.device("cpu"), torch.float32), torch.tensor(STARTS), 6, 8, TRADING, facts)
+    assert cut.features.dtype == cut.unit.dtype == torch.float32
+    assert np.array_equal(cut.market.facts.close, whole.close)
 
 
 def test_the_first_minibatch_has_ratio_one_and_no_divergence(lively: Build, market: Markets) -> None:
@@ -101,44 +125,78 @@ def test_replicas_differ_in_their_actions_and_share_their_market(lively: Build, 
     assert not torch.equal(rollout.action[:, :, 0], rollout.action[:, :, 1])
 
 
-def test_an_asset_that_cannot_be_traded_is_only_held(lively: Build, market: Markets) -> None:
+def test_accounts_start_at_the_levels_that_were_drawn(lively: Build, market: Markets) -> None:
+    network, windows = lively(), windows_of(market())
+    draws = accounts(windows, 4, 0)
+    found = collect(network, windows, draws, 1.0, TRADING).account[0, ..., 0]
+    torch.testing.assert_close(found, draws.start - 1.0, check_dtype=False)
+
+
+def test_the_actions_taken_are_those_that_noise_draws_from_the_policys_probabilities(
+    lively: Build, market: Markets
+) -> None:
+    """Each account reads its own window, its own noise, and its own replica's features."""
+    network, windows = lively(), windows_of(market())
+    draws = accounts(windows, 4, 0)
+    rollout = collect(network, windows, draws, 1.0, TRADING)
+    assert torch.equal(rollout.action, (rollout.log_probabilities + draws.noise).argmax(-1))
+    assert rollout.action.unique().tolist() == [0, 1, 2]
+
+
+def test_an_asset_that_cannot_be_traded_keeps_its_position(lively: Build, market: Markets) -> None:
     whole = market()
     whole.tradable[20:24, 1] = False
     rollout = rolled(lively(), windows_of(whole))
     closed = rollout.action[:4, 1, :, 1]
-    assert (closed == HOLD).all()
+    assert (closed == FLAT).all()
     assert rollout.legal[:4, 1, :, 1].sum() == closed.numel()
-    assert (rollout.action[:4, 1, :, 0] != HOLD).any()
-    assert (rollout.log_probabilities[:4, 1, :, 1, HOLD] == 0.0).all()
+    assert (rollout.action[:4, 1, :, 0] != FLAT).any()
+    assert (rollout.log_probabilities[:4, 1, :, 1, FLAT] == 0.0).all()
+    held = rollout.account[:5, 1, :, 1, 0]
+    assert (held[0] != 0.0).any()
+    assert torch.equal(held.sign(), held[:1].sign().expand_as(held))
 
 
 def test_only_legal_actions_are_taken_and_remembered_with_their_probability(lively: Build, market: Markets) -> None:
     trading = TradingParameters(masks=MaskParameters(no_short=["*"]))
     whole = market()._replace(shortable=torch.zeros(2, dtype=torch.bool))
-    rollout = rolled(lively(), cut_windows(whole, torch.tensor([10, 20, 25]), STEPS, CONTEXT, trading), trading=trading)
+    rollout = rolled(lively(), windows_of(whole, trading=trading), trading=trading)
     assert rollout.legal.gather(-1, rollout.action[..., None]).all()
-    assert not rollout.legal[1:, ..., 1][rollout.account[1:, ..., 0] >= 0.0].any()  # nobody goes short
+    assert not rollout.legal[1:, ..., 0][rollout.account[1:, ..., 0] >= 0.0].any()  # nobody goes short
     assert (rollout.log_probabilities.exp().sum(-1) - 1.0).abs().max() < 1e-9
 
 
-def test_rewards_and_account_features_are_those_of_the_actions_taken(lively: Build, market: Markets) -> None:
-    """Walk one account again by hand from its remembered first position."""
-    whole = market()
-    network, windows = lively(), windows_of(whole)
-    rollout = rolled(network, windows)
-    window, replica = 1, 2
-    step_data = make_step_data(whole, torch.arange(20, 26)[:, None], TRADING)
-    levels = level_tensor(TRADING, step_data.close)
-    account = open_accounts(torch.ones(1, dtype=DOUBLE), 2)
-    account = hold_positions(account, rollout.account[0, window, replica, :, 0][None] * 0.5, step_data.close[0])
-    for step in range(STEPS):
-        place, row = (step, window, replica), step_data.step(step)
-        view = position_limits(account, row, TRADING)
-        torch.testing.assert_close(rollout.account[place], account_features(account, view, TRADING)[0])
-        equity = account.equity
-        account, fill = execute(account, view, decode(rollout.action[place][None], levels), row, TRADING)
-        net = (fill.price_pnl - fill.commission - fill.spread) / equity
-        torch.testing.assert_close(rollout.rewards[place], (net / windows.unit[step, window])[0])
+@pytest.mark.parametrize("latency", [0, 2])
+def test_rewards_and_account_features_are_those_of_an_account_that_takes_the_actions(
+    lively: Build, market: Markets, latency: int
+) -> None:
+    whole, trading = market(), TradingParameters(max_drawdown=0.3, orders=OrderParameters(latency_bars=latency))
+    windows = windows_of(whole, trading=trading)
+    draws = accounts(windows, 4, 0)
+    rollout = collect(lively(), windows, draws, 1.0, trading)
+    for window, start in enumerate(STARTS):
+        for replica in range(4):
+            mine = (slice(None), window, replica)
+            alone = followed(whole, start, draws.start[window, replica], rollout.action[mine], trading)
+            np.testing.assert_allclose(alone.features[:-1, 0], rollout.account[mine], rtol=0, atol=1e-12)
+            assert np.array_equal(alone.legal[:-1, 0], rollout.legal[mine])
+            decisions = Ledger._make(part[:-1] for part in alone)
+            rewards = asset_rewards(decisions, windows.unit[:, window].numpy())[:, 0]
+            np.testing.assert_allclose(rewards, rollout.rewards[mine], rtol=0, atol=1e-12)
+
+
+def test_a_reward_is_net_profit_in_units_of_volatility(lively: Build, market: Markets) -> None:
+    """One asset from flat to long: 2 bps of the position, and the bar from its open to its close."""
+    whole = market(assets=1)
+    windows = windows_of(whole)
+    network = lively(assets=1)
+    with torch.no_grad():
+        network.head.policy.bias.copy_(torch.tensor([0.0, 0.0, 100.0]).repeat(2))  # always long
+    draws = accounts(windows, 2, 0)._replace(start=torch.full((3, 2, 1), FLAT))
+    rewards = collect(network, windows, draws, 1.0, TRADING).rewards
+    shares = 1.0 / whole.close[20, 0]
+    profit = shares * (whole.close[21, 0] - whole.open[21, 0]) - 2e-4 * shares * whole.open[21, 0]
+    assert rewards[0, 1, 0, 0].item() == pytest.approx((profit / whole.volatility[20, 0]).item(), rel=1e-9)
 
 
 def test_an_account_that_dies_leaves_the_rollout_from_then_on(lively: Build, market: Markets) -> None:
@@ -146,8 +204,7 @@ def test_an_account_that_dies_leaves_the_rollout_from_then_on(lively: Build, mar
     whole.close[22:] *= 50.0  # whoever is short here is ruined, whoever holds nothing is not
     whole.open[22:] *= 50.0
     trading = TradingParameters(levels=[-1.0, 0.0], costs=CostParameters(commission_bps=0, half_spread_bps=0))
-    windows = cut_windows(whole, torch.tensor([10, 20, 25]), STEPS, CONTEXT, trading)
-    rollout = rolled(lively(actions=3), windows, trading=trading)
+    rollout = rolled(lively(actions=2), windows_of(whole, trading=trading), trading=trading)
     assert (rollout.alive[0] == 1.0).all()
     assert torch.equal(rollout.alive[1:], rollout.survived[:-1])
     assert 0.0 < rollout.survived[-1, 1].mean() < 1.0
@@ -165,19 +222,12 @@ def test_values_and_bootstrap_are_in_units_of_reward(lively: Build, market: Mark
     assert torch.equal(scaled.rewards, one.rewards)
 
 
+@torch.no_grad()
 def test_the_bootstrap_is_the_value_of_the_state_after_the_last_step(lively: Build, market: Markets) -> None:
-    """A window that is one step longer visits that state as a decision."""
+    """A window that is longer visits that state as a decision."""
     network, whole = lively(), market()
-    short = cut_windows(whole, torch.tensor([10, 20]), 1, CONTEXT, TRADING)
-    whole_steps = cut_windows(whole, torch.tensor([10, 20]), 2, CONTEXT, TRADING)
-    rollout = collect(network, short, accounts(short, 3, 0), 1.0, TRADING)
-
-    first, second = whole_steps.step_data.step(0), whole_steps.step_data.step(1)
-    account = open_accounts(torch.ones(2, 3, dtype=DOUBLE), 2)
-    account = hold_positions(account, rollout.account[0, ..., 0] * 0.5, first.close)
-    decision = decode(rollout.action[0], level_tensor(TRADING, first.close))
-    account, _ = execute(account, position_limits(account, first, TRADING), decision, first, TRADING)
-    seen = account_features(account, position_limits(account, second, TRADING), TRADING)
-    embedding = network.encoder(whole_steps.features, 3).detach()[:, 1][:, None]  # the bar after the first decision
-    hidden = network.head.hidden(network.head.project(embedding, whole_steps.posterior[1]), seen)
-    torch.testing.assert_close(rollout.bootstrap, network.head.value(hidden).detach())
+    short, long = (windows_of(whole, steps) for steps in (3, 5))
+    draws = accounts(short, 3, 0)
+    rollout = collect(network, short, draws, 1.0, TRADING)
+    more = draws._replace(noise=torch.cat([draws.noise, draws.noise[:2]]))
+    torch.testing.assert_close(rollout.bootstrap, collect(network, long, more, 1.0, TRADING).values[3])

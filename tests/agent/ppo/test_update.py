@@ -33,8 +33,8 @@ def training(**changes: object) -> TrainingParameters:
 
 
 def accounts(windows: Windows, replicas: int, seed: int) -> RolloutDraws:
-    """Draws for ``replicas`` accounts per window and four actions."""
-    return draw_rollout(windows, replicas, 4, torch.Generator().manual_seed(seed))
+    """Draws for ``replicas`` accounts per window and three actions."""
+    return draw_rollout(windows, replicas, 3, torch.Generator().manual_seed(seed))
 
 
 def experience(network: PolicyNetwork, market: MarketTensors) -> tuple[Windows, Rollout]:
@@ -236,7 +236,7 @@ def test_a_minibatch_loss_in_parts_takes_the_same_steps_however_many_accounts_li
     for accumulation in (1, parts):
         network, how = lively(), training(**WHOLE, **changes, accumulation=accumulation)
         windows = cut_windows(market(), torch.arange(10, 26, 2), 5, 8, TRADING)
-        draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0))
+        draws = draw_rollout(windows, 4, 3, torch.Generator().manual_seed(0))
         rollout = collect(network, windows, draws, value_scale(0.9), TRADING)
         alive = rollout.alive.clone()
         for window, lives in enumerate([5, 1, 3, 0, 5, 2, 5, 4]):
@@ -270,7 +270,7 @@ def test_draws_of_the_critic_are_its_quantiles_and_are_collected_only_when_asked
     assert rollout.drawn is None
     with pytest.raises(ValueError, match=r"`rollout.drawn` must hold draws"):
         estimate_targets(rollout, training(critic_target="distribution"))
-    draws = draw_rollout(windows, 4, 4, torch.Generator().manual_seed(0), quantiles=5)
+    draws = draw_rollout(windows, 4, 3, torch.Generator().manual_seed(0), quantiles=5)
     again = collect(network, windows, draws, 1.0, TRADING)
     assert again.drawn is not None
     assert torch.equal(again.action, rollout.action)  # drawing comes after acting

@@ -89,8 +89,9 @@ def test_a_thousand_updates_take_no_more_memory_than_two_hundred(advantages: str
         total_steps=UPDATES * 2 * 3 * levels,
     )  # fmt: skip
     network = NetworkParameters(encoder="mlp", width=4, heads=1, hidden=4, quantiles=3)
-    training_set, watch = small_study(), Watch((200, UPDATES))
+    last = UPDATES - 1  # the validation after the last update loads the compiled walk
+    training_set, watch = small_study(), Watch((200, last))
     parameters = AgentParameters(network, training, TradingParameters())
     train_member(training_set, MemberKey(0, 0, 0), parameters, watch, watch)
-    grown = watch.bytes[UPDATES] - watch.bytes[200]
+    grown = watch.bytes[last] - watch.bytes[200]
     assert grown < 6 << 20

@@ -93,7 +93,8 @@ def returns_of(agent: AgentBundle, rows: list[Segment], length: int | None = Non
     """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
     market = training_set().market_on(torch.device("cpu"), torch.float32)
     length, context = length or chunk_length(training_set().fold.validation), receptive_field(NETWORK) - 1
-    return chunk_returns(agent.networks(torch.float32), market, rows, length, context, TradingParameters())
+    networks, facts = agent.networks(torch.float32), training_set().facts
+    return chunk_returns(networks, market, rows, length, context, TradingParameters(), facts)
 
 
 def test_validation_t_is_the_t_statistic_of_the_validation_returns() -> None:

@@ -18,7 +18,7 @@ from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training import trainer
 from sentio_kedro.agent.training.member import MemberKey, choose_device
-from sentio_kedro.agent.training.population import count_workers, train_agent, train_population, trains_together
+from sentio_kedro.agent.training.population import count_workers, train_agent, train_population
 from sentio_kedro.agent.training.schedules import count_updates
 from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.config import (
@@ -272,57 +272,23 @@ def test_agents_do_not_depend_on_how_many_train_at_once() -> None:
     assert not equal_weights(at_once[0][0], at_once[2][0])  # so do folds, of the same rows
 
 
-@pytest.mark.parametrize("how", [{"workers": 4}, {"population": "stacked"}])
-def test_the_market_and_the_regimes_of_a_fold_are_computed_once(
-    monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
-) -> None:
+def test_the_market_and_the_regimes_of_a_fold_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     folds, markets = [make_training_set(), make_training_set(number=1)], Mock(wraps=market_tensors)
     filtered = create_autospec(RegimeModel.filter, side_effect=RegimeModel.filter)
     monkeypatch.setattr(training_sets, "market_tensors", markets)
     monkeypatch.setattr(RegimeModel, "filter", filtered)
-    replay = replace(TRAINING, resampling=ResamplingParameters(block_bars=None), screening="bic", **how)
+    replay = replace(TRAINING, resampling=ResamplingParameters(block_bars=None), screening="bic", workers=4)
     agents = train_population(folds, SPANS, replace(PARAMETERS, training=replay), Memory(), Killer(PATIENT), {})
     assert len(list(agents)) == 4  # two seeds of two members in each fold
     assert markets.call_count == filtered.call_count == 2
 
 
-@pytest.mark.parametrize("how", [{"workers": 2}, {"population": "stacked"}])
-def test_a_failure_stops_the_other_agents(how: dict[str, Any]) -> None:
-    together = replace(PARAMETERS, training=replace(TRAINING, **how))
+def test_a_failure_stops_the_other_agents() -> None:
+    together = replace(PARAMETERS, training=replace(TRAINING, workers=2))
     progress = Killer(2)
     with pytest.raises(KeyboardInterrupt):
         list(train_population([make_training_set()], SPANS, together, Memory(), progress, {}))
     assert progress.left <= 0
-
-
-def test_a_batched_population_gives_the_agents_that_train_alone() -> None:
-    training_sets = [make_training_set(), make_training_set(number=1)]
-    stacked = replace(PARAMETERS, training=replace(TRAINING, population="stacked"))
-    one_by_one, at_once = (
-        list(train_population(training_sets, SPANS, parameters, Memory(), Killer(PATIENT), {}))
-        for parameters in (PARAMETERS, stacked)
-    )
-    for (agent, curve, about), (other, other_curve, other_about) in zip(one_by_one, at_once, strict=True):
-        assert agent.name == other.name
-        for member, other_member in zip(agent.weights, other.weights, strict=True):
-            assert all(torch.allclose(member[name], other_member[name], atol=1e-3) for name in member)
-        rows = [[(row["member"], row["update"], row["selected"]) for row in each] for each in (curve, other_curve)]
-        assert rows[0] == rows[1]
-        assert about.keys() == other_about.keys()
-
-
-def test_members_are_stacked_where_it_is_asked_for_or_a_gpu_is_to_be_filled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wish(population: str, device: str = "cpu", **sizes: bool) -> bool:
-        training = replace(TRAINING, population=population, device=device)
-        return trains_together(replace(PARAMETERS, network=replace(NETWORK, **sizes), training=training), 2)
-
-    assert [wish(population) for population in ("auto", "alone", "stacked")] == [False, False, True]
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [wish(population, "cuda") for population in ("auto", "alone", "stacked")] == [True, False, True]
-    assert not wish("auto", "cuda", checkpoint_layers=True)
-    assert not trains_together(replace(PARAMETERS, training=replace(TRAINING, device="cuda")), 1)
-    with pytest.raises(ValueError, match=r"`training.population: stacked` cannot compute layers again"):
-        wish("stacked", checkpoint_layers=True)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:

@@ -1,6 +1,5 @@
 """Validation: chunks that never overlap, simulated like any other account."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -22,14 +21,11 @@ from sentio_kedro.agent.training.validation import (
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading import simulate
-from sentio_kedro.trading.accounts import AccountState, Decision, open_accounts
-from sentio_kedro.trading.action_masks import legal_actions
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.observations import account_features
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.performance import sharpe_ratio
-from sentio_kedro.trading.position_limits import position_limits
-from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.policies import TARGETS, make_policies
+from sentio_kedro.trading.simulate import net_returns, simulate
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(max_drawdown=0.3)
@@ -56,25 +52,22 @@ def test_chunks_stay_in_their_segments_and_never_overlap(sizes: list[tuple[int, 
 @torch.no_grad()
 def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, stop: int) -> torch.Tensor:
     """Trade one account bar by bar, reading the history up to each bar and nothing later."""
-    account = open_accounts(torch.ones(1, dtype=DOUBLE), market.assets)
-    returns = []
+    account, terms, returns = open_accounts(1, market.assets, TRADING), terms_of(TRADING, market.assets), []
     for row in range(start, stop):
-        facts = make_step_data(market, torch.tensor([[row]]), TRADING).step(0)
-        view = position_limits(account, facts, TRADING)
-        legal = legal_actions(account, view, facts, TRADING)
-        chances = torch.zeros(market.assets, 4, dtype=DOUBLE)
+        facts = market_facts(market, row, row + 1, TRADING)
+        idle = make_policies(np.array([TARGETS]), market.assets, 3, targets=np.full((1, 1, market.assets), np.nan))
+        seen = simulate(facts, account.copy(), idle, terms, trace=True)  # nothing is ordered
+        legal, chances = torch.from_numpy(seen.legal[0, 0]), torch.zeros(market.assets, 3, dtype=DOUBLE)
         for network in networks:
             embedding = network.encoder(market.features[None, : row + 1], 1)[0, 0]
             projected = network.head.project(embedding, market.posterior[row])
-            hidden = network.head.hidden(projected, account_features(account, view, TRADING)[0])
-            logits = network.head.logits(hidden, market.posterior[row]).masked_fill(~legal[0], float("-inf"))
+            hidden = network.head.hidden(projected, torch.from_numpy(seen.features[0, 0]))
+            logits = network.head.logits(hidden, market.posterior[row]).masked_fill(~legal, float("-inf"))
             chances += logits.softmax(-1) / len(networks)
-        action = chances.argmax(-1)
-        level = torch.tensor([[[0.0, -1.0, 0.0, 1.0][index] for index in action.tolist()]], dtype=DOUBLE)
-        before = account.equity
-        account, _ = execute(account, view, Decision(level, (action == 0)[None]), facts, TRADING)
-        returns.append(account.equity / before - 1.0)
-    return torch.cat(returns)
+        targets = terms.levels[chances.argmax(-1)] * terms.allocation
+        wanted = make_policies(np.array([TARGETS]), market.assets, 3, targets=targets[None, None])
+        returns.append(net_returns(simulate(facts, account, wanted, terms))[0])
+    return torch.from_numpy(np.concatenate(returns))
 
 
 @pytest.mark.parametrize("members", [1, 2])
@@ -116,18 +109,6 @@ def test_the_latest_validation_rows_measure_and_the_others_choose(
 def test_too_few_rows_on_either_side_are_refused(share: float, gap: int, who: str) -> None:
     with pytest.raises(ValueError, match=rf"`training.abstention.holdout_share` = {share:g} .* to {who}"):
         split_validation([Segment(10, 40)], share, gap)
-
-
-def test_a_decision_without_a_legal_action_spoils_the_returns(
-    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def legal_before(account: AccountState, *_: object) -> torch.Tensor:
-        return torch.zeros((*account.shares.shape, 4), dtype=torch.bool)
-
-    monkeypatch.setattr(simulate, "legal_actions", legal_before)
-    returns = chunk_returns([lively()], market(), [Segment(12, 30)], 18, CONTEXT, TRADING)
-    assert returns.isnan().all()
-    assert math.isnan(Score.of([returns, returns], 252.0).validation_sharpe)  # and the score, which stops training
 
 
 def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -> None:

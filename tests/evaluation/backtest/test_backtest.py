@@ -22,7 +22,6 @@ from sentio_kedro.config import (
     IngestionParameters,
     NetworkParameters,
     RobustnessParameters,
-    SignalParameters,
     TradingParameters,
 )
 from sentio_kedro.evaluation.backtest import backtest
@@ -36,15 +35,14 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
     simulate_schedules,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.evaluation.backtest.walk import final_account, simulate_rows
+from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.serving.newest import choose_agents, newest_signals
-from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.trading.records import LAYERS
 
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
 COLUMNS = [FeatureColumn(name="r1", indicator="log_return"), FeatureColumn(name="r3", indicator="log_return", bars=3)]
@@ -74,7 +72,7 @@ def make_bars(symbols: tuple[str, ...] = ("AAA", "BBB")) -> AlignedBars:
 
 def make_agent(fold: int, seed: int, trading: TradingParameters = LIMITS, assets: int = 2) -> AgentBundle:
     """An untrained agent whose opinion changes from bar to bar."""
-    shape = NetworkShape(features=2, assets=assets, regimes=2, actions=4)
+    shape = NetworkShape(features=2, assets=assets, regimes=2, actions=3)
     networks = [build_network(NETWORK, shape, torch.Generator().manual_seed(10 * seed + fold + m)) for m in range(2)]
     for network in networks:
         awaken(network)
@@ -167,6 +165,15 @@ def test_actions_are_counted_and_legal(frames: dict[str, pd.DataFrame]) -> None:
     assert (decided == BARS - 1 - FIRST - last).all()
 
 
+def test_levels_are_counted_where_an_asset_leaves_a_choice(
+    frames: dict[str, pd.DataFrame], acting: dict[str, pd.DataFrame]
+) -> None:
+    assert list(frames["actions"]["action"].unique()) == ["-1", "0", "+1"]
+    decided = acting["actions"].groupby(["account", "symbol"])["count"].sum().unstack("symbol")
+    assert (decided["BBB"] < decided["AAA"]).all()  # its bars end 15 before the others, which halt for 3
+    assert decided["AAA"].max() <= BARS - 1 - FIRST - 2 - 3 + 1  # the halt is at the end of a fold, too
+
+
 def test_costs_only_take(bars: AlignedBars, features: Floats) -> None:
     free = replace(LIMITS, costs=CostParameters(commission_bps=0, half_spread_bps=0), max_drawdown=None)
     paying = replace(free, costs=CostParameters(commission_bps=5, half_spread_bps=3))
@@ -187,9 +194,9 @@ def test_twice_every_cost_lowers_what_each_baseline_leaves(bars: AlignedBars, fe
     span = Segment(FIRST, BARS - 1)
     timestamps, parameters = bars.timestamps, replace(QUICK, portfolio_bars=100)
     rules = {
-        "buy_and_hold": buy_and_hold(context.market, *span),
-        "equal_weight": equal_weight(context.market, timestamps, *span, parameters),
-        "momentum": momentum(context.market, timestamps, *span, parameters, 17520.0),
+        "buy_and_hold": buy_and_hold(context.market, *span, prices),
+        "equal_weight": equal_weight(timestamps[slice(*span)], 2, parameters, prices),
+        "momentum": momentum(context.market, timestamps, *span, parameters, prices, 17520.0),
         "minimum_variance": trailing_portfolio(
             "minimum_variance", context.market, timestamps, *span, parameters, prices
         ),
@@ -202,7 +209,7 @@ def test_twice_every_cost_lowers_what_each_baseline_leaves(bars: AlignedBars, fe
                         "spread": ("half_spread_bps",), "impact": ("impact",)}.items():  # fmt: skip
         costs = replace(prices.costs, **{cost: 2 * getattr(prices.costs, cost) for cost in twice})
         dearer = replace(context, trading=replace(prices, costs=costs))
-        left[name] = final_account(simulate_schedules(dearer, span, rules)).equity
+        left[name] = final_accounts(simulate_schedules(dearer, span, rules)).account.equity
     for name in ("commission", "spread", "impact"):
         assert (left[name] < left["once"] - 1.0).all(), name  # the same orders, and more paid for them
 
@@ -248,30 +255,6 @@ def test_a_missing_fold_is_named(bars: AlignedBars, features: Floats) -> None:
         backtest_folds(bars, features, FOLDS, agents_of(make_agent(0, 0)), LIMITS, QUICK, 17520.0)
 
 
-def test_signals_repeat_the_decision_of_the_backtest(bars: AlignedBars, features: Floats) -> None:
-    agent = make_agent(0, 0, replace(LIMITS, initial_cash=1.0))
-    frames = backtest_agent(bars, features, agent, QUICK, 17520.0)
-    for row in (140, 151, 200):
-        part = {name: getattr(bars, name)[: row + 1] for name in ("open", "high", "low", "close", "volume")}
-        newest = AlignedBars(timestamps=bars.timestamps[: row + 1], symbols=bars.symbols, **part)
-        signals = newest_signals([agent], newest, SignalParameters(equity=1.0, replay_bars=10_000))
-        timestamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
-        position = frames["positions"][frames["positions"]["timestamp"] == timestamp]["position"].to_numpy()
-        assert np.allclose(signals["target"], position, atol=1e-6)  # these bars open at the previous close
-        assert np.allclose(signals["shares"], position / bars.close[row], atol=1e-6)
-    states = ["state_0", "state_1"]
-    sized = ["timestamp", "symbol", "target", "shares", "order", "regime"]
-    assert list(signals.columns) == [*sized, *states, "tail_risk", "binding", "agents"]
-    assert (signals["tail_risk"] >= 0).all()
-
-
-def test_the_latest_fold_decides_unless_another_is_named() -> None:
-    assert [agent.name for agent in choose_agents(AGENTS, None)] == ["fold_1/seed_0", "fold_1/seed_1"]
-    assert [agent.name for agent in choose_agents(AGENTS, 0)] == ["fold_0/seed_0", "fold_0/seed_1"]
-    with pytest.raises(ValueError, match=r"`signals.fold` must be one of \[0, 1\], was 5"):
-        choose_agents(AGENTS, 5)
-
-
 def test_only_folds_that_train_on_the_past_are_one_path() -> None:
     past = [replace(fold, train=(Segment(0, fold.test[0].start - 1),)) for fold in FOLDS]
     assert walk_forward(past)
@@ -291,7 +274,7 @@ EVERYTHING = TradingParameters(
     max_drawdown=0.08,
     net_limit=1.0,
     var_limit=0.2,
-    orders={"stop_loss": 0.008, "take_profit": 0.03, "unfilled": "carry", "lot_size": 1.0, "participation": 0.2},
+    orders={"stop_loss": 0.008, "take_profit": 0.03, "lot_size": 1.0, "participation": 0.2},
     masks={"target_volatility": 0.2, "position_var": 0.2, "regime_exposure": [1.0, 0.5], "liquidity": 0.5},
     costs={"commission_per_share": 0.001, "impact": 1.0},
     carry={"borrow_rate": 0.03, "financing_rate": 0.06, "interest_rate": 0.02, "funding": True},

@@ -24,19 +24,19 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.backtest import stress_variants as variants
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, draw_rows
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.robustness import break_even_cost
-from sentio_kedro.evaluation.backtest.stress_variants import Variant, simulate_variants
+from sentio_kedro.evaluation.backtest.stress_variants import Variant, draw_paths, simulate_variants
 from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.tensors import market_tensors
 from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.performance import maximum_drawdown, sharpe_ratio
-from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.records import CLOCK, FACTS, Market, records
+from sentio_kedro.trading.walk import move_prices
 
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
 FEATURES = [FeatureColumn(name="r1", indicator="log_return")]
@@ -61,7 +61,7 @@ REALISTIC = TradingParameters(
 
 def make_agent(fold: int, seed: int, trading: TradingParameters) -> AgentBundle:
     """An untrained agent whose opinion changes from bar to bar."""
-    shape = NetworkShape(features=1, assets=2, regimes=2, actions=4)
+    shape = NetworkShape(features=1, assets=2, regimes=2, actions=3)
     network = build_network(NETWORK, shape, torch.Generator().manual_seed(10 * seed + fold))
     awaken(network)
     with torch.no_grad():
@@ -71,7 +71,8 @@ def make_agent(fold: int, seed: int, trading: TradingParameters) -> AgentBundle:
         fold=fold, seed=seed, members=1, symbols=["AAA", "BBB"], periods_per_year=PER_YEAR, gamma=0.9,
         required_bars=120,
         train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00", features=FEATURES,
-        network=NETWORK, trading=trading, regimes=REGIMES, train_sharpe=0.0, validation_sharpe=0.0, hashes={},
+        network=NETWORK, trading=trading, regimes=REGIMES | {"means": [0.0, 0.005 * fold]}, train_sharpe=0.0,
+        validation_sharpe=0.0, hashes={},
     )  # fmt: skip
     return AgentBundle(spec, (network.state_dict(),))
 
@@ -147,6 +148,23 @@ def test_every_variant_is_a_run_with_its_parameters(
     assert row_of(frame, "path", 0.0)["total_return"].ne(row_of(frame, "cost", 1.0)["total_return"]).all()
 
 
+def test_a_position_that_a_halt_keeps_between_folds_is_worth_what_it_is_worth(
+    bars: AlignedBars, features: Floats
+) -> None:
+    hidden = np.zeros((BARS, 2), dtype=bool)
+    hidden[192:197] = True  # neither asset can be sold at the end of the first fold
+    folds = [FOLDS[0], replace(FOLDS[1], test=(Segment(200, BARS - 1),))]
+    agents = agents_of(FREE)
+    stress = replace(NOTHING, cost_multipliers=[1.0], paths=1)
+    frames = backtested(bars.without(hidden), features, FREE, stress, folds, agents)
+    accounts = frames["accounts"]
+    assert (accounts[accounts["row"] == 194].set_index("account").loc[["seed_0", "seed_1"], "gross_exposure"] > 0).all()
+    row = row_of(frames["robustness"], "cost", 1.0)
+    for name in ("seed_0", "seed_1"):
+        equity = accounts.loc[accounts["account"] == name, "equity"].iloc[-1]
+        assert row.loc[name, "total_return"] == pytest.approx(equity / 1e6 - 1.0, abs=1e-12)
+
+
 def test_a_late_start_is_a_run_that_starts_late(bars: AlignedBars, features: Floats) -> None:
     frame = backtested(bars, features, FREE, replace(NOTHING, start_offsets=[7]))["robustness"]
     assert set(frame["kind"]) == {"start"}
@@ -181,59 +199,77 @@ def test_a_path_of_the_rows_in_order_is_what_happened(
     bars: AlignedBars, features: Floats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(variants, "CHUNK_ROWS", 16)
-    monkeypatch.setattr(
-        variants, "draw_rows", lambda rows, paths, *_: torch.arange(rows)[:, None].expand(-1, len(paths))
-    )
+    monkeypatch.setattr(variants, "draw_paths", lambda rows, paths, *_: np.tile(np.arange(rows), (1 + paths, 1)))
     by_fold = {fold: [make_agent(fold, seed, REALISTIC) for seed in (0, 1)] for fold in (0, 1)}
     context = BacktestContext.of(bars, features, by_fold, REALISTIC)
     results = simulate_variants(context, FOLDS, [Variant(), Variant(path=0)], None, 0)
-    assert torch.equal(results.returns[:, 0], results.returns[:, 1])
-    assert results.turnover[0].gt(0.0).all()
+    assert np.array_equal(results.returns[:, 0], results.returns[:, 1])
+    assert (results.turnover[0] > 0.0).all()
 
 
-def test_steps_of_a_path_keep_their_ratios_and_go_on_from_each_other(bars: AlignedBars, features: Floats) -> None:
-    market = market_tensors(bars, features, np.ones((BARS, 1)), REALISTIC)
-    source = torch.tensor([[3, 5, 6, 100, 20, 21], [0, 1, 2, 3, 4, 5]]).T  # [S, V]
-    trading = replace(REALISTIC, orders=replace(REALISTIC.orders, stop_loss=0.1))
-    rows = FIRST - 100 + source[..., None]
-    plain = make_step_data(market, rows, trading)
-    prices = PathPrices([True, False])
-    parts = [prices.rescale(plain.part(*piece)) for piece in ((0, 2), (2, 6))]
-    close, after = (torch.cat([getattr(part, name) for part in parts])[:, 0, 0] for name in ("close", "next_close"))
-    assert torch.allclose(close[1:], after[:-1], rtol=1e-14)
-    for name in ("open", "next_close", "high", "low", "dividend"):
-        scaled, unscaled = torch.cat([getattr(part, name) for part in parts]), getattr(plain, name)
-        assert torch.allclose(scaled[:, 0, 0] / close, unscaled[:, 0, 0] / plain.close[:, 0, 0], rtol=1e-13)
-        assert torch.equal(scaled[:, 1], unscaled[:, 1])
-    shares = 1e6 / close  # the impact of trading a value does not depend on the price level
-    impact = torch.cat([part.impact for part in parts])[:, 0, 0] * shares.sqrt()
-    assert torch.allclose(impact, plain.impact[:, 0, 0] * (1e6 / plain.close[:, 0, 0]).sqrt(), rtol=1e-13)
-    value = torch.cat([part.max_shares for part in parts])[:, 0, 0] * close
-    assert torch.allclose(value, (plain.max_shares * plain.close)[:, 0, 0], rtol=1e-13)
+def walked_along(path: list[int], chunk: int, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ``[S]`` of an account that is always fully long of one asset, along source rows, and the asset's own."""
+    rng = np.random.default_rng(3)
+    close = 100.0 * np.exp(np.cumsum(0.02 * rng.standard_normal((60, 1)), axis=0))
+    opened = np.vstack([[[100.0]], close[:-1]])
+    stamps = np.datetime64("2020-01-01T00:30", "ns") + np.arange(60) * np.timedelta64(30, "m")
+    bars = AlignedBars(
+        stamps, ("AAA",), opened, np.maximum(opened, close), np.minimum(opened, close), close, np.ones((60, 1))
+    )
+    free = TradingParameters(preset="none", levels=[0.0, 1.0])
+    agent = always_long(free)
+    context = BacktestContext.of(bars, np.zeros((60, 1, 1)), {0: [agent]}, free)
+    fold = Fold(0, (), (), (Segment(20, 20 + len(path)),))
+    monkeypatch.setattr(variants, "CHUNK_ROWS", chunk)
+    monkeypatch.setattr(variants, "draw_paths", lambda rows, *_: np.array([np.arange(rows), path]))
+    returns = simulate_variants(context, [fold], [Variant(path=0)], None, 0).returns[:, 0, 0]
+    return returns, (close[21:] / close[20:-1] - 1.0)[path, 0]
 
 
-def test_a_session_begins_where_blocks_join(bars: AlignedBars, features: Floats) -> None:
-    daily = replace(REALISTIC, masks=replace(REALISTIC.masks, daily_loss=0.02))
-    market = market_tensors(bars, features, np.ones((BARS, 1)), daily)
-    source = torch.tensor([[0, 1, 9, 10], [0, 1, 2, 3]]).T
-    step_data = make_step_data(market, FIRST + source[..., None], daily)
-    starts = begin_sessions(step_data.part(1, 4), source, Segment(1, 4)).session_starts
-    assert starts is not None
-    sessions = step_data.session_starts
-    assert sessions is not None
-    assert starts[:, 1].equal(sessions[1:, 1])
-    assert starts[:, 0, 0, 0].tolist() == [bool(sessions[1, 0, 0, 0]), True, bool(sessions[3, 0, 0, 0])]
+def always_long(trading: TradingParameters) -> AgentBundle:
+    """An agent of one asset that wants the last level at every bar."""
+    network = build_network(NETWORK, NetworkShape(1, 1, 2, len(trading.levels)), torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.head.policy.weight.zero_()
+        network.head.policy.bias.copy_(torch.tensor([0.0, 1.0]).repeat(len(network.head.policy.bias) // 2))
+    spec = replace(make_agent(0, 0, trading).spec, symbols=["AAA"])
+    return AgentBundle(spec, (network.state_dict(),))
 
 
-def test_paths_are_drawn_from_their_seed_and_shared() -> None:
-    first, again, other = (draw_rows(50, [None, 0, 1, 0], 5.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert first[:, 0].tolist() == list(range(50))
-    assert torch.equal(first[:, 1], first[:, 3])
-    assert not torch.equal(first[:, 1], first[:, 2])
-    assert int(first.min()) >= 0
-    assert int(first.max()) < 50
+@pytest.mark.parametrize("chunk", [100, 3, 1])
+def test_prices_of_a_path_go_on_where_its_blocks_join(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    returns, of_asset = walked_along([3, 4, 5, 1, 2, 7, 0, 1], chunk, monkeypatch)
+    assert returns[:-1] == pytest.approx(of_asset[:-1], rel=1e-12)
+    assert returns[-1] == 0.0  # sold at the last open, which is the close before
+
+
+def test_what_a_session_lost_is_forgotten_where_blocks_join() -> None:
+    trading = replace(REALISTIC, calendar=None, masks=replace(REALISTIC.masks, overnight=True))
+    facts, clock = records((4, 1), FACTS), records((4,), CLOCK)
+    facts.close, facts.next_close = [[10.0], [20.0], [40.0], [80.0]], [[20.0], [40.0], [80.0], [160.0]]
+    market = Market(facts, clock, np.full((4, 1, 2), np.inf))
+    accounts = open_accounts(2, 1, trading)
+    accounts.account.session_equity, accounts.account.equity = 2e6, 1e6
+    accounts.holdings.shares, accounts.holdings.entry_price = 8.0, 100.0
+    accounts.holdings.trades_today, accounts.holdings.opened_today = 3.0, 1.0
+    move_prices(0, 2, 1, market, accounts)
+    assert accounts.account.session_equity.tolist() == [1e6, 2e6]
+    assert accounts.account.peak_equity.tolist() == [1e6, 1e6]
+    assert accounts.holdings.shares[:, 0].tolist() == [32.0, 8.0]  # the price falls from 80 to 20
+    assert accounts.holdings.entry_price[:, 0].tolist() == [25.0, 100.0]
+    assert accounts.holdings.trades_today[:, 0].tolist() == [0.0, 3.0]
+    assert accounts.holdings.opened_today[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_paths_are_drawn_from_their_seed() -> None:
+    first, again, other = (draw_paths(50, 2, 5.0, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first[0].tolist() == list(range(50))
+    assert not np.array_equal(first[1], first[2])
+    assert (first.min(), first.shape) == (0, (3, 50))
+    assert first.max() < 50
+    assert draw_paths(3, 0, None, np.random.default_rng(0)).tolist() == [[0, 1, 2]]
 
 
 def test_switched_off_parts_leave_no_rows(bars: AlignedBars, features: Floats) -> None:

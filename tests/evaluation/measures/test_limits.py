@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from sentio_kedro.evaluation.measures.limits import mask_shares, order_metrics
+from sentio_kedro.evaluation.measures.limits import mask_shares, order_metrics, value_at_risk_test
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFrames
-from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.trading.records import LAYERS
 
 MakeRun = Callable[..., RunFrames]
 
@@ -81,3 +81,28 @@ def test_an_agent_that_starts_afresh_can_go_bankrupt_in_every_fold(make_run: Mak
     others = frames.accounts[frames.accounts["account"] != "seed_0"]
     frames = dataclasses.replace(frames, accounts=pd.concat([others, again], ignore_index=True))
     assert order_metrics(frames)["seed_0"]["bankruptcies"] == 2
+
+
+def test_bars_at_which_the_drawdown_limit_leaves_nothing_are_idle(make_run: MakeRun) -> None:
+    found = order_metrics(_with(make_run(), "seed_0", headroom=[0.0, 0.0, 0.2, 1.0] * 500))
+    assert (found["seed_0"]["idle"], found["momentum"]["idle"]) == (0.5, 0.0)
+
+
+def test_exceedances_of_all_symbols_are_tested_by_side(make_run: MakeRun) -> None:
+    rows = [("A", "rise", 0.99, 150, 3), ("B", "rise", 0.99, 100, 0), ("A", "fall", 0.99, 250, 0)]
+    frames = dataclasses.replace(make_run(), value_at_risk=pd.DataFrame(rows, columns=list(COLUMNS["value_at_risk"])))
+    fall, rise = value_at_risk_test(frames)
+    assert (fall["side"], fall["sessions"], fall["exceedances"], fall["share"]) == ("fall", 250, 0, 0.0)
+    assert fall["expected"] == 0.01
+    assert fall["p"] == pytest.approx(0.024982, abs=1e-6)  # of a likelihood ratio of -500 log 0.99
+    assert (rise["side"], rise["sessions"], rise["exceedances"], rise["share"]) == ("rise", 250, 3, 0.012)
+    assert rise["p"] == pytest.approx(0.758, abs=1e-3)
+
+
+def test_nothing_tested_gives_no_share_and_no_frame_no_entries(make_run: MakeRun) -> None:
+    frames = make_run()
+    none = frames.value_at_risk.assign(sessions=0, exceedances=0)
+    assert [
+        (entry["share"], entry["p"]) for entry in value_at_risk_test(dataclasses.replace(frames, value_at_risk=none))
+    ] == [(None, None)] * 2
+    assert value_at_risk_test(dataclasses.replace(frames, value_at_risk=none.iloc[:0])) == []

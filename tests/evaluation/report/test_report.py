@@ -162,7 +162,7 @@ def test_lines_share_the_times_of_an_earlier_one(page: str) -> None:
 def test_a_drawdown_limit_shows_its_breaches(make_run: MakeRun, facts: RunFacts) -> None:
     limited = dataclasses.replace(facts, max_drawdown=0.02)
     page = render_report(build_metrics(make_run(), limited, ReportingParameters(bootstrap_samples=30)), {})
-    assert "The limit is 2.00\u00a0% of the peak." in page
+    assert "The limit is 2.00\u00a0% of the highest equity of the last" in page
     assert "Move to the limit" in page
     off = render_report(build_metrics(make_run(), facts, ReportingParameters(bootstrap_samples=30)), {})
     assert "No drawdown limit was set" in off

@@ -47,7 +47,7 @@ def test_an_agent_that_never_changes_its_action_raises_an_alarm(make_run: MakeRu
     stuck = frames.actions.copy()
     stuck.loc[(stuck["account"] == "seed_1") & (stuck["action"] != "+1"), "count"] = 0
     assert alarms(dataclasses.replace(frames, actions=stuck), CALM) == [
-        "seed_1 always took the action '+1': it learnt a constant, not a strategy."
+        "seed_1 always chose the level '+1': it learnt a constant, not a strategy."
     ]
 
 
@@ -148,3 +148,15 @@ def test_skill_does_not_claim_a_test_of_the_search_that_was_not_made(
     found = " ".join(verdict(metrics | {"skill": skill}))
     assert text in found
     assert found.count("Verdict: skill.") == 1
+
+
+def test_the_verdict_says_how_the_agent_trades(make_run: MakeRun, facts: RunFacts) -> None:
+    metrics = build_metrics(make_run(), facts, PARAMETERS)
+    agent = metrics["agent"] | {
+        "traded_bars": 0.0625, "holding_bars": 31.5, "gross_exposure": 0.4, "turnover_per_year": 12.0, "trades": 9,
+    }  # fmt: skip
+    assert verdict(metrics | {"agent": agent})[1].replace("\u00a0", " ") == (
+        "It changes a position on 6.25 % of the bars. A round trip lasts 31.50 bars on average. Gross exposure "
+        "averages 40.00 % of equity, turnover 12.00 times equity a year."
+    )
+    assert "changes a position" not in " ".join(verdict(metrics | {"agent": agent | {"trades": 0}}))

@@ -19,13 +19,14 @@ from sentio_kedro.agent.data.resampling import (
     resample,
 )
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.data.windows import Windows, cut_windows
+from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
+from sentio_kedro.trading.records import Market
 
 
 class PathSampler:
@@ -54,7 +55,7 @@ class PathSampler:
         self.context, self.device, self.dtype = context, device, dtype
         self.warm_up = longest_lookback(training_set.columns)
         self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
-        self.delisted = delisted_rows(training_set.bars)
+        self.delisted = delisted_rows(training_set.bars, self.clock.session)
 
     @cached_property
     def relative(self) -> RelativeBars:
@@ -74,24 +75,28 @@ class PathSampler:
         if block_bars is None:
             return self._replay(rng)
         first = self.warm_up + self.context
-        market = self._resampled(first + windows * steps + 1, block_bars, rng)
+        market, facts = self._resampled(first + windows * steps + 1, block_bars, rng)
         starts = first + steps * torch.arange(windows, device=self.device)
-        return cut_windows(market, starts, steps, self.context, self.training_set.trading)
+        return cut_windows(market, starts, steps, self.context, self.training_set.trading, facts)
 
-    def _resampled(self, length: int, block_bars: int, rng: np.random.Generator) -> MarketTensors:
+    def _resampled(self, length: int, block_bars: int, rng: np.random.Generator) -> tuple[MarketTensors, Market]:
         mirror = self.parameters.resampling.mirror_blocks
         path = resample(self.relative, self.segments, length, block_bars, mirror, rng, self.levels)
-        return self._market_of(path)
+        return self._with_facts(self._market_of(path))
 
     @cached_property
-    def _history(self) -> MarketTensors:
-        """The real market, or the history without its trend."""
+    def _history(self) -> tuple[MarketTensors, Market]:
+        """The real market, or the history without its trend, and its facts."""
         if self.parameters.resampling.detrended:
-            return self._market_of(replayed_history(self.relative, self.levels))
-        return self.training_set.market_on(self.device, self.dtype)
+            return self._with_facts(self._market_of(replayed_history(self.relative, self.levels)))
+        return self.training_set.market_on(self.device, self.dtype), self.training_set.facts
+
+    def _with_facts(self, market: MarketTensors) -> tuple[MarketTensors, Market]:
+        """Compute the facts of a path in double precision, and move it to the device."""
+        return market.to(self.device, self.dtype), path_facts(market, self.training_set.trading)
 
     def _market_of(self, path: ResampledPath) -> MarketTensors:
-        """Compute the market tensors of a path."""
+        """Compute the market tensors of a path, in double precision on the CPU."""
         bars, source = path.bars, path.rows
         features = compute_features(bars, self.training_set.columns, calendar=self.training_set.bars.timestamps[source])
         posterior = self.training_set.regimes.filter(market_return(bars))
@@ -99,7 +104,7 @@ class PathSampler:
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
         ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
         signs = torch.from_numpy(path.signs) if self.parameters.resampling.mirrors else None
-        return market._replace(delisted=ended, signs=signs).to(self.device, self.dtype)
+        return market._replace(delisted=ended, signs=signs)
 
     def _replay(self, rng: np.random.Generator) -> Windows:
         steps = self.parameters.episode_bars
@@ -108,4 +113,5 @@ class PathSampler:
         drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
         starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
         rows = torch.tensor(starts, device=self.device)
-        return cut_windows(self._history, rows, steps, self.context, self.training_set.trading)
+        market, facts = self._history
+        return cut_windows(market, rows, steps, self.context, self.training_set.trading, facts)

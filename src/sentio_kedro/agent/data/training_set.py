@@ -18,6 +18,7 @@ from sentio_kedro.agent.data.resampling import (
     replayed_history,
 )
 from sentio_kedro.agent.data.screening import SCALED_LIMIT, Criterion, Mask, Screening, mirror_invariant_columns, screen
+from sentio_kedro.agent.data.windows import path_facts
 from sentio_kedro.agent.network.feature_mask import selected_names
 from sentio_kedro.config import FeatureColumn, TradingParameters
 from sentio_kedro.market.adjustment import adjusted
@@ -27,6 +28,7 @@ from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.records import Market
 
 logger = logging.getLogger(__name__)
 
@@ -103,6 +105,16 @@ class TrainingSet:
             if (device, dtype) not in self._markets:
                 self._markets[device, dtype] = self._market.to(device, dtype)
             return self._markets[device, dtype]
+
+    @property
+    def facts(self) -> Market:
+        """Facts of all rows of the fold's market, built once."""
+        with self._lock:
+            return self._facts
+
+    @cached_property
+    def _facts(self) -> Market:
+        return path_facts(self._market, self.trading)
 
     @cached_property
     def _market(self) -> MarketTensors:

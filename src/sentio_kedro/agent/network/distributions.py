@@ -13,8 +13,7 @@ def masked_log_probabilities(logits: Tensor, legal: Tensor) -> Tensor:
 
     Args:
         logits: ``[..., actions]``, any floating type; the result is float32 or wider.
-        legal: ``[..., actions]`` bool, at least one true per row. A row without one gives a uniform choice;
-            simulations are checked at their end (``require_choice``), and a learner stops at such a row.
+        legal: ``[..., actions]`` bool, at least one true per row.
 
     Returns:
         ``[..., actions]`` log probabilities; about ``ILLEGAL`` where illegal, with no gradient to those logits.
@@ -32,19 +31,6 @@ def normalised(logits: Tensor) -> Tensor:
     """Log probabilities of logits over the last dimension: log_softmax, which wakes all threads for a few numbers."""
     shifted = logits - logits.amax(-1, keepdim=True).detach()
     return shifted - shifted.exp().sum(-1, keepdim=True).log()
-
-
-def sample_actions(logits: Tensor, noise: Tensor) -> Tensor:
-    """Sample by the Gumbel-max rule.
-
-    Args:
-        logits: ``[..., actions]`` masked, normalised or not.
-        noise: ``[..., actions]`` standard Gumbel draws.
-
-    Returns:
-        ``[...]`` action indices.
-    """
-    return (logits + noise).argmax(-1)
 
 
 def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:

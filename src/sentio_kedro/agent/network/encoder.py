@@ -25,7 +25,7 @@ class NetworkShape(NamedTuple):
         features: Feature columns F.
         assets: Assets A.
         regimes: Regimes K.
-        actions: Actions of one asset: HOLD and the levels.
+        actions: Actions of one asset: its target levels.
     """
 
     features: int

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from sentio_kedro.agent.network.encoder import Encoder, NetworkShape
 from sentio_kedro.config import NetworkParameters
-from sentio_kedro.trading.action_masks import HOLD
-from sentio_kedro.trading.observations import ACCOUNT_FEATURES
+from sentio_kedro.trading.policies import ACCOUNT_FEATURES
 
 _BUILDING = Lock()
 
@@ -87,21 +86,11 @@ class Head(nn.Module):
         return (experts * posterior[..., None, :, None]).sum(-2)
 
     def permitted(self, legal: Tensor) -> Tensor:
-        """Mask of the actions that the policy may choose.
+        """Mask of the actions that the policy may choose ``[..., actions]`` (bool).
 
-        Masked, those are the legal ones. Else they are all actions of an asset that can be traded; other assets can
-        only be held. An asset that can be traded has a legal level, since flat is always a reduction.
-
-        Args:
-            legal: ``[..., actions]`` bool from ``legal_actions``.
-
-        Returns:
-            ``[..., actions]`` bool.
+        Masked, those are the ``legal`` ones ``[..., actions]``. Else all actions of an asset that has a choice.
         """
-        if self.masked:
-            return legal
-        free = legal[..., HOLD + 1 :].any(-1, keepdim=True)
-        return free | (torch.arange(legal.shape[-1], device=legal.device) == HOLD)
+        return legal if self.masked else legal | (legal.sum(-1, keepdim=True) > 1)
 
     def quantiles(self, hidden: Tensor) -> Tensor:
         """Rising quantiles of the discounted reward ``[..., A, Q]``, in units of its scale; one is the value."""

@@ -1,4 +1,4 @@
-"""The step of a rollout and the losses of a minibatch, eager or compiled.
+"""The losses of a minibatch, eager or compiled.
 
 What changes from update to update reaches these functions in tensors (coefficients of the objective) or not at all (the
 learning rate, which only the optimiser reads), so that no graph can freeze it.
@@ -10,26 +10,23 @@ import logging
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sentio_kedro.agent.ppo.update import UpdateReport
 from sentio_kedro.config import TrainingParameters
-from sentio_kedro.trading.simulate import Advance, advance
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-R = TypeVar("R")
 PAYS_FROM = 20_000_000  # environment steps per member that a compilation on a CPU is paid back by
 
 Loss = Callable[..., tuple[Tensor, UpdateReport]]
 
 
-class Compiled(Generic[P, R]):
-    """Calls a function compiled by ``torch.compile``.
+class CompiledLoss:
+    """Calls a loss of a network compiled by ``torch.compile``, on a GPU captured in CUDA graphs on request.
 
     The first call compiles, which takes a minute or so on a CPU and needs a C++ compiler there; so do calls with
     tensors of other shapes. Where compilation fails, a warning says why and calls are eager from then on. Compiled
@@ -37,85 +34,48 @@ class Compiled(Generic[P, R]):
     compiled in as constants.
 
     Attributes:
-        eager: The function that was wrapped.
+        eager: The loss that was wrapped.
+        graphs: Whether forward and backward are captured in CUDA graphs.
         works: False once compilation has failed.
     """
 
-    def __init__(self, eager: Callable[P, R], name: str, mode: str | None = None) -> None:
-        """Wrap a function; nothing is compiled yet.
+    def __init__(self, eager: Loss, *, graphs: bool) -> None:
+        """Wrap a pure loss whose first argument is a network; nothing is compiled yet."""
+        self.eager, self.graphs, self.works, self._proved = eager, graphs, True, False
+        mode = "reduce-overhead" if graphs else None
+        self._compiled: Loss = torch.compile(eager, dynamic=False, fullgraph=True, mode=mode)
 
-        Args:
-            eager: The function, pure.
-            name: Name in the warning.
-            mode: Of ``torch.compile``; ``reduce-overhead`` captures CUDA graphs.
-        """
-        self.eager, self.name, self.works = eager, name, True
-        self._compiled: Callable[P, R] = torch.compile(eager, dynamic=False, fullgraph=True, mode=mode)
-
-    def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
-        """Call the function."""
+    def __call__(self, network: nn.Module, *arguments: Any) -> tuple[Tensor, UpdateReport]:
+        """Loss and report."""
         if self.works:
             try:
-                return self.attempt(*arguments, **named)
+                return self._attempt(network, *arguments)
             except Exception as error:
                 self.works = False
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                logger.warning("%s could not be compiled and runs eagerly: %s", self.name, reason)
-        return self.eager(*arguments, **named)
+                logger.warning("The loss could not be compiled and runs eagerly: %s", reason)
+        return self.eager(network, *arguments)
 
-    def attempt(self, *arguments: P.args, **named: P.kwargs) -> R:
-        """Call the compiled function; whatever it raises ends its use."""
-        return self._compiled(*arguments, **named)
-
-
-class CompiledStep(Compiled[Any, Any]):
-    """Takes steps compiled by ``torch.compile``, several times as fast as ``simulate.advance``, which it wraps."""
-
-    def __init__(self) -> None:
-        """Wrap the step."""
-        super().__init__(advance, "The step")
-
-
-class CompiledLoss(Compiled[Any, tuple[Tensor, UpdateReport]]):
-    """A compiled loss of its first argument: a network, or the weights of many. On a GPU it is captured on request."""
-
-    def __init__(self, eager: Loss, *, graphs: bool) -> None:
-        """Wrap a loss; ``graphs`` captures it, forward and backward, in CUDA graphs."""
-        super().__init__(eager, "The loss", "reduce-overhead" if graphs else None)
-        self.graphs, self._proved = graphs, False
-
-    def attempt(self, *arguments: Any, **named: Any) -> tuple[Tensor, UpdateReport]:
+    def _attempt(self, network: nn.Module, *arguments: Any) -> tuple[Tensor, UpdateReport]:
         """Call the compiled loss; its first gradient is tried as well, which is compiled apart from the loss."""
         if torch.is_grad_enabled() and not self._proved:
-            first = arguments[0]
-            weights = [x for x in ([first] if isinstance(first, Tensor) else first.parameters()) if x.requires_grad]
-            torch.autograd.grad(super().attempt(*arguments, **named)[0].sum(), weights, allow_unused=True)
+            weights = [weight for weight in network.parameters() if weight.requires_grad]
+            torch.autograd.grad(self._compiled(network, *arguments)[0], weights, allow_unused=True)
             self._proved = True
         if not self.graphs:
-            return super().attempt(*arguments, **named)
+            return self._compiled(network, *arguments)
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # what earlier replays left in the graphs' memory is not read again
-        loss, report = super().attempt(*arguments, **named)
+        loss, report = self._compiled(network, *arguments)
         return loss, UpdateReport(*(term.clone() for term in report))  # reports outlive the next replay
 
 
-def shared_step(training: TrainingParameters, device: torch.device | None) -> Advance:
-    """Step of a rollout: the compiled one of this process where ``training.compile`` asks for it, else ``advance``."""
-    return _compiled_step() if compiles(training, device) else advance
-
-
 def shared_loss(eager: Loss, training: TrainingParameters, device: torch.device | None) -> Loss:
-    """Likewise for a loss; it compiles once for each shape however many members train."""
+    """Loss of all members: a compiled one where ``training.compile`` asks for it; it compiles once for each shape."""
     if device is None or not compiles(training, device):
         return eager
     return _compiled_loss(eager, graphs=_captures(training, device))
 
 
-def stacked_loss(eager: Loss, training: TrainingParameters, device: torch.device) -> Loss:
-    """Likewise for the loss of the weights ``[M, N]`` of a stack; each stack compiles its own."""
-    return CompiledLoss(eager, graphs=_captures(training, device)) if compiles(training, device) else eager
-
-
-_compiled_step = cache(CompiledStep)
 _compiled_loss = cache(CompiledLoss)
 
 

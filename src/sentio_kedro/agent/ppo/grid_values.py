@@ -11,7 +11,8 @@ from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import masked_log_probabilities, normalised
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.constraints import TailState
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid, outcomes_of_actions, simulate_greedy
+from sentio_kedro.agent.ppo.grid_walks import outcomes_of_actions, simulate_greedy
+from sentio_kedro.agent.ppo.position_grid import PositionGrid
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TrainingParameters
 
@@ -43,7 +44,8 @@ def evaluate_grid(
     """Value every position and action under the present policy, backwards along each window.
 
     ``V_t(p) = sum over b of pi_t(b | p) Q_t(p, b)`` with ``Q_t(p, b) = r_t(p, b) + gamma V_{t+1}(p after b)``
-    (Sutton and Barto, Reinforcement Learning, 2018, equations 3.14 and 4.6); the critic stands for V behind the end.
+    (Sutton and Barto, Reinforcement Learning, 2018, equations 3.14 and 4.6), interpolated between the positions of the
+    grid; the critic stands for V behind the end.
 
     Args:
         network: The member.
@@ -76,17 +78,9 @@ def _expectations(
     rewards: Tensor, probabilities: Tensor, value: Tensor, grid: PositionGrid, gamma: float
 ) -> tuple[Tensor, Tensor]:
     """Values ``[S, W, P, A]`` and advantages ``[S, W, P, A, B]``."""
-    place = grid.replica_of_level()
     advantages, values = torch.empty_like(rewards), torch.empty_like(rewards[..., 0])
     for step in range(rewards.shape[0] - 1, -1, -1):
-        value_of_target = value.gather(1, place).transpose(1, 2)[:, None]  # [W, 1, A, levels]
-        value_of_hold = value[..., None]
-        value_of_target = torch.where(
-            grid.filled[step][..., None], value_of_target, value_of_hold
-        )  # a dropped order leaves the position
-        quality = rewards[step] + gamma * torch.cat(
-            [value_of_hold, value_of_target.expand(*value_of_hold.shape[:-1], -1)], dim=-1
-        )
+        quality = rewards[step] + gamma * grid.following(value, step)
         value = (probabilities[step] * quality).sum(-1)
         values[step] = value
         advantages[step] = quality - value[..., None]

@@ -1,4 +1,4 @@
-"""Accounts on the position grid, and the log return of the episode after each action."""
+"""Greedy accounts on the position grid, and the log return of the episode after each action."""
 
 from __future__ import annotations
 
@@ -9,45 +9,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.ppo.constraints import log_growth
-
-
-class PositionGrid(NamedTuple):
-    """Accounts at every bar of W windows, one replica per level. B counts actions, P levels.
-
-    Attributes:
-        account: ``[S + 1, W, P, A, G]`` account features, the bar after the last decision included.
-        legal: ``[S, W, P, A, B]``.
-        rewards: ``[S, W, P, A, B]`` reward of each action, the other assets' positions held.
-        shift: ``[W, 1, A]`` replica p holds level ``(p + shift) mod P`` of asset a.
-        filled: ``[S, W, 1, A]`` whether an order can be filled at the next bar.
-        position: ``[S + 1, W, P, A]`` position held, fraction of equity.
-        limits: Most gross and most net exposure, fraction of equity.
-    """
-
-    account: Tensor
-    legal: Tensor
-    rewards: Tensor
-    shift: Tensor
-    filled: Tensor
-    position: Tensor
-    limits: tuple[float, float]
-
-    def replica_of_level(self) -> Tensor:
-        """Replica that holds each level ``[W, P, A]``."""
-        size = self.rewards.shape[2]
-        return (torch.arange(size, device=self.shift.device)[:, None] - self.shift) % size
-
-    def after(self, action: Tensor) -> Tensor:
-        """Replica that holds the position after ``action`` ``[S, W, P, A]``: its hold after HOLD or a dropped order."""
-        hold = torch.arange(action.shape[2], device=action.device)[:, None].expand(action.shape)
-        places = self.replica_of_level().expand(action.shape)
-        target = places.gather(2, (action - 1).clamp_min(0))
-        return torch.where((action > 0) & self.filled, target, hold)
-
-    def joint_factor(self, position: Tensor) -> Tensor:
-        """Share that the joint limits leave of ``position`` ``[..., A]``: ``[...]``. The grid itself ignores them."""
-        (max_gross, max_net), gross, net = self.limits, position.abs().sum(-1), position.sum(-1)
-        return torch.minimum(max_gross / gross.clamp_min(max_gross), max_net / net.abs().clamp_min(max_net))
+from sentio_kedro.agent.ppo.position_grid import PositionGrid
 
 
 class GreedySimulation(NamedTuple):
@@ -87,7 +49,8 @@ def simulate_greedy(log_probabilities: Tensor, windows: Windows, grid: PositionG
 def outcomes_of_actions(simulation: GreedySimulation, windows: Windows, grid: PositionGrid) -> Tensor:
     """Log return of the episode after each action ``[S, W, P, A, B]``, the likeliest actions taken from then on.
 
-    It follows from the path; no critic is used. Approximations: before the decision the account has earned what the
+    It follows from the path; no critic is used. Approximations: a position after an action is the nearest one of the
+    grid; before the decision the account has earned what the
     one simulated from the same replica had, wherever that stands now; joint limits bind as they do for these accounts
     on average; later profits are added up without compounding.
     """

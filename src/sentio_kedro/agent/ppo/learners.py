@@ -1,7 +1,6 @@
 """The two ways to learn from windows: from accounts that sample actions, or from all actions of all positions.
 
-A learner draws all that is random first. What it computes then is a pure function of tensors: the same for a network
-that trains alone and, under ``torch.vmap``, for many in one batch.
+A learner draws all that is random first. What it computes then depends on its arguments alone.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.all_action import GridDraws, draw_grid, grid_loss, position_grid
-from sentio_kedro.agent.ppo.compiled import Loss, shared_loss, shared_step
+from sentio_kedro.agent.ppo.all_action import grid_loss
+from sentio_kedro.agent.ppo.compiled import Loss, shared_loss
 from sentio_kedro.agent.ppo.constraints import TailState, log_growth
 from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
-from sentio_kedro.agent.ppo.grid_walks import PositionGrid
+from sentio_kedro.agent.ppo.position_grid import GridDraws, PositionGrid, draw_grid, position_grid
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import (
     Coefficients,
@@ -29,8 +28,6 @@ from sentio_kedro.agent.ppo.update import (
     value_scale,
 )
 from sentio_kedro.config import AgentParameters
-from sentio_kedro.trading.action_masks import where_chosen
-from sentio_kedro.trading.simulate import Advance, advance
 
 Draws = TypeVar("Draws")
 Experience = TypeVar("Experience")
@@ -42,7 +39,7 @@ class Estimate(NamedTuple, Generic[Targets]):
 
     Attributes:
         targets: Targets of the loss.
-        reward: Mean reward under the policy before the update, 0-d; NaN if a decision had no legal action.
+        reward: Mean reward under the policy before the update, 0-d.
         outcomes: Log returns ``[W, R]`` of the episodes that were simulated; None where none was.
         valid_steps: ``[W]`` steps of each window at which accounts were alive; None where all steps count.
     """
@@ -89,24 +86,21 @@ class SamplingLearner:
 
     Attributes:
         parameters: The sections that shape the agent.
-        step: A step of a rollout, eager or compiled.
         loss_function: ``minibatch_loss``, eager or compiled.
     """
 
     parameters: AgentParameters
-    step: Advance = advance
     loss_function: Loss = minibatch_loss
 
     def draw(self, windows: Windows, generator: torch.Generator) -> RolloutDraws:
         """Draw starts, action noise and, if the critic learns distributions, its quantiles and stops."""
-        training, actions = self.parameters.training, 1 + len(self.parameters.trading.levels)
+        training, actions = self.parameters.training, len(self.parameters.trading.levels)
         quantiles = self.parameters.network.quantiles if training.critic_target == "distribution" else None
         return draw_rollout(windows, training.replicas, actions, generator, quantiles)
 
     def collect(self, network: PolicyNetwork, windows: Windows, draws: RolloutDraws) -> Rollout:
         """Let the accounts trade."""
-        scale, trading = value_scale(self.parameters.training.gamma), self.parameters.trading
-        return collect(network, windows, draws, scale, trading, self.step)
+        return collect(network, windows, draws, value_scale(self.parameters.training.gamma), self.parameters.trading)
 
     def estimate(
         self, network: PolicyNetwork, windows: Windows, experience: Rollout, draws: RolloutDraws, tail: TailState | None
@@ -120,7 +114,7 @@ class SamplingLearner:
             penalty = penalty.expand_as(experience.rewards)
         return Estimate(
             estimate_targets(experience, training, draws.stop, penalty),
-            where_chosen(experience.rewards.mean(), experience.legal),
+            experience.rewards.mean(),
             outcomes,
             experience.alive.sum((0, 2, 3)),
         )
@@ -169,7 +163,7 @@ class AllActionLearner:
         """Value every position and action."""
         targets = evaluate_grid(network, windows, experience, self.parameters.training, tail)
         reward = (targets.log_probabilities.exp() * experience.rewards).sum(-1).mean()
-        return Estimate(targets, where_chosen(reward, experience.legal), targets.outcomes)
+        return Estimate(targets, reward, targets.outcomes)
 
     def loss(
         self,
@@ -185,8 +179,8 @@ class AllActionLearner:
 
 
 def make_learner(parameters: AgentParameters, device: torch.device | None = None) -> Learner[Any, Any, Any]:
-    """Return the learner of ``training.advantages``, compiled as ``training.compile`` says; eager without a device."""
+    """Return the learner of ``training.advantages``; its loss is compiled as ``training.compile`` says."""
     training = parameters.training
     if training.advantages == "all_action":
         return AllActionLearner(parameters, shared_loss(grid_loss, training, device))
-    return SamplingLearner(parameters, shared_step(training, device), shared_loss(minibatch_loss, training, device))
+    return SamplingLearner(parameters, shared_loss(minibatch_loss, training, device))

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.network.distributions import (
-    gumbel_noise,
-    masked_logits,
-    normalised,
-    sample_actions,
-)
+from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_probabilities
+from sentio_kedro.agent.network.head_arrays import head_arrays
 from sentio_kedro.agent.network.network import Head, PolicyNetwork
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import AccountState, Decision
-from sentio_kedro.trading.action_masks import decode, level_tensor
-from sentio_kedro.trading.observations import account_features, asset_rewards, start_accounts
-from sentio_kedro.trading.position_limits import PositionLimits, position_limits
-from sentio_kedro.trading.simulate import Advance, PolicyTrace, advance, simulate
+from sentio_kedro.trading.accounts import hold_positions, open_accounts, terms_of
+from sentio_kedro.trading.policies import SAMPLED, Policies, make_policies, with_heads
+from sentio_kedro.trading.records import Accounts, Floats, Terms
+from sentio_kedro.trading.simulate import asset_rewards, simulate
+from sentio_kedro.trading.walk import Ledger
 
 
 class RolloutDraws(NamedTuple):
-    """All random draws of a rollout, so that the rollout is a pure function of tensors.
+    """All random draws of a rollout, which does not depend on anything else that is random.
 
     Attributes:
-        noise: ``[S, W, R, A, actions]`` standard Gumbel noise of the actions.
+        noise: ``[S, W, R, A, B]`` standard Gumbel noise of the B actions.
         start: ``[W, R, A]`` index of the level that each account starts with.
         quantile: ``[S, W, R, A]`` which quantile of the critic is drawn of the state after each step; None draws none.
         stop: ``[S, W, R, A]`` uniform, decides where sampled returns stop; None with ``quantile``.
@@ -47,20 +44,18 @@ def draw_rollout(
     Args:
         windows: W windows of S decisions.
         replicas: R accounts per window.
-        actions: Number of actions, HOLD included.
+        actions: Number of actions B.
         generator: Source of the draws, on the windows' device.
         quantiles: Quantiles of the critic, to draw from its distributions; None draws none.
     """
-    close = windows.step_data.close
-    after, count, _, assets = close.shape
-    accounts = (count, replicas, assets)
-    path = (after - 1, *accounts)
-    noise = gumbel_noise((*path, actions), generator, close)
-    start = torch.randint(actions, accounts, generator=generator, device=close.device)
+    like, accounts = windows.features, (windows.size, replicas, windows.assets)
+    path = (windows.steps, *accounts)
+    noise = gumbel_noise((*path, actions), generator, like)
+    start = torch.randint(actions, accounts, generator=generator, device=like.device)
     if quantiles is None:
         return RolloutDraws(noise, start)
-    quantile = torch.randint(quantiles, path, generator=generator, device=close.device)
-    return RolloutDraws(noise, start, quantile, torch.rand(path, generator=generator, device=close.device))
+    quantile = torch.randint(quantiles, path, generator=generator, device=like.device)
+    return RolloutDraws(noise, start, quantile, torch.rand(path, generator=generator, device=like.device))
 
 
 class Rollout(NamedTuple):
@@ -68,9 +63,9 @@ class Rollout(NamedTuple):
 
     Attributes:
         account: ``[..., G]`` account features at the decisions.
-        legal: ``[..., actions]``.
+        legal: ``[..., B]``.
         action: Actions taken.
-        log_probabilities: ``[..., actions]`` of the policy that acted.
+        log_probabilities: ``[..., B]`` of the policy that acted.
         values: Mean of the critic's quantiles, in units of reward.
         bootstrap: ``[W, R, A]`` value of the state after the last step.
         rewards: Net profit per asset, in units of one bar's volatility.
@@ -91,44 +86,11 @@ class Rollout(NamedTuple):
     drawn: Tensor | None = None
 
 
-class SamplingPolicy:
-    """Samples from one member; its trace is the experience of the update."""
-
-    def __init__(
-        self, head: Head, projected: Tensor, posterior: Tensor, noise: Tensor, parameters: TradingParameters
-    ) -> None:
-        """Take the head, its projected embeddings ``[S + 1, W, 1, A, hidden]``, posteriors and Gumbel noise."""
-        self.head, self.projected, self.posterior, self.noise = head, projected, posterior, noise
-        self.parameters = parameters
-        self.levels = level_tensor(parameters, projected)
-
-    @property
-    def inputs(self) -> PolicyTrace:
-        """Projected embeddings, posteriors and noise of each decision."""
-        return self.projected[:-1], self.posterior[:-1], self.noise
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        """Sample one action per asset; remember account features, mask, action, logits, hidden layer and life."""
-        projected, posterior, noise = inputs
-        features = account_features(account, limits, self.parameters)
-        hidden = self.head.hidden(projected, features)
-        logits = masked_logits(self.head.logits(hidden, posterior), self.head.permitted(legal))
-        action = sample_actions(logits, noise)
-        return decode(action, self.levels), (features, legal, action, logits, hidden, account.alive)
-
-
 @torch.no_grad()
 def collect(
-    network: PolicyNetwork,
-    windows: Windows,
-    draws: RolloutDraws,
-    value_scale: float,
-    parameters: TradingParameters,
-    step: Advance = advance,
+    network: PolicyNetwork, windows: Windows, draws: RolloutDraws, value_scale: float, parameters: TradingParameters
 ) -> Rollout:
-    """Let R accounts per window trade by sampling. Pure.
+    """Let R accounts per window trade by sampling.
 
     Args:
         network: The member.
@@ -137,41 +99,97 @@ def collect(
             the critic's distributions, if any.
         value_scale: Units of reward per unit of the critic's output.
         parameters: Limits and costs.
-        step: The step to take; ``compiled.CompiledStep`` is a faster one.
 
     Returns:
-        The rollout.
+        The rollout. Its probabilities and values are computed at once, from what the accounts saw.
     """
-    step_data = windows.decisions
     projected = network.head.project(windows.embedded(network.encoder), windows.posterior)
-    policy = SamplingPolicy(network.head, projected, windows.posterior, draws.noise, parameters)
-    start = start_accounts(draws.start, step_data.close[0], policy.levels, parameters)
-    end, (fill, trace) = simulate(step_data, policy, start, parameters, step=step)
+    walked = walk_windows(network.head, projected, windows, draws, parameters)
+    like, steps = projected, windows.steps
+    shape = (steps + 1, windows.size, -1, windows.assets)  # [S + 1, W, R, A]
 
-    features = account_features(end, position_limits(end, windows.step_data.step(-1), parameters), parameters)
-    behind = network.head.hidden(projected[-1], features)
-    bootstrap = network.head.value(behind) * value_scale
-    account, legal, action, logits, hidden, alive = trace
-    values = network.head.value(hidden)
-    log_probabilities = normalised(logits)
-    survived = torch.cat([alive[1:], end.alive[None]])
-    dtype = projected.dtype
-    drawn = None
-    if draws.quantile is not None:
-        drawn = draw_of(network.head, torch.cat([hidden[1:], behind[None]]), draws.quantile) * value_scale
-    alive = alive[..., None].to(dtype).expand_as(values)
+    account = torch.from_numpy(walked.features).to(like).view(*shape, walked.features.shape[-1])
+    legal = torch.from_numpy(walked.legal[:-1]).to(like.device).view(steps, *shape[1:], walked.legal.shape[-1])
+    hidden = network.head.hidden(projected, account)
+    logits = network.head.logits(hidden[:-1], windows.posterior[:-1])
+    values = network.head.value(hidden) * value_scale
+    lived = torch.from_numpy(walked.alive).to(like)  # [S + 1, N]
+    alive = lived.view(*shape[:3], 1).expand_as(values)
+    rewards = torch.from_numpy(rewards_of(walked, windows)).to(like).view(steps, *shape[1:])
+    drawn = None if draws.quantile is None else draw_of(network.head, hidden[1:], draws.quantile) * value_scale
     return Rollout(
-        account=account,
+        account=account[:-1],
         legal=legal,
-        action=action,
-        log_probabilities=log_probabilities,
-        values=values * value_scale,
-        bootstrap=bootstrap,
-        rewards=asset_rewards(fill, windows.unit) * alive,
-        alive=alive,
-        survived=survived[..., None].to(dtype).expand_as(values),
+        action=torch.from_numpy(walked.actions[:-1]).to(like.device).view(steps, *shape[1:]),
+        log_probabilities=masked_log_probabilities(logits, network.head.permitted(legal)),
+        values=values[:-1],
+        bootstrap=values[-1],
+        rewards=rewards * alive[:-1],
+        alive=alive[:-1],
+        survived=alive[1:],
         drawn=drawn,
     )
+
+
+def walk_windows(
+    head: Head, projected: Tensor, windows: Windows, draws: RolloutDraws, parameters: TradingParameters
+) -> Ledger:
+    """Walk W x R accounts over the windows and to the bar after, whose ledger holds what they see there.
+
+    Args:
+        head: The member's.
+        projected: ``[S + 1, W, 1, A, hidden]`` from its ``project``.
+        windows: W windows of S decisions.
+        draws: Start positions and noise.
+        parameters: Limits and costs.
+    """
+    replicas, terms = draws.start.shape[1], terms_of(parameters, windows.assets)
+    accounts = _start_accounts(windows, draws.start.cpu().numpy(), terms, parameters)
+    path = np.repeat(np.arange(windows.size), replicas)
+    policies = _sampled_policies(head, projected, windows, draws, path)
+    return simulate(windows.market, accounts, policies, terms, windows.rows, path, trace=True)
+
+
+def _start_accounts(windows: Windows, start: np.ndarray, terms: Terms, parameters: TradingParameters) -> Accounts:
+    """Open training accounts at random levels ``start`` ``[W, R, A]``, so that every position is visited."""
+    count, replicas, assets = start.shape
+    accounts = open_accounts(count * replicas, assets, parameters)
+    position = np.clip(terms.levels[start] * terms.allocation, -parameters.max_position, parameters.max_position)
+    close = windows.market.facts.close[windows.rows[:, :1]]  # [W, 1, A]
+    flat = (count * replicas, assets)
+    hold_positions(accounts, position.reshape(flat), np.broadcast_to(close, position.shape).reshape(flat))
+    return accounts
+
+
+def _sampled_policies(
+    head: Head, projected: Tensor, windows: Windows, draws: RolloutDraws, path: np.ndarray
+) -> Policies:
+    """Policies of accounts on ``path`` ``[N]``; the networks' rows are those of all windows, one after the other.
+
+    At the bar after the last decision accounts see and do not draw.
+    """
+    steps, count = windows.steps, windows.size
+    rows = projected[:, :, 0].transpose(0, 1).flatten(0, 1)  # [W (S + 1), A, hidden]
+    posterior = windows.posterior[:, :, 0].transpose(0, 1).flatten(0, 1)
+    heads = head_arrays([[head]], rows[:, None, None], posterior[:, None])
+    noise = draws.noise.cpu().double().numpy().reshape(steps, len(path), windows.assets, -1)
+    policies = make_policies(
+        np.full(len(path), SAMPLED),
+        windows.assets,
+        noise.shape[-1],
+        draws=np.arange(len(path)),
+        closes=np.full(len(path), steps),
+        noise=noise,
+    )
+    first = windows.rows[:, 0] - np.arange(count) * (steps + 1)
+    return with_heads(policies, heads, first[path])
+
+
+def rewards_of(walked: Ledger, windows: Windows) -> Floats:
+    """Rewards ``[S, W R, A]`` of the decisions of a walk."""
+    decisions = Ledger._make(part[: windows.steps] for part in walked)
+    unit = windows.market.facts.reward_unit[windows.rows[:, :-1].T]  # [S, W, A]
+    return asset_rewards(decisions, np.repeat(unit, walked.total.shape[1] // windows.size, axis=1))
 
 
 def draw_of(head: Head, hidden: Tensor, quantile: Tensor) -> Tensor:

@@ -155,8 +155,8 @@ class Part(NamedTuple):
     """Windows of a minibatch whose loss is computed at once.
 
     Attributes:
-        windows: ``[..., w]`` their indices.
-        share: ``[...]`` their share of the minibatch's valid steps.
+        windows: ``[w]`` their indices.
+        share: Their share of the minibatch's valid steps.
     """
 
     windows: Tensor
@@ -167,15 +167,15 @@ def cut_minibatch(index: Tensor, parts: int, valid_steps: Tensor | None) -> list
     """Cut a minibatch's windows into parts whose means, each times its share, add up to the minibatch's mean.
 
     Args:
-        index: ``[..., w]`` windows of the minibatch.
+        index: ``[w]`` windows of the minibatch.
         parts: Number of parts.
-        valid_steps: ``[..., W]`` steps of each window at which accounts were alive; None where all windows count alike.
+        valid_steps: ``[W]`` steps of each window at which accounts were alive; None where all windows count alike.
     """
-    pieces = index.chunk(parts, dim=-1)
+    pieces = index.chunk(parts)
     if valid_steps is None:
-        return [Part(piece, piece.shape[-1] / index.shape[-1]) for piece in pieces]
-    total = valid_steps.gather(-1, index).sum(-1).clamp_min(1.0)
-    return [Part(piece, valid_steps.gather(-1, piece).sum(-1) / total) for piece in pieces]
+        return [Part(piece, len(piece) / len(index)) for piece in pieces]
+    total = valid_steps[index].sum().clamp_min(1.0)
+    return [Part(piece, valid_steps[piece].sum() / total) for piece in pieces]
 
 
 def update(

@@ -136,8 +136,7 @@ def conclude_update(
         if math.isnan(score.train_sharpe + score.validation_sharpe):
             raise FloatingPointError(
                 f"{key}: the Sharpe ratio on train or validation rows after update {member.updates_done} is not a "
-                "number. The last checkpoint is untouched; look for wild prices in the bars, or a decision without a "
-                "legal action."
+                "number. The last checkpoint is untouched; look for wild prices in the bars."
             )
         _select_weights(member, score, training.selection_margin)
     member.curve.append(row)
@@ -207,6 +206,6 @@ def describe_update(
         raise FloatingPointError(
             f"{key}: {', '.join(broken)} of update {member.updates_done + 1} are not finite. The last checkpoint is "
             f"untouched; lower `training.learning_rate` (now {training.learning_rate}) or look for wild values in the "
-            "features; a decision without a legal action spoils the reward, too."
+            "features."
         )
     return row

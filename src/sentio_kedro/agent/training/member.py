@@ -81,7 +81,7 @@ def network_shape(training_set: TrainingSet, trading: TradingParameters) -> Netw
         training_set.features.shape[2],
         len(training_set.bars.symbols),
         training_set.regimes.states,
-        1 + len(trading.levels),
+        len(trading.levels),
     )
 
 

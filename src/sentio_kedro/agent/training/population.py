@@ -21,7 +21,6 @@ from sentio_kedro.agent.network.network import load_network
 from sentio_kedro.agent.ppo.compiled import compiles
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic
 from sentio_kedro.agent.training.allocator import keep_freed_memory
-from sentio_kedro.agent.training.batched.trainer import train_members_together
 from sentio_kedro.agent.training.lifecycle import Checkpoints, Progress
 from sentio_kedro.agent.training.member import Curve, Member, MemberKey, choose_device, network_shape
 from sentio_kedro.agent.training.trainer import train_member
@@ -61,7 +60,7 @@ def train_agent(
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> TrainedAgent:
-    """Train the members of one agent, as one batched model or one after the other.
+    """Train the members of one agent, one after the other.
 
     Args:
         training_set: The fold.
@@ -72,7 +71,11 @@ def train_agent(
         progress: Receives each update.
         hashes: Hashes of bars, parameters and code, to travel with the agent.
     """
-    return next(_train_agents([(training_set, seed)], spans, parameters, store, progress, hashes))
+    began = time.perf_counter()
+    keys = [MemberKey(training_set.fold.number, seed, member) for member in range(parameters.training.members)]
+    members = [train_member(training_set, key, parameters, store, progress) for key in keys]
+    seconds = time.perf_counter() - began
+    return _put_together(training_set, seed, members, spans, parameters, hashes, seconds)
 
 
 def train_population(
@@ -83,7 +86,7 @@ def train_population(
     progress: Progress,
     hashes: Mapping[str, str],
 ) -> Iterator[TrainedAgent]:
-    """Train ``training.seeds`` agents per fold: all members as one batched model, or several agents at a time.
+    """Train ``training.seeds`` agents per fold, several at a time.
 
     Agents share nothing, so on a CPU threads that each use one core are faster than one agent that uses all: torch
     releases the interpreter inside its operations. The result does not depend on how many train at once. Arguments are
@@ -95,10 +98,6 @@ def train_population(
     training = parameters.training
     agents = [(training_set, seed) for training_set in training_sets for seed in range(training.seeds)]
     keep_freed_memory()
-    if trains_together(parameters, len(agents) * training.members):
-        with _torch_threads(training.threads):
-            yield from _train_agents(agents, spans, parameters, store, progress, hashes)
-        return
     workers = count_workers(training, len(agents))
     executor = ThreadPoolExecutor(workers, thread_name_prefix="training")
     with _torch_threads(training.threads or (1 if workers > 1 else None)):
@@ -113,17 +112,6 @@ def train_population(
             raise
         finally:
             executor.shutdown(cancel_futures=True)
-
-
-def trains_together(parameters: AgentParameters, members: int) -> bool:
-    """Return whether this many members train as one batched model (``training.population``).
-
-    A GPU that one small network cannot fill is filled by many. On a CPU, agents in threads are as fast or faster.
-    """
-    if parameters.training.population != "auto":
-        return parameters.training.population == "stacked"
-    on_gpu = choose_device(parameters.training.device).type == "cuda"
-    return on_gpu and members > 1 and not parameters.network.checkpoint_layers
 
 
 def count_workers(training: TrainingParameters, agents: int) -> int:
@@ -151,31 +139,6 @@ def _torch_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _train_agents(
-    agents: Sequence[tuple[TrainingSet, int]],
-    spans: Spans,
-    parameters: AgentParameters,
-    store: Checkpoints,
-    progress: Progress,
-    hashes: Mapping[str, str],
-) -> Iterator[TrainedAgent]:
-    """Train the members of agents, given by fold and seed; each agent counts its share of the seconds."""
-    began, count = time.perf_counter(), parameters.training.members
-    keys = [
-        (training_set, MemberKey(training_set.fold.number, seed, member))
-        for training_set, seed in agents
-        for member in range(count)
-    ]
-    if trains_together(parameters, len(keys)):
-        members = train_members_together(keys, parameters, store, progress)
-    else:
-        members = [train_member(training_set, key, parameters, store, progress) for training_set, key in keys]
-    seconds = (time.perf_counter() - began) / len(agents)
-    for place, (training_set, seed) in enumerate(agents):
-        of_agent = members[place * count : (place + 1) * count]
-        yield _put_together(training_set, seed, of_agent, spans, parameters, hashes, seconds)
 
 
 def _put_together(
@@ -219,14 +182,14 @@ def _validate_ensemble(
 ) -> ValidationResult:
     shape = network_shape(training_set, parameters.trading)
     networks = [load_network(parameters.network, shape, state).to(device) for state in weights]
-    market = training_set.market_on(device, torch.float32)
+    market, facts = training_set.market_on(device, torch.float32), training_set.facts
     context = receptive_field(parameters.network) - 1
     rows = [recent_train_rows(training_set), training_set.fold.validation]
-    train, validation = validate_parts(networks, market, rows, context, parameters.trading)
+    train, validation = validate_parts(networks, market, rows, context, parameters.trading, facts)
     holdout = validation
     if parameters.training.abstention.holdout_share is not None:
         segments = validation_rows(training_set, parameters)[1]  # in a batch of their own, to keep all chunks whole
-        (holdout,) = validate_parts(networks, market, [segments], context, parameters.trading)
+        (holdout,) = validate_parts(networks, market, [segments], context, parameters.trading, facts)
     return ValidationResult(
         train_sharpe=float(sharpe_ratio(train, training_set.periods_per_year)),
         validation_sharpe=float(sharpe_ratio(validation, training_set.periods_per_year)),

@@ -25,14 +25,13 @@ class Phases:
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._began
         self._began = now
 
-    def row(self, shared_by: int = 1) -> dict[str, float]:
-        """Return ``seconds_<phase>``, divided by the ``shared_by`` members, and peak memory of the GPU or process."""
+    def row(self) -> dict[str, float]:
+        """Return ``seconds_<phase>``, and peak memory of the GPU or process."""
         if self._device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(self._device) / GIGABYTE
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0 / GIGABYTE
-        shares = {f"seconds_{name}": seconds / shared_by for name, seconds in self._seconds.items()}
-        return shares | {"peak_gigabytes": peak}
+        return {f"seconds_{name}": seconds for name, seconds in self._seconds.items()} | {"peak_gigabytes": peak}
 
     def _now(self) -> float:
         if self._device.type == "cuda":

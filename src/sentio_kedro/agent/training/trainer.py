@@ -1,4 +1,4 @@
-"""Training of one member on its own part of a fold's train rows; ``batched.trainer`` trains many in one model."""
+"""Training of one member on its own part of a fold's train rows."""
 
 from __future__ import annotations
 
@@ -116,5 +116,6 @@ def learn(
 
 def _score(member_run: MemberRun, parameters: AgentParameters) -> Score:
     context, rows = receptive_field(parameters.network) - 1, scored_rows(member_run.training_set, parameters)
-    returns = validate_parts([member_run.member.network], member_run.market, rows, context, parameters.trading)
+    networks, facts = [member_run.member.network], member_run.training_set.facts
+    returns = validate_parts(networks, member_run.market, rows, context, parameters.trading, facts)
     return Score.of(returns, member_run.training_set.periods_per_year)

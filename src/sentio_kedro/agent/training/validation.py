@@ -6,20 +6,22 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.ensemble import AgentsPolicy
+from sentio_kedro.agent.network.head_arrays import head_arrays
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.abstention import MIN_BARS, mean_t_statistic
 from sentio_kedro.config import AgentParameters, TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.action_masks import where_chosen
+from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.performance import sharpe_ratio
+from sentio_kedro.trading.policies import HEADS, make_policies, with_heads
+from sentio_kedro.trading.records import Market
 from sentio_kedro.trading.simulate import net_returns, simulate
 
 MIN_DEVIATION = 1e-12  # of returns per bar
@@ -96,32 +98,34 @@ def chunk_length(segments: Sequence[Segment]) -> int:
     return longest // max(1, round(longest / CHUNK_BARS))
 
 
-def chunk_windows(
-    market: MarketTensors, segments: Sequence[Segment], length: int, context: int, parameters: TradingParameters
-) -> Windows:
-    """Cut segments into chunks of ``length`` decisions, each with ``context`` bars before its first."""
-    starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
-    return cut_windows(market, starts, length, context, parameters)
-
-
 @torch.no_grad()
 def greedy_returns(networks: Sequence[PolicyNetwork], windows: Windows, parameters: TradingParameters) -> Tensor:
-    """Let an ensemble trade windows greedily, each from a flat start. Pure.
+    """Let an ensemble trade windows greedily, each from a flat start.
 
     Returns:
-        Net simple returns per bar ``[bars]``, window after window; NaN if a decision had no legal action.
+        Net simple returns per bar ``[bars]``, window after window.
     """
-    length = windows.step_data.steps - 1
-    posterior = windows.posterior[:-1]  # [S, W, 1, K]
-    embeddings = [network.encoder(windows.features[:, :-1], length).transpose(0, 1)[:, :, None] for network in networks]
-    projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
-    heads = [[network.head for network in networks]]
-    policy = AgentsPolicy(heads, torch.stack(projected, dim=-3), posterior, parameters)
-    close = windows.step_data.close  # [S + 1, W, 1, A]
-    cash = close.new_full((close.shape[1], 1), parameters.initial_cash)
-    account = open_accounts(cash, windows.step_data.assets, parameters.orders.latency_bars)
-    _, (fill, (_, legal)) = simulate(windows.decisions, policy, account, parameters)
-    return where_chosen(net_returns(fill)[..., 0].transpose(0, 1).flatten(), legal)
+    count, steps, assets = windows.size, windows.steps, windows.assets
+    posterior = windows.posterior[:-1, :, 0].transpose(0, 1)  # [W, S, K]
+    embeddings = [network.encoder(windows.features[:, :-1], steps) for network in networks]  # [W, S, A, D]
+    projected = [
+        network.head.project(x, posterior).flatten(0, 1) for network, x in zip(networks, embeddings, strict=True)
+    ]
+    rows = torch.stack(projected, dim=1)[:, None]  # [W S, 1, M, A, hidden]
+    heads = head_arrays([[network.head for network in networks]], rows, posterior.flatten(0, 1)[:, None])
+    policies = make_policies(np.full(count, HEADS), assets, len(parameters.levels))
+    policies = with_heads(policies, heads, windows.rows[:, 0] - np.arange(count) * steps)
+    ledger = simulate(
+        windows.market,
+        open_accounts(count, assets, parameters),
+        policies,
+        terms_of(parameters, assets),
+        windows.rows[:, :-1],
+        np.arange(count),
+        fills=False,
+    )
+    returns = net_returns(ledger).T.flatten()  # window after window
+    return torch.from_numpy(returns).to(windows.features.device)
 
 
 def chunk_returns(
@@ -131,9 +135,14 @@ def chunk_returns(
     length: int,
     context: int,
     parameters: TradingParameters,
+    facts: Market | None = None,
 ) -> Tensor:
-    """Return the ``greedy_returns`` of the chunks of segments; ``context`` bars are needed by an embedding."""
-    return greedy_returns(networks, chunk_windows(market, segments, length, context, parameters), parameters)
+    """Return the ``greedy_returns`` of whole chunks of ``length`` decisions of segments.
+
+    ``context`` bars are needed by an embedding; ``facts`` are those of the market, None computes them.
+    """
+    starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
+    return greedy_returns(networks, cut_windows(market, starts, length, context, parameters, facts), parameters)
 
 
 def validate_parts(
@@ -142,23 +151,15 @@ def validate_parts(
     parts: Sequence[Sequence[Segment]],
     context: int,
     parameters: TradingParameters,
+    facts: Market | None = None,
 ) -> list[Tensor]:
     """Return the net returns ``[bars]`` of each part, such as train and validation rows, simulated in one batch.
 
-    All chunks are as long as the part with the shortest chunks needs.
+    All chunks are as long as the part with the shortest chunks needs. ``facts`` are those of the market, None computes
+    them.
     """
-    segments = [segment for part in parts for segment in part]
-    return split_parts(chunk_returns(networks, market, segments, shared_length(parts), context, parameters), parts)
-
-
-def shared_length(parts: Sequence[Sequence[Segment]]) -> int:
-    """Return rows per chunk of several parts in one batch."""
-    return min(chunk_length(part) for part in parts)
-
-
-def split_parts(returns: Tensor, parts: Sequence[Sequence[Segment]]) -> list[Tensor]:
-    """Split the returns ``[bars]`` of all parts by part."""
-    length = shared_length(parts)
+    segments, length = [segment for part in parts for segment in part], min(chunk_length(part) for part in parts)
+    returns = chunk_returns(networks, market, segments, length, context, parameters, facts)
     return list(torch.split(returns, [len(chunk_starts(part, length)) * length for part in parts]))
 
 

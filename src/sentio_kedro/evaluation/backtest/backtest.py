@@ -11,21 +11,22 @@ import pandas as pd
 import torch
 
 from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
-from sentio_kedro.agent.ensemble import BatchedPolicies, agents_policy
+from sentio_kedro.agent.ensemble import AgentNetworks
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios, schedules
 from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldBaselines, concatenate_schedules, fold_baselines
-from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_policy
-from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
+from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_schedule
+from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, LedgerFrames, LedgerRows, concatenate_frames
 from sentio_kedro.evaluation.backtest.robustness import no_robustness, robustness_frame
-from sentio_kedro.evaluation.backtest.walk import simulate_rows
-from sentio_kedro.evaluation.run_frames import TARGETS
+from sentio_kedro.evaluation.backtest.value_at_risk import value_at_risk_frame
+from sentio_kedro.evaluation.backtest.walk import PolicyMaker, simulate_rows
+from sentio_kedro.evaluation.run_frames import TARGETS as TARGETS_ACCOUNT
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.accounts import AccountState, Variation
-from sentio_kedro.trading.simulate import Policy
+from sentio_kedro.trading.policies import HEADS, RANDOM, TARGETS, Policies, make_policies, with_heads
+from sentio_kedro.trading.records import Accounts
 
 
 def backtest_folds(
@@ -55,8 +56,8 @@ def backtest_folds(
         periods_per_year: Bars per year.
 
     Returns:
-        Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks`` and ``robustness``; the last one is empty
-        for folds that train on later rows.
+        Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks``, ``value_at_risk`` and ``robustness``, of
+        which the last is empty for folds that train on later rows.
 
     Raises:
         ValueError: If an agent trades other symbols or has seen the rows, folds in order have other seeds, or targets
@@ -80,6 +81,7 @@ def backtest_folds(
     frames["robustness"] = (
         robustness_frame(context, folds, parameters.robustness, periods_per_year) if continuous else no_robustness()
     )
+    frames["value_at_risk"] = value_at_risk_frame(context, [segment for fold in folds for segment in fold.test])
     return frames
 
 
@@ -102,14 +104,11 @@ def _continuous(
 ) -> list[Frames]:
     """Simulate agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts."""
     batched = rules if contiguous(folds) else {}
-    ledger: LedgerFrames | None = None
-    account: AccountState | None = None
+    ledger, accounts = _start(context, folds[0].number, batched)
     for fold in folds:
         for segment in fold.test:
-            if ledger is None or account is None:
-                ledger, account = _start(context, fold.number, batched)
-            account = _simulate_segment(context, fold.number, segment, span, batched, account, ledger)
-    return [] if ledger is None else [ledger.frames()]
+            _simulate_segment(context, fold.number, segment, span, batched, accounts, ledger)
+    return [ledger.frames()]
 
 
 def _fold_by_fold(context: BacktestContext, folds: Sequence[Fold], fitted: Sequence[FoldBaselines]) -> list[Frames]:
@@ -117,17 +116,18 @@ def _fold_by_fold(context: BacktestContext, folds: Sequence[Fold], fitted: Seque
     parts = []
     for fold, of_fold in zip(folds, fitted, strict=True):
         for segment, rules in of_fold:
-            ledger, account = _start(context, fold.number, rules)
-            _simulate_segment(context, fold.number, segment, segment, rules, account, ledger)
+            ledger, accounts = _start(context, fold.number, rules)
+            _simulate_segment(context, fold.number, segment, segment, rules, accounts, ledger)
             parts.append(ledger.frames())
     return parts
 
 
-def _start(context: BacktestContext, fold: int, rules: schedules.Schedules) -> tuple[LedgerFrames, AccountState]:
-    """Open the accounts of a fold's agents, of the random policy and of the rules."""
+def _start(context: BacktestContext, fold: int, rules: schedules.Schedules) -> tuple[LedgerFrames, Accounts]:
+    """Open the accounts of a fold's agents, of the random policy and of the rules; the agents' mask holds for two."""
     agents = context.by_fold[fold]
     names = (*(f"seed_{agent.spec.seed}" for agent in agents), schedules.RANDOM, *rules)
-    return LedgerFrames(names, len(agents), context.bars, context.trading), context.open_accounts((len(names),))
+    ledger = LedgerFrames(names, len(agents), context.bars, context.trading)
+    return ledger, context.open_accounts(len(names), guarded=len(agents) + 1)
 
 
 def _simulate_segment(
@@ -136,42 +136,54 @@ def _simulate_segment(
     segment: Segment,
     span: Segment,
     rules: schedules.Schedules,
-    account: AccountState,
+    accounts: Accounts,
     ledger: LedgerFrames,
-) -> AccountState:
+) -> None:
     """Simulate a fold's test segment; ``rules`` are schedules over ``span``, at whose end they close positions."""
-    agents, latency = context.by_fold[fold], context.trading.orders.latency_bars
-    guarded = len(agents) + 1  # the agents' mask holds for the random policy
-    noise = schedules.RandomPolicy.draw(segment.stop - segment.start, context.trading, context.market.close, seed=fold)
-    by_agent = context.posteriors(fold)
-    by_account = [*by_agent, *[by_agent[0]] * (1 + len(rules))]
-    posteriors = torch.stack([posterior[slice(*segment)] for posterior in by_account], dim=1)  # [rows, N, K]
-    ends = [segment.stop] * guarded + [span.stop] * len(rules)
-
-    def policy(rows: Segment) -> BatchedPolicies:
-        steps = (rows.start - segment.start, rows.stop - segment.start)
-        decide = agents_policy(agents, context.market, by_agent, *rows)
-        batch: list[tuple[Policy, int]] = [(decide, len(agents)), (noise.part(*steps), 1)]
-        batch += schedules.batch_policy(rules, rows, span)
-        return BatchedPolicies(batch, *liquidation(rows, ends, latency))
-
+    agents, posteriors = context.by_fold[fold], context.posteriors(fold)
+    models = np.array([*range(len(agents)), *[0] * (1 + len(rules))])
     chunks = simulate_rows(
         context.market,
         segment,
-        policy,
-        account,
+        _policy_maker(context, fold, segment, span, rules),
+        accounts,
         context.trading,
-        posterior=posteriors,
-        variation=Variation(guarded=(torch.arange(len(ends)) < guarded)[:, None]),
+        posteriors,
+        models,
         telemetry=True,
     )
-    for rows, step_data, step, after in chunks:
-        regimes = posteriors[rows.start - segment.start : rows.stop - segment.start].argmax(-1)
-        leave, rest = liquidation(rows, ends, latency)
-        folds = np.full(rows.stop - rows.start, fold)
-        ledger.add(LedgerRows(rows, folds, regimes, posteriors.shape[-1], ~(leave | rest)[:, 0]), step_data, step)
-        account = after
-    return account
+    likeliest = np.stack([posterior.argmax(-1).numpy() for posterior in posteriors], axis=1)  # [T, agents]
+    for rows, market, walked, _ in chunks:
+        regimes, folds = likeliest[slice(*rows)][:, models], np.full(rows.stop - rows.start, fold)
+        ledger.add(LedgerRows(rows, folds, regimes, posteriors[0].shape[-1]), market, walked)
+
+
+def _policy_maker(
+    context: BacktestContext, fold: int, segment: Segment, span: Segment, rules: schedules.Schedules
+) -> PolicyMaker:
+    """Policies of a fold's agents, of the random policy and of ``rules``, in this order."""
+    agents, posteriors, trading = context.by_fold[fold], context.posteriors(fold), context.trading
+    count, assets, levels = len(agents), context.market.assets, len(trading.levels)
+    targets = schedules.schedule_tables(context, rules, span)
+    closes = [
+        schedules.last_step(segment, end, trading.orders.latency_bars)
+        for end in (*[segment.stop] * (count + 1), *[span.stop] * len(rules))
+    ]
+    policies = make_policies(
+        np.array([*[HEADS] * count, RANDOM, *[TARGETS] * len(rules)]),
+        assets,
+        levels,
+        index=np.array([*range(count), 0, *range(len(rules))]),
+        closes=np.array(closes),
+        noise=schedules.random_noise(segment.stop - segment.start, assets, levels, seed=fold),
+    )
+    networks = AgentNetworks(agents, torch.float64)
+
+    def of_rows(rows: Segment) -> Policies:
+        heads = networks.heads(context.market.features, posteriors, *rows)
+        return with_heads(policies._replace(targets=targets[rows.start - span.start : rows.stop - span.start]), heads)
+
+    return of_rows
 
 
 def _simulate_rules(
@@ -179,35 +191,34 @@ def _simulate_rules(
 ) -> Frames:
     """Simulate the rules alone, over all rows at once."""
     ledger = LedgerFrames(tuple(rules), 0, context.bars, context.trading)
-    fold_of = np.full(context.market.bars, NO_FOLD)
-    regimes = torch.zeros(context.market.bars, dtype=torch.long)
+    fold_of, regimes = np.full(context.market.bars, NO_FOLD), np.zeros(context.market.bars, np.int64)
     for fold in reversed(folds):  # of folds that test the same row the first one counts
-        likeliest = context.posteriors(fold.number)[0].argmax(-1)
+        likeliest = context.posteriors(fold.number)[0].argmax(-1).numpy()
         for segment in fold.test:
             fold_of[slice(*segment)] = fold.number
             regimes[slice(*segment)] = likeliest[slice(*segment)]
-    for rows, step_data, step, _ in schedules.simulate_schedules(context, span, rules, telemetry=True):
-        by_account = regimes[slice(*rows), None].expand(-1, len(rules))
-        decided = torch.ones(rows.stop - rows.start, dtype=torch.bool)
-        ledger.add(LedgerRows(rows, fold_of[slice(*rows)], by_account, 1, decided), step_data, step)
+    for rows, market, walked, _ in schedules.simulate_schedules(context, span, rules, telemetry=True):
+        by_account = regimes[slice(*rows), None].repeat(len(rules), axis=1)
+        ledger.add(LedgerRows(rows, fold_of[slice(*rows)], by_account, 1), market, walked)
     return ledger.frames()
 
 
 def _rules(
     context: BacktestContext, span: Segment, parameters: BacktestParameters, periods_per_year: float
-) -> dict[str, schedules.ScheduledPolicy]:
+) -> dict[str, Floats]:
     """Schedules over ``span`` that do not depend on the folds."""
-    market, timestamps = context.market, context.bars.timestamps
+    market, timestamps, trading = context.market, context.bars.timestamps, context.trading
+    tested = timestamps[slice(*span)]
     rules = {
-        schedules.BUY_AND_HOLD: schedules.buy_and_hold(market, *span),
-        schedules.EQUAL_WEIGHT: schedules.equal_weight(market, timestamps, *span, parameters),
-        schedules.MOMENTUM: schedules.momentum(market, timestamps, *span, parameters, periods_per_year),
+        schedules.BUY_AND_HOLD: schedules.buy_and_hold(market, *span, trading),
+        schedules.EQUAL_WEIGHT: schedules.equal_weight(tested, market.assets, parameters, trading),
+        schedules.MOMENTUM: schedules.momentum(market, timestamps, *span, parameters, trading, periods_per_year),
     }
     for name in (portfolios.MINIMUM_VARIANCE, portfolios.RISK_PARITY):
         if name in parameters.baselines:
-            rules[name] = portfolios.trailing_portfolio(name, market, timestamps, *span, parameters, context.trading)
+            rules[name] = portfolios.trailing_portfolio(name, market, timestamps, *span, parameters, trading)
     if parameters.targets is not None:
-        rules[TARGETS] = target_policy(read_targets(Path(parameters.targets)), context.bars, span, context.trading)
+        rules[TARGETS_ACCOUNT] = target_schedule(read_targets(Path(parameters.targets)), context.bars, span, trading)
     return rules
 
 

@@ -16,7 +16,9 @@ from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.accounts import AccountState, open_accounts
+from sentio_kedro.trading.accounts import open_accounts
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.records import Accounts
 
 
 @dataclass(frozen=True)
@@ -62,22 +64,18 @@ class BacktestContext:
             posteriors.append(posterior)
         return posteriors
 
-    def open_accounts(self, shape: tuple[int, ...]) -> AccountState:
-        """Open flat accounts of ``shape`` with the starting equity."""
-        cash = torch.full(shape, self.trading.initial_cash, dtype=torch.float64)
-        return open_accounts(cash, self.market.assets, self.trading.orders.latency_bars)
+    def open_accounts(self, count: int, guarded: int | None = None) -> Accounts:
+        """Open flat accounts with the starting equity.
 
+        Args:
+            count: Number of accounts.
+            guarded: How many of them, the first ones, obey the layers of the mask; None is all.
+        """
+        accounts = open_accounts(count, self.market.assets, self.trading)
+        accounts.account.guarded = np.arange(count) < (count if guarded is None else guarded)
+        return accounts
 
-def liquidation(rows: Segment, ends: Sequence[int], latency: int) -> tuple[Tensor, Tensor]:
-    """Rows at which accounts close all positions, so that the order is filled before their end, and rows after those.
-
-    Args:
-        rows: Decision rows S.
-        ends: Row after the last decision of each of N accounts.
-        latency: Bars that an order is under way beyond the next open.
-
-    Returns:
-        ``[S, N]`` bool each: positions are closed, no order is sent.
-    """
-    row, last = torch.arange(*rows)[:, None], torch.tensor(ends) - 1 - latency
-    return row == last, row > last
+    def capacity(self, rows: Segment) -> Floats:
+        """Largest order of each asset by the participation limit ``[S, A]``, quote currency; infinite without one."""
+        facts = market_facts(self.market, *rows, self.trading).facts
+        return np.asarray(facts.max_shares * facts.close)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.round_trips import RoundTripCutter
 from sentio_kedro.evaluation.run_frames import COLUMNS, LINES, SEED_PREFIX
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.trading.accounts import MIN_EQUITY, Fill
-from sentio_kedro.trading.action_masks import LAYERS, require_choice
-from sentio_kedro.trading.simulate import RUIN, PolicyTrace, Step
-from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.limits import MIN_EQUITY
+from sentio_kedro.trading.records import LAYERS, Integers, Market, Records
+from sentio_kedro.trading.simulate import RUIN
+from sentio_kedro.trading.walk import Ledger
 
 Frames = dict[str, pd.DataFrame]
 
@@ -34,14 +33,12 @@ class LedgerRows(NamedTuple):
         folds: ``[S]`` fold of each row; agents trade the rows of one fold only.
         regimes: ``[S, N]`` likeliest regime under each account's model.
         states: Regimes of the agents' model.
-        decided: ``[S]`` false where agents close positions whatever they choose.
     """
 
     rows: Segment
-    folds: NDArray[np.int64]
-    regimes: Tensor
+    folds: Integers
+    regimes: Integers
     states: int
-    decided: Tensor
 
 
 class LedgerFrames:
@@ -59,24 +56,23 @@ class LedgerFrames:
         self.agents, self.bars, self.cash = agents, bars, trading.initial_cash
         self.names = np.array(names, dtype=object)
         self.symbols = np.array(bars.symbols, dtype=object)
-        labels = ["hold", *(f"{level:+g}" if level else "0" for level in trading.levels)]
-        self.labels = np.array(labels, dtype=object)
+        self.labels = np.array([f"{level:+g}" if level else "0" for level in trading.levels], dtype=object)
         self.round_trips = RoundTripCutter(len(names), len(bars.symbols))
         self.fold_of = np.full(len(bars.timestamps), NO_FOLD)
         self.accounts: list[pd.DataFrame] = []
         self.positions: list[pd.DataFrame] = []
-        self.actions: dict[int, Tensor] = {}  # [2, agents, A, actions] how often taken and how often legal, by fold
-        self.masks: dict[int, Tensor] = {}  # [states, agents, layers + 1] sums of shares, and bars, by fold
+        self.actions: dict[int, Integers] = {}  # [2, agents, A, B] how often taken and how often legal, by fold
+        self.masks: dict[int, Floats] = {}  # [states, agents, layers + 1] sums of shares, and bars, by fold
 
-    def add(self, facts: LedgerRows, step_data: StepData, step: Step) -> None:
+    def add(self, facts: LedgerRows, market: Market, ledger: Ledger) -> None:
         """Add the ledger of a chunk, with telemetry."""
         self.fold_of[slice(*facts.rows)] = facts.folds
-        self.round_trips.add(facts.rows.start, step_data, step.fill)
-        self.accounts.append(self._account_rows(facts, step.fill))
+        self.round_trips.add(facts.rows.start, market.facts, ledger)
+        self.accounts.append(self._account_rows(facts, ledger))
         if self.agents:
-            self.positions.append(self._position_rows(facts, step.fill))
-            self._count_actions(facts, step.trace)
-            self._add_masks(facts, step.fill)
+            self.positions.append(self._position_rows(facts, ledger.fills))
+            self._count_actions(facts, ledger)
+            self._add_masks(facts, ledger.layers)
 
     def frames(self) -> Frames:
         """Return the frames ``accounts``, ``positions``, ``trades``, ``actions`` and ``masks``."""
@@ -91,46 +87,40 @@ class LedgerFrames:
     def _timestamps(self, rows: NDArray[np.int64]) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(self.bars.timestamps[rows]).tz_localize("UTC")
 
-    def _account_rows(self, facts: LedgerRows, fill: Fill) -> pd.DataFrame:
+    def _account_rows(self, facts: LedgerRows, ledger: Ledger) -> pd.DataFrame:
         rows, count = np.arange(*facts.rows), len(self.names)
-        columns = {**self._account_columns(fill), "regime": facts.regimes}
+        columns = {**self._account_columns(ledger), "regime": facts.regimes}
         return pd.DataFrame(
             {
                 "row": np.tile(rows, count),
                 "timestamp": self._timestamps(np.tile(rows, count)),
                 "fold": np.tile(facts.folds, count),
                 "account": np.repeat(self.names, len(rows)),
-                **{name: values.transpose(0, 1).reshape(-1).numpy() for name, values in columns.items()},
+                **{name: values.T.reshape(-1) for name, values in columns.items()},
             }
         )
 
-    def _account_columns(self, fill: Fill) -> dict[str, Tensor]:
+    def _account_columns(self, ledger: Ledger) -> dict[str, NDArray[np.generic]]:
         """Columns ``[S, N]``; money as fractions of the equity at the decision."""
-        before = fill.equity_before.clamp_min(MIN_EQUITY)
-        zeros = torch.zeros_like(before)
-        position, ordered, capped, projected = _telemetry(fill)
-        lines = {}
-        for name in LINES:
-            line = getattr(fill, name)
-            line = zeros if line is None else line
-            lines[name] = (line if line.dim() == before.dim() else line.sum(-1)) / before
+        fills, total = ledger.fills, ledger.total
+        before = np.maximum(total.equity_before, MIN_EQUITY)
+        of_account = {"financing": total.financing, "shortfall": total.shortfall}
+        money = {name: of_account[name] if name in of_account else fills[name].sum(-1) for name in LINES}
         return {
-            "return": equity_returns(fill, self.cash),
-            "equity": fill.equity,
-            "gross_exposure": position.abs().sum(-1),
-            "net_exposure": position.sum(-1),
-            "turnover": fill.traded.sum(-1) / before,
-            **lines,
-            "capped": capped.double().mean(-1),
-            "projected": projected.double().mean(-1),
-            "ordered": ordered.double().mean(-1),
-            "headroom": fill.headroom,
-            "called": torch.zeros_like(zeros, dtype=torch.bool) if fill.called is None else fill.called,
+            "return": equity_returns(total, self.cash),
+            "equity": total.equity,
+            "gross_exposure": np.abs(fills.position).sum(-1),
+            "net_exposure": fills.position.sum(-1),
+            "turnover": fills.traded.sum(-1) / before,
+            **{name: line / before for name, line in money.items()},
+            **{name: fills[name].mean(-1) for name in ("capped", "projected", "ordered")},
+            "headroom": total.headroom,
+            "called": total.called,
         }
 
-    def _position_rows(self, facts: LedgerRows, fill: Fill) -> pd.DataFrame:
+    def _position_rows(self, facts: LedgerRows, fills: Records) -> pd.DataFrame:
         rows, assets = np.arange(*facts.rows), len(self.symbols)
-        position = _telemetry(fill)[0][:, : self.agents].transpose(0, 1)  # [agents, S, A]
+        position = fills.position[:, : self.agents].swapaxes(0, 1)  # [agents, S, A]
         seeds = [int(name.removeprefix(SEED_PREFIX)) for name in self.names[: self.agents]]
         return pd.DataFrame(
             {
@@ -138,24 +128,22 @@ class LedgerFrames:
                 "symbol": np.tile(self.symbols, len(rows) * self.agents),
                 "seed": np.repeat(seeds, len(rows) * assets),
                 "fold": np.tile(np.repeat(facts.folds, assets), self.agents),
-                "position": position.reshape(-1).numpy(),
+                "position": position.reshape(-1),
             }
         )
 
-    def _count_actions(self, facts: LedgerRows, record: PolicyTrace) -> None:
-        taken, legal = (x[facts.decided] for x in record)  # [S, agents, A], [S, agents, A, actions]
-        require_choice(legal)
-        chosen = torch.nn.functional.one_hot(taken, len(self.labels))
-        _accumulate(self.actions, facts, torch.stack([chosen.sum(0), legal.long().sum(0)]))
+    def _count_actions(self, facts: LedgerRows, ledger: Ledger) -> None:
+        """Count decisions among several legal levels; an asset that cannot be traded leaves only one."""
+        taken, legal = ledger.actions[:, : self.agents], ledger.legal[:, : self.agents]
+        decided = (taken >= 0) & (legal.sum(-1) > 1)  # [S, agents, A]
+        chosen = taken[..., None] == np.arange(len(self.labels))
+        _accumulate(self.actions, facts, np.stack([(x & decided[..., None]).sum(0) for x in (chosen, legal)]))
 
-    def _add_masks(self, facts: LedgerRows, fill: Fill) -> None:
-        if fill.layers is None:
-            raise ValueError("`fill.layers` must be there to count what the mask forbids, was None; ask for telemetry.")
-        layers = fill.layers[:, : self.agents]
-        shares = torch.cat([layers, torch.ones_like(layers[..., :1])], dim=-1)
-        states = torch.arange(facts.states)[:, None, None, None]
-        inside = facts.regimes[None, :, : self.agents, None] == states  # [states, S, agents, 1]
-        _accumulate(self.masks, facts, torch.where(inside, shares, 0.0).sum(1))
+    def _add_masks(self, facts: LedgerRows, layers: Floats) -> None:
+        layers = layers[:, : self.agents]
+        shares = np.concatenate([layers, np.ones_like(layers[..., :1])], axis=-1)
+        inside = facts.regimes[None, :, : self.agents, None] == np.arange(facts.states)[:, None, None, None]
+        _accumulate(self.masks, facts, np.where(inside, shares, 0.0).sum(1))
 
     def _trade_frame(self) -> pd.DataFrame:
         round_trips = self.round_trips.finish()
@@ -178,7 +166,7 @@ class LedgerFrames:
         )
 
     def _action_frame(self, fold: int) -> pd.DataFrame:
-        counts = self.actions[fold].permute(1, 3, 2, 0)  # [agents, actions, A, 2]
+        counts = self.actions[fold].transpose(1, 3, 2, 0)  # [agents, B, A, 2]
         agents, actions, assets, _ = counts.shape
         return pd.DataFrame(
             {
@@ -186,42 +174,42 @@ class LedgerFrames:
                 "fold": fold,
                 "symbol": np.tile(self.symbols, agents * actions),
                 "action": np.tile(np.repeat(self.labels, assets), agents),
-                "count": counts[..., 0].reshape(-1).numpy(),
-                "legal": counts[..., 1].reshape(-1).numpy(),
+                "count": counts[..., 0].reshape(-1),
+                "legal": counts[..., 1].reshape(-1),
             }
         )
 
     def _mask_frame(self, fold: int) -> pd.DataFrame:
-        sums = self.masks[fold].transpose(0, 1)  # [agents, states, layers + 1]
+        sums = self.masks[fold].swapaxes(0, 1)  # [agents, states, layers + 1]
         agents, states, _ = sums.shape
-        bars = sums[..., -1:].expand(agents, states, len(LAYERS))
+        bars = sums[..., -1:].repeat(len(LAYERS), axis=-1)
         frame = pd.DataFrame(
             {
                 "account": np.repeat(self.names[:agents], states * len(LAYERS)),
                 "fold": fold,
                 "regime": np.tile(np.repeat(np.arange(states), len(LAYERS)), agents),
                 "layer": np.tile(np.array(LAYERS, dtype=object), agents * states),
-                "forbidden": (sums[..., :-1] / bars.clamp_min(1.0)).reshape(-1).numpy(),
-                "bars": bars.reshape(-1).long().numpy(),
+                "forbidden": (sums[..., :-1] / np.maximum(bars, 1.0)).reshape(-1),
+                "bars": bars.reshape(-1).astype(np.int64),
             }
         )
         return frame[frame["bars"] > 0]
 
 
-def _accumulate(sums: dict[int, Tensor], facts: LedgerRows, values: Tensor) -> None:
+def _accumulate(sums: dict[int, Any], facts: LedgerRows, values: NDArray[Any]) -> None:
     fold = int(facts.folds[0])
     sums[fold] = sums[fold] + values if fold in sums else values
 
 
-def equity_returns(fill: Fill, cash: float) -> Tensor:
-    """Simple returns of equity per step ``[S, ...]``: -1 where nothing is left, 0 afterwards.
+def equity_returns(total: Records, cash: float) -> Floats:
+    """Simple returns of equity per step ``[S, N]``: -1 where nothing is left, 0 afterwards.
 
     Args:
-        fill: Ledger.
+        total: Ledger of the accounts, records ``TOTAL``.
         cash: Starting equity, quote currency; a billionth of it counts as nothing.
     """
-    solvent = fill.equity_before > cash * RUIN
-    return torch.where(solvent, fill.equity / fill.equity_before.clamp_min(MIN_EQUITY) - 1.0, 0.0)
+    solvent = total.equity_before > cash * RUIN
+    return np.where(solvent, total.equity / np.maximum(total.equity_before, MIN_EQUITY) - 1.0, 0.0)
 
 
 def concatenate_frames(parts: Sequence[Mapping[str, pd.DataFrame]]) -> Frames:
@@ -238,9 +226,3 @@ def _concatenate(parts: Sequence[pd.DataFrame], name: str) -> pd.DataFrame:
     if filled:
         return pd.concat(filled, ignore_index=True)
     return pd.DataFrame(columns=list(parts[0].columns) if parts else list(COLUMNS[name]))
-
-
-def _telemetry(fill: Fill) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    if fill.position is None or fill.ordered is None or fill.capped is None or fill.projected is None:
-        raise ValueError("`fill` must hold positions and what limits cut, was None; simulate with telemetry.")
-    return fill.position, fill.ordered, fill.capped, fill.projected

@@ -45,14 +45,14 @@ def robustness_frame(
     curve = [Variant(multiplier=multiplier, latency=latency) for multiplier in multipliers]
     variants = list(dict.fromkeys([*(variant for _, _, variant in named), *curve]))
     results = simulate_variants(context, folds, variants, parameters.block_bars, parameters.seed)
-    metrics, growth = _metrics(results, periods_per_year), torch.log1p(results.returns).sum(0).numpy()  # [V, N]
+    metrics, growth = _metrics(results, periods_per_year), _growth(results.returns)  # [V, N]
     parts = []
     for kind, value, variant in named:
         row = variants.index(variant)
         columns = {name: values[row] for name, values in metrics.items()}
         parts.append(pd.DataFrame({"kind": kind, "value": value, "account": accounts, **columns}))
     if curve:
-        rows, costs = [variants.index(variant) for variant in curve], results.costs.numpy()
+        rows, costs = [variants.index(variant) for variant in curve], results.costs
         table = pd.DataFrame({"kind": "break_even", "account": accounts})
         table[["value", "cost_bps"]] = [
             break_even_cost(np.array(multipliers), growth[rows, n], costs[rows, n], metrics["cost_bps"][rows, n])
@@ -72,18 +72,24 @@ def _variants(parameters: RobustnessParameters, latency: int) -> list[tuple[str,
     ]
 
 
+def _growth(returns: Floats) -> Floats:
+    """Log return over all rows of returns ``[T, ...]``; minus infinity where nothing is left."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log1p(returns).sum(axis=0))
+
+
 def _metrics(results: VariantResults, periods_per_year: float) -> dict[str, Floats]:
     """Metrics ``[V, N]`` by column."""
-    returns, turnover = results.returns, results.turnover
-    metrics = {
-        "sharpe": sharpe_ratio(returns, periods_per_year),
-        "annual_return": annual_return(returns, periods_per_year),
-        "total_return": torch.expm1(torch.log1p(returns).sum(0)),
-        "max_drawdown": maximum_drawdown(returns),
-        "turnover": turnover / returns.shape[0],
-        "cost_bps": torch.where(turnover > 0.0, BPS * results.costs / turnover, torch.nan),
+    returns, turnover = torch.from_numpy(results.returns), results.turnover
+    paid = np.where(turnover > 0.0, results.costs / np.where(turnover > 0.0, turnover, 1.0), np.nan)
+    return {
+        "sharpe": sharpe_ratio(returns, periods_per_year).numpy(),
+        "annual_return": annual_return(returns, periods_per_year).numpy(),
+        "total_return": np.expm1(_growth(results.returns)),
+        "max_drawdown": maximum_drawdown(returns).numpy(),
+        "turnover": turnover / len(returns),
+        "cost_bps": BPS * paid,
     }
-    return {name: values.numpy() for name, values in metrics.items()}
 
 
 def break_even_cost(multipliers: Floats, growth: Floats, costs: Floats, cost_bps: Floats) -> tuple[float, float]:

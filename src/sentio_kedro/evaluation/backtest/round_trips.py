@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sentio_kedro.trading.accounts import Fill
-from sentio_kedro.trading.performance import RoundTrips, round_trips
-from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.performance import round_trips
+from sentio_kedro.trading.records import Integers, Records
+from sentio_kedro.trading.walk import Ledger
 
 MIN_NOTIONAL = 1e-12
 
@@ -30,108 +30,131 @@ class RoundTripTable(NamedTuple):
         entry_equity: Equity at the decision that opened it, quote currency.
     """
 
-    account: NDArray[np.int64]
-    asset: NDArray[np.int64]
-    side: NDArray[np.int64]
-    entry_row: NDArray[np.int64]
-    exit_row: NDArray[np.int64]
-    pnl: NDArray[np.float64]
-    cost: NDArray[np.float64]
-    entry_equity: NDArray[np.float64]
+    account: Integers
+    asset: Integers
+    side: Integers
+    entry_row: Integers
+    exit_row: Integers
+    pnl: Floats
+    cost: Floats
+    entry_equity: Floats
+
+
+class _Part(NamedTuple):
+    """Round trips of a chunk, as ``performance.RoundTrips``; ``cost`` as in ``RoundTripTable``."""
+
+    account: Integers
+    asset: Integers
+    side: Integers
+    entry_row: Integers
+    exit_row: Integers
+    pnl: Floats
+    still_open: NDArray[np.bool_]
+    cost: Floats
 
 
 class RoundTripCutter:
     """Cuts the ledger of N accounts in A assets into round trips.
 
-    A bar has two rows: after the fill at its open, and after what closed positions inside it. Shares and prices are
-    those before all splits of the simulation. A position open at the end of a chunk goes on in the next one.
+    A bar has two rows: after the fill at its open, and after exits inside it, which may be partial. Shares and prices
+    are those before all splits of the simulation. A position open at the end of a chunk goes on in the next one.
     """
 
     def __init__(self, accounts: int, assets: int) -> None:
         """Start with flat accounts."""
-        zeros = torch.zeros(accounts, assets, dtype=torch.float64)
-        self.factor = torch.ones(assets, dtype=torch.float64)  # new shares per share held at the start
-        self.shares, self.side, self.entry = zeros, zeros.long(), zeros.long()
+        zeros = np.zeros((accounts, assets))
+        self.factor = np.ones(assets)  # new shares per share held at the start
+        self.shares, self.side, self.entry = zeros, zeros.astype(np.int64), zeros.astype(np.int64)
         self.pnl, self.cost, self.equity = zeros, zeros, zeros
         self.last_row = -1
         self.parts: list[RoundTripTable] = []
 
-    def add(self, first_row: int, step_data: StepData, fill: Fill) -> None:
+    def add(self, first_row: int, facts: Records, ledger: Ledger) -> None:
         """Add the steps of a chunk.
 
         Args:
             first_row: Its first decision row.
-            step_data: Step data ``[S, 1, A]``.
-            fill: Ledger ``[S, N, ...]``.
+            facts: Facts of its rows ``[S, A]``.
+            ledger: Ledger ``[S, N, ...]``.
         """
-        steps, accounts, assets = fill.shares.shape
-        ones = torch.ones(steps, assets, dtype=torch.float64)
-        factor = self.factor * (ones if step_data.split is None else step_data.split[:, 0]).cumprod(0)  # [S, A]
-        close = step_data.close[:, 0] * torch.cat([self.factor[None], factor[:-1]])
-        opening = (step_data.open[:, 0] * factor)[:, None].expand(steps, accounts, assets)
-        filled, after = fill.filled_shares / factor[:, None], fill.shares / factor[:, None]
-        before = torch.cat([self.shares[None], after[:-1]])
-        gap = before * (opening - close[:, None])
-        # The price at which a position ended inside the bar follows from its profit, that of a ruined account too.
-        exit_price = opening + (fill.price_pnl - gap) / torch.where(filled == 0.0, 1.0, filled)
-        start = torch.zeros_like(self.shares)[None]
-        shares = torch.cat([self.shares[None], _two_rows(filled, after)])  # [2 S + 1, N, A], taken over at the close
-        prices = torch.cat([close[:1, None].expand(1, accounts, assets), _two_rows(opening, exit_price)])
-        costs = torch.cat([start, _costs(fill, (filled - before).abs() * opening)])
-        net = costs
-        if fill.dividends is not None:
-            net = costs - torch.cat([start, _two_rows(fill.dividends, torch.zeros_like(filled))])
-        zeros = torch.zeros_like(shares)
-        cost = -round_trips(shares, zeros, costs, zeros[-1]).pnl
-        self._add(round_trips(shares, prices, net, step_data.next_close[-1, 0] * factor[-1]), cost, first_row, fill)
-        self.factor, self.shares, self.last_row = factor[-1], after[-1], first_row + steps - 1
+        fills = ledger.fills
+        factor = self.factor * facts.split.cumprod(axis=0)  # [S, A]
+        close = facts.close * np.concatenate([self.factor[None], factor[:-1]])
+        opening = np.broadcast_to((facts.open * factor)[:, None], fills.shape)  # [S, N, A]
+        filled, after = fills.filled_shares / factor[:, None], fills.shares / factor[:, None]
+        before = np.concatenate([self.shares[None], after[:-1]])
+        inside = _exit_prices(fills, before, filled, opening, opening - close[:, None], factor[:, None])
+        start = np.zeros_like(self.shares)[None]
+        shares = np.concatenate([self.shares[None], _two_rows(filled, after)])  # [2 S + 1, N, A]
+        prices = np.concatenate([np.broadcast_to(close[:1, None], start.shape), _two_rows(opening, inside)])
+        costs = np.concatenate([start, _costs(fills, np.abs(filled - before) * opening)])
+        dividends = np.concatenate([start, _two_rows(fills.dividends, np.zeros_like(filled))])
+        self._add(_cut(shares, prices, costs, dividends, facts.next_close[-1] * factor[-1]), first_row, ledger)
+        self.factor, self.shares, self.last_row = factor[-1], after[-1], first_row + len(fills) - 1
 
-    def _add(self, part: RoundTrips, cost: Tensor, first_row: int, fill: Fill) -> None:
+    def _add(self, part: _Part, first_row: int, ledger: Ledger) -> None:
         """Merge round trips that began in an earlier chunk; store closed ones, carry open ones over."""
         where = part.account, part.asset
         carried = part.entry_row == 0
-        entry, leave = ((rows - 1).clamp_min(0) // 2 for rows in (part.entry_row, part.exit_row))
-        equity = torch.where(carried, self.equity[where], fill.equity_before[entry, part.account])
-        pnl = part.pnl + torch.where(carried, self.pnl[where], 0.0)
-        cost = cost + torch.where(carried, self.cost[where], 0.0)
-        entry = torch.where(carried, self.entry[where], first_row + entry)
-        closed, still_open = ~part.still_open, part.still_open
-        table = (*where, part.side, entry, first_row + leave, pnl, cost, equity)
-        self.parts.append(RoundTripTable._make(column[closed].numpy() for column in table))
-        cells = tuple(index[still_open] for index in where)
+        entry, leave = (np.maximum(rows - 1, 0) // 2 for rows in (part.entry_row, part.exit_row))
+        equity = np.where(carried, self.equity[where], ledger.total.equity_before[entry, part.account])
+        pnl = part.pnl + np.where(carried, self.pnl[where], 0.0)
+        cost = part.cost + np.where(carried, self.cost[where], 0.0)
+        entry = np.where(carried, self.entry[where], first_row + entry)
+        table = RoundTripTable(*where, part.side, entry, first_row + leave, pnl, cost, equity)
+        self.parts.append(RoundTripTable._make(column[~part.still_open] for column in table))
+        still_open = RoundTripTable._make(column[part.still_open] for column in table)
         self.side, self.entry, self.pnl, self.cost, self.equity = (
-            torch.zeros_like(state).index_put(cells, column[still_open])
-            for state, column in (
-                *((self.side, part.side), (self.entry, entry), (self.pnl, pnl)),
-                *((self.cost, cost), (self.equity, equity)),
-            )
+            self._by_asset(still_open, column) for column in (still_open.side, still_open.entry_row, *still_open[-3:])
         )
+
+    def _by_asset(self, table: RoundTripTable, column: NDArray[Any]) -> NDArray[Any]:
+        """Spread a column of open round trips to ``[N, A]``, 0 without one."""
+        state = np.zeros(self.shares.shape, column.dtype)
+        state[table.account, table.asset] = column
+        return state
 
     def finish(self) -> RoundTripTable:
         """Return all round trips; positions still open are valued at the last mark."""
-        where = self.side.nonzero(as_tuple=True)
-        last = torch.full_like(where[0], self.last_row)
-        columns = (*where, self.side[where], self.entry[where], last)
-        money = (self.pnl[where], self.cost[where], self.equity[where])
-        parts = [*self.parts, RoundTripTable._make(column.numpy() for column in (*columns, *money))]
+        where = np.nonzero(self.side)
+        columns = (self.side, self.entry, np.full_like(self.side, self.last_row), self.pnl, self.cost, self.equity)
+        parts = [*self.parts, RoundTripTable._make((*where, *(column[where] for column in columns)))]
         table = RoundTripTable._make(np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.lexsort((table.entry_row, table.asset, table.account))
         return RoundTripTable._make(column[order] for column in table)
 
 
-def _two_rows(opening: Tensor, inside: Tensor) -> Tensor:
+def _cut(shares: Floats, prices: Floats, costs: Floats, dividends: Floats, last_mark: Floats) -> _Part:
+    """Cut positions ``[rows, N, A]`` into round trips, see ``performance.round_trips``."""
+    zeros = np.zeros_like(shares)
+    trips = round_trips(*map(torch.from_numpy, (shares, prices, costs - dividends, last_mark)))
+    paid = round_trips(*map(torch.from_numpy, (shares, zeros, costs, zeros[-1])))  # at prices of 0 only costs are left
+    found = trips._asdict() | {"cost": -paid.pnl}
+    return _Part._make(found[name].numpy() for name in _Part._fields)
+
+
+def _exit_prices(
+    fills: Records, before: Floats, filled: Floats, opening: Floats, gap: Floats, factor: Floats
+) -> Floats:
+    """Prices ``[S, N, A]`` at which positions were left inside the bar.
+
+    Where nothing is left the price follows from the profit, which also holds for a ruined account: what it did not sell
+    is lost at its last mark.
+    """
+    through = opening + (fills.price_pnl - before * gap) / np.where(filled == 0.0, 1.0, filled)
+    return np.asarray(np.where(fills.shares == 0.0, through, fills.exit_price * factor))
+
+
+def _two_rows(opening: Floats, inside: Floats) -> Floats:
     """Rows of the open and of the rest of the bar in turn ``[2 S, N, A]``."""
-    return torch.stack([opening, inside], dim=1).flatten(0, 1)
+    return np.stack([opening, inside], axis=1).reshape(-1, *opening.shape[1:])
 
 
-def _costs(fill: Fill, bought: Tensor) -> Tensor:
-    """Costs of both rows of each bar ``[2 S, N, A]``; ``bought`` is the notional of the fill at the open.
+def _costs(fills: Records, traded: Floats) -> Floats:
+    """Costs of both rows of each bar ``[2 S, N, A]``; ``traded`` is the notional of the fill at the open.
 
     Trading costs are shared in proportion to notional. The borrow fee belongs to the open, funding to the close.
     """
-    trading = fill.commission + fill.spread
-    trading = trading if fill.impact is None else trading + fill.impact
-    share = torch.where(fill.traded > 0.0, bought / fill.traded.clamp_min(MIN_NOTIONAL), 1.0).clamp_max(1.0)
-    opening, inside = trading * share, trading * (1.0 - share)
-    opening = opening if fill.borrow is None else opening + fill.borrow
-    return _two_rows(opening, inside if fill.funding is None else inside + fill.funding)
+    trading = fills.commission + fills.spread + fills.impact
+    share = np.where(fills.traded > 0.0, traded / np.maximum(fills.traded, MIN_NOTIONAL), 1.0).clip(max=1.0)
+    return _two_rows(trading * share + fills.borrow, trading * (1.0 - share) + fills.funding)

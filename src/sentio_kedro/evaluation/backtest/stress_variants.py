@@ -8,21 +8,24 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sentio_kedro.agent.ensemble import AgentsPolicy, BatchedPolicies, agents_policy
-from sentio_kedro.evaluation.backtest.bootstrap_paths import PathPrices, begin_sessions, draw_rows
+from sentio_kedro.agent.ensemble import AgentNetworks
+from sentio_kedro.evaluation.backtest.baselines.schedules import last_step
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
 from sentio_kedro.evaluation.backtest.walk import row_chunks
+from sentio_kedro.evaluation.statistics.bootstrap import default_block, stationary_bootstrap_indices
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.trading.accounts import MIN_EQUITY, AccountState, Decision, Fill, Variation
-from sentio_kedro.trading.position_limits import PositionLimits
-from sentio_kedro.trading.precompute import make_step_data, session_ends
-from sentio_kedro.trading.simulate import PolicyTrace, one_thread, simulate
-from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.accounts import terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.limits import MIN_EQUITY
+from sentio_kedro.trading.policies import HEADS, Policies, make_policies, with_heads
+from sentio_kedro.trading.records import Accounts, Integers, Market
+from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.walk import Ledger, move_prices
 
-CHUNK_ROWS = 1024  # decision rows simulated at once
+CHUNK_ROWS = 1024  # steps whose ledger is held at once
 
 
 class Variant(NamedTuple):
@@ -50,29 +53,9 @@ class VariantResults(NamedTuple):
         costs: ``[V, N]`` sum over rows of commission, spread and impact over equity.
     """
 
-    returns: Tensor
-    turnover: Tensor
-    costs: Tensor
-
-
-class SourcedAgents:
-    """Agents that decide, at each step of each variant, on the inputs of a source row."""
-
-    def __init__(self, agents: AgentsPolicy, source: Tensor) -> None:
-        """Take agents prepared for a segment and the source steps ``[S, V]`` in that segment."""
-        self.agents, self.source = agents, source
-
-    @property
-    def inputs(self) -> PolicyTrace:
-        """Source steps ``[S, V]``."""
-        return (self.source,)
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        """Decide on the source rows; the trace is empty."""
-        sourced = tuple(x[inputs[0]] for x in self.agents.inputs)  # [V, N, ...]
-        return self.agents.decide(sourced, account, limits, legal)[0], ()
+    returns: Floats
+    turnover: Floats
+    costs: Floats
 
 
 def simulate_variants(
@@ -84,83 +67,89 @@ def simulate_variants(
     ratios of its prices and the agents' inputs of its source row; prices go on from the step before. ``block_bars`` is
     the mean block of a path, ``seed`` its seed.
     """
-    latency = max(context.trading.orders.latency_bars, *(variant.latency for variant in variants))
-    orders = replace(context.trading.orders, latency_bars=latency)
-    context = replace(context, trading=replace(context.trading, orders=orders))
     agents = len(context.by_fold[folds[0].number])
-    account = context.open_accounts((len(variants), agents))
-    prices = PathPrices([variant.path is not None for variant in variants])
-    parts: list[Tensor] = []
-    sums = torch.zeros(2, len(variants), agents, dtype=torch.float64)
+    accounts, paths = _open_accounts(context, variants, agents), _path_of(variants, agents)
+    terms = terms_of(context.trading, context.market.assets)
+    span = Segment(folds[0].test[0].start, folds[-1].test[-1].stop)
+    posteriors = [posterior for fold in folds for posterior in context.posteriors(fold.number)]
+    market = market_facts(context.market, *span, context.trading, posteriors)
+    returns, sums, last = [], np.zeros((2, accounts.size)), None
     rng = np.random.default_rng(seed)
-    first = folds[0].test[0].start
-    for fold in folds:
+    for place, fold in enumerate(folds):
+        models = place * agents + np.tile(np.arange(agents), len(variants))
         for segment in fold.test:
-            source = draw_rows(segment.stop - segment.start, [v.path for v in variants], block_bars, rng)
-            simulation = _SegmentSimulation(context, fold.number, segment, variants, source, first)
-            for steps in row_chunks(Segment(0, segment.stop - segment.start), CHUNK_ROWS):
-                account, fill = simulation.run(steps, account, prices)
-                parts.append(equity_returns(fill, context.trading.initial_cash))
-                sums += _turnover_and_costs(fill)
-    return VariantResults(torch.cat(parts), sums[0], sums[1])
+            policies = _policies(context, fold, segment, span, variants)
+            rows = segment.start - span.start + draw_paths(segment.stop - segment.start, max(paths), block_bars, rng)
+            for steps in row_chunks(Segment(0, rows.shape[1]), CHUNK_ROWS):
+                part = np.ascontiguousarray(rows[:, slice(*steps)])
+                if last is not None:
+                    _join(last, part[:, 0], paths, market, accounts)
+                ledger = simulate(market, accounts, policies, terms, part, paths, models, first_step=steps.start)
+                returns.append(equity_returns(ledger.total, context.trading.initial_cash))
+                sums += _turnover_and_costs(ledger)
+                last = part[:, -1]
+    shape = len(variants), agents
+    return VariantResults(np.concatenate(returns).reshape(-1, *shape), *sums.reshape(2, *shape))
 
 
-def _turnover_and_costs(fill: Fill) -> Tensor:
-    """Traded notional and trading costs over equity, summed over rows ``[2, V, N]``."""
-    before = fill.equity_before.clamp_min(MIN_EQUITY)
-    costs = fill.commission + fill.spread
-    costs = costs if fill.impact is None else costs + fill.impact
-    return torch.stack([(x.sum(-1) / before).sum(0) for x in (fill.traded, costs)])
+def draw_paths(rows: int, paths: int, block_bars: float | None, rng: np.random.Generator) -> Integers:
+    """Draw bootstrapped paths of the steps of a segment ``[1 + paths, rows]``; path 0 is the market as it was.
+
+    Args:
+        rows: Steps of the segment.
+        paths: Number of paths.
+        block_bars: Mean block of the stationary bootstrap (Politis and Romano 1994); None takes the root of ``rows``.
+        rng: Source of the draws.
+    """
+    in_order = np.arange(rows)[None]
+    if paths == 0:
+        return in_order
+    block = default_block(rows) if block_bars is None else block_bars
+    return np.concatenate([in_order, stationary_bootstrap_indices(rows, paths, block, rng)])
 
 
-class _SegmentSimulation:
-    """The variants on the test rows of one segment."""
+def _open_accounts(context: BacktestContext, variants: Sequence[Variant], agents: int) -> Accounts:
+    """Open one account per variant and agent, in this order, with room for the orders of the largest latency."""
+    orders = replace(context.trading.orders, latency_bars=max(variant.latency for variant in variants))
+    wide = replace(context, trading=replace(context.trading, orders=orders))
+    accounts = wide.open_accounts(len(variants) * agents)
+    accounts.account.cost_multiplier = np.repeat([variant.multiplier for variant in variants], agents)
+    accounts.account.latency = np.repeat([variant.latency for variant in variants], agents)
+    return accounts
 
-    def __init__(
-        self,
-        context: BacktestContext,
-        fold: int,
-        segment: Segment,
-        variants: Sequence[Variant],
-        source: Tensor,
-        first: int,
-    ) -> None:
-        self.context, self.segment, self.source, self.first = context, segment, source, first
-        posteriors = context.posteriors(fold)
-        with torch.no_grad():
-            self.agents = agents_policy(context.by_fold[fold], context.market, posteriors, *segment)
-        self.latency = torch.tensor([variant.latency for variant in variants])
-        self.offset = torch.tensor([variant.offset for variant in variants])
-        multipliers = torch.tensor([variant.multiplier for variant in variants], dtype=torch.float64)
-        self.variation = Variation(
-            cost_multiplier=multipliers[:, None, None], latency=self.latency[:, None, None].double()
-        )  # [V, 1, 1]
 
-    @torch.no_grad()
-    def run(self, steps: Segment, account: AccountState, prices: PathPrices) -> tuple[AccountState, Fill]:
-        """Trade the rows ``steps`` from ``account`` on; return the account after them and their fills."""
-        source = self.source[slice(*steps)]
-        row = self.segment.start + torch.arange(*steps)[:, None]  # [S, 1]
-        last = self.segment.stop - 1 - self.latency  # [V]
-        rest = (row > last) | (row < self.first + self.offset)
-        policy = BatchedPolicies(
-            [(SourcedAgents(self.agents, source), account.equity.shape[-1])],
-            close=(row == last)[..., None],
-            rest=rest[..., None],
-        )
-        step_data = prices.rescale(self._step_data(steps, source))
-        with one_thread():
-            account, step = simulate(step_data, policy, account, self.context.trading, self.variation)
-        return account, step.fill
+def _path_of(variants: Sequence[Variant], agents: int) -> Integers:
+    """Path of each account, see ``draw_paths``."""
+    return np.repeat([0 if variant.path is None else 1 + variant.path for variant in variants], agents)
 
-    def _step_data(self, steps: Segment, source: Tensor) -> StepData:
-        """Step data of the source rows ``[S, V, 1, ...]``; a session's last order depends on the variant's latency."""
-        market, trading = self.context.market, self.context.trading
-        rows = (self.segment.start + source)[..., None]
-        masks = trading.masks
-        by_regime = masks.regime_exposure is not None or masks.crisis_probability is not None
-        step_data = make_step_data(market, rows, trading, self.agents.posterior[source] if by_regime else None)
-        if step_data.must_leave is not None:
-            filled = (rows + 1 + self.latency[:, None]).clamp_max(market.bars - 1)
-            step_data = step_data._replace(must_leave=session_ends(market)[filled, None])
-        return begin_sessions(step_data, self.source, steps)
+
+def _policies(
+    context: BacktestContext, fold: Fold, segment: Segment, span: Segment, variants: Sequence[Variant]
+) -> Policies:
+    """Agents of a fold in all variants at the rows of a segment; rows count from the start of ``span``."""
+    bundles, posteriors = context.by_fold[fold.number], context.posteriors(fold.number)
+    agents, trading = len(bundles), context.trading
+    closes = [last_step(segment, segment.stop, variant.latency) for variant in variants]
+    policies = make_policies(
+        np.full(agents * len(variants), HEADS),
+        context.market.assets,
+        len(trading.levels),
+        index=np.tile(np.arange(agents), len(variants)),
+        starts=np.repeat([span.start + variant.offset - segment.start for variant in variants], agents),
+        closes=np.repeat(closes, agents),
+    )
+    heads = AgentNetworks(bundles, torch.float64).heads(context.market.features, posteriors, *segment)
+    return with_heads(policies, heads, segment.start - span.start)
+
+
+def _join(last: Integers, first: Integers, paths: Integers, market: Market, accounts: Accounts) -> None:
+    """Let prices of bootstrapped paths go on where a walk continues at other rows than it ended at."""
+    for n in np.flatnonzero((paths > 0) & (first != last + 1)[paths]).tolist():
+        move_prices(n, last[paths[n]], first[paths[n]], market, accounts)
+
+
+def _turnover_and_costs(ledger: Ledger) -> Floats:
+    """Traded notional and trading costs over equity, summed over steps ``[2, accounts]``."""
+    fills, before = ledger.fills, np.maximum(ledger.total.equity_before, MIN_EQUITY)
+    costs = fills.commission + fills.spread + fills.impact
+    return np.stack([(x.sum(-1) / before).sum(0) for x in (fills.traded, costs)])

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Variation
-from sentio_kedro.trading.precompute import make_step_data
-from sentio_kedro.trading.simulate import Advance, Policy, Step, advance, one_thread, simulate
-from sentio_kedro.trading.step_data import StepData
+from sentio_kedro.trading.accounts import terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.policies import Policies
+from sentio_kedro.trading.records import Accounts, Integers, Market
+from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.walk import Ledger
 
-CHUNK_ROWS = 4096  # decision rows whose step data and ledger are held at once
+CHUNK_ROWS = 4096  # decision rows whose facts and ledger are held at once
 
-PolicyMaker = Callable[[Segment], Policy]
-"""Makes the policy that decides at the rows of a chunk; its step 0 is the chunk's first row."""
+PolicyMaker = Callable[[Segment], Policies]
+"""Makes the policies at the rows of a chunk: arrays by row begin with its first row, steps with the walk's."""
 
 
 class Chunk(NamedTuple):
@@ -28,15 +29,15 @@ class Chunk(NamedTuple):
 
     Attributes:
         rows: Decision rows S.
-        step_data: Step data ``[S, 1, A]``.
-        step: Ledger and policy trace ``[S, N, ...]``.
-        account: Accounts ``[N]`` after the last row.
+        market: Facts of these rows.
+        ledger: Ledger ``[S, N, ...]``.
+        accounts: Accounts ``[N]`` after the last row; the next chunk changes them.
     """
 
     rows: Segment
-    step_data: StepData
-    step: Step
-    account: AccountState
+    market: Market
+    ledger: Ledger
+    accounts: Accounts
 
 
 def row_chunks(rows: Segment, size: int) -> Iterator[Segment]:
@@ -48,41 +49,45 @@ def row_chunks(rows: Segment, size: int) -> Iterator[Segment]:
 def simulate_rows(
     market: MarketTensors,
     rows: Segment,
-    policy: PolicyMaker,
-    account: AccountState,
+    policies: PolicyMaker,
+    accounts: Accounts,
     trading: TradingParameters,
-    posterior: Tensor | None = None,
-    variation: Variation | None = None,
+    posteriors: Sequence[Tensor] | None = None,
+    models: Integers | None = None,
+    *,
     telemetry: bool = False,
     chunk: int = CHUNK_ROWS,
-    step: Advance = advance,
 ) -> Iterator[Chunk]:
-    """Simulate accounts ``[N]`` over rows, chunk by chunk.
+    """Simulate accounts ``[N]`` over rows, chunk by chunk, in place.
 
     Args:
         market: The market.
-        rows: Decision rows.
-        policy: Makes the policy of each chunk.
-        account: Accounts at the close of the first row.
+        rows: Decision rows; the first one is step 0.
+        policies: Makes the policies of each chunk.
+        accounts: Accounts at the close of the first row.
         trading: Limits and costs.
-        posterior: ``[rows, N, K]`` or ``[rows, 1, K]`` regime probabilities of each account; None takes the market's.
-        variation: Accounts that differ.
-        telemetry: Whether the ledger holds positions, what limits cut and what each layer of the mask forbids.
+        posteriors: Filtered regimes ``[T, K]`` of each regime model; None takes the market's.
+        models: ``[N]`` regime model of each account; None is the first.
+        telemetry: Whether the ledger holds decisions and what each layer of the mask forbids.
         chunk: Rows per chunk; results do not depend on it.
-        step: The step function; ``ppo.compiled.CompiledStep`` is a faster one.
     """
+    terms = terms_of(trading, market.assets)
     for part in row_chunks(rows, chunk):
-        regimes = None if posterior is None else posterior[part.start - rows.start : part.stop - rows.start]
-        with torch.no_grad():
-            step_data = make_step_data(market, torch.arange(*part)[:, None], trading, regimes)
-            decide = policy(part)
-            with one_thread():
-                account, result = simulate(
-                    step_data, decide, account, trading, variation, telemetry=telemetry, step=step
-                )
-        yield Chunk(part, step_data, result, account)
+        facts = market_facts(market, *part, trading, posteriors)
+        step = part.start - rows.start
+        ledger = simulate(
+            facts,
+            accounts,
+            policies(part),
+            terms,
+            models=models,
+            first_step=step,
+            trace=telemetry,
+            layers=telemetry,
+        )
+        yield Chunk(part, facts, ledger, accounts)
 
 
-def final_account(chunks: Iterator[Chunk]) -> AccountState:
+def final_accounts(chunks: Iterator[Chunk]) -> Accounts:
     """Simulate to the end, drop the chunks, and return the accounts there."""
-    return deque(chunks, maxlen=1).pop().account
+    return deque(chunks, maxlen=1).pop().accounts

@@ -77,13 +77,14 @@ def account_metrics(
     Returns:
         Per account: the metrics of ``return_metrics`` and ``round_trip_metrics``; ``turnover_per_bar`` (mean traded
         notional / equity) and ``turnover_per_year``; ``gross_exposure`` and ``net_exposure`` (means); ``invested``
-        (share of bars with a position); ``costs`` (see ``ledger_sums``) and ``cost_share`` (see there).
+        (share of bars with a position); ``traded_bars`` (share of bars on which a position was changed); ``costs`` (see
+        ``ledger_sums``) and ``cost_share`` (see there).
     """
     returns = tables["return"]
     metrics = return_metrics(returns, tables["day"]["day"].to_numpy(), periods_per_year, contiguous=contiguous)
     by_account = dict(list(entered_on(trades, returns.index).groupby("account")))
     means = {name: tables[name].mean() for name in ("turnover", "gross_exposure", "net_exposure")}
-    invested = (tables["gross_exposure"] > 0.0).mean()
+    invested, traded = ((tables[name] > 0.0).mean() for name in ("gross_exposure", "turnover"))
     for account, entry in metrics.items():
         sums = ledger_sums({line: tables[line][account] for line in LINES})
         entry |= {
@@ -92,6 +93,7 @@ def account_metrics(
             "gross_exposure": float(means["gross_exposure"][account]),
             "net_exposure": float(means["net_exposure"][account]),
             "invested": float(invested[account]),
+            "traded_bars": float(traded[account]),
             "cost_share": cost_share(sums),
             "costs": sums,
             **round_trip_metrics(by_account.get(account, trades.iloc[:0])),

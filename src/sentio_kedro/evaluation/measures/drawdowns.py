@@ -53,15 +53,16 @@ def worst_drawdowns(frames: RunFrames) -> list[dict[str, Any]]:
 
 
 def drawdown_limit(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
-    """Compare each agent's drawdowns with ``trading.max_drawdown``.
+    """Compare each agent's drawdowns of all time, whose peak is never reset, with ``trading.max_drawdown``.
 
-    The limit scales exposure down as drawdown approaches it. Only a move within one bar that exceeds the remaining
-    headroom can reach it, so each breach lists the move that would have sufficed.
+    The limit scales exposure down as the drawdown from the peak of the last ``trading.drawdown_sessions`` approaches
+    it. A move within one bar can exceed what is left, so each breach lists the move that would have sufficed; an
+    account whose older peaks were forgotten can also breach the limit of all time step by step.
 
     Returns:
-        ``limit`` (fraction of the peak; None if off) and ``agents``, one entry each: ``seed``, ``deepest`` (drawdown),
-        ``bars_without_headroom`` (share of bars at which the limit left no exposure; None if off) and ``breaches``, see
-        ``_breaches``.
+        ``limit`` (fraction of the peak; None if off) and ``agents``, one entry each: ``seed``, ``deepest`` (drawdown of
+        all time), ``bars_without_headroom`` (share of bars at which the limit left no exposure; None if off) and
+        ``breaches``, see ``_breaches``.
     """
     limit = facts.max_drawdown
     agents = {name: {"seed": seed_number(name), "deepest": 0.0, "breaches": []} for name in frames.seeds}

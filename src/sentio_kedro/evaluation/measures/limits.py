@@ -1,4 +1,4 @@
-"""Effects of the limits: forbidden levels by mask layer, reduced orders, margin calls and bankruptcies."""
+"""Effects of the limits: forbidden levels, reduced orders, margin calls, bankruptcies; the test of value at risk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.evaluation.run_frames import RunFrames
-from sentio_kedro.trading.accounts import DEAD_FRACTION, MIN_EQUITY
-from sentio_kedro.trading.action_masks import LAYERS
+from sentio_kedro.evaluation.statistics.kupiec import kupiec_p
+from sentio_kedro.trading.execution import DEAD_FRACTION
+from sentio_kedro.trading.limits import MIN_EQUITY
+from sentio_kedro.trading.records import LAYERS
 
 
 def mask_shares(frames: RunFrames) -> list[dict[str, Any]]:
@@ -41,7 +43,8 @@ def order_metrics(frames: RunFrames) -> dict[str, dict[str, Any]]:
     Returns:
         Per account: ``ordered`` (requested orders per asset and bar), ``capped_orders`` (share of them that any limit
         reduced), ``projected_orders`` (share that a joint limit reduced: gross, net, value at risk), both None without
-        orders, ``margin_calls`` (bars at which the broker liquidated the account) and ``bankruptcies``.
+        orders, ``idle`` (share of bars at which the drawdown limit left no exposure), ``margin_calls`` (bars at which
+        the broker liquidated the account) and ``bankruptcies``.
     """
     metrics: dict[str, dict[str, Any]] = {}
     for name in (*frames.seeds, *frames.baselines):
@@ -52,6 +55,7 @@ def order_metrics(frames: RunFrames) -> dict[str, dict[str, Any]]:
             "ordered": float(requested.mean()),
             "capped_orders": float(rows["capped"].sum()) / orders if orders > 0.0 else None,
             "projected_orders": float(rows["projected"].sum()) / orders if orders > 0.0 else None,
+            "idle": float((rows["headroom"] <= 0.0).mean()),
             "margin_calls": int(rows["called"].astype(bool).sum()),
             "bankruptcies": _bankruptcies(rows),
         }
@@ -64,3 +68,22 @@ def _bankruptcies(rows: pd.DataFrame) -> int:
     growth = max(1.0 + float(ordered["return"].iloc[0]), MIN_EQUITY)
     dead = ordered["equity"].to_numpy() <= DEAD_FRACTION * float(ordered["equity"].iloc[0]) / growth
     return int(np.count_nonzero(dead & ~np.concatenate([[False], dead[:-1]])))
+
+
+def value_at_risk_test(frames: RunFrames) -> list[dict[str, Any]]:
+    """Test the value at risk of single assets, which limits are set by, against the returns of the next session.
+
+    Returns:
+        One entry per side, ``fall`` (losses of longs) and ``rise`` (losses of shorts), all symbols together: ``side``,
+        ``sessions`` (asset-sessions tested), ``exceedances`` (in which the return was beyond the value at risk),
+        ``share`` (of them), ``expected`` (1 - ``masks.var_confidence``) and ``p`` (Kupiec's test that the two are
+        equal; sessions of one day share the market, so it is too small). Empty without sessions.
+    """
+    entries = []
+    for side, rows in frames.value_at_risk.groupby("side", sort=True):
+        sessions, exceedances = int(rows["sessions"].sum()), int(rows["exceedances"].sum())
+        expected = round(1.0 - float(rows["confidence"].iloc[0]), 12)
+        entry = {"side": str(side), "sessions": sessions, "exceedances": exceedances, "expected": expected}
+        tested = {"share": exceedances / sessions, "p": kupiec_p(sessions, exceedances, expected)} if sessions else {}
+        entries.append({"share": None, "p": None} | entry | tested)
+    return entries

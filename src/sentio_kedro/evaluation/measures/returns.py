@@ -50,9 +50,10 @@ def return_metrics(
 
     Returns:
         Per account, None or not finite where undefined: ``sharpe``, ``annual_return`` (geometric),
-        ``annual_volatility``, ``total_return``, ``max_drawdown`` (positive fraction, initial capital counts as a peak),
-        ``drawdown_bars`` (longest time below a peak), ``recovery_bars`` (from the deepest point back to its peak; None
-        if not recovered), ``under_water`` (share of bars below a peak), and the metrics of ``tail_metrics``.
+        ``annual_volatility``, ``total_return``, ``max_drawdown`` (positive fraction, of all time: the peak is never
+        reset, and initial capital counts as one), ``drawdown_bars`` (longest time below a peak), ``recovery_bars``
+        (from the deepest point back to its peak; None if not recovered), ``under_water`` (share of bars below a peak),
+        and the metrics of ``tail_metrics``.
     """
     values = returns.to_numpy(dtype=np.float64, copy=True)  # [T, N]
     tensor, enough = torch.from_numpy(values), len(values) >= MIN_BARS

@@ -37,7 +37,9 @@ def measure_targets(agent: Mapping[str, Any], frames: RunFrames, facts: RunFacts
     trades, peak = agent["trades"], facts.accelerator_peak_bytes
     measurements = (
         (agent["sharpe"], "Net of costs, out of sample.") if trades else NO_TRADES,
-        (agent["max_drawdown"], "From the highest equity so far, initial capital included.") if trades else NO_TRADES,
+        (agent["max_drawdown"], "From the highest equity of all time, initial capital included.")
+        if trades
+        else NO_TRADES,
         (agent["win_rate"], f"Net of costs, of {trades:g} round trips." if trades else "No round trip was made."),
         _training_hours(frames, facts),
         (None, "Not measured: trained on the CPU.")

@@ -62,9 +62,10 @@ CAPTIONS = {  # in the order of the report
     "borrow fees, financing and funding; they fall where interest or funding is earned.",
     "robustness": "The agents on the same bars with other trading costs, higher latency or a later start, and on "
     "resampled markets. The line is the median agent, the band the range of the agents.",
-    "masks": "Share of the target levels of all assets that each layer forbids on its own, mean over agents and folds. "
-    "A level beyond a cap stands for the cap, so an agent can always hold the remaining exposure.",
-    "actions": "Share of all decisions in which each action is chosen. The markers show how often it is legal.",
+    "masks": "Share of the target levels of all assets that each layer cuts or forbids on its own, mean over agents "
+    "and folds. A level beyond a cap stands for the cap.",
+    "actions": "Share of the decisions in which each target level is chosen, where more than one is legal. The markers "
+    "show how often it is legal. A position near its target is not traded.",
     "round_trips": "Net result of every round trip of all seeds as a fraction of the equity at entry. The outermost "
     "bars include everything beyond them.",
     "generalisation": "Sharpe ratio of each agent on the train rows, the validation rows that select it, and the test "

@@ -68,15 +68,15 @@ def position_figure(frames: RunFrames) -> go.Figure:
 
 
 def action_figure(frames: RunFrames) -> go.Figure:
-    """Draw how often each action is chosen and how often it is legal, per seed, over all folds and assets."""
-    figure = new_figure("Actions", "Share of decisions", percent=True, height=340)
+    """Draw how often each level is chosen and how often it is legal, per seed, over all folds and assets."""
+    figure = new_figure("Chosen levels", "Share of decisions", percent=True, height=340)
     order = [str(action) for action in dict.fromkeys(frames.actions["action"])]
     for index, account in enumerate(frames.seeds):
         totals = frames.actions[frames.actions["account"] == account].groupby("action")[["count", "legal"]].sum()
         totals = totals.reindex(order).fillna(0.0)
         decisions = float(totals["count"].sum()) or 1.0
         seed = account.removeprefix(SEED_PREFIX)
-        names = ["hold" if action == "hold" else f"level {action}" for action in order]
+        names = [f"level {action}" for action in order]
         colour = SEED_COLOURS[index % len(SEED_COLOURS)]
         figure.add_bar(
             x=names, y=drawn(totals["count"] / decisions), name=f"Seed {seed}", marker={"color": colour},

@@ -25,17 +25,27 @@ GROUPS: tuple[tuple[str, str, Columns], ...] = (
     ),
     (
         "Risk",
-        "Maximum drawdown is the largest loss from a peak. The initial capital counts as a peak. A drawdown lasts "
-        "until the peak is reached again. Recovery counts from the deepest point; a dash means no recovery.",
+        "Maximum drawdown is the largest loss from the highest equity of all time, initial capital included. A "
+        "drawdown lasts until the peak is reached again. Recovery counts from the deepest point; a dash means no "
+        "recovery. At bars without headroom the drawdown limit allows no position.",
         (
             ("annual_volatility", "Annual volatility", "percent"),
             ("max_drawdown", "Maximum drawdown", "percent"),
             ("drawdown_bars", "Longest drawdown, bars", "count"),
             ("recovery_bars", "Recovery, bars", "count"),
             ("under_water", "Bars below a peak", "percent"),
+            ("idle", "Bars without headroom", "percent"),
+        ),
+    ),
+    (
+        "Exposure and turnover",
+        "Means over bars, fractions of equity. Bars with trades are those on which a position was changed.",
+        (
             ("gross_exposure", "Gross exposure", "percent"),
             ("net_exposure", "Net exposure", "percent"),
             ("invested", "Bars invested", "percent"),
+            ("traded_bars", "Bars with trades", "percent"),
+            ("turnover_per_year", "Annual turnover", "times"),
         ),
     ),
     (
@@ -56,7 +66,7 @@ GROUPS: tuple[tuple[str, str, Columns], ...] = (
         ),
     ),
     (
-        "Round trips and turnover",
+        "Round trips",
         "A round trip starts when a position opens or changes sign and ends when it closes or changes sign. Results "
         "are net of costs, as fractions of the equity at entry. Read the win rate together with the mean result. Where "
         "mean win / mean loss is below 1, the mean loss is larger than the mean win. Where costs / gross profit is "
@@ -68,7 +78,6 @@ GROUPS: tuple[tuple[str, str, Columns], ...] = (
             ("round_trip_cost", "Mean cost", "small_percent"),
             ("payoff", "Mean win / mean loss", "number"),
             ("holding_bars", "Holding, bars", "number"),
-            ("turnover_per_year", "Annual turnover", "times"),
             ("cost_share", "Costs / gross profit", "percent"),
         ),
     ),
@@ -146,6 +155,13 @@ ORDER_COLUMNS: Columns = (
     ("margin_calls", "Margin calls", "count"),
     ("bankruptcies", "Bankruptcies", "count"),
 )
+VALUE_AT_RISK_COLUMNS: Columns = (
+    ("sessions", "Asset sessions", "count"),
+    ("exceedances", "Exceedances", "count"),
+    ("share", "Share", "percent"),
+    ("expected", "Expected", "percent"),
+    ("p", "Kupiec's p value", "number"),
+)
 ROBUSTNESS_COLUMNS: Columns = (
     ("sharpe", "Sharpe ratio", "number"),
     ("annual_return", "Annual return", "percent"),
@@ -162,7 +178,7 @@ DRAWDOWN_COLUMNS: Columns = (
     ("bars_to_recover", "Bars to recover", "count"),
 )
 LIMIT_COLUMNS: Columns = (
-    ("deepest", "Deepest drawdown", "percent"),
+    ("deepest", "Deepest drawdown of all time", "percent"),
     ("breaches", "Breaches", "count"),
     ("bars_without_headroom", "Bars without headroom", "percent"),
 )

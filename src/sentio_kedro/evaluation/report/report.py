@@ -38,6 +38,7 @@ from sentio_kedro.evaluation.report.tables import (
     order_table,
     quality_table,
     robustness_table,
+    value_at_risk_table,
 )
 from sentio_kedro.evaluation.report.verdict import verdict
 
@@ -133,6 +134,7 @@ def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "robustness": robustness_table(metrics["robustness"]),
         "orders": order_table(metrics),
         "masks": mask_table(metrics["masks"]),
+        "value_at_risk": value_at_risk_table(metrics["value_at_risk_test"]),
         "seeds": seed_table(metrics),
         "folds": fold_table(metrics["folds"]),
         "years": year_tables(metrics),

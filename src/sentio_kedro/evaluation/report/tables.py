@@ -13,6 +13,7 @@ from sentio_kedro.evaluation.report.columns import (
     ORDER_COLUMNS,
     QUALITY_COLUMNS,
     ROBUSTNESS_COLUMNS,
+    VALUE_AT_RISK_COLUMNS,
     Columns,
     Kind,
 )
@@ -26,6 +27,7 @@ VARIANTS = {
     "latency": "Latency in bars: {:g}",
     "start": "Start delayed by bars: {:g}",
 }
+SIDES = {"fall": "Falls", "rise": "Rises"}
 QUANTILE_TITLES = {"low": "5\u00a0% quantile", "median": "median", "high": "95\u00a0% quantile"}
 
 
@@ -97,6 +99,11 @@ def mask_table(masks: Sequence[Mapping[str, Any]]) -> Table:
     for entry in masks:
         rows.setdefault(entry["layer"], [layer_title(entry["layer"])]).append(formatted(entry["forbidden"], "percent"))
     return Table(["Layer", *(regime_title(regime, regimes) for regime in range(regimes))], list(rows.values()))
+
+
+def value_at_risk_table(sides: Sequence[Mapping[str, Any]]) -> Table:
+    """Exceedances of the assets' value at risk by side; no rows without sessions."""
+    return table_of("Returns", ((SIDES[entry["side"]], entry) for entry in sides), VALUE_AT_RISK_COLUMNS)
 
 
 def drawdown_table(drawdowns: Sequence[Mapping[str, Any]]) -> Table:

@@ -33,6 +33,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"{seeds} {earned} {annual_return} a year after all costs, with a maximum drawdown of "
         f"{formatted(agent['max_drawdown'], 'percent')} and a Sharpe ratio of {_number(agent['sharpe'])} ({interval} "
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
+        *_behaviour(agent),
         *_luck_or_gate(agent, metrics["seeds"], metrics["folds"]),
         *_skill(metrics["skill"]),
     ]
@@ -45,8 +46,20 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     return [*sentences, _against_baselines(metrics), _targets_met(metrics["targets"])]
 
 
-def _number(value: float) -> str:
+def _number(value: float | None) -> str:
     return formatted(value, "number")
+
+
+def _behaviour(agent: Mapping[str, Any]) -> list[str]:
+    """How the agent trades, beside what it earns; none without round trips."""
+    if not agent["trades"]:
+        return []
+    changed, exposure = (formatted(agent[name], "percent") for name in ("traded_bars", "gross_exposure"))
+    return [
+        f"It changes a position on {changed} of the bars. A round trip lasts {_number(agent['holding_bars'])} bars on "
+        f"average. Gross exposure averages {exposure} of equity, turnover {_number(agent['turnover_per_year'])} times "
+        "equity a year."
+    ]
 
 
 def _luck_or_gate(

@@ -18,7 +18,8 @@ from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds, lockbox_bars
 from sentio_kedro.market.folds import make_folds as split
 from sentio_kedro.market.purged_folds import Spans
-from sentio_kedro.trading.precompute import trading_lookback
+from sentio_kedro.market.risk import trading_lookback
+from sentio_kedro.market.sessions import Clock, market_clock
 
 
 def measure_spans(
@@ -27,6 +28,7 @@ def measure_spans(
     regimes: RegimeParameters,
     training: TrainingParameters,
     trading: TradingParameters,
+    clock: Clock,
 ) -> Spans:
     """Add up the bars that a decision depends on.
 
@@ -34,7 +36,7 @@ def measure_spans(
     regime filter, masks and costs. A reward needs the bar at which orders fill.
     """
     rows = receptive_field(network)
-    memory = max(int(feature_table["lookback"].max()), regimes.memory, trading_lookback(trading))
+    memory = max(int(feature_table["lookback"].max()), regimes.memory, trading_lookback(trading, clock))
     return Spans(input=rows + memory, reward=1 + trading.orders.latency_bars, episode=training.episode_bars)
 
 
@@ -49,7 +51,8 @@ def make_folds(
 ) -> Folds:
     """Split the rows of the grid into purged folds that exclude the lockbox."""
     timestamps = aligned_bars.timestamps
-    spans = measure_spans(feature_table, network, regimes, training, trading)
+    clock = market_clock(timestamps, trading.calendar)
+    spans = measure_spans(feature_table, network, regimes, training, trading, clock)
     folds = split(len(timestamps), spans, parameters)
     return Folds.of(folds, spans, timestamps, lockbox_bars(len(timestamps), parameters))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 import sentio_kedro
@@ -35,6 +37,9 @@ from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.model import log_model
 from sentio_kedro.tracking.registry import register
 from sentio_kedro.tracking.tags import ORIGIN_TAGS
+from sentio_kedro.trading.accounts import unaffordable
+
+logger = logging.getLogger(__name__)
 
 
 def prepare_training_sets(
@@ -47,6 +52,7 @@ def prepare_training_sets(
     trading: TradingParameters,
 ) -> list[TrainingSet]:
     """Cut out the bars and features that the training of each fold may read: neither test rows nor the lockbox."""
+    warn_of_lots(aligned_bars, trading)
     values = features.on(aligned_bars)
     per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
     training_sets = []
@@ -57,6 +63,20 @@ def prepare_training_sets(
             TrainingSet(fold, visible, visible_values, columns.columns, model, per_year, trading, ingestion.missing)
         )
     return training_sets
+
+
+def warn_of_lots(bars: AlignedBars, trading: TradingParameters) -> None:
+    """Warn of symbols of which an account cannot buy one lot, at their median price."""
+    prices = np.nanmedian(bars.close, axis=0)
+    symbols = [symbol for symbol, out in zip(bars.symbols, unaffordable(prices, trading), strict=True) if out]
+    if symbols:
+        logger.warning(
+            "`trading.initial_cash` = %g cannot buy one lot (`trading.orders.lot_size` = %g) of %s within its "
+            "allocation, so it will never be traded; raise the cash or the allocation, or leave the symbol out.",
+            trading.initial_cash,
+            trading.orders.lot_size,
+            ", ".join(symbols),
+        )
 
 
 def train_agents(

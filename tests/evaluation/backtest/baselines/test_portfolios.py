@@ -15,6 +15,7 @@ from sentio_kedro.market.tensors import MarketTensors
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(120) * np.timedelta64(8, "h")
 PARAMETERS = BacktestParameters(portfolio_bars=30)
 TRADING = TradingParameters()
+DATES = [0, 21, 42, 63, 84]  # steps of the schedule below, one a week
 
 
 def orthogonal(rows: int, sizes: tuple[float, ...]) -> np.ndarray:
@@ -54,35 +55,36 @@ def test_no_weight_exceeds_the_largest_one() -> None:
 def test_one_asset_is_held_whole_and_none_not_at_all(rule: portfolios.Rule) -> None:
     assert portfolio_weights(rule, orthogonal(64, (0.01,)), 1.0).tolist() == [1.0]
     assert portfolio_weights(rule, np.zeros((64, 0)), 1.0).tolist() == []
-    assert schedule(market(orthogonal(120, (0.01,))), rule).levels.eq(0.0).sum() == 120 - 31 - 1 - 5  # five dates
+    assert np.flatnonzero(schedule(market(orthogonal(120, (0.01,))), rule) == 1.0).tolist() == DATES
 
 
-def test_levels_are_weights_in_units_of_the_allocation() -> None:
-    policy = schedule(market(orthogonal(120, (0.01, 0.02))), trading=TradingParameters(gross_limit=1.5))
-    due = ~policy.hold[:, 0]
-    assert due.nonzero().flatten().tolist() == [0, 21, 42, 63, 84]
-    exposure = policy.levels[due] * 1.5 / 2  # level 1 is the gross limit over the assets
-    assert exposure.sum(-1).tolist() == pytest.approx([1.5] * 5)
-    assert exposure[:, 0].max() <= 1.0 + 1e-9  # `max_position`
+@pytest.mark.parametrize("allocation", [None, 0.1])
+def test_positions_are_weights_of_the_gross_limit(allocation: float | None) -> None:
+    trading = TradingParameters(gross_limit=1.5, allocation=allocation)
+    targets = schedule(market(orthogonal(120, (0.01, 0.02))), trading=trading)
+    due = ~np.isnan(targets[:, 0])
+    assert np.flatnonzero(due).tolist() == DATES
+    assert targets[due].sum(-1).tolist() == pytest.approx([1.5] * 5)
+    assert targets[due, 0].max() <= 1.0 + 1e-9  # `max_position`
 
 
 def test_later_bars_change_no_earlier_weight() -> None:
     returns = np.random.default_rng(0).normal(0.0, 0.01, (120, 3))
     changed = returns.copy()
     changed[74:] *= np.array([5.0, 0.1, 1.0])
-    first, second = (schedule(market(path)).levels for path in (returns, changed))
-    assert torch.equal(first[: 74 - 31], second[: 74 - 31])
-    assert not torch.equal(first[74 - 31 :], second[74 - 31 :])
+    first, second = (schedule(market(path)) for path in (returns, changed))
+    assert np.array_equal(first[: 74 - 31], second[: 74 - 31], equal_nan=True)
+    assert not np.array_equal(first[74 - 31 :], second[74 - 31 :], equal_nan=True)
 
 
 def test_bars_before_the_window_are_forgotten() -> None:
     returns = np.random.default_rng(0).normal(0.0, (0.01, 0.02, 0.03), (120, 3))
     changed = returns.copy()
     changed[: 52 - 29] *= np.array([5.0, 0.1, 1.0])
-    first, second = (schedule(market(path)).levels for path in (returns, changed))
-    assert torch.allclose(first[52 - 31 :], second[52 - 31 :], atol=1e-9)
+    first, second = (schedule(market(path)) for path in (returns, changed))
+    assert np.allclose(first[52 - 31 :], second[52 - 31 :], atol=1e-9, equal_nan=True)
     changed[52 - 29] += 0.1  # the first bar of the window of 30
-    assert not torch.allclose(first[52 - 31], schedule(market(changed)).levels[52 - 31], atol=1e-4)
+    assert not np.allclose(first[52 - 31], schedule(market(changed))[52 - 31], atol=1e-4)
 
 
 def test_assets_that_do_not_trade_were_just_listed_or_stand_still_get_no_weight() -> None:
@@ -92,13 +94,13 @@ def test_assets_that_do_not_trade_were_just_listed_or_stand_still_get_no_weight(
     returns = orthogonal(120, (0.01, 0.01, 0.01, 0.0))
     known = market(returns, tradable)
     assert eligible_assets(known, 23, 52).tolist() == [False, False, True, False]
-    assert schedule(known).levels[52 - 31].tolist() == pytest.approx([0.0, 0.0, 4.0, 0.0])
-    assert schedule(known).levels[73 - 31, :3].gt(0.0).all()
+    assert schedule(known)[52 - 31].tolist() == pytest.approx([0.0, 0.0, 1.0, 0.0])
+    assert (schedule(known)[73 - 31, :3] > 0.0).all()
 
 
 def test_nothing_to_hold_is_no_failure() -> None:
-    policy = schedule(market(orthogonal(120, (0.01, 0.02)), np.zeros((120, 2), dtype=bool)))
-    assert policy.levels.eq(0.0).all()
+    targets = schedule(market(orthogonal(120, (0.01, 0.02)), np.zeros((120, 2), dtype=bool)))
+    assert (targets[DATES] == 0.0).all()
 
 
 def test_a_solver_that_fails_leaves_equal_weights_and_a_warning(

@@ -1,21 +1,34 @@
 """Baselines: exact schedules."""
 
 import numpy as np
+import pytest
 import torch
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import (
-    RandomPolicy,
+    BUY_AND_HOLD,
     buy_and_hold,
+    equal_share,
     equal_weight,
     every,
+    last_step,
     momentum,
+    random_noise,
+    restated,
+    schedule_tables,
+    scheduled,
+    simulate_schedules,
 )
+from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.position_limits import position_limits
-from sentio_kedro.trading.precompute import make_step_data
+from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.policies import RANDOM, TARGETS, make_policies
+from sentio_kedro.trading.simulate import simulate
 
+TRADING = TradingParameters()
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(40) * np.timedelta64(8, "h")
 
 
@@ -27,88 +40,129 @@ def market(close: torch.Tensor, tradable: torch.Tensor | None = None) -> MarketT
 
 def test_every_marks_the_first_row_of_each_period() -> None:
     due = every(STAMPS, 7.0)
-    assert due.nonzero().flatten().tolist() == [0, 21]
-    assert every(STAMPS, 1.0).nonzero().flatten().tolist() == list(range(0, 40, 3))
+    assert np.flatnonzero(due).tolist() == [0, 21]
+    assert np.flatnonzero(every(STAMPS, 1.0)).tolist() == list(range(0, 40, 3))
 
 
 def test_a_gap_does_not_shift_later_periods() -> None:
     timestamps = np.delete(STAMPS, [21, 22])
-    assert every(timestamps, 7.0).nonzero().flatten().tolist() == [0, 21]  # the first row after the period began
+    assert np.flatnonzero(every(timestamps, 7.0)).tolist() == [0, 21]  # the first row after the period began
 
 
 def test_buy_and_hold_buys_once_when_the_asset_first_trades() -> None:
     tradable = torch.ones(40, 2, dtype=torch.bool)
     tradable[:5, 1] = False
-    policy = buy_and_hold(market(torch.ones(40, 2, dtype=torch.float64), tradable), 2, 30)
-    orders = ~policy.hold
-    assert orders[:, 0].nonzero().flatten().tolist() == [0]
-    assert orders[:, 1].nonzero().flatten().tolist() == [3]  # row 5
+    targets = buy_and_hold(market(torch.ones(40, 2, dtype=torch.float64), tradable), 2, 30, TRADING)
+    assert targets.shape == (28, 2)
+    assert np.argwhere(~np.isnan(targets)).tolist() == [[0, 0], [3, 1]]  # row 5
+    assert (targets[0, 0], targets[3, 1]) == (0.5, 0.5)
 
 
 def test_equal_weight_trades_on_its_days_only() -> None:
-    policy = equal_weight(market(torch.ones(40, 2, dtype=torch.float64)), STAMPS, 0, 39, BacktestParameters())
-    assert (~policy.hold[:, 0]).nonzero().flatten().tolist() == [0, 21]
-    assert policy.levels.eq(1.0).all()
+    targets = equal_weight(STAMPS[:39], 2, BacktestParameters(), TRADING)
+    assert np.flatnonzero(~np.isnan(targets[:, 0])).tolist() == [0, 21]
+    assert targets[[0, 21]].tolist() == [[0.5, 0.5]] * 2
+
+
+def test_equal_shares_keep_the_gross_limit_whatever_one_asset_may_have() -> None:
+    assert equal_share(TradingParameters(gross_limit=2.0), 4) == 0.5
+    assert equal_share(TradingParameters(allocation=0.1), 4) == 0.1
+    assert equal_share(TradingParameters(allocation=0.5), 4) == 0.25
 
 
 def test_momentum_follows_the_trend_at_its_target_volatility() -> None:
     close = torch.stack([torch.linspace(1, 2, 40), torch.linspace(2, 1, 40)], dim=1).double()
     parameters = BacktestParameters(momentum_bars=3, volatility_target=0.05)
-    policy = momentum(market(close), STAMPS, 5, 39, parameters, periods_per_year=100.0)
-    assert policy.levels[:, 0].eq(0.5).all()  # 5 % over 1 % x 10
-    assert policy.levels[:, 1].eq(-0.5).all()
+    targets = momentum(market(close), STAMPS, 5, 39, parameters, TRADING, periods_per_year=100.0)
+    daily = ~np.isnan(targets[:, 0])
+    assert np.flatnonzero(daily).tolist() == np.flatnonzero(every(STAMPS[5:39], 1.0)).tolist()
+    assert (targets[daily, 0] == 0.25).all()  # 5 % over 1 % x 10, of half the equity
+    assert (targets[daily, 1] == -0.25).all()
 
 
 def test_momentum_knows_no_later_price() -> None:
     close = torch.rand(40, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 1
     changed = close.clone()
     changed[20:] *= 3
-    first, second = (
-        momentum(market(x), STAMPS, 5, 39, BacktestParameters(momentum_bars=3), 100.0).levels for x in (close, changed)
-    )
-    assert torch.equal(first[:15], second[:15])  # rows 5 to 19
+    parameters = BacktestParameters(momentum_bars=3)
+    first, second = (momentum(market(x), STAMPS, 5, 39, parameters, TRADING, 100.0) for x in (close, changed))
+    assert np.array_equal(first[:15], second[:15], equal_nan=True)  # rows 5 to 19
 
 
 def test_momentum_counts_total_returns() -> None:
     close = torch.cat([torch.full((20, 1), 100.0), torch.full((20, 1), 25.0)]).double()  # a split of four, no loss
-    returns = torch.full_like(close, 0.001)
-    split = market(close)._replace(returns=returns)
-    policy = momentum(split, STAMPS, 5, 39, BacktestParameters(momentum_bars=3, volatility_target=0.05), 100.0)
-    assert policy.levels.eq(0.5).all()
-    still = market(close)._replace(returns=torch.zeros_like(close))
-    assert momentum(still, STAMPS, 5, 39, BacktestParameters(momentum_bars=3), 100.0).levels.eq(0.0).all()
+    parameters = BacktestParameters(momentum_bars=3, volatility_target=0.05)
+    for growth, expected in ((0.001, 0.5), (0.0, 0.0)):
+        known = market(close)._replace(returns=torch.full_like(close, growth))
+        targets = momentum(known, STAMPS, 5, 39, parameters, TRADING, 100.0)
+        assert (targets[~np.isnan(targets)] == expected).all()
 
 
-def test_a_schedule_gives_every_account_the_same_orders_and_can_be_cut() -> None:
-    policy = equal_weight(market(torch.ones(40, 2, dtype=torch.float64)), STAMPS, 0, 39, BacktestParameters())
-    part = policy.part(20, 30)
-    assert torch.equal(part.hold, policy.hold[20:30])
-    assert torch.equal(part.levels, policy.levels[20:30])
-    account = open_accounts(torch.ones(3, dtype=torch.float64), 2)
-    row = make_step_data(
-        market(torch.ones(40, 2, dtype=torch.float64)), torch.tensor([[21]]), TradingParameters()
-    ).step(0)
-    view = position_limits(account, row, TradingParameters())
-    decision, record = part.decide(tuple(x[1] for x in part.inputs), account, view, torch.ones(3, 2, 4).bool())
-    assert decision.level.tolist() == [[1.0, 1.0]] * 3
-    assert not decision.hold.any()
-    assert record == ()
+def test_orders_that_are_not_due_are_missing() -> None:
+    nan = np.nan
+    assert np.array_equal(
+        scheduled(0.5, np.array([True, False, True]), 2), [[0.5, 0.5], [nan, nan], [0.5, 0.5]], equal_nan=True
+    )
+    single = scheduled(np.array([[1.0, 2.0]]), np.array([[False, True], [True, False]]), 2)
+    assert np.array_equal(single, [[nan, 2.0], [1.0, nan]], equal_nan=True)
 
 
-def test_random_draws_legal_actions_from_its_seed() -> None:
-    trading = TradingParameters()
-    legal = torch.tensor([[[True, False, True, False]]])
-    account = open_accounts(torch.ones(1, dtype=torch.float64), 1)
-    like = torch.ones(3, 1, dtype=torch.float64)
-    row = make_step_data(market(like), torch.tensor([[0]]), trading).step(0)
-    view = position_limits(account, row, trading)
+def test_a_target_is_stated_again_until_the_participation_limit_lets_it_be_traded() -> None:
+    nan = np.nan
+    targets = np.array([[0.5, nan], [nan, 0.5], [nan, nan], [nan, nan], [-0.5, 0.5], [nan, nan], [0.0, nan]])
+    capacity = np.array([[0.2, 0.3]] * 7)
+    again = [[0.5, nan], [0.5, 0.5], [0.5, 0.5], [nan, nan], [-0.5, 0.5], [-0.5, nan], [0.0, nan]]
+    assert np.array_equal(restated(targets, capacity), again, equal_nan=True)  # a new target ends the old one
+    assert np.array_equal(restated(targets, np.full((7, 2), np.inf)), targets, equal_nan=True)
+
+
+def daily_bars() -> AlignedBars:
+    """A standing price of 100 and 1,000 shares a bar, one of 10 and 100 shares."""
+    price, volume = np.tile([100.0, 10.0], (40, 1)), np.tile([1e3, 1e2], (40, 1))
+    return AlignedBars(STAMPS, ("AAA", "BBB"), price, price, price, price, volume)
+
+
+def test_what_the_volume_leaves_of_an_order_is_bought_later() -> None:
+    limited = TradingParameters(preset="none", initial_cash=2_000.0, orders={"participation": 0.4})
+    context = BacktestContext.of(daily_bars(), np.zeros((40, 2, 1)), {}, limited)
+    span = Segment(5, 30)
+    assert context.capacity(span)[0].tolist() == [40_000.0, 400.0]
+    rules = {BUY_AND_HOLD: buy_and_hold(context.market, *span, limited), "flat": np.zeros((25, 2))}
+    tables = schedule_tables(context, rules, span)
+    assert tables.shape == (25, 2, 2)
+    assert (tables[:, 1] == 0.0).all()
+    position = np.concatenate([x.ledger.fills.position[:, 0] for x in simulate_schedules(context, span, rules)])
+    assert position[:4].tolist() == [[0.5, pytest.approx(x)] for x in (0.2, 0.4, 0.5, 0.5)]
+    assert schedule_tables(context, {}, span).shape == (0, 1, 2)
+
+
+def test_the_last_order_is_filled_before_the_end() -> None:
+    assert last_step(Segment(10, 15), 15, latency=0) == 4
+    assert last_step(Segment(10, 15), 15, latency=2) == 2
+    assert last_step(Segment(10, 15), 30, latency=0) == 19
+
+
+def test_an_account_without_a_mask_is_rebalanced_however_near_it_is() -> None:
+    trading = TradingParameters(preset="none")
+    moves = market(100.0 * torch.tensor([1.1, 0.9, 1.1, 0.9, 1.1, 0.9]).double()[:, None].cumprod(0))
+    accounts = open_accounts(2, 1, trading)
+    accounts.account.guarded = [True, False]
+    policies = make_policies(np.array([TARGETS] * 2), 1, 3, targets=np.full((5, 1, 1), 0.5))
+    ledger = simulate(market_facts(moves, 0, 5, trading), accounts, policies, terms_of(trading, 1))
+    assert ledger.fills.ordered[:, :, 0].T.tolist() == [[True, *[False] * 4], [True] * 5]
+
+
+def test_random_draws_legal_levels_from_its_seed() -> None:
+    trading = TradingParameters(masks={"no_short": ["*"]})
+    forbidden = market(torch.ones(201, 1, dtype=torch.float64))._replace(shortable=torch.zeros(1, dtype=torch.bool))
     drawn = []
     for seed in (1, 1, 2):
-        policy = RandomPolicy.draw(200, trading, like, seed)
-        cut = policy.part(50, 200)
-        assert torch.equal(cut.inputs[0], policy.inputs[0][50:])
-        decisions = [policy.decide((policy.inputs[0][step],), account, view, legal)[0] for step in range(200)]
-        assert all(bool(decision.hold) or float(decision.level) == 0.0 for decision in decisions)
-        drawn.append([bool(decision.hold) for decision in decisions])
+        noise = random_noise(200, 1, 3, seed)
+        assert noise.shape == (200, 1, 1, 3)
+        policies = make_policies(np.array([RANDOM]), 1, 3, noise=noise)
+        facts = market_facts(forbidden, 0, 200, trading)
+        ledger = simulate(facts, open_accounts(1, 1, trading), policies, terms_of(trading, 1), trace=True)
+        drawn.append(ledger.actions[:, 0, 0].tolist())
+        assert set(drawn[-1]) == {1, 2}  # flat and long
     assert drawn[0] == drawn[1] != drawn[2]
-    assert 60 < sum(drawn[0]) < 140
+    assert 60 < drawn[0].count(1) < 140

@@ -36,6 +36,11 @@ def column(*values: float) -> np.ndarray:
     return np.array(values, dtype=np.float64)[:, None]
 
 
+def ordered(targets: np.ndarray) -> list[dict[int, float]]:
+    """Orders of each asset by step."""
+    return [{step: x for step, x in enumerate(of_asset.tolist()) if not np.isnan(x)} for of_asset in targets.T]
+
+
 def test_a_side_is_taken_beyond_the_threshold_and_kept_until_as_far_beyond_on_the_other_side() -> None:
     forecasts = column(0.5, 1.5, 0.2, -0.9, -1.0, -1.1, 0.9, 1.1, 0.0)
     assert held_sides(forecasts, np.ones_like(forecasts)).ravel().tolist() == [0, 1, 1, 1, 1, -1, -1, 1, 1]
@@ -67,32 +72,32 @@ def test_an_edge_that_lasts_may_be_smaller() -> None:
     forecasts[10:14] = [[5e-4, 3e-4], [-3e-4, 3e-4], [-5e-4, 3e-4], [0.0, 3e-4]]
     rows = Segment(10, 14)
     fleeting = signal_schedule(context_of(), ForecastSignal(forecasts, 0.0), rows)
-    assert fleeting.levels.T.tolist() == [[1.0, 1.0, -1.0, -1.0], [0.0] * 4]  # a trade costs 4e-4
+    assert ordered(fleeting) == [{0: 0.5, 2: -0.5}, {0: 0.0}]  # a trade costs 4e-4
     lasting = signal_schedule(context_of(), ForecastSignal(forecasts, 0.5), rows)
-    assert lasting.levels.T.tolist() == [[1.0, -1.0, -1.0, -1.0], [1.0] * 4]
+    assert ordered(lasting) == [{0: 0.5, 1: -0.5}, {0: 0.5}]
 
 
 def test_orders_are_sent_where_the_side_changes_and_once_a_day() -> None:
     forecasts = np.zeros((BARS, 2))
     forecasts[5:] = 1.0
     forecasts[40:, 0] = -1.0
-    due = ~signal_schedule(context_of(), ForecastSignal(forecasts, 0.0), Segment(0, 60)).hold
-    days = [row for row in range(60) if row % 24 == 0]
-    assert due[:, 0].nonzero().flatten().tolist() == sorted([*days, 5, 40])
-    assert due[:, 1].nonzero().flatten().tolist() == sorted([*days, 5])
+    first, second = ordered(signal_schedule(context_of(), ForecastSignal(forecasts, 0.0), Segment(0, 60)))
+    assert first == {0: 0.0, 5: 0.5, 24: 0.5, 40: -0.5, 48: -0.5}
+    assert second == {0: 0.0, 5: 0.5, 24: 0.5, 48: 0.5}
 
 
 def test_nothing_is_sold_short_where_levels_or_the_asset_forbid_it() -> None:
     forecasts = np.full((BARS, 2), -1.0)
     long_only = replace(TRADING, levels=[0.0, 0.5])
-    assert signal_schedule(context_of(long_only), ForecastSignal(forecasts, 0.0), Segment(0, 9)).levels.eq(0.0).all()
-    assert signal_schedule(context_of(long_only), ForecastSignal(-forecasts, 0.0), Segment(0, 9)).levels.eq(0.5).all()
+    for side, target in ((1.0, 0.0), (-1.0, 0.25)):
+        signal = ForecastSignal(side * forecasts, 0.0)
+        assert ordered(signal_schedule(context_of(long_only), signal, Segment(0, 9))) == [{0: target}] * 2
     forbidden = replace(TRADING, masks=replace(TRADING.masks, no_short=["S1"]))
-    levels = signal_schedule(context_of(forbidden), ForecastSignal(forecasts, 0.0), Segment(0, 9)).levels
-    assert levels.tolist() == [[-1.0, 0.0]] * 9
+    targets = signal_schedule(context_of(forbidden), ForecastSignal(forecasts, 0.0), Segment(0, 9))
+    assert ordered(targets) == [{0: -0.5}, {0: 0.0}]
 
 
 def test_a_flat_signal_stays_flat_even_where_trading_is_free() -> None:
     free = replace(TRADING, costs=CostParameters(commission_bps=0, half_spread_bps=0))
     signal = ForecastSignal(np.ones((BARS, 2)), 0.5).flat()
-    assert signal_schedule(context_of(free), signal, Segment(0, 99)).levels.eq(0.0).all()
+    assert np.nan_to_num(signal_schedule(context_of(free), signal, Segment(0, 99))).max() == 0.0

@@ -151,13 +151,18 @@ def test_the_same_rows_give_the_same_bytes(planted: Calm) -> None:
         assert first.tobytes() == second.tobytes()
 
 
+def followed(targets: np.ndarray) -> np.ndarray:
+    """Positions ``[S, A]`` of an account that keeps each target until the next one."""
+    return pd.DataFrame(targets).ffill().to_numpy()
+
+
 @pytest.mark.parametrize("name", LEARNERS)
 def test_a_planted_signal_is_found_and_traded_at_a_profit(name: str, planted: Calm) -> None:
     (signals,) = validated_signals(planted, [FOLD], [name])
     test = slice(*FOLD.test[0])
     returns = np.diff(np.log(planted.bars.close), axis=0, prepend=np.nan)[test]
     means = 0.2 * returns  # of the next return, by the law
-    held = 0.5 * signal_schedule(planted, signals[name], FOLD.test[0]).levels.numpy()
+    held = followed(signal_schedule(planted, signals[name], FOLD.test[0]))
     ideal = 0.5 * np.sign(means)
     possible = max(expected_profit(ideal * (np.abs(means) > gap), means, 2e-4).sum() for gap in (0.0, 2e-4, 4e-4))
     assert expected_profit(held, means, 2e-4).sum() > 0.75 * possible
@@ -170,7 +175,7 @@ def test_noise_gives_nothing() -> None:
         (signals,) = validated_signals(noise, [FOLD], list(LEARNERS))
         came = decision_returns(noise.market, 0)[0][slice(*FOLD.test[0])]
         for name, signal in signals.items():
-            gross[name].append((signal_schedule(noise, signal, FOLD.test[0]).levels.numpy() * came).sum(-1))
+            gross[name].append((2.0 * followed(signal_schedule(noise, signal, FOLD.test[0])) * came).sum(-1))
     for name, parts in gross.items():
         profit = np.concatenate(parts)
         assert abs(profit.mean()) < 2.0 * 0.004 * 2**0.5 / len(profit) ** 0.5, name  # two deviations, always invested

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.config import (
@@ -14,14 +13,12 @@ from sentio_kedro.config import (
     IngestionParameters,
     TradingParameters,
 )
-from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
-from sentio_kedro.evaluation.backtest.baselines.target_positions import TargetsError, read_targets, target_policy
-from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.evaluation.backtest.baselines.schedules import simulate_schedules
+from sentio_kedro.evaluation.backtest.baselines.target_positions import TargetsError, read_targets, target_schedule
+from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.tensors import market_tensors
-from sentio_kedro.trading.accounts import open_accounts
 
 BARS = 60
 ROWS = Segment(10, BARS - 1)
@@ -47,29 +44,24 @@ def table(bars: AlignedBars, *rows: tuple[int, str, float]) -> pd.DataFrame:
     )
 
 
-def walked(bars: AlignedBars, policy: ScheduledPolicy) -> torch.Tensor:
-    market = market_tensors(bars, np.zeros((BARS, 2, 1)), np.ones((BARS, 1)), LIMITS)
-    account = open_accounts(torch.full((1,), 1e6, dtype=torch.float64), 2)
-    walk = simulate_rows(
-        market, ROWS, lambda piece: policy.part(piece.start - ROWS.start, piece.stop - ROWS.start), account, LIMITS,
-        telemetry=True, chunk=7,
-    )  # fmt: skip
-    return torch.cat([step.fill.position[:, 0] for _, _, step, _ in walk])
+def walked(bars: AlignedBars, targets: np.ndarray) -> np.ndarray:
+    context = BacktestContext.of(bars, np.zeros((BARS, 2, 1)), {}, LIMITS)
+    chunks = simulate_schedules(context, ROWS, {"targets": targets})
+    return np.concatenate([chunk.ledger.fills.position[:, 0] for chunk in chunks])
 
 
 def test_a_csv_gives_the_positions_of_the_schedule_that_it_tells(bars: AlignedBars, tmp_path: Path) -> None:
     frame = table(bars, (12, "AAA", 0.3), (12, "BBB", -0.25), (20, "AAA", float("nan")), (30, "BBB", 0.0))
     frame.to_csv(tmp_path / "targets.csv", index=False)
-    policy = target_policy(read_targets(tmp_path / "targets.csv"), bars, ROWS, LIMITS)
-    levels, due = torch.zeros(49, 2, dtype=torch.float64), torch.zeros(49, 2, dtype=torch.bool)
-    for row, asset, target in ((12, 0, 0.3), (12, 1, -0.25), (30, 1, 0.0)):
-        levels[row - 10, asset], due[row - 10, asset] = target / 0.5, True
-    positions = walked(bars, policy)
-    assert torch.equal(positions, walked(bars, ScheduledPolicy(levels, due)))
-    assert positions[:2].eq(0.0).all()
+    targets = target_schedule(read_targets(tmp_path / "targets.csv"), bars, ROWS, LIMITS)
+    assert np.argwhere(~np.isnan(targets)).tolist() == [[2, 0], [2, 1], [20, 1]]
+    assert targets[[2, 2, 20], [0, 1, 1]].tolist() == [0.3, -0.25, 0.0]
+    positions = walked(bars, targets)
+    assert (positions[:2] == 0.0).all()
     assert positions[2].tolist() == pytest.approx([0.3, -0.25], abs=1e-12)  # bars open at the close decided on
-    assert positions[21:, 0].gt(0.2).all()  # held, whatever its price does
-    assert positions[20:, 1].eq(0.0).all()
+    assert (positions[21:-1, 0] > 0.2).all()  # held, whatever its price does
+    assert (positions[20:, 1] == 0.0).all()
+    assert positions[-1, 0] == 0.0  # closed at the end
 
 
 def test_everything_that_is_wrong_is_told_at_once(bars: AlignedBars) -> None:
@@ -82,7 +74,7 @@ def test_everything_that_is_wrong_is_told_at_once(bars: AlignedBars) -> None:
     frame.loc[len(frame)] = ["2020-01-01T00:07:00Z", "AAA", 0.1]
     frame.loc[len(frame)] = ["2020-01-01T01:00:00", "AAA", 0.1]
     with pytest.raises(TargetsError) as refused:
-        target_policy(frame, bars, ROWS, LIMITS)
+        target_schedule(frame, bars, ROWS, LIMITS)
     for part in (
         "1 symbols other than ['AAA', 'BBB'] (", "ZZZ", "1 targets beyond 1 of equity (", "AAA 1.5",
         "2 targets of one timestamp that add up to more than `trading.gross_limit` = 1 (", "1 repeated rows", "much",
@@ -94,16 +86,15 @@ def test_everything_that_is_wrong_is_told_at_once(bars: AlignedBars) -> None:
 def test_a_target_may_use_the_leverage_that_the_limits_allow(bars: AlignedBars) -> None:
     frame = table(bars, (12, "AAA", 1.5))
     with pytest.raises(TargetsError, match="beyond 1 of equity"):
-        target_policy(frame, bars, ROWS, replace(LIMITS, gross_limit=2.0))
-    policy = target_policy(frame, bars, ROWS, replace(LIMITS, gross_limit=2.0, max_position=1.5))
-    assert policy.levels[2, 0] == 1.5
+        target_schedule(frame, bars, ROWS, replace(LIMITS, gross_limit=2.0))
+    assert target_schedule(frame, bars, ROWS, replace(LIMITS, gross_limit=2.0, max_position=1.5))[2, 0] == 1.5
 
 
 def test_missing_columns_rows_and_files_are_named(bars: AlignedBars, tmp_path: Path) -> None:
     with pytest.raises(TargetsError, match=r"lack the columns \['target'\]"):
-        target_policy(table(bars, (12, "AAA", 0.1)).drop(columns="target"), bars, ROWS, LIMITS)
+        target_schedule(table(bars, (12, "AAA", 0.1)).drop(columns="target"), bars, ROWS, LIMITS)
     with pytest.raises(TargetsError, match="no target at the tested bars, which run from 2020-01-01 05:00:00"):
-        target_policy(table(bars, (3, "AAA", 0.1)), bars, ROWS, LIMITS)
+        target_schedule(table(bars, (3, "AAA", 0.1)), bars, ROWS, LIMITS)
     with pytest.raises(TargetsError, match=r"is none; correct the path"):
         read_targets(tmp_path / "nothing.csv")
 

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sentio_kedro.config import BacktestParameters
-from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, Schedules, every, simulate_schedules
+from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.evaluation.backtest.baselines.schedules import (
+    Schedules,
+    equal_share,
+    every,
+    scheduled,
+    simulate_schedules,
+)
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import ForecastSignal, signal_schedule
 from sentio_kedro.evaluation.backtest.baselines.supervised import LEARNERS, Examples, fold_forecasts
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.evaluation.backtest.walk import final_account
+from sentio_kedro.evaluation.backtest.walk import final_accounts
 from sentio_kedro.market.purged_folds import Fold, Segment
+from sentio_kedro.market.timestamps import Floats
 
 REGIME_RULE = "regime_rule"
 MIN_GROWTH = 1e-300  # equity over starting equity below which a logarithm is cut off
@@ -49,8 +55,8 @@ def _schedules(
     schedules = {name: signal_schedule(context, signal, rows) for name, signal in signals.items()}
     if REGIME_RULE in parameters.baselines:
         posterior, timestamps = context.posteriors(fold.number)[0], context.bars.timestamps
-        part = slice(*rows)
-        schedules[REGIME_RULE] = regime_rule(posterior[part], timestamps[part], context.market.assets, parameters)
+        part, assets = slice(*rows), context.market.assets
+        schedules[REGIME_RULE] = regime_rule(posterior[part], timestamps[part], assets, parameters, context.trading)
     return schedules
 
 
@@ -76,11 +82,11 @@ def _validation_growth(
     context: BacktestContext, signals: Mapping[str, ForecastSignal], validation: Sequence[Segment]
 ) -> dict[str, float]:
     """Log growth of each signal over the validation rows, a fresh account in each segment."""
-    growth = torch.zeros(len(signals), dtype=torch.float64)
+    growth = np.zeros(len(signals))
     for rows in validation if signals else ():
         schedules = {name: signal_schedule(context, signal, rows) for name, signal in signals.items()}
-        equity = final_account(simulate_schedules(context, rows, schedules)).equity
-        growth += (equity / context.trading.initial_cash).clamp_min(MIN_GROWTH).log()
+        equity = final_accounts(simulate_schedules(context, rows, schedules)).account.equity
+        growth += np.log(np.maximum(equity / context.trading.initial_cash, MIN_GROWTH))
     return dict(zip(signals, growth.tolist(), strict=True))
 
 
@@ -94,8 +100,12 @@ def fitted_signals(context: BacktestContext, fold: Fold, names: Sequence[str]) -
 
 
 def regime_rule(
-    posterior: Tensor, timestamps: NDArray[np.datetime64], assets: int, parameters: BacktestParameters
-) -> ScheduledPolicy:
+    posterior: Tensor,
+    timestamps: NDArray[np.datetime64],
+    assets: int,
+    parameters: BacktestParameters,
+    trading: TradingParameters,
+) -> Floats:
     """Hold all assets in equal weights unless the likeliest regime is the most volatile one, checked once a day.
 
     Args:
@@ -103,28 +113,25 @@ def regime_rule(
         timestamps: ``[S]`` ends of the bars.
         assets: Number of assets A.
         parameters: Days between two rebalances.
+        trading: Allocation and gross limit.
     """
     states = posterior.shape[-1]
-    crisis = posterior.argmax(-1) == states - 1 if states > 1 else torch.zeros(len(posterior), dtype=torch.bool)
+    crisis = (posterior.argmax(-1) == states - 1).numpy() & (states > 1)
     daily = every(timestamps, 1.0)
-    checked = torch.where(daily, torch.arange(len(daily)), 0).cummax(0).values  # row of the day's check
-    level = torch.where(crisis[checked], 0.0, 1.0).double()
-    changed = level.diff(prepend=level.new_zeros(1)) != 0.0
-    due = changed | every(timestamps, parameters.rebalance_days)
-    return ScheduledPolicy(level[:, None].expand(-1, assets).contiguous(), due)
+    checked = np.maximum.accumulate(np.where(daily, np.arange(len(daily)), 0))  # row of the day's check
+    share = np.where(crisis[checked], 0.0, equal_share(trading, assets))
+    changed = np.diff(share, prepend=0.0) != 0.0
+    return scheduled(share[:, None], changed | every(timestamps, parameters.rebalance_days), assets)
 
 
-def concatenate_schedules(folds: Sequence[FoldBaselines], span: Segment) -> dict[str, ScheduledPolicy]:
+def concatenate_schedules(folds: Sequence[FoldBaselines], span: Segment) -> dict[str, Floats]:
     """Join the baselines of consecutive folds to one account each over ``span``, flat between test segments."""
     parts = [part for fold in folds for part in fold]
     joint = {}
     for name in parts[0][1] if parts else {}:
-        like = parts[0][1][name].levels
-        levels = like.new_zeros((span.stop - span.start, like.shape[1]))
-        due = torch.zeros_like(levels, dtype=torch.bool)
-        due[[rows.stop - span.start for rows, _ in parts if rows.stop < span.stop]] = True
+        targets = np.full((span.stop - span.start, parts[0][1][name].shape[1]), np.nan)
+        targets[[rows.stop - span.start for rows, _ in parts if rows.stop < span.stop]] = 0.0
         for rows, schedules in parts:
-            part = slice(rows.start - span.start, rows.stop - span.start)
-            levels[part], due[part] = schedules[name].levels, ~schedules[name].hold
-        joint[name] = ScheduledPolicy(levels, due)
+            targets[rows.start - span.start : rows.stop - span.start] = schedules[name]
+        joint[name] = targets
     return joint

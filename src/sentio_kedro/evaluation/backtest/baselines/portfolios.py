@@ -15,10 +15,9 @@ from skfolio.optimization import MeanRisk, RiskBudgeting  # type: ignore[import-
 from skfolio.prior import EmpiricalPrior  # type: ignore[import-untyped]
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, every
+from sentio_kedro.evaluation.backtest.baselines.schedules import every, scheduled
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.accounts import allocation
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +37,7 @@ def trailing_portfolio(
     stop: int,
     parameters: BacktestParameters,
     trading: TradingParameters,
-) -> ScheduledPolicy:
+) -> Floats:
     """Hold the weights of ``rule`` over rows ``[start, stop)``, estimated every ``rebalance_days``.
 
     Estimates use the last ``portfolio_bars`` returns. An asset gets a weight if it trades at the decision, has a bar at
@@ -46,15 +45,14 @@ def trailing_portfolio(
     ``trading.max_position`` leaves less.
     """
     due = every(timestamps[start:stop], parameters.rebalance_days)
-    levels = torch.zeros_like(market.close[start:stop])
+    positions = np.zeros((stop - start, market.assets))
     largest = min(1.0, trading.max_position / trading.gross_limit)  # weight of one asset in the invested part
-    unit = trading.gross_limit / allocation(trading, market.assets)
-    for row in (start + torch.nonzero(due).flatten()).tolist():
+    for row in (start + np.flatnonzero(due)).tolist():
         first = max(1, row + 1 - parameters.portfolio_bars)  # the first row of all has no return
         eligible = eligible_assets(market, first, row)
         weights = portfolio_weights(rule, trailing_returns(market, first, row)[:, eligible], largest)
-        levels[row - start, torch.from_numpy(eligible)] = unit * torch.from_numpy(weights).to(levels.dtype)
-    return ScheduledPolicy(levels, due)
+        positions[row - start, eligible] = trading.gross_limit * weights
+    return scheduled(positions, due, market.assets)
 
 
 def trailing_returns(market: MarketTensors, first: int, row: int) -> Floats:

@@ -1,114 +1,73 @@
-"""Baselines: the policies that any agent has to beat, through the same execution at the same costs."""
+"""Baselines: the schedules that any agent has to beat, through the same execution at the same costs.
+
+A schedule is a table of target positions ``[S, A]``, fractions of equity; NaN sends no order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from sentio_kedro.agent.ensemble import BatchedPolicies
-from sentio_kedro.agent.network.distributions import gumbel_noise, sample_actions
+from sentio_kedro.agent.network.distributions import gumbel_noise
 from sentio_kedro.config import BacktestParameters, TradingParameters
-from sentio_kedro.evaluation.backtest.context import BacktestContext, liquidation
+from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import AccountState, Decision, Variation
-from sentio_kedro.trading.action_masks import decode, level_tensor
-from sentio_kedro.trading.position_limits import PositionLimits
-from sentio_kedro.trading.simulate import Policy, PolicyTrace
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.accounts import allocation
+from sentio_kedro.trading.policies import TARGETS, Policies, make_policies
+
+Mask = NDArray[np.bool_]
+Schedules = Mapping[str, Floats]
+"""Schedules by name, each over the same decision rows."""
 
 BUY_AND_HOLD, EQUAL_WEIGHT, MOMENTUM, RANDOM = "buy_and_hold", "equal_weight", "momentum", "random"
 NO_TREND = 1e-12  # log return below which a price counts as unchanged
 
 
-class ScheduledPolicy:
-    """Orders given levels at given steps and holds in between."""
-
-    def __init__(self, levels: Tensor, due: Tensor) -> None:
-        """Take levels ``[S, A]`` or ``[S, N, A]``, units of the allocation, and the steps ``[S]`` or levels due."""
-        self.levels = levels
-        self.hold = ~(due if due.dim() == levels.dim() else due[:, None].expand_as(levels))
-
-    @property
-    def inputs(self) -> PolicyTrace:
-        """Levels and holds, each of one shape."""
-        return self.levels, self.hold
-
-    @classmethod
-    def batch(cls, schedules: Sequence[ScheduledPolicy]) -> ScheduledPolicy:
-        """Give each of N accounts a schedule ``[S, A]`` of its own."""
-        levels, holds = (torch.stack(parts, dim=1) for parts in zip(*(x.inputs for x in schedules), strict=True))
-        return cls(levels, ~holds)
-
-    def part(self, start: int, stop: int) -> ScheduledPolicy:
-        """Schedule of the steps ``[start, stop)``."""
-        return ScheduledPolicy(self.levels[start:stop], ~self.hold[start:stop])
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        """Order the levels that are due."""
-        levels, hold = inputs
-        return Decision(levels.expand_as(account.shares), hold.expand_as(account.shares)), ()
+def scheduled(positions: Floats | float, due: Mask, assets: int) -> Floats:
+    """Order ``positions`` (broadcastable to ``[S, A]``) at the steps ``[S]``, or steps and assets ``[S, A]``, due."""
+    due = np.broadcast_to(due if due.ndim > 1 else due[:, None], (len(due), assets))
+    return np.where(due, positions, np.nan)
 
 
-class RandomPolicy:
-    """Takes a legal action at random at every bar."""
-
-    def __init__(self, noise: Tensor, levels: Tensor) -> None:
-        """Take Gumbel noise ``[S, A, actions]`` and the level of each action, from ``level_tensor``."""
-        self.noise, self.levels = noise, levels
-
-    @classmethod
-    def draw(cls, steps: int, trading: TradingParameters, like: Tensor, seed: int) -> RandomPolicy:
-        """Draw the noise for ``steps`` decisions of ``like``'s assets ``[T, A]`` from ``seed``."""
-        levels = level_tensor(trading, like)
-        generator = torch.Generator(like.device).manual_seed(seed)
-        return cls(gumbel_noise((steps, like.shape[1], len(levels)), generator, like), levels)
-
-    @property
-    def inputs(self) -> PolicyTrace:
-        """The noise."""
-        return (self.noise,)
-
-    def part(self, start: int, stop: int) -> RandomPolicy:
-        """Policy of the steps ``[start, stop)``."""
-        return RandomPolicy(self.noise[start:stop], self.levels)
-
-    def decide(
-        self, inputs: PolicyTrace, account: AccountState, limits: PositionLimits, legal: Tensor
-    ) -> tuple[Decision, PolicyTrace]:
-        """Draw uniformly among the legal actions."""
-        log_probabilities = torch.where(legal, 0.0, -torch.inf).to(self.noise.dtype)
-        return decode(sample_actions(log_probabilities, inputs[0]), self.levels), ()
+def equal_share(trading: TradingParameters, assets: int) -> float:
+    """Fraction of equity in each asset if all are held alike: the allocation, or less to keep the gross limit."""
+    return min(allocation(trading, assets), trading.gross_limit / assets)
 
 
-def every(timestamps: NDArray[np.datetime64], days: float) -> Tensor:
+def random_noise(steps: int, assets: int, levels: int, seed: int) -> Floats:
+    """Gumbel noise ``[steps, 1, A, B]`` of an account that draws its levels."""
+    like = torch.zeros(0, dtype=torch.float64)
+    noise = gumbel_noise((steps, 1, assets, levels), torch.Generator().manual_seed(seed), like)
+    return np.asarray(noise.numpy())
+
+
+def every(timestamps: NDArray[np.datetime64], days: float) -> Mask:
     """Mark the first row and the first row of every further period of ``days`` days ``[S]`` (bool)."""
     elapsed = (timestamps - timestamps[0]) / np.timedelta64(1, "D")
     period = np.floor(elapsed / days + 1e-9)
     due = np.ones(len(period), dtype=bool)
     due[1:] = np.diff(period) > 0
-    return torch.from_numpy(due)
+    return due
 
 
-def buy_and_hold(market: MarketTensors, start: int, stop: int) -> ScheduledPolicy:
-    """Buy every asset's allocation at the first row at which it trades, and keep it."""
-    tradable = market.tradable[start:stop] & market.tradable[start + 1 : stop + 1]  # the fill needs the next bar
-    first = tradable & (tradable.cumsum(0) == 1)
-    return ScheduledPolicy(torch.ones_like(market.close[start:stop]), first)
+def buy_and_hold(market: MarketTensors, start: int, stop: int, trading: TradingParameters) -> Floats:
+    """Buy an equal share of every asset at the first row at which it trades, and keep it."""
+    traded = market.tradable[start : stop + 1].numpy()
+    fills = traded[:-1] & traded[1:]  # the fill needs the next bar
+    return scheduled(equal_share(trading, market.assets), fills & (fills.cumsum(axis=0) == 1), market.assets)
 
 
 def equal_weight(
-    market: MarketTensors, timestamps: NDArray[np.datetime64], start: int, stop: int, parameters: BacktestParameters
-) -> ScheduledPolicy:
-    """Hold the same fraction of equity in every asset, restored every ``rebalance_days``."""
-    due = every(timestamps[start:stop], parameters.rebalance_days)
-    return ScheduledPolicy(torch.ones_like(market.close[start:stop]), due)
+    timestamps: NDArray[np.datetime64], assets: int, parameters: BacktestParameters, trading: TradingParameters
+) -> Floats:
+    """Hold the same fraction of equity in every asset, restored every ``rebalance_days``; ``timestamps`` ``[S]``."""
+    return scheduled(equal_share(trading, assets), every(timestamps, parameters.rebalance_days), assets)
 
 
 def momentum(
@@ -117,8 +76,9 @@ def momentum(
     start: int,
     stop: int,
     parameters: BacktestParameters,
+    trading: TradingParameters,
     periods_per_year: float,
-) -> ScheduledPolicy:
+) -> Floats:
     """Follow the sign of the trailing return, sized for a target volatility, once a day.
 
     Time-series momentum in the manner of Moskowitz, Ooi and Pedersen (Journal of Financial Economics, 2012): each
@@ -131,19 +91,44 @@ def momentum(
     growth = total[rows] - total[before]
     trend = torch.where(growth.abs() > NO_TREND, growth.sign(), 0.0)
     size = (parameters.volatility_target / (market.volatility[rows] * periods_per_year**0.5)).clamp_max(1.0)
-    return ScheduledPolicy(trend * size, every(timestamps[start:stop], 1.0))
+    levels = np.asarray((trend * size).double().numpy())
+    return scheduled(levels * allocation(trading, market.assets), every(timestamps[start:stop], 1.0), market.assets)
 
 
-Schedules = Mapping[str, ScheduledPolicy]
-"""Schedules by name, each over the same decision rows."""
+def restated(targets: Floats, capacity: Floats) -> Floats:
+    """State targets again at the steps that follow, until the participation limit lets all of their change be traded.
+
+    What an order leaves unfilled lapses. How much that is depends on the account, so a schedule takes it as that of its
+    starting equity.
+
+    Args:
+        targets: ``[S, A]`` a schedule; flat before.
+        capacity: ``[S, A]`` largest order, fraction of the starting equity; infinite without a limit.
+    """
+    table = targets.copy()
+    for a in range(targets.shape[1]):
+        due, held = np.flatnonzero(~np.isnan(targets[:, a])).tolist(), 0.0
+        for step, end in zip(due, [*due[1:], len(targets)], strict=True):
+            target, following = targets[step, a], step + 1
+            missing = abs(target - held) - capacity[step, a]
+            while missing > 0.0 and following < end:
+                table[following, a] = target
+                missing, following = missing - capacity[following, a], following + 1
+            held = target
+    return table
 
 
-def batch_policy(schedules: Schedules, rows: Segment, span: Segment) -> list[tuple[Policy, int]]:
-    """Schedules over ``span`` as one policy at ``rows``, with its number of accounts; none without schedules."""
+def schedule_tables(context: BacktestContext, schedules: Schedules, span: Segment) -> Floats:
+    """Schedules over ``span`` as one table of targets ``[S, tables, A]``; no rows without schedules."""
     if not schedules:
-        return []
-    parts = [schedule.part(rows.start - span.start, rows.stop - span.start) for schedule in schedules.values()]
-    return [(ScheduledPolicy.batch(parts), len(parts))]
+        return np.zeros((0, 1, context.market.assets))
+    capacity = context.capacity(span) / context.trading.initial_cash
+    return np.stack([restated(schedule, capacity) for schedule in schedules.values()], axis=1)
+
+
+def last_step(rows: Segment, end: int, latency: int) -> int:
+    """Step of ``rows`` at which an account closes its positions, so that the order fills before the row ``end``."""
+    return end - 1 - latency - rows.start
 
 
 def simulate_schedules(
@@ -160,14 +145,14 @@ def simulate_schedules(
         schedules: Schedules over ``span``.
         telemetry: As in ``simulate_rows``.
     """
+    count, assets, trading = len(schedules), context.market.assets, context.trading
+    targets = schedule_tables(context, schedules, span)
+    closes = np.full(count, last_step(span, span.stop, trading.orders.latency_bars))
+    kinds = np.full(count, TARGETS)
+    policies = make_policies(kinds, assets, len(trading.levels), index=np.arange(count), closes=closes)
 
-    def policy(rows: Segment) -> BatchedPolicies:
-        ends = [span.stop] * len(schedules)
-        last = liquidation(rows, ends, context.trading.orders.latency_bars)
-        return BatchedPolicies(batch_policy(schedules, rows, span), *last)
+    def of_rows(rows: Segment) -> Policies:
+        return policies._replace(targets=targets[rows.start - span.start : rows.stop - span.start])
 
-    unguarded = Variation(guarded=torch.zeros(len(schedules), 1, dtype=torch.bool))
-    account = context.open_accounts((len(schedules),))
-    return simulate_rows(
-        context.market, span, policy, account, context.trading, variation=unguarded, telemetry=telemetry
-    )
+    accounts = context.open_accounts(count, guarded=0)
+    return simulate_rows(context.market, span, of_rows, accounts, trading, telemetry=telemetry)

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy, every
+from sentio_kedro.evaluation.backtest.baselines.schedules import every, scheduled
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.costs import BASIS_POINT
+from sentio_kedro.trading.accounts import BASIS_POINT, allocation
 
 MAX_PERSISTENCE = 0.99
 
@@ -84,7 +84,7 @@ class ForecastSignal(NamedTuple):
         return ForecastSignal(np.zeros_like(self.forecasts), self.persistence)
 
 
-def signal_schedule(context: BacktestContext, signal: ForecastSignal, rows: Segment) -> ScheduledPolicy:
+def signal_schedule(context: BacktestContext, signal: ForecastSignal, rows: Segment) -> Floats:
     """Follow forecast returns over ``rows``, starting flat.
 
     Forecasts that follow a first-order autoregression of persistence p add up to forecast / (1 - p) from here on. A
@@ -100,4 +100,5 @@ def signal_schedule(context: BacktestContext, signal: ForecastSignal, rows: Segm
         level = np.where((level < 0.0) & ~context.market.shortable.numpy(), 0.0, level)
     changed = np.diff(level, axis=0, prepend=0.0) != 0.0
     daily = every(context.bars.timestamps[part], 1.0)[:, None]
-    return ScheduledPolicy(torch.from_numpy(level), torch.from_numpy(changed) | daily)
+    assets = context.market.assets
+    return scheduled(level * allocation(context.trading, assets), changed | daily, assets)

@@ -15,10 +15,12 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[import-untyped]
 from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.tensors import MIN_VOLATILITY, MarketTensors
+from sentio_kedro.market.risk import MIN_VOLATILITY
+from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
 
 RIDGE, BOOSTED_TREES = "ridge", "boosted_trees"
@@ -142,7 +144,8 @@ def fold_forecasts(name: str, examples: Examples, fold: Fold) -> Floats | None:
         return np.asarray(np.clip((inputs - mean) / deviation, -INPUT_LIMIT, INPUT_LIMIT))
 
     learner = LEARNERS[name]
-    predict = learner(*(Sample(scaled(part.inputs), part.targets) for part in (train, validation)))
+    with threadpool_limits(limits=1):  # on a busy machine threads wait for each other for minutes
+        predict = learner(*(Sample(scaled(part.inputs), part.targets) for part in (train, validation)))
     forecasts = np.zeros(examples.unit.shape)
     for part in (*fold.train, *fold.validation, *fold.test):
         rows = slice(*part)

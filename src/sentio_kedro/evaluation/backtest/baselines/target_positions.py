@@ -1,4 +1,4 @@
-"""A table of target positions as a schedule for the execution that agents use."""
+"""A table of target positions, read from a file, as a schedule for the execution that agents use."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.evaluation.backtest.baselines.schedules import ScheduledPolicy
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bar_checks import localize_timestamps, parse_timestamps
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.trading.accounts import allocation
+from sentio_kedro.market.timestamps import Floats
 
 COLUMNS = ("timestamp", "symbol", "target")
 ROUNDING = 1e-9
@@ -37,12 +35,12 @@ def read_targets(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"symbol": str}, keep_default_na=False, na_values=empty)
 
 
-def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading: TradingParameters) -> ScheduledPolicy:
+def target_schedule(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading: TradingParameters) -> Floats:
     """Make a schedule of targets.
 
     Args:
         frame: ``timestamp`` (end of the bar of the decision, with a zone), ``symbol``, ``target`` (fraction of equity,
-            negative is short). A target that is empty or has no row is a hold.
+            negative is short). A target that is empty or has no row sends no order.
         bars: Aligned bars.
         rows: Decision rows of the schedule; targets at other bars are left out.
         trading: Limits on one target (``max_position``, ``gross_limit``) and on those of one timestamp together
@@ -74,12 +72,10 @@ def target_policy(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading
         problems.append(f"no target at the tested bars, which run from {first} to {last} UTC; give targets there")
     if problems:
         raise TargetsError("Targets cannot be followed: " + "; ".join(problems) + ".")
-    shape = (rows.stop - rows.start, len(bars.symbols))
-    levels, due = np.zeros(shape), np.zeros(shape, dtype=bool)
-    place = row[ordered] - rows.start, np.searchsorted(np.array(bars.symbols), frame["symbol"].to_numpy()[ordered])
-    levels[place] = target[ordered] / allocation(trading, len(bars.symbols))
-    due[place] = True
-    return ScheduledPolicy(torch.from_numpy(levels), torch.from_numpy(due))
+    positions = np.full((rows.stop - rows.start, len(bars.symbols)), np.nan)
+    asset = np.searchsorted(np.array(bars.symbols), frame["symbol"].to_numpy()[ordered])
+    positions[row[ordered] - rows.start, asset] = target[ordered]
+    return positions
 
 
 def _parsed(column: pd.Series) -> tuple[pd.Series, list[str]]:

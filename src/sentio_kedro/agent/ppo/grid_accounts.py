@@ -1,0 +1,245 @@
+"""Compiled accounts on the position grid: what they hold and see, and what each of their actions leads to."""
+
+from __future__ import annotations
+
+from math import exp, floor, inf
+from typing import NamedTuple
+
+from sentio_kedro.trading.compilation import compiled
+from sentio_kedro.trading.execution import execute
+from sentio_kedro.trading.limits import MIN_EQUITY, headroom, set_legal, set_limits
+from sentio_kedro.trading.orders import plan_orders
+from sentio_kedro.trading.policies import set_account_features
+from sentio_kedro.trading.records import Accounts, Floats, Integers, Market, Mask, Records, Scratch, Terms
+
+
+class GridArrays(NamedTuple):
+    """Memory of a grid of P levels at the S decisions of W windows, and at the bar after them.
+
+    Attributes:
+        account: ``[S + 1, W, P, A, G]`` account features.
+        legal: ``[S, W, P, A, B]`` legal actions.
+        rewards: ``[S, W, P, A, B]`` rewards.
+        below: ``[S, W, P, A, B]`` replica below the position after each action.
+        above: ``[S, W, P, A, B]`` replica above it.
+        weight: ``[S, W, P, A, B]`` weight of ``above`` in the value of that position.
+        position: ``[S + 1, W, P, A]`` positions, fraction of equity.
+    """
+
+    account: Floats
+    legal: Mask
+    rewards: Floats
+    below: Integers
+    above: Integers
+    weight: Floats
+    position: Floats
+
+
+class GridAccounts(NamedTuple):
+    """One account of the grid, and the accounts that its actions are tried in.
+
+    Attributes:
+        joint: An account in all assets.
+        alone: An account in one asset.
+        scratch: Memory of the former's step.
+        scratch_alone: Memory of the latter's.
+    """
+
+    joint: Accounts
+    alone: Accounts
+    scratch: Scratch
+    scratch_alone: Scratch
+
+
+@compiled
+def walk_grid(
+    rows: Integers,
+    market: Market,
+    terms: Terms,
+    order: Integers,
+    shift: Integers,
+    lost: Floats,
+    held: Floats,
+    accounts: GridAccounts,
+    found: GridArrays,
+) -> None:
+    """Fill the grid ``found``.
+
+    Args:
+        rows: ``[W, S + 1]``.
+        market: Facts of the path.
+        terms: Limits and costs.
+        order: ``[P]`` indices of the levels in rising order.
+        shift: ``[W, A]``.
+        lost: ``[W, P]`` drawdown of each account.
+        held: ``[W, P, A]`` log of the holding time of each position, bars.
+        accounts: Memory.
+        found: The grid, zeroed.
+    """
+    windows, length = rows.shape
+    for w in range(windows):
+        for s in range(length):
+            for p in range(len(order)):
+                row, before = rows[w, s], rows[w, max(s - 1, 0)]
+                open_replica(p, row, before, market, terms, shift[w], lost[w, p], held[w, p], accounts)
+                look(row, market, terms, accounts, found.account[s, w, p], found.position[s, w, p])
+                if s + 1 < length:
+                    account, limits = accounts.joint.account[0], accounts.scratch.limits[0]
+                    rules, legal = terms.rules[0], found.legal[s, w, p]
+                    set_legal(
+                        account, market.facts[row], limits, terms.levels, terms.smaller, terms.allocation, rules, legal
+                    )
+                    act(s, w, p, row, market, terms, order, shift[w], accounts, found)
+
+
+@compiled
+def lone_cap(cap: float, fact: Records, room: float, rules: Records) -> float:
+    """Cut a cap to what the joint limits leave of a position that is the account's only one, fraction of equity."""
+    cap = min(cap, rules.gross_limit * room, rules.net_limit)
+    return min(cap, rules.var_limit / fact.value_at_risk) if rules.var_limit < inf else cap
+
+
+@compiled
+def sized_level(level: float, allocation: float, cap: float, shortable: bool) -> float:
+    """Position of a level within a cap, fraction of equity."""
+    if level < 0.0 and not shortable:
+        return 0.0
+    return min(max(level * allocation, -cap), cap)
+
+
+@compiled
+def open_replica(
+    p: int,
+    row: int,
+    before: int,
+    market: Market,
+    terms: Terms,
+    shift: Integers,
+    lost: float,
+    held: Floats,
+    accounts: GridAccounts,
+) -> None:
+    """Open the account of replica ``p`` at a row, its positions sized by the limits at the row ``before``."""
+    account, holdings, rules = accounts.joint.account[0], accounts.joint.holdings[0], terms.rules[0]
+    account.peak_equity = account.initial_equity / (1.0 - lost)
+    account.cash = account.initial_equity
+    for a in range(len(holdings)):
+        holdings[a].shares, holdings[a].entry_price, holdings[a].bars_held = 0.0, 0.0, 0.0
+    limit_joint(before, market, terms, accounts)
+    room, limits = headroom(account, rules), accounts.scratch.limits[0]
+    closed = before < row and rules.flat_at_close and market.clock[before].bars_to_session_end == 0
+    for a in range(len(holdings)):
+        fact, level = market.facts[row, a], terms.levels[(p + shift[a]) % len(terms.levels)]
+        cap = 0.0 if closed else lone_cap(limits[a].cap, market.facts[before, a], room, rules)
+        value = sized_level(level, terms.allocation[a], cap, fact.shortable) * account.equity
+        if value != 0.0:
+            holdings[a].shares, holdings[a].entry_price = value / fact.close, fact.close
+            holdings[a].bars_held = floor(exp(held[a]))
+        account.cash -= value
+
+
+@compiled
+def limit_joint(row: int, market: Market, terms: Terms, accounts: GridAccounts) -> None:
+    """Limits of the joint account; a random combination of positions is no reason to call its margin."""
+    account, rules = accounts.joint.account[0], terms.rules[0]
+    set_limits(
+        account,
+        accounts.joint.holdings[0],
+        accounts.joint.in_flight[0],
+        accounts.joint.day_trades[0],
+        market.facts[row],
+        market.clock[row],
+        market.regimes[row, 0],
+        terms.allocation,
+        headroom(account, rules),
+        False,
+        rules,
+        accounts.scratch.limits[0],
+    )
+
+
+@compiled
+def look(row: int, market: Market, terms: Terms, accounts: GridAccounts, features: Floats, position: Floats) -> None:
+    """Write what the joint account sees and holds at a row to ``features`` ``[A, G]`` and ``position`` ``[A]``."""
+    rules, limits = terms.rules[0], accounts.scratch.limits[0]
+    limit_joint(row, market, terms, accounts)
+    room = headroom(accounts.joint.account[0], rules)
+    set_account_features(accounts.joint.holdings[0], limits, terms.allocation, room, rules.gross_limit, features)
+    for a in range(len(limits)):
+        features[a, 1] = min(features[a, 1], 1.0)  # a random combination may be more than the account could hold
+        position[a] = limits[a].position
+
+
+@compiled
+def act(
+    s: int,
+    w: int,
+    p: int,
+    row: int,
+    market: Market,
+    terms: Terms,
+    order: Integers,
+    shift: Integers,
+    accounts: GridAccounts,
+    found: GridArrays,
+) -> None:
+    """Execute each action of each asset, and find the next bar's positions on either side of where it leads."""
+    rules, size = terms.rules[0], len(order)
+    room = headroom(accounts.joint.account[0], rules)
+    for a in range(len(shift)):
+        fact, share = market.facts[row, a], terms.allocation[a]
+        cap = lone_cap(accounts.scratch.limits[0, a].cap, fact, room, rules)
+        for b in range(size):
+            reward, position = outcome(row, a, b, room, market, terms, accounts)
+            below, above = 0, 1
+            while above + 1 < size and position >= sized_level(terms.levels[order[above]], share, cap, fact.shortable):
+                below, above = above, above + 1
+            low = sized_level(terms.levels[order[below]], share, cap, fact.shortable)
+            high = sized_level(terms.levels[order[above]], share, cap, fact.shortable)
+            found.rewards[s, w, p, a, b] = reward
+            found.below[s, w, p, a, b] = (order[below] - shift[a]) % size
+            found.above[s, w, p, a, b] = (order[above] - shift[a]) % size
+            found.weight[s, w, p, a, b] = min(max((position - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+
+
+@compiled
+def outcome(
+    row: int, a: int, b: int, room: float, market: Market, terms: Terms, accounts: GridAccounts
+) -> tuple[float, float]:
+    """Reward of level ``b`` in asset ``a``, and the position at the next close, fraction of equity.
+
+    The account holds nothing but its position in the asset.
+    """
+    alone, scratch, rules = accounts.alone, accounts.scratch_alone, terms.rules[0]
+    alone.account[0], alone.holdings[0, 0] = accounts.joint.account[0], accounts.joint.holdings[0, a]
+    scratch.limits[0, 0] = accounts.scratch.limits[0, a]
+    account, holdings, facts, clock = (
+        alone.account[0],
+        alone.holdings[0],
+        market.facts[row, a : a + 1],
+        market.clock[row],
+    )
+    limits, fills, total = scratch.limits[0], scratch.fills[0], scratch.total[0]
+    account.cash = account.equity - holdings[0].shares * facts[0].close
+    limits[0].requested = terms.levels[b] * terms.allocation[a]
+    factor = plan_orders(account, holdings, facts, clock, room, False, rules, limits)
+    total.headroom = room
+    execute(
+        account,
+        holdings,
+        alone.in_flight[0],
+        alone.session_highs[0],
+        alone.day_trades[0],
+        facts,
+        clock,
+        False,
+        factor,
+        rules,
+        limits,
+        fills,
+        total,
+    )
+    fill = fills[0]
+    costs = fill.commission + fill.spread + fill.impact + fill.borrow + fill.funding + total.financing
+    reward = (fill.price_pnl + fill.dividends - costs) / total.equity_before / facts[0].reward_unit
+    return reward, holdings[0].shares * facts[0].next_close / max(account.equity, MIN_EQUITY)

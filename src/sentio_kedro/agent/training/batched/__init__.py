@@ -1,1 +1,0 @@
-"""Members of an agent trained as one batch."""

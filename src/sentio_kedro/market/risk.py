@@ -1,0 +1,309 @@
+"""Trailing volatility, volume, tail and correlation with a memory in sessions.
+
+The window that ends with a bar begins after the bar at the same place in the session ``memory_sessions`` sessions
+earlier. It holds every place of a session equally often, so that nothing here depends on the time of day. Tail and
+correlation come from the whole sessions before the bar's own and hold for all of its bars.
+
+A return belongs to the bar that ends it and counts where the bar before it lies in a session of the window, so that the
+``trading_lookback`` newest bars alone give the same values.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.adjustment import Factors
+from sentio_kedro.market.aligned_bars import AlignedBars, Mask
+from sentio_kedro.market.sessions import Clock, Integers
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.trailing import SessionRows, sum_before
+
+MIN_VOLATILITY = 1e-5  # per bar; keeps rewards finite where a price stands still
+MIN_VOLUME = 1e-9  # shares a day; keeps shares of the volume finite where nothing was traded
+CHUNK = 2**22  # numbers of session windows that are in memory at a time
+
+
+class RiskFacts(NamedTuple):
+    """What risk limits and costs read, as of the close of each row.
+
+    Attributes:
+        volatility: ``[T, A]`` daily volatility over the root of the bars per session, at least ``MIN_VOLATILITY``.
+        daily_volatility: ``[T, A]`` standard deviation of the log return of a session, overnight included.
+        daily_volume: ``[T, A]`` mean volume per session in shares of the row, at least ``MIN_VOLUME``.
+        bar_volume: ``[T, A]`` daily volume over the bars per session.
+        tail: ``[T]`` quantile of the absolute return of a session, in daily volatilities.
+        correlation: ``[T]`` average pairwise correlation of the assets, in [0, 1].
+    """
+
+    volatility: Floats
+    daily_volatility: Floats
+    daily_volume: Floats
+    bar_volume: Floats
+    tail: Floats
+    correlation: Floats
+
+
+class OwnReturns(NamedTuple):
+    """Log returns between each asset's own bars.
+
+    Attributes:
+        value: ``[T, A]`` return since the asset's bar before; 0 where there is none.
+        since: ``[T, A]`` number of the session of the bar before; -1 where there is no return.
+    """
+
+    value: Floats
+    since: Integers
+
+
+class Variances(NamedTuple):
+    """Variance of the log return of a session.
+
+    Attributes:
+        row: ``[T, A]`` of the window that ends with the row.
+        before: ``[S, A]`` of the ``memory`` whole sessions before.
+    """
+
+    row: Floats
+    before: Floats
+
+
+def trading_lookback(parameters: TradingParameters, clock: Clock) -> int:
+    """Count the bars before a decision that trailing volatility, volume, spread and Kelly's moments read.
+
+    Args:
+        parameters: Memory and limits that are on.
+        clock: Sessions of the bars; the longest one counts.
+    """
+    bars = max(SessionRows.of(clock.session).longest, math.ceil(clock.bars_per_session))
+    longest = (parameters.memory_sessions + 1) * bars + 1
+    if parameters.costs.half_spread == "estimated":
+        longest = max(longest, parameters.costs.spread_bars + 2)
+    if parameters.masks.kelly_fraction is not None:
+        longest = max(longest, parameters.masks.kelly_bars + 1)
+    return longest
+
+
+def risk_facts(
+    bars: AlignedBars,
+    total: Floats,
+    factors: Factors | None,
+    clock: Clock,
+    parameters: TradingParameters,
+    first: int = 0,
+) -> RiskFacts:
+    """Compute the facts of every row.
+
+    Args:
+        bars: Bars as traded, T x A.
+        total: ``[T, A]`` total-return prices, held where a bar is missing; NaN before an asset begins.
+        factors: Forward adjustment of the bars; null if nothing was split or paid.
+        clock: Sessions of the rows.
+        parameters: ``memory_sessions`` and ``masks.var_confidence``.
+        first: Row from whose session on tail and correlation are computed; earlier ones are bounds.
+    """
+    rows, memory, present = SessionRows.of(clock.session), parameters.memory_sessions, bars.present
+    begin = int(rows.session[first])
+    returns = own_returns(total, present, rows)
+    variances = daily_variances(returns, present, rows, memory, clock.bars_per_session)
+    volatility = np.maximum(np.sqrt(variances.row / clock.bars_per_session), MIN_VOLATILITY)
+    volume = daily_volumes(bars, factors, rows, memory, clock.bars_per_session)
+    prices = np.where(present, total, np.nan)
+    tail = tails(prices, np.sqrt(variances.before), rows, memory, parameters.masks.var_confidence, begin)
+    return RiskFacts(
+        volatility=volatility,
+        daily_volatility=volatility * clock.bars_per_session**0.5,
+        daily_volume=volume,
+        bar_volume=volume / clock.bars_per_session,
+        tail=tail[rows.session],
+        correlation=correlations(returns, rows, memory, begin)[rows.session],
+    )
+
+
+def own_returns(total: Floats, present: Mask, rows: SessionRows) -> OwnReturns:
+    """Return the log returns of the bars ``present`` ``[T, A]`` from held total-return prices ``total`` ``[T, A]``."""
+    last = np.maximum.accumulate(np.where(present, np.arange(len(present))[:, None], -1), axis=0)
+    before = np.concatenate([np.full_like(last[:1], -1), last[:-1]])  # [T, A] row of the bar before, -1 if none
+    known = present & (before >= 0)
+    moves = np.diff(np.log(total), axis=0, prepend=np.nan)
+    return OwnReturns(np.where(known, moves, 0.0), np.where(known, rows.session[before], -1))
+
+
+def daily_variances(
+    returns: OwnReturns, present: Mask, rows: SessionRows, memory: int, bars_per_session: float
+) -> Variances:
+    """Add up the mean overnight and the mean intraday variance of a session.
+
+    The overnight variance is the mean square of the returns that begin in an earlier session. The intraday variance is
+    the sum of the other squares over the sessions that the window holds: its bars, those of sessions without a bar of
+    the asset left out, over the bars per session. A missing bar is therefore no return of 0, and the days on which
+    another market alone is open are no sessions of the asset.
+
+    Args:
+        returns: Returns of the assets.
+        present: ``[T, A]`` whether the asset has a bar.
+        rows: Sessions of the rows.
+        memory: Sessions of the window; fewer at the start.
+        bars_per_session: Bars of a session.
+
+    Returns:
+        Variances; 0 until there is a return.
+    """
+    begun = np.maximum.accumulate(present, axis=0)
+    started = np.concatenate([np.zeros_like(begun[:1]), begun[:-1]])  # from the asset's second row on
+    current = rows.session[:, None]
+    inside = np.where(returns.since == current, returns.value**2, 0.0)
+    overnight, overnight_before = _overnight(returns, rows, memory)
+    held, held_before = _rows_held(started, present, rows, memory)
+    intraday = rows.trailing_sum(inside, memory) / np.maximum(held, 1.0)
+    intraday_before = sum_before(rows.totals(inside), memory) / np.maximum(held_before, 1.0)
+    return Variances(overnight + bars_per_session * intraday, overnight_before + bars_per_session * intraday_before)
+
+
+def _overnight(returns: OwnReturns, rows: SessionRows, memory: int) -> tuple[Floats, Floats]:
+    """Return mean squares of overnight returns: ``[T, A]`` of each row's window, ``[S, A]`` of the sessions before."""
+    current = rows.session[:, None]
+    overnight = (returns.since >= 0) & (returns.since < current)
+    row, asset = np.nonzero(overnight)
+    square = np.zeros((rows.sessions, returns.value.shape[1]))
+    square[rows.session[row], asset] = returns.value[row, asset] ** 2
+    since = np.full(square.shape, -1)
+    since[rows.session[row], asset] = returns.since[row, asset]
+    total, count = np.zeros_like(square), np.zeros_like(square)
+    oldest = np.maximum(np.arange(rows.sessions) - memory, 0)[:, None]  # [S, 1] first session that the window may read
+    for lag in range(1, min(memory, rows.sessions)):
+        read = since[:-lag] >= oldest[lag:]
+        total[lag:] += np.where(read, square[:-lag], 0.0)
+        count[lag:] += read
+    known = overnight & (returns.since >= current - memory)
+    squares = total[rows.session] + rows.so_far(np.where(known, returns.value**2, 0.0))
+    counts = count[rows.session] + rows.so_far(known.astype(np.float64))
+    return squares / np.maximum(counts, 1.0), total / np.maximum(count, 1.0)
+
+
+def _rows_held(counted: Mask, present: Mask, rows: SessionRows, memory: int) -> tuple[Floats, Floats]:
+    """Count the rows of each window ``[T, A]``, and of the sessions before ``[S, A]``, in sessions with an own bar.
+
+    Args:
+        counted: ``[T, A]`` rows that may count.
+        present: ``[T, A]`` whether the asset has a bar.
+        rows: Sessions of the rows.
+        memory: Sessions of the window.
+    """
+    bars, values = present.astype(np.float64), counted.astype(np.float64)
+    active = np.where(rows.totals(bars)[rows.session] > 0.0, values, 0.0)  # of a session that is over
+    known = np.where(rows.so_far(bars) > 0.0, rows.so_far(values), 0.0)  # of the current one, as far as it is known
+    return rows.trailing_sum(active, memory, known), sum_before(rows.totals(active), memory)
+
+
+def daily_volumes(
+    bars: AlignedBars, factors: Factors | None, rows: SessionRows, memory: int, bars_per_session: float
+) -> Floats:
+    """Return the mean volume per session ``[T, A]`` in shares of the row, at least ``MIN_VOLUME``.
+
+    A missing bar has no volume; sessions without a bar of the asset do not count.
+
+    Args:
+        bars: Bars as traded.
+        factors: Their forward adjustment; null if nothing was split.
+        rows: Sessions of the rows.
+        memory: Sessions of the window; fewer at the start.
+        bars_per_session: Bars of a session.
+    """
+    present = bars.present
+    split = np.ones(present.shape) if factors is None else factors.split
+    traded = rows.trailing_sum(np.where(present, bars.volume, 0.0) / split, memory) * split
+    held, _ = _rows_held(np.maximum.accumulate(present, axis=0), present, rows, memory)
+    return np.asarray(np.maximum(bars_per_session * traded / np.maximum(held, 1.0), MIN_VOLUME))
+
+
+def tails(
+    prices: Floats, volatility: Floats, rows: SessionRows, memory: int, confidence: float, first: int = 0
+) -> Floats:
+    """Return the quantile of absolute one-session returns in daily volatilities, from the sessions before ``[S]``.
+
+    The law is the empirical one of all assets, at every place of the ``memory`` sessions, from one of them to the next.
+    Both signs count, since a position may be long or short.
+
+    Args:
+        prices: ``[T, A]`` total-return prices; NaN where the asset has no bar.
+        volatility: ``[S, A]`` daily volatility of the same sessions.
+        rows: Sessions of the rows.
+        memory: Sessions of the window; fewer at the start.
+        confidence: Probability of a smaller return.
+        first: First session to compute.
+
+    Returns:
+        At least the quantile of the normal law, which also stands where fewer than two sessions are known.
+    """
+    laid = np.log(rows.grid(prices, np.nan))  # [S, n, A]
+    moves = np.abs(np.diff(laid, axis=0, prepend=np.full_like(laid[:1], np.nan)))
+    quantile = np.full(rows.sessions, NormalDist().inv_cdf(confidence))
+    for part, window in _sessions_before(moves, memory - 1, first):
+        scale = volatility[part][:, None, :, None]
+        known = np.isfinite(window) & (scale > 0.0)
+        ratio = np.divide(window, scale, out=np.full(window.shape, -1.0), where=known).reshape(len(window), -1)
+        count = known.reshape(len(window), -1).sum(axis=1)
+        above = count - np.ceil(confidence * count - 1e-9).astype(np.int64)  # [s] returns beyond the quantile
+        places = ratio.shape[1] - 1 - above
+        ordered = np.partition(ratio, np.unique(places), axis=1)
+        quantile[part] = np.maximum(quantile[part], ordered[np.arange(len(ordered)), places])
+    return quantile
+
+
+def correlations(returns: OwnReturns, rows: SessionRows, memory: int, first: int = 0) -> Floats:
+    """Return the average pairwise correlation of bar returns over the sessions before ``[S]``, in [0, 1].
+
+    Each asset's returns are divided by their root mean square in the window. A return that spans a session without a
+    bar of the asset has no counterpart and does not count.
+
+    Args:
+        returns: Returns of the assets.
+        rows: Sessions of the rows.
+        memory: Sessions of the window; fewer at the start.
+        first: First session to compute.
+
+    Returns:
+        0 with one asset; 1, the bound, until two assets have a return of the same bar.
+    """
+    if returns.value.shape[1] == 1:
+        return np.zeros(rows.sessions)
+    near = (returns.since >= 0) & (returns.since >= rows.session[:, None] - 1)
+    laid = rows.grid(np.where(near, returns.value, np.nan), np.nan)
+    average = np.ones(rows.sessions)
+    for part, window in _sessions_before(laid, memory - 1, first):
+        known = np.isfinite(window)
+        values = np.where(known, window, 0.0)  # [s, n, A, sessions]
+        square = (values**2).sum(axis=(1, 3), keepdims=True)
+        known &= square > 0.0
+        bars = known.sum(axis=(1, 3), keepdims=True)
+        standard = np.divide(values, np.sqrt(square / np.maximum(bars, 1)), out=np.zeros(values.shape), where=known)
+        products = standard.sum(axis=2) ** 2 - (standard**2).sum(axis=2)  # over ordered pairs of different assets
+        assets = known.sum(axis=2)
+        pairs = (assets * (assets - 1)).sum(axis=(1, 2))
+        mean = products.sum(axis=(1, 2)) / np.maximum(pairs, 1)
+        average[part] = np.where(pairs > 0, np.clip(mean, 0.0, 1.0), 1.0)
+    return average
+
+
+def _sessions_before(values: Floats, length: int, first: int) -> Iterator[tuple[slice, Floats]]:
+    """Yield sessions, and values of the ``length`` sessions before each ``[s, n, A, length]``; NaN before the first.
+
+    Args:
+        values: ``[S, n, A]``.
+        length: Sessions, at least 1.
+        first: First session.
+    """
+    sessions = len(values)
+    padded = np.concatenate([np.full((length, *values.shape[1:]), np.nan), values[:-1]])
+    windows = sliding_window_view(padded, length, axis=0)
+    size = max(1, CHUNK // max(1, values[0].size * length))
+    for start in range(first, sessions, size):
+        part = slice(start, min(start + size, sessions))
+        yield part, windows[part]

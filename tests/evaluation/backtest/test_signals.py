@@ -1,0 +1,56 @@
+"""Signals are the decisions of the backtest at the newest bar."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.evaluation.backtest import test_abstaining_agents as abstaining
+from tests.evaluation.backtest.test_backtest import AGENTS, COLUMNS, LIMITS, QUICK, make_agent, make_bars
+
+from sentio_kedro.config import SignalParameters
+from sentio_kedro.evaluation.backtest.backtest import backtest_agent
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.serving.newest import choose_agents, newest_signals
+
+
+def test_signals_repeat_the_decision_of_the_backtest() -> None:
+    bars = make_bars()
+    features = compute_features(bars, COLUMNS)
+    agent = make_agent(0, 0, replace(LIMITS, initial_cash=1.0))
+    frames = backtest_agent(bars, features, agent, QUICK, 17520.0)
+    for row in (140, 151, 200):
+        part = {name: getattr(bars, name)[: row + 1] for name in ("open", "high", "low", "close", "volume")}
+        newest = AlignedBars(timestamps=bars.timestamps[: row + 1], symbols=bars.symbols, **part)
+        signals = newest_signals([agent], newest, SignalParameters(equity=1.0, replay_bars=10_000))
+        timestamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
+        position = frames["positions"][frames["positions"]["timestamp"] == timestamp]["position"].to_numpy()
+        assert np.allclose(signals["target"], position, atol=1e-6)  # these bars open at the previous close
+        assert np.allclose(signals["shares"], position / bars.close[row], atol=1e-6)
+    states = ["state_0", "state_1"]
+    sized = ["timestamp", "symbol", "target", "shares", "order", "regime"]
+    assert list(signals.columns) == [*sized, *states, "tail_risk", "binding", "agents"]
+    assert (signals["tail_risk"] >= 0).all()
+
+
+def test_the_latest_fold_decides_unless_another_is_named() -> None:
+    assert [agent.name for agent in choose_agents(AGENTS, None)] == ["fold_1/seed_0", "fold_1/seed_1"]
+    assert [agent.name for agent in choose_agents(AGENTS, 0)] == ["fold_0/seed_0", "fold_0/seed_1"]
+    with pytest.raises(ValueError, match=r"`signals.fold` must be one of \[0, 1\], was 5"):
+        choose_agents(AGENTS, 5)
+
+
+def test_signals_of_agents_that_abstain_are_flat_and_count_in_the_mean() -> None:
+    alone = [
+        newest_signals([abstaining.make_agent(0, 0, out)], abstaining.bars(), SignalParameters())
+        for out in (False, True)
+    ]
+    assert abs(alone[0]["target"][0]) == pytest.approx(1.0, rel=0.01)  # the position that it keeps, which drifts
+    assert alone[0]["tail_risk"][0] > 0.0
+    assert alone[1][["target", "shares", "tail_risk"]].iloc[0].tolist() == [0.0, 0.0, 0.0]
+    both = newest_signals(
+        [abstaining.make_agent(0, 0, False), abstaining.make_agent(0, 1, True)], abstaining.bars(), SignalParameters()
+    )
+    assert both["target"][0] == pytest.approx(0.5 * alone[0]["target"][0])
+    assert both["tail_risk"][0] == pytest.approx(0.5 * alone[0]["tail_risk"][0])

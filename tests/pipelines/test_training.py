@@ -1,0 +1,43 @@
+"""What training says before it starts."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sentio_kedro.config import IngestionParameters, TradingParameters
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.pipelines.training.nodes import warn_of_lots
+
+TRADING = TradingParameters(initial_cash=1_000.0, orders={"lot_size": 1.0})
+
+
+def bars(*prices: float) -> AlignedBars:
+    timestamps = pd.date_range("2024-01-01", periods=3, freq="D", tz="UTC")
+    frames = []
+    for name, price in zip("ABCDE", prices, strict=False):
+        moving = price * np.array([0.5, 1.0, 2.0])
+        columns = dict.fromkeys(("open", "high", "low", "close"), moving)
+        frames.append(pd.DataFrame({"timestamp": timestamps, "symbol": name, **columns, "volume": 1.0}))
+    return align_bars(pd.concat(frames), IngestionParameters())
+
+
+def test_symbols_of_which_no_whole_share_can_be_bought_are_named_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_lots(bars(100.0, 501.0), TRADING)  # an allocation is 500
+    assert "of B within" in caplog.text
+    assert "`trading.initial_cash` = 1000" in caplog.text
+
+
+@pytest.mark.parametrize("trading", [replace(TRADING, initial_cash=1_002.0), TradingParameters(initial_cash=1.0)])
+def test_affordable_lots_and_fractions_are_not_mentioned(
+    trading: TradingParameters, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        warn_of_lots(bars(100.0, 501.0), trading)
+    assert not caplog.records
