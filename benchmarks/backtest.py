@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import torch
 
-from sentio_kedro.agent.ensemble import encode_rows
+from sentio_kedro.agent.ensemble import encode_members
 from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.head_arrays import network_heads
 from sentio_kedro.agent.network.network import PolicyNetwork, build_network
@@ -147,9 +147,8 @@ class Agent:
         """Embed the rows and prepare to decide at them."""
         features = self.market.features[max(0, rows.start - self.context) : rows.stop].to(DOUBLE)
         first = rows.start - max(0, rows.start - self.context)
-        embeddings = [
-            encode_rows(member.encoder, features, first, len(features), self.context) for member in self.members
-        ]
+        encoders = [member.encoder for member in self.members]
+        embeddings = encode_members(encoders, features, first, len(features), self.context)
         heads = network_heads(self.members, embeddings, self.market.posterior[slice(*rows)])
         empty = make_policies(np.full(self.accounts, HEADS), self.market.assets, len(TRADING.levels))
         return with_heads(empty, heads)

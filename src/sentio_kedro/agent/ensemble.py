@@ -27,6 +27,13 @@ def encode_rows(encoder: Encoder, features: Tensor, start: int, stop: int, conte
     return torch.cat([encoder(features[None, max(0, low - context) : high], high - low)[0] for low, high in ranges])
 
 
+def encode_members(encoders: Sequence[Encoder], features: Tensor, start: int, stop: int, context: int) -> list[Tensor]:
+    """``encode_rows`` of each encoder, encoders side by side: threads inside of one wait for each other too often."""
+    workers = torch.get_num_threads()
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(lambda encoder: encode_rows(encoder, features, start, stop, context), encoders))
+
+
 class AgentNetworks:
     """The networks of N agents, rebuilt once for many walks."""
 
@@ -58,7 +65,8 @@ class AgentNetworks:
         if stop == start + 1:
             encoded = iter(self._embed(features[max(0, start - self.context) : stop]))  # [N M, 1, A, D] in one call
         else:
-            encoded = iter(self._encoded(features, start, stop))
+            flat = [network.encoder for networks in self.members for network in networks]
+            encoded = iter(encode_members(flat, features, start, stop, self.context))
         projected = []
         for networks, posterior in zip(self.members, posteriors, strict=True):
             rows = posterior[start:stop]
@@ -68,13 +76,6 @@ class AgentNetworks:
         of_agents = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
         heads = [[network.head for network in networks] for networks in self.members]
         return head_arrays(heads, torch.stack(projected, dim=1), of_agents, self.abstains)
-
-    def _encoded(self, features: Tensor, start: int, stop: int) -> list[Tensor]:
-        """Embed rows by every member, members side by side: threads inside of one wait for each other too often."""
-        flat = [network.encoder for networks in self.members for network in networks]
-        workers = torch.get_num_threads()
-        with one_thread(), ThreadPoolExecutor(workers) as pool:
-            return list(pool.map(lambda encoder: encode_rows(encoder, features, start, stop, self.context), flat))
 
     @torch.no_grad()
     def quantiles(self, heads: Heads, features: Floats) -> Tensor:
