@@ -247,3 +247,13 @@ def test_accounts_that_are_not_guarded_obey_the_largest_position_alone() -> None
     assert legal(reckless, row, setting) == [ALL]
     settle(reckless, 1.0, row, setting)
     assert shares(reckless) == pytest.approx([6.0])
+
+
+def test_an_account_without_money_has_no_headroom_and_finite_features() -> None:
+    setting = trading(max_drawdown=0.1)
+    empty = account(cash=0.0)
+    for name in ("equity", "peak_equity", "session_equity"):
+        empty.account[name] = 0.0
+    empty.account.alive = False
+    _, total = settle(empty, None, bar(), setting)[:2]
+    assert total.headroom == 0.0

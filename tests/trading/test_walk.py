@@ -171,6 +171,43 @@ def test_on_a_path_of_pieces_prices_go_on_from_the_piece_before() -> None:
     assert trader.holdings.entry_price[0, 0] == pytest.approx(100.0 * 50.0 / 110.0)
 
 
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"targets": np.ones((4, 1, 1))}, "rows of `targets`"),
+        ({"index": np.array([1])}, "columns of `targets`"),
+        ({"kind": np.array([RANDOM])}, "rows of `noise`"),
+        ({"first_row": np.array([1])}, "rows of `targets`"),
+    ],
+)
+def test_indices_that_lead_outside_of_an_array_are_refused(changes: dict[str, Any], name: str) -> None:
+    market, setting = bars(*[bar()] * 5), trading()
+    policies = make_policies(np.array([TARGETS]), 1, 3, targets=np.ones((5, 1, 1)))
+    opened, terms = open_accounts(1, 1, setting), terms_of(setting, 1)
+    simulate(market, opened.copy(), policies, terms)
+    with pytest.raises(ValueError, match=name):
+        simulate(market, opened.copy(), policies._replace(**changes), terms)
+
+
+@pytest.mark.parametrize(("name", "value"), [("latency", 1), ("latency", -1), ("session_slot", 1)])
+def test_accounts_whose_places_lie_outside_of_their_arrays_are_refused(name: str, value: int) -> None:
+    market, setting = bars(*[bar()] * 5), trading()
+    opened = open_accounts(1, 1, setting)
+    opened.account[name] = value
+    with pytest.raises(ValueError, match=name):
+        simulate(market, opened, make_policies(np.array([RANDOM]), 1, 3), terms_of(setting, 1))
+
+
+def test_a_jump_to_before_an_assets_first_bar_pays_its_position_out() -> None:
+    market = bars(bar(1.0, 1.0, 1.0), bar(1.0, 100.0, 100.0), bar(100.0, 100.0, 110.0), bar(110.0, 110.0, 121.0))
+    market.facts.unlisted[:2], market.facts.tradable[:2] = True, False
+    trader = account()
+    ledger = walk(trader, [None, None, 1.0, None], market, trading(), rows=np.array([[2, 0, 1, 3]]))
+    assert ledger.total.equity[:, 0] == pytest.approx([1100.0] * 4)  # the step from 1 to 100 is no gain
+    assert shares(trader) == [0.0]
+    assert trader.account.cash[0] == pytest.approx(1100.0)
+
+
 def test_accounts_send_orders_from_their_start_and_close_all_at_their_end() -> None:
     market = bars(*[bar()] * 5)
     policies = make_policies(

@@ -13,6 +13,7 @@ from sentio_kedro.config.fields import NonNegative, NonNegativeCount, Positive, 
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.execution import DEAD_FRACTION
 from sentio_kedro.trading.records import Accounts, Floats
+from sentio_kedro.trading.simulate import require_indices
 
 _BY_SYMBOL = ("shares", "bars_held", "in_flight", "entry_price", "trades_today", "opened_today")
 
@@ -126,7 +127,7 @@ def for_agents(accounts: Accounts, agents: int, assets: int, trading: TradingPar
     """Copy accounts ``[..., 1]`` or ``[..., N]``, an account for each of N agents: ``[..., N]``.
 
     Raises:
-        ValueError: If the accounts have another shape.
+        ValueError: If the accounts have another shape, latency or place in the ring of session highs.
     """
     leading = accounts.account.shape
     if not leading or leading[-1] not in (1, agents):
@@ -143,6 +144,7 @@ def for_agents(accounts: Accounts, agents: int, assets: int, trading: TradingPar
                 f"`orders.latency_bars` = {trading.orders.latency_bars} and the agents' `drawdown_sessions`, was "
                 f"{list(given.shape)}; open the accounts of the agents' market."
             )
+    require_indices(accounts)
     axis = len(leading) - 1
     return Accounts._make(part.repeat(agents // leading[-1], axis=axis) for part in accounts)
 

@@ -48,6 +48,7 @@ def market_facts(
     if market.high is not None and market.low is not None:
         facts.high, facts.low = _array(market.high)[after], _array(market.low)[after]
     facts.tradable = _array(market.tradable)[rows]
+    facts.unlisted = ~np.maximum.accumulate(present[:stop], axis=0)[rows]
     facts.fillable = present[after] & (rows < market.bars - 1)[:, None]
     facts.split = 1.0 if market.split is None else _array(market.split)[after]
     facts.dividend = 0.0 if market.dividend is None else _array(market.dividend)[after]

@@ -43,7 +43,7 @@ def headroom(account: Records, rules: Records) -> float:
     """
     if rules.max_drawdown == inf or not account.guarded:
         return 1.0
-    drawdown = 1.0 - account.equity / account.peak_equity
+    drawdown = 1.0 - account.equity / max(account.peak_equity, MIN_EQUITY)
     span = rules.max_drawdown * (1.0 - rules.drawdown_soft_limit)
     return min(max((rules.max_drawdown - drawdown) / span, 0.0), 1.0)
 
@@ -94,7 +94,7 @@ def set_limits(
         limit.committed = without_dust(committed, size)
         limit.position = limit.committed * fact.close / equity
         cap, growth = rules.max_position, inf
-        if leave:
+        if leave or fact.unlisted:
             cap, growth = 0.0, 0.0
         elif account.guarded:
             share = allocation[a]

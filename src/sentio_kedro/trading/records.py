@@ -49,7 +49,7 @@ RULES = _dtype(
 FACTS = _dtype(
     "close open high low next_close half_spread impact max_shares split dividend funding value_at_risk var_cap "
     "volatility_cap kelly_cap liquidity reward_unit",
-    flags="tradable fillable delisted shortable",
+    flags="tradable fillable delisted shortable unlisted",
 )
 """Market of one asset from the close of bar t to the close of bar t + 1.
 
@@ -58,6 +58,7 @@ notional), ``funding`` (fraction of the position, paid by longs) and ``fillable`
 ``impact`` is a fraction of notional per root of a share, ``max_shares`` the largest trade. ``split`` are new shares per
 old one, ``dividend`` cash per new share. ``value_at_risk`` is a fraction of the position. Caps are fractions of equity,
 ``liquidity`` is quote currency. ``reward_unit`` is a fraction of equity. ``delisted``: the last bar was bar t.
+``unlisted``: no bar has come yet, so that the price means nothing.
 """
 
 CLOCK = _dtype("years correlation", "bars_to_session_end", "session_starts quiet")

@@ -9,7 +9,16 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES, LANES, HeadScratch, Policies
+from sentio_kedro.trading.policies import (
+    ACCOUNT_FEATURES,
+    HEADS,
+    LANES,
+    RANDOM,
+    SAMPLED,
+    TARGETS,
+    HeadScratch,
+    Policies,
+)
 from sentio_kedro.trading.records import (
     FILL,
     LAYERS,
@@ -59,11 +68,15 @@ def simulate(
         fills: Record the ledger.
         trace: Record actions, legal levels, features and whether accounts are alive.
         layers: Record what each layer of the mask forbids.
+
+    Raises:
+        ValueError: If an index leads outside of its array.
     """
     size = accounts.size
     rows = np.arange(len(market.facts))[None] if rows is None else np.ascontiguousarray(rows)
     paths = np.zeros(size, np.int64) if paths is None else paths
     models = np.zeros(size, np.int64) if models is None else models
+    require_inside(market, accounts, policies, rows, paths, models, first_step)
     steps = rows.shape[1]
     ledger = make_ledger(steps, accounts, len(terms.levels), fills=fills, trace=trace, layers=layers)
     scratch = make_scratch(accounts, len(terms.levels))
@@ -72,6 +85,57 @@ def simulate(
     walk = walk_parallel if alone else walk_serial
     walk(rows, paths, models, market, accounts, terms, policies, first_step, scratch, heads, ledger)
     return ledger
+
+
+def require_inside(
+    market: Market,
+    accounts: Accounts,
+    policies: Policies,
+    rows: Integers,
+    paths: Integers,
+    models: Integers,
+    first_step: int,
+) -> None:
+    """Refuse indices that compiled code, which does not check them, would follow outside of an array.
+
+    Raises:
+        ValueError: With the name of the index and its bounds.
+    """
+    _require_below("rows", rows, len(market.facts))
+    _require_below("paths", paths, len(rows))
+    _require_below("models", models, market.regimes.shape[1])
+    require_indices(accounts)
+    step = first_step + np.arange(rows.shape[1])
+    read = (
+        ((HEADS, SAMPLED), "projected", policies.projected),
+        ((TARGETS,), "targets", policies.targets),
+        ((SAMPLED, RANDOM), "noise", policies.noise),
+    )
+    for kinds, name, table in read:
+        n = np.flatnonzero(np.isin(policies.kind, kinds))
+        decides = (step >= policies.starts[n, None]) & (step < policies.closes[n, None])
+        row = rows[paths[n]] - policies.first_row[n, None] if name != "noise" else np.broadcast_to(step, decides.shape)
+        columns = policies.draws if name == "noise" else policies.index
+        _require_below(f"rows of `{name}`", row[decides], len(table))
+        _require_below(f"columns of `{name}`", columns[n], table.shape[1])
+
+
+def require_indices(accounts: Accounts) -> None:
+    """Refuse accounts whose latency or place in the ring of session highs lies outside of their arrays.
+
+    Raises:
+        ValueError: With the name and its bounds.
+    """
+    _require_below("latency", accounts.account.latency, accounts.in_flight.shape[-1] + 1)
+    _require_below("session_slot", accounts.account.session_slot, accounts.session_highs.shape[-1])
+
+
+def _require_below(name: str, values: Integers, size: int) -> None:
+    if values.size and (values.min() < 0 or values.max() >= size):
+        raise ValueError(
+            f"{name} must lie in [0, {size}), reached from {values.min()} to {values.max()}; give as many entries as "
+            "the accounts, rows and policies name."
+        )
 
 
 def make_scratch(accounts: Accounts, levels: int) -> Scratch:

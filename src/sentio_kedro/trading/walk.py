@@ -101,15 +101,20 @@ def move_prices(n: int, left: int, row: int, market: Market, accounts: Accounts)
     """Carry account ``n`` from the close reached after row ``left`` to that of another ``row``, at the same values.
 
     Shares are rescaled, so that on a path put together of pieces prices go on from the piece before. The two rows may
-    lie in different sessions: what a session has lost or traded counts from here. Highs of sessions stay.
+    lie in different sessions: what a session has lost or traded counts from here. Highs of sessions stay. A position in
+    an asset that has no price there yet is paid out at its last one.
     """
     account = accounts.account[n]
     account.session_equity = account.equity
     for a in range(market.facts.shape[1]):
-        ratio = market.facts[left, a].next_close / market.facts[row, a].close
-        holding = accounts.holdings[n, a]
+        holding, reached = accounts.holdings[n, a], market.facts[left, a].next_close
+        ratio = 0.0 if market.facts[row, a].unlisted else reached / market.facts[row, a].close
+        if ratio == 0.0:
+            account.cash += holding.shares * reached
+            holding.entry_price, holding.bars_held = 0.0, 0.0
+        else:
+            holding.entry_price /= ratio
         holding.shares *= ratio
-        holding.entry_price /= ratio
         holding.trades_today, holding.opened_today = 0.0, 0.0
         for slot in range(accounts.in_flight.shape[2]):
             accounts.in_flight[n, a, slot] *= ratio

@@ -155,7 +155,8 @@ def _start_accounts(windows: Windows, start: np.ndarray, terms: Terms, parameter
     count, replicas, assets = start.shape
     accounts = open_accounts(count * replicas, assets, parameters)
     position = np.clip(terms.levels[start] * terms.allocation, -parameters.max_position, parameters.max_position)
-    close = windows.market.facts.close[windows.rows[:, :1]]  # [W, 1, A]
+    first = windows.market.facts[windows.rows[:, :1]]  # [W, 1, A]
+    close, position = first.close, np.where(first.unlisted, 0.0, position)
     flat = (count * replicas, assets)
     hold_positions(accounts, position.reshape(flat), np.broadcast_to(close, position.shape).reshape(flat))
     return accounts
