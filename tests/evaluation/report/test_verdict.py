@@ -152,11 +152,10 @@ def test_skill_does_not_claim_a_test_of_the_search_that_was_not_made(
 
 def test_the_verdict_says_how_the_agent_trades(make_run: MakeRun, facts: RunFacts) -> None:
     metrics = build_metrics(make_run(), facts, PARAMETERS)
-    agent = metrics["agent"] | {
-        "traded_bars": 0.0625, "holding_bars": 31.5, "gross_exposure": 0.4, "turnover_per_year": 12.0, "trades": 9,
-    }  # fmt: skip
+    traded = {"invested": 0.75, "traded_bars": 0.0625, "holding_bars": 31.5, "trades": 9}
+    agent = metrics["agent"] | traded | {"gross_exposure": 0.4, "turnover_per_year": 12.0}
     assert verdict(metrics | {"agent": agent})[1].replace("\u00a0", " ") == (
-        "It changes a position on 6.25 % of the bars. A round trip lasts 31.50 bars on average. Gross exposure "
-        "averages 40.00 % of equity, turnover 12.00 times equity a year."
+        "It holds a position on 75.00 % of the bars and changes one on 6.25 %. A round trip lasts 31.50 bars on "
+        "average. Gross exposure averages 40.00 % of equity, turnover 12.00 times equity a year."
     )
-    assert "changes a position" not in " ".join(verdict(metrics | {"agent": agent | {"trades": 0}}))
+    assert "holds a position" not in " ".join(verdict(metrics | {"agent": agent | {"trades": 0}}))

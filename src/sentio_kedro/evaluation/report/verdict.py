@@ -54,11 +54,12 @@ def _behaviour(agent: Mapping[str, Any]) -> list[str]:
     """How the agent trades, beside what it earns; none without round trips."""
     if not agent["trades"]:
         return []
-    changed, exposure = (formatted(agent[name], "percent") for name in ("traded_bars", "gross_exposure"))
+    names = ("invested", "traded_bars", "gross_exposure")
+    invested, changed, exposure = (formatted(agent[name], "percent") for name in names)
     return [
-        f"It changes a position on {changed} of the bars. A round trip lasts {_number(agent['holding_bars'])} bars on "
-        f"average. Gross exposure averages {exposure} of equity, turnover {_number(agent['turnover_per_year'])} times "
-        "equity a year."
+        f"It holds a position on {invested} of the bars and changes one on {changed}. A round trip lasts "
+        f"{_number(agent['holding_bars'])} bars on average. Gross exposure averages {exposure} of equity, turnover "
+        f"{_number(agent['turnover_per_year'])} times equity a year."
     ]
 
 
