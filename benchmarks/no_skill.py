@@ -73,7 +73,7 @@ def measure(market: MarketTensors, target: float, accounts: int, rng: np.random.
         np.full(accounts, TARGETS),
         market.assets,
         len(terms.levels),
-        index=np.arange(accounts),
+        source=np.arange(accounts),
         targets=sides[period] * terms.allocation,
     )
     ledger = simulate(

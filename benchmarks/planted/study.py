@@ -204,7 +204,7 @@ def proportional_cost(trading: TradingParameters) -> float:
 
 def asset_levels(trading: TradingParameters, assets: int) -> Floats:
     """Positions of one asset ``[P]`` that the levels stand for, fraction of equity."""
-    exposure = np.array(trading.levels) * allocation(trading, assets)
+    exposure = np.array(trading.levels) * allocation(trading, assets)[0]
     return np.clip(exposure, -trading.max_position, trading.max_position)
 
 

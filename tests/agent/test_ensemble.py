@@ -9,10 +9,10 @@ import torch
 
 from sentio_kedro.agent import ensemble
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.ensemble import AgentNetworks, encode_rows
+from sentio_kedro.agent.ensemble import AgentNetworks, project_rows
 from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.agent.network.head_arrays import head_arrays, network_heads
+from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.validation import chunk_returns
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
@@ -22,7 +22,7 @@ from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.policies import HEADS, SAMPLED, Heads, Policies, make_policies, set_probabilities, with_heads
-from sentio_kedro.trading.simulate import make_head_scratch, net_returns, simulate
+from sentio_kedro.trading.simulate import make_scratch, net_returns, simulate
 from sentio_kedro.trading.walk import Ledger
 
 DOUBLE = torch.float64
@@ -64,7 +64,7 @@ def policies_of(heads: Heads, kind: int = HEADS, noise: np.ndarray | None = None
     """One account for each agent of ``heads``."""
     agents, assets = heads.projected.shape[1], heads.projected.shape[3]
     index = np.arange(agents)
-    return with_heads(make_policies(np.full(agents, kind), assets, 3, index=index, draws=index, noise=noise), heads)
+    return with_heads(make_policies(np.full(agents, kind), assets, 3, source=index, draws=index, noise=noise), heads)
 
 
 def walked(
@@ -103,11 +103,24 @@ def seen_by(ledger: Ledger, account: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def compiled_probabilities(policies: Policies, ledger: Ledger) -> np.ndarray:
     """Probabilities ``[S, A, B]`` of the first agent by the compiled step, from what its account saw."""
-    heads, found = make_head_scratch(1, 3, policies.projected.shape[-1]), np.zeros(ledger.legal[:, 0].shape)
+    found = np.zeros(ledger.legal[:, 0].shape)
+    scratch = make_scratch(open_accounts(1, found.shape[1], TRADING), 3, policies.projected.shape[-1])
     for step, asset in np.ndindex(*found.shape[:2]):
-        set_probabilities(policies, 0, step, asset, ledger.features[step, 0], ledger.legal[step, 0], 0, heads)
-        found[step, asset] = heads.probabilities[0, :3]
+        scratch.features[:], scratch.legal[:] = ledger.features[step, :1], ledger.legal[step, :1]
+        set_probabilities(0, step, asset, policies, scratch)
+        found[step, asset] = scratch.probabilities[0, :3]
     return found
+
+
+@torch.no_grad()
+def heads_of(members: Sequence[PolicyNetwork], whole: MarketTensors) -> Heads:
+    """One agent's networks at rows 12 to 30, embedded one by one."""
+    rows = whole.posterior[START:STOP]
+    embedded = [network.encoder(whole.features[None, :STOP], STOP - START)[0] for network in members]
+    projected = [network.head.project(x, rows) for network, x in zip(members, embedded, strict=True)]
+    return head_arrays(
+        head_weights([[network.head for network in members]]), torch.stack(projected, 1)[:, None], rows[:, None]
+    )
 
 
 PARTS = pytest.mark.parametrize(
@@ -128,8 +141,7 @@ def test_probabilities_of_the_walk_are_the_mean_of_the_members_legal_probabiliti
     lively: Build, market: Markets, parts: dict[str, object]
 ) -> None:
     members, whole = [lively(seed=seed, **parts) for seed in (1, 2, 3)], restricted(market)
-    embedded = [network.encoder(whole.features[None, :STOP], STOP - START)[0] for network in members]
-    policies = policies_of(network_heads(members, embedded, whole.posterior[START:STOP]))
+    policies = policies_of(heads_of(members, whole))
     ledger = walked(whole, policies, [whole.posterior])
     expected = members_probabilities(members, whole, whole.posterior, *seen_by(ledger, 0)).numpy()
     np.testing.assert_allclose(compiled_probabilities(policies, ledger), expected, rtol=0, atol=1e-9)
@@ -143,9 +155,8 @@ def test_probabilities_of_the_walk_are_the_mean_of_the_members_legal_probabiliti
 @PARTS
 def test_sampled_actions_are_drawn_by_gumbel_noise(lively: Build, market: Markets, parts: dict[str, object]) -> None:
     whole, members = restricted(market), [lively(seed=seed, **parts) for seed in (1, 2)]
-    embedded = [network.encoder(whole.features[None, :STOP], STOP - START)[0] for network in members]
     noise = np.random.default_rng(0).gumbel(size=(STOP - START, 1, 2, 3))
-    policies = policies_of(network_heads(members, embedded, whole.posterior[START:STOP]), SAMPLED, noise)
+    policies = policies_of(heads_of(members, whole), SAMPLED, noise)
     ledger = walked(whole, policies, [whole.posterior])
     chances = members_probabilities(members, whole, whole.posterior, *seen_by(ledger, 0)).numpy()
     with np.errstate(divide="ignore"):
@@ -158,14 +169,19 @@ def test_sampled_actions_are_drawn_by_gumbel_noise(lively: Build, market: Market
 def test_embedding_in_pieces_equals_embedding_in_one_go(
     lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch, start: int, stop: int
 ) -> None:
-    encoder, features = lively().encoder, market().features
-    whole = encoder(features[None], 40)[0, start:stop]
+    networks, whole = [lively(seed=seed) for seed in (1, 2, 3)], market()
+    posteriors = [whole.posterior, whole.posterior, whole.posterior.flip(-1)]
     sizes: list[int] = []
-    encoder.register_forward_pre_hook(lambda _, given: sizes.append(given[1]))
-    monkeypatch.setattr(ensemble, "ENCODED_BARS", 7)
-    found = encode_rows(encoder, features, start, stop, CONTEXT)
-    assert max(sizes) <= 7
-    torch.testing.assert_close(found, whole, rtol=0, atol=1e-6)
+    with torch.no_grad():
+        embedded = [network.encoder(whole.features[None], 40)[0] for network in networks]
+        parts = zip(networks, embedded, posteriors, strict=True)
+        expected = torch.stack([network.head.project(x, posterior) for network, x, posterior in parts], dim=1)
+    for network in networks:
+        network.encoder.register_forward_pre_hook(lambda _, given: sizes.append(given[1]))
+    monkeypatch.setattr(ensemble, "ENCODED_ASSET_BARS", 22)
+    found = project_rows(networks, posteriors, whole.features, start, stop, CONTEXT)
+    assert max(sizes) <= 11  # of two assets
+    torch.testing.assert_close(found, expected[start:stop], rtol=0, atol=1e-9)
 
 
 @torch.no_grad()
@@ -228,7 +244,7 @@ def test_the_likeliest_action_is_that_of_the_mean_probability(lively: Build, mar
     whole = market()
     projected = torch.zeros(STOP - START, 1, 3, 2, members[0].head.policy.in_features, dtype=DOUBLE)
     posterior = whole.posterior[START:STOP, None]
-    policies = policies_of(head_arrays([[member.head for member in members]], projected, posterior))
+    policies = policies_of(head_arrays(head_weights([[member.head for member in members]]), projected, posterior))
     ledger = walked(whole, policies, [whole.posterior])
     mean = [1.0 / 3, 1.18 / 3, 0.82 / 3]
     np.testing.assert_allclose(compiled_probabilities(policies, ledger), np.broadcast_to(mean, (18, 2, 3)), atol=1e-9)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import FeatureColumn
-from sentio_kedro.market import formulas
+from sentio_kedro.market import formulas, indicators, large_arrays
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, lookback
+from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, lookback, newest_features
 
 HORIZONS = {
     "log_return": (1, 4, 48),
@@ -137,6 +137,17 @@ def test_a_late_symbol_is_nan_until_it_has_its_own_bars(walk):
     assert np.isfinite(features[24:]).all()
 
 
+def test_pieces_of_rows_and_arrays_on_file_change_no_bit(walk, monkeypatch):
+    bars = walk(700, 3, seed=4, missing=0.1)
+    expected = compute_features(bars, COLUMNS)
+    monkeypatch.setattr(formulas, "PIECE", 13)
+    monkeypatch.setattr(indicators, "RANKED_ROWS", 7)
+    monkeypatch.setattr(large_arrays, "LARGEST_IN_MEMORY", 0)
+    features = compute_features(bars, COLUMNS)
+    assert isinstance(features, np.memmap)
+    np.testing.assert_array_equal(features, expected)
+
+
 def test_log_return_and_rank_exactly():
     bars = of_prices([[1.0, 1.0, 1.0], [2.0, 1.0, 0.5], [2.0, 3.0, 0.5]])
     features = compute_features(bars, [column("log_return"), column("return_rank")])
@@ -205,6 +216,18 @@ def test_calendar_columns_read_the_bar_end_or_the_given_stamps():
     np.testing.assert_array_equal(
         compute_features(bars, columns), compute_features(bars, columns, calendar=bars.timestamps)
     )
+
+
+def test_at_the_newest_bar_windows_give_the_bits_of_the_whole_series(walk):
+    bars = walk(500)
+    recursive = ("relative_strength", "trend_strength", "convergence_divergence")
+    exact = [column_.indicator not in recursive for column_ in COLUMNS]
+    whole, rows = compute_features(bars, COLUMNS), longest_lookback(COLUMNS)
+    for last in (rows - 1, 400, 499):
+        own = bars.rows(slice(last + 1 - rows, last + 1))
+        everyone = np.ones(len(bars.symbols), dtype=bool)
+        newest = newest_features(own, COLUMNS, everyone, bars.timestamps[last : last + 1], whole[last - 1])
+        np.testing.assert_array_equal(newest[:, exact], whole[last][:, exact])
 
 
 def test_a_lookback_that_is_too_short_is_refused_and_a_longer_one_kept(walk):

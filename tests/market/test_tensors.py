@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.market import large_arrays, risk
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.risk import MIN_VOLUME
@@ -253,3 +254,20 @@ def test_who_may_be_sold_short_is_said_by_name(walk):
     assert shortable(["*"]) == [False, False, False]
     with pytest.raises(ValueError, match=r"`trading\.masks\.no_short` must hold symbols.*had \['ZZZ'\]"):
         shortable(["A", "ZZZ"])
+
+
+@pytest.mark.parametrize("source", ["bars", "estimated"])
+def test_pieces_and_arrays_on_file_change_no_bit(walk, traded, monkeypatch, source):
+    bars = walk(700, 5, seed=2, missing=0.2)
+    bars = replace(traded(bars, ACTIONS), spread=np.where(bars.present, 0.01, np.nan), funding=bars.volume / 1e3)
+    features, trading = plain_features(bars), TradingParameters(costs={"half_spread": source}, memory_sessions=4)
+    features[:30] = np.nan
+    whole = market_tensors(bars, features, posterior_of(bars), trading)
+    monkeypatch.setattr(large_arrays, "LARGEST_IN_MEMORY", 0)
+    monkeypatch.setattr(large_arrays, "BLOCK", 2 * 700)  # two assets
+    monkeypatch.setattr(risk, "CHUNK", 1)  # sessions one by one
+    pieces = market_tensors(bars, features, posterior_of(bars), trading)
+    assert len(whole.tail.unique()) > 4
+    assert len(whole.correlation.unique()) > 4
+    for name, expected in whole._asdict().items():
+        np.testing.assert_array_equal(getattr(pieces, name), expected, err_msg=name)

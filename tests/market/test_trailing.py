@@ -34,7 +34,9 @@ def test_rows_are_numbered_by_session_and_place():
     assert rows.place.tolist() == [0, 1, 0, 1, 2, 0]
     assert (rows.sessions, rows.longest) == (3, 3)
     values = np.arange(1.0, 7.0)[:, None]
-    assert rows.grid(values, -1.0)[..., 0].tolist() == [[1.0, 2.0, -1.0], [3.0, 4.0, 5.0], [6.0, -1.0, -1.0]]
+    laid = [[[1.0], [2.0], [np.nan]], [[3.0], [4.0], [5.0]], [[6.0], [np.nan], [np.nan]]]
+    np.testing.assert_array_equal(rows.grid(values, 0, 3), laid)
+    np.testing.assert_array_equal(rows.grid(values, 1, 2), laid[1:2])
     assert rows.so_far(values)[:, 0].tolist() == [1.0, 3.0, 3.0, 7.0, 12.0, 6.0]
     assert rows.totals(values)[:, 0].tolist() == [3.0, 12.0, 6.0]
     assert sum_before(rows.totals(values), 1)[:, 0].tolist() == [0.0, 3.0, 12.0]

@@ -12,7 +12,7 @@ import pytest
 from sentio_kedro.config import IngestionParameters, TradingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.pipelines.training.nodes import warn_of_lots
+from sentio_kedro.pipelines.training.nodes import prepare_training_sets, warn_of_lots
 
 TRADING = TradingParameters(initial_cash=1_000.0, orders={"lot_size": 1.0})
 
@@ -32,6 +32,14 @@ def test_symbols_of_which_no_whole_share_can_be_bought_are_named_at_the_start(ca
         warn_of_lots(bars(100.0, 501.0), TRADING)  # an allocation is 500
     assert "of B within" in caplog.text
     assert "`trading.initial_cash` = 1000" in caplog.text
+
+
+def test_weights_of_symbols_that_the_bars_lack_stop_the_training_before_it_starts() -> None:
+    given = TradingParameters(allocation={"A": 0.5, "Z": 0.5})
+    with pytest.raises(
+        ValueError, match=r"`trading.allocation` must name symbols of the bars, \['A', 'B'\], .*\['Z'\]"
+    ):
+        prepare_training_sets(bars(1.0, 2.0), None, None, None, None, IngestionParameters(), given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("trading", [replace(TRADING, initial_cash=1_002.0), TradingParameters(initial_cash=1.0)])

@@ -27,7 +27,7 @@ from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.serving.signal import Signal
-from sentio_kedro.trading.accounts import open_accounts, terms_of
+from sentio_kedro.trading.accounts import for_symbols, open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.policies import HEADS, make_policies, with_heads
 from sentio_kedro.trading.records import LAYERS, Accounts
@@ -79,13 +79,13 @@ def walked(
     market = market_tensors(bars, features, np.ones((len(features), 1)), trading, clock)
     posteriors = [torch.from_numpy(agent.regime_model().filter(market_return(bars))) for agent in agents]
     heads = AgentNetworks(agents, torch.float64).heads(market.features, posteriors, FIRST, stop)
-    policies = make_policies(np.full(count, HEADS), assets, len(trading.levels), index=np.arange(count))
+    policies = make_policies(np.full(count, HEADS), assets, len(trading.levels), source=np.arange(count))
     ledger = simulate(
         market_facts(market, FIRST, stop, trading, posteriors),
         open_accounts(count, assets, trading),
         with_heads(policies, heads),
         terms_of(trading, assets),
-        models=policies.index,
+        models=policies.source,
         trace=True,
     )
     return features, posteriors, ledger
@@ -462,3 +462,11 @@ def test_agents_that_differ_need_sessions_of_their_own(agent: AgentBundle) -> No
     other = AgentBundle(replace(agent.spec, fold=4), agent.weights)
     with pytest.raises(ValueError, match=r"but their `fold` differs"):
         DecisionSession([agent, other])
+
+
+def test_weights_by_symbol_decide_live_what_a_backtest_decides(agent: AgentBundle, bars: AlignedBars) -> None:
+    named = for_symbols(replace(agent.spec.trading, allocation={bars.symbols[1]: 0.6}), bars.symbols)
+    few = AgentBundle(replace(agent.spec, trading=named), agent.weights)
+    ledger = assert_repeats(follow([few], bars, FIRST + 60), [few], bars, FIRST + 60)
+    assert ledger.fills.shares[..., 1].any()
+    assert not ledger.fills.shares[..., [0, 2]].any()

@@ -146,7 +146,7 @@ def random_case(seed: int) -> Case:
         rng.choice([RANDOM, TARGETS], ACCOUNTS),
         assets,
         len(levels),
-        index=rng.integers(0, 3, ACCOUNTS),
+        source=rng.integers(0, 3, ACCOUNTS),
         draws=rng.integers(0, 4, ACCOUNTS),
         starts=rng.choice([0, 0, 3], ACCOUNTS),
         closes=rng.choice([NEVER, NEVER, 15], ACCOUNTS),

@@ -17,6 +17,22 @@ limits = records((1,), LIMIT)
 limits.position, limits.target = 0.9, 1.0
 print(drop_increases(limits, 0.5, 0.25))
 """
+TWICE = """
+import numpy as np
+from numba import prange
+from sentio_kedro.trading.compilation import compiled_twice
+
+def _double(values):
+    for n in prange(len(values)):
+        values[n] *= 2.0
+
+for run in compiled_twice(_double):
+    values = np.arange(4.0)
+    run(values)
+    assert values.tolist() == [0.0, 2.0, 4.0, 6.0]
+    print("cached" if sum(run.stats.cache_hits.values()) else "compiled")
+"""
+compiles = pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled")
 BAND = "abs(target - position) <= band * abs(target)"
 
 
@@ -55,7 +71,21 @@ def test_a_package_that_cannot_be_written_is_compiled_below_home(package: Path, 
     assert cache_folder(package, home_file).is_dir()  # a temporary folder
 
 
-@pytest.mark.skipif(os.environ.get("NUMBA_DISABLE_JIT") == "1", reason="nothing is compiled")
+@compiles
+def test_one_function_for_one_thread_and_for_all_is_cached_under_two_names(tmp_path: Path) -> None:
+    (tmp_path / "twice.py").write_text(TWICE)
+    environment = os.environ | {"PYTHONPATH": f"{PACKAGE.parent}", "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    answers = [
+        subprocess.run(
+            [sys.executable, "twice.py"], env=environment, check=True, cwd=tmp_path, capture_output=True, text=True
+        ).stdout.split()
+        for _ in range(3)
+    ]
+    assert answers == [["compiled", "compiled"], ["cached", "cached"], ["cached", "cached"]]
+    assert len(list((tmp_path / "cache").rglob("*.nbi"))) == 2
+
+
+@compiles
 def test_an_edit_of_a_callee_changes_what_its_cached_caller_returns(package: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     environment |= {"PYTHONPATH": str(package.parent), "HOME": str(tmp_path)}

@@ -43,7 +43,7 @@ def test_every_breach_of_the_limit_is_a_move_beyond_headroom_over_exposure() -> 
     levels = wishes(count, market.assets) * terms.allocation
     for n in range(count):
         targets[rows[n], n] = levels[:, n]
-    policies = make_policies(np.full(count, TARGETS), market.assets, 3, index=np.arange(count), targets=targets)
+    policies = make_policies(np.full(count, TARGETS), market.assets, 3, source=np.arange(count), targets=targets)
     accounts = open_accounts(count, market.assets, TRADING)
     ledger = simulate(facts, accounts, policies, terms, rows, np.arange(count), trace=True)
 

@@ -130,7 +130,7 @@ def walked(
     rows = start[:, None] + np.arange(steps)
     targets = np.full((facts.bars, size, assets), np.nan)
     targets[rows.T, np.arange(size)] = terms.levels[actions] * terms.allocation
-    policies = make_policies(np.full(size, TARGETS), assets, len(terms.levels), index=np.arange(size), targets=targets)
+    policies = make_policies(np.full(size, TARGETS), assets, len(terms.levels), source=np.arange(size), targets=targets)
     ledger = simulate(
         market_facts(facts, 0, facts.bars, parameters), accounts, policies, terms, rows, np.arange(size), trace=True
     )

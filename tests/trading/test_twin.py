@@ -41,7 +41,7 @@ def wishes(case: Case, n: int, step: int, legal: list[list[bool]]) -> tuple[list
     if step == policies.closes[n]:
         return [0.0 for _ in assets], [-1 for _ in assets]
     if policies.kind[n] == TARGETS:
-        return policies.targets[step, policies.index[n]].tolist(), [-1 for _ in assets]
+        return policies.targets[step, policies.source[n]].tolist(), [-1 for _ in assets]
     noise = policies.noise[step, policies.draws[n]]
     chosen = [max((noise[a, b], b) for b, may in enumerate(legal[a]) if may)[1] for a in assets]
     return [float(terms.levels[b] * terms.allocation[a]) for a, b in enumerate(chosen)], chosen

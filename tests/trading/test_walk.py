@@ -17,8 +17,8 @@ from sentio_kedro.config.presets import PRESETS
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.policies import RANDOM, TARGETS, make_policies
 from sentio_kedro.trading.records import Accounts
-from sentio_kedro.trading.simulate import make_head_scratch, make_ledger, make_scratch, simulate
-from sentio_kedro.trading.walk import Ledger, walk_parallel, walk_serial
+from sentio_kedro.trading.simulate import make_ledger, make_scratch, simulate
+from sentio_kedro.trading.walk import Ledger, Route, walk_parallel, walk_serial
 
 SEEDS = range(1000, 1024)
 
@@ -94,7 +94,7 @@ def test_delayed_and_partly_filled_orders_never_turn_or_enlarge_a_position_beyon
     ledger = go(case, case.accounts.copy())
     position = ledger.fills.filled_shares * 20.0 / ledger.total.equity_before[..., None]
     assert (np.abs(position) <= 0.3 + 1e-9).all()
-    never_short = case.policies.index == 0
+    never_short = case.policies.source == 0
     assert (position[:, never_short] >= -1e-9).all()
     assert (np.moveaxis(position, -1, 0)[~facts.shortable[0]] >= -1e-9).all()
 
@@ -123,9 +123,9 @@ def test_threads_and_chunks_change_no_bit(seed: int) -> None:
         numba.set_num_threads(threads)
         accounts = case.accounts.copy()
         ledger = make_ledger(STEPS, accounts, len(case.terms.levels), fills=True, trace=True, layers=True)
-        paths, rows = np.zeros(ACCOUNTS, np.int64), np.arange(STEPS)[None]
-        scratch, heads = make_scratch(accounts, len(case.terms.levels)), make_head_scratch(ACCOUNTS, 1, 1)
-        run(rows, paths, case.models, case.market, accounts, case.terms, case.policies, 0, scratch, heads, ledger)
+        route = Route(np.arange(STEPS)[None], np.zeros(ACCOUNTS, np.int64), case.models, 0)
+        scratch = make_scratch(accounts, len(case.terms.levels), 1)
+        run(route, case.market, accounts, case.terms, case.policies, scratch, ledger)
         results.append((*ledger, *accounts))
     numba.set_num_threads(before)
     accounts = case.accounts.copy()
@@ -175,7 +175,7 @@ def test_on_a_path_of_pieces_prices_go_on_from_the_piece_before() -> None:
     ("changes", "name"),
     [
         ({"targets": np.ones((4, 1, 1))}, "rows of `targets`"),
-        ({"index": np.array([1])}, "columns of `targets`"),
+        ({"source": np.array([1])}, "columns of `targets`"),
         ({"kind": np.array([RANDOM])}, "rows of `noise`"),
         ({"first_row": np.array([1])}, "rows of `targets`"),
     ],

@@ -4,34 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.network.encoder import Encoder, receptive_field
-from sentio_kedro.agent.network.head_arrays import head_arrays
+from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights, member_quantiles
+from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.traced import StackedEncoders
 from sentio_kedro.trading.policies import Heads
 from sentio_kedro.trading.records import Floats
 from sentio_kedro.trading.simulate import one_thread
 
-ENCODED_BARS = 4096  # bars embedded at once, so that memory does not grow with the history
+ENCODED_ASSET_BARS = 6400  # embedded at once: what lies between two layers then stays in the processor's cache
 
 
-@torch.no_grad()
-def encode_rows(encoder: Encoder, features: Tensor, start: int, stop: int, context: int) -> Tensor:
-    """Embed rows ``[start, stop)`` of features ``[T, A, F]`` piece by piece: ``[stop - start, A, D]``."""
-    ranges = [(begin, min(stop, begin + ENCODED_BARS)) for begin in range(start, stop, ENCODED_BARS)]
-    return torch.cat([encoder(features[None, max(0, low - context) : high], high - low)[0] for low, high in ranges])
+def project_rows(
+    networks: Sequence[PolicyNetwork],
+    posteriors: Sequence[Tensor],
+    features: Tensor,
+    start: int,
+    stop: int,
+    context: int,
+) -> Tensor:
+    """Compute the market part of the hidden layer of N networks at rows ``[start, stop)``, once for all accounts.
 
+    Pieces of rows are spread over threads, which wait for each other less than threads inside of one operation.
 
-def encode_members(encoders: Sequence[Encoder], features: Tensor, start: int, stop: int, context: int) -> list[Tensor]:
-    """``encode_rows`` of each encoder, encoders side by side: threads inside of one wait for each other too often."""
-    workers = torch.get_num_threads()
+    Args:
+        networks: N networks of equal shape.
+        posteriors: ``[T, K]`` of each network's regime model.
+        features: ``[T, A, F]``.
+        start: First row.
+        stop: Row after the last one.
+        context: Rows before its own that an embedding depends on.
+
+    Returns:
+        ``[stop - start, N, A, hidden]``.
+    """
+    hidden, workers = networks[0].head.market.out_features, torch.get_num_threads()
+    projected = features.new_empty(stop - start, len(networks), features.shape[1], hidden)
+    bars = max(context + 1, ENCODED_ASSET_BARS // features.shape[1])
+
+    @torch.inference_mode()  # of this thread; the caller's mode may make `projected` a tensor for inference alone
+    def project(piece: tuple[int, int]) -> None:
+        low, number = piece
+        high, network = min(stop, low + bars), networks[number]
+        embedded = network.encoder(features[None, max(0, low - context) : high], high - low)[0]
+        projected[low - start : high - start, number] = network.head.project(embedded, posteriors[number][low:high])
+
+    pieces = product(range(start, stop, bars), range(len(networks)))
     with one_thread(), ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda encoder: encode_rows(encoder, features, start, stop, context), encoders))
+        list(pool.map(project, pieces))  # to hear of errors
+    return projected
 
 
 class AgentNetworks:
@@ -47,7 +74,8 @@ class AgentNetworks:
         """
         self.members = [bundle.networks(dtype) for bundle in bundles]
         self.context = receptive_field(bundles[0].spec.network) - 1
-        self.abstains = [bundle.spec.abstains for bundle in bundles]
+        heads = [[network.head for network in networks] for networks in self.members]
+        self._head_weights = head_weights(heads, [bundle.spec.abstains for bundle in bundles])
         flat = [network.encoder for networks in self.members for network in networks]
         stacked = StackedEncoders(flat, bundles[0].shape())
         self._embed = stacked.traced() if traced else stacked.embed
@@ -62,33 +90,21 @@ class AgentNetworks:
             start: First decision row.
             stop: Row after the last decision.
         """
+        flat = [network for networks in self.members for network in networks]
+        regimes = [of for networks, of in zip(self.members, posteriors, strict=True) for _ in networks]
         if stop == start + 1:
-            encoded = iter(self._embed(features[max(0, start - self.context) : stop]))  # [N M, 1, A, D] in one call
+            embedded = self._embed(features[max(0, start - self.context) : stop])  # [N M, 1, A, D] in one call
+            rows = zip(flat, embedded, regimes, strict=True)
+            projected = torch.stack([network.head.project(x, of[start:stop]) for network, x, of in rows], dim=1)
         else:
-            flat = [network.encoder for networks in self.members for network in networks]
-            encoded = iter(encode_members(flat, features, start, stop, self.context))
-        projected = []
-        for networks, posterior in zip(self.members, posteriors, strict=True):
-            rows = posterior[start:stop]
-            embedded = [next(encoded) for _ in networks]
-            members = [network.head.project(x, rows) for network, x in zip(networks, embedded, strict=True)]
-            projected.append(torch.stack(members, dim=1))  # [S, M, A, hidden]
+            projected = project_rows(flat, regimes, features, start, stop, self.context)
         of_agents = torch.stack([posterior[start:stop] for posterior in posteriors], dim=1)  # [S, N, K]
-        heads = [[network.head for network in networks] for networks in self.members]
-        return head_arrays(heads, torch.stack(projected, dim=1), of_agents, self.abstains)
+        of_members = projected.view(stop - start, len(self.members), -1, *projected.shape[2:])  # [S, N, M, A, hidden]
+        return head_arrays(self._head_weights, of_members, of_agents)
 
-    @torch.no_grad()
     def quantiles(self, heads: Heads, features: Floats) -> Tensor:
         """Each member's quantiles of the discounted reward at the first row ``[..., N, M, A, Q]``, in its units.
 
         ``features`` are the account features ``[..., N, A, G]``.
         """
-        agents = []
-        for agent, networks in enumerate(self.members):
-            of_agent = torch.from_numpy(np.ascontiguousarray(features[..., agent, :, :]))
-            members = []
-            for member, network in enumerate(networks):
-                projected = torch.from_numpy(heads.projected[0, agent, member])
-                members.append(network.head.quantiles(network.head.hidden(projected, of_agent)))
-            agents.append(torch.stack(members, dim=-3))
-        return torch.stack(agents, dim=-4)
+        return member_quantiles(self._head_weights, heads, features)

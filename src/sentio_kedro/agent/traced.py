@@ -1,14 +1,15 @@
 """The encoders of many members as one flat list of tensor operations.
 
 For a single bar, calling modules costs more than their arithmetic. Tracing records the operations of the encoder on a
-window for all members at once; constants (masks, rotations) are computed once. The results are those of the encoder.
+window for all members at once; what does not depend on the window (masks, rotations, layouts of weights) is computed
+once. The results are those of the encoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
@@ -21,6 +22,9 @@ from sentio_kedro.config import NetworkParameters
 
 ATEN = torch.ops.aten
 WITHOUT_EFFECT = (ATEN.detach.default, ATEN.alias.default)
+VIEWS = (ATEN.view.default, ATEN._unsafe_view.default)
+RESHAPES = (*VIEWS, ATEN.expand.default, ATEN.slice.Tensor, ATEN.clone.default, ATEN.constant_pad_nd.default)
+"""Without effect where the layout stays the same."""
 DIRECT: dict[Any, Callable[..., Tensor]] = {
     ATEN.view.default: Tensor.view,
     ATEN._unsafe_view.default: Tensor.view,
@@ -56,11 +60,11 @@ class StackedEncoders:
 
         The first trace of a shape takes about a second; it is shared by later ones.
         """
-        graph = _trace(self.parameters, self.shape, self.names, len(self.weights[0]), self.weights[0].dtype)
-        rows = receptive_field(self.parameters)
+        trace = _trace(self.parameters, self.shape, self.names, len(self.weights[0]), self.weights[0].dtype)
+        rows, prepared, run = receptive_field(self.parameters), trace.prepare(*self.weights), trace.run.forward
 
         def embed(window: Tensor) -> Tensor:
-            return torch.as_tensor(graph(window, *self.weights)) if len(window) == rows else self.embed(window)
+            return torch.as_tensor(run(window, *prepared)) if len(window) == rows else self.embed(window)
 
         return embed
 
@@ -73,44 +77,81 @@ def _embed(shell: Encoder, names: Sequence[str], window: Tensor, weights: Sequen
         return torch.as_tensor(torch.vmap(of_member)(*weights))
 
 
+class Trace(NamedTuple):
+    """The traced operations in two parts.
+
+    Attributes:
+        prepare: What depends on the weights alone, from weights to a tuple, once for a set of agents.
+        run: The rest, from a window and that tuple to embeddings.
+    """
+
+    prepare: fx.GraphModule
+    run: fx.GraphModule
+
+
 @cache
 def _trace(
     parameters: NetworkParameters, shape: NetworkShape, names: tuple[str, ...], members: int, dtype: torch.dtype
-) -> fx.GraphModule:
+) -> Trace:
     shell = Encoder(parameters, shape).to(dtype).eval().requires_grad_(requires_grad=False)
     state = {**dict(shell.named_parameters()), **dict(shell.named_buffers())}
     weights = [state[name].expand(members, *state[name].shape).clone() for name in names]
     window = torch.zeros(receptive_field(parameters), shape.assets, shape.features, dtype=dtype)
     with torch.inference_mode(mode=False), torch.no_grad():
         graph = make_fx(lambda x, *values: _embed(shell, names, x, values))(window, *weights)
-        return _folded(graph)
+    return _split(_simplified(graph))
 
 
-def _folded(graph: fx.GraphModule) -> fx.GraphModule:
-    """Compute nodes that depend on no argument once, and remove those without effect."""
-    constants: dict[fx.Node, Any] = {}
+def _simplified(graph: fx.GraphModule) -> fx.GraphModule:
+    """Remove operations without effect, join views of views, and call the others by their shortest entry."""
     for node in list(graph.graph.nodes):
-        if node.op == "get_attr":
-            constants[node] = getattr(graph, str(node.target))
-        elif node.op == "call_function" and all(source in constants for source in node.all_input_nodes):
-            arguments, options = fx.map_arg((node.args, node.kwargs), constants.__getitem__)
-            constants[node] = node.target(*arguments, **options)
-            if isinstance(constants[node], Tensor):
-                constants[_constant(graph, node, constants[node])] = constants[node]
-        elif node.target in WITHOUT_EFFECT:
-            node.replace_all_uses_with(node.args[0])
-        else:
-            node.target = DIRECT.get(node.target, node.target)
+        source = node.args[0] if node.args and isinstance(node.args[0], fx.Node) else None
+        if source is None or node.op != "call_function":
+            continue
+        if node.target in VIEWS and source.target in VIEWS:
+            origin = source.all_input_nodes[0]
+            if _layout(_viewed(origin, node)) == _layout(node):
+                node.replace_input_with(source, origin)
+                source = origin
+        if node.target in WITHOUT_EFFECT or (node.target in RESHAPES and _layout(source) == _layout(node)):
+            node.replace_all_uses_with(source)
+    for node in graph.graph.nodes:
+        node.target = DIRECT.get(node.target, node.target)
     graph.graph.eliminate_dead_code()
-    graph.recompile()
     return graph
 
 
-def _constant(graph: fx.GraphModule, node: fx.Node, value: Tensor) -> fx.Node:
-    """Replace a node by its value."""
-    name = f"constant_{node.name}"
-    graph.register_buffer(name, value)
-    with graph.graph.inserting_before(node):
-        constant = graph.graph.get_attr(name)
-    node.replace_all_uses_with(constant)
-    return constant
+def _layout(value: fx.Node | Tensor | None) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Return shape and strides of a tensor, or of what a node returned when it was traced."""
+    tensor = value.meta.get("val") if isinstance(value, fx.Node) else value
+    return (tuple(tensor.shape), tensor.stride()) if isinstance(tensor, Tensor) else None
+
+
+def _viewed(source: fx.Node, node: fx.Node) -> Tensor | None:
+    """Return ``source`` in the shape of ``node``, without values; null if only a copy has it."""
+    shape, strides = _layout(source) or ((), ())
+    try:
+        return torch.empty_strided(shape, strides, device="meta").view(node.meta["val"].shape)
+    except RuntimeError:
+        return None
+
+
+def _split(graph: fx.GraphModule) -> Trace:
+    """Divide a graph, whose first input is the window, by whether operations depend on it."""
+    nodes = list(graph.graph.nodes)
+    moving = {nodes[0]}
+    for node in nodes:
+        if any(source in moving for source in node.all_input_nodes):
+            moving.add(node)
+    read = [node for node in nodes if node not in moving and any(user in moving for user in node.users)]
+    prepare, run = fx.Graph(), fx.Graph()
+    prepared: dict[fx.Node, fx.Node] = {}
+    for node in nodes:
+        if node not in moving:
+            prepared[node] = prepare.node_copy(node, prepared.__getitem__)
+    prepare.output(tuple(prepared[node] for node in read))
+    following = {node: run.placeholder(node.name) for node in (nodes[0], *read)}
+    for node in nodes[1:]:
+        if node in moving:
+            following[node] = run.node_copy(node, following.__getitem__)
+    return Trace(fx.GraphModule(graph, prepare), fx.GraphModule(graph, run))

@@ -5,6 +5,7 @@ The defaults of these classes are the preset ``proportional``. ``presets.py`` ho
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -20,6 +21,8 @@ from sentio_kedro.config.fields import (
     parameters,
 )
 from sentio_kedro.config.presets import PresetName, with_preset
+
+ROUNDING = 1e-9  # of the gross limit, in a sum of weights
 
 
 @parameters
@@ -194,7 +197,8 @@ class TradingParameters:
         levels: Target levels of one asset, in units of its allocation; -1 is fully short, 0 flat, 1 fully long.
         gross_limit: Maximum gross exposure, fraction of equity.
         allocation: Exposure of one asset at level 1, fraction of equity; null is ``gross_limit`` / number of assets.
-            With more, a few of many assets may be held.
+            With more, a few of many assets may be held. Weights by symbol, such as ``{SPY: 0.5, TLT: 0.25}``, size each
+            asset; symbols that they do not name are never traded.
         net_limit: Maximum net exposure, long or short, fraction of equity; null is off.
         var_limit: Maximum value at risk of all positions, a day at ``masks.var_confidence``, fraction of equity; null
             is off.
@@ -222,7 +226,7 @@ class TradingParameters:
     initial_cash: Positive = 1_000_000.0
     levels: list[float] = Field(default_factory=lambda: [-1.0, 0.0, 1.0])
     gross_limit: Positive = 1.0
-    allocation: Positive | None = None
+    allocation: Positive | dict[str, float] | None = None
     net_limit: Positive | None = None
     var_limit: PositiveFraction | None = None
     var_model: Literal["correlation", "sum"] = "correlation"
@@ -250,7 +254,8 @@ class TradingParameters:
 
     @model_validator(mode="after")
     def _settings_can_be_met(self) -> TradingParameters:
-        problems = [*_level_problems(self.levels), *_leverage_problems(self), *_session_problems(self)]
+        problems = [*_level_problems(self.levels), *_allocation_problems(self), *_leverage_problems(self)]
+        problems += _session_problems(self)
         if problems:
             raise ValueError("; ".join(problems) + ".")
         return self
@@ -264,6 +269,24 @@ def _level_problems(levels: list[float]) -> list[str]:
         (any(abs(level) > 1.0 for level in levels), "must lie in [-1, 1] (raise `trading.gross_limit` for leverage)"),
     )
     return [f"`trading.levels` {text}; was {levels}" for wrong, text in checks if wrong]
+
+
+def _allocation_problems(trading: TradingParameters) -> list[str]:
+    if not isinstance(trading.allocation, dict):
+        return []
+    weights, limit = trading.allocation, trading.gross_limit
+    refused = {symbol: weight for symbol, weight in weights.items() if not 0.0 <= weight < math.inf}
+    if refused:
+        return [
+            f"`trading.allocation` must hold finite weights of at least 0, had {refused}; `trading.levels` set sides"
+        ]
+    total = math.fsum(weights.values())
+    if not 0.0 < total <= limit * (1.0 + ROUNDING):
+        return [
+            f"`trading.allocation` must add up to more than 0 and at most `trading.gross_limit` = {limit:g}, was "
+            f"{total:g} of {weights}; change the weights or the limit"
+        ]
+    return []
 
 
 def _leverage_problems(trading: TradingParameters) -> list[str]:

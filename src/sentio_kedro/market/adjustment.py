@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sentio_kedro.market.aligned_bars import AlignedBars, acts
+from sentio_kedro.market.large_arrays import large_array
 from sentio_kedro.market.timestamps import Floats
 
 
@@ -25,6 +26,10 @@ class Factors(NamedTuple):
 
     price: Floats
     split: Floats
+
+    def assets(self, index: slice) -> Factors:
+        """Return the factors of the assets ``index``."""
+        return Factors(self.price[:, index], self.split[:, index])
 
     def applied(self, bars: AlignedBars) -> AlignedBars:
         """Return ``bars`` with prices times the factor, volume over its split part, and neither dividend nor split."""
@@ -53,7 +58,8 @@ def adjustment_factors(bars: AlignedBars) -> Factors | None:
     active = acts(bars)
     if not active.any():
         return None
-    price, split = np.ones(bars.close.shape), np.ones(bars.close.shape)
+    price, split = large_array(bars.close.shape), large_array(bars.close.shape)
+    price[:], split[:] = 1.0, 1.0
     for asset in np.flatnonzero(active.any(axis=0)):
         rows = np.flatnonzero(bars.present[:, asset])
         splits = np.ones(rows.size) if bars.split is None else bars.split[rows, asset]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,6 +71,10 @@ class AlignedBars:
         """
         return replace(self.map_columns(lambda column: column[index]), timestamps=self.timestamps[index])
 
+    def assets(self, index: slice) -> AlignedBars:
+        """Return the bars of the assets ``index``."""
+        return replace(self.map_columns(lambda column: column[:, index]), symbols=self.symbols[index])
+
     def without(self, hidden: Mask) -> AlignedBars:
         """Make bars missing and carry their splits and dividends to the asset's next bar.
 
@@ -96,10 +101,17 @@ class AlignedBars:
 
 def hold(values: Floats) -> Floats:
     """Return the last finite value of each column [T, A]: forward only, NaN before the first."""
-    rows = np.where(np.isfinite(values), np.arange(len(values))[:, None], -1)
-    last = np.maximum.accumulate(rows, axis=0)  # [T, A] row of the last value, -1 if none
-    held = np.take_along_axis(values, np.maximum(last, 0), axis=0)
-    return np.where(last >= 0, held, np.nan)
+    held = np.array(values, dtype=np.float64)
+    _hold(held)
+    return held
+
+
+@numba.njit(nogil=True, cache=True)
+def _hold(values: Floats) -> None:
+    for row in range(len(values)):
+        for asset in range(values.shape[1]):
+            if not np.isfinite(values[row, asset]):
+                values[row, asset] = values[row - 1, asset] if row else np.nan
 
 
 def acts(bars: AlignedBars) -> Mask:

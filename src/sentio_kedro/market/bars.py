@@ -77,9 +77,9 @@ def pivot_bars(ends: Timestamps, frame: pd.DataFrame) -> AlignedBars:
     return bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame))
 
 
-def delivered_values(frame: pd.DataFrame) -> dict[str, Floats]:
+def delivered_values(frame: pd.DataFrame | Mapping[str, pd.Series]) -> dict[str, Floats]:
     """Return the numbers of long bars by column, [n] each; NaN where there is none."""
-    columns = {name: frame[name] for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns}
+    columns = {name: frame[name] for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
     numbers = {
         name: column if pd.api.types.is_numeric_dtype(column) else pd.to_numeric(column)
         for name, column in columns.items()

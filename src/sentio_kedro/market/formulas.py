@@ -1,19 +1,21 @@
-"""Indicator formulas on one asset's own bars.
+"""Indicator formulas on each asset's own bars.
 
-Each takes the bars that the asset has (no gaps) and a horizon in bars, and returns one value per bar, NaN until the
-horizon is covered. All are free of scale: multiplying every price by a constant changes nothing. All are finite
-on flat prices and on zero volume.
+Each takes the bars that an asset has (no gaps) and a horizon in bars, and returns one value per bar, NaN until the
+horizon is covered; n bars of several assets ``[A, n]`` give the bits of each alone. All are free of scale: multiplying
+every price by a constant changes nothing. All are finite on flat prices and on zero volume.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import talib
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from sentio_kedro.market.timestamps import Floats, Timestamps
 
@@ -21,12 +23,13 @@ MIN_VOLATILITY = 1e-6  # of a one-bar log return: flat prices count as this
 FORGOTTEN = 1e-8  # weight of the past at which a recursive indicator has forgotten where it started
 LARGEST = 10.0  # bound of columns that divide by a volatility
 MIN_VOLUME = 1e-3  # share of the mean volume that zero volume counts as
+PIECE = 4096  # windows whose bars are copied at a time
 SHORTEST_WILDER = 2  # TA-Lib's shortest period of a recursive average
 
 
 @dataclass(frozen=True, eq=False)
 class AssetBars:
-    """The bars that one asset has, each [n].
+    """The bars that one asset has, each [n], or the last n of several assets, each [A, n].
 
     Attributes:
         open: Price of the first trade.
@@ -45,14 +48,24 @@ class AssetBars:
     def last(self, count: int) -> AssetBars:
         """Return the last ``count`` bars."""
         return AssetBars(
-            self.open[-count:], self.high[-count:], self.low[-count:], self.close[-count:], self.volume[-count:]
+            self.open[..., -count:],
+            self.high[..., -count:],
+            self.low[..., -count:],
+            self.close[..., -count:],
+            self.volume[..., -count:],
+        )
+
+    def of(self, assets: slice | NDArray[np.bool_]) -> AssetBars:
+        """Return the bars of some of several assets [A]."""
+        return AssetBars(
+            self.open[assets], self.high[assets], self.low[assets], self.close[assets], self.volume[assets]
         )
 
 
 def log_return(bars: AssetBars, horizon: int) -> Floats:
     """Return log(close / close ``horizon`` bars ago) [n]."""
-    result = np.full(len(bars.close), np.nan)
-    result[horizon:] = np.log(bars.close[horizon:] / bars.close[:-horizon])
+    result = np.full(bars.close.shape, np.nan)
+    result[..., horizon:] = np.log(bars.close[..., horizon:] / bars.close[..., :-horizon])
     return result
 
 
@@ -79,15 +92,15 @@ def relative_strength(bars: AssetBars, horizon: int) -> Floats:
 
     RSI / 50 - 1 is (gain - loss) / (gain + loss) of Wilder's averages, which TA-Lib calls CMO.
     """
-    return np.asarray(talib.CMO(bars.close, timeperiod=max(SHORTEST_WILDER, horizon)) / 100.0)
+    return np.asarray(_each(talib.CMO, bars.close, timeperiod=max(SHORTEST_WILDER, horizon)) / 100.0)
 
 
 def trend_strength(bars: AssetBars, horizon: int) -> Floats:
     """Return Wilder's ADX / 100 with the sign of the trend [n], in [-1, 1]."""
     period = max(SHORTEST_WILDER, horizon)
     prices = (bars.high, bars.low, bars.close)
-    rise = talib.PLUS_DI(*prices, timeperiod=period) - talib.MINUS_DI(*prices, timeperiod=period)
-    return np.asarray(talib.ADX(*prices, timeperiod=period) / 100.0 * np.sign(rise))
+    rise = _each(talib.PLUS_DI, *prices, timeperiod=period) - _each(talib.MINUS_DI, *prices, timeperiod=period)
+    return np.asarray(_each(talib.ADX, *prices, timeperiod=period) / 100.0 * np.sign(rise))
 
 
 def moving_average_gap(bars: AssetBars, horizon: int) -> Floats:
@@ -99,7 +112,7 @@ def moving_average_gap(bars: AssetBars, horizon: int) -> Floats:
 def convergence_divergence(bars: AssetBars, horizon: int) -> Floats:
     """Return the histogram of a MACD of ``horizon`` bars in units of one bar's volatility [n]."""
     fast, slow, signal = macd_periods(horizon)
-    _, _, histogram = talib.MACD(bars.close, fastperiod=fast, slowperiod=slow, signalperiod=signal)
+    histogram = _each(_histogram, bars.close, fastperiod=fast, slowperiod=slow, signalperiod=signal)
     unit = bars.close * _deviation(bars.close, slow)
     return np.clip(histogram / unit, -LARGEST, LARGEST)
 
@@ -111,14 +124,17 @@ def macd_periods(horizon: int) -> tuple[int, int, int]:
 
 def band_position(bars: AssetBars, horizon: int) -> Floats:
     """Return the close's distance from the middle Bollinger band in standard deviations [n]."""
-    result = np.full(len(bars.close), np.nan)
-    if len(bars.close) < horizon:
+    result = np.full(bars.close.shape, np.nan)
+    if bars.close.shape[-1] < horizon:
         return result
-    windows = sliding_window_view(bars.close, horizon)  # [n - horizon + 1, horizon]
-    middle = windows.mean(axis=-1)
-    # Deviations from the mean first: running sums of squares lose all digits when prices barely move.
-    deviation = np.sqrt(np.mean((windows - middle[:, None]) ** 2, axis=-1))
-    result[horizon - 1 :] = (bars.close[horizon - 1 :] - middle) / np.maximum(deviation, MIN_VOLATILITY * middle)
+    ends, last = result[..., horizon - 1 :], bars.close[..., horizon - 1 :]
+    for start in range(0, last.shape[-1], PIECE):
+        part = slice(start, start + PIECE)
+        windows = _windows(bars.close, horizon)[..., part, :]  # [..., piece, horizon]
+        middle = windows.mean(axis=-1)
+        # Deviations from the mean first: running sums of squares lose all digits when prices barely move.
+        deviation = np.sqrt(np.mean((windows - middle[..., None]) ** 2, axis=-1))
+        ends[..., part] = (last[..., part] - middle) / np.maximum(deviation, MIN_VOLATILITY * middle)
     return result
 
 
@@ -182,16 +198,34 @@ def _forgetting(decay: float) -> int:
     return math.ceil(math.log(FORGOTTEN) / math.log(decay))
 
 
+def _each(formula: Callable[..., Floats], *series: Floats, **periods: int) -> Floats:
+    """Apply a formula of one asset's series [n] to those of each asset [..., n]."""
+    if series[0].ndim == 1:
+        return formula(*series, **periods)
+    return np.stack([formula(*of_asset, **periods) for of_asset in zip(*series, strict=True)])
+
+
+def _histogram(close: Floats, **periods: int) -> Floats:
+    return np.asarray(talib.MACD(close, **periods)[2])
+
+
+def _windows(values: Floats, horizon: int) -> Floats:
+    """Return the windows of ``horizon`` values [..., n - horizon + 1, horizon]."""
+    if values.shape[-1] == horizon:
+        return values[..., None, :]
+    return sliding_window_view(values, horizon, axis=-1)
+
+
 def _mean(values: Floats, horizon: int) -> Floats:
-    """Return the trailing mean of ``horizon`` values [n], each window summed by itself: no running sum to drift."""
-    result = np.full(len(values), np.nan)
-    if len(values) >= horizon:
-        result[horizon - 1 :] = np.convolve(values, np.ones(horizon), mode="valid") / horizon
+    """Return the trailing mean of ``horizon`` values [..., n], each window summed by itself: no sum to drift."""
+    result = np.full(values.shape, np.nan)
+    if values.shape[-1] >= horizon:
+        result[..., horizon - 1 :] = np.vecdot(_windows(values, horizon), np.ones(horizon)) / horizon
     return result
 
 
 def _deviation(close: Floats, horizon: int) -> Floats:
-    """Return the root mean square one-bar log return over ``horizon`` bars [n], at least ``MIN_VOLATILITY``."""
-    squares = np.full(len(close), np.nan)
-    squares[1:] = _mean(np.log(close[1:] / close[:-1]) ** 2, horizon)
+    """Return the root mean square one-bar log return over ``horizon`` bars [..., n], at least ``MIN_VOLATILITY``."""
+    squares = np.full(close.shape, np.nan)
+    squares[..., 1:] = _mean(np.log(close[..., 1:] / close[..., :-1]) ** 2, horizon)
     return np.asarray(np.maximum(np.sqrt(squares), MIN_VOLATILITY))

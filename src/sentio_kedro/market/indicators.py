@@ -18,7 +18,10 @@ from sentio_kedro.market import formulas
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.formulas import AssetBars
+from sentio_kedro.market.large_arrays import large_array
 from sentio_kedro.market.timestamps import Floats, Timestamps
+
+RANKED_ROWS = 4096  # ranked at a time
 
 
 @dataclass(frozen=True)
@@ -108,19 +111,17 @@ def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calend
     """
     timestamps = bars.timestamps if calendar is None else calendar
     longest_lookback(columns)
-    bars = adjusted(bars)
-    features = np.full((len(bars.timestamps), len(bars.symbols), len(columns)), np.nan)
-    present = bars.present
+    shape = (len(bars.symbols), len(bars.timestamps), len(columns))
+    features: Floats = large_array(shape).transpose(1, 0, 2)  # an asset's columns lie together, as they are made
     for asset in range(len(bars.symbols)):
-        rows = np.flatnonzero(present[:, asset])
-        if rows.size:
-            features[:, asset, :] = _asset_columns(bars, asset, rows, columns)
+        own = adjusted(bars.assets(slice(asset, asset + 1)))
+        features[:, asset] = _asset_columns(own, columns)
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
         if indicator.calendar is not None:
             features[:, :, number] = indicator.calendar(timestamps)[:, None]
         elif indicator.cross_asset:
-            features[:, :, number] = _ranked(features[:, :, number], present)
+            _rank(features[:, :, number], bars.close)
     return features
 
 
@@ -133,7 +134,7 @@ def newest_features(
 ) -> Floats:
     """Compute all feature columns at one bar, each from the last ``lookback`` bars that an asset has.
 
-    Equal to ``compute_features`` at that bar to 1e-6.
+    Equal to ``compute_features`` at that bar: to 1e-6 for recursive indicators, to the last bit for the others.
 
     Args:
         own: The last bars of each asset as traded, the newest in the last row whatever its timestamp; NaN in the first
@@ -147,11 +148,17 @@ def newest_features(
         [A, F]; NaN where an asset has too few bars.
     """
     own, values = adjusted(own), before.copy()
-    for asset in np.flatnonzero(present):
-        rows = np.flatnonzero(np.isfinite(own.close[:, asset]))
-        series = _own_bars(own, int(asset), rows)
-        for number, column in enumerate(columns):
-            values[asset, number] = _newest_value(series, column)
+    prices = (own.open, own.high, own.low, own.close, own.volume)
+    series = AssetBars(*(np.ascontiguousarray(column.T) for column in prices))
+    needed = [lookback(column) for column in columns]
+    enough = present & (own.present.sum(axis=0) >= np.array(needed)[:, None])  # [F, A]
+    some, every = enough.any(axis=1).tolist(), enough.all(axis=1).tolist()
+    values[present] = np.nan
+    for number, column in enumerate(columns):
+        function = INDICATORS[column.indicator].function
+        if function is not None and some[number]:
+            known = slice(None) if every[number] else enough[number]
+            values[known, number] = function(series.of(known).last(needed[number]), column.bars)[:, -1]
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
         if indicator.calendar is not None:
@@ -162,18 +169,10 @@ def newest_features(
     return values
 
 
-def _newest_value(series: AssetBars, column: FeatureColumn) -> float:
-    """Return a column at the last of an asset's own bars, from its lookback."""
-    function, needed = INDICATORS[column.indicator].function, lookback(column)
-    if function is None or needed > len(series.close):
-        return math.nan
-    return float(function(series.last(needed), column.bars)[-1])
-
-
-def _asset_columns(bars: AlignedBars, asset: int, rows: NDArray[np.int64], columns: Sequence[FeatureColumn]) -> Floats:
-    """Return one asset's columns on the grid [T, F], its last values held where it has no bar."""
-    total = len(bars.timestamps)
-    own = _own_bars(bars, asset, rows)
+def _asset_columns(bars: AlignedBars, columns: Sequence[FeatureColumn]) -> Floats:
+    """Return the columns of bars [T, 1] on the grid [T, F], the last values held where there is no bar."""
+    rows = np.flatnonzero(bars.present[:, 0])
+    own, total = _own_bars(bars, 0, rows), len(bars.timestamps)
     values = np.full((rows.size, len(columns)), np.nan)
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
@@ -182,10 +181,10 @@ def _asset_columns(bars: AlignedBars, asset: int, rows: NDArray[np.int64], colum
             values[warm:, number] = indicator.function(own, column.bars)[warm:]
     if rows.size == total:
         return values
-    has_bar = np.zeros(total, dtype=np.int64)
-    has_bar[rows] = 1
-    latest = np.cumsum(has_bar) - 1  # [T] index of the asset's last bar, -1 before its first
-    return np.where(latest[:, None] >= 0, values[np.maximum(latest, 0)], np.nan)
+    latest = np.cumsum(bars.present[:, 0]) - 1  # [T] index of the asset's last bar, -1 before its first
+    held = np.full((total, len(columns)), np.nan)
+    held[latest >= 0] = values[latest[latest >= 0]]
+    return held
 
 
 def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64]) -> AssetBars:
@@ -201,6 +200,11 @@ def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64]) -> AssetBa
     )
 
 
-def _ranked(values: Floats, present: NDArray[np.bool_]) -> Floats:
-    """Rank the present assets at each timestamp and hold an asset's last rank where it has no bar [T, A]."""
-    return hold(formulas.ranks(np.where(present, values, np.nan)))
+def _rank(values: Floats, close: Floats) -> None:
+    """Replace ``values`` [T, A] by ranks of the assets present; an asset keeps its last one where it has no bar."""
+    last = np.full((1, values.shape[1]), np.nan)
+    for start in range(0, len(values), RANKED_ROWS):
+        rows = slice(start, start + RANKED_ROWS)
+        ranked = formulas.ranks(np.where(np.isfinite(close[rows]), values[rows], np.nan))
+        values[rows] = hold(np.concatenate([last, ranked]))[1:]
+        last = values[rows][-1:].copy()

@@ -11,16 +11,19 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
-from hmmlearn.hmm import GaussianHMM
 from numpy.typing import NDArray
 
 from sentio_kedro.config import RegimeParameters
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.timestamps import Floats
+
+if TYPE_CHECKING:  # only a fit needs it, and it brings scikit-learn, two thirds of a second
+    from hmmlearn.hmm import GaussianHMM
 
 logger = logging.getLogger(__name__)
 
@@ -100,9 +103,7 @@ class RegimeModel:
         return posterior
 
     def newest(self, returns: Floats) -> Floats:
-        """Return the posterior of the last row [K], without those of the others.
-
-        The recursion over the last ``memory`` rows is a product of one matrix per row, multiplied pair by pair.
+        """Return the posterior of the last row [K], without those of the others: the forward recursion as it stands.
 
         Args:
             returns: Market log returns [T], T at least 1.
@@ -110,14 +111,9 @@ class RegimeModel:
         if self.states == 1:
             return np.ones(1)
         latest = np.asarray(returns)[-self.memory :]
-        product = self.transition * self._emissions(latest)[:, None, :]  # [T, K, K]
-        while len(product) > 1:
-            odd = len(product) % 2
-            pairs = np.matmul(product[odd::2], product[odd + 1 :: 2])
-            pairs /= pairs.max(axis=(1, 2), keepdims=True)
-            product = np.concatenate([product[:odd], pairs])
-        posterior = self.stationary @ product[0]
-        return np.asarray(posterior / posterior.sum())
+        posterior = self.stationary.copy()
+        _forward(self.transition, self._emissions(latest), posterior)
+        return posterior
 
     def _emissions(self, returns: Floats) -> Floats:
         """Return the likelihood of each return under each state over that of the likeliest state [T, K]."""
@@ -144,6 +140,23 @@ class RegimeModel:
             for name in ("means", "deviations", "transition", "stationary")
         }
         return cls(**arrays, memory=int(values["memory"]))
+
+
+@numba.njit(nogil=True, cache=True)
+def _forward(transition: Floats, emissions: Floats, posterior: Floats) -> None:
+    """Carry a posterior [K], in place, over rows of ``emissions`` [T, K]."""
+    states = len(posterior)
+    ahead = np.empty(states)
+    for row in range(len(emissions)):
+        total = 0.0
+        for state in range(states):
+            reached = 0.0
+            for before in range(states):
+                reached += posterior[before] * transition[before, state]
+            ahead[state] = reached * emissions[row, state]
+            total += ahead[state]
+        for state in range(states):
+            posterior[state] = ahead[state] / total
 
 
 def fit_regimes(segments: Sequence[Floats], parameters: RegimeParameters, seed: int) -> RegimeModel:
@@ -231,6 +244,8 @@ def _start(rows: Floats, states: int, parameters: RegimeParameters, rng: np.rand
 
     The common start, k-means, sorts returns by sign and size and ends in worse optima.
     """
+    from hmmlearn.hmm import GaussianHMM  # noqa: PLC0415 - see above
+
     model = GaussianHMM(
         n_components=states,
         covariance_type="diag",

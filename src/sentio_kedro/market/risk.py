@@ -11,16 +11,19 @@ A return belongs to the bar that ends it and counts where the bar before it lies
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import NormalDist
 from typing import NamedTuple
 
+import numba
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.adjustment import Factors
 from sentio_kedro.market.aligned_bars import AlignedBars, Mask
+from sentio_kedro.market.large_arrays import by_assets
 from sentio_kedro.market.sessions import Clock, Integers
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.market.trailing import SessionRows, sum_before
@@ -108,22 +111,45 @@ def risk_facts(
         parameters: ``memory_sessions`` and ``masks.var_confidence``.
         first: Row from whose session on tail and correlation are computed; earlier ones are bounds.
     """
-    rows, memory, present = SessionRows.of(clock.session), parameters.memory_sessions, bars.present
+    rows, memory = SessionRows.of(clock.session), parameters.memory_sessions
     begin = int(rows.session[first])
-    returns = own_returns(total, present, rows)
-    variances = daily_variances(returns, present, rows, memory, clock.bars_per_session)
-    volatility = np.maximum(np.sqrt(variances.row / clock.bars_per_session), MIN_VOLATILITY)
-    volume = daily_volumes(bars, factors, rows, memory, clock.bars_per_session)
-    prices = np.where(present, total, np.nan)
-    tail = tails(prices, np.sqrt(variances.before), rows, memory, parameters.masks.var_confidence, begin)
+
+    def of_assets(part: slice) -> dict[str, Floats]:
+        own = None if factors is None else factors.assets(part)
+        return _asset_columns(bars.assets(part), total[:, part], own, rows, clock, memory)
+
+    columns = by_assets(of_assets, *total.shape)
+    confidence = parameters.masks.var_confidence
+    tail = tails(columns["prices"], columns["deviation_before"], rows, memory, confidence, begin)
     return RiskFacts(
-        volatility=volatility,
-        daily_volatility=volatility * clock.bars_per_session**0.5,
-        daily_volume=volume,
-        bar_volume=volume / clock.bars_per_session,
+        volatility=columns["volatility"],
+        daily_volatility=columns["daily_volatility"],
+        daily_volume=columns["daily_volume"],
+        bar_volume=columns["bar_volume"],
         tail=tail[rows.session],
-        correlation=correlations(returns, rows, memory, begin)[rows.session],
+        correlation=correlations(columns["moves"], rows, memory, begin)[rows.session],
     )
+
+
+def _asset_columns(
+    bars: AlignedBars, total: Floats, factors: Factors | None, rows: SessionRows, clock: Clock, memory: int
+) -> dict[str, Floats]:
+    """Columns ``[T, A]`` that each depend on one asset alone, and the deviation before each session ``[S, A]``."""
+    present, count = bars.present, clock.bars_per_session
+    returns = own_returns(total, present, rows)
+    variances = daily_variances(returns, present, rows, memory, count)
+    volatility = np.maximum(np.sqrt(variances.row / count), MIN_VOLATILITY)
+    volume = daily_volumes(bars, factors, rows, memory, count)
+    near = (returns.since >= 0) & (returns.since >= rows.session[:, None] - 1)
+    return {
+        "volatility": volatility,
+        "daily_volatility": volatility * count**0.5,
+        "daily_volume": volume,
+        "bar_volume": volume / count,
+        "deviation_before": np.sqrt(variances.before),
+        "prices": np.where(present, total, np.nan),
+        "moves": np.where(near, returns.value, np.nan),
+    }
 
 
 def own_returns(total: Floats, present: Mask, rows: SessionRows) -> OwnReturns:
@@ -175,16 +201,25 @@ def _overnight(returns: OwnReturns, rows: SessionRows, memory: int) -> tuple[Flo
     square[rows.session[row], asset] = returns.value[row, asset] ** 2
     since = np.full(square.shape, -1)
     since[rows.session[row], asset] = returns.since[row, asset]
-    total, count = np.zeros_like(square), np.zeros_like(square)
-    oldest = np.maximum(np.arange(rows.sessions) - memory, 0)[:, None]  # [S, 1] first session that the window may read
-    for lag in range(1, min(memory, rows.sessions)):
-        read = since[:-lag] >= oldest[lag:]
-        total[lag:] += np.where(read, square[:-lag], 0.0)
-        count[lag:] += read
+    total, count = _sums_since(square, since, memory)
     known = overnight & (returns.since >= current - memory)
     squares = total[rows.session] + rows.so_far(np.where(known, returns.value**2, 0.0))
     counts = count[rows.session] + rows.so_far(known.astype(np.float64))
     return squares / np.maximum(counts, 1.0), total / np.maximum(count, 1.0)
+
+
+@numba.njit(nogil=True, cache=True)
+def _sums_since(square: Floats, since: Integers, memory: int) -> tuple[Floats, Floats]:
+    """Add up and count, of the sessions before each, the squares that begin in its window: ``[S, A]`` both."""
+    total, count = np.zeros(square.shape), np.zeros(square.shape)
+    for session in range(len(square)):
+        oldest = max(session - memory, 0)  # first session that the window may read
+        for before in range(session - 1, max(session - memory, -1), -1):
+            for asset in range(square.shape[1]):
+                if since[before, asset] >= oldest:
+                    total[session, asset] += square[before, asset]
+                    count[session, asset] += 1.0
+    return total, count
 
 
 def _rows_held(counted: Mask, present: Mask, rows: SessionRows, memory: int) -> tuple[Floats, Floats]:
@@ -242,10 +277,14 @@ def tails(
     Returns:
         At least the quantile of the normal law, which also stands where fewer than two sessions are known.
     """
-    laid = np.log(rows.grid(prices, np.nan))  # [S, n, A]
-    moves = np.abs(np.diff(laid, axis=0, prepend=np.full_like(laid[:1], np.nan)))
+
+    def moves(begin: int, stop: int) -> Floats:
+        before = min(begin, 1)
+        laid = np.log(rows.grid(prices, begin - before, stop))  # [sessions, n, A]
+        return np.asarray(np.abs(np.diff(laid, axis=0, prepend=laid[:0] if before else np.full_like(laid[:1], np.nan))))
+
     quantile = np.full(rows.sessions, NormalDist().inv_cdf(confidence))
-    for part, window in _sessions_before(moves, memory - 1, first):
+    for part, window in _sessions_before(moves, rows, prices.shape[1], memory - 1, first):
         scale = volatility[part][:, None, :, None]
         known = np.isfinite(window) & (scale > 0.0)
         ratio = np.divide(window, scale, out=np.full(window.shape, -1.0), where=known).reshape(len(window), -1)
@@ -257,14 +296,14 @@ def tails(
     return quantile
 
 
-def correlations(returns: OwnReturns, rows: SessionRows, memory: int, first: int = 0) -> Floats:
+def correlations(moves: Floats, rows: SessionRows, memory: int, first: int = 0) -> Floats:
     """Return the average pairwise correlation of bar returns over the sessions before ``[S]``, in [0, 1].
 
-    Each asset's returns are divided by their root mean square in the window. A return that spans a session without a
-    bar of the asset has no counterpart and does not count.
+    Each asset's returns are divided by their root mean square in the window.
 
     Args:
-        returns: Returns of the assets.
+        moves: ``[T, A]`` returns of the assets; NaN where there is none or it spans a session without a bar of the
+            asset, which has no counterpart.
         rows: Sessions of the rows.
         memory: Sessions of the window; fewer at the start.
         first: First session to compute.
@@ -272,12 +311,10 @@ def correlations(returns: OwnReturns, rows: SessionRows, memory: int, first: int
     Returns:
         0 with one asset; 1, the bound, until two assets have a return of the same bar.
     """
-    if returns.value.shape[1] == 1:
+    if moves.shape[1] == 1:
         return np.zeros(rows.sessions)
-    near = (returns.since >= 0) & (returns.since >= rows.session[:, None] - 1)
-    laid = rows.grid(np.where(near, returns.value, np.nan), np.nan)
     average = np.ones(rows.sessions)
-    for part, window in _sessions_before(laid, memory - 1, first):
+    for part, window in _sessions_before(partial(rows.grid, moves), rows, moves.shape[1], memory - 1, first):
         known = np.isfinite(window)
         values = np.where(known, window, 0.0)  # [s, n, A, sessions]
         square = (values**2).sum(axis=(1, 3), keepdims=True)
@@ -292,18 +329,21 @@ def correlations(returns: OwnReturns, rows: SessionRows, memory: int, first: int
     return average
 
 
-def _sessions_before(values: Floats, length: int, first: int) -> Iterator[tuple[slice, Floats]]:
+def _sessions_before(
+    lay: Callable[[int, int], Floats], rows: SessionRows, assets: int, length: int, first: int
+) -> Iterator[tuple[slice, Floats]]:
     """Yield sessions, and values of the ``length`` sessions before each ``[s, n, A, length]``; NaN before the first.
 
     Args:
-        values: ``[S, n, A]``.
+        lay: Lays out the values of a range of sessions ``[s, n, A]``.
+        rows: Sessions of the rows.
+        assets: Number of assets A.
         length: Sessions, at least 1.
         first: First session.
     """
-    sessions = len(values)
-    padded = np.concatenate([np.full((length, *values.shape[1:]), np.nan), values[:-1]])
-    windows = sliding_window_view(padded, length, axis=0)
-    size = max(1, CHUNK // max(1, values[0].size * length))
-    for start in range(first, sessions, size):
-        part = slice(start, min(start + size, sessions))
-        yield part, windows[part]
+    size = max(1, CHUNK // max(1, rows.longest * assets * length))
+    for start in range(first, rows.sessions, size):
+        part, begin = slice(start, min(start + size, rows.sessions)), max(0, start - length)
+        known = lay(begin, max(begin, part.stop - 1))
+        unknown = np.full((length - start + begin, *known.shape[1:]), np.nan)
+        yield part, sliding_window_view(np.concatenate([unknown, known]), length, axis=0)

@@ -12,12 +12,14 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.adjustment import adjustment_factors
 from sentio_kedro.market.aligned_bars import NEUTRAL, AlignedBars, Mask, hold
+from sentio_kedro.market.large_arrays import by_assets, large_array
 from sentio_kedro.market.risk import RiskFacts, risk_facts
 from sentio_kedro.market.sessions import Clock, Integers, market_clock
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.market.trailing import estimated_spread
 
 LONGEST_HALT_SESSIONS = 20  # of the calendar, that an asset may be missing at the end before it counts as delisted
+ACTS = ("dividend", "split", "funding")  # columns that are null if they are neutral everywhere
 EVERY = "*"  # in place of a symbol: all of them
 
 
@@ -131,7 +133,7 @@ def market_tensors(
     clock: Clock | None = None,
     risk: RiskFacts | None = None,
 ) -> MarketTensors:
-    """Assemble the tensors of a market in float64 on the CPU.
+    """Assemble the tensors of a market in float64 on the CPU, a few assets at a time; large ones lie in files.
 
     Args:
         bars: Aligned bars as traded, T x A.
@@ -151,58 +153,75 @@ def market_tensors(
     trading = TradingParameters() if trading is None else trading
     clock = market_clock(bars.timestamps, trading.calendar) if clock is None else clock
     factors = adjustment_factors(bars)
-    adjusted_bars = bars if factors is None else factors.applied(bars)
-    present, held = bars.present, bars.held_close()
-    total = held if adjusted_bars is bars else adjusted_bars.held_close()  # [T, A] prices free of splits and dividends
-    close = np.where(np.isnan(held), 1.0, held)
+    filled, complete = _filled(features)
+
+    def of_assets(part: slice) -> dict[str, Floats | Mask]:
+        own = bars.assets(part)
+        adjusted_bars = own if factors is None else factors.assets(part).applied(own)
+        return _asset_columns(own, adjusted_bars, complete[:, part], trading)
+
+    columns = dict(by_assets(of_assets, *bars.close.shape))
+    total = columns.pop("total")
     risk = risk_facts(bars, total, factors, clock, trading) if risk is None else risk
-    complete = np.asarray(np.isfinite(features).all(-1))
+    neutral = [name for name in ACTS if name in columns and (columns[name] == NEUTRAL[name]).all()]
+    delisted = delisted_rows(bars, clock.session)
     return MarketTensors(
-        features=torch.from_numpy(np.where(complete[..., None], features, 0.0)),
-        open=torch.from_numpy(np.where(present, bars.open, np.concatenate([close[:1], close[:-1]]))),
-        close=torch.from_numpy(close),
-        tradable=torch.from_numpy(present & complete),
-        volatility=torch.from_numpy(risk.volatility),
+        features=torch.from_numpy(filled),
         posterior=torch.from_numpy(np.ascontiguousarray(posterior)),
-        high=torch.from_numpy(np.where(present, bars.high, close)),
-        low=torch.from_numpy(np.where(present, bars.low, close)),
-        volume=torch.from_numpy(np.where(present, bars.volume, 0.0)),
-        present=torch.from_numpy(present),
-        returns=torch.from_numpy(_log_returns(total)),
-        daily_volatility=torch.from_numpy(risk.daily_volatility),
-        daily_volume=torch.from_numpy(risk.daily_volume),
-        bar_volume=torch.from_numpy(risk.bar_volume),
-        tail=torch.from_numpy(risk.tail),
-        correlation=torch.from_numpy(risk.correlation),
+        **{name: torch.from_numpy(values) for name, values in columns.items() if name not in neutral},
+        **{name: torch.from_numpy(values) for name, values in risk._asdict().items()},
         elapsed=torch.from_numpy(clock.elapsed),
         session=torch.from_numpy(clock.session),
         minutes_since_open=torch.from_numpy(clock.minutes_since_open),
         minutes_to_close=torch.from_numpy(clock.minutes_to_close),
-        spread=_tensor(_spread(bars, adjusted_bars, trading)),
-        dividend=_tensor(_facts("dividend", bars.dividend)),
-        split=_tensor(_facts("split", bars.split)),
-        funding=_tensor(_facts("funding", bars.funding)),
-        delisted=_tensor(delisted_rows(bars, clock.session)),
+        delisted=None if delisted is None else torch.from_numpy(delisted),
         shortable=torch.from_numpy(_shortable(bars.symbols, trading.masks.no_short)),
     )
 
 
-def _tensor(values: Floats | Mask | None) -> Tensor | None:
-    return None if values is None else torch.from_numpy(values)
+def _filled(features: Floats) -> tuple[Floats, Mask]:
+    """Features ``[T, A, F]`` with 0 in rows that lack one, and whether a row has them all ``[T, A]``."""
+    rows, assets, columns = features.shape
+    filled = large_array((assets, rows, columns), features.dtype).transpose(1, 0, 2)
+    complete = np.zeros((rows, assets), dtype=bool)
+    for asset in range(assets):
+        complete[:, asset] = np.isfinite(features[:, asset]).all(-1)
+        filled[:, asset] = features[:, asset]
+        filled[~complete[:, asset], asset] = 0.0
+    return filled, complete
+
+
+def _asset_columns(
+    bars: AlignedBars, adjusted_bars: AlignedBars, complete: Mask, trading: TradingParameters
+) -> dict[str, Floats | Mask]:
+    """Columns ``[T, A]`` that each depend on one asset alone, those of ``MarketTensors`` and ``total``.
+
+    ``total`` are prices free of splits and dividends, NaN before an asset's first bar.
+    """
+    present, held = bars.present, bars.held_close()
+    total = held if adjusted_bars is bars else adjusted_bars.held_close()
+    close = np.where(np.isnan(held), 1.0, held)
+    spread = _spread(bars, adjusted_bars, trading)
+    acts = {name: column for name, column in bars.columns().items() if name in ACTS}
+    return {
+        "total": total,
+        "open": np.where(present, bars.open, np.concatenate([close[:1], close[:-1]])),
+        "close": close,
+        "tradable": present & complete,
+        "high": np.where(present, bars.high, close),
+        "low": np.where(present, bars.low, close),
+        "volume": np.where(present, bars.volume, 0.0),
+        "present": present,
+        "returns": _log_returns(total),
+        **({} if spread is None else {"spread": spread}),
+        **{name: np.where(np.isfinite(column), column, NEUTRAL[name]) for name, column in acts.items()},
+    }
 
 
 def _log_returns(held: Floats) -> Floats:
     returns = np.zeros(held.shape)
     returns[1:] = np.nan_to_num(np.diff(np.log(held), axis=0), nan=0.0)  # NaN up to an asset's first bar
     return returns
-
-
-def _facts(name: str, column: Floats | None) -> Floats | None:
-    """Return a column with neutral values where there is no bar, null if it is neutral everywhere."""
-    if column is None:
-        return None
-    values = np.where(np.isfinite(column), column, NEUTRAL[name])
-    return values if (values != NEUTRAL[name]).any() else None
 
 
 def _spread(bars: AlignedBars, adjusted_bars: AlignedBars, trading: TradingParameters) -> Floats | None:

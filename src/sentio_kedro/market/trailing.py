@@ -75,10 +75,11 @@ class SessionRows(NamedTuple):
         number = np.repeat(np.arange(len(begins)), lengths)
         return cls(number, np.arange(len(session)) - begins[number], len(begins), int(lengths.max()))
 
-    def grid(self, values: Floats, empty: float = 0.0) -> Floats:
-        """Lay out ``values`` [T, A] by session and place [S, n, A], with ``empty`` beyond the end of a session."""
-        laid = np.full((self.sessions, self.longest, values.shape[1]), empty)
-        laid[self.session, self.place] = values
+    def grid(self, values: Floats, first: int, stop: int) -> Floats:
+        """Lay out ``values`` [T, A] of sessions [first, stop) by place [stop - first, n, A], with NaN where none is."""
+        rows = slice(*np.searchsorted(self.session, [first, stop]))
+        laid = np.full((stop - first, self.longest, values.shape[1]), np.nan)
+        laid[self.session[rows] - first, self.place[rows]] = values[rows]
         return laid
 
     def so_far(self, values: Floats) -> Floats:

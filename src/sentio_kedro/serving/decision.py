@@ -5,7 +5,7 @@ from __future__ import annotations
 from sentio_kedro.trading.compilation import compiled
 from sentio_kedro.trading.limits import set_forbidden_shares
 from sentio_kedro.trading.orders import plan_orders
-from sentio_kedro.trading.policies import HeadScratch, Policies, decide
+from sentio_kedro.trading.policies import Policies, decide
 from sentio_kedro.trading.records import Accounts, Floats, Integers, Market, Scratch, Terms
 from sentio_kedro.trading.walk import advance, observe
 
@@ -16,10 +16,10 @@ def fill_orders(
 ) -> None:
     """Carry accounts, in place, from a row to the next close by what they ``requested`` ``[N, A]`` at the row."""
     for n in range(len(models)):
-        room, called = observe(n, row, models[n], market, accounts, terms, scratch)
+        observe(n, row, models[n], market, accounts, terms, scratch)
         for a in range(requested.shape[1]):
             scratch.limits[n, a].requested = requested[n, a]
-        advance(n, row, room, called, market, accounts, terms, scratch)
+        advance(n, row, market, accounts, terms, scratch)
 
 
 @compiled
@@ -31,7 +31,6 @@ def decide_all(
     terms: Terms,
     policies: Policies,
     scratch: Scratch,
-    heads: HeadScratch,
     requested: Floats,
     layers: Floats,
 ) -> None:
@@ -45,30 +44,13 @@ def decide_all(
         terms: Limits and costs.
         policies: What they decide by.
         scratch: Filled with features, legal levels, actions, and limits with targets and orders.
-        heads: Memory of the networks.
         requested: ``[N, A]`` filled with the positions asked for, fraction of equity.
         layers: ``[N, A, layers]`` filled with the share of the levels that each layer of the mask cuts or forbids.
     """
-    facts, rules = market.facts[row], terms.rules[0]
     for n in range(len(models)):
-        account, holdings, limits = accounts.account[n], accounts.holdings[n], scratch.limits[n]
-        clock, regime = market.clock[row], market.regimes[row, models[n]]
-        room, called = observe(n, row, models[n], market, accounts, terms, scratch)
-        decide(policies, n, 0, row, terms, scratch, heads)
-        for a in range(len(limits)):
-            requested[n, a] = limits[a].requested
-            set_forbidden_shares(
-                account,
-                holdings[a : a + 1],
-                accounts.day_trades[n],
-                facts[a : a + 1],
-                clock,
-                regime,
-                limits[a : a + 1],
-                terms.levels,
-                terms.allocation[a : a + 1],
-                room,
-                rules,
-                layers[n, a],
-            )
-        plan_orders(account, holdings, facts, clock, room, called, rules, limits)
+        observe(n, row, models[n], market, accounts, terms, scratch)
+        decide(n, row, 0, terms, policies, scratch)
+        for a in range(layers.shape[1]):
+            requested[n, a] = scratch.limits[n, a].requested
+            set_forbidden_shares((a, a + 1), n, row, market, accounts, terms, scratch, layers[n, a])
+        plan_orders(n, row, market, accounts, terms, scratch)

@@ -77,13 +77,18 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
     Raises:
         BarsError: If columns, timestamps or values are invalid; see ``check_bars``.
     """
-    has_columns = set(COLUMNS) <= set(frame.columns) and len(frame) > 0
-    timestamps = parse_timestamps(frame["timestamp"]) if has_columns else pd.Series(dtype="datetime64[ns]")
-    numeric = has_columns and all(pd.api.types.is_numeric_dtype(frame[name].dtype) for name in VALUE_COLUMNS)
+    columns: dict[str, pd.Series] = {}
+    if frame.columns.is_unique:
+        columns = {str(name): column for name, column in frame.items()}  # quicker than one by one
+    if not set(COLUMNS) <= set(columns) or not len(frame):
+        check_bars(frame, IngestionParameters())
+    timestamps, symbols = columns["timestamp"], columns["symbol"].to_numpy(dtype=object)
+    if not isinstance(timestamps.dtype, pd.DatetimeTZDtype):
+        timestamps = parse_timestamps(timestamps)
+    numeric = all(columns[name].dtype.kind in "iuf" for name in VALUE_COLUMNS)
     if not isinstance(timestamps.dtype, pd.DatetimeTZDtype) or not numeric:
         check_bars(frame, IngestionParameters())
-    ends, values = timestamps.to_numpy(dtype="datetime64[ns]"), delivered_values(frame)
-    symbols = frame["symbol"].to_numpy(dtype=object)
+    ends, values = timestamps.to_numpy(dtype="datetime64[ns]"), delivered_values(columns)
     if _unusable(ends, symbols, [values[name] for name in VALUE_COLUMNS]):
         check_bars(frame, IngestionParameters())
     return bars_on_grid(ends, np.array([str(symbol) for symbol in symbols], dtype=object), values)

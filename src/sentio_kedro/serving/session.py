@@ -28,7 +28,7 @@ from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.limits import MIN_EQUITY
 from sentio_kedro.trading.policies import HEADS, Heads, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import LAYERS, Accounts, Floats, Records, Scratch
-from sentio_kedro.trading.simulate import make_head_scratch, make_scratch, one_thread, simulate
+from sentio_kedro.trading.simulate import make_scratch, one_thread, simulate
 
 TAIL = 0.05  # share of outcomes in the tail of `tail_risk`
 GivenAccount = Account | Sequence[Account] | Accounts
@@ -208,7 +208,7 @@ class DecisionSession:
         """Policies of the agents for their accounts; the first row of ``heads`` is ``first_row`` of the facts."""
         assets, levels = len(self.symbols), len(self._terms.levels)
         agents = np.arange(accounts.size) % len(self.agents)
-        return with_heads(make_policies(np.full(accounts.size, HEADS), assets, levels, index=agents), heads, first_row)
+        return with_heads(make_policies(np.full(accounts.size, HEADS), assets, levels, source=agents), heads, first_row)
 
     def _replay(self, first: int) -> None:
         """Simulate the agents from row ``first`` of the history to the newest, as in the backtest."""
@@ -216,7 +216,7 @@ class DecisionSession:
         facts = market_facts(market, first, last, self.trading, posteriors)
         heads = self._networks.heads(market.features, posteriors, first, last)
         policies = self._policies(heads, accounts)
-        simulate(facts, accounts, policies, self._terms, models=policies.index, fills=False)
+        simulate(facts, accounts, policies, self._terms, models=policies.source, fills=False)
         self._accounts = _shaped(accounts, self.accounts.account.shape)
 
     def _decide(self, pending: Floats | None) -> Signal:
@@ -226,16 +226,13 @@ class DecisionSession:
         facts = market_facts(market, first, last + 1, self.trading, posteriors)
         heads = self._networks.heads(market.features, posteriors, last, last + 1)
         policies = self._policies(heads, accounts, last - first)
-        scratch = make_scratch(accounts, len(self._terms.levels))
+        scratch = make_scratch(accounts, len(self._terms.levels), policies.projected.shape[-1])
         if pending is not None:
-            fill_orders(pending, 0, policies.index, facts, accounts, self._terms, scratch)
+            fill_orders(pending, 0, policies.source, facts, accounts, self._terms, scratch)
             self._accounts = _shaped(accounts, self.accounts.account.shape)
-        memory = make_head_scratch(accounts.size, len(self._terms.levels), policies.projected.shape[-1])
         requested = np.empty(accounts.holdings.shape)
         layers = np.empty((*requested.shape, len(LAYERS)))
-        decide_all(
-            last - first, policies.index, facts, accounts, self._terms, policies, scratch, memory, requested, layers
-        )
+        decide_all(last - first, policies.source, facts, accounts, self._terms, policies, scratch, requested, layers)
         self._pending = requested
         return self._signal(facts.facts[-1], scratch, layers, heads)
 

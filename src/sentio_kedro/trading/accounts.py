@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 
 from sentio_kedro.config import TradingParameters
@@ -20,9 +23,39 @@ from sentio_kedro.trading.records import (
 BASIS_POINT = 1e-4
 
 
-def allocation(parameters: TradingParameters, assets: int) -> float:
-    """Exposure of one asset at level 1, fraction of equity."""
-    return parameters.gross_limit / assets if parameters.allocation is None else parameters.allocation
+def allocation(parameters: TradingParameters, assets: int) -> Floats:
+    """Exposure of each asset at level 1 ``[A]``, fraction of equity; 0 is never traded.
+
+    Raises:
+        ValueError: If ``trading.allocation`` does not name each of the assets.
+    """
+    given = parameters.allocation
+    if not isinstance(given, dict):
+        return np.full(assets, parameters.gross_limit / assets if given is None else given)
+    if len(given) != assets:
+        raise ValueError(
+            f"`trading.allocation` must name each of the {assets} assets here, named {sorted(given)}; complete it by "
+            "`for_symbols`."
+        )
+    return np.array([given[symbol] for symbol in sorted(given)])  # symbols of bars are sorted
+
+
+def for_symbols(parameters: TradingParameters, symbols: Sequence[str]) -> TradingParameters:
+    """Complete weights of ``trading.allocation`` with 0 for those of the bars' ``symbols`` that they do not name.
+
+    Raises:
+        ValueError: If they name other symbols.
+    """
+    given = parameters.allocation
+    if not isinstance(given, dict):
+        return parameters
+    unknown = sorted(set(given) - set(symbols))
+    if unknown:
+        raise ValueError(
+            f"`trading.allocation` must name symbols of the bars, {list(symbols)}, had {unknown}; correct or "
+            "remove them."
+        )
+    return replace(parameters, allocation={symbol: given.get(symbol, 0.0) for symbol in symbols})
 
 
 def terms_of(parameters: TradingParameters, assets: int) -> Terms:
@@ -32,7 +65,7 @@ def terms_of(parameters: TradingParameters, assets: int) -> Terms:
         max([0.0, *(abs(x) for x in levels if x * level > 0.0 and abs(x) < abs(level))]) * np.sign(level)
         for level in levels
     ]
-    return Terms(_rules(parameters), levels, np.array(smaller), np.full(assets, allocation(parameters, assets)))
+    return Terms(_rules(parameters), levels, np.array(smaller), allocation(parameters, assets))
 
 
 def _rules(parameters: TradingParameters) -> np.recarray:
@@ -118,8 +151,8 @@ def hold_positions(accounts: Accounts, position: Floats, close: Floats, bars_hel
 def unaffordable(prices: Floats, parameters: TradingParameters) -> Mask:
     """Mask of the assets of which an account at the start cannot buy a single lot ``[A]``; ``prices`` are ``[A]``.
 
-    Caps of the action mask may forbid more.
+    Caps of the action mask may forbid more. Assets without an allocation are meant to be left alone.
     """
     largest = max(abs(level) for level in parameters.levels) * allocation(parameters, len(prices))
-    value = parameters.initial_cash * min(largest, parameters.max_position)
-    return np.asarray(value < _or(parameters.orders.lot_size, 0.0) * prices)
+    value = parameters.initial_cash * np.minimum(largest, parameters.max_position)
+    return np.asarray((value > 0.0) & (value < _or(parameters.orders.lot_size, 0.0) * prices))

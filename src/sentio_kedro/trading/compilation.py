@@ -7,7 +7,8 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import FunctionType
+from typing import ParamSpec, TypeVar, cast
 
 import numba
 
@@ -63,6 +64,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     return numba.njit(**options)(function)  # type: ignore[call-overload]
 
 
-def compiled_parallel(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a function whose ``prange`` loops use all threads; not for callers that are threads themselves."""
-    return numba.njit(nogil=True, cache=True, parallel=True)(function)
+def compiled_twice(function: Callable[P, R]) -> tuple[Callable[P, R], Callable[P, R]]:
+    """Compile a function for one thread, and with its ``prange`` loops spread over all threads.
+
+    The second is not for callers that are threads themselves. Numba names a cached function by its qualified name and
+    first line, so that the second is a copy under another name.
+    """
+    source = cast(FunctionType, function)
+    copy = FunctionType(source.__code__, source.__globals__, f"{source.__name__}_parallel")
+    copy.__qualname__, copy.__doc__ = f"{source.__qualname__}_parallel", source.__doc__
+    return compiled(function), numba.njit(nogil=True, cache=True, parallel=True)(copy)

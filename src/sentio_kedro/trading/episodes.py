@@ -17,9 +17,8 @@ from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.play import Observation, Outcome, Places, begin_all, play_parallel, play_serial
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES
-from sentio_kedro.trading.records import FILL, TOTAL, Accounts, Floats, Integers, Mask, Records, Scratch
+from sentio_kedro.trading.play import Observation, Outcome, Places, observe_some, play_parallel, play_serial
+from sentio_kedro.trading.records import Accounts, Floats, Integers, Mask, Records, Scratch
 from sentio_kedro.trading.simulate import make_scratch
 
 
@@ -104,8 +103,7 @@ class Episodes:
         self.market, self.parameters, self.episode_bars = market, parameters, episode_bars
         self.accounts, self.replicas, self.generator = accounts, replicas, generator
         self.starts = episode_starts(segments, episode_bars, market.bars)
-        facts, terms = market_facts(market, 0, market.bars, parameters), terms_of(parameters, market.assets)
-        self._world = facts, terms, open_accounts(1, market.assets, parameters)
+        self._facts, self._terms = market_facts(market, 0, market.bars, parameters), terms_of(parameters, market.assets)
         self._state: EpisodeState | None = None
 
     @property
@@ -131,8 +129,7 @@ class Episodes:
         state = EpisodeState(accounts, places, make_scratch(accounts, self.levels))
         everywhere = np.ones(self.accounts, np.bool_)
         self._draw(places, everywhere)
-        begin_all(self.episode_bars, *self._world, *state)
-        self._draw(places, everywhere)
+        self._begin(state, everywhere)
         self._state = state
         return Observation(places.row.copy(), state.scratch.features, state.scratch.legal)
 
@@ -144,18 +141,32 @@ class Episodes:
             ValueError: If ``actions`` has another shape, or an index is no level's.
         """
         state, actions = self.state, self._checked(actions)
-        seen, final, outcome, fills, total = self._memory()
-        scratch = state.scratch._replace(legal=seen.legal, features=seen.account, fills=fills, total=total)
+        fresh = {name: np.empty_like(getattr(state.scratch, name)) for name in ("legal", "features", "fills", "total")}
+        accounts, places, scratch = state.accounts, state.places, state.scratch._replace(**fresh)
+        outcome = Outcome(np.empty(self.accounts), *np.empty((2, self.accounts), np.bool_))
         alone = self.accounts > 1 and threading.current_thread() is threading.main_thread()
         play = play_parallel if alone else play_serial
-        play(actions, self.episode_bars, *self._world, state.accounts, state.places, scratch, final, outcome)
-        seen.row[:] = state.places.row
-        self._draw(state.places, outcome.terminated | outcome.truncated)
-        return Transition(seen, final, *outcome, fills, total)
+        play(actions, places, self._facts, accounts, self._terms, scratch, outcome)
+        final = Observation(places.row.copy(), scratch.features.copy(), scratch.legal.copy())
+        self._begin(EpisodeState(accounts, places, scratch), outcome.terminated | outcome.truncated)
+        seen = Observation(places.row.copy(), scratch.features, scratch.legal)
+        return Transition(seen, final, *outcome, scratch.fills, scratch.total)
 
     def features(self, observation: Observation) -> Floats:
         """Look up the market features ``[N, A, F]`` of the observed rows."""
         return np.asarray(self.market.features.numpy()[observation.row])
+
+    def _begin(self, state: EpisodeState, ended: Mask) -> None:
+        """Make the accounts that have ``ended`` ``[N]`` new in every field, and observe them where they begin."""
+        which = np.flatnonzero(ended)
+        if not which.size:
+            return
+        opened, places = open_accounts(1, self.market.assets, self.parameters), state.places
+        for part, new in zip(state.accounts, opened, strict=True):
+            part[which] = new
+        places.row[which], places.remaining[which] = places.following[which], self.episode_bars
+        observe_some(which, places, self._facts, state.accounts, self._terms, state.scratch)
+        self._draw(places, ended)
 
     def _draw(self, places: Places, ended: Mask) -> None:
         """Draw the next starts of the replicas of which one has ``ended`` ``[N]``."""
@@ -176,21 +187,6 @@ class Episodes:
                 f"{actions.min()} to {actions.max()}; correct them."
             )
         return actions
-
-    def _memory(self) -> tuple[Observation, Observation, Outcome, Records, Records]:
-        """Memory that a step fills: observations, outcome and ledger."""
-        size, assets = self.accounts, self.market.assets
-        seen, final = (
-            Observation(
-                np.empty(size, np.int64),
-                np.empty((size, assets, ACCOUNT_FEATURES)),
-                np.empty((size, assets, self.levels), np.bool_),
-            )
-            for _ in range(2)
-        )
-        outcome = Outcome(np.empty(size), np.empty(size, np.bool_), np.empty(size, np.bool_))
-        fills, total = np.empty((size, assets), FILL), np.empty(size, TOTAL)
-        return seen, final, outcome, fills.view(np.recarray), total.view(np.recarray)
 
 
 def episode_starts(segments: Sequence[Segment], episode_bars: int, bars: int) -> Integers:

@@ -14,6 +14,7 @@ from sentio_kedro.trading.orders import (
     MIN_CUT,
     ROUNDING,
     band_of,
+    cancel,
     gross_factor,
     joint_factor,
     lapse,
@@ -21,80 +22,60 @@ from sentio_kedro.trading.orders import (
     reduced_position,
     whole_lots,
 )
-from sentio_kedro.trading.records import Floats, Records
+from sentio_kedro.trading.records import Accounts, Market, Scratch, Terms
 from sentio_kedro.trading.trades import exit_of, liquidation_point, trade_costs, update_entry, worst_price
 
 DEAD_FRACTION = 1e-3  # of initial equity; an account below it is terminated
 
 
 @compiled
-def execute(
-    account: Records,
-    holdings: Records,
-    in_flight: Floats,
-    session_highs: Floats,
-    day_trades: Floats,
-    facts: Records,
-    clock: Records,
-    called: bool,
-    factor: float,
-    rules: Records,
-    limits: Records,
-    fills: Records,
-    total: Records,
-) -> None:
-    """Fill the planned orders at the next open and mark the account at the next close, in place.
+def execute(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
+    """Fill the planned orders at the next open and mark account ``n`` at the next close, in place.
 
-    ``factor`` is what joint limits left of the increases. The ledger goes to ``fills`` ``[A]`` and ``total``.
+    The ledger goes to ``scratch.fills`` and ``scratch.total``.
     """
-    _begin_ledger(account, holdings, called, factor, rules, limits, fills, total)
+    account, total = accounts.account[n], scratch.total[n]
+    _begin_ledger(n, accounts, terms, scratch)
     if not account.alive:
         return
-    if clock.session_starts:
-        _begin_session(account, holdings, session_highs, day_trades)
-    queue_orders(account, in_flight, facts, called, limits)
-    carried, equity_open = _open_bar(account, holdings, facts, clock, rules, fills, total)
+    if market.clock[row].session_starts:
+        _begin_session(n, accounts)
+    queue_orders(n, row, market, accounts, scratch)
+    carried, equity = _open_bar(n, row, market, accounts, terms, scratch)
     floor = DEAD_FRACTION * account.initial_equity
-    if equity_open <= floor:
-        _bury(account, holdings, in_flight, equity_open, fills, total)
-        return
-    _fill(account, holdings, in_flight, facts, clock, equity_open, called, rules, limits, total)
-    equity = _trade_inside_bar(account, holdings, facts, clock, carried, rules, limits, fills, total)
-    if equity <= floor:
-        _bury(account, holdings, in_flight, equity, fills, total)
-        return
-    _mark(account, holdings, in_flight, session_highs, day_trades, facts, equity, limits, fills)
-    total.equity = equity
+    bankrupt = equity <= floor
+    if not bankrupt:
+        _fill(equity, n, row, market, accounts, terms, scratch)
+        equity = _trade_inside_bar(carried, n, row, market, accounts, terms, scratch)
+        bankrupt = equity <= floor
+    if bankrupt:
+        _bury(equity, n, accounts, scratch)
+    else:
+        _mark(equity, n, row, market, accounts, scratch)
+    total.equity = account.equity
 
 
 @compiled
-def _begin_ledger(
-    account: Records,
-    holdings: Records,
-    called: bool,
-    factor: float,
-    rules: Records,
-    limits: Records,
-    fills: Records,
-    total: Records,
-) -> None:
-    band = band_of(account, rules)
-    total.equity_before, total.equity = account.equity, account.equity
-    total.financing, total.shortfall, total.called = 0.0, 0.0, called
-    for a in range(len(holdings)):
-        fill, limit = fills[a], limits[a]
+def _begin_ledger(n: int, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
+    account, bounds, total = accounts.account[n], scratch.bounds[n], scratch.total[n]
+    band = band_of(account, terms.rules[0])
+    total.equity_before, total.equity, total.headroom = account.equity, account.equity, bounds.headroom
+    total.financing, total.shortfall, total.called = 0.0, 0.0, bounds.called
+    for a in range(scratch.fills.shape[1]):
+        fill, limit = scratch.fills[n, a], scratch.limits[n, a]
         fill.price_pnl, fill.commission, fill.spread, fill.impact = 0.0, 0.0, 0.0, 0.0
         fill.borrow, fill.funding, fill.dividends, fill.traded = 0.0, 0.0, 0.0, 0.0
         fill.filled_shares, fill.shares, fill.exit_price, fill.position = 0.0, 0.0, nan, 0.0
         fill.ordered = limit.order != 0.0
         wanted = not within_band(limit.capped, limit.position, band)
-        fill.projected = factor < 1.0 and wanted and abs(limit.capped - limit.target) > MIN_CUT
+        fill.projected = bounds.factor < 1.0 and wanted and abs(limit.capped - limit.target) > MIN_CUT
         fill.capped = fill.projected or abs(limit.capped - limit.requested) > MIN_CUT
 
 
 @compiled
-def _begin_session(account: Records, holdings: Records, session_highs: Floats, day_trades: Floats) -> None:
+def _begin_session(n: int, accounts: Accounts) -> None:
     """Reset what is counted by session; bar t was the last of one. The peak forgets the oldest session."""
+    account, session_highs, day_trades = accounts.account[n], accounts.session_highs[n], accounts.day_trades[n]
     account.session_equity = account.equity
     slot = (account.session_slot + 1) % len(session_highs)
     account.session_slot, session_highs[slot] = slot, account.equity
@@ -106,34 +87,30 @@ def _begin_session(account: Records, holdings: Records, session_highs: Floats, d
     for session in range(len(day_trades) - 1):
         day_trades[session] = day_trades[session + 1]
     day_trades[len(day_trades) - 1] = 0.0
-    for a in range(len(holdings)):
-        holdings[a].trades_today, holdings[a].opened_today = 0.0, 0.0
+    for a in range(accounts.holdings.shape[1]):
+        accounts.holdings[n, a].trades_today, accounts.holdings[n, a].opened_today = 0.0, 0.0
 
 
 @compiled
 def _open_bar(
-    account: Records,
-    holdings: Records,
-    facts: Records,
-    clock: Records,
-    rules: Records,
-    fills: Records,
-    total: Records,
+    n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch
 ) -> tuple[float, float]:
     """Corporate actions, carry from close to close, and the gap.
 
     Returns:
         Equity after carry and dividends, and the equity at the open.
     """
+    account, years, rules = accounts.account[n], market.clock[row].years, terms.rules[0]
     owed, owned = max(-account.cash, 0.0), max(account.cash, 0.0)
-    total.financing = clock.years * (rules.financing_rate * owed - rules.interest_rate * owned)
-    carried, gap = account.equity - total.financing, 0.0
-    for a in range(len(holdings)):
-        holding, fact, fill = holdings[a], facts[a], fills[a]
+    financing = years * (rules.financing_rate * owed - rules.interest_rate * owned)
+    scratch.total[n].financing = financing
+    carried, gap = account.equity - financing, 0.0
+    for a in range(scratch.fills.shape[1]):
+        holding, fact, fill = accounts.holdings[n, a], market.facts[row, a], scratch.fills[n, a]
         holding.shares *= fact.split
         holding.entry_price /= fact.split
         reference = fact.close / fact.split
-        fill.borrow = max(-holding.shares, 0.0) * reference * (clock.years * rules.borrow_rate)
+        fill.borrow = max(-holding.shares, 0.0) * reference * (years * rules.borrow_rate)
         fill.dividends = holding.shares * fact.dividend
         fill.price_pnl = holding.shares * (fact.open - reference)
         fill.filled_shares, fill.shares = holding.shares, holding.shares
@@ -145,22 +122,15 @@ def _open_bar(
 
 @compiled
 def _fill(
-    account: Records,
-    holdings: Records,
-    in_flight: Floats,
-    facts: Records,
-    clock: Records,
-    equity_open: float,
-    called: bool,
-    rules: Records,
-    limits: Records,
-    total: Records,
+    equity_open: float, n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch
 ) -> None:
     """Cut arriving orders to tradable shares, in place of ``limits.order``; no order is enlarged.
 
     Where positions will not be what was decided, joint limits count again, at the prices of the decision: what one
     order was to make room for is not filled without it.
     """
+    account, holdings, facts, limits = accounts.account[n], accounts.holdings[n], market.facts[row], scratch.limits[n]
+    called, rules = scratch.bounds[n].called, terms.rules[0]
     held, added, factor, apart = 0.0, 0.0, 1.0, account.latency > 0
     for a in range(len(holdings)):
         before, fact, limit = holdings[a].shares, facts[a], limits[a]
@@ -174,7 +144,7 @@ def _fill(
         held += abs(kept) * fact.open
         added += abs(before + shares - kept) * fact.open
     if apart and not called:
-        factor = joint_factor(limits, facts, clock.correlation, total.headroom, account.guarded, rules)
+        factor = joint_factor(n, row, market, accounts, terms, scratch)
     if rules.initial_margin > 0.0 and not called:
         factor = min(factor, gross_factor(held, added, max(equity_open, MIN_EQUITY) / rules.initial_margin))
     for a in range(len(holdings)):
@@ -187,23 +157,17 @@ def _fill(
             shares = whole_lots(shares, rules.lot_size)
         if abs(before + shares) <= DUST * abs(before):
             shares = -before
-        lapse(limit.order, shares, a, in_flight)
+        lapse(limit.order, shares, accounts.in_flight[n, a])
         limit.order = shares
 
 
 @compiled
 def _trade_inside_bar(
-    account: Records,
-    holdings: Records,
-    facts: Records,
-    clock: Records,
-    carried: float,
-    rules: Records,
-    limits: Records,
-    fills: Records,
-    total: Records,
+    carried: float, n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch
 ) -> float:
     """Trade at the open and on exits inside the bar. Returns the equity at the close, not floored."""
+    account, holdings, facts, clock = accounts.account[n], accounts.holdings[n], market.facts[row], market.clock[row]
+    limits, fills, total, rules = scratch.limits[n], scratch.fills[n], scratch.total[n], terms.rules[0]
     for a in range(len(holdings)):
         holding, fact, fill = holdings[a], facts[a], fills[a]
         traded = limits[a].order
@@ -237,58 +201,45 @@ def _trade_inside_bar(
 
 
 @compiled
-def _bury(
-    account: Records, holdings: Records, in_flight: Floats, equity: float, fills: Records, total: Records
-) -> None:
+def _bury(equity: float, n: int, accounts: Accounts, scratch: Scratch) -> None:
     """Terminate a bankrupt account: flat, with equity of at least zero; its broker bears the shortfall."""
-    remaining = max(equity, 0.0)
-    total.shortfall, total.equity = remaining - equity, remaining
+    account, remaining = accounts.account[n], max(equity, 0.0)
+    scratch.total[n].shortfall = remaining - equity
     account.alive, account.cash, account.equity = False, remaining, remaining
-    for a in range(len(holdings)):
-        holding = holdings[a]
+    for a in range(accounts.holdings.shape[1]):
+        holding = accounts.holdings[n, a]
         holding.shares, holding.entry_price, holding.bars_held = 0.0, 0.0, 0.0
-        for slot in range(in_flight.shape[1]):
-            in_flight[a, slot] = 0.0
-        fills[a].shares = 0.0
+        cancel(accounts.in_flight[n, a])
+        scratch.fills[n, a].shares = 0.0
 
 
 @compiled
-def _mark(
-    account: Records,
-    holdings: Records,
-    in_flight: Floats,
-    session_highs: Floats,
-    day_trades: Floats,
-    facts: Records,
-    equity: float,
-    limits: Records,
-    fills: Records,
-) -> None:
+def _mark(equity: float, n: int, row: int, market: Market, accounts: Accounts, scratch: Scratch) -> None:
     """Mark the account at the close, and count trades and day trades."""
+    account, highs, day_trades = accounts.account[n], accounts.session_highs[n], accounts.day_trades[n]
     cash, round_trips = equity, 0.0
-    for a in range(len(holdings)):
-        holding, fill, traded = holdings[a], fills[a], limits[a].order
+    for a in range(scratch.fills.shape[1]):
+        holding, fact, fill = accounts.holdings[n, a], market.facts[row, a], scratch.fills[n, a]
+        traded = scratch.limits[n, a].order
         before, after = fill.filled_shares - traded, fill.filled_shares
         exited, opened_before = after != fill.shares, holding.opened_today > 0.0
         if abs(after) > abs(before) or after * before < 0.0:
             holding.opened_today = 1.0
         if opened_before and traded * before < 0.0:
             round_trips += 1.0
-        if exited and facts[a].fillable:
+        if exited and fact.fillable:
             round_trips += holding.opened_today
             holding.trades_today += 1.0
         if traded != 0.0:
             holding.trades_today += 1.0
         if exited:
-            for slot in range(in_flight.shape[1]):
-                in_flight[a, slot] = 0.0
+            cancel(accounts.in_flight[n, a])
         holding.shares = fill.shares
         holding.bars_held = 0.0 if fill.shares == 0.0 else holding.bars_held + 1.0
         if fill.shares == 0.0:
             holding.entry_price = 0.0
-        cash -= fill.shares * facts[a].next_close
+        cash -= fill.shares * fact.next_close
     day_trades[len(day_trades) - 1] += round_trips
     account.cash, account.equity = cash, equity
     account.peak_equity = max(account.peak_equity, equity)
-    newest = account.session_slot
-    session_highs[newest] = max(session_highs[newest], equity)
+    highs[account.session_slot] = max(highs[account.session_slot], equity)

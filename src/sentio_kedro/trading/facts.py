@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
@@ -11,12 +12,33 @@ from torch import Tensor
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import BASIS_POINT, allocation
-from sentio_kedro.trading.records import CLOCK, FACTS, Floats, Integers, Market, records
+from sentio_kedro.trading.records import CLOCK, FACTS, Floats, Integers, Market, Mask
 
 DAYS_PER_YEAR = 365.0  # rates are fractions a year of 365 days
 MIN_VOLATILITY = 1e-12
 MIN_VOLUME = 1e-9
 FAR = 2**62  # bars to the session's end where there is none
+
+
+class Outline(NamedTuple):
+    """What facts of any rows read of the whole market.
+
+    Attributes:
+        begins: ``[A]`` row of the first bar, T without one.
+        to_session_end: ``[T]`` bars to the last row of the session; null without sessions.
+    """
+
+    begins: Integers
+    to_session_end: Integers | None
+
+
+def market_outline(market: MarketTensors) -> Outline:
+    """Read the whole market once, for many calls of ``market_facts``."""
+    present = _present(market)
+    begins = np.where(present.any(axis=0), present.argmax(axis=0), market.bars)
+    if market.session is None:
+        return Outline(begins, None)
+    return Outline(begins, bars_to_session_end(_array(market.session), market.minutes_to_close))
 
 
 def market_facts(
@@ -25,6 +47,7 @@ def market_facts(
     stop: int,
     parameters: TradingParameters,
     posteriors: Sequence[Tensor] | None = None,
+    outline: Outline | None = None,
 ) -> Market:
     """Compute the facts of the steps from decision rows ``[start, stop)``; row 0 of the result is ``start``.
 
@@ -34,33 +57,42 @@ def market_facts(
         stop: Row after the last one. No order is filled after the last row of the market.
         parameters: Costs and limits that are on.
         posteriors: Filtered regime probabilities ``[T, K]`` of each regime model; None takes the market's.
+        outline: ``market_outline`` of the market; None reads it, in a time that grows with all of its rows.
 
     Raises:
         ValueError: If ``masks.regime_exposure`` has fewer entries than there are regimes.
     """
+    outline = market_outline(market) if outline is None else outline
     rows = np.arange(start, stop)
     after = np.minimum(rows + 1, market.bars - 1)
-    facts = records((stop - start, market.assets), FACTS)
-    present = _array(market.tradable if market.present is None else market.present)
-    facts.close, facts.next_close = _array(market.close)[rows], _array(market.close)[after]
-    facts.open = _array(market.open)[after]
-    facts.high, facts.low = np.maximum(facts.open, facts.next_close), np.minimum(facts.open, facts.next_close)
+    facts = np.zeros((stop - start, market.assets), FACTS)  # an attribute of records costs ten times an item
+    facts["close"], facts["next_close"] = _array(market.close)[rows], _array(market.close)[after]
+    facts["open"] = _array(market.open)[after]
+    facts["high"], facts["low"] = (
+        np.maximum(facts["open"], facts["next_close"]),
+        np.minimum(facts["open"], facts["next_close"]),
+    )
     if market.high is not None and market.low is not None:
-        facts.high, facts.low = _array(market.high)[after], _array(market.low)[after]
-    facts.tradable = _array(market.tradable)[rows]
-    facts.unlisted = ~np.maximum.accumulate(present[:stop], axis=0)[rows]
-    facts.fillable = present[after] & (rows < market.bars - 1)[:, None]
-    facts.split = 1.0 if market.split is None else _array(market.split)[after]
-    facts.dividend = 0.0 if market.dividend is None else _array(market.dividend)[after]
-    facts.delisted = False if market.delisted is None else _array(market.delisted)[after]
-    facts.shortable = True if market.shortable is None else _array(market.shortable)
+        facts["high"], facts["low"] = _array(market.high)[after], _array(market.low)[after]
+    facts["tradable"] = _array(market.tradable)[rows]
+    facts["unlisted"] = rows[:, None] < outline.begins
+    facts["fillable"] = _present(market)[after] & (rows < market.bars - 1)[:, None]
+    facts["split"] = 1.0 if market.split is None else _array(market.split)[after]
+    facts["dividend"] = 0.0 if market.dividend is None else _array(market.dividend)[after]
+    facts["delisted"] = False if market.delisted is None else _array(market.delisted)[after]
+    facts["shortable"] = True if market.shortable is None else _array(market.shortable)
     if parameters.carry.funding and market.funding is not None:
-        facts.funding = _array(market.funding)[after]
+        facts["funding"] = _array(market.funding)[after]
     _set_costs(facts, market, rows, after, parameters)
     _set_caps(facts, market, rows, parameters)
     regimes = [market.posterior] if posteriors is None else posteriors
     caps = [_regime_caps(_array(posterior)[rows], parameters) for posterior in regimes]
-    return Market(facts, _clock(market, rows, after, parameters), np.stack(caps, axis=1))
+    clock = _clock(market, rows, after, parameters, outline)
+    return Market(facts.view(np.recarray), clock.view(np.recarray), np.stack(caps, axis=1))
+
+
+def _present(market: MarketTensors) -> Mask:
+    return _array(market.tradable if market.present is None else market.present)
 
 
 def _array(tensor: Tensor) -> np.ndarray:
@@ -68,22 +100,22 @@ def _array(tensor: Tensor) -> np.ndarray:
 
 
 def _set_costs(
-    facts: np.recarray, market: MarketTensors, rows: Integers, after: Integers, parameters: TradingParameters
+    facts: np.ndarray, market: MarketTensors, rows: Integers, after: Integers, parameters: TradingParameters
 ) -> None:
     """Half spread of the fill bar; impact by the square-root law with daily volatility and volume up to bar t."""
     costs, orders = parameters.costs, parameters.orders
     minimum = costs.half_spread_bps * BASIS_POINT
-    facts.half_spread = minimum
+    facts["half_spread"] = minimum
     if costs.half_spread != "constant" and market.spread is not None:
-        facts.half_spread = np.maximum(0.5 * _array(market.spread)[after], minimum)
+        facts["half_spread"] = np.maximum(0.5 * _array(market.spread)[after], minimum)
     if costs.impact and market.daily_volume is not None:
-        volume = np.maximum(_array(market.daily_volume)[rows] * facts.split, MIN_VOLUME)
-        facts.impact = costs.impact * daily_volatility(market)[rows] / np.sqrt(volume)
-    facts.max_shares = np.inf
+        volume = np.maximum(_array(market.daily_volume)[rows] * facts["split"], MIN_VOLUME)
+        facts["impact"] = costs.impact * daily_volatility(market)[rows] / np.sqrt(volume)
+    facts["max_shares"] = np.inf
     if orders.participation is not None and market.volume is not None:
-        facts.max_shares = orders.participation * _array(market.volume)[after]
+        facts["max_shares"] = orders.participation * _array(market.volume)[after]
         if orders.participation_volume == "expected" and market.bar_volume is not None:
-            facts.max_shares = orders.participation * _array(market.bar_volume)[rows] * facts.split
+            facts["max_shares"] = orders.participation * _array(market.bar_volume)[rows] * facts["split"]
 
 
 def daily_volatility(market: MarketTensors) -> Floats:
@@ -91,23 +123,25 @@ def daily_volatility(market: MarketTensors) -> Floats:
     return _array(market.volatility if market.daily_volatility is None else market.daily_volatility)
 
 
-def _set_caps(facts: np.recarray, market: MarketTensors, rows: Integers, parameters: TradingParameters) -> None:
+def _set_caps(facts: np.ndarray, market: MarketTensors, rows: Integers, parameters: TradingParameters) -> None:
     masks, share = parameters.masks, allocation(parameters, market.assets)
     volatility = np.maximum(daily_volatility(market)[rows], MIN_VOLATILITY)
     quantile = NormalDist().inv_cdf(masks.var_confidence)
     tail = quantile if market.tail is None else _array(market.tail)[rows, None]
-    facts.value_at_risk = tail * volatility
-    facts.var_cap = np.inf if masks.position_var is None else share * masks.position_var / facts.value_at_risk
-    facts.volatility_cap = np.inf if masks.target_volatility is None else share * masks.target_volatility / volatility
-    full = np.minimum(np.minimum(facts.var_cap, facts.volatility_cap), share)
-    facts.reward_unit = _array(market.volatility)[rows] * full
-    facts.kelly_cap, facts.liquidity = np.inf, np.inf
+    facts["value_at_risk"] = tail * volatility
+    facts["var_cap"] = np.inf if masks.position_var is None else share * masks.position_var / facts["value_at_risk"]
+    facts["volatility_cap"] = (
+        np.inf if masks.target_volatility is None else share * masks.target_volatility / volatility
+    )
+    full = np.minimum(np.minimum(facts["var_cap"], facts["volatility_cap"]), share)
+    facts["reward_unit"] = _array(market.volatility)[rows] * np.where(share > 0.0, full, 1.0)
+    facts["kelly_cap"], facts["liquidity"] = np.inf, np.inf
     if masks.kelly_fraction is not None and market.returns is not None:
         first = max(0, int(rows[0]) - masks.kelly_bars + 1)  # earlier returns do not matter
         returns = _array(market.returns)[first : rows[-1] + 1]
-        facts.kelly_cap = kelly_cap(returns, masks.kelly_fraction, masks.kelly_bars)[rows - first]
+        facts["kelly_cap"] = kelly_cap(returns, masks.kelly_fraction, masks.kelly_bars)[rows - first]
     if masks.liquidity is not None and market.daily_volume is not None:
-        facts.liquidity = masks.liquidity * _array(market.daily_volume)[rows] * facts.close
+        facts["liquidity"] = masks.liquidity * _array(market.daily_volume)[rows] * facts["close"]
 
 
 def kelly_cap(returns: Floats, fraction: float, bars: int) -> Floats:
@@ -146,22 +180,24 @@ def _regime_caps(posterior: Floats, parameters: TradingParameters) -> Floats:
     return caps
 
 
-def _clock(market: MarketTensors, rows: Integers, after: Integers, parameters: TradingParameters) -> np.recarray:
+def _clock(
+    market: MarketTensors, rows: Integers, after: Integers, parameters: TradingParameters, outline: Outline
+) -> np.ndarray:
     """Elapsed time, sessions and correlation."""
-    masks, clock = parameters.masks, records((len(rows),), CLOCK)
+    masks, clock = parameters.masks, np.zeros(len(rows), CLOCK)
     if market.elapsed is not None:
-        clock.years = _array(market.elapsed)[after] / DAYS_PER_YEAR
+        clock["years"] = _array(market.elapsed)[after] / DAYS_PER_YEAR
     if market.correlation is not None:
-        clock.correlation = _array(market.correlation)[rows]
-    clock.bars_to_session_end = FAR
-    if market.session is None:
+        clock["correlation"] = _array(market.correlation)[rows]
+    clock["bars_to_session_end"] = FAR
+    if market.session is None or outline.to_session_end is None:
         return clock
     session = _array(market.session)
-    clock.session_starts = session[after] != session[rows]
-    clock.bars_to_session_end = bars_to_session_end(session, market.minutes_to_close)[after]
+    clock["session_starts"] = session[after] != session[rows]
+    clock["bars_to_session_end"] = outline.to_session_end[after]
     if market.minutes_since_open is not None and market.minutes_to_close is not None and parameters.calendar:
         since, until = _array(market.minutes_since_open)[rows], _array(market.minutes_to_close)[rows]
-        clock.quiet = (since < (masks.first_minutes or 0.0)) | (until < (masks.last_minutes or 0.0))
+        clock["quiet"] = (since < (masks.first_minutes or 0.0)) | (until < (masks.last_minutes or 0.0))
     return clock
 
 

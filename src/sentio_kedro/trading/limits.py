@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import inf
 
 from sentio_kedro.trading.compilation import compiled
-from sentio_kedro.trading.records import Floats, Mask, Records
+from sentio_kedro.trading.records import Accounts, Floats, Market, Records, Scratch, Terms
 
 MIN_EQUITY = 1e-12  # smallest divisor of fractions of equity
 MIN_CAP = 1e-6  # of equity; targets that differ by less are the same
@@ -34,6 +34,21 @@ DAY_TRADES = 3.0
 
 
 @compiled
+def set_bounds(
+    n: int, row: int, model: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch
+) -> None:
+    """Write the limits of account ``n`` in all assets to ``scratch.bounds``, with the caps of a regime ``model``."""
+    account, bounds, rules = accounts.account[n], scratch.bounds[n], terms.rules[0]
+    bounds.headroom = headroom(account, rules)
+    bounds.regime_cap, bounds.regime_growth = market.regimes[row, model, 0], market.regimes[row, model, 1]
+    gross = 0.0
+    for a in range(market.facts.shape[1]):
+        gross += abs(accounts.holdings[n, a].shares) * market.facts[row, a].close
+    bounds.called = account.alive and account.equity < rules.maintenance_margin * gross
+    bounds.stopped = _stopped(account, accounts.day_trades[n], market.clock[row], rules)
+
+
+@compiled
 def headroom(account: Records, rules: Records) -> float:
     """Share of full exposure that the drawdown limit leaves, in [0, 1].
 
@@ -49,72 +64,6 @@ def headroom(account: Records, rules: Records) -> float:
 
 
 @compiled
-def margin_call(account: Records, holdings: Records, facts: Records, rules: Records) -> bool:
-    """Whether equity is below the maintenance margin of the positions at the close."""
-    gross = 0.0
-    for a in range(len(holdings)):
-        gross += abs(holdings[a].shares) * facts[a].close
-    return account.alive and account.equity < rules.maintenance_margin * gross
-
-
-@compiled
-def without_dust(shares: float, size: float) -> float:
-    """Set a sum of shares to 0 where it is rounding relative to the ``size`` of its terms."""
-    return 0.0 if abs(shares) <= DUST * size else shares
-
-
-@compiled
-def set_limits(
-    account: Records,
-    holdings: Records,
-    in_flight: Floats,
-    day_trades: Floats,
-    facts: Records,
-    clock: Records,
-    regime: Floats,
-    allocation: Floats,
-    room: float,
-    called: bool,
-    rules: Records,
-    limits: Records,
-) -> None:
-    """Write position, cap and growth of every asset to ``limits`` ``[A]``.
-
-    For accounts that are not guarded only ``trading.max_position`` and margin calls apply.
-    """
-    equity = max(account.equity, MIN_EQUITY)
-    leave = called or (account.guarded and must_leave(account, clock, rules))
-    stopped = _stopped(account, day_trades, clock, rules)
-    for a in range(len(holdings)):
-        holding, fact, limit = holdings[a], facts[a], limits[a]
-        committed, size = holding.shares, abs(holding.shares)
-        for slot in range(in_flight.shape[1]):
-            committed += in_flight[a, slot]
-            size += abs(in_flight[a, slot])
-        limit.committed = without_dust(committed, size)
-        limit.position = limit.committed * fact.close / equity
-        cap, growth = rules.max_position, inf
-        if leave or fact.unlisted:
-            cap, growth = 0.0, 0.0
-        elif account.guarded:
-            share = allocation[a]
-            drawdown = layer_cap(DRAWDOWN, account, holding, fact, clock, share, room, stopped, rules)
-            cap = min(cap, drawdown, fact.var_cap, fact.volatility_cap, regime[0] * share)
-            lost = layer_cap(DAILY_LOSS, account, holding, fact, clock, share, room, stopped, rules)
-            quiet = layer_cap(SESSION, account, holding, fact, clock, share, room, stopped, rules)
-            complies = layer_cap(COMPLIANCE, account, holding, fact, clock, share, room, stopped, rules)
-            liquid = fact.liquidity / equity
-            growth = min(lost, quiet, complies, liquid, fact.kelly_cap, regime[1] * share)
-        limit.cap, limit.growth = cap, growth
-
-
-@compiled
-def must_leave(account: Records, clock: Records, rules: Records) -> bool:
-    """Whether this is the last order to be filled before the session's close, and no position may stay overnight."""
-    return not rules.overnight and clock.bars_to_session_end <= account.latency
-
-
-@compiled
 def _stopped(account: Records, day_trades: Floats, clock: Records, rules: Records) -> bool:
     """Whether the pattern-day-trader rule allows reductions only at the next open."""
     if not rules.pattern_day_trader or account.equity >= DAY_TRADER_EQUITY:
@@ -126,30 +75,74 @@ def _stopped(account: Records, day_trades: Floats, clock: Records, rules: Record
 
 
 @compiled
+def without_dust(shares: float, size: float) -> float:
+    """Set a sum of shares to 0 where it is rounding relative to the ``size`` of its terms."""
+    return 0.0 if abs(shares) <= DUST * size else shares
+
+
+@compiled
+def set_limits(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
+    """Write position, cap and growth of every asset to ``scratch.limits``.
+
+    For accounts that are not guarded only ``trading.max_position`` and margin calls apply.
+    """
+    account, in_flight, bounds, rules = accounts.account[n], accounts.in_flight[n], scratch.bounds[n], terms.rules[0]
+    equity = max(account.equity, MIN_EQUITY)
+    leave = bounds.called or (account.guarded and must_leave(account, market.clock[row], rules))
+    for a in range(len(in_flight)):
+        fact, limit, share = market.facts[row, a], scratch.limits[n, a], terms.allocation[a]
+        committed = accounts.holdings[n, a].shares
+        size = abs(committed)
+        for slot in range(in_flight.shape[1]):
+            committed += in_flight[a, slot]
+            size += abs(in_flight[a, slot])
+        limit.committed = without_dust(committed, size)
+        limit.position = limit.committed * fact.close / equity
+        cap, growth = rules.max_position, inf
+        if leave or fact.unlisted:
+            cap, growth = 0.0, 0.0
+        elif account.guarded:
+            drawdown = layer_cap(DRAWDOWN, a, n, row, market, accounts, terms, scratch)
+            cap = min(cap, drawdown, fact.var_cap, fact.volatility_cap, bounds.regime_cap * share)
+            lost = layer_cap(DAILY_LOSS, a, n, row, market, accounts, terms, scratch)
+            quiet = layer_cap(SESSION, a, n, row, market, accounts, terms, scratch)
+            complies = layer_cap(COMPLIANCE, a, n, row, market, accounts, terms, scratch)
+            liquid = fact.liquidity / equity
+            growth = min(lost, quiet, complies, liquid, fact.kelly_cap, bounds.regime_growth * share)
+        limit.cap, limit.growth = cap, growth
+
+
+@compiled
+def must_leave(account: Records, clock: Records, rules: Records) -> bool:
+    """Whether this is the last order to be filled before the session's close, and no position may stay overnight."""
+    return not rules.overnight and clock.bars_to_session_end <= account.latency
+
+
+@compiled
 def layer_cap(
-    layer: int,
-    account: Records,
-    holding: Records,
-    fact: Records,
-    clock: Records,
-    allocation: float,
-    room: float,
-    stopped: bool,
-    rules: Records,
+    layer: int, a: int, n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch
 ) -> float:
-    """Cap of one layer but validity and regime, fraction of equity; infinity where it does not bind.
+    """Cap of one layer but validity on asset ``a``, fraction of equity; infinity where it does not bind.
 
     Rules of a session hold until its last decision, whose order is filled in the next one.
     """
-    cap = inf
+    account, holding, fact, clock = (
+        accounts.account[n],
+        accounts.holdings[n, a],
+        market.facts[row, a],
+        market.clock[row],
+    )
+    bounds, share, rules, cap = scratch.bounds[n], terms.allocation[a], terms.rules[0], inf
     if layer == EXPOSURE:
         cap = rules.max_position
     elif layer == DRAWDOWN:
-        cap = room * allocation if rules.max_drawdown < inf else inf
+        cap = bounds.headroom * share if rules.max_drawdown < inf else inf
     elif layer == VALUE_AT_RISK:
         cap = fact.var_cap
     elif layer == VOLATILITY:
         cap = fact.volatility_cap
+    elif layer == REGIME:
+        cap = min(bounds.regime_cap, bounds.regime_growth) * share
     elif layer == LIQUIDITY:
         cap = fact.liquidity / max(account.equity, MIN_EQUITY)
     elif layer == KELLY:
@@ -162,7 +155,7 @@ def layer_cap(
     elif layer == COMPLIANCE:
         often = holding.trades_today >= rules.trades_per_day and not clock.session_starts
         young = 0.0 < holding.bars_held < rules.min_holding_bars
-        cap = 0.0 if often or young or stopped else inf
+        cap = 0.0 if often or young or bounds.stopped else inf
     return cap
 
 
@@ -182,32 +175,24 @@ def within_band(target: float, position: float, band: float) -> bool:
 
 
 @compiled
-def set_legal(
-    account: Records,
-    facts: Records,
-    limits: Records,
-    levels: Floats,
-    smaller: Floats,
-    allocation: Floats,
-    rules: Records,
-    legal: Mask,
-) -> None:
-    """Write the legal levels of every asset to ``legal`` ``[A, B]``: those that lead to different positions.
+def set_legal(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
+    """Write the legal levels of every asset to ``scratch.legal``: those that lead to different positions.
 
-    Flat is always legal. Another level is legal if the caps leave more of it than of the next smaller level on its side
-    (``smaller`` ``[B]``), and a new position is worth the minimum order. Where nothing can be traded flat is the only
-    legal level; it sends no order.
+    Flat is always legal. Another level is legal if the caps leave more of it than of the next smaller level on its
+    side, and a new position is worth the minimum order. Where nothing can be traded flat is the only legal level; it
+    sends no order.
     """
-    for a in range(len(limits)):
-        fact, limit = facts[a], limits[a]
+    account, legal, rules = accounts.account[n], scratch.legal[n], terms.rules[0]
+    for a in range(len(legal)):
+        fact, limit, share = market.facts[row, a], scratch.limits[n, a], terms.allocation[a]
         free = account.alive and fact.tradable
         least = max(rules.min_notional, rules.lot_size * fact.close)
-        for b in range(len(levels)):
-            if levels[b] == 0.0:
+        for b in range(len(terms.levels)):
+            if terms.levels[b] == 0.0:
                 legal[a, b] = True
                 continue
-            target = capped_position(levels[b] * allocation[a], limit, fact.shortable)
-            below = capped_position(smaller[b] * allocation[a], limit, fact.shortable)
+            target = capped_position(terms.levels[b] * share, limit, fact.shortable)
+            below = capped_position(terms.smaller[b] * share, limit, fact.shortable)
             opens = target * limit.position <= 0.0
             worth = not opens or abs(target) * account.equity * (1.0 + TIE) >= least
             legal[a, b] = free and worth and abs(target) > abs(below) + MIN_CAP
@@ -215,45 +200,38 @@ def set_legal(
 
 @compiled
 def set_forbidden_shares(
-    account: Records,
-    holdings: Records,
-    day_trades: Floats,
-    facts: Records,
-    clock: Records,
-    regime: Floats,
-    limits: Records,
-    levels: Floats,
-    allocation: Floats,
-    room: float,
-    rules: Records,
+    assets: tuple[int, int],
+    n: int,
+    row: int,
+    market: Market,
+    accounts: Accounts,
+    terms: Terms,
+    scratch: Scratch,
     shares: Floats,
 ) -> None:
-    """Write the share of the levels of all assets that each layer cuts or forbids to ``shares`` ``[layers]``.
+    """Write the share of the levels of assets from one to before another that each layer cuts or forbids.
 
-    No layer objects to a reduction but validity, where an asset cannot be traded.
+    They go to ``shares`` ``[layers]``. No layer objects to a reduction but validity, where an asset cannot be traded.
     """
+    account, rules, levels = accounts.account[n], terms.rules[0], terms.levels
+    count = (assets[1] - assets[0]) * len(levels)
     for layer in range(len(shares)):
         shares[layer] = 0.0
-    stopped = _stopped(account, day_trades, clock, rules)
-    count = len(limits) * len(levels)
-    for a in range(len(limits)):
+    for a in range(assets[0], assets[1]):
+        fact, position = market.facts[row, a], scratch.limits[n, a].position
         for b in range(len(levels)):
-            exposure, position = levels[b] * allocation[a], limits[a].position
+            exposure = levels[b] * terms.allocation[a]
             reduces = abs(exposure) <= abs(position) * (1.0 + TIE) and exposure * position >= 0.0
             for layer in range(len(shares)):
                 if layer == VALIDITY:
-                    least = max(rules.min_notional, rules.lot_size * facts[a].close)
+                    least = max(rules.min_notional, rules.lot_size * fact.close)
                     opens = not reduces and abs(exposure) * account.equity < least
-                    binds = not (account.alive and facts[a].tradable) or opens
+                    binds = not (account.alive and fact.tradable) or opens
                 elif reduces:
                     binds = False
                 else:
-                    cap = min(regime[0], regime[1]) * allocation[a]
-                    if layer != REGIME:
-                        cap = layer_cap(
-                            layer, account, holdings[a], facts[a], clock, allocation[a], room, stopped, rules
-                        )
+                    cap = layer_cap(layer, a, n, row, market, accounts, terms, scratch)
                     binds = cap < MIN_SHARE * abs(exposure)
-                    binds = binds or (layer == COMPLIANCE and exposure < 0.0 and not facts[a].shortable)
+                    binds = binds or (layer == COMPLIANCE and exposure < 0.0 and not fact.shortable)
                 if binds:
                     shares[layer] += 1.0 / count

@@ -6,7 +6,7 @@ from math import floor, inf, isnan, sqrt
 
 from sentio_kedro.trading.compilation import compiled
 from sentio_kedro.trading.limits import DUST, MIN_EQUITY, capped_position, within_band, without_dust
-from sentio_kedro.trading.records import Floats, Records
+from sentio_kedro.trading.records import Accounts, Floats, Market, Records, Scratch, Terms
 
 MIN_EXPOSURE = 1e-12
 BALANCED = 1e-6  # of equity; increases with a smaller sum leave net exposure unchanged
@@ -27,15 +27,14 @@ def gross_factor(held: float, increase: float, limit: float) -> float:
 
 
 @compiled
-def joint_factor(
-    limits: Records, facts: Records, correlation: float, room: float, guarded: bool, rules: Records
-) -> float:
+def joint_factor(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> float:
     """Largest common share of all increases that keeps gross, net and value at risk within their limits, in [0, 1].
 
     Reductions pass unscaled. An order through zero is a reduction to flat and an increase from there. Value at risk is
     the root of the quadratic form of the constant-correlation covariance (the target that Ledoit and Wolf, Honey, I
     Shrunk the Sample Covariance Matrix, Journal of Portfolio Management, 2004, shrink to), or the sum over assets.
     """
+    facts, limits, rules = market.facts[row], scratch.limits[n], terms.rules[0]
     gross, added, net, net_added, sum_held, sum_added = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     held_square, cross, added_square, signed_held, signed_added = 0.0, 0.0, 0.0, 0.0, 0.0
     for a in range(len(limits)):
@@ -45,14 +44,11 @@ def joint_factor(
         gross, added = gross + abs(held), added + abs(increase)
         net, net_added = net + held, net_added + increase
         sum_held, sum_added = sum_held + abs(risk_held), sum_added + abs(risk_added)
-        held_square, cross, added_square = (
-            held_square + risk_held**2,
-            cross + risk_held * risk_added,
-            added_square + risk_added**2,
-        )
+        held_square, added_square = held_square + risk_held * risk_held, added_square + risk_added * risk_added
+        cross += risk_held * risk_added
         signed_held, signed_added = signed_held + risk_held, signed_added + risk_added
-    factor = gross_factor(gross, added, rules.gross_limit * room)
-    if not guarded:
+    factor = gross_factor(gross, added, rules.gross_limit * scratch.bounds[n].headroom)
+    if not accounts.account[n].guarded:
         return factor
     if rules.net_limit < inf and abs(net_added) > BALANCED:
         side = 1.0 if net_added > 0.0 else -1.0
@@ -60,10 +56,11 @@ def joint_factor(
     if rules.var_limit < inf and rules.var_is_sum:
         factor = min(factor, gross_factor(sum_held, sum_added, rules.var_limit))
     elif rules.var_limit < inf:
-        own, shared = 1.0 - correlation, correlation
-        constant = own * held_square + shared * signed_held**2
+        shared = market.clock[row].correlation
+        own = 1.0 - shared
+        constant = own * held_square + shared * (signed_held * signed_held)
         linear = own * cross + shared * signed_held * signed_added
-        square = own * added_square + shared * signed_added**2
+        square = own * added_square + shared * (signed_added * signed_added)
         factor = min(factor, quadratic_factor(square, linear, constant, rules.var_limit))
     return factor
 
@@ -114,24 +111,14 @@ def drop_increases(limits: Records, factor: float, band: float) -> bool:
 
 
 @compiled
-def plan_orders(
-    account: Records,
-    holdings: Records,
-    facts: Records,
-    clock: Records,
-    room: float,
-    called: bool,
-    rules: Records,
-    limits: Records,
-) -> float:
-    """Write targets and orders (shares) of ``requested`` positions to ``limits`` ``[A]``; NaN requests no order.
+def plan_orders(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
+    """Write targets and orders (shares) of the positions requested in ``scratch.limits`` there; NaN requests no order.
 
     A position within the band of its target stays. Limits make an order smaller, never larger. Closing orders are
     exact; others are whole lots of at least the minimum notional, or are not sent. A margin call sells what is held.
-
-    Returns:
-        Common share of the increases that joint limits leave.
     """
+    account, facts, limits, bounds = accounts.account[n], market.facts[row], scratch.limits[n], scratch.bounds[n]
+    rules = terms.rules[0]
     equity, band = max(account.equity, MIN_EQUITY), band_of(account, rules)
     for a in range(len(limits)):
         limit, fact = limits[a], facts[a]
@@ -141,12 +128,12 @@ def plan_orders(
         limit.capped = limit.position if idle else capped_position(limit.requested, limit, fact.shortable)
         stays = idle or within_band(limit.capped, limit.position, band)
         limit.target = limit.position if stays else limit.capped
-    factor = joint_factor(limits, facts, clock.correlation, room, account.guarded, rules)
-    while drop_increases(limits, factor, band):  # one that is not traded may have balanced another
-        factor = joint_factor(limits, facts, clock.correlation, room, account.guarded, rules)
+    bounds.factor = joint_factor(n, row, market, accounts, terms, scratch)
+    while drop_increases(limits, bounds.factor, band):  # one that is not traded may have balanced another
+        bounds.factor = joint_factor(n, row, market, accounts, terms, scratch)
     for a in range(len(limits)):
         limit, price = limits[a], facts[a].close
-        scaled = scaled_target(limit, factor)
+        scaled = scaled_target(limit, bounds.factor)
         order = 0.0 if scaled == limit.position else (scaled - limit.position) * equity / price
         if scaled == 0.0:
             order = -limit.committed
@@ -154,20 +141,20 @@ def plan_orders(
             order = whole_lots(order, rules.lot_size)
             order = 0.0 if abs(order) * price < rules.min_notional else order
         limit.target, limit.order = scaled, order
-        if called:
-            limit.order = -holdings[a].shares
-    return factor
+        if bounds.called:
+            limit.order = -accounts.holdings[n, a].shares
 
 
 @compiled
-def queue_orders(account: Records, in_flight: Floats, facts: Records, called: bool, limits: Records) -> None:
-    """Replace ``limits.order`` by the shares that reach the market at the next open; advance orders in flight.
+def queue_orders(n: int, row: int, market: Market, accounts: Accounts, scratch: Scratch) -> None:
+    """Replace orders in ``scratch.limits`` by the shares that reach the market at the next open; advance the queue.
 
     A margin call cancels all older orders; the broker sells at the next open. Splits change what is in flight.
     """
-    latency = 0 if called else account.latency
-    for a in range(len(limits)):
-        limit, slots = limits[a], in_flight.shape[1]
+    in_flight, called = accounts.in_flight[n], scratch.bounds[n].called
+    latency, slots = 0 if called else accounts.account[n].latency, in_flight.shape[1]
+    for a in range(len(in_flight)):
+        limit, split = scratch.limits[n, a], market.facts[row, a].split
         arriving = 0.0 if called or slots == 0 else in_flight[a, 0]
         for slot in range(slots):
             in_flight[a, slot] = 0.0 if called or slot + 1 == slots else in_flight[a, slot + 1]
@@ -176,19 +163,26 @@ def queue_orders(account: Records, in_flight: Floats, facts: Records, called: bo
         else:
             in_flight[a, latency - 1] += limit.order
         for slot in range(slots):
-            in_flight[a, slot] *= facts[a].split
-        limit.order = arriving * facts[a].split
+            in_flight[a, slot] *= split
+        limit.order = arriving * split
 
 
 @compiled
-def lapse(arrived: float, filled: float, a: int, in_flight: Floats) -> None:
-    """Take what is not filled of an order for an asset off later ones against it, which would have undone it."""
+def lapse(arrived: float, filled: float, queue: Floats) -> None:
+    """Take what is not filled of an order off later ones of the ``queue`` ``[L]`` that would have undone it."""
     rest = arrived - filled
     if abs(rest) <= DUST * abs(arrived):
         return
-    for slot in range(in_flight.shape[1]):
-        later = in_flight[a, slot]
+    for slot in range(len(queue)):
+        later = queue[slot]
         if rest * later < 0.0:
             undone = rest if abs(rest) < abs(later) else -later
-            in_flight[a, slot] = later + undone
+            queue[slot] = later + undone
             rest -= undone
+
+
+@compiled
+def cancel(queue: Floats) -> None:
+    """Cancel the orders of a ``queue`` ``[L]``."""
+    for slot in range(len(queue)):
+        queue[slot] = 0.0

@@ -6,9 +6,10 @@ from math import exp, inf, log, log1p, nan
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from sentio_kedro.trading.compilation import compiled
-from sentio_kedro.trading.records import Floats, Integers, Mask, Records, Scratch, Terms
+from sentio_kedro.trading.records import Accounts, Floats, Integers, Mask, Scratch, Terms
 
 ACCOUNT_FEATURES = 4  # G
 MIN_UNIT = 0.05  # smallest unit of positions, share of the allocation
@@ -23,10 +24,12 @@ NEVER = 2**62  # a step that no walk reaches
 class Policies(NamedTuple):
     """What N accounts decide by, as arrays; rows are those of the market, less the account's ``first_row``.
 
+    Arrays of floats may be tensors on a GPU, where the accounts walk then.
+
     Attributes:
         kind: ``[N]`` ``HEADS`` (the likeliest level), ``SAMPLED`` (a level drawn from the agent's probabilities),
             ``TARGETS`` (a table of positions) or ``RANDOM`` (any legal level).
-        index: ``[N]`` agent or table of targets.
+        source: ``[N]`` agent or table of targets.
         draws: ``[N]`` column of ``noise``.
         first_row: ``[N]`` market row of the first row of the arrays below.
         starts: ``[N]`` first step at which the account sends orders.
@@ -43,7 +46,7 @@ class Policies(NamedTuple):
     """
 
     kind: Integers
-    index: Integers  # type: ignore[assignment]  # of tuples
+    source: Integers
     draws: Integers
     first_row: Integers
     starts: Integers
@@ -63,44 +66,23 @@ class Policies(NamedTuple):
         return len(self.kind)
 
 
-class HeadScratch(NamedTuple):
-    """Memory of a decision of N accounts.
-
-    Attributes:
-        hidden: ``[N, H]`` hidden layer.
-        powers: ``[N, H]`` powers of two.
-        series: ``[N, H]`` values of a polynomial.
-        bits: ``[N, H]`` the bits of ``powers``.
-        logits: ``[N, B']``.
-        probabilities: ``[N, B']``.
-    """
-
-    hidden: Floats
-    powers: Floats
-    series: Floats
-    bits: Integers
-    logits: Floats
-    probabilities: Floats
-
-
 @compiled
-def set_account_features(
-    holdings: Records, limits: Records, allocation: Floats, room: float, gross_limit: float, features: Floats
-) -> None:
-    """Write the policy's features of an account to ``features`` ``[A, G]``.
+def set_account_features(n: int, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
+    """Write the policy's features of account ``n`` to ``scratch.features``.
 
     Position and gross exposure in units of what the hard limits leave of the allocation and of the gross limit, log
-    bars held, and the share of the allocation that all layers leave.
+    bars held, and the share of the allocation that all layers leave; 0 without an allocation.
     """
-    gross = 0.0
+    features, limits, gross = scratch.features[n], scratch.limits[n], 0.0
+    most = max(scratch.bounds[n].headroom, MIN_UNIT) * terms.rules[0].gross_limit
     for a in range(len(limits)):
         gross += abs(limits[a].position)
     for a in range(len(limits)):
-        share, limit = allocation[a], limits[a]
+        share, limit = terms.allocation[a] if terms.allocation[a] > 0.0 else inf, limits[a]  # inf leaves features of 0
         unit = min(max(limit.cap, MIN_UNIT * share), share)
         features[a, 0] = min(max(limit.position / unit, -MAX_UNITS), MAX_UNITS)
-        features[a, 1] = min(gross / (max(room, MIN_UNIT) * gross_limit), MAX_UNITS)
-        features[a, 2] = log1p(holdings[a].bars_held) * 0.2
+        features[a, 1] = min(gross / most, MAX_UNITS)
+        features[a, 2] = log1p(accounts.holdings[n, a].bars_held) * 0.2
         features[a, 3] = min(limit.cap, limit.growth, share) / share
 
 
@@ -126,17 +108,16 @@ def set_silu(values: Floats, powers: Floats, series: Floats, bits: Integers) -> 
 
 
 @compiled
-def set_logits(
-    policies: Policies, agent: int, member: int, row: int, a: int, features: Floats, n: int, heads: HeadScratch
-) -> None:
-    """Write a member's logits of one asset to ``heads.logits[n]``."""
+def set_logits(n: int, member: int, row: int, a: int, policies: Policies, scratch: Scratch) -> None:
+    """Write a member's logits of one asset to ``scratch.logits``."""
+    agent, features = policies.source[n], scratch.features[n]
     weight, projected = policies.account_weight[agent, member], policies.projected[row, agent, member, a]
     first, second, third, fourth = features[a, 0], features[a, 1], features[a, 2], features[a, 3]
-    units, logits = heads.hidden[n], heads.logits[n]
+    units, logits = scratch.hidden[n], scratch.logits[n]
     for h in range(len(units)):
         account = weight[0, h] * first + weight[1, h] * second + weight[2, h] * third + weight[3, h] * fourth
         units[h] = projected[h] + account
-    set_silu(units, heads.powers[n], heads.series[n], heads.bits[n])
+    set_silu(units, scratch.powers[n], scratch.series[n], scratch.bits[n])
     mixed = min(row, len(policies.policy_weight) - 1)
     levels, bias = policies.policy_weight[mixed, agent, member], policies.policy_bias[mixed, agent, member]
     for b in range(0, levels.shape[1], LANES):
@@ -152,21 +133,20 @@ def set_logits(
 
 
 @compiled
-def set_probabilities(
-    policies: Policies, agent: int, row: int, a: int, features: Floats, legal: Mask, n: int, heads: HeadScratch
-) -> None:
-    """Write the mean of the members' probabilities of one asset's levels to ``heads.probabilities[n]``.
+def set_probabilities(n: int, row: int, a: int, policies: Policies, scratch: Scratch) -> None:
+    """Write the mean of the members' probabilities of one asset's levels to ``scratch.probabilities``.
 
     Illegal levels have none; an unmasked policy may choose any level of an asset that has a choice.
     """
-    logits, probabilities, levels = heads.logits[n], heads.probabilities[n], legal.shape[1]
+    logits, probabilities, legal = scratch.logits[n], scratch.probabilities[n], scratch.legal[n]
+    levels = legal.shape[1]
     choices, members = 0, policies.projected.shape[2]
     for b in range(levels):
         choices += legal[a, b]
         probabilities[b] = 0.0
     free = choices > 1 and not policies.masked[0]
     for member in range(members):
-        set_logits(policies, agent, member, row, a, features, n, heads)
+        set_logits(n, member, row, a, policies, scratch)
         largest, total = -inf, 0.0
         for b in range(levels):
             if free or legal[a, b]:
@@ -179,12 +159,12 @@ def set_probabilities(
 
 
 @compiled
-def decide(policies: Policies, n: int, step: int, row: int, terms: Terms, scratch: Scratch, heads: HeadScratch) -> None:
+def decide(n: int, row: int, step: int, terms: Terms, policies: Policies, scratch: Scratch) -> None:
     """Write requested positions to ``scratch.limits`` and levels to ``scratch.actions`` (-1 without one).
 
     The likeliest level under the members' mean probabilities, or one drawn from them by Gumbel noise.
     """
-    kind, index, place = policies.kind[n], policies.index[n], row - policies.first_row[n]
+    kind, index, place = policies.kind[n], policies.source[n], row - policies.first_row[n]
     limits, legal, actions = scratch.limits[n], scratch.legal[n], scratch.actions[n]
     for a in range(len(limits)):
         actions[a] = -1
@@ -196,11 +176,11 @@ def decide(policies: Policies, n: int, step: int, row: int, terms: Terms, scratc
             limits[a].requested = policies.targets[place, index, a]
         else:
             if kind <= SAMPLED:
-                set_probabilities(policies, index, place, a, scratch.features[n], legal, n, heads)
+                set_probabilities(n, place, a, policies, scratch)
             best, chosen = -inf, 0
             for b in range(len(terms.levels)):
                 score = 1.0 if legal[a, b] else 0.0
-                score = score if kind == RANDOM else heads.probabilities[n, b]
+                score = score if kind == RANDOM else scratch.probabilities[n, b]
                 if score > 0.0 and kind != HEADS:
                     score = log(score) + policies.noise[step, policies.draws[n], a, b]
                 elif score == 0.0:
@@ -216,7 +196,7 @@ def make_policies(
     assets: int,
     levels: int,
     *,
-    index: Integers | None = None,
+    source: Integers | None = None,
     draws: Integers | None = None,
     starts: Integers | None = None,
     closes: Integers | None = None,
@@ -229,7 +209,7 @@ def make_policies(
         kind: ``[N]`` kinds.
         assets: Number of assets A.
         levels: Number of levels B.
-        index: ``[N]`` agent or table; None is the first.
+        source: ``[N]`` agent or table; None is the first.
         draws: ``[N]`` column of ``noise``; None is the first.
         starts: ``[N]`` first step with orders; None is 0.
         closes: ``[N]`` step at which positions are closed; None is never.
@@ -239,7 +219,7 @@ def make_policies(
     size, zeros = len(kind), np.zeros
     return Policies(
         kind=np.asarray(kind, np.int64),
-        index=zeros(size, np.int64) if index is None else np.asarray(index, np.int64),
+        source=zeros(size, np.int64) if source is None else np.asarray(source, np.int64),
         draws=zeros(size, np.int64) if draws is None else np.asarray(draws, np.int64),
         first_row=zeros(size, np.int64),
         starts=zeros(size, np.int64) if starts is None else np.asarray(starts, np.int64),
@@ -256,7 +236,7 @@ def make_policies(
 
 
 class Heads(NamedTuple):
-    """Networks of N agents of M members at consecutive rows, part of ``Policies``.
+    """Networks of N agents of M members at consecutive rows: the part of ``Policies`` of the same names.
 
     Attributes:
         projected: ``[rows, agents, M, A, H]``.
@@ -283,7 +263,11 @@ def with_heads(policies: Policies, heads: Heads, first_row: Integers | int = 0) 
     Raises:
         FloatingPointError: If the networks are not finite: every level would be as unlikely as any other.
     """
-    broken = [name for name, part in heads._asdict().items() if not np.isfinite(part).all()]
+    broken = [
+        name
+        for name, part in heads._asdict().items()
+        if not (torch.isfinite if isinstance(part, torch.Tensor) else np.isfinite)(part).all()
+    ]
     if broken:
         raise FloatingPointError(
             f"{', '.join(broken)} of the policies must be finite, were not; look for wild values in the features, or "

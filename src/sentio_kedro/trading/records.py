@@ -77,6 +77,11 @@ HOLDING = _dtype("shares entry_price bars_held trades_today opened_today")
 """Position in one asset: shares (negative if short), average entry price, bars since it was opened, fills in this
 session, and 1 if it was opened or enlarged in this session."""
 
+BOUNDS = _dtype("headroom regime_cap regime_growth factor", flags="called stopped")
+"""Limits of one account in all assets: ``headroom`` is the share of full exposure that the drawdown limit leaves, the
+caps of the regime are in units of the allocation, ``factor`` is the share of increases that the joint limits leave.
+``called``: equity is below the maintenance margin; ``stopped``: day trades allow reductions only."""
+
 LIMIT = _dtype("position committed cap growth requested capped target order filled")
 """Limits of one asset, fractions of equity: position with orders in flight (``committed`` in shares), largest position,
 largest position by an increase, and the decision: requested, capped and final target; ``order`` and what is ``filled``
@@ -158,23 +163,37 @@ class Accounts(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Memory of a step of N accounts.
+    """Memory of a decision and a step of N accounts.
 
     Attributes:
+        bounds: ``[N]`` records ``BOUNDS``.
         limits: ``[N, A]`` records ``LIMIT``.
         legal: ``[N, A, B]``.
         features: ``[N, A, G]``.
         actions: ``[N, A]``.
         fills: ``[N, A]`` records ``FILL``.
         total: ``[N]`` records ``TOTAL``.
+        hidden: ``[N, H]`` hidden layer of a network.
+        powers: ``[N, H]`` powers of two.
+        series: ``[N, H]`` values of a polynomial.
+        bits: ``[N, H]`` the bits of ``powers``.
+        logits: ``[N, B']``, B rounded up to a multiple of ``policies.LANES``.
+        probabilities: ``[N, B']``.
     """
 
+    bounds: Records
     limits: Records
     legal: Mask
     features: Floats
     actions: Integers
     fills: Records
     total: Records
+    hidden: Floats
+    powers: Floats
+    series: Floats
+    bits: Integers
+    logits: Floats
+    probabilities: Floats
 
 
 def records(shape: tuple[int, ...], dtype: np.dtype[np.void]) -> Records:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 
 import numpy as np
 import torch
 
-from sentio_kedro.trading.policies import (
-    ACCOUNT_FEATURES,
-    HEADS,
-    LANES,
-    RANDOM,
-    SAMPLED,
-    TARGETS,
-    HeadScratch,
-    Policies,
-)
+from sentio_kedro.trading.policies import ACCOUNT_FEATURES, HEADS, LANES, RANDOM, SAMPLED, TARGETS, Policies
 from sentio_kedro.trading.records import (
+    BOUNDS,
     FILL,
     LAYERS,
     LIMIT,
@@ -32,8 +27,9 @@ from sentio_kedro.trading.records import (
     Terms,
     records,
 )
-from sentio_kedro.trading.walk import Ledger, walk_parallel, walk_serial
+from sentio_kedro.trading.walk import Ledger, Route, walk_parallel, walk_serial
 
+logger = logging.getLogger(__name__)
 RUIN = 1e-9  # of the first equity; smaller equity counts as zero
 
 
@@ -53,7 +49,8 @@ def simulate(
 ) -> Ledger:
     """Let N accounts trade over decision rows; ``accounts`` are changed in place.
 
-    One caller in the main thread uses all threads; training threads walk serially. The results are the same.
+    One caller in the main thread uses all threads; training threads walk serially. The results are the same. Where a
+    part of ``market`` or ``policies`` is a tensor on a GPU, the accounts walk there.
 
     Args:
         market: Facts of the rows.
@@ -76,31 +73,36 @@ def simulate(
     rows = np.arange(len(market.facts))[None] if rows is None else np.ascontiguousarray(rows)
     paths = np.zeros(size, np.int64) if paths is None else paths
     models = np.zeros(size, np.int64) if models is None else models
-    require_inside(market, accounts, policies, rows, paths, models, first_step)
-    steps = rows.shape[1]
-    ledger = make_ledger(steps, accounts, len(terms.levels), fills=fills, trace=trace, layers=layers)
-    scratch = make_scratch(accounts, len(terms.levels))
-    heads = make_head_scratch(size, len(terms.levels), policies.projected.shape[-1])
+    route = Route(rows, paths, models, first_step)
+    require_inside(market, accounts, policies, route)
+    ledger = make_ledger(rows.shape[1], accounts, len(terms.levels), fills=fills, trace=trace, layers=layers)
+    scratch = make_scratch(accounts, len(terms.levels), policies.projected.shape[-1])
     alone = size > 1 and threading.current_thread() is threading.main_thread()
     walk = walk_parallel if alone else walk_serial
-    walk(rows, paths, models, market, accounts, terms, policies, first_step, scratch, heads, ledger)
+    if any(isinstance(part, torch.Tensor) for part in (*market, *policies)):
+        from sentio_kedro.trading.gpu_walk import walk_on_gpu as walk  # noqa: PLC0415 - loads numba.cuda
+    walk(route, market, accounts, terms, policies, scratch, ledger)
     return ledger
 
 
-def require_inside(
-    market: Market,
-    accounts: Accounts,
-    policies: Policies,
-    rows: Integers,
-    paths: Integers,
-    models: Integers,
-    first_step: int,
-) -> None:
+@cache
+def walks_on(device: torch.device) -> bool:
+    """Whether accounts can walk on a device of torch: a GPU, with numba-cuda installed; a warning says so once."""
+    if device.type != "cuda":
+        return False
+    if find_spec("numba_cuda") is None:
+        logger.warning("Accounts walk on the CPU: install sentio_kedro[gpu] to let them walk on the GPU.")
+        return False
+    return True
+
+
+def require_inside(market: Market, accounts: Accounts, policies: Policies, route: Route) -> None:
     """Refuse indices that compiled code, which does not check them, would follow outside of an array.
 
     Raises:
         ValueError: With the name of the index and its bounds.
     """
+    rows, paths, models, first_step = route
     _require_below("rows", rows, len(market.facts))
     _require_below("paths", paths, len(rows))
     _require_below("models", models, market.regimes.shape[1])
@@ -115,7 +117,7 @@ def require_inside(
         n = np.flatnonzero(np.isin(policies.kind, kinds))
         decides = (step >= policies.starts[n, None]) & (step < policies.closes[n, None])
         row = rows[paths[n]] - policies.first_row[n, None] if name != "noise" else np.broadcast_to(step, decides.shape)
-        columns = policies.draws if name == "noise" else policies.index
+        columns = policies.draws if name == "noise" else policies.source
         _require_below(f"rows of `{name}`", row[decides], len(table))
         _require_below(f"columns of `{name}`", columns[n], table.shape[1])
 
@@ -138,24 +140,26 @@ def _require_below(name: str, values: Integers, size: int) -> None:
         )
 
 
-def make_scratch(accounts: Accounts, levels: int) -> Scratch:
-    """Memory of a step of every account."""
+def make_scratch(accounts: Accounts, levels: int, hidden: int = 0) -> Scratch:
+    """Memory of a step of every account, with ``hidden`` units of the networks that decide."""
     size, assets = accounts.holdings.shape
+    units, powers, series = np.zeros((3, size, hidden))
+    logits, probabilities = np.zeros((2, size, LANES * -(-levels // LANES)))
     return Scratch(
+        bounds=records((size,), BOUNDS),
         limits=records((size, assets), LIMIT),
         legal=np.zeros((size, assets, levels), np.bool_),
         features=np.zeros((size, assets, ACCOUNT_FEATURES)),
         actions=np.zeros((size, assets), np.int64),
         fills=records((size, assets), FILL),
         total=records((size,), TOTAL),
+        hidden=units,
+        powers=powers,
+        series=series,
+        bits=powers.view(np.int64),
+        logits=logits,
+        probabilities=probabilities,
     )
-
-
-def make_head_scratch(accounts: int, levels: int, hidden: int) -> HeadScratch:
-    """Memory of a decision of every account."""
-    units, powers, series = (np.zeros((accounts, hidden)) for _ in range(3))
-    logits, probabilities = (np.zeros((accounts, LANES * -(-levels // LANES))) for _ in range(2))
-    return HeadScratch(units, powers, series, powers.view(np.int64), logits, probabilities)
 
 
 def make_ledger(steps: int, accounts: Accounts, levels: int, *, fills: bool, trace: bool, layers: bool) -> Ledger:
@@ -197,11 +201,12 @@ def asset_profit(ledger: Ledger) -> Floats:
     return np.asarray(fills.price_pnl + fills.dividends - costs)
 
 
-def asset_rewards(ledger: Ledger, unit: Floats) -> Floats:
+def asset_rewards(ledger: Ledger, unit: Floats, allocation: Floats | float = 1.0) -> Floats:
     """Rewards ``[S, N, A]``: net profit of each asset over equity, in ``unit`` ``[S, N, A]`` (fractions of equity).
 
-    Assets share interest equally.
+    Assets share interest by their ``allocation`` ``[A]``.
     """
     net = asset_profit(ledger)
-    net = net - ledger.total.financing[..., None] / net.shape[-1]
+    share = np.broadcast_to(allocation, net.shape[-1:])
+    net = net - ledger.total.financing[..., None] * (share / share.sum())
     return np.asarray(net / np.maximum(ledger.total.equity_before, 1e-6)[..., None] / unit)

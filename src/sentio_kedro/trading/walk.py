@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 from numba import prange
 
-from sentio_kedro.trading.compilation import compiled, compiled_parallel
+from sentio_kedro.trading.compilation import compiled, compiled_twice
 from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.limits import headroom, margin_call, set_forbidden_shares, set_legal, set_limits
+from sentio_kedro.trading.limits import set_bounds, set_forbidden_shares, set_legal, set_limits
 from sentio_kedro.trading.orders import plan_orders
-from sentio_kedro.trading.policies import HeadScratch, Policies, decide, set_account_features
+from sentio_kedro.trading.policies import Policies, decide, set_account_features
 from sentio_kedro.trading.records import Accounts, Floats, Integers, Market, Mask, Records, Scratch, Terms
 
 
@@ -36,64 +37,36 @@ class Ledger(NamedTuple):
     layers: Floats
 
 
-@compiled
-def observe(
-    n: int, row: int, model: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch
-) -> tuple[float, bool]:
-    """Compute limits, legal levels and features of account ``n`` at a row. Returns headroom and margin call."""
-    account, holdings, rules = accounts.account[n], accounts.holdings[n], terms.rules[0]
-    facts, limits = market.facts[row], scratch.limits[n]
-    room, called = headroom(account, rules), margin_call(account, holdings, facts, rules)
-    set_limits(
-        account,
-        holdings,
-        accounts.in_flight[n],
-        accounts.day_trades[n],
-        facts,
-        market.clock[row],
-        market.regimes[row, model],
-        terms.allocation,
-        room,
-        called,
-        rules,
-        limits,
-    )
-    set_legal(account, facts, limits, terms.levels, terms.smaller, terms.allocation, rules, scratch.legal[n])
-    set_account_features(holdings, limits, terms.allocation, room, rules.gross_limit, scratch.features[n])
-    return room, called
+class Route(NamedTuple):
+    """Where N accounts walk.
+
+    Attributes:
+        rows: ``[P, S]`` decision rows of P paths.
+        paths: ``[N]`` path of each account.
+        models: ``[N]`` regime model of each account.
+        first_step: Step of the first decision, for the policies.
+    """
+
+    rows: Integers
+    paths: Integers
+    models: Integers
+    first_step: int
 
 
 @compiled
-def advance(
-    n: int,
-    row: int,
-    room: float,
-    called: bool,
-    market: Market,
-    accounts: Accounts,
-    terms: Terms,
-    scratch: Scratch,
-) -> None:
+def observe(n: int, row: int, model: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
+    """Write limits, legal levels and features of account ``n`` at a row to ``scratch``."""
+    set_bounds(n, row, model, market, accounts, terms, scratch)
+    set_limits(n, row, market, accounts, terms, scratch)
+    set_legal(n, row, market, accounts, terms, scratch)
+    set_account_features(n, accounts, terms, scratch)
+
+
+@compiled
+def advance(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
     """Trade the positions requested in ``scratch.limits`` and mark account ``n`` at the close of the next bar."""
-    account, holdings, rules = accounts.account[n], accounts.holdings[n], terms.rules[0]
-    facts, clock, limits = market.facts[row], market.clock[row], scratch.limits[n]
-    factor = plan_orders(account, holdings, facts, clock, room, called, rules, limits)
-    scratch.total[n].headroom = room
-    execute(
-        account,
-        holdings,
-        accounts.in_flight[n],
-        accounts.session_highs[n],
-        accounts.day_trades[n],
-        facts,
-        clock,
-        called,
-        factor,
-        rules,
-        limits,
-        scratch.fills[n],
-        scratch.total[n],
-    )
+    plan_orders(n, row, market, accounts, terms, scratch)
+    execute(n, row, market, accounts, terms, scratch)
 
 
 @compiled
@@ -139,105 +112,44 @@ def record(ledger: Ledger, s: int, n: int, scratch: Scratch) -> None:
 @compiled
 def walk_account(
     n: int,
-    path: int,
-    model: int,
-    rows: Integers,
+    route: Route,
     market: Market,
     accounts: Accounts,
     terms: Terms,
     policies: Policies,
-    first_step: int,
     scratch: Scratch,
-    heads: HeadScratch,
     ledger: Ledger,
 ) -> None:
-    """Let account ``n`` trade over decision rows ``rows[path]``, in place."""
-    for s in range(rows.shape[1]):
-        row, step = rows[path, s], first_step + s
-        if s > 0 and row != rows[path, s - 1] + 1:
-            move_prices(n, rows[path, s - 1], row, market, accounts)
-        room, called = observe(n, row, model, market, accounts, terms, scratch)
+    """Let account ``n`` trade over its path, in place."""
+    rows = route.rows[route.paths[n]]
+    for s in range(len(rows)):
+        row = rows[s]
+        if s > 0 and row != rows[s - 1] + 1:
+            move_prices(n, rows[s - 1], row, market, accounts)
+        observe(n, row, route.models[n], market, accounts, terms, scratch)
         if s < len(ledger.alive):
             ledger.alive[s, n] = accounts.account[n].alive
-        decide(policies, n, step, row, terms, scratch, heads)
+        decide(n, row, route.first_step + s, terms, policies, scratch)
         if s < len(ledger.layers):
-            set_forbidden_shares(
-                accounts.account[n],
-                accounts.holdings[n],
-                accounts.day_trades[n],
-                market.facts[row],
-                market.clock[row],
-                market.regimes[row, model],
-                scratch.limits[n],
-                terms.levels,
-                terms.allocation,
-                room,
-                terms.rules[0],
-                ledger.layers[s, n],
-            )
-        advance(n, row, room, called, market, accounts, terms, scratch)
+            everything = (0, market.facts.shape[1])
+            set_forbidden_shares(everything, n, row, market, accounts, terms, scratch, ledger.layers[s, n])
+        advance(n, row, market, accounts, terms, scratch)
         record(ledger, s, n, scratch)
 
 
-@compiled
-def walk_serial(
-    rows: Integers,
-    paths: Integers,
-    models: Integers,
+def _walk(
+    route: Route,
     market: Market,
     accounts: Accounts,
     terms: Terms,
     policies: Policies,
-    first_step: int,
     scratch: Scratch,
-    heads: HeadScratch,
     ledger: Ledger,
 ) -> None:
-    """Walk all accounts in one thread: account n over ``rows[paths[n]]`` with the regime model ``models[n]``."""
-    for n in range(len(paths)):
-        walk_account(
-            n,
-            paths[n],
-            models[n],
-            rows,
-            market,
-            accounts,
-            terms,
-            policies,
-            first_step,
-            scratch,
-            heads,
-            ledger,
-        )
+    """Walk all accounts."""
+    for n in prange(len(route.paths)):
+        signed = int(np.int64(n))  # in threads it is a uint64, for which all would be compiled again
+        walk_account(signed, route, market, accounts, terms, policies, scratch, ledger)
 
 
-@compiled_parallel
-def walk_parallel(
-    rows: Integers,
-    paths: Integers,
-    models: Integers,
-    market: Market,
-    accounts: Accounts,
-    terms: Terms,
-    policies: Policies,
-    first_step: int,
-    scratch: Scratch,
-    heads: HeadScratch,
-    ledger: Ledger,
-) -> None:
-    """``walk_serial`` with accounts spread over threads; never called by two threads at a time."""
-    for n in prange(len(paths)):
-        walk_account(
-            n,
-            paths[n],
-            models[n],
-            rows,
-            market,
-            accounts,
-            terms,
-            policies,
-            first_step,
-            scratch,
-            heads,
-            ledger,
-        )
+walk_serial, walk_parallel = compiled_twice(_walk)

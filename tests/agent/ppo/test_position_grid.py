@@ -270,3 +270,14 @@ def test_stops_and_targets_are_refused_where_positions_have_no_entry_price(order
     ):
         AgentParameters(network, TrainingParameters(advantages="all_action"), trading)
     AgentParameters(network, TrainingParameters(advantages="sampled"), trading)
+
+
+def test_an_asset_without_an_allocation_has_one_position_and_no_rewards(market: Markets) -> None:
+    named = TradingParameters(allocation={"A": 0.75, "B": 0.0}, masks={"target_volatility": 0.01})  # type: ignore[arg-type]
+    windows = windows_of(market(), trading=named)
+    grid, _ = grid_of(windows, named)
+    assert all(torch.isfinite(part).all() for part in (grid.account, grid.rewards, grid.weight, 1.0 / windows.unit))
+    assert not grid.position[..., 1].any()
+    assert not grid.rewards[..., 1, :].any()
+    assert (grid.legal[..., 1, :] == torch.tensor([False, True, False])).all()
+    assert grid.rewards[..., 0, :].any()

@@ -1,6 +1,7 @@
 """Rollouts: what is remembered is what happened, and only the generator decides it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
+from sentio_kedro.agent.ppo import rollout as rollout_module
+from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout, walk_windows
 from sentio_kedro.agent.ppo.update import SampledTargets, estimate_targets, minibatch_loss
 from sentio_kedro.config import CostParameters, MaskParameters, OrderParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import hold_positions, open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
+from sentio_kedro.trading.policies import TARGETS, Policies, make_policies
+from sentio_kedro.trading.records import Accounts, Market
 from sentio_kedro.trading.simulate import asset_rewards, simulate
 from sentio_kedro.trading.walk import Ledger
 
@@ -231,3 +234,39 @@ def test_the_bootstrap_is_the_value_of_the_state_after_the_last_step(lively: Bui
     rollout = collect(network, short, draws, 1.0, TRADING)
     more = draws._replace(noise=torch.cat([draws.noise, draws.noise[:2]]))
     torch.testing.assert_close(rollout.bootstrap, collect(network, long, more, 1.0, TRADING).values[3])
+
+
+def test_an_asset_without_an_allocation_stays_flat_and_every_number_is_finite(market: Markets, lively: Build) -> None:
+    named = TradingParameters(
+        allocation={"A": 0.75, "B": 0.0}, masks={"position_var": 0.01}, carry={"interest_rate": 0.1}
+    )  # type: ignore[arg-type]
+    whole = market()
+    windows = windows_of(whole._replace(elapsed=torch.ones(whole.bars).double()), trading=named)
+    rollout = rolled(lively(), windows, trading=named)
+    assert all(torch.isfinite(part).all() for part in rollout if part is not None)
+    assert (rollout.action[..., 1] == FLAT).all()
+    assert (rollout.action[..., 0] != FLAT).any()
+    assert not rollout.rewards[..., 1].any()
+    assert not rollout.account[..., 1, [0, 3]].any()
+
+
+# Where accounts walk
+
+
+def test_accounts_that_walk_on_a_gpu_read_networks_and_noise_there(
+    lively: Build, market: Markets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, windows = lively(regime_experts=True), windows_of(market())
+    projected = network.head.project(windows.embedded(network.encoder), windows.posterior).detach()
+    given = (network.head, projected, windows, accounts(windows, 4, 0), TRADING)
+    expected = walk_windows(*given)
+
+    def walked_as_arrays(facts: Market, traders: Accounts, policies: Policies, *rest: Any, **options: Any) -> Ledger:
+        tensors = {name: part.numpy() for name, part in policies._asdict().items() if isinstance(part, torch.Tensor)}
+        assert set(tensors) == {"projected", "noise"}
+        return simulate(facts, traders, policies._replace(**tensors), *rest, **options)
+
+    monkeypatch.setattr(rollout_module, "walks_on", lambda device: True)
+    monkeypatch.setattr(rollout_module, "simulate", walked_as_arrays)
+    for part, same in zip(walk_windows(*given), expected, strict=True):
+        assert part.tobytes() == same.tobytes()

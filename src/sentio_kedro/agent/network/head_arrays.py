@@ -3,42 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from sentio_kedro.agent.network.network import Head, PolicyNetwork
+from sentio_kedro.agent.network.network import Head, rising
 from sentio_kedro.trading.policies import ACCOUNT_FEATURES, LANES, Heads
-from sentio_kedro.trading.records import Floats
+from sentio_kedro.trading.records import Floats, Mask
+
+
+class HeadWeights(NamedTuple):
+    """What the heads of N agents of M members hold, stacked once for many decisions.
+
+    Attributes:
+        account: ``[N, M, G, H]``.
+        policy: ``[N, M, experts, B, H]``.
+        policy_bias: ``[N, M, experts, B]``.
+        critic: ``[N, M, H, Q]``.
+        critic_bias: ``[N, M, 1, Q]``.
+        abstains: ``[N]`` which agents stay flat.
+        masked: ``[1]``.
+    """
+
+    account: Floats
+    policy: Floats
+    policy_bias: Floats
+    critic: Tensor
+    critic_bias: Tensor
+    abstains: Mask
+    masked: Mask
 
 
 @torch.no_grad()
-def head_arrays(
-    heads: Sequence[Sequence[Head]], projected: Tensor, posterior: Tensor, abstains: Sequence[bool] = ()
-) -> Heads:
+def head_weights(heads: Sequence[Sequence[Head]], abstains: Sequence[bool] = ()) -> HeadWeights:
     """Stack the heads of N agents of M members.
 
     Args:
         heads: Heads, by agent and member.
-        projected: ``[rows, N, M, A, hidden]`` from each head's ``project``.
-        posterior: ``[rows, N, K]`` of each agent's regime model.
         abstains: Which of the N agents stay flat; empty is none.
     """
     flat, agents = [head for agent in heads for head in agent], len(heads)
-    first, members = flat[0], len(flat) // len(heads)
-    weight = _stacked([head.policy.weight for head in flat], (agents, members, first.experts, first.actions, -1))
-    bias = _stacked([head.policy.bias for head in flat], (agents, members, first.experts, first.actions))
-    shares = _array(posterior) if first.experts > 1 else np.ones((1, agents, 1))  # [rows, N, experts]
-    mixed = np.einsum("rne,nmebh->rnmhb", shares, weight)
-    return Heads(
-        projected=_array(projected),
-        account_weight=_stacked([head.account.weight.T for head in flat], (agents, members, ACCOUNT_FEATURES, -1)),
-        policy_weight=np.ascontiguousarray(np.pad(mixed, [(0, 0)] * 4 + [(0, -mixed.shape[-1] % LANES)])),
-        policy_bias=np.einsum("rne,nmeb->rnmb", shares, bias),
+    first, leading = flat[0], (agents, len(flat) // len(heads))
+    critic = torch.stack([head.critic.weight.T.cpu().double() for head in flat])
+    bias = torch.stack([head.critic.bias.cpu().double() for head in flat])
+    return HeadWeights(
+        account=_stacked([head.account.weight.T for head in flat], (*leading, ACCOUNT_FEATURES, -1)),
+        policy=_stacked([head.policy.weight for head in flat], (*leading, first.experts, first.actions, -1)),
+        policy_bias=_stacked([head.policy.bias for head in flat], (*leading, first.experts, first.actions)),
+        critic=critic.reshape(*leading, *critic.shape[1:]),
+        critic_bias=bias.reshape(*leading, 1, -1),
         abstains=np.array(list(abstains) or [False] * agents),
         masked=np.array([first.masked]),
     )
+
+
+@torch.no_grad()
+def head_arrays(weights: HeadWeights, projected: Tensor, posterior: Tensor, *, on_gpu: bool = False) -> Heads:
+    """Return the arrays of N agents of M members at some rows.
+
+    Args:
+        weights: Their heads.
+        projected: ``[rows, N, M, A, hidden]`` from each head's ``project``.
+        posterior: ``[rows, N, K]`` of each agent's regime model.
+        on_gpu: Leave ``projected`` a tensor where it is, for accounts that walk there.
+    """
+    agents, _, experts = weights.policy.shape[:3]
+    shares = _array(posterior) if experts > 1 else np.ones((1, agents, 1))  # [rows, N, experts]
+    mixed = np.einsum("rne,nmebh->rnmhb", shares, weights.policy)
+    return Heads(
+        projected=projected.double() if on_gpu else _array(projected),  # type: ignore[arg-type]
+        account_weight=weights.account,
+        policy_weight=np.ascontiguousarray(np.pad(mixed, [(0, 0)] * 4 + [(0, -mixed.shape[-1] % LANES)])),
+        policy_bias=np.einsum("rne,nmeb->rnmb", shares, weights.policy_bias),
+        abstains=weights.abstains,
+        masked=weights.masked,
+    )
+
+
+@torch.no_grad()
+def member_quantiles(weights: HeadWeights, heads: Heads, features: Floats) -> Tensor:
+    """Return each member's quantiles of the discounted reward at the first row ``[..., N, M, A, Q]``, in its units.
+
+    Args:
+        weights: Heads of N agents of M members.
+        heads: Their arrays.
+        features: Account features ``[..., N, A, G]``.
+    """
+    accounts = np.matmul(features[..., None, :, :], heads.account_weight)  # [..., N, M, A, hidden]
+    hidden = F.silu(torch.from_numpy(heads.projected[0] + accounts))
+    return rising(hidden @ weights.critic + weights.critic_bias)
 
 
 def _stacked(parts: Sequence[Tensor], shape: tuple[int, ...]) -> Floats:
@@ -47,10 +103,3 @@ def _stacked(parts: Sequence[Tensor], shape: tuple[int, ...]) -> Floats:
 
 def _array(tensor: Tensor) -> Floats:
     return np.ascontiguousarray(tensor.detach().cpu().double().numpy())
-
-
-@torch.no_grad()
-def network_heads(networks: Sequence[PolicyNetwork], embeddings: Sequence[Tensor], posterior: Tensor) -> Heads:
-    """Arrays of one agent whose members embed rows as ``[rows, A, D]`` each; ``posterior`` is ``[rows, K]``."""
-    projected = [network.head.project(x, posterior) for network, x in zip(networks, embeddings, strict=True)]
-    return head_arrays([[n.head for n in networks]], torch.stack(projected, dim=1)[:, None], posterior[:, None])

@@ -6,11 +6,10 @@ from math import exp, floor, inf
 from typing import NamedTuple
 
 from sentio_kedro.trading.compilation import compiled
-from sentio_kedro.trading.execution import execute
-from sentio_kedro.trading.limits import MIN_EQUITY, headroom, set_legal, set_limits
-from sentio_kedro.trading.orders import plan_orders
+from sentio_kedro.trading.limits import MIN_EQUITY, set_bounds, set_legal, set_limits
 from sentio_kedro.trading.policies import set_account_features
 from sentio_kedro.trading.records import Accounts, Floats, Integers, Market, Mask, Records, Scratch, Terms
+from sentio_kedro.trading.walk import advance
 
 
 class GridArrays(NamedTuple):
@@ -43,12 +42,14 @@ class GridAccounts(NamedTuple):
         alone: An account in one asset.
         scratch: Memory of the former's step.
         scratch_alone: Memory of the latter's.
+        market_alone: Market of the latter, of one row.
     """
 
     joint: Accounts
     alone: Accounts
     scratch: Scratch
     scratch_alone: Scratch
+    market_alone: Market
 
 
 @compiled
@@ -84,12 +85,7 @@ def walk_grid(
                 open_replica(p, row, before, market, terms, shift[w], lost[w, p], held[w, p], accounts)
                 look(row, market, terms, accounts, found.account[s, w, p], found.position[s, w, p])
                 if s + 1 < length:
-                    account, limits = accounts.joint.account[0], accounts.scratch.limits[0]
-                    rules, legal = terms.rules[0], found.legal[s, w, p]
-                    set_legal(
-                        account, market.facts[row], limits, terms.levels, terms.smaller, terms.allocation, rules, legal
-                    )
-                    act(s, w, p, row, market, terms, order, shift[w], accounts, found)
+                    act((s, w, p), row, market, terms, order, shift[w], accounts, found)
 
 
 @compiled
@@ -126,7 +122,7 @@ def open_replica(
     for a in range(len(holdings)):
         holdings[a].shares, holdings[a].entry_price, holdings[a].bars_held = 0.0, 0.0, 0.0
     limit_joint(before, market, terms, accounts)
-    room, limits = headroom(account, rules), accounts.scratch.limits[0]
+    room, limits = accounts.scratch.bounds[0].headroom, accounts.scratch.limits[0]
     closed = before < row and rules.flat_at_close and market.clock[before].bars_to_session_end == 0
     for a in range(len(holdings)):
         fact, level = market.facts[row, a], terms.levels[(p + shift[a]) % len(terms.levels)]
@@ -141,40 +137,27 @@ def open_replica(
 @compiled
 def limit_joint(row: int, market: Market, terms: Terms, accounts: GridAccounts) -> None:
     """Limits of the joint account; a random combination of positions is no reason to call its margin."""
-    account, rules = accounts.joint.account[0], terms.rules[0]
-    set_limits(
-        account,
-        accounts.joint.holdings[0],
-        accounts.joint.in_flight[0],
-        accounts.joint.day_trades[0],
-        market.facts[row],
-        market.clock[row],
-        market.regimes[row, 0],
-        terms.allocation,
-        headroom(account, rules),
-        False,
-        rules,
-        accounts.scratch.limits[0],
-    )
+    set_bounds(0, row, 0, market, accounts.joint, terms, accounts.scratch)
+    accounts.scratch.bounds[0].called = False
+    set_limits(0, row, market, accounts.joint, terms, accounts.scratch)
 
 
 @compiled
 def look(row: int, market: Market, terms: Terms, accounts: GridAccounts, features: Floats, position: Floats) -> None:
     """Write what the joint account sees and holds at a row to ``features`` ``[A, G]`` and ``position`` ``[A]``."""
-    rules, limits = terms.rules[0], accounts.scratch.limits[0]
+    scratch = accounts.scratch
     limit_joint(row, market, terms, accounts)
-    room = headroom(accounts.joint.account[0], rules)
-    set_account_features(accounts.joint.holdings[0], limits, terms.allocation, room, rules.gross_limit, features)
-    for a in range(len(limits)):
+    set_account_features(0, accounts.joint, terms, scratch)
+    for a in range(len(position)):
+        for g in range(features.shape[1]):
+            features[a, g] = scratch.features[0, a, g]
         features[a, 1] = min(features[a, 1], 1.0)  # a random combination may be more than the account could hold
-        position[a] = limits[a].position
+        position[a] = scratch.limits[0, a].position
 
 
 @compiled
 def act(
-    s: int,
-    w: int,
-    p: int,
+    place: tuple[int, int, int],
     row: int,
     market: Market,
     terms: Terms,
@@ -183,19 +166,25 @@ def act(
     accounts: GridAccounts,
     found: GridArrays,
 ) -> None:
-    """Execute each action of each asset, and find the next bar's positions on either side of where it leads."""
-    rules, size = terms.rules[0], len(order)
-    room = headroom(accounts.joint.account[0], rules)
+    """Execute each action of each asset, and find the next bar's positions on either side of where it leads.
+
+    ``place`` is that of step, window and level in the grid.
+    """
+    s, w, p = place
+    scratch, size = accounts.scratch, len(order)
+    set_legal(0, row, market, accounts.joint, terms, scratch)
     for a in range(len(shift)):
         fact, share = market.facts[row, a], terms.allocation[a]
-        cap = lone_cap(accounts.scratch.limits[0, a].cap, fact, room, rules)
+        cap = lone_cap(scratch.limits[0, a].cap, fact, scratch.bounds[0].headroom, terms.rules[0])
+        accounts.market_alone.facts[0, 0], accounts.market_alone.clock[0] = fact, market.clock[row]
         for b in range(size):
-            reward, position = outcome(row, a, b, room, market, terms, accounts)
+            reward, position = outcome(a, terms.levels[b] * share, terms, accounts)
             below, above = 0, 1
             while above + 1 < size and position >= sized_level(terms.levels[order[above]], share, cap, fact.shortable):
                 below, above = above, above + 1
             low = sized_level(terms.levels[order[below]], share, cap, fact.shortable)
             high = sized_level(terms.levels[order[above]], share, cap, fact.shortable)
+            found.legal[s, w, p, a, b] = scratch.legal[0, a, b]
             found.rewards[s, w, p, a, b] = reward
             found.below[s, w, p, a, b] = (order[below] - shift[a]) % size
             found.above[s, w, p, a, b] = (order[above] - shift[a]) % size
@@ -203,43 +192,19 @@ def act(
 
 
 @compiled
-def outcome(
-    row: int, a: int, b: int, room: float, market: Market, terms: Terms, accounts: GridAccounts
-) -> tuple[float, float]:
-    """Reward of level ``b`` in asset ``a``, and the position at the next close, fraction of equity.
+def outcome(a: int, requested: float, terms: Terms, accounts: GridAccounts) -> tuple[float, float]:
+    """Reward of a position requested in asset ``a``, and the position at the next close, fraction of equity.
 
-    The account holds nothing but its position in the asset.
+    The account holds nothing but its position in the asset, whose facts are those of ``market_alone``.
     """
-    alone, scratch, rules = accounts.alone, accounts.scratch_alone, terms.rules[0]
+    alone, scratch = accounts.alone, accounts.scratch_alone
+    account, holding, fact = alone.account[0], alone.holdings[0, 0], accounts.market_alone.facts[0, 0]
     alone.account[0], alone.holdings[0, 0] = accounts.joint.account[0], accounts.joint.holdings[0, a]
-    scratch.limits[0, 0] = accounts.scratch.limits[0, a]
-    account, holdings, facts, clock = (
-        alone.account[0],
-        alone.holdings[0],
-        market.facts[row, a : a + 1],
-        market.clock[row],
-    )
-    limits, fills, total = scratch.limits[0], scratch.fills[0], scratch.total[0]
-    account.cash = account.equity - holdings[0].shares * facts[0].close
-    limits[0].requested = terms.levels[b] * terms.allocation[a]
-    factor = plan_orders(account, holdings, facts, clock, room, False, rules, limits)
-    total.headroom = room
-    execute(
-        account,
-        holdings,
-        alone.in_flight[0],
-        alone.session_highs[0],
-        alone.day_trades[0],
-        facts,
-        clock,
-        False,
-        factor,
-        rules,
-        limits,
-        fills,
-        total,
-    )
-    fill = fills[0]
+    scratch.limits[0, 0], scratch.bounds[0] = accounts.scratch.limits[0, a], accounts.scratch.bounds[0]
+    account.cash = account.equity - holding.shares * fact.close
+    scratch.limits[0, 0].requested = requested
+    advance(0, 0, accounts.market_alone, alone, terms, scratch)
+    fill, total = scratch.fills[0, 0], scratch.total[0]
     costs = fill.commission + fill.spread + fill.impact + fill.borrow + fill.funding + total.financing
-    reward = (fill.price_pnl + fill.dividends - costs) / total.equity_before / facts[0].reward_unit
-    return reward, holdings[0].shares * facts[0].next_close / max(account.equity, MIN_EQUITY)
+    reward = (fill.price_pnl + fill.dividends - costs) / total.equity_before / fact.reward_unit
+    return reward, holding.shares * fact.next_close / max(account.equity, MIN_EQUITY)

@@ -22,6 +22,7 @@ from sentio_kedro.agent.ppo.grid_accounts import GridAccounts, GridArrays, walk_
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.policies import ACCOUNT_FEATURES
+from sentio_kedro.trading.records import CLOCK, FACTS, Market, records
 from sentio_kedro.trading.simulate import make_scratch
 
 DEEPEST_DRAWDOWN = 0.9  # of the limit: largest earlier loss of training accounts
@@ -124,7 +125,8 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     lost = draws.lost.double().cpu().numpy() * DEEPEST_DRAWDOWN * (parameters.max_drawdown or 0.0)
     shift, held = draws.shift[:, 0].cpu().numpy(), draws.held.double().cpu().numpy() * LONGEST_HELD
     joint, alone = open_accounts(1, assets, at_once), open_accounts(1, 1, at_once)
-    accounts = GridAccounts(joint, alone, make_scratch(joint, size), make_scratch(alone, size))
+    market = Market(records((1, 1), FACTS), records((1,), CLOCK), np.zeros((1, 1, 2)))
+    accounts = GridAccounts(joint, alone, make_scratch(joint, size), make_scratch(alone, size), market)
     terms, order = terms_of(at_once, assets), np.argsort(parameters.levels)
     walk_grid(windows.rows, windows.market, terms, order, shift, lost, held, accounts, found)
     like, net = windows.features, parameters.net_limit

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import gumbel_noise, masked_log_probabilities
-from sentio_kedro.agent.network.head_arrays import head_arrays
+from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights
 from sentio_kedro.agent.network.network import Head, PolicyNetwork
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.trading.accounts import hold_positions, open_accounts, terms_of
+from sentio_kedro.trading.accounts import allocation, hold_positions, open_accounts, terms_of
 from sentio_kedro.trading.policies import SAMPLED, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import Accounts, Floats, Terms
-from sentio_kedro.trading.simulate import asset_rewards, simulate
+from sentio_kedro.trading.simulate import asset_rewards, simulate, walks_on
 from sentio_kedro.trading.walk import Ledger
 
 
@@ -115,7 +115,7 @@ def collect(
     values = network.head.value(hidden) * value_scale
     lived = torch.from_numpy(walked.alive).to(like)  # [S + 1, N]
     alive = lived.view(*shape[:3], 1).expand_as(values)
-    rewards = torch.from_numpy(rewards_of(walked, windows)).to(like).view(steps, *shape[1:])
+    rewards = torch.from_numpy(rewards_of(walked, windows, parameters)).to(like).view(steps, *shape[1:])
     drawn = None if draws.quantile is None else draw_of(network.head, hidden[1:], draws.quantile) * value_scale
     return Rollout(
         account=account[:-1],
@@ -169,28 +169,31 @@ def _sampled_policies(
 
     At the bar after the last decision accounts see and do not draw.
     """
-    steps, count = windows.steps, windows.size
+    steps, count, on_gpu = windows.steps, windows.size, walks_on(projected.device)
     rows = projected[:, :, 0].transpose(0, 1).flatten(0, 1)  # [W (S + 1), A, hidden]
     posterior = windows.posterior[:, :, 0].transpose(0, 1).flatten(0, 1)
-    heads = head_arrays([[head]], rows[:, None, None], posterior[:, None])
-    noise = draws.noise.cpu().double().numpy().reshape(steps, len(path), windows.assets, -1)
+    heads = head_arrays(head_weights([[head]]), rows[:, None, None], posterior[:, None], on_gpu=on_gpu)
+    noise = draws.noise.double().reshape(steps, len(path), windows.assets, -1)
     policies = make_policies(
         np.full(len(path), SAMPLED),
         windows.assets,
         noise.shape[-1],
         draws=np.arange(len(path)),
         closes=np.full(len(path), steps),
-        noise=noise,
+        noise=None if on_gpu else noise.cpu().numpy(),
     )
+    if on_gpu:
+        policies = policies._replace(noise=noise)  # type: ignore[arg-type]
     first = windows.rows[:, 0] - np.arange(count) * (steps + 1)
     return with_heads(policies, heads, first[path])
 
 
-def rewards_of(walked: Ledger, windows: Windows) -> Floats:
+def rewards_of(walked: Ledger, windows: Windows, parameters: TradingParameters) -> Floats:
     """Rewards ``[S, W R, A]`` of the decisions of a walk."""
     decisions = Ledger._make(part[: windows.steps] for part in walked)
     unit = windows.market.facts.reward_unit[windows.rows[:, :-1].T]  # [S, W, A]
-    return asset_rewards(decisions, np.repeat(unit, walked.total.shape[1] // windows.size, axis=1))
+    units = np.repeat(unit, walked.total.shape[1] // windows.size, axis=1)
+    return asset_rewards(decisions, units, allocation(parameters, windows.assets))
 
 
 def draw_of(head: Head, hidden: Tensor, quantile: Tensor) -> Tensor:

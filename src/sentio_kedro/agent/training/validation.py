@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.head_arrays import head_arrays
+from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.abstention import MIN_BARS, mean_t_statistic
 from sentio_kedro.config import AgentParameters, TradingParameters
@@ -112,7 +112,7 @@ def greedy_returns(networks: Sequence[PolicyNetwork], windows: Windows, paramete
         network.head.project(x, posterior).flatten(0, 1) for network, x in zip(networks, embeddings, strict=True)
     ]
     rows = torch.stack(projected, dim=1)[:, None]  # [W S, 1, M, A, hidden]
-    heads = head_arrays([[network.head for network in networks]], rows, posterior.flatten(0, 1)[:, None])
+    heads = head_arrays(head_weights([[network.head for network in networks]]), rows, posterior.flatten(0, 1)[:, None])
     policies = make_policies(np.full(count, HEADS), assets, len(parameters.levels))
     policies = with_heads(policies, heads, windows.rows[:, 0] - np.arange(count) * steps)
     ledger = simulate(

@@ -173,7 +173,7 @@ def _policy_maker(
         np.array([*[HEADS] * count, RANDOM, *[TARGETS] * len(rules)]),
         assets,
         levels,
-        index=np.array([*range(count), 0, *range(len(rules))]),
+        source=np.array([*range(count), 0, *range(len(rules))]),
         closes=np.array(closes),
         noise=schedules.random_noise(segment.stop - segment.start, assets, levels, seed=fold),
     )

@@ -134,7 +134,7 @@ def _policies(
         np.full(agents * len(variants), HEADS),
         context.market.assets,
         len(trading.levels),
-        index=np.tile(np.arange(agents), len(variants)),
+        source=np.tile(np.arange(agents), len(variants)),
         starts=np.repeat([span.start + variant.offset - segment.start for variant in variants], agents),
         closes=np.repeat(closes, agents),
     )

@@ -10,7 +10,6 @@ import pandas as pd
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.trading.facts import market_facts
 
 
 def value_at_risk_frame(context: BacktestContext, rows: Sequence[Segment]) -> pd.DataFrame:
@@ -38,7 +37,7 @@ def value_at_risk_frame(context: BacktestContext, rows: Sequence[Segment]) -> pd
     decided = tested[ends[:-1]]
     first, last = ends[:-1][decided], ends[1:][decided]  # [D] rows of the forecasts, and of the closes that test them
     start, stop = min(part.start for part in rows), max(part.stop for part in rows)
-    forecast = market_facts(market, start, stop, context.trading).facts.value_at_risk[first - start]
+    forecast = context.read_facts(Segment(start, stop), lambda facts: facts.value_at_risk)[first - start]
     total = market.returns.numpy().cumsum(axis=0)
     returns = np.expm1(total[last] - total[first])  # [D, A]
     present = market.tradable if market.present is None else market.present

@@ -27,6 +27,7 @@ from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, tr
 from sentio_kedro.search.study import best_trial, open_study, search
 from sentio_kedro.search.trials import overlapping_test_rows, searchable_folds
 from sentio_kedro.tracking.trials import universe_of
+from sentio_kedro.trading.accounts import for_symbols
 
 STUDIES = "studies.db"
 """File of all Optuna studies, below the folder of the search's store."""
@@ -63,6 +64,7 @@ def search_parameters(
     per_year, name = training_sets[0].periods_per_year, study.study_name
     entries = CandidateEntries(ledger, flat, universe, bars, name, per_year, reporting.trials.record)
     evaluate = TrackedTrials(name, training_sets, folds.spans, search_store.folder, entries)
+    trading = for_symbols(trading, training_sets[0].bars.symbols)
     base, fixed = AgentParameters(network, training, trading), fixed_names(bars, flat)
     trials = search(base, parameters, study, evaluate, fixed)
     best = best_trial(trials)

@@ -37,7 +37,7 @@ from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.model import log_model
 from sentio_kedro.tracking.registry import register
 from sentio_kedro.tracking.tags import ORIGIN_TAGS
-from sentio_kedro.trading.accounts import unaffordable
+from sentio_kedro.trading.accounts import for_symbols, unaffordable
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ def prepare_training_sets(
     trading: TradingParameters,
 ) -> list[TrainingSet]:
     """Cut out the bars and features that the training of each fold may read: neither test rows nor the lockbox."""
+    trading = for_symbols(trading, aligned_bars.symbols)
     warn_of_lots(aligned_bars, trading)
     values = features.on(aligned_bars)
     per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
@@ -93,7 +94,7 @@ def train_agents(
     Returns:
         Agents by name, a row per member and update, a row per agent.
     """
-    parameters = AgentParameters(network, training, trading)
+    parameters = AgentParameters(network, training, for_symbols(trading, training_sets[0].bars.symbols))
     hashes = training_hashes(parameters, data_quality["bars_hash"])
     agents, curves, table = {}, [], []
     updates = training.seeds * training.members * count_updates(parameters)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from skfolio.exceptions import SolverError
+from skfolio.optimization import MeanRisk
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios
@@ -68,6 +69,12 @@ def test_positions_are_weights_of_the_gross_limit(allocation: float | None) -> N
     assert targets[due, 0].max() <= 1.0 + 1e-9  # `max_position`
 
 
+def test_an_asset_without_an_allocation_gets_no_weight() -> None:
+    trading = TradingParameters(allocation={"A": 0.0, "B": 0.5})
+    targets = schedule(market(orthogonal(120, (0.01, 0.02))), trading=trading)
+    assert targets[DATES].tolist() == [[0.0, 1.0]] * 5
+
+
 def test_later_bars_change_no_earlier_weight() -> None:
     returns = np.random.default_rng(0).normal(0.0, 0.01, (120, 3))
     changed = returns.copy()
@@ -109,7 +116,7 @@ def test_a_solver_that_fails_leaves_equal_weights_and_a_warning(
     def fail(*_: object) -> None:
         raise SolverError("no optimum")
 
-    monkeypatch.setattr(portfolios.MeanRisk, "fit", fail)
+    monkeypatch.setattr(MeanRisk, "fit", fail)
     with caplog.at_level(logging.WARNING):
         weights = portfolio_weights("minimum_variance", orthogonal(64, (0.01, 0.02, 0.03)), 1.0)
     assert weights == pytest.approx([1 / 3] * 3)

@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.evaluation.backtest import walk
 from sentio_kedro.evaluation.backtest.baselines.schedules import (
     BUY_AND_HOLD,
     buy_and_hold,
-    equal_share,
     equal_weight,
     every,
+    full_share,
     last_step,
     momentum,
     random_noise,
@@ -24,7 +25,7 @@ from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
-from sentio_kedro.trading.facts import market_facts
+from sentio_kedro.trading.facts import market_facts, market_outline
 from sentio_kedro.trading.policies import RANDOM, TARGETS, make_policies
 from sentio_kedro.trading.simulate import simulate
 
@@ -42,6 +43,23 @@ def test_every_marks_the_first_row_of_each_period() -> None:
     due = every(STAMPS, 7.0)
     assert np.flatnonzero(due).tolist() == [0, 21]
     assert np.flatnonzero(every(STAMPS, 1.0)).tolist() == list(range(0, 40, 3))
+
+
+def test_pieces_of_rows_have_the_noise_and_the_facts_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    close = torch.exp(torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    tradable = torch.arange(50)[:, None] >= torch.tensor([3, 20])  # the second asset is listed late
+    moves = market(close, tradable)._replace(session=torch.arange(50) // 7)
+    context = BacktestContext(None, moves, None, {}, TRADING)  # type: ignore[arg-type]
+    whole = market_facts(moves, 5, 45, TRADING)
+    noise = random_noise(50, 2, 3, seed=1)
+    monkeypatch.setattr(walk, "CHUNK_ASSET_BARS", 2 * 7)
+    np.testing.assert_array_equal(random_noise(50, 2, 3, seed=1), noise)
+    for name in ("close", "unlisted", "fillable", "value_at_risk"):
+        read = context.read_facts(Segment(5, 45), lambda facts, name=name: facts[name])  # type: ignore[misc]
+        np.testing.assert_array_equal(read, whole.facts[name])
+    assert whole.facts.unlisted.sum() == 15
+    clock = market_facts(moves, 30, 37, TRADING, outline=market_outline(moves)).clock
+    np.testing.assert_array_equal(clock, whole.clock[25:32])
 
 
 def test_a_gap_does_not_shift_later_periods() -> None:
@@ -65,9 +83,10 @@ def test_equal_weight_trades_on_its_days_only() -> None:
 
 
 def test_equal_shares_keep_the_gross_limit_whatever_one_asset_may_have() -> None:
-    assert equal_share(TradingParameters(gross_limit=2.0), 4) == 0.5
-    assert equal_share(TradingParameters(allocation=0.1), 4) == 0.1
-    assert equal_share(TradingParameters(allocation=0.5), 4) == 0.25
+    assert full_share(TradingParameters(gross_limit=2.0), 4).tolist() == [0.5] * 4
+    assert full_share(TradingParameters(allocation=0.1), 4).tolist() == [0.1] * 4
+    assert full_share(TradingParameters(allocation=0.5), 4).tolist() == [0.25] * 4
+    assert full_share(TradingParameters(allocation={"A": 0.5, "B": 0.0, "C": 0.25}), 3).tolist() == [0.5, 0.0, 0.25]
 
 
 def test_momentum_follows_the_trend_at_its_target_volatility() -> None:

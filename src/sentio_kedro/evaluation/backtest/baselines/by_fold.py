@@ -11,8 +11,8 @@ from torch import Tensor
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import (
     Schedules,
-    equal_share,
     every,
+    full_share,
     scheduled,
     simulate_schedules,
 )
@@ -106,7 +106,7 @@ def regime_rule(
     parameters: BacktestParameters,
     trading: TradingParameters,
 ) -> Floats:
-    """Hold all assets in equal weights unless the likeliest regime is the most volatile one, checked once a day.
+    """Hold all assets at their share unless the likeliest regime is the most volatile one, checked once a day.
 
     Args:
         posterior: ``[S, K]`` filtered regimes of the decision rows, calm to volatile; a single regime is calm.
@@ -119,9 +119,11 @@ def regime_rule(
     crisis = (posterior.argmax(-1) == states - 1).numpy() & (states > 1)
     daily = every(timestamps, 1.0)
     checked = np.maximum.accumulate(np.where(daily, np.arange(len(daily)), 0))  # row of the day's check
-    share = np.where(crisis[checked], 0.0, equal_share(trading, assets))
-    changed = np.diff(share, prepend=0.0) != 0.0
-    return scheduled(share[:, None], changed | every(timestamps, parameters.rebalance_days), assets)
+    calm = ~crisis[checked]
+    changed = np.diff(calm, prepend=False)
+    return scheduled(
+        calm[:, None] * full_share(trading, assets), changed | every(timestamps, parameters.rebalance_days), assets
+    )
 
 
 def concatenate_schedules(folds: Sequence[FoldBaselines], span: Segment) -> dict[str, Floats]:

@@ -7,22 +7,17 @@ from typing import Final, Literal
 
 import numpy as np
 import torch
-from cvxpy.error import SolverError as ConvexSolverError
 from numpy.typing import NDArray
-from skfolio.exceptions import NonPositiveVarianceError, OptimizationError, SolverError  # type: ignore[import-untyped]
-from skfolio.moments import LedoitWolf  # type: ignore[import-untyped]
-from skfolio.optimization import MeanRisk, RiskBudgeting  # type: ignore[import-untyped]
-from skfolio.prior import EmpiricalPrior  # type: ignore[import-untyped]
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import every, scheduled
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.accounts import allocation
 
 logger = logging.getLogger(__name__)
 
 MIN_PRESENT = 0.5  # share of the trailing bars that an asset must have to be given a weight
-FAILURES = (SolverError, OptimizationError, NonPositiveVarianceError, ConvexSolverError, ValueError)
 
 Rule = Literal["minimum_variance", "risk_parity"]
 MINIMUM_VARIANCE: Final = "minimum_variance"
@@ -40,16 +35,16 @@ def trailing_portfolio(
 ) -> Floats:
     """Hold the weights of ``rule`` over rows ``[start, stop)``, estimated every ``rebalance_days``.
 
-    Estimates use the last ``portfolio_bars`` returns. An asset gets a weight if it trades at the decision, has a bar at
-    half of the trailing rows or more, and its price moved. Weights add up to ``trading.gross_limit`` unless
-    ``trading.max_position`` leaves less.
+    Estimates use the last ``portfolio_bars`` returns. An asset gets a weight if it has an allocation, trades at the
+    decision, has a bar at half of the trailing rows or more, and its price moved. Weights add up to
+    ``trading.gross_limit`` unless ``trading.max_position`` leaves less.
     """
     due = every(timestamps[start:stop], parameters.rebalance_days)
-    positions = np.zeros((stop - start, market.assets))
+    positions, allocated = np.zeros((stop - start, market.assets)), allocation(trading, market.assets) > 0.0
     largest = min(1.0, trading.max_position / trading.gross_limit)  # weight of one asset in the invested part
     for row in (start + np.flatnonzero(due)).tolist():
         first = max(1, row + 1 - parameters.portfolio_bars)  # the first row of all has no return
-        eligible = eligible_assets(market, first, row)
+        eligible = eligible_assets(market, first, row) & allocated
         weights = portfolio_weights(rule, trailing_returns(market, first, row)[:, eligible], largest)
         positions[row - start, eligible] = trading.gross_limit * weights
     return scheduled(positions, due, market.assets)
@@ -88,12 +83,24 @@ def portfolio_weights(rule: Rule, returns: Floats, largest: float) -> Floats:
     equal = np.full(assets, min(largest, 1.0 / max(assets, 1)))
     if assets * largest <= 1.0 or assets <= 1:
         return equal
+    # Imported here, since skfolio brings scikit-learn and scipy.stats, half a second, to every use of the backtest.
+    from cvxpy.error import SolverError as ConvexSolverError  # noqa: PLC0415
+    from skfolio.exceptions import (  # type: ignore[import-untyped]  # noqa: PLC0415
+        NonPositiveVarianceError,
+        OptimizationError,
+        SolverError,
+    )
+    from skfolio.moments import LedoitWolf  # type: ignore[import-untyped]  # noqa: PLC0415
+    from skfolio.optimization import MeanRisk, RiskBudgeting  # type: ignore[import-untyped]  # noqa: PLC0415
+    from skfolio.prior import EmpiricalPrior  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    failures = (SolverError, OptimizationError, NonPositiveVarianceError, ConvexSolverError, ValueError)
     prior = EmpiricalPrior(covariance_estimator=LedoitWolf())
     kind = MeanRisk if rule == MINIMUM_VARIANCE else RiskBudgeting
     try:
         fitted = kind(prior_estimator=prior, max_weights=largest).fit(returns / returns.std(axis=0).mean())
         weights = np.asarray(fitted.weights_, dtype=np.float64).clip(0.0, largest)
-    except FAILURES as problem:
+    except failures as problem:
         logger.warning("skfolio found no weights of %s (%s); these assets get equal weights.", rule, problem)
         return equal
     return np.asarray(weights / max(1.0, weights.sum()))

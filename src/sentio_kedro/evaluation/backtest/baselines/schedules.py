@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from sentio_kedro.agent.network.distributions import gumbel_noise
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
+from sentio_kedro.evaluation.backtest.walk import Chunk, chunk_rows, row_chunks, simulate_rows
+from sentio_kedro.market.large_arrays import large_array
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
@@ -35,16 +36,19 @@ def scheduled(positions: Floats | float, due: Mask, assets: int) -> Floats:
     return np.where(due, positions, np.nan)
 
 
-def equal_share(trading: TradingParameters, assets: int) -> float:
-    """Fraction of equity in each asset if all are held alike: the allocation, or less to keep the gross limit."""
-    return min(allocation(trading, assets), trading.gross_limit / assets)
+def full_share(trading: TradingParameters, assets: int) -> Floats:
+    """Fraction of equity in each asset ``[A]`` if all are held: the allocation, or less to keep the gross limit."""
+    share = allocation(trading, assets)
+    return np.asarray(share * min(1.0, trading.gross_limit / share.sum()))
 
 
 def random_noise(steps: int, assets: int, levels: int, seed: int) -> Floats:
     """Gumbel noise ``[steps, 1, A, B]`` of an account that draws its levels."""
-    like = torch.zeros(0, dtype=torch.float64)
-    noise = gumbel_noise((steps, 1, assets, levels), torch.Generator().manual_seed(seed), like)
-    return np.asarray(noise.numpy())
+    like, generator = torch.zeros(0, dtype=torch.float64), torch.Generator().manual_seed(seed)
+    noise: Floats = large_array((steps, 1, assets, levels))
+    for start, stop in row_chunks(Segment(0, steps), chunk_rows(assets)):  # in pieces the same draws as whole
+        noise[start:stop] = gumbel_noise((stop - start, 1, assets, levels), generator, like).numpy()
+    return noise
 
 
 def every(timestamps: NDArray[np.datetime64], days: float) -> Mask:
@@ -57,17 +61,17 @@ def every(timestamps: NDArray[np.datetime64], days: float) -> Mask:
 
 
 def buy_and_hold(market: MarketTensors, start: int, stop: int, trading: TradingParameters) -> Floats:
-    """Buy an equal share of every asset at the first row at which it trades, and keep it."""
+    """Buy the share of every asset at the first row at which it trades, and keep it."""
     traded = market.tradable[start : stop + 1].numpy()
     fills = traded[:-1] & traded[1:]  # the fill needs the next bar
-    return scheduled(equal_share(trading, market.assets), fills & (fills.cumsum(axis=0) == 1), market.assets)
+    return scheduled(full_share(trading, market.assets), fills & (fills.cumsum(axis=0) == 1), market.assets)
 
 
 def equal_weight(
     timestamps: NDArray[np.datetime64], assets: int, parameters: BacktestParameters, trading: TradingParameters
 ) -> Floats:
-    """Hold the same fraction of equity in every asset, restored every ``rebalance_days``; ``timestamps`` ``[S]``."""
-    return scheduled(equal_share(trading, assets), every(timestamps, parameters.rebalance_days), assets)
+    """Hold the share of every asset, restored every ``rebalance_days``; ``timestamps`` are ``[S]``."""
+    return scheduled(full_share(trading, assets), every(timestamps, parameters.rebalance_days), assets)
 
 
 def momentum(
@@ -149,7 +153,7 @@ def simulate_schedules(
     targets = schedule_tables(context, schedules, span)
     closes = np.full(count, last_step(span, span.stop, trading.orders.latency_bars))
     kinds = np.full(count, TARGETS)
-    policies = make_policies(kinds, assets, len(trading.levels), index=np.arange(count), closes=closes)
+    policies = make_policies(kinds, assets, len(trading.levels), source=np.arange(count), closes=closes)
 
     def of_rows(rows: Segment) -> Policies:
         return policies._replace(targets=targets[rows.start - span.start : rows.stop - span.start])

@@ -13,8 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[import-untyped]
-from sklearn.linear_model import Ridge  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -46,6 +44,9 @@ class Sample(NamedTuple):
 
 def ridge(train: Sample, validation: Sample) -> Predict:
     """Fit ridge regressions and keep the penalty with the smallest squared error on ``validation``."""
+    # Imported here, since scikit-learn brings scipy.stats, half a second, to every use of the backtest.
+    from sklearn.linear_model import Ridge  # type: ignore[import-untyped]  # noqa: PLC0415
+
     fits = [Ridge(alpha=penalty * len(train.targets)).fit(*train) for penalty in PENALTIES]
     best = min(fits, key=lambda fit: _error(fit.predict(validation.inputs), validation))
     return lambda inputs: np.asarray(best.predict(inputs))
@@ -53,6 +54,8 @@ def ridge(train: Sample, validation: Sample) -> Predict:
 
 def boosted_trees(train: Sample, validation: Sample) -> Predict:
     """Fit boosted trees, as many as give the smallest squared error on ``validation``."""
+    from sklearn.ensemble import HistGradientBoostingRegressor  # type: ignore[import-untyped]  # noqa: PLC0415
+
     fit = HistGradientBoostingRegressor(**TREES, early_stopping=False, random_state=0).fit(*train)
     best = int(np.argmin([_error(values, validation) for values in fit.staged_predict(validation.inputs)]))
     return lambda inputs: np.asarray(next(islice(fit.staged_predict(inputs), best, None)))
