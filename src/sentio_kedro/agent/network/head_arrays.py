@@ -92,9 +92,10 @@ def member_quantiles(weights: HeadWeights, heads: Heads, features: Floats) -> Te
         heads: Their arrays.
         features: Account features ``[..., N, A, G]``.
     """
-    accounts = np.matmul(features[..., None, :, :], heads.account_weight)  # [..., N, M, A, hidden]
-    hidden = F.silu(torch.from_numpy(heads.projected[0] + accounts))
-    return rising(hidden @ weights.critic + weights.critic_bias)
+    weight, projected = torch.from_numpy(heads.account_weight), torch.from_numpy(heads.projected[0])
+    accounts = torch.einsum("...nag,nmgh->...nmah", torch.from_numpy(np.ascontiguousarray(features)), weight)
+    hidden = F.silu(projected + accounts)
+    return rising(torch.einsum("...nmah,nmhq->...nmaq", hidden, weights.critic) + weights.critic_bias)
 
 
 def _stacked(parts: Sequence[Tensor], shape: tuple[int, ...]) -> Floats:

@@ -20,7 +20,7 @@ from sentio_kedro.trading.simulate import simulate
 from sentio_kedro.trading.walk import Ledger
 
 CHUNK_ASSET_BARS = 12_800  # assets x decision rows that are walked at once: larger arrays come fresh from the system
-LEDGER_ROWS = 2**20  # assets x accounts x decision rows, likewise
+LEDGER_ROWS = 2**19  # assets x accounts x decision rows, likewise
 
 PolicyMaker = Callable[[Segment], Policies]
 """Makes the policies at the rows of a chunk: arrays by row begin with its first row, steps with the walk's."""
