@@ -20,7 +20,10 @@ from sentio_kedro.manifests import (
 
 COLUMNS = {"columns": [{"name": "return_1", "indicator": "log_return"}]}
 RAW = {
-    **{name: {} for name in ("ingestion", "cross_validation", "regimes", "trading", "network", "training")},
+    **{
+        name: {}
+        for name in ("ingestion", "cross_validation", "regimes", "forecasting", "trading", "network", "training")
+    },
     "backtest": {},
     "external_test": {},
     "reporting": {},
@@ -92,13 +95,18 @@ def test_shipped_configuration_names_every_parameter(request):
         ({"regimes__states": 2}, "regimes"),
         ({"network__width": 32}, "training"),
         ({"training__seed": 1}, "training"),
-        ({"trading__costs__commission_bps": 2.0}, "training"),
+        ({"trading__costs__commission_bps": 2.0}, "forecasting"),
+        ({"trading__gross_limit": 0.5}, "training"),
         ({"backtest__momentum_bars": 7}, "backtest"),
         ({"reporting__confidence": 0.9}, "reporting"),
     ],
 )
 def test_a_parameter_makes_its_stage_and_all_later_ones_stale(change, first):
     assert stale(changed(**change)) == list(STAGES[STAGES.index(first) :])
+
+
+def test_forecasts_are_traded_by_the_rule_and_read_by_no_training():
+    assert stale(changed(forecasting__price_of_risk=2.0)) == ["forecasting", "backtest", "reporting"]
 
 
 def test_other_bars_make_every_stage_stale():

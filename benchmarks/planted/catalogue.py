@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planted.belief import HiddenRegimesLaw
+from planted.conditional import ClusteredNoiseLaw, HoursLaw, InteractionLaw
 from planted.groups import IndependentLaw, LeadLagLaw
 from planted.laws import AutoregressiveLaw, DriftLaw, SignalLaw, SizeLaw
 from planted.paths import Law
@@ -45,3 +46,13 @@ MARKETS: dict[str, PlantedMarket] = {
     "assets20": PlantedMarket(IndependentLaw(MIXED, 0.004)),
     "noise": PlantedMarket(AutoregressiveLaw(0.0, 0.004)),
 }
+
+CONDITIONAL: dict[str, PlantedMarket] = {
+    "interaction": PlantedMarket(InteractionLaw(0.15, 0.004, 50.0)),
+    "hours": PlantedMarket(HoursLaw(0.0014, -0.0002, 0.004)),
+    "small_edge": PlantedMarket(
+        SignalLaw(0.015, 0.007, 0.995), cost_bps=12.0, train_bars=65_536, test_bars=16_384, columns=(SLOW_VOLUME,)
+    ),
+    "garch_noise": PlantedMarket(ClusteredNoiseLaw(0.004)),
+}
+"""Markets for forecasts and rule alone: no network here has an input that shows their signal."""

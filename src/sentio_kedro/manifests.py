@@ -19,6 +19,7 @@ from sentio_kedro.config import (
     CrossValidationParameters,
     ExternalTestParameters,
     FeatureParameters,
+    ForecastingParameters,
     IngestionParameters,
     NetworkParameters,
     RegimeParameters,
@@ -27,7 +28,7 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 
-STAGES = ("ingestion", "features", "cross_validation", "regimes", "training", "backtest", "reporting")
+STAGES = ("ingestion", "features", "cross_validation", "regimes", "forecasting", "training", "backtest", "reporting")
 """The pipelines that write a manifest, in the order in which they run."""
 
 SECTIONS: dict[str, Any] = {
@@ -35,6 +36,7 @@ SECTIONS: dict[str, Any] = {
     "features": FeatureParameters,
     "cross_validation": CrossValidationParameters,
     "regimes": RegimeParameters,
+    "forecasting": ForecastingParameters,
     "trading": TradingParameters,
     "network": NetworkParameters,
     "training": TrainingParameters,
@@ -66,6 +68,7 @@ _SHAPED_BY: dict[str, tuple[str, ...]] = {
         "trading.orders.latency_bars",
     ),
     "regimes": ("regimes",),
+    "forecasting": ("forecasting", "trading.costs", "trading.orders.latency_bars"),
     "training": ("trading", "network", "training"),
     "backtest": ("trading", "backtest"),
     "reporting": ("reporting",),
@@ -76,13 +79,15 @@ _UPSTREAM: dict[str, tuple[str, ...]] = {
     "features": ("ingestion",),
     "cross_validation": ("ingestion", "features"),
     "regimes": ("ingestion", "cross_validation"),
+    "forecasting": ("ingestion", "cross_validation", "regimes"),
     "training": ("ingestion", "features", "cross_validation", "regimes"),
-    "backtest": ("ingestion", "features", "cross_validation", "regimes", "training"),
+    "backtest": ("ingestion", "features", "cross_validation", "regimes", "forecasting", "training"),
     "reporting": ("backtest",),
     "external_test": ("ingestion",),
 }
 WITHOUT_EFFECT = frozenset(
     {
+        "forecasting.workers",
         "network.checkpoint_layers",
         "training.checkpoint_updates",
         "training.compile",

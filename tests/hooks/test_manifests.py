@@ -16,7 +16,9 @@ from sentio_kedro.manifests import STAGES, StaleArtifactsError
 from sentio_kedro.market.bars import bars_hash
 
 COLUMNS = {"columns": [{"name": "return_1", "indicator": "log_return"}]}
-PARAMETERS = {name: {} for name in ("ingestion", "cross_validation", "regimes", "trading", "network", "training")} | {
+PARAMETERS = {
+    name: {} for name in ("ingestion", "cross_validation", "regimes", "forecasting", "trading", "network", "training")
+} | {
     "backtest": {},
     "reporting": {},
     "features": COLUMNS,
@@ -123,8 +125,8 @@ def test_stage_that_is_killed_leaves_no_manifest(toy):
     with pytest.raises(StaleArtifactsError, match=r"kedro run --pipeline regimes"):
         toy.run("training")
     toy.crash = ""
-    toy.run("regimes", "training")
-    assert toy.manifests() == list(STAGES[:5])  # what judged the former agents must run again
+    toy.run("regimes", "forecasting", "training")
+    assert toy.manifests() == list(STAGES[:6])  # what judged the former agents must run again
 
 
 def test_later_stage_stops_before_any_node_and_names_every_problem(toy):
@@ -166,9 +168,9 @@ def test_signals_run_on_newer_bars_but_not_without_agents(toy):
 def test_the_lockbox_needs_agents_that_fit_and_leaves_every_manifest(toy):
     with pytest.raises(StaleArtifactsError, match=r"kedro run --pipelines .*training"):
         toy.run("lockbox")
-    toy.run("ingestion", "features", "cross_validation", "regimes", "training")
+    toy.run(*STAGES[:6])
     toy.run("lockbox")
-    assert toy.manifests() == ["ingestion", "features", "cross_validation", "regimes", "training"]
+    assert toy.manifests() == list(STAGES[:6])
     with pytest.raises(StaleArtifactsError, match=r"`training.seeds` was 2, is now 3"):
         toy.run("lockbox", parameters={"training": {"seeds": 3}})
 
@@ -177,11 +179,11 @@ def test_what_reads_tracked_runs_needs_no_stage_but_a_promotion_needs_bars_folds
     toy.run("comparison")
     with pytest.raises(StaleArtifactsError, match="--pipelines ingestion,cross_validation,training"):
         toy.run("promotion")
-    toy.run(*STAGES[:5])
+    toy.run(*STAGES[:6])
     toy.run("promotion", parameters={"training": {"seeds": 7}})
     toy.write_bars(31)
     toy.run("promotion", "comparison")
-    assert toy.manifests() == list(STAGES[:5])
+    assert toy.manifests() == list(STAGES[:6])
 
 
 def test_an_external_agent_is_tested_without_a_training(toy):
@@ -202,7 +204,7 @@ def test_part_of_a_stage_renews_a_manifest_that_fits_and_no_other(toy):
 
 
 def test_training_continues_from_its_own_checkpoints_and_clears_them_at_its_end(toy):
-    toy.run("ingestion", "features", "cross_validation", "regimes")
+    toy.run(*STAGES[:5])
     toy.crash = "training"
     for parameters in ({}, {"training": {"seeds": 3}}, {"training": {"device": "cpu"}}):
         with pytest.raises(Killed):
@@ -214,7 +216,7 @@ def test_training_continues_from_its_own_checkpoints_and_clears_them_at_its_end(
 
 
 def test_checkpoints_of_other_code_are_not_continued(toy, monkeypatch):
-    toy.run("ingestion", "features", "cross_validation", "regimes")
+    toy.run(*STAGES[:5])
     toy.crash = "training"
     for code in ("one", "two", "one"):
         monkeypatch.setattr("sentio_kedro.manifests.code_hash", lambda folder, packages, code=code: code)
@@ -226,7 +228,7 @@ def test_checkpoints_of_other_code_are_not_continued(toy, monkeypatch):
 def test_agents_that_are_trained_again_must_be_tested_again(toy):
     toy.run()
     toy.run("training")
-    assert toy.manifests() == list(STAGES[:5])
+    assert toy.manifests() == list(STAGES[:6])
     with pytest.raises(StaleArtifactsError, match="kedro run --pipeline backtest"):
         toy.run("reporting")
 

@@ -15,6 +15,7 @@ from sentio_kedro.config.evaluation import (
     SkillParameters,
     TrialParameters,
 )
+from sentio_kedro.config.forecasting import ForecastingParameters, SleeveName
 from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
 from sentio_kedro.config.market import (
     CrossValidationParameters,
@@ -54,6 +55,7 @@ __all__ = [
     "ExternalTestParameters",
     "FeatureColumn",
     "FeatureParameters",
+    "ForecastingParameters",
     "IndicatorName",
     "IngestionParameters",
     "MarginParameters",
@@ -70,6 +72,7 @@ __all__ = [
     "SearchRange",
     "SignalParameters",
     "SkillParameters",
+    "SleeveName",
     "StoppingParameters",
     "TailParameters",
     "TradingParameters",

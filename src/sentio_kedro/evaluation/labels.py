@@ -10,6 +10,7 @@ TITLES = {
     "equal_weight": "Equal weight",
     "momentum": "Momentum",
     "random": "Random actions",
+    "forecast_rule": "Forecasts and rule",
     "ridge": "Ridge signal",
     "boosted_trees": "Boosted trees signal",
     "minimum_variance": "Minimum variance",

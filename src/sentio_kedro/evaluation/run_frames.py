@@ -16,6 +16,7 @@ Scheme = Literal["walk_forward", "k_fold", "combinatorial"]
 SEED_PREFIX = "seed_"
 BASELINES = ("buy_and_hold", "equal_weight", "momentum", "random")
 OPTIONAL_BASELINES: tuple[str, ...] = get_args(BaselineName)  # of `backtest.baselines`
+FORECAST_RULE = "forecast_rule"  # the account that trades the forecasts by the rule
 OF_A_FOLD = ("random", "ridge", "boosted_trees", "regime_rule")  # baselines that start with the agents of each fold
 TARGETS = "targets"  # the account that follows `backtest.targets`, where that is given
 TARGETS_KEY = "target_positions"  # its name in metrics.json, where `targets` are the five targets
@@ -148,7 +149,7 @@ class RunFrames:
     def baselines(self) -> tuple[str, ...]:
         """Accounts that agents are compared with: the baselines of the run, then the table of targets, if any."""
         names = set(self.accounts["account"].unique())
-        return (*BASELINES, *(name for name in (*OPTIONAL_BASELINES, TARGETS) if name in names))
+        return (*BASELINES, *(name for name in (FORECAST_RULE, *OPTIONAL_BASELINES, TARGETS) if name in names))
 
     @cached_property
     def places(self) -> pd.DataFrame:

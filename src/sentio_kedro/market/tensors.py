@@ -201,7 +201,7 @@ def _asset_columns(
     present, held = bars.present, bars.held_close()
     total = held if adjusted_bars is bars else adjusted_bars.held_close()
     close = np.where(np.isnan(held), 1.0, held)
-    spread = _spread(bars, adjusted_bars, trading)
+    spread = quoted_spread(bars, adjusted_bars, trading)
     acts = {name: column for name, column in bars.columns().items() if name in ACTS}
     return {
         "total": total,
@@ -224,7 +224,12 @@ def _log_returns(held: Floats) -> Floats:
     return returns
 
 
-def _spread(bars: AlignedBars, adjusted_bars: AlignedBars, trading: TradingParameters) -> Floats | None:
+def quoted_spread(bars: AlignedBars, adjusted_bars: AlignedBars, trading: TradingParameters) -> Floats | None:
+    """Full quoted spread ``[T, A]``, fraction of the mid price, as ``costs.half_spread`` says; null: constant.
+
+    Raises:
+        ValueError: If it is to come from the bars, which have none.
+    """
     costs = trading.costs
     if costs.half_spread == "constant":
         return None

@@ -21,6 +21,7 @@ from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, Ledg
 from sentio_kedro.evaluation.backtest.robustness import no_robustness, robustness_frame
 from sentio_kedro.evaluation.backtest.value_at_risk import value_at_risk_frame
 from sentio_kedro.evaluation.backtest.walk import PolicyMaker, simulate_rows
+from sentio_kedro.evaluation.run_frames import FORECAST_RULE
 from sentio_kedro.evaluation.run_frames import TARGETS as TARGETS_ACCOUNT
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Fold, Segment
@@ -37,6 +38,7 @@ def backtest_folds(
     trading: TradingParameters,
     parameters: BacktestParameters,
     periods_per_year: float,
+    units: Mapping[int, Floats] | None = None,
 ) -> Frames:
     """Test every fold's agents on its test rows.
 
@@ -54,6 +56,7 @@ def backtest_folds(
         trading: Limits, costs and starting equity.
         parameters: Baselines, a table of targets, and stress tests.
         periods_per_year: Bars per year.
+        units: Positions ``[T, A]`` of each fold's forecast rule, in units of risk; null leaves its account out.
 
     Returns:
         Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks``, ``value_at_risk`` and ``robustness``, of
@@ -72,7 +75,8 @@ def backtest_folds(
     context = BacktestContext.of(bars, features, by_fold, trading)
     span = Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
     fitted = fold_baselines(context, folds, parameters)
-    rules = _rules(context, span, parameters, periods_per_year)
+    rules = {} if units is None else {FORECAST_RULE: schedules.forecast_rule(context, folds, span, units)}
+    rules |= _rules(context, span, parameters, periods_per_year)
     rules |= concatenate_schedules(fitted, span) if continuous else {}
     parts = _continuous(context, folds, span, rules) if continuous else _fold_by_fold(context, folds, fitted)
     if not continuous or not contiguous(folds):
@@ -123,11 +127,14 @@ def _fold_by_fold(context: BacktestContext, folds: Sequence[Fold], fitted: Seque
 
 
 def _start(context: BacktestContext, fold: int, rules: schedules.Schedules) -> tuple[LedgerFrames, Accounts]:
-    """Open the accounts of a fold's agents, of the random policy and of the rules; the agents' mask holds for two."""
+    """Open the accounts of a fold's agents, of the random policy and of the rules.
+
+    The agents' mask holds for the first two and for the forecast rule, which comes first among the rules.
+    """
     agents = context.by_fold[fold]
     names = (*(f"seed_{agent.spec.seed}" for agent in agents), schedules.RANDOM, *rules)
     ledger = LedgerFrames(names, len(agents), context.bars, context.trading)
-    return ledger, context.open_accounts(len(names), guarded=len(agents) + 1)
+    return ledger, context.open_accounts(len(names), guarded=len(agents) + 1 + (FORECAST_RULE in rules))
 
 
 def _simulate_segment(

@@ -22,16 +22,28 @@ SHADED_SPANS = 160  # time buckets of the regime shading
 BLUE, SKY, GREEN, ORANGE, VERMILLION, PURPLE, GREY = (
     *("#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#8A8F98"),
 )
-BROWN, LAVENDER, OLIVE, TEAL = "#A6761D", "#7570B3", "#999933", "#44AA99"  # Brewer 2003, and Tol 2021
+BROWN, LAVENDER, OLIVE, TEAL, PINK = "#A6761D", "#7570B3", "#999933", "#44AA99", "#AA4499"  # Brewer 2003, and Tol 2021
 COLOURS = {
     "agent": BLUE,
     **{"buy_and_hold": ORANGE, "equal_weight": GREEN, "momentum": PURPLE, "random": GREY},
-    **{"ridge": BROWN, "boosted_trees": LAVENDER, "minimum_variance": OLIVE, "risk_parity": TEAL},
+    **{
+        "forecast_rule": PINK,
+        "ridge": BROWN,
+        "boosted_trees": LAVENDER,
+        "minimum_variance": OLIVE,
+        "risk_parity": TEAL,
+    },
     **{"regime_rule": VERMILLION, TARGETS_KEY: SKY},
 }
 DASHES = {
     **{"buy_and_hold": "solid", "equal_weight": "dash", "momentum": "dot", "random": "dashdot"},
-    **{"ridge": "solid", "boosted_trees": "dash", "minimum_variance": "dot", "risk_parity": "dashdot"},
+    **{
+        "forecast_rule": "solid",
+        "ridge": "solid",
+        "boosted_trees": "dash",
+        "minimum_variance": "dot",
+        "risk_parity": "dashdot",
+    },
     **{"regime_rule": "longdashdot", TARGETS_KEY: "longdash"},
 }
 DIVERGING = [  # translucent, so that text on it is readable on light and dark pages

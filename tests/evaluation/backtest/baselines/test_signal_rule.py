@@ -5,16 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from planted.paths import autoregressive_returns, planted_bars
+from sentio_kedro.agent.forecasting.market import trade_cost
 from sentio_kedro.config import CostParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.signal_rule import (
     ForecastSignal,
     held_sides,
     persistence,
     signal_schedule,
-    trade_cost,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.bars import align_bars
@@ -58,13 +57,12 @@ def test_persistence_is_that_of_the_autoregression_and_does_not_cross_segments()
 
 
 def test_costs_of_a_trade_are_commission_and_half_spread() -> None:
-    market = context_of().market
-    assert trade_cost(market, TRADING) == pytest.approx(np.full((BARS, 2), 4e-4))
+    close = context_of().market.close.numpy()
+    assert trade_cost(close, None, TRADING) == pytest.approx(np.full((BARS, 2), 4e-4))
     per_share = replace(TRADING, costs=CostParameters(commission_bps=0, commission_per_share=0.05, half_spread_bps=2))
-    assert trade_cost(market, per_share) == pytest.approx(2e-4 + 0.05 / market.close.numpy())
-    quoted = market._replace(spread=torch.full_like(market.close, 30e-4))
+    assert trade_cost(close, None, per_share) == pytest.approx(2e-4 + 0.05 / close)
     costs = replace(TRADING, costs=CostParameters(commission_bps=3, half_spread="bars", half_spread_bps=1))
-    assert trade_cost(quoted, costs) == pytest.approx(np.full((BARS, 2), 18e-4))
+    assert trade_cost(close, np.full_like(close, 30e-4), costs) == pytest.approx(np.full((BARS, 2), 18e-4))
 
 
 def test_an_edge_that_lasts_may_be_smaller() -> None:

@@ -5,7 +5,7 @@ A schedule is a table of target positions ``[S, A]``, fractions of equity; NaN s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from sentio_kedro.agent.network.distributions import gumbel_noise
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import Chunk, chunk_rows, row_chunks, simulate_rows
+from sentio_kedro.evaluation.run_frames import FORECAST_RULE
 from sentio_kedro.market.large_arrays import large_array
-from sentio_kedro.market.purged_folds import Segment
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import allocation
@@ -99,6 +100,27 @@ def momentum(
     return scheduled(levels * allocation(trading, market.assets), every(timestamps[start:stop], 1.0), market.assets)
 
 
+def forecast_rule(
+    context: BacktestContext, folds: Sequence[Fold], span: Segment, units: Mapping[int, Floats]
+) -> Floats:
+    """Hold the positions of each fold's forecast rule at its test rows; a unit is what the volatility target allows.
+
+    Args:
+        context: The market and limits.
+        folds: Folds; of several that test a row the first one counts.
+        span: Decision rows.
+        units: ``[T, A]`` positions of each fold's rule, in units of risk.
+    """
+    cap = context.read_facts(span, lambda facts: facts.volatility_cap)
+    size = np.where(np.isfinite(cap), cap, allocation(context.trading, context.market.assets))
+    targets = np.full(size.shape, np.nan)
+    for fold in reversed(folds):
+        for rows in fold.test:
+            part = slice(rows.start - span.start, rows.stop - span.start)
+            targets[part] = units[fold.number][slice(*rows)] * size[part]
+    return targets
+
+
 def restated(targets: Floats, capacity: Floats) -> Floats:
     """State targets again at the steps that follow, until the participation limit lets all of their change be traded.
 
@@ -141,7 +163,7 @@ def simulate_schedules(
     """Simulate one fresh account per schedule over ``span``, at whose end they close their positions.
 
     Accounts pay all costs and carry. The limits on positions, gross exposure and margin hold for them; the layers of
-    the agents' mask do not.
+    the agents' mask hold for the forecast rule alone, which comes first.
 
     Args:
         context: The market, limits and costs.
@@ -158,5 +180,5 @@ def simulate_schedules(
     def of_rows(rows: Segment) -> Policies:
         return policies._replace(targets=targets[rows.start - span.start : rows.stop - span.start])
 
-    accounts = context.open_accounts(count, guarded=0)
+    accounts = context.open_accounts(count, guarded=int(FORECAST_RULE in schedules))
     return simulate_rows(context.market, span, of_rows, accounts, trading, telemetry=telemetry)

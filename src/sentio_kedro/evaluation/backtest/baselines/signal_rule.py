@@ -6,31 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from sentio_kedro.config import TradingParameters
+from sentio_kedro.agent.forecasting.market import trade_cost
 from sentio_kedro.evaluation.backtest.baselines.schedules import every, scheduled
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.accounts import BASIS_POINT, allocation
+from sentio_kedro.trading.accounts import allocation
 
 MAX_PERSISTENCE = 0.99
-
-
-def trade_cost(market: MarketTensors, trading: TradingParameters) -> Floats:
-    """Commission and half spread of a trade ``[T, A]``, fraction of notional, as known at the decision.
-
-    Impact and the minimum commission depend on the order's size and are left out; accounts pay them.
-    """
-    costs = trading.costs
-    half_spread = torch.full_like(market.close, costs.half_spread_bps * BASIS_POINT)
-    if costs.half_spread != "constant" and market.spread is not None:
-        half_spread = torch.maximum(half_spread, 0.5 * market.spread)
-    commission = costs.commission_bps * BASIS_POINT + costs.commission_per_share / market.close
-    return np.asarray((half_spread + commission).double().numpy())
 
 
 def persistence(forecasts: Floats, segments: Sequence[Segment]) -> float:
@@ -93,7 +78,10 @@ def signal_schedule(context: BacktestContext, signal: ForecastSignal, rows: Segm
     a halt left unfilled is sent again.
     """
     part, levels = slice(*rows), context.trading.levels
-    threshold = (1.0 - signal.persistence) * trade_cost(context.market, context.trading)[part]
+    market = context.market
+    spread = None if market.spread is None else market.spread.double().numpy()
+    costs = trade_cost(market.close.double().numpy(), spread, context.trading)
+    threshold = (1.0 - signal.persistence) * costs[part]
     side = held_sides(signal.forecasts[part], threshold)
     level = np.select([side > 0, side < 0], [max(*levels, 0.0), min(*levels, 0.0)], 0.0)
     if context.market.shortable is not None:

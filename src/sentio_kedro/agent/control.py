@@ -1,0 +1,190 @@
+"""The rule: positions from forecasts by the marginal value of risk, for proportional costs and quadratic risk.
+
+u is a position in units of risk: fraction of equity x volatility of a bar, scaled so that 1 is the largest. The value
+of one more unit of risk k bars ahead is
+
+    D_k(u) = m_k - lambda u + gamma E[clip(D_{k+1}(u) + e, -c, c)],    D_end(u) = -lambda u / (1 - gamma)
+
+with the forecast m_k in volatilities, the price of risk lambda, the cost c of trading one unit of risk, and e uniform:
+the surprise of the next forecast, whose deviation makes waiting worth something. D falls in u. An order is sent only
+where D leaves [-c, c]: buy up to D(u) = c, sell down to D(u) = -c (a Dynkin game: Karatzas and Wang, Connections
+Between Bounded-Variation Control and Dynkin Games, 2001).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.trading.compilation import compiled
+
+PRICE_OF_RISK = 1.0  # annual Sharpe ratio of a forecast at which the largest position is held
+DISCOUNT = 0.999
+MOST_BARS = 40  # of a segment that are stepped
+SNAP = 0.05  # smaller positions are closed
+HALVINGS = 20
+SURPRISE_PASSES, SURPRISE_ROWS = 4, 4_000
+
+
+@dataclass(frozen=True)
+class Control:
+    """Constants of the rule.
+
+    Attributes:
+        lengths: ``[segments]`` bars stepped of each segment.
+        price: Price of risk lambda per bar, volatilities per unit.
+        surprise: Deviation of the next bar's surprise in D, volatilities.
+        discount: Factor gamma per bar.
+    """
+
+    lengths: np.ndarray
+    price: float
+    surprise: float = 0.0
+    discount: float = DISCOUNT
+
+    @classmethod
+    def of(cls, bars: Sequence[int], periods_per_year: float, price_of_risk: float = PRICE_OF_RISK) -> Control:
+        """Make the constants, without surprises, for segments of so many ``bars`` each."""
+        lengths = np.minimum(np.array(bars), MOST_BARS)
+        return cls(lengths, price_of_risk / sqrt(periods_per_year))
+
+    def marginal_values(self, forecasts: Floats, costs: Floats, units: float = 0.0) -> tuple[Floats, Floats]:
+        """D at a position of ``units`` now, and as expected for the next bar, each ``[n, A]``.
+
+        Args:
+            forecasts: ``[n, A, segments]`` per bar, volatilities.
+            costs: ``[n, A]`` cost of a unit of risk, volatilities.
+            units: The position.
+        """
+        now, following = np.zeros(costs.shape), np.zeros(costs.shape)
+        _marginal_values(
+            forecasts, costs, units, self.lengths, self.price, self.discount, self.surprise, now, following
+        )
+        return now, following
+
+    def positions(self, forecasts: Floats, costs: Floats, start: Floats, *, neutral: bool) -> Floats:
+        """Follow the rule over rows ``[n, A]``, in units of risk.
+
+        Args:
+            forecasts: ``[n, A, segments]`` per bar, volatilities.
+            costs: ``[n, A]`` cost of a unit of risk, volatilities; infinite where an asset cannot be traded.
+            start: ``[A]`` positions before the first row.
+            neutral: Subtract the mean position of the assets.
+        """
+        found = np.zeros(costs.shape)
+        constants = (self.lengths, self.price, self.discount, self.surprise)
+        _follow(forecasts, costs, np.ascontiguousarray(start, np.float64), neutral, *constants, found)
+        return found
+
+    def with_surprise(self, forecasts: Floats, costs: Floats) -> Control:
+        """Measure the surprise on out-of-fold rows ``[n, A, segments]``: it depends on itself through D."""
+        control, last = self, slice(-SURPRISE_ROWS, None)
+        forecasts, costs = np.ascontiguousarray(forecasts[last]), np.ascontiguousarray(costs[last])
+        for _ in range(SURPRISE_PASSES):
+            now, following = control.marginal_values(forecasts, costs)
+            surprises = (now[1:] - following[:-1])[np.isfinite(costs[1:]) & np.isfinite(costs[:-1])]
+            deviation = float(np.sqrt((surprises**2).mean())) if surprises.size else 0.0
+            control = Control(self.lengths, self.price, deviation, self.discount)
+        return control
+
+
+@compiled
+def expected_clip(value: float, cost: float, half: float) -> float:
+    """E[clip(value + e, -cost, cost)] of e uniform on [-half, half]."""
+    if half <= 1e-12:  # noqa: PLR2004
+        return min(max(value, -cost), cost)
+    return (_integral(value + half, cost) - _integral(value - half, cost)) / (2.0 * half)
+
+
+@compiled
+def _integral(x: float, cost: float) -> float:
+    """Antiderivative of clip(x, -cost, cost)."""
+    return 0.5 * x * x if abs(x) <= cost else cost * abs(x) - 0.5 * cost * cost
+
+
+@compiled
+def marginal_value(
+    forecast: Floats, cost: float, units: float, lengths: np.ndarray, price: float, discount: float, surprise: float
+) -> tuple[float, float]:
+    """D of a position of ``units`` now, and the D expected for the next bar, by backward recursion."""
+    half, value, following = surprise * sqrt(3.0), -price * units / (1.0 - discount), 0.0
+    for part in range(len(lengths) - 1, -1, -1):
+        for _ in range(lengths[part]):
+            following = value
+            value = forecast[part] - price * units + discount * expected_clip(value, cost, half)
+    return value, following
+
+
+@compiled
+def target_units(
+    forecast: Floats,
+    cost: float,
+    held: float,
+    lengths: np.ndarray,
+    price: float,
+    discount: float,
+    surprise: float,
+) -> float:
+    """Position that the rule moves to from one that is ``held``, units of risk in [-1, 1]."""
+    value, _ = marginal_value(forecast, cost, held, lengths, price, discount, surprise)
+    if abs(value) <= cost:
+        return held
+    goal = cost if value > 0.0 else -cost
+    low, high = (held, 1.0) if value > 0.0 else (-1.0, held)
+    for _ in range(HALVINGS):
+        middle = 0.5 * (low + high)
+        value, _ = marginal_value(forecast, cost, middle, lengths, price, discount, surprise)
+        low, high = (middle, high) if value > goal else (low, middle)
+    return 0.5 * (low + high)
+
+
+@compiled
+def _marginal_values(
+    forecasts: Floats,
+    costs: Floats,
+    units: float,
+    lengths: np.ndarray,
+    price: float,
+    discount: float,
+    surprise: float,
+    now: Floats,
+    following: Floats,
+) -> None:
+    for row in range(costs.shape[0]):
+        for asset in range(costs.shape[1]):
+            now[row, asset], following[row, asset] = marginal_value(
+                forecasts[row, asset], costs[row, asset], units, lengths, price, discount, surprise
+            )
+
+
+@compiled
+def _follow(
+    forecasts: Floats,
+    costs: Floats,
+    held: Floats,
+    neutral: bool,
+    lengths: np.ndarray,
+    price: float,
+    discount: float,
+    surprise: float,
+    found: Floats,
+) -> None:
+    """Follow the rule from ``held`` ``[A]``, which is changed; positions are clipped at 1 and snapped to 0."""
+    assets = costs.shape[1]
+    for row in range(costs.shape[0]):
+        mean, count = 0.0, 0
+        for asset in range(assets):
+            cost = costs[row, asset]
+            if cost < np.inf:
+                held[asset] = target_units(forecasts[row, asset], cost, held[asset], lengths, price, discount, surprise)
+                mean, count = mean + held[asset], count + 1
+        mean = mean / max(count, 1) if neutral else 0.0
+        for asset in range(assets):
+            if costs[row, asset] < np.inf:
+                units = held[asset] - mean
+                held[asset] = 0.0 if abs(units) < SNAP else min(max(units, -1.0), 1.0)
+            found[row, asset] = held[asset]

@@ -1,0 +1,88 @@
+"""Forecasts of one fold: sleeves fitted on its train rows, and the rule's positions on the rows after them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sentio_kedro.agent.forecasting.dictionary import usable
+from sentio_kedro.agent.forecasting.forecaster import forecast_rows
+from sentio_kedro.agent.forecasting.market import ForecastMarket
+from sentio_kedro.agent.forecasting.sleeves import Sleeve, combined_units, fit_sleeves
+from sentio_kedro.config import ForecastingParameters
+from sentio_kedro.market.purged_folds import Fold, Segment
+from sentio_kedro.market.timestamps import Floats
+
+logger = logging.getLogger(__name__)
+
+MIN_ROWS = 600  # train rows, of which a third comes before the first forecast
+
+
+@dataclass(frozen=True)
+class FoldForecasts:
+    """Forecasts of a fold and the positions of the rule.
+
+    Attributes:
+        fold: The fold.
+        sleeves: Its sleeves.
+        train_rows: Train rows that are forecast out of fold.
+        later_rows: Rows after the train rows that are forecast by experts fitted on all of them.
+        forecasts: ``[T, A, segments]`` per bar and sleeve, volatilities; 0 on other rows.
+        units: ``[T, A]`` positions of the rule in units of risk; 0 on train rows.
+    """
+
+    fold: Fold
+    sleeves: Sequence[Sleeve]
+    train_rows: np.ndarray
+    later_rows: np.ndarray
+    forecasts: Mapping[str, Floats]
+    units: Floats
+
+
+def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingParameters) -> FoldForecasts:
+    """Fit a fold's sleeves on its train rows and follow the rule over the rows up to each test segment's end.
+
+    The rule begins flat where the train rows before a test segment end, so that its positions in the test rows do not
+    depend on the day of the first one.
+
+    Args:
+        market: The market, with the fold's regimes.
+        fold: Train, validation and test rows.
+        parameters: Sleeves, gate and price of risk.
+
+    Returns:
+        Forecasts and positions; without sleeves and flat, with a warning, below ``MIN_ROWS`` train rows.
+    """
+    rows = complete_rows(fold.train, market.purge)
+    rows = rows[usable(market.inputs, rows).any(axis=1)]
+    units, later = np.zeros(market.targets.shape), []
+    if len(rows) < MIN_ROWS:
+        logger.warning(
+            "Fold %d is not forecast and its rule stays flat: of its train rows %d have all inputs and targets of up "
+            "to %d bars inside their segment, %d are needed; give more bars.",
+            fold.number,
+            len(rows),
+            market.segments[-1].last,
+            MIN_ROWS,
+        )
+        return FoldForecasts(fold, (), rows[:0], rows[:0], {}, units)
+    sleeves, forecasts = fit_sleeves(market, rows, parameters)
+    for test in fold.test:
+        begin = max((part.stop for part in fold.train if part.stop <= test.start), default=test.start)
+        after = np.arange(begin, test.stop)
+        parts = []
+        for sleeve in sleeves:
+            forecasts[sleeve.name][after] = sleeve.forecaster.predict(market.inputs, after)
+            parts.append(sleeve.units(forecasts[sleeve.name][after], market.costs[after]))
+        units[after] = combined_units(sleeves, parts)
+        later.append(after)
+    return FoldForecasts(fold, sleeves, forecast_rows(rows), np.concatenate(later), forecasts, units)
+
+
+def complete_rows(segments: Sequence[Segment], purge: int) -> np.ndarray:
+    """Rows of ``segments`` whose targets, ``purge`` bars long, end inside their segment, in order of time."""
+    parts = [np.arange(part.start, max(part.start, part.stop - purge)) for part in segments]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)

@@ -1,0 +1,69 @@
+"""The market that a fold's forecasts are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from sentio_kedro.agent.forecasting.inputs import ForecastInputs, forecast_inputs
+from sentio_kedro.agent.forecasting.targets import Horizon, bar_targets, horizons
+from sentio_kedro.config import TradingParameters
+from sentio_kedro.market.adjustment import adjusted
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.tensors import quoted_spread
+from sentio_kedro.market.timestamps import Floats, bars_per_session
+from sentio_kedro.trading.accounts import BASIS_POINT
+
+
+class ForecastMarket(NamedTuple):
+    """Inputs, targets and costs of all rows.
+
+    Attributes:
+        inputs: Inputs, with a fold's regimes.
+        targets: ``[T, A]`` returns of a bar in volatilities, from ``bar_targets``.
+        costs: ``[T, A]`` cost of trading one unit of risk, volatilities; infinite where an asset cannot be traded.
+        segments: Segments forecast.
+        purge: Bars after a decision that its longest target needs.
+        periods_per_year: Bars per year.
+    """
+
+    inputs: ForecastInputs
+    targets: Floats
+    costs: Floats
+    segments: Sequence[Horizon]
+    purge: int
+    periods_per_year: float
+
+    @classmethod
+    def of(cls, bars: AlignedBars, trading: TradingParameters, periods_per_year: float) -> ForecastMarket:
+        """Prepare bars T x A; regimes are added by ``with_regimes``."""
+        inputs, latency = forecast_inputs(bars), trading.orders.latency_bars
+        cost = trade_cost(bars.held_close(), quoted_spread(bars, adjusted(bars), trading), trading)
+        known = np.isfinite(inputs.values).all(axis=-1)
+        costs = np.where(known, cost / np.where(known, inputs.volatility, 1.0), np.inf)
+        segments = horizons(bars_per_session(bars.timestamps))
+        targets = bar_targets(bars, inputs.volatility, latency)
+        return cls(inputs, targets, costs, segments, 1 + latency + segments[-1].last, periods_per_year)
+
+    def with_regimes(self, posterior: Floats) -> ForecastMarket:
+        """Add a fold's filtered regimes ``[T, K]`` to the inputs."""
+        return self._replace(inputs=self.inputs.with_regimes(posterior))
+
+
+def trade_cost(close: Floats, spread: Floats | None, trading: TradingParameters) -> Floats:
+    """Commission and half spread of a trade ``[T, A]``, fraction of notional, as known at the decision.
+
+    Impact and the minimum commission depend on the order's size and are left out; accounts pay them.
+
+    Args:
+        close: ``[T, A]`` closing prices.
+        spread: ``[T, A]`` full spread, fraction of the mid price; null: ``costs.half_spread_bps`` alone.
+        trading: Costs.
+    """
+    costs = trading.costs
+    half_spread = np.full(close.shape, costs.half_spread_bps * BASIS_POINT)
+    if costs.half_spread != "constant" and spread is not None:
+        half_spread = np.maximum(half_spread, 0.5 * spread)
+    return np.asarray(half_spread + costs.commission_bps * BASIS_POINT + costs.commission_per_share / close)

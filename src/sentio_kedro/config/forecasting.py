@@ -1,0 +1,31 @@
+"""Parameters of forecasts and of the rule that trades them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from sentio_kedro.config.fields import Count, NonNegative, parameters
+
+SleeveName = Literal["relative", "directional", "premium"]
+
+
+@parameters
+class ForecastingParameters:
+    """Forecasts of returns by experts with evidence, and the rule that trades them.
+
+    Attributes:
+        sleeves: What is forecast: ``relative`` (returns less the mean over the assets; needs two), ``directional``
+            (returns less their mean over the train rows) or ``premium`` (that mean). Each is traded only where it
+            earned on out-of-fold train rows.
+        gate_level: Level of the one-sided test of a sleeve's net out-of-fold profit that opens it; all sleeves of a
+            fold share it (Holm's correction).
+        price_of_risk: Annual Sharpe ratio of a forecast at which the largest position is held; larger values hold less.
+        workers: Folds fitted at the same time.
+    """
+
+    sleeves: Annotated[tuple[SleeveName, ...], Field(min_length=1)] = ("relative",)
+    gate_level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.16
+    price_of_risk: NonNegative = 1.0
+    workers: Count = 2

@@ -1,0 +1,101 @@
+"""Experts on planted examples, and the block-robust t."""
+
+import numpy as np
+import pytest
+
+from sentio_kedro.agent.forecasting.experts import (
+    AssetRidge,
+    BoostedTrees,
+    PastMean,
+    PlainRidge,
+    Stepwise,
+    TimeOfDay,
+    block_sums,
+    block_t,
+)
+
+ROWS = 4_000
+
+
+def examples(seed: int = 0, columns: int = 30) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A design matrix with place in the day and asset in its last columns, noise, and blocks of 50 rows."""
+    rng = np.random.default_rng(seed)
+    inputs = rng.standard_normal((ROWS, columns + 2)).astype(np.float32)
+    inputs[:, -2], inputs[:, -1] = np.arange(ROWS) // 2 % 4, np.arange(ROWS) % 2
+    return inputs, rng.standard_normal(ROWS), np.arange(ROWS) // 50
+
+
+def test_block_sums_and_their_t_by_hand() -> None:
+    values = np.array([1.0, 2.0, -1.0, 4.0])
+    assert block_sums(values, np.array([0, 0, 3, 4])).tolist() == [3.0, -1.0, 4.0]
+    many = np.repeat([1.0, 3.0], 6)
+    assert block_t(many, np.arange(12)) == pytest.approx(24.0 / np.sqrt(6 + 54))
+    assert block_t(many[:11], np.arange(11)) == 0.0  # fewer than 12 blocks
+    assert block_t(np.zeros(0), np.zeros(0, int)) == 0.0
+
+
+def test_dependence_within_blocks_does_not_raise_the_t() -> None:
+    rng = np.random.default_rng(3)
+    blocks = np.repeat(np.arange(60), 40)
+    ts = [block_t(np.repeat(rng.standard_normal(60), 40), blocks) for _ in range(400)]
+    assert np.std(ts) == pytest.approx(1.0, abs=0.12)
+
+
+def test_stepwise_finds_the_columns_that_predict_and_no_others() -> None:
+    inputs, noise, blocks = examples()
+    targets = 0.1 * inputs[:, 7] - 0.2 * inputs[:, 19] + noise
+    fitted = Stepwise().fit(inputs, targets, blocks)
+    assert fitted.columns == [19, 7]
+    assert fitted.coefficients == pytest.approx([-0.2, 0.1], abs=0.04)
+    assert fitted.predict(inputs) == pytest.approx(inputs[:, [19, 7]] @ fitted.coefficients, abs=1e-5)
+    chosen = [Stepwise().fit(*examples(seed)).columns for seed in range(1, 13)]
+    assert sum(map(len, chosen)) <= 2
+    assert not Stepwise().fit(*examples(1)).predict(inputs).any() or chosen[0]
+
+
+def test_ridge_shrinks_by_its_penalty() -> None:
+    inputs, noise, blocks = examples()
+    targets = 0.3 * inputs[:, 2] + noise
+    loose, tight = (PlainRidge(5, penalty).fit(inputs, targets, blocks) for penalty in (1e-9, 1.0))
+    assert loose.regression.coef_[2] == pytest.approx(0.3, abs=0.05)
+    assert tight.regression.coef_[2] == pytest.approx(0.5 * loose.regression.coef_[2], rel=0.1)
+    assert loose.predict(inputs).shape == (ROWS,)
+
+
+def test_an_asset_may_have_a_law_of_its_own() -> None:
+    inputs, noise, blocks = examples()
+    targets = np.where(inputs[:, -1] == 1.0, 0.3, -0.3) * inputs[:, 2] + noise
+    pooled, own = (kind(5, 0.05).fit(inputs, targets, blocks) for kind in (PlainRidge, AssetRidge))
+    truth = targets - noise
+    assert np.corrcoef(own.predict(inputs), truth)[0, 1] > 0.95
+    assert abs(np.corrcoef(pooled.predict(inputs), truth)[0, 1]) < 0.5
+    unknown = inputs.copy()
+    unknown[:, -1] = 7.0
+    assert not own.predict(unknown).any()
+
+
+def test_the_time_of_day_keeps_the_share_that_is_no_chance() -> None:
+    inputs, noise, blocks = examples()
+    place = inputs[:, -2].astype(int)
+    targets = np.array([0.5, -0.5, 0.1, -0.1])[place] + noise
+    fitted = TimeOfDay().fit(inputs, targets, blocks)
+    means = np.array([targets[place == p].mean() for p in range(4)])
+    error = targets.var() / 1_000
+    between = ((means - targets.mean()) ** 2 - error).mean()
+    assert fitted.means == pytest.approx(targets.mean() + (means - targets.mean()) * between / (between + error))
+    assert fitted.predict(inputs) == pytest.approx(fitted.means[place])
+    flat = TimeOfDay().fit(inputs, np.tile([1.0, -1.0], ROWS // 2), blocks)
+    assert flat.means == pytest.approx(np.zeros(4))
+
+
+def test_trees_see_an_interaction_and_are_the_same_twice() -> None:
+    inputs, noise, blocks = examples()
+    targets = 0.5 * np.sign(inputs[:, 0] * inputs[:, 1]) + noise
+    first, second = (BoostedTrees(5).fit(inputs, targets, blocks).predict(inputs) for _ in range(2))
+    assert np.corrcoef(first, targets - noise)[0, 1] > 0.5
+    np.testing.assert_array_equal(first, second)
+
+
+def test_the_past_mean_forecasts_the_same_everywhere() -> None:
+    inputs, noise, blocks = examples()
+    assert (PastMean().fit(inputs, noise + 1.0, blocks).predict(inputs) == (noise + 1.0).mean()).all()

@@ -1,0 +1,143 @@
+"""Sleeves: profit by hand, gates that share one level, and a fold whose positions do not know its first test row."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import norm
+
+from planted.catalogue import MARKETS
+from planted.paths import path_bars
+from sentio_kedro.agent.control import Control
+from sentio_kedro.agent.forecasting.fold import FoldForecasts, complete_rows, forecast_fold
+from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
+from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame, units_from_frame
+from sentio_kedro.agent.forecasting.market import ForecastMarket
+from sentio_kedro.agent.forecasting.sleeves import Sleeve, combined_units, net_profit, weighted
+from sentio_kedro.config import CostParameters, ForecastingParameters, IngestionParameters, TradingParameters
+from sentio_kedro.evaluation.plots.forecasts import evidence_figure
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.purged_folds import Fold, Segment
+
+TRADING = TradingParameters(costs=CostParameters(commission_bps=1, half_spread_bps=1))
+FOLD = Fold(0, (Segment(600, 4_000),), (Segment(4_000, 4_400),), (Segment(4_400, 5_000),))
+
+
+def sleeve(name: str, t: float, sharpe: float) -> Sleeve:
+    nothing = SleeveForecaster((), None, (), ())  # type: ignore[arg-type]
+    return Sleeve(name, nothing, Control(np.array([1]), 0.1), t, sharpe)
+
+
+def test_profit_in_units_of_risk_by_hand() -> None:
+    units = np.array([[1.0, 0.0], [0.5, -0.5], [0.5, -0.5]])
+    targets = np.array([[2.0, 1.0], [-1.0, 1.0], [np.nan, 2.0]])
+    costs = np.array([[0.1, 0.1], [0.2, 0.4], [np.inf, 0.4]])
+    assert net_profit(units, targets, costs) == pytest.approx([2.0 - 0.1, -1.0 - 0.1 - 0.2, -1.0])
+
+
+def test_gates_share_one_level() -> None:
+    def opened(*ts: float) -> list[bool]:
+        return [part.weight > 0.0 for part in weighted([sleeve(f"S{t}", t, 1.0) for t in ts], 0.1)]
+
+    single, half = norm.isf(0.1), norm.isf(0.05)
+    assert opened(single + 0.01) == [True]
+    assert opened(single - 0.01) == [False]
+    assert opened(single + 0.01, 0.0) == [False, False]
+    assert opened(0.0, half + 0.01) == [False, True]
+    assert opened(single + 0.01, half + 0.01) == [True, True]  # the second needs no more than the level
+
+
+def test_sleeves_weigh_by_their_shrunk_sharpe_ratios() -> None:
+    first, second = weighted([sleeve("relative", 4.0, 2.0), sleeve("directional", 2.0, 1.0)], 0.1)
+    assert first.weight == 1.0
+    assert second.weight == pytest.approx(0.75 / (2.0 * (1 - 1 / 16)))
+    units = combined_units([first, second], [np.array([[0.5]]), np.array([[-1.0]])])
+    assert units[0, 0] == pytest.approx(0.5 - second.weight)
+    assert combined_units([first, first], [np.ones((1, 1))] * 2).tolist() == [[1.0]]
+
+
+def test_rows_whose_targets_leave_their_segment_are_no_train_rows() -> None:
+    assert complete_rows([Segment(0, 10), Segment(20, 23)], 4).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def bars() -> AlignedBars:
+    return align_bars(path_bars(MARKETS["reversal"].law.draw(5_100, 3)), IngestionParameters())
+
+
+@pytest.fixture(scope="module")
+def market(bars: AlignedBars) -> ForecastMarket:
+    return ForecastMarket.of(bars, TRADING, 17_520.0).with_regimes(np.ones((5_100, 1)))
+
+
+@pytest.fixture(scope="module")
+def found(market: ForecastMarket) -> FoldForecasts:
+    return forecast_fold(market, FOLD, ForecastingParameters(sleeves=("directional",)))
+
+
+def test_costs_are_in_volatilities_and_infinite_where_inputs_are_unknown(market: ForecastMarket) -> None:
+    assert np.isinf(market.costs[:3]).all()
+    assert market.costs[2_000] * market.inputs.volatility[2_000] == pytest.approx(2e-4)
+    assert market.purge == 1 + 192
+
+
+def test_a_planted_reversal_is_found_and_traded(found: FoldForecasts, market: ForecastMarket) -> None:
+    (only,) = found.sleeves
+    assert only.weight == 1.0
+    test = slice(4_400, 5_000)
+    held = found.units[test]
+    assert np.abs(np.diff(held, axis=0)).sum() > 50.0
+    assert net_profit(held, market.targets[test], market.costs[test]).sum() > 0.0
+    assert not found.units[:4_000].any()
+
+
+def test_the_first_test_row_and_later_bars_change_no_position(
+    found: FoldForecasts, market: ForecastMarket, bars: AlignedBars
+) -> None:
+    parameters = ForecastingParameters(sleeves=("directional",))
+    later = forecast_fold(market, replace(FOLD, test=(Segment(4_700, 5_000),)), parameters)
+    np.testing.assert_array_equal(later.units[4_000:], found.units[4_000:])
+    changed = bars.map_columns(lambda column: np.where(np.arange(5_100)[:, None] > 4_800, 1.3 * column, column))
+    other = ForecastMarket.of(changed, TRADING, 17_520.0).with_regimes(np.ones((5_100, 1)))
+    again = forecast_fold(other, FOLD, parameters)
+    np.testing.assert_array_equal(again.units[:4_801], found.units[:4_801])
+    assert again.sleeves[0].gate_t == found.sleeves[0].gate_t
+
+
+def test_noise_stays_flat() -> None:
+    noise = align_bars(path_bars(MARKETS["noise"].law.draw(5_100, 0)), IngestionParameters())
+    market = ForecastMarket.of(noise, TRADING, 17_520.0).with_regimes(np.ones((5_100, 1)))
+    everything = ForecastingParameters(sleeves=("directional", "premium"))
+    found = forecast_fold(market, FOLD, everything)
+    assert not found.units.any()
+    assert [part.weight for part in found.sleeves] == [0.0, 0.0]
+
+
+def test_a_fold_with_too_few_train_rows_stays_flat_and_says_so(
+    market: ForecastMarket, bars: AlignedBars, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = forecast_fold(market, replace(FOLD, train=(Segment(600, 1_300),)), ForecastingParameters())
+    assert "Fold 0 is not forecast and its rule stays flat: of its train rows 507 have all inputs" in caplog.text
+    assert not found.units.any()
+    frame = forecast_frame(bars, market, found)
+    assert frame.empty and evidence_frame(market, found).empty
+    assert not units_from_frame(frame, bars, 0).any()
+    assert not evidence_figure(evidence_frame(market, found)).data
+
+
+def test_frames_hold_the_forecasts_and_give_the_positions_back(
+    found: FoldForecasts, market: ForecastMarket, bars: AlignedBars
+) -> None:
+    frame = forecast_frame(bars, market, found)
+    assert set(frame["part"]) == {"out_of_fold", "later"}
+    np.testing.assert_array_equal(units_from_frame(frame, bars, 0), found.units)
+    assert not units_from_frame(frame, bars, 1).any()
+    row = frame[frame["timestamp"] == pd.Timestamp(bars.timestamps[4_500], tz="UTC")].iloc[0]
+    assert row["bars_1"] == pytest.approx(found.forecasts["directional"][4_500, 0, 0], rel=1e-6)
+    evidence = evidence_frame(market, found)
+    assert list(evidence["segment"].unique()) == ["1", "2-4", "5-16", "17-48", "49-192"]
+    best = evidence.iloc[0]
+    assert best["t"] > 2.5 and best["correlation"] > 0.05 and best["validation_correlation"] > 0.05
+    assert best["sleeve_weight"] == 1.0
