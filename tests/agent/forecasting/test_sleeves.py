@@ -58,6 +58,11 @@ def test_sleeves_weigh_by_their_shrunk_sharpe_ratios() -> None:
     assert combined_units([first, first], [np.ones((1, 1))] * 2).tolist() == [[1.0]]
 
 
+def test_a_t_of_at_most_one_opens_nothing_whatever_the_level() -> None:
+    for t in (-1.0, 0.0, 0.5, 1.0):
+        assert [part.weight for part in weighted([sleeve("relative", t, 1.0)], 0.9)] == [0.0]
+
+
 def test_rows_whose_targets_leave_their_segment_are_no_train_rows() -> None:
     assert complete_rows([Segment(0, 10), Segment(20, 23)], 4).tolist() == [0, 1, 2, 3, 4, 5]
 

@@ -95,7 +95,7 @@ def weighted(sleeves: Sequence[Sleeve], level: float) -> list[Sleeve]:
         t = sleeves[index].gate_t
         if NormalDist().cdf(-t) > level / (len(sleeves) - place):
             break
-        weights[index] = max(sleeves[index].sharpe, 0.0) * (1.0 - t**-2)
+        weights[index] = max(sleeves[index].sharpe, 0.0) * (1.0 - max(t, 1.0) ** -2)
     weights = weights / max(weights.max(), 1e-12)
     return [replace(sleeve, weight=float(weight)) for sleeve, weight in zip(sleeves, weights, strict=True)]
 
