@@ -50,7 +50,7 @@ def test_stepwise_finds_the_columns_that_predict_and_no_others() -> None:
     assert fitted.predict(inputs) == pytest.approx(inputs[:, [19, 7]] @ fitted.coefficients, abs=1e-5)
     chosen = [Stepwise().fit(*examples(seed)).columns for seed in range(1, 13)]
     assert sum(map(len, chosen)) <= 2
-    assert not Stepwise().fit(*examples(1)).predict(inputs).any() or chosen[0]
+    assert not Stepwise().predict(inputs).any()
 
 
 def test_ridge_shrinks_by_its_penalty() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -94,64 +95,57 @@ def fit_sleeve(
         The forecaster, and its out-of-fold forecasts per bar ``[T, A, segments]``: 0 on rows that no block forecasts.
     """
     dictionary = Dictionary.fit(inputs, rows)
-    forward = list(forward_blocks(rows, purge))
     experts, evidence = [], []
     found = np.zeros(targets.shape)
     matrix, known = dictionary.matrix(inputs, rows), usable(inputs, rows)
     with threadpool_limits(limits=1, user_api="openmp"):  # of this thread alone; folds are fitted side by side
         for index, part in enumerate(segments):
-            sample = _Sample(matrix, known, rows, targets[:, :, index], part)
-            forecasts = {}
-            for before, block in forward:
-                fitted = sample.fit(make_experts(sleeve, dictionary, part), before)
-                forecasts.update(sample.forecast(fitted, block))
-            weighed, combined = sample.evidence(forecasts)
+            sample = SegmentSample(matrix, known, rows, targets[:, :, index], part)
+            forecasts = sample.forward(partial(make_experts, sleeve, dictionary, part), purge)
+            weighed, found[rows, :, index] = sample.evidence(forecasts)
             evidence.append(weighed)
-            found[rows, :, index] = combined
             experts.append(sample.fit(make_experts(sleeve, dictionary, part), rows))
     forecaster = SleeveForecaster(segments, dictionary, experts, evidence)
     return forecaster, filled(found, forecaster.supported, segments)
 
 
-class _Sample:
+class SegmentSample:
     """Examples of one segment on the train rows."""
 
     def __init__(self, matrix: Floats, known: np.ndarray, rows: np.ndarray, targets: Floats, part: Horizon) -> None:
-        self.matrix, self.rows, self.part = matrix, rows, part
-        self.targets = targets[rows]  # [n, A]
-        self.known = known
-        self.blocks = (rows - rows[0]) // block_length(len(rows), part)
+        """Cut the targets to the rows.
 
-    def _use(self, rows: np.ndarray, every: int) -> np.ndarray:
-        """Which examples ``[n, A]`` of some of the train rows have a target, of every so many rows."""
-        of_rows = np.isin(self.rows, rows) & (np.arange(len(self.rows)) % every == 0)
-        return np.asarray(self.known & np.isfinite(self.targets) & of_rows[:, None])
+        Args:
+            matrix: ``[n, A, P]`` design matrix of the rows.
+            known: ``[n, A]`` whether all inputs are known.
+            rows: ``[n]`` train rows, in order of time.
+            targets: ``[T, A]`` of the segment.
+            part: The segment.
+        """
+        self.matrix, self.known, self.rows, self.targets = matrix, known, rows, targets[rows]
+        self.blocks = np.broadcast_to(((rows - rows[0]) // block_length(len(rows), part))[:, None], known.shape)
+        every = np.arange(len(rows)) % part.stride == 0
+        self.examples = known & np.isfinite(self.targets) & every[:, None]
 
     def fit(self, experts: Mapping[str, Expert], rows: np.ndarray) -> Mapping[str, Expert]:
-        """Fit experts on rows."""
-        use = self._use(rows, self.part.stride)
-        blocks = np.broadcast_to(self.blocks[:, None], use.shape)[use]
+        """Fit experts on some of the rows."""
+        use = self.examples & np.isin(self.rows, rows)[:, None]
         for expert in experts.values():
-            expert.fit(self.matrix[use], self.targets[use], blocks)
+            expert.fit(self.matrix[use], self.targets[use], self.blocks[use])
         return experts
 
-    def forecast(self, experts: Mapping[str, Expert], rows: np.ndarray) -> dict[int, Floats]:
-        """Forecast all examples of rows: ``[A, E]`` by place among the train rows."""
-        places = np.flatnonzero(np.isin(self.rows, rows))
-        known = self.known[places]
-        found = np.zeros((*known.shape, len(experts)))
-        matrix = self.matrix[places][known]
-        found[known] = np.stack([expert.predict(matrix) for expert in experts.values()], axis=-1)
-        return dict(zip(places.tolist(), found, strict=True))
+    def forward(self, make: Callable[[], Mapping[str, Expert]], purge: int) -> Floats:
+        """Forecast blocks by fresh experts fitted on the blocks before ``[n, A, E]``; 0 on the first rows."""
+        found = np.zeros((*self.known.shape, len(make())))
+        for before, block in forward_blocks(self.rows, purge):
+            use = self.known & np.isin(self.rows, block)[:, None]
+            experts = self.fit(make(), before).values()
+            found[use] = np.stack([expert.predict(self.matrix[use]) for expert in experts], axis=-1)
+        return found
 
-    def evidence(self, forecasts: Mapping[int, Floats]) -> tuple[Evidence, Floats]:
-        """Weigh the experts by forecasts of later rows; return that and the combined forecasts ``[n, A]``."""
-        places = np.array(sorted(forecasts))
-        stacked = np.stack([forecasts[place] for place in places.tolist()])  # [m, A, E]
-        use = self._use(self.rows[places], self.part.stride)[places]
-        blocks = np.broadcast_to(self.blocks[places, None], use.shape)[use]
+    def evidence(self, forecasts: Floats) -> tuple[Evidence, Floats]:
+        """Weigh the experts by their forecasts from ``forward``; return that and the combined forecasts ``[n, A]``."""
+        use = self.examples & np.isin(self.rows, forecast_rows(self.rows))[:, None]
         assets = np.broadcast_to(np.arange(use.shape[1]), use.shape)[use]
-        found = weigh(stacked[use], self.targets[places][use], blocks, assets, use.shape[1])
-        combined = np.zeros(self.targets.shape)
-        combined[places] = (stacked @ found.weights) * found.slopes
-        return found, combined
+        found = weigh(forecasts[use], self.targets[use], self.blocks[use], assets, use.shape[1])
+        return found, np.asarray((forecasts @ found.weights) * found.slopes)
