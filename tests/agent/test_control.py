@@ -102,6 +102,13 @@ def test_neutral_positions_sum_to_zero_and_untradable_assets_keep_theirs() -> No
     assert (kept[2:, 0] == found[1, 0]).all()
 
 
+def test_the_positions_that_are_given_stay_as_they_are() -> None:
+    start = np.array([0.3, -0.2])
+    found = control().positions(forecasts(0.3, assets=2), np.full((1, 2), 0.01), start, neutral=False)
+    assert (found[0] != start).all()
+    assert start.tolist() == [0.3, -0.2]
+
+
 def test_the_surprise_is_the_deviation_of_the_next_value_from_what_was_expected() -> None:
     rng = np.random.default_rng(1)
     values = forecasts(rows=2_000)

@@ -2,10 +2,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets.agents import AgentBundles
+from sentio_kedro.agent.forecasting.rule import ForecastRule
+from sentio_kedro.datasets.agents import AgentBundles, ForecastRules
 
 
 class Bundle:
@@ -59,3 +61,14 @@ def test_no_agents_says_what_to_run(agents):
     assert not agents.exists()
     with pytest.raises(DatasetError, match="kedro run --pipeline training"):
         agents.load()
+
+
+def test_rules_come_back_by_fold(tmp_path):
+    rules = ForecastRules(filepath=str(tmp_path / "rules"))
+    with pytest.raises(DatasetError, match="kedro run --pipeline forecasting"):
+        rules.load()
+    for begins in (("2020", "2021"), ("2022",)):
+        rules.save({f"fold_{n}": ForecastRule((), (), np.arange(n), begin) for n, begin in enumerate(begins)})
+        assert {key: (rule.begin, rule.minutes.tolist()) for key, rule in rules.load().items()} == {
+            f"fold_{n}": (begin, list(range(n))) for n, begin in enumerate(begins)
+        }

@@ -79,6 +79,16 @@ def test_rows_after_the_train_span_leave_every_fitted_artefact_as_it_is(project,
     assert json.dumps(after[1].to_dict()) != json.dumps(before[1].to_dict())
 
 
+def test_the_rule_of_every_fold_is_saved(finished):
+    finished.run("forecasting")
+    catalog = finished.catalog()
+    rules, folds, bars = (catalog.load(name) for name in ("forecast_rules", "folds", "aligned_bars"))
+    assert list(rules) == [f"fold_{fold.number}" for fold in folds.folds]
+    for fold, rule in zip(folds.folds, rules.values(), strict=True):
+        assert rule.first_row(bars.timestamps) == fold.train[-1].stop
+        assert rule.sleeves == ()  # these bars are too few
+
+
 def test_wrong_parameters_stop_before_any_node(project):
     with pytest.raises(ParameterValidationError, match="heads"):
         project.run(*STAGES, params={"network": {"heads": 3}, "cross_validation": {"folds": 0}})

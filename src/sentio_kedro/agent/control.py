@@ -77,7 +77,7 @@ class Control:
         """
         found = np.zeros(costs.shape)
         constants = (self.lengths, self.price, self.discount, self.surprise)
-        _follow(forecasts, costs, np.ascontiguousarray(start, np.float64), neutral, *constants, found)
+        _follow(forecasts, costs, np.array(start, np.float64), neutral, *constants, found)
         return found
 
     def with_surprise(self, forecasts: Floats, costs: Floats) -> Control:

@@ -1,6 +1,6 @@
 """Kedro datasets of this project: files and folders that appear whole or not at all."""
 
-from sentio_kedro.datasets.agents import AgentBundles
+from sentio_kedro.datasets.agents import AgentBundles, ForecastRules
 from sentio_kedro.datasets.bars import AlignedBarsDataset
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 from sentio_kedro.datasets.features import FeaturesDataset
@@ -17,6 +17,7 @@ __all__ = [
     "CheckpointStoreDataset",
     "FeaturesDataset",
     "FoldsDataset",
+    "ForecastRules",
     "JSONDataset",
     "LedgerDataset",
     "ParquetDataset",

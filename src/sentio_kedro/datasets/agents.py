@@ -1,55 +1,36 @@
-"""Trained agents as one dataset: a folder of agent bundles."""
+"""Trained agents and forecast rules, each as one dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from kedro.io import AbstractDataset, DatasetError
-
-from sentio_kedro.datasets.atomic import replaced_folder
+from sentio_kedro.datasets.saved_folders import SavedFolders
 
 if TYPE_CHECKING:
     from sentio_kedro.agent.bundle import AgentBundle
+    from sentio_kedro.agent.forecasting.rule import ForecastRule
 
 
-class AgentBundles(AbstractDataset[Mapping[str, "AgentBundle"], dict[str, "AgentBundle"]]):
-    """All agents of a training: ``{"fold_0/seed_1": AgentBundle}``, each in the folder that its key names.
+class AgentBundles(SavedFolders["AgentBundle"]):
+    """All agents of a training: ``{"fold_0/seed_1": AgentBundle}``."""
 
-    A save replaces the whole folder at once, so that agents of two trainings never mix.
-    """
+    marker, content, pipeline = "agent.json", "trained agents", "training"
 
-    def __init__(self, *, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        """Keep agents below ``filepath``.
-
-        Args:
-            filepath: Folder of the agents.
-            metadata: Anything; read by plugins such as kedro-viz.
-        """
-        self._filepath = Path(filepath)
-        self.metadata = metadata
-
-    def load(self) -> dict[str, AgentBundle]:
-        """Read every agent, ordered by key."""
+    def read(self, folder: Path) -> AgentBundle:
+        """Read one agent."""
         from sentio_kedro.agent.bundle import AgentBundle  # noqa: PLC0415 - listing a catalog needs no torch
 
-        folders = sorted(path.parent for path in self._filepath.rglob("agent.json"))
-        if not folders:
-            raise DatasetError(
-                f"`{self._filepath}` must hold trained agents, was empty; run `kedro run --pipeline training`."
-            )
-        return {folder.relative_to(self._filepath).as_posix(): AgentBundle.load(folder) for folder in folders}
+        return AgentBundle.load(folder)
 
-    def save(self, data: Mapping[str, AgentBundle]) -> None:
-        """Replace all agents by ``data``."""
-        with replaced_folder(self._filepath) as folder:
-            for key, agent in data.items():
-                (folder / key).parent.mkdir(parents=True, exist_ok=True)
-                agent.save(folder / key)
 
-    def _exists(self) -> bool:
-        return any(self._filepath.rglob("agent.json"))
+class ForecastRules(SavedFolders["ForecastRule"]):
+    """The rule of each fold: ``{"fold_0": ForecastRule}``."""
 
-    def _describe(self) -> dict[str, Any]:
-        return {"filepath": self._filepath.as_posix()}
+    marker, content, pipeline = "rule.json", "forecast rules", "forecasting"
+
+    def read(self, folder: Path) -> ForecastRule:
+        """Read one rule."""
+        from sentio_kedro.agent.forecasting.rule import ForecastRule  # noqa: PLC0415 - nor numba
+
+        return ForecastRule.load(folder)

@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from sentio_kedro.agent.forecasting.experts import (
+    EXPERTS,
+    TREES,
     AssetRidge,
     BoostedTrees,
     PastMean,
@@ -13,6 +16,7 @@ from sentio_kedro.agent.forecasting.experts import (
     block_sums,
     block_t,
 )
+from sentio_kedro.agent.forecasting.regressions import LEAF
 
 ROWS = 4_000
 
@@ -45,11 +49,11 @@ def test_stepwise_finds_the_columns_that_predict_and_no_others() -> None:
     inputs, noise, blocks = examples()
     targets = 0.1 * inputs[:, 7] - 0.2 * inputs[:, 19] + noise
     fitted = Stepwise().fit(inputs, targets, blocks)
-    assert fitted.columns == [19, 7]
+    assert fitted.columns.tolist() == [19, 7]
     assert fitted.coefficients == pytest.approx([-0.2, 0.1], abs=0.04)
     assert fitted.predict(inputs) == pytest.approx(inputs[:, [19, 7]] @ fitted.coefficients, abs=1e-5)
     chosen = [Stepwise().fit(*examples(seed)).columns for seed in range(1, 13)]
-    assert sum(map(len, chosen)) <= 2
+    assert sum(columns.size for columns in chosen) <= 2
     assert not Stepwise().predict(inputs).any()
 
 
@@ -57,9 +61,9 @@ def test_ridge_shrinks_by_its_penalty() -> None:
     inputs, noise, blocks = examples()
     targets = 0.3 * inputs[:, 2] + noise
     loose, tight = (PlainRidge(5, penalty).fit(inputs, targets, blocks) for penalty in (1e-9, 1.0))
-    assert loose.regression.coef_[2] == pytest.approx(0.3, abs=0.05)
-    assert tight.regression.coef_[2] == pytest.approx(0.5 * loose.regression.coef_[2], rel=0.1)
-    assert loose.predict(inputs).shape == (ROWS,)
+    assert loose.coefficients[2] == pytest.approx(0.3, abs=0.05)
+    assert tight.coefficients[2] == pytest.approx(0.5 * loose.coefficients[2], rel=0.1)
+    assert loose.predict(inputs) == pytest.approx(inputs[:, :5].astype(np.float64) @ loose.coefficients, abs=1e-15)
 
 
 def test_an_asset_may_have_a_law_of_its_own() -> None:
@@ -94,6 +98,32 @@ def test_trees_see_an_interaction_and_are_the_same_twice() -> None:
     first, second = (BoostedTrees(5).fit(inputs, targets, blocks).predict(inputs) for _ in range(2))
     assert np.corrcoef(first, targets - noise)[0, 1] > 0.5
     np.testing.assert_array_equal(first, second)
+
+
+def test_trees_forecast_as_scikit_learn_does() -> None:
+    inputs, noise, blocks = examples()
+    targets = np.sin(inputs[:, 0] * inputs[:, 1]) + 0.3 * inputs[:, -2] + noise
+    fitted = BoostedTrees(5).fit(inputs, targets, blocks)
+    same = HistGradientBoostingRegressor(
+        **TREES, min_samples_leaf=60, max_bins=64, early_stopping=False, random_state=0
+    ).fit(inputs[:, [*range(5), -2, -1]], targets)
+    assert len(fitted.trees.roots) == 60
+    assert {0, 1, 30} <= set(fitted.trees.columns) - {LEAF} <= {*range(5), 30, 31}
+    at_thresholds = inputs[: fitted.trees.columns.size].copy()  # a row goes left up to the threshold, included
+    at_thresholds[:, :5] = np.where(fitted.trees.columns == 0, fitted.trees.thresholds, 0.0)[:, None]
+    for rows in (inputs, examples(1)[0], at_thresholds):
+        np.testing.assert_array_equal(fitted.predict(rows), same.predict(rows[:, [*range(5), -2, -1]]))
+
+
+def test_a_row_alone_is_forecast_as_among_others() -> None:
+    inputs, noise, blocks = examples()
+    targets = 0.2 * inputs[:, 2] + noise
+    experts = [Stepwise(), PlainRidge(5, 0.05), AssetRidge(5, 0.05), TimeOfDay(), BoostedTrees(5), PastMean()]
+    assert {type(expert) for expert in experts} == set(EXPERTS)
+    for expert in experts:
+        together = expert.fit(inputs, targets, blocks).predict(inputs)
+        alone = [expert.predict(inputs[row : row + 1])[0] for row in range(0, ROWS, 97)]
+        np.testing.assert_array_equal(alone, together[::97])
 
 
 def test_the_past_mean_forecasts_the_same_everywhere() -> None:

@@ -14,7 +14,7 @@ from sentio_kedro.agent.forecasting.fold import FoldForecasts, complete_rows, fo
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
 from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame, units_from_frame
 from sentio_kedro.agent.forecasting.market import ForecastMarket
-from sentio_kedro.agent.forecasting.sleeves import Sleeve, combined_units, net_profit, weighted
+from sentio_kedro.agent.forecasting.sleeves import Sleeve, net_profit, weighted
 from sentio_kedro.config import CostParameters, ForecastingParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.plots.forecasts import evidence_figure
 from sentio_kedro.market.aligned_bars import AlignedBars
@@ -53,9 +53,6 @@ def test_sleeves_weigh_by_their_shrunk_sharpe_ratios() -> None:
     first, second = weighted([sleeve("relative", 4.0, 2.0), sleeve("directional", 2.0, 1.0)], 0.1)
     assert first.weight == 1.0
     assert second.weight == pytest.approx(0.75 / (2.0 * (1 - 1 / 16)))
-    units = combined_units([first, second], [np.array([[0.5]]), np.array([[-1.0]])])
-    assert units[0, 0] == pytest.approx(0.5 - second.weight)
-    assert combined_units([first, first], [np.ones((1, 1))] * 2).tolist() == [[1.0]]
 
 
 def test_a_t_of_at_most_one_opens_nothing_whatever_the_level() -> None:

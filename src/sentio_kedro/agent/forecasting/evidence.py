@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
 
 from sentio_kedro.agent.forecasting.experts import block_sums, block_t
 from sentio_kedro.agent.forecasting.targets import Horizon
@@ -61,6 +60,8 @@ def weigh(forecasts: Floats, targets: Floats, blocks: np.ndarray, assets: np.nda
     weights, slopes, combined_t = np.zeros(experts), np.ones(count), 0.0
     chosen = np.flatnonzero(t > MIN_T)
     if chosen.size:
+        from scipy.optimize import nnls  # noqa: PLC0415 - a third of a second, which a saved rule does not need
+
         raw, _ = nnls(forecasts[:, chosen], targets)
         combined = forecasts[:, chosen] @ raw
         combined_t = block_t(combined * targets, blocks)

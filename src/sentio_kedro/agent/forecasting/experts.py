@@ -1,6 +1,7 @@
 """Experts: regressions with scikit-learn's ``fit`` and ``predict`` on the design matrix of ``Dictionary``.
 
-A new expert is a class with these two methods and an entry in ``make_experts``.
+A new expert is a dataclass with these two methods and an entry in ``make_experts`` and ``EXPERTS``. What it has learnt
+are its fields, arrays and numbers, so that it can be saved; it forecasts a row alone as among others.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from sentio_kedro.agent.forecasting.dictionary import Dictionary
+from sentio_kedro.agent.forecasting.regressions import Trees, linear
 from sentio_kedro.agent.forecasting.targets import PREMIUM, Horizon
 from sentio_kedro.market.timestamps import Floats
 
@@ -64,11 +66,11 @@ class Stepwise:
     """Least squares on the columns that enter one by one by their block-robust t.
 
     Attributes:
-        columns: Indices of the columns, in the order in which they entered.
-        coefficients: Theirs.
+        columns: ``[C]`` columns, in the order in which they entered.
+        coefficients: ``[C]`` theirs.
     """
 
-    columns: list[int] = field(default_factory=list)
+    columns: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     coefficients: Floats = field(default_factory=lambda: np.zeros(0))
 
     def fit(self, inputs: Floats, targets: Floats, blocks: np.ndarray) -> Stepwise:
@@ -84,7 +86,7 @@ class Stepwise:
             best = int(np.argmax(t))
             if t[best] <= MIN_T:
                 break
-            self.columns.append(best)
+            self.columns = np.append(self.columns, best)
             chosen = inputs[:, self.columns].astype(np.float64)
             products, covariance = chosen.T @ chosen, chosen.T @ targets
             self.coefficients = np.linalg.lstsq(products, covariance, rcond=None)[0].astype(np.float64)
@@ -93,7 +95,7 @@ class Stepwise:
 
     def predict(self, inputs: Floats) -> Floats:
         """Forecast; 0 without a column."""
-        return np.asarray(inputs[:, self.columns].astype(np.float64) @ self.coefficients)
+        return linear(inputs, self.columns, self.coefficients)
 
 
 @dataclass
@@ -103,22 +105,24 @@ class PlainRidge:
     Attributes:
         plain: Number of plain inputs.
         penalty: Penalty of squared coefficients over the number of examples.
+        coefficients: ``[plain]``.
     """
 
     plain: int
     penalty: float
+    coefficients: Floats = field(default_factory=lambda: np.zeros(0))
 
     def fit(self, inputs: Floats, targets: Floats, blocks: np.ndarray) -> PlainRidge:
         """Fit; ``blocks`` are not used."""
         from sklearn.linear_model import Ridge  # type: ignore[import-untyped]  # noqa: PLC0415 - half a second
 
-        self.regression = Ridge(alpha=self.penalty * len(targets), fit_intercept=False)
-        self.regression.fit(inputs[:, : self.plain].astype(np.float64), targets)
+        regression = Ridge(alpha=self.penalty * len(targets), fit_intercept=False)
+        self.coefficients = regression.fit(inputs[:, : self.plain].astype(np.float64), targets).coef_
         return self
 
     def predict(self, inputs: Floats) -> Floats:
         """Forecast."""
-        return np.asarray(self.regression.predict(inputs[:, : self.plain].astype(np.float64)))
+        return linear(inputs, np.arange(self.plain), self.coefficients)
 
 
 @dataclass
@@ -128,29 +132,26 @@ class AssetRidge:
     Attributes:
         plain: Number of plain inputs.
         penalty: Penalty of squared coefficients over the number of examples.
+        coefficients: ``[assets, plain]``; 0 for an asset without examples.
     """
 
     plain: int
     penalty: float
+    coefficients: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
     def fit(self, inputs: Floats, targets: Floats, blocks: np.ndarray) -> AssetRidge:
         """Fit; ``blocks`` are not used."""
-        asset = inputs[:, -1]
-        self.regressions = {
-            number: PlainRidge(self.plain, self.penalty).fit(inputs[own], targets[own], blocks[own])
-            for number in np.unique(asset)
-            if (own := asset == number).any()
-        }
+        asset = inputs[:, -1].astype(np.int64)
+        self.coefficients = np.zeros((int(asset.max()) + 1, self.plain))
+        for number in np.unique(asset):
+            own = asset == number
+            fitted = PlainRidge(self.plain, self.penalty).fit(inputs[own], targets[own], blocks[own])
+            self.coefficients[number] = fitted.coefficients
         return self
 
     def predict(self, inputs: Floats) -> Floats:
         """Forecast; 0 for an asset without examples."""
-        found = np.zeros(len(inputs))
-        for number, regression in self.regressions.items():
-            own = inputs[:, -1] == number
-            if own.any():
-                found[own] = regression.predict(inputs[own])
-        return found
+        return linear(inputs, np.arange(self.plain), self.coefficients)
 
 
 @dataclass
@@ -191,10 +192,14 @@ class BoostedTrees:
     Attributes:
         plain: Number of plain inputs.
         seed: Seed of the features drawn at each split.
+        baseline: Forecast before the first tree.
+        trees: Their nodes.
     """
 
     plain: int
     seed: int = 0
+    baseline: float = 0.0
+    trees: Trees = field(default_factory=lambda: Trees(*[np.zeros(0)] * 6))
 
     def fit(self, inputs: Floats, targets: Floats, blocks: np.ndarray) -> BoostedTrees:
         """Fit on at most ``TREE_EXAMPLES`` examples, evenly spaced; ``blocks`` are not used."""
@@ -203,19 +208,18 @@ class BoostedTrees:
         )
 
         few = slice(None, None, math.ceil(len(targets) / TREE_EXAMPLES))
-        inputs, targets = self._columns(inputs[few]), targets[few]
+        columns = np.array([*range(self.plain), inputs.shape[1] - 2, inputs.shape[1] - 1])
+        inputs, targets = inputs[few][:, columns], targets[few]
         leaf = max(60, len(targets) // 200)
-        self.trees = HistGradientBoostingRegressor(
+        regression = HistGradientBoostingRegressor(
             **TREES, min_samples_leaf=leaf, max_bins=64, early_stopping=False, random_state=self.seed
         ).fit(inputs, targets)
+        self.baseline, self.trees = float(regression._baseline_prediction.item()), Trees.of(regression, columns)
         return self
 
     def predict(self, inputs: Floats) -> Floats:
         """Forecast."""
-        return np.asarray(self.trees.predict(self._columns(inputs)))
-
-    def _columns(self, inputs: Floats) -> Floats:
-        return np.concatenate([inputs[:, : self.plain], inputs[:, -2:]], axis=1)
+        return self.trees.predict(inputs, self.baseline)
 
 
 @dataclass
@@ -249,3 +253,7 @@ def make_experts(sleeve: str, dictionary: Dictionary, horizon: Horizon) -> Mappi
         "asset_ridge": AssetRidge(dictionary.plain, PENALTY * math.sqrt(horizon.last)),
         "time_of_day": TimeOfDay(),
     }
+
+
+EXPERTS = (Stepwise, PlainRidge, AssetRidge, TimeOfDay, BoostedTrees, PastMean)
+"""All kinds of experts."""

@@ -1,17 +1,18 @@
-"""Forecasts of one fold: sleeves fitted on its train rows, and the rule's positions on the rows after them."""
+"""Forecasts of one fold: its rule, fitted on its train rows, and its positions on the rows after them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sentio_kedro.agent.forecasting.dictionary import usable
 from sentio_kedro.agent.forecasting.forecaster import forecast_rows
 from sentio_kedro.agent.forecasting.market import ForecastMarket
-from sentio_kedro.agent.forecasting.sleeves import Sleeve, combined_units, fit_sleeves
+from sentio_kedro.agent.forecasting.rule import ForecastRule
+from sentio_kedro.agent.forecasting.sleeves import Sleeve, fit_sleeves
 from sentio_kedro.config import ForecastingParameters
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
@@ -27,19 +28,24 @@ class FoldForecasts:
 
     Attributes:
         fold: The fold.
-        sleeves: Its sleeves.
+        rule: Its rule, to be applied to other bars; it begins before the last test segment.
         train_rows: Train rows that are forecast out of fold.
-        later_rows: Rows after the train rows that are forecast by experts fitted on all of them.
+        later_rows: Rows after train rows that are forecast by experts fitted on all of them, in order of time.
         forecasts: ``[T, A, segments]`` per bar and sleeve, volatilities; 0 on other rows.
         units: ``[T, A]`` positions of the rule in units of risk; 0 on train rows.
     """
 
     fold: Fold
-    sleeves: Sequence[Sleeve]
+    rule: ForecastRule
     train_rows: np.ndarray
     later_rows: np.ndarray
     forecasts: Mapping[str, Floats]
     units: Floats
+
+    @property
+    def sleeves(self) -> Sequence[Sleeve]:
+        """Sleeves of the rule."""
+        return self.rule.sleeves
 
 
 def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingParameters) -> FoldForecasts:
@@ -59,6 +65,9 @@ def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingPar
     rows = complete_rows(fold.train, market.purge)
     rows = rows[usable(market.inputs, rows).any(axis=1)]
     units, later = np.zeros(market.targets.shape), []
+    begins = _begins(fold)
+    time = np.datetime_as_string(market.timestamps[begins[-1]], unit="s")
+    rule = ForecastRule((), market.segments, market.inputs.minutes, f"{time}Z")
     if len(rows) < MIN_ROWS:
         logger.warning(
             "Fold %d is not forecast and its rule stays flat: of its train rows %d have all inputs and targets of up "
@@ -68,18 +77,24 @@ def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingPar
             market.segments[-1].last,
             MIN_ROWS,
         )
-        return FoldForecasts(fold, (), rows[:0], rows[:0], {}, units)
+        return FoldForecasts(fold, rule, rows[:0], rows[:0], {}, units)
     sleeves, forecasts = fit_sleeves(market, rows, parameters)
-    for test in fold.test:
-        begin = max((part.stop for part in fold.train if part.stop <= test.start), default=test.start)
+    rule = replace(rule, sleeves=sleeves)
+    for begin, test in zip(begins, fold.test, strict=True):
         after = np.arange(begin, test.stop)
-        parts = []
         for sleeve in sleeves:
             forecasts[sleeve.name][after] = sleeve.forecaster.predict(market.inputs, after)
-            parts.append(sleeve.units(forecasts[sleeve.name][after], market.costs[after]))
-        units[after] = combined_units(sleeves, parts)
+        parts = {name: found[after] for name, found in forecasts.items()}
+        costs, volatility = market.costs[after], market.inputs.volatility[after]
+        units[after] = rule.positions(parts, costs, volatility, rule.flat(costs.shape[1]))[0].units
         later.append(after)
-    return FoldForecasts(fold, sleeves, forecast_rows(rows), np.concatenate(later), forecasts, units)
+    return FoldForecasts(fold, rule, forecast_rows(rows), np.unique(np.concatenate(later)), forecasts, units)
+
+
+def _begins(fold: Fold) -> list[int]:
+    """Rows from which the rule is followed to the end of each test segment: where the train rows before it end."""
+    ends = [part.stop for part in fold.train]
+    return [max((end for end in ends if end <= test.start), default=test.start) for test in fold.test]
 
 
 def complete_rows(segments: Sequence[Segment], purge: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.tensors import quoted_spread
-from sentio_kedro.market.timestamps import Floats, bars_per_session
+from sentio_kedro.market.timestamps import Floats, Timestamps, bars_per_session
 from sentio_kedro.trading.accounts import BASIS_POINT
 
 
@@ -21,6 +21,7 @@ class ForecastMarket(NamedTuple):
     """Inputs, targets and costs of all rows.
 
     Attributes:
+        timestamps: ``[T]`` ends of the bars.
         inputs: Inputs, with a fold's regimes.
         targets: ``[T, A]`` returns of a bar in volatilities, from ``bar_targets``.
         costs: ``[T, A]`` cost of trading one unit of risk, volatilities; infinite where an asset cannot be traded.
@@ -29,6 +30,7 @@ class ForecastMarket(NamedTuple):
         periods_per_year: Bars per year.
     """
 
+    timestamps: Timestamps
     inputs: ForecastInputs
     targets: Floats
     costs: Floats
@@ -40,16 +42,22 @@ class ForecastMarket(NamedTuple):
     def of(cls, bars: AlignedBars, trading: TradingParameters, periods_per_year: float) -> ForecastMarket:
         """Prepare bars T x A; regimes are added by ``with_regimes``."""
         inputs, latency = forecast_inputs(bars), trading.orders.latency_bars
-        cost = trade_cost(bars.held_close(), quoted_spread(bars, adjusted(bars), trading), trading)
-        known = np.isfinite(inputs.values).all(axis=-1)
-        costs = np.where(known, cost / np.where(known, inputs.volatility, 1.0), np.inf)
+        costs = unit_costs(bars, inputs, trading)
         segments = horizons(bars_per_session(bars.timestamps))
         targets = bar_targets(bars, inputs.volatility, latency)
-        return cls(inputs, targets, costs, segments, 1 + latency + segments[-1].last, periods_per_year)
+        purge = 1 + latency + segments[-1].last
+        return cls(bars.timestamps, inputs, targets, costs, segments, purge, periods_per_year)
 
     def with_regimes(self, posterior: Floats) -> ForecastMarket:
         """Add a fold's filtered regimes ``[T, K]`` to the inputs."""
         return self._replace(inputs=self.inputs.with_regimes(posterior))
+
+
+def unit_costs(bars: AlignedBars, inputs: ForecastInputs, trading: TradingParameters) -> Floats:
+    """Cost of trading one unit of risk ``[T, A]``, volatilities; infinite where an input is unknown."""
+    cost = trade_cost(bars.held_close(), quoted_spread(bars, adjusted(bars), trading), trading)
+    known = np.isfinite(inputs.values).all(axis=-1)
+    return np.asarray(np.where(known, cost / np.where(known, inputs.volatility, 1.0), np.inf))
 
 
 def trade_cost(close: Floats, spread: Floats | None, trading: TradingParameters) -> Floats:

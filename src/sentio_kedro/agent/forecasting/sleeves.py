@@ -44,9 +44,9 @@ class Sleeve:
         """Whether its positions sum to 0 in units of risk."""
         return self.name == RELATIVE
 
-    def units(self, forecasts: Floats, costs: Floats) -> Floats:
-        """Follow the rule from flat over rows ``[n, A]``."""
-        start = np.zeros(costs.shape[1])
+    def units(self, forecasts: Floats, costs: Floats, start: Floats | None = None) -> Floats:
+        """Follow the rule over rows ``[n, A]`` from positions ``start`` ``[A]``; null is flat."""
+        start = np.zeros(costs.shape[1]) if start is None else start
         return self.control.positions(forecasts, np.ascontiguousarray(costs), start, neutral=self.neutral)
 
 
@@ -98,9 +98,3 @@ def weighted(sleeves: Sequence[Sleeve], level: float) -> list[Sleeve]:
         weights[index] = max(sleeves[index].sharpe, 0.0) * (1.0 - max(t, 1.0) ** -2)
     weights = weights / max(weights.max(), 1e-12)
     return [replace(sleeve, weight=float(weight)) for sleeve, weight in zip(sleeves, weights, strict=True)]
-
-
-def combined_units(sleeves: Sequence[Sleeve], units: Sequence[Floats]) -> Floats:
-    """Weighted sum of the sleeves' positions ``[n, A]``, at most 1 in size."""
-    total = sum(sleeve.weight * part for sleeve, part in zip(sleeves, units, strict=True))
-    return np.asarray(np.clip(total, -1.0, 1.0))

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame
 from sentio_kedro.agent.forecasting.market import ForecastMarket
+from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.config import ForecastingParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.plots.forecasts import evidence_figure
 from sentio_kedro.market.aligned_bars import AlignedBars
@@ -30,11 +31,11 @@ def fit_forecasts(
     parameters: ForecastingParameters,
     trading: TradingParameters,
     ingestion: IngestionParameters,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, ForecastRule]]:
     """Fit experts on each fold's train rows, weigh them by evidence, and follow the rule; the lockbox is left out.
 
     Returns:
-        Forecasts with the rule's positions, and the evidence.
+        Forecasts with the rule's positions, the evidence, and the rules by fold.
     """
     bars = aligned_bars.rows(folds.open_bars)
     per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
@@ -60,7 +61,7 @@ def fit_forecasts(
                 "open" if sleeve.weight else "closed",
             )
     forecasts, evidence = (pd.concat(frames, ignore_index=True) for frames in list(zip(*results, strict=True))[1:])
-    return forecasts, evidence
+    return forecasts, evidence, {f"fold_{found.fold.number}": found.rule for found, _, _ in results}
 
 
 def draw_evidence(evidence: pd.DataFrame) -> go.Figure:

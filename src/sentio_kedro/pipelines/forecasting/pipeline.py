@@ -10,7 +10,7 @@ def create_pipeline() -> Pipeline:
     market = ["aligned_bars", "folds", "regime_models", "params:forecasting", "params:trading", "params:ingestion"]
     return pipeline(
         [
-            node(fit_forecasts, market, ["forecasts", "evidence"], name="fit_forecasts"),
+            node(fit_forecasts, market, ["forecasts", "evidence", "forecast_rules"], name="fit_forecasts"),
             node(draw_evidence, "evidence", "evidence_figure", name="draw_evidence"),
         ]
     )
