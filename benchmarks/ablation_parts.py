@@ -58,10 +58,12 @@ PARTS = {
     "short_horizon": Part("gamma 0.9 against 0.99", ("training.gamma=0.99",)),
     "divergence": Part("penalty on divergence, coefficient 1", on=("training.divergence.coefficient=1.0",)),
     "trust_region": Part(
-        "steps beyond a divergence of 0.03 halved, at most three times, or undone",
+        "updates beyond a divergence of 0.03, or worse than before, halved or undone",
         on=("training.divergence.max_kl=0.03", "training.divergence.halvings=3"),
     ),
-    "tail_limit": Part("worst 5 % of episodes held to -3 %", on=("training.tail.limit=0.03",)),
+    "tail_limit": Part(
+        "worst 5 % of episodes held to -3 %", on=("training.advantages=all_action", "training.tail.limit=0.03")
+    ),
     # critic
     "quantiles": Part("critic of 51 quantiles against one value", ("network.quantiles=1",)),
     "distribution": Part(

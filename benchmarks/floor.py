@@ -50,7 +50,7 @@ def work(run: LearningRun) -> tuple[float, float]:
     with FlopCounterMode(display=False) as gathering:
         draws = learner.draw(windows, run.generator)
         experience = learner.collect(network, windows, draws)
-        learned = learner.estimate(network, windows, experience, draws, run.member.tail.state()).targets
+        learned = learner.estimate(network, windows, experience, draws, None).targets
     index = torch.arange(training.windows // training.minibatches, device=run.device)
     weights = Coefficients(run.member.penalty, run.member.penalty)
     saved: dict[int, int] = {}

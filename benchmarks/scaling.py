@@ -69,7 +69,7 @@ def once(run: LearningRun) -> dict[str, float]:
     with torch.no_grad():
         encoding, _ = _seconds(network.encoder, path, path.shape[1])
     rollout, experience = _seconds(learner.collect, network, windows, draws)
-    targets = learner.estimate(network, windows, experience, draws, run.member.tail.state()).targets
+    targets = learner.estimate(network, windows, experience, draws, None).targets
 
     def loss(index: torch.Tensor) -> Any:
         return learner.loss(network, windows, experience, targets, index, weights)

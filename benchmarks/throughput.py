@@ -52,7 +52,7 @@ def timed(run: LearningRun, rounds: int) -> list[dict[str, float]]:
 def measure(workload: Workload, rounds: int, device: torch.device) -> dict[str, float]:
     """Time ``rounds`` updates; the median counts."""
     run, training = LearningRun(workload, device), workload.parameters.training
-    first = timed(run, 3)  # compile, and pool enough episodes that the tail has a price
+    first = timed(run, 3)  # compile
     before = run.optimiser_steps()
     rows = timed(run, rounds)
     middle = {name: statistics.median(row[name] for row in rows) for name in rows[0]}

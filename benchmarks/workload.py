@@ -4,11 +4,10 @@ One asset, a path of 8,192 bars of 30 minutes in sessions of thirteen, 8 feature
 heads, levels -1, 0 and 1, 32 quantiles; 16 windows x R replicas x 128 steps a rollout, 4 epochs x 4 minibatches.
 
 The learner ``enhanced`` has every term of the objective: quantiles learn the distribution of lambda-returns, the other
-replicas of a path are the baseline, a divergence penalty whose coefficient adapts, a trust region, limits on the tail
-of episodes and on their drawdowns, and an entropy bonus. It trades with the preset ``realistic``: commission, half
-spread, impact, borrow, financing and funding; participation, margin, joint limits and the layers of the mask, over
-three regimes. The learner ``plain`` is sampled proximal policy optimisation with a path baseline and proportional
-costs.
+replicas of a path are the baseline, a divergence penalty whose coefficient adapts, and an entropy bonus. It trades with
+the preset ``realistic``: commission, half spread, impact, borrow, financing and funding; participation, margin, joint
+limits and the layers of the mask, over three regimes. The learner ``plain`` is sampled proximal policy optimisation
+with a path baseline and proportional costs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
 from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.network import build_network
-from sentio_kedro.agent.ppo.constraints import TailMonitor
+from sentio_kedro.agent.ppo.constraints import first_tail
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients
 from sentio_kedro.agent.training.member import Member
@@ -31,7 +30,6 @@ from sentio_kedro.config import (
     AgentParameters,
     DivergenceParameters,
     NetworkParameters,
-    TailParameters,
     TradingParameters,
     TrainingParameters,
 )
@@ -111,8 +109,7 @@ def standard_workload(learner: str = "enhanced", replicas: int = 16, compiled: b
     training = replace(
         training,
         critic_target="distribution",
-        divergence=DivergenceParameters(coefficient=0.5, max_kl=1.0),  # never reached: all optimiser steps are taken
-        tail=TailParameters(limit=0.01) if replicas > 1 else TailParameters(),
+        divergence=DivergenceParameters(coefficient=0.5),
     )
     return Workload(AgentParameters(NETWORK, training, REALISTIC_TRADING), random_market())
 
@@ -140,7 +137,7 @@ class LearningRun:
         )
         like = next(network.parameters()).detach()
         penalty = like.new_tensor(training.divergence.coefficient)
-        self.member = Member(network, optimiser, penalty, TailMonitor(training.tail, like))
+        self.member = Member(network, optimiser, penalty, first_tail(like))
         self.generator = torch.Generator(device).manual_seed(1)
 
     def windows(self) -> Windows:
@@ -160,8 +157,6 @@ class LearningRun:
         phases.end("paths")
         learned = learn(member, windows, self.parameters, coefficients, self.generator, phases)
         member.penalty = adapted_coefficient(member.penalty, learned.report.kl, training.divergence)
-        if learned.outcomes is not None:
-            member.tail.observe(learned.outcomes)
         if not bool(torch.isfinite(learned.report.policy_loss)):
             raise FloatingPointError("The loss is not finite: the workload does not measure a learner.")
         return phases.row()

@@ -52,8 +52,11 @@ def test_single_keys_override_a_variant_however_they_arrive() -> None:
             "`training.divergence.min_coefficient` must be at most",
         ),
         ({"divergence": {"coefficient": 1.0, "target": 0.1, "max_kl": 0.1}}, "`training.divergence.max_kl` must be"),
-        ({"advantages": "sampled", "replicas": 1, "path_baseline": False, "tail": {"limit": 0.1}}, "at least 2"),
-        ({"tail": {"pool": 100}}, "tail.pool"),
+        (
+            {"advantages": "sampled", "tail": {"limit": 0.1}},
+            "`training.tail.limit` needs `training.advantages: all_act",
+        ),
+        ({"tail": {"alpha": 0.6}}, "tail.alpha"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], message: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, NonNegative, NonNegativeCount, Positive, PositiveFraction, parameters
+from sentio_kedro.config.fields import Count, NonNegative, NonNegativeCount, Positive, parameters
 
 MoreThanOne = Annotated[float, Field(gt=1.0)]
 
@@ -22,8 +22,9 @@ class DivergenceParameters:
             below target / 1.5.
         min_coefficient: Smallest coefficient.
         max_coefficient: Largest coefficient.
-        max_kl: Trust region, nats: a step that led beyond it is undone and ends the update; null is off.
-        halvings: Times that such a step is halved to find one inside the region before it is undone.
+        max_kl: Trust region, nats: an update that leads beyond it, or worsens the policy's part of the loss on its own
+            windows, is undone; null is off.
+        halvings: Times that such an update is halved to find an acceptable one before it is undone.
     """
 
     coefficient: NonNegative = 0.0
@@ -57,18 +58,13 @@ class TailParameters:
     """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
 
     Attributes:
-        limit: Most expected loss of the worst episodes, log return; null is off.
-        alpha: Share of episodes that are the worst.
-        pool: Recent episodes that the tail is estimated from, at least 400.
-        step: Learning rate of the dual variable: change per update for a violation as large as the limit.
-        max_dual: Largest dual variable.
+        limit: Most expected loss of the worst episodes, log return; null is off. Needs ``training.advantages:
+            all_action``.
+        alpha: Share of episodes that are the worst, at most one half.
     """
 
     limit: Positive | None = None
-    alpha: PositiveFraction = 0.05
-    pool: Annotated[int, Field(ge=400)] = 512
-    step: Positive = 0.2
-    max_dual: Positive = 20.0
+    alpha: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
 
 
 @parameters

@@ -52,8 +52,7 @@ class TrainingParameters:
         resampling: Synthetic train paths.
         abstention: Abstention gate.
         screening: Criterion by which a sparse regression on the fold's train rows selects feature columns and lags of
-            the convolution: ``bic``, or ``ebic``, which keeps less. Null keeps the values of all and no sizes, as does
-            ``training.tail.limit``.
+            the convolution: ``bic``, or ``ebic``, which keeps less. Null keeps the values of all and no sizes.
         validations: Number of evaluations on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
             errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.
@@ -136,10 +135,10 @@ class TrainingParameters:
                 f"`training.critic_target: distribution` needs `training.advantages: sampled`, was {self.advantages}; "
                 "set it, or `training.critic_target: mean`."
             )
-        if self.tail.limit is not None and self.advantages == "sampled" and self.replicas < 2:  # noqa: PLR2004
+        if self.tail.limit is not None and self.advantages != "all_action":
             problems.append(
-                "`training.tail.limit` with sampled advantages needs `training.replicas` of at least 2 (the others are "
-                f"the baseline), was {self.replicas}."
+                f"`training.tail.limit` needs `training.advantages: all_action`, was {self.advantages}; set it, or "
+                "`training.tail.limit: null`."
             )
         if problems:
             raise ValueError(" ".join(problems))

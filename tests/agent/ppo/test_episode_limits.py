@@ -4,8 +4,7 @@ Prices are redrawn for every update, and what an asset is called is all that the
 to learn but how much of each asset to hold.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,12 +14,14 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import build_network
-from sentio_kedro.agent.ppo.constraints import TailMonitor
+from sentio_kedro.agent.ppo.constraints import first_tail
+from sentio_kedro.agent.ppo.losses import tail_of
 from sentio_kedro.agent.ppo.update import Coefficients
-from sentio_kedro.agent.training.lifecycle import Learned
-from sentio_kedro.agent.training.member import Member
+from sentio_kedro.agent.training.lifecycle import describe_update
+from sentio_kedro.agent.training.member import Member, MemberKey
 from sentio_kedro.agent.training.timing import Phases
 from sentio_kedro.agent.training.trainer import learn
+from sentio_kedro.agent.training.validation import greedy_returns
 from sentio_kedro.config import AgentParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors
 
@@ -31,7 +32,6 @@ TRADING = TradingParameters(
     net_limit=1.0,
     costs={"commission_bps": 0, "half_spread_bps": 0},  # type: ignore[arg-type]
 )
-EVERY = pytest.mark.parametrize("advantages", ["all_action", "sampled"])
 
 
 def crashing(bars: int, draws: torch.Generator) -> Tensor:
@@ -61,9 +61,9 @@ def windows_of(returns: Tensor, steps: int) -> Windows:
     return cut_windows(market, torch.arange(0, bars - 1, steps), steps, 0, TRADING)
 
 
-def parameters_of(advantages: str, **changes: Any) -> AgentParameters:
-    given = {"windows": 64, "replicas": 8, "episode_bars": 8, "minibatches": 1, "gamma": 0.5, "entropy": 0.5} | changes
-    return AgentParameters(NETWORK, TrainingParameters(advantages=advantages, **given), TRADING)  # type: ignore[arg-type]
+def parameters_of(**changes: Any) -> AgentParameters:
+    given = {"windows": 64, "episode_bars": 8, "minibatches": 1, "gamma": 0.5, "entropy": 0.5} | changes
+    return AgentParameters(NETWORK, TrainingParameters(**given), TRADING)  # type: ignore[arg-type]
 
 
 class Bandit:
@@ -75,81 +75,72 @@ class Bandit:
         like = next(network.parameters()).detach()
         self.law, self.parameters = law, parameters
         self.member = Member(
-            network,
-            torch.optim.AdamW(network.parameters(), lr=0.02),
-            like.new_tensor(0.0),
-            TailMonitor(training.tail, like),
+            network, torch.optim.AdamW(network.parameters(), lr=0.02), like.new_tensor(0.0), first_tail(like)
         )
         self.coefficients = Coefficients.first(training, like)
         self.draws = torch.Generator().manual_seed(0)
 
-    def update(self, index: int) -> Learned:
-        """Learn from the paths of ``index``, whatever was drawn before."""
+    def windows(self, index: int) -> Windows:
+        """Windows on the paths of ``index``, whatever was drawn before."""
         training = self.parameters.training
         bars = training.windows * training.episode_bars + 1
-        windows = windows_of(self.law(bars, torch.Generator().manual_seed(index)), training.episode_bars)
-        phases = Phases(torch.device("cpu"))
-        return learn(self.member, windows, self.parameters, self.coefficients, self.draws, phases)
+        return windows_of(self.law(bars, torch.Generator().manual_seed(index)), training.episode_bars)
 
-    def train(self, updates: int) -> list[dict[str, float]]:
-        """Return what the monitors found after each update, and the mean of its episodes' log returns."""
-        rows = []
-        for index in range(updates):
-            learned = self.update(index)
-            assert learned.outcomes is not None
-            row = self.member.tail.observe(learned.outcomes)
-            rows.append(row | {"growth": learned.outcomes.mean().item()})
-        return rows
+    def update(self, index: int) -> dict[str, float]:
+        """Learn from the paths of ``index``; return the metrics."""
+        phases, windows = Phases(torch.device("cpu")), self.windows(index)
+        learned = learn(self.member, windows, self.parameters, self.coefficients, self.draws, phases)
+        row = describe_update(self.member, MemberKey(0, 0, 0), self.parameters, self.coefficients, learned)
+        self.member.updates_done += 1
+        return row
 
-
-def mean(rows: Sequence[dict[str, float]], name: str) -> float:
-    return sum(row[name] for row in rows) / len(rows)
+    def traded(self, index: int) -> tuple[float, float]:
+        """CVaR and mean of the log returns that greedy accounts have on the paths of ``index``."""
+        returns = greedy_returns([self.member.network], self.windows(index), TRADING)
+        outcomes = returns.log1p().view(-1, self.parameters.training.episode_bars).sum(1)
+        return tail_of(outcomes, 0.05)[1].item(), outcomes.mean().item()
 
 
-@EVERY
-def test_a_limit_that_never_binds_trains_to_the_same_bits_as_none(advantages: str) -> None:
-    free = Bandit(risky, parameters_of(advantages))
-    bound = Bandit(risky, parameters_of(advantages, tail={"limit": 9.0, "pool": 400}))
-    for index in range(6):
-        free.update(index)
-    bound.train(6)
-    assert bound.member.tail.state() is not None
-    assert bound.member.tail.dual == 0.0
+def trained(law: Callable[[int, torch.Generator], Tensor], updates: int, **changes: Any) -> Bandit:
+    bandit = Bandit(law, parameters_of(**changes))
+    for index in range(updates):
+        bandit.update(index)
+    return bandit
+
+
+def measured(bandit: Bandit) -> tuple[float, float]:
+    """Means of ``traded`` over fresh paths."""
+    tails, means = zip(*(bandit.traded(index) for index in range(1000, 1020)), strict=True)
+    return sum(tails) / len(tails), sum(means) / len(means)
+
+
+def test_a_limit_that_never_binds_trains_to_the_same_bits_as_none() -> None:
+    free, bound = trained(risky, 6), trained(risky, 6, tail={"limit": 9.0})
+    assert bound.member.tail.price == 0.0
     weights = free.member.network.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in bound.member.network.state_dict().items())
 
 
-def test_a_slack_limit_drives_its_dual_variable_to_zero() -> None:
-    bandit = Bandit(risky, parameters_of("sampled", tail={"limit": 0.2, "pool": 400}))
-    bandit.member.tail.dual.fill_(1.0)
-    duals = [row["tail_dual"] for row in bandit.train(12)]
-    assert duals[0] < 1.0
-    assert all(later < earlier or later == 0.0 for earlier, later in pairwise(duals))
-    assert duals[-1] == 0.0
+def test_a_price_that_is_not_needed_falls() -> None:
+    bandit = Bandit(risky, parameters_of(tail={"limit": 0.2}))
+    bandit.member.tail = bandit.member.tail._replace(price=torch.tensor(1.0))
+    bandit.member.updates_done = 2
+    assert bandit.update(0)["tail_price"] == 1.0  # the one that the update has learnt with
+    assert bandit.update(1)["tail_price"] == pytest.approx(0.5)  # 2 / 4 of the way to 0
+    assert bandit.member.tail.price.item() == pytest.approx(0.5 * 0.6)
 
 
-LIMITS = {"sampled": 0.018, "all_action": 0.015}  # about three quarters of the tail without a limit
+def test_a_limit_that_binds_is_met_at_a_price_and_leaves_more_of_the_profit_than_of_the_tail() -> None:
+    free = measured(trained(risky, 60))
+    bandit = trained(risky, 60, tail={"limit": -0.5 * free[0]})
+    tail, mean = measured(bandit)
+    assert tail > 0.5 * free[0]
+    assert mean > 0.6 * free[1]
+    assert bandit.member.tail.price > 0.1  # without one it would not be met
 
 
-@EVERY
-def test_a_limit_that_binds_is_met_within_a_tenth_at_a_penalty(advantages: str) -> None:
-    limit = LIMITS[advantages]
-    bandit = Bandit(risky, parameters_of(advantages, tail={"limit": limit, "step": 0.1}))
-    rows = bandit.train(120)[-60:]
-    assert -mean(rows, "episode_tail") == pytest.approx(limit, rel=0.1)
-    assert mean(rows, "tail_dual") > 0.1  # without one it would not be met
-
-
-def last_rows(advantages: str, limit: float, **changes: float) -> list[dict[str, float]]:
-    """The end of a training on two assets that earn the same."""
-    parameters = parameters_of(advantages, entropy=0.3, tail={"limit": limit} | changes)
-    return Bandit(crashing, parameters).train(80)[-40:]
-
-
-@EVERY
-def test_of_two_assets_with_the_same_mean_the_one_with_the_thin_tail_is_held(advantages: str) -> None:
-    free = last_rows(advantages, 9.0)
-    worst = abs(mean(free, "episode_tail"))
-    bound = last_rows(advantages, 2.0 / 3.0 * worst, step=0.1)
-    assert abs(mean(bound, "episode_tail")) < 0.75 * worst
-    assert mean(bound, "growth") > 0.95 * mean(free, "growth")
+def test_of_two_assets_with_the_same_mean_the_one_with_the_thin_tail_is_held() -> None:
+    free = measured(trained(crashing, 60, entropy=0.3))
+    tail, mean = measured(trained(crashing, 60, entropy=0.3, tail={"limit": -2.0 / 3.0 * free[0]}))
+    assert tail > 0.75 * free[0]
+    assert mean > 0.95 * free[1]

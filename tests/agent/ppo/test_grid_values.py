@@ -8,9 +8,8 @@ import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.constraints import TailState
+from sentio_kedro.agent.ppo.constraints import TailState, first_tail
 from sentio_kedro.agent.ppo.grid_values import evaluate_grid
-from sentio_kedro.agent.ppo.grid_walks import outcomes_of_actions, simulate_greedy
 from sentio_kedro.agent.ppo.position_grid import PositionGrid, draw_grid, position_grid
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TailParameters, TradingParameters, TrainingParameters
@@ -78,53 +77,58 @@ def test_a_large_continuation_is_worth_what_the_likeliest_actions_earn(lively: B
     assert (learned.returns - plain.returns).abs().mean() > 0.05
 
 
-def test_outcomes_are_those_of_the_likeliest_actions_within_the_joint_limits(lively: Build, market: Markets) -> None:
-    windows, grid = setting(market)
-    learned = evaluate_grid(lively(), windows, grid, LIMITED)
-    assert learned.outcomes is not None
-    likeliest = learned.log_probabilities.argmax(-1)
-    after = grid.after(likeliest)
-    for window in range(3):
-        for replica in range(3):
-            at, grown = [replica, replica], 1.0
-            for step in range(4):
-                places = [(step, window, at[asset], asset) for asset in (0, 1)]
-                units = [windows.unit[step, window, 0, asset].item() for asset in (0, 1)]
-                gained = sum(
-                    grid.rewards[here][likeliest[here]].item() * unit for here, unit in zip(places, units, strict=True)
-                )
-                at = [int(after[here]) for here in places]
-                held = [grid.position[step + 1, window, at[asset], asset].item() for asset in (0, 1)]
-                gross, net = abs(held[0]) + abs(held[1]), abs(held[0] + held[1])
-                grown *= 1.0 + gained * min(1.0, 1.0 / max(gross, 1e-9), 0.6 / max(net, 1e-9))
-            assert learned.outcomes[window, replica].exp().item() == pytest.approx(grown, rel=1e-6)
+def state_of(price: float) -> TailState:
+    like = torch.tensor(price, dtype=DOUBLE)
+    return first_tail(like)._replace(price=like)
 
 
-def test_the_likeliest_action_leads_to_the_outcome_of_the_walk(lively: Build, market: Markets) -> None:
-    windows, grid = setting(market, assets=1)
-    grid = grid._replace(limits=(9.0, 9.0))  # joint limits are taken on average
-    learned = evaluate_grid(lively(assets=1), windows, grid, LIMITED)
-    simulation = simulate_greedy(learned.log_probabilities, windows, grid)
-    outcomes = outcomes_of_actions(simulation, windows, grid)[0]  # after the first decision [W, P, A, B]
-    chosen = outcomes.gather(-1, learned.log_probabilities[0].argmax(-1)[..., None])[..., 0, 0]
-    assert learned.outcomes is not None
-    torch.testing.assert_close(chosen, learned.outcomes, atol=2e-3, rtol=0.0)  # but for sums in place of logarithms
+def risk_behind(network: PolicyNetwork, windows: Windows, grid: PositionGrid, state: TailState) -> torch.Tensor:
+    """Risk ``[W, P, A]`` of the profit that the critic's quantiles expect after the windows' ends."""
+    end = network.encoder(windows.features, windows.steps + 1)[:, -1:]  # [W, 1, A, D]
+    hidden = network.head.hidden(network.head.project(end, windows.posterior[-1]), grid.account[-1])
+    unit = windows.unit[-1]
+    profit = network.head.quantiles(hidden) * value_scale(GAMMA) * unit[..., None]
+    return state.shortfall_added(profit, LIMITED.tail).mean(-1) / unit
 
 
-def test_the_penalty_of_an_action_is_the_shortfall_that_it_leads_to(lively: Build, market: Markets) -> None:
-    windows, grid = setting(market, assets=1, steps=1)  # one decision: what it earns is all the episode earns
-    network = lively(assets=1)
-    free = evaluate_grid(network, windows, grid, LIMITED)
-    threshold, dual = torch.tensor(0.0, dtype=DOUBLE), torch.tensor(3.0, dtype=DOUBLE)
-    penalised = evaluate_grid(network, windows, grid, LIMITED, tail=TailState(threshold, dual, threshold))
-    after = grid.after(free.log_probabilities.argmax(-1))
-    factor = grid.joint_factor(grid.position[1:].gather(2, after)).mean(-1, keepdim=True)
-    cost = (-grid.rewards * (windows.unit * factor[..., None])[..., None]).clamp_min(0.0)  # shortfall beyond 0
-    cost = cost - (free.log_probabilities.exp() * cost).sum(-1, keepdim=True)
-    expected = free.advantages - 3.0 / 0.1 * cost / windows.unit[..., None]
-    torch.testing.assert_close(penalised.advantages, expected)
-    mean = (free.log_probabilities.exp() * penalised.advantages).sum(-1)
-    torch.testing.assert_close(mean, torch.zeros_like(mean), atol=1e-5, rtol=0.0)
+@torch.no_grad()
+def test_the_price_times_the_risk_that_an_action_adds_is_taken_from_its_advantage(
+    lively: Build, market: Markets
+) -> None:
+    windows, grid = setting(market, steps=1)  # one decision: what it earns, and what the critic expects behind it
+    network, state = lively(), state_of(3.0)
+    free, bound = evaluate_grid(network, windows, grid, LIMITED), evaluate_grid(network, windows, grid, LIMITED, state)
+    unit = windows.unit[..., None]
+    risk = state.shortfall_added(grid.rewards * unit, LIMITED.tail) / unit
+    risk = risk + GAMMA * grid.following(risk_behind(network, windows, grid, state), 0)
+    risk = risk - (free.log_probabilities.exp() * risk).sum(-1, keepdim=True)
+    assert risk.abs().max() > 0.01
+    torch.testing.assert_close(bound.advantages, free.advantages - 3.0 * risk)
+    assert torch.equal(bound.returns, free.returns)  # the critic learns profit, not risk
+
+
+@torch.no_grad()
+def test_the_spread_of_the_quantiles_changes_the_choice_to_positions_with_a_thinner_tail(
+    lively: Build, market: Markets
+) -> None:
+    """Two critics expect the same profit; to one of them it is certain."""
+    windows, grid = setting(market, steps=1)
+    network, state = lively(), state_of(3.0)
+    risk = grid.following(risk_behind(network, windows, grid, state), 0)
+    choices, advantages = [], []
+    for certain in (False, True):
+        if certain:
+            network.head.critic.weight[1:] = 0.0
+            network.head.critic.bias[1:] = -60.0
+        advantages.append(evaluate_grid(network, windows, grid, LIMITED).advantages)
+        bound = evaluate_grid(network, windows, grid, LIMITED, state).advantages[0]
+        choices.append(bound.masked_fill(~grid.legal[0], -torch.inf).argmax(-1))
+    torch.testing.assert_close(*advantages)  # without a limit the spread changes nothing
+    wide, sure = (risk.gather(-1, choice[..., None]) for choice in choices)
+    changed = choices[0] != choices[1]
+    assert changed.any()
+    assert (wide <= sure)[changed].all()
+    assert wide.mean() < sure.mean()
 
 
 def test_a_constant_reward_is_worth_its_perpetuity_on_every_position_of_every_bar(

@@ -181,18 +181,6 @@ def stepped(network: PolicyNetwork) -> PolicyNetwork:
     return network
 
 
-def test_decisions_pay_the_penalty_less_that_of_the_other_accounts_on_their_path(
-    lively: Build, market: Markets
-) -> None:
-    _, rollout = experience(lively(), market())
-    shortfall = torch.rand((1, 3, 4, 1), generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
-    penalty = shortfall.expand_as(rollout.rewards)
-    free, penalised = (estimate_targets(rollout, training(), None, one) for one in (None, penalty))
-    others = (shortfall.sum(2, keepdim=True) - shortfall) / 3
-    torch.testing.assert_close(free.advantages - penalised.advantages, (shortfall - others).expand_as(rollout.rewards))
-    assert torch.equal(free.returns, penalised.returns)  # the critic learns profit without the penalty
-
-
 def test_the_divergence_penalty_enters_loss_and_gradient(lively: Build, market: Markets) -> None:
     network = lively()
     windows, rollout = experience(network, market())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.constraints import TailMonitor
+from sentio_kedro.agent.ppo.constraints import first_tail
 from sentio_kedro.agent.training.lifecycle import MemberRun, conclude_update
 from sentio_kedro.agent.training.member import Member, MemberKey, restore, snapshot
 from sentio_kedro.agent.training.validation import Score, sharpe_lead
@@ -39,7 +39,7 @@ class Nowhere:
 
 def make_member(network: PolicyNetwork) -> Member:
     zero = torch.zeros((), dtype=DOUBLE)
-    return Member(network, torch.optim.AdamW(network.parameters()), zero, TailMonitor(TRAINING.tail, zero))
+    return Member(network, torch.optim.AdamW(network.parameters()), zero, first_tail(zero))
 
 
 def earned(fall: float, seed: int = 0) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import masked_log_probabilities, normalised
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.constraints import TailState
-from sentio_kedro.agent.ppo.grid_walks import outcomes_of_actions, simulate_greedy
+from sentio_kedro.agent.ppo.constraints import TailFound, TailState
+from sentio_kedro.agent.ppo.grid_walks import find_price
 from sentio_kedro.agent.ppo.position_grid import PositionGrid
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import TrainingParameters
@@ -24,13 +24,13 @@ class GridTargets(NamedTuple):
         log_probabilities: ``[S, W, P, A, B]`` of the policy before the update.
         advantages: ``[S, W, P, A, B]``, mean 0 under that policy.
         returns: ``[S, W, P, A]`` values, in units of the critic.
-        outcomes: ``[W, P]`` log returns of greedy accounts over the windows; None without a limit on the tail.
+        tail: What the greedy accounts of the windows say about the price of risk; None without a limit.
     """
 
     log_probabilities: Tensor
     advantages: Tensor
     returns: Tensor
-    outcomes: Tensor | None = None
+    tail: TailFound | None = None
 
 
 @torch.no_grad()
@@ -47,12 +47,15 @@ def evaluate_grid(
     (Sutton and Barto, Reinforcement Learning, 2018, equations 3.14 and 4.6), interpolated between the positions of the
     grid; the critic stands for V behind the end.
 
+    With a limit on the tail, risk is valued in the same way: what each step adds to the shortfall, and behind the end
+    what the critic's quantiles of later profit add. Advantages are those of profit less the price times those of risk.
+
     Args:
         network: The member.
         windows: W windows.
         grid: Positions on them.
         parameters: Discount, greedy exponent, constraint on the tail.
-        tail: Tail of the episodes before; None adds no penalty.
+        tail: Price of risk and episodes before; None without a limit.
     """
     gamma, embedding = parameters.gamma, windows.embedded(network.encoder)
     hidden = network.head.hidden(network.head.project(embedding, windows.posterior), grid.account)
@@ -63,15 +66,39 @@ def evaluate_grid(
     following = normalised(log_probabilities * parameters.greedy_exponent)  # [S, W, P, A, B]
     values, advantages = _expectations(grid.rewards, following.exp(), behind, grid, gamma)
     advantages = advantages - (probabilities * advantages).sum(-1, keepdim=True)
-    outcomes = None
-    if parameters.tail.limit is not None:
-        simulation = simulate_greedy(log_probabilities, windows, grid)
-        outcomes = simulation.earned[-1]
-        if tail is not None:
-            penalty = tail.penalty(outcomes_of_actions(simulation, windows, grid), parameters.tail.alpha)
-            penalty = penalty - (probabilities * penalty).sum(-1, keepdim=True)
-            advantages = advantages - penalty / windows.unit[..., None]
-    return GridTargets(log_probabilities, advantages, values / value_scale(gamma), outcomes)
+    found = None
+    if tail is not None:
+        risk = _risk(
+            network.head.quantiles(hidden[-1]) * value_scale(gamma), following.exp(), windows, grid, tail, parameters
+        )
+        risk = risk - (probabilities * risk).sum(-1, keepdim=True)
+        found = find_price(log_probabilities, risk, windows, grid, parameters, tail)
+        advantages = advantages - tail.price * risk
+    return GridTargets(log_probabilities, advantages, values / value_scale(gamma), found)
+
+
+def _risk(
+    quantiles: Tensor,
+    probabilities: Tensor,
+    windows: Windows,
+    grid: PositionGrid,
+    tail: TailState,
+    parameters: TrainingParameters,
+) -> Tensor:
+    """Risk that each action adds ``[S, W, P, A, B]``, in units of reward.
+
+    Args:
+        quantiles: ``[W, P, A, Q]`` of the profit behind the windows' ends, units of reward.
+        probabilities: ``[S, W, P, A, B]`` of later actions.
+        windows: W windows.
+        grid: Positions on them.
+        tail: Episodes before.
+        parameters: Limit and discount.
+    """
+    unit, last = windows.unit[..., None], windows.unit[-1]
+    costs = tail.shortfall_added(grid.rewards * unit, parameters.tail) / unit
+    behind = tail.shortfall_added(quantiles * last[..., None], parameters.tail).mean(-1) / last
+    return _expectations(costs, probabilities, behind, grid, parameters.gamma)[1]
 
 
 def _expectations(

@@ -15,7 +15,7 @@ from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import grid_loss
 from sentio_kedro.agent.ppo.compiled import Loss, shared_loss
-from sentio_kedro.agent.ppo.constraints import TailState, log_growth
+from sentio_kedro.agent.ppo.constraints import TailFound, TailState
 from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
 from sentio_kedro.agent.ppo.position_grid import GridDraws, PositionGrid, draw_grid, position_grid
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
@@ -40,14 +40,14 @@ class Estimate(NamedTuple, Generic[Targets]):
     Attributes:
         targets: Targets of the loss.
         reward: Mean reward under the policy before the update, 0-d.
-        outcomes: Log returns ``[W, R]`` of the episodes that were simulated; None where none was.
         valid_steps: ``[W]`` steps of each window at which accounts were alive; None where all steps count.
+        tail: What the episodes say about the price of risk; None without a limit on the tail.
     """
 
     targets: Targets
     reward: Tensor
-    outcomes: Tensor | None
     valid_steps: Tensor | None = None
+    tail: TailFound | None = None
 
 
 class Learner(Protocol[Draws, Experience, Targets]):
@@ -64,7 +64,7 @@ class Learner(Protocol[Draws, Experience, Targets]):
     def estimate(
         self, network: PolicyNetwork, windows: Windows, experience: Experience, draws: Draws, tail: TailState | None
     ) -> Estimate[Targets]:
-        """Estimate the targets of the loss, with the penalty of the ``tail``; None adds no penalty."""
+        """Estimate the targets of the loss; ``tail`` is the state of the limit on the tail, None without one."""
         ...
 
     def loss(
@@ -105,19 +105,9 @@ class SamplingLearner:
     def estimate(
         self, network: PolicyNetwork, windows: Windows, experience: Rollout, draws: RolloutDraws, tail: TailState | None
     ) -> Estimate[SampledTargets]:
-        """Estimate advantages; each decision pays the penalty of its episode's own shortfall."""
-        training = self.parameters.training
-        outcomes = log_growth((experience.rewards * windows.unit).sum(-1)).sum(0)  # [W, R]
-        penalty = None
-        if tail is not None:
-            penalty = tail.penalty(outcomes, training.tail.alpha)[None, ..., None] / windows.unit
-            penalty = penalty.expand_as(experience.rewards)
-        return Estimate(
-            estimate_targets(experience, training, draws.stop, penalty),
-            experience.rewards.mean(),
-            outcomes,
-            experience.alive.sum((0, 2, 3)),
-        )
+        """Estimate advantages; the configuration refuses a limit on the tail here."""
+        targets = estimate_targets(experience, self.parameters.training, draws.stop)
+        return Estimate(targets, experience.rewards.mean(), experience.alive.sum((0, 2, 3)))
 
     def loss(
         self,
@@ -163,7 +153,7 @@ class AllActionLearner:
         """Value every position and action."""
         targets = evaluate_grid(network, windows, experience, self.parameters.training, tail)
         reward = (targets.log_probabilities.exp() * experience.rewards).sum(-1).mean()
-        return Estimate(targets, reward, targets.outcomes)
+        return Estimate(targets, reward, tail=targets.tail)
 
     def loss(
         self,

@@ -120,15 +120,3 @@ def tail_of(outcomes: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     place = max(0, -(-round(alpha * len(ranked) * 1e6) // 1_000_000) - 1)  # the outcome that straddles alpha
     threshold = ranked[place]
     return threshold, threshold - (threshold - outcomes).clamp_min(0.0).mean() / alpha
-
-
-def dual_step(dual: Tensor, violation: Tensor, step: float, max_dual: float) -> Tensor:
-    """Move a dual variable along a constraint's violation, between 0 and ``max_dual`` (projected gradient ascent).
-
-    Args:
-        dual: 0-d.
-        violation: 0-d, positive where the constraint is broken.
-        step: Step size.
-        max_dual: Largest value.
-    """
-    return (dual + step * violation).clamp(0.0, max_dual)

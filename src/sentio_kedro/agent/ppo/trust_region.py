@@ -1,4 +1,4 @@
-"""Trust region around the policy that collected the experience: steps beyond it are undone."""
+"""Trust region around the policy that collected the experience: a line search along each update."""
 
 from __future__ import annotations
 
@@ -8,71 +8,82 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sentio_kedro.config import DivergenceParameters
+from sentio_kedro.config import TrainingParameters
 
-Loss = Callable[[Tensor], tuple[Tensor, Any]]
+Evaluation = Sequence[tuple[Tensor, Any]]
+"""Losses of equal parts of the windows, with their terms, which name ``kl`` and ``value_loss``."""
 
 
 class TrustRegion:
     """Trust region of one update; off where ``max_kl`` is null.
 
-    The divergence of the weights after a step is known at the next minibatch, before its own step. If it lies beyond
-    the region, the step is halved until it does not (backtracking line search, as in Schulman et al., arXiv 1502.05477,
-    appendix C) or, failing that, undone with the optimiser's moments, and the update ends.
+    All steps of the optimiser in an update are one step. It is accepted if, on all windows, the divergence lies within
+    the region and the policy's part of the loss is not worse than before. Else it is halved until both hold
+    (backtracking line search, as in Schulman et al., arXiv 1502.05477, appendix C) or, failing that, undone with the
+    optimiser's moments. Single steps are not judged: where rewards are mostly noise, a step along the mean of many
+    gradients often worsens the loss of its own minibatch.
     """
 
-    def __init__(self, network: nn.Module, optimiser: torch.optim.Optimizer, parameters: DivergenceParameters) -> None:
-        """Watch ``network`` and its optimiser."""
-        self.network, self.optimiser, self.parameters = network, optimiser, parameters
-        self._weights: list[Tensor] = []
-        self._moments: list[dict[str, Any]] = []
-
-    def remember(self) -> None:
-        """Keep weights and moments as they are before a step."""
-        if self.parameters.max_kl is None:
-            return
-        present = list(self.network.parameters())
-        self._weights = [weight.detach().clone() for weight in present]
-        self._moments = [
-            {name: x.clone() if isinstance(x, Tensor) else x for name, x in self.optimiser.state[weight].items()}
-            for weight in present
-        ]
-
-    def exceeded(self, divergence: Tensor, index: Tensor, loss_of: Loss) -> bool:
-        """Return whether the last step led beyond the region, and undo it, wholly or in part, if so.
+    def __init__(
+        self,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        parameters: TrainingParameters,
+        evaluate: Callable[[], Evaluation],
+    ) -> None:
+        """Keep weights, moments and loss as they are before the update.
 
         Args:
-            divergence: 0-d, of the present weights on the windows ``index``, nats.
-            index: ``[w]`` windows that halved steps are evaluated on.
-            loss_of: Loss and report of windows.
+            network: The member.
+            optimiser: Over its weights.
+            parameters: Region, and the critic's coefficient.
+            evaluate: Loss of all windows under the present weights.
         """
-        limit = self.parameters.max_kl
-        if limit is None or not self._weights or float(divergence) <= limit:
-            return False
-        self._undo(index, loss_of, limit)
-        return True
+        self.network, self.optimiser, self.parameters, self.evaluate = network, optimiser, parameters, evaluate
+        if parameters.divergence.max_kl is None:
+            return
+        present = list(network.parameters())
+        self._weights = [weight.detach().clone() for weight in present]
+        self._moments = [
+            {name: x.clone() if isinstance(x, Tensor) else x for name, x in optimiser.state[weight].items()}
+            for weight in present
+        ]
+        with torch.no_grad():
+            self._before = self._surrogate(evaluate())
 
     @torch.no_grad()
-    def close(self, parts: Sequence[Tensor], loss_of: Loss) -> Tensor | None:
-        """Check the last step of an update on all windows, part by part.
+    def close(self) -> Tensor | None:
+        """Judge the update, and undo it, wholly or in part, if it is not accepted.
 
         Returns:
-            The divergence after the update, 0-d; None where nothing depends on it.
+            The divergence that the whole update led to, 0-d, nats; None where nothing depends on it.
         """
-        if self.parameters.max_kl is None and not self.parameters.coefficient:
+        region = self.parameters.divergence
+        if region.max_kl is None and not region.coefficient:
             return None
-        divergence = torch.stack([loss_of(part)[1].kl for part in parts]).mean()
-        self.exceeded(divergence, parts[0], loss_of)
-        return divergence
+        after = self.evaluate()
+        if region.max_kl is not None and not self._accepts(after, region.max_kl):
+            self._shorten(region.max_kl)
+        return _divergence(after)
 
-    @torch.no_grad()
-    def _undo(self, index: Tensor, loss_of: Loss, limit: float) -> None:
+    def _accepts(self, after: Evaluation, limit: float) -> bool:
+        return bool((_divergence(after) <= limit) & (self._surrogate(after) <= self._before))
+
+    def _surrogate(self, found: Evaluation) -> Tensor:
+        """The loss without the critic's part: clipped surrogate, entropy bonus, divergence penalty."""
+        return torch.stack([loss - self.parameters.value * terms.value_loss for loss, terms in found]).mean()
+
+    def _shorten(self, limit: float) -> None:
         present = list(self.network.parameters())
-        for _ in range(self.parameters.halvings):
+        for _ in range(self.parameters.divergence.halvings):
             for weight, before in zip(present, self._weights, strict=True):
                 weight.lerp_(before, 0.5)
-            if float(loss_of(index)[1].kl) <= limit:
+            if self._accepts(self.evaluate(), limit):
                 return
         for weight, before, moments in zip(present, self._weights, self._moments, strict=True):
             weight.copy_(before)
             self.optimiser.state[weight] = moments
+
+
+def _divergence(found: Evaluation) -> Tensor:
+    return torch.stack([terms.kl for _, terms in found]).mean()

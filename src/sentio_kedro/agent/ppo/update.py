@@ -76,7 +76,6 @@ def estimate_targets(
     rollout: Rollout,
     parameters: TrainingParameters,
     stop: Tensor | None = None,
-    penalty: Tensor | None = None,
 ) -> SampledTargets:
     """Estimate advantages, less the market-path baseline if it is on, and the critic's targets.
 
@@ -84,7 +83,6 @@ def estimate_targets(
         rollout: Experience.
         parameters: Discount, lambda, baseline and target of the critic.
         stop: ``[S, W, R, A]`` uniform draws of a ``RolloutDraws``, which ``critic_target: distribution`` needs.
-        penalty: ``[S, W, R, A]`` penalty of each decision for the tail, units of reward; None is nothing.
     """
     path = (rollout.rewards, rollout.values, rollout.bootstrap, rollout.survived)
     advantages = generalised_advantages(*path, parameters.gamma, parameters.gae_lambda)
@@ -99,8 +97,6 @@ def estimate_targets(
         )
     if parameters.path_baseline:
         advantages = leave_one_out(advantages, rollout.alive, REPLICAS)
-    if penalty is not None:
-        advantages = advantages - leave_one_out(penalty, rollout.alive, REPLICAS)
     return SampledTargets(advantages, returns / value_scale(parameters.gamma))
 
 
@@ -190,7 +186,7 @@ def update(
     """Improve ``network`` by ``epochs`` passes over W windows in minibatches of whole windows.
 
     The loss of a minibatch may be computed in parts, whose gradients add up however many accounts live in each.
-    With a trust region the update ends early where a step has led the policy beyond it.
+    With a trust region all of that is one step, which may be shortened or undone.
 
     Args:
         network: The member.
@@ -203,30 +199,27 @@ def update(
 
     Returns:
         Means over the last pass. With a divergence penalty or a trust region the divergence is the one after the
-        update, before steps were undone.
+        update, before it was shortened or undone.
     """
-    region = TrustRegion(network, optimiser, parameters.divergence)
     reports: list[UpdateReport] = []
 
     def minibatch(index: Tensor) -> tuple[Tensor, UpdateReport]:
         return loss_in_parts(loss_of, cut_minibatch(index, parameters.accumulation, valid_steps))
 
+    everything = torch.arange(windows, device=generator.device).chunk(parameters.minibatches)
+    region = TrustRegion(network, optimiser, parameters, lambda: [minibatch(part) for part in everything])
     for _ in range(parameters.epochs):
         reports_of_pass: list[UpdateReport] = []
         order = torch.randperm(windows, generator=generator, device=generator.device)
         for index in order.chunk(parameters.minibatches):
             optimiser.zero_grad(set_to_none=True)
             _, report = minibatch(index)
-            if region.exceeded(report.kl, index, minibatch):
-                return _mean(reports_of_pass or reports)._replace(kl=report.kl)
             norm = torch.nn.utils.clip_grad_norm_(network.parameters(), parameters.gradient_norm)
-            region.remember()
             optimiser.step()
             reports_of_pass.append(report._replace(gradient_norm=norm.detach()))
         reports = reports_of_pass
-    minibatches = torch.arange(windows, device=generator.device).chunk(parameters.minibatches)
-    divergence_after = region.close(minibatches, minibatch)
-    return _mean(reports) if divergence_after is None else _mean(reports)._replace(kl=divergence_after)
+    told = region.close()
+    return _mean(reports) if told is None else _mean(reports)._replace(kl=told)
 
 
 def loss_in_parts(

@@ -14,6 +14,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.training_set import TrainingSet, member_segments
 from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.agent.ppo.constraints import TailFound, next_tail
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport
 from sentio_kedro.agent.training.member import Member, MemberKey, choose_device, new_member, restore, snapshot
 from sentio_kedro.agent.training.schedules import (
@@ -27,8 +28,6 @@ from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.tensors import MarketTensors
 
 logger = logging.getLogger(__name__)
-
-UNKNOWN_AT_FIRST = ("episode_tail",)  # until enough episodes are pooled
 
 
 class Progress(Protocol):
@@ -171,12 +170,12 @@ class Learned(NamedTuple):
     Attributes:
         report: Means of its terms.
         reward: Mean reward under the policy before it.
-        outcomes: Log returns of the episodes that were simulated; None where none was.
+        tail: What its episodes say about the price of risk; None without a limit on the tail.
     """
 
     report: UpdateReport
     reward: Tensor
-    outcomes: Tensor | None
+    tail: TailFound | None
 
 
 def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
@@ -189,7 +188,7 @@ def begin_update(member: Member, parameters: AgentParameters) -> Coefficients:
 def describe_update(
     member: Member, key: MemberKey, parameters: AgentParameters, coefficients: Coefficients, learned: Learned
 ) -> dict[str, float]:
-    """Return the metrics of an update, after the tail monitor has observed its episodes.
+    """Return the metrics of an update, and set the member's price of risk for the next one.
 
     Raises:
         FloatingPointError: If a metric is not finite.
@@ -199,9 +198,10 @@ def describe_update(
     row |= {"update": float(member.updates_done + 1), "reward": float(learned.reward)}
     if training.divergence.coefficient:
         row["divergence_coefficient"] = float(coefficients.divergence)
-    if learned.outcomes is not None:
-        row |= member.tail.observe(learned.outcomes)
-    broken = sorted(name for name, value in row.items() if not math.isfinite(value) and name not in UNKNOWN_AT_FIRST)
+    if learned.tail is not None:
+        row |= {"episode_tail": float(learned.tail.tail), "tail_price": float(member.tail.price)}
+        member.tail = next_tail(learned.tail, member.updates_done)
+    broken = sorted(name for name, value in row.items() if not math.isfinite(value))
     if broken:
         raise FloatingPointError(
             f"{key}: {', '.join(broken)} of update {member.updates_done + 1} are not finite. The last checkpoint is "

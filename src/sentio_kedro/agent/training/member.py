@@ -14,7 +14,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import PolicyNetwork, build_network
-from sentio_kedro.agent.ppo.constraints import TailMonitor
+from sentio_kedro.agent.ppo.constraints import TailState, first_tail
 from sentio_kedro.config import AgentParameters, TradingParameters
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Member:
         network: Current weights.
         optimiser: AdamW.
         penalty: Coefficient of the divergence penalty, 0-d.
-        tail: Monitor of the log returns of episodes.
+        tail: Price of risk and shape of recent episodes, for the limit on the tail.
         updates_done: Updates so far.
         selected_weights: The latest weights that are not clearly worse on validation rows than the best score.
         selected_update: Update that they are of.
@@ -66,7 +66,7 @@ class Member:
     network: PolicyNetwork
     optimiser: torch.optim.Optimizer
     penalty: Tensor
-    tail: TailMonitor
+    tail: TailState
     updates_done: int = 0
     selected_weights: dict[str, Tensor] = field(default_factory=dict)
     selected_update: int = 0
@@ -120,16 +120,13 @@ def new_member(
         network.parameters(), lr=training.learning_rate, eps=1e-5, weight_decay=decay, fused=True
     )
     penalty = like.new_tensor(training.divergence.coefficient)
-    return Member(network, optimiser, penalty, TailMonitor(training.tail, like.detach()))
+    return Member(network, optimiser, penalty, first_tail(like.detach()))
 
 
 def _select_features(training_set: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
-    """Set the feature mask to the columns that the fold's screening selects.
-
-    With a limit on episodes no column is masked: columns that predict risk need not predict the mean.
-    """
+    """Set the feature mask to the columns that the fold's screening selects."""
     criterion = parameters.training.screening
-    if criterion is None or parameters.training.tail.limit is not None:
+    if criterion is None:
         return
     screening = training_set.screened(network.encoder.lags, criterion)
     resampling, flipped = parameters.training.resampling, np.zeros((2, len(screening.values)), dtype=bool)
@@ -145,7 +142,11 @@ def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors |= {f"selected.{name}": value for name, value in member.selected_weights.items()}
     for position, moments in member.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{position}.{name}": value for name, value in moments.items()}
-    tensors |= {"learner.penalty": member.penalty, "learner.dual": member.tail.dual, "learner.pool": member.tail.pool}
+    tensors |= {
+        "learner.penalty": member.penalty,
+        "learner.price": member.tail.price,
+        "learner.shape": member.tail.shape,
+    }
     tensors |= {"learner.best_returns": member.best_returns}
     state = {
         "updates_done": member.updates_done,
@@ -179,11 +180,11 @@ def restore(member: Member, saved: tuple[dict[str, Tensor], dict[str, Any]] | No
     groups = member.optimiser.state_dict()["param_groups"]
     member.optimiser.load_state_dict({"state": moments, "param_groups": groups})
     learner = {name: value.to(device) for name, value in parts["learner"].items()}
-    if not {"penalty", "dual", "pool", "best_returns"} <= learner.keys():
+    if not {"penalty", "price", "shape", "best_returns"} <= learner.keys():
         raise ValueError(
             "The checkpoint lacks the learner's state: it was written by other code; delete it and train again."
         )
-    member.penalty, member.tail.dual, member.tail.pool = learner["penalty"], learner["dual"], learner["pool"]
+    member.penalty, member.tail = learner["penalty"], TailState(learner["price"], learner["shape"])
     member.best_returns = learner["best_returns"]
     member.updates_done, member.selected_update, member.curve = (
         int(state["updates_done"]),

@@ -103,7 +103,8 @@ def learn(
     draws = learner.draw(windows, generator)
     experience = learner.collect(network, windows, draws)
     phases.end("rollout")
-    estimate = learner.estimate(network, windows, experience, draws, member.tail.state())
+    tail = None if training.tail.limit is None else member.tail
+    estimate = learner.estimate(network, windows, experience, draws, tail)
     phases.end("advantages")
 
     def loss(index: Tensor) -> tuple[Tensor, UpdateReport]:
@@ -111,7 +112,7 @@ def learn(
 
     report = update(network, member.optimiser, loss, training.windows, training, generator, estimate.valid_steps)
     phases.end("update")
-    return Learned(report, estimate.reward, estimate.outcomes)
+    return Learned(report, estimate.reward, estimate.tail)
 
 
 def _score(member_run: MemberRun, parameters: AgentParameters) -> Score:
