@@ -11,7 +11,9 @@ import pytest
 
 MODEL = "sentio_kedro_smoke"
 # Gates that a run of seconds or a loaded machine cannot pass.
-SWITCHED_OFF = ("min_deflated_sharpe", "max_overfitting", "max_latency_ms", "min_sharpe_gain", "max_drawdown")
+SWITCHED_OFF = (
+    *("min_deflated_sharpe", "max_overfitting", "max_trials", "max_latency_ms", "min_sharpe_gain", "max_drawdown"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,4 +84,4 @@ def test_a_refused_promotion_fails_the_command_but_not_the_pipeline(variants):
     assert "Traceback" not in command.stdout + command.stderr
     record = json.loads(variants.artifact("08_reporting/registry_decision.json").read_text())
     undefined = {gate["gate"] for gate in record["gates"] if gate["figure"] is None}
-    assert undefined == {"min_deflated_sharpe", "max_overfitting"}  # smoke runs are no trials
+    assert undefined == {"min_deflated_sharpe", "max_overfitting", "max_trials"}  # smoke runs are no trials

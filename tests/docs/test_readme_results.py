@@ -23,8 +23,8 @@ def account(**changed: Any) -> dict[str, Any]:
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Metrics of two seeds and two baselines, and a report that says six sentences of them."""
-    told = ["It earned 12 %.", "It changes a position on 3 % of the bars.", "It may be luck."]
-    sentences = [*told, "Verdict: luck.", "Few bars.", "1 of 2 targets was met."]
+    told = ["It earned 12 %.", "It changes a position on 3 % of the bars.", "It may be chance."]
+    sentences = [*told, "Verdict: skill not shown.", "Few bars.", "1 of 2 targets was met."]
     monkeypatch.setattr(results, "verdict", lambda _: sentences)
     return {
         "agent": account(seeds=2, sharpe_seed_min=-0.1, sharpe_seed_max=0.9),
@@ -44,8 +44,8 @@ def test_the_block_has_a_row_per_account_and_the_verdicts_first_sentences(metric
         "",
         "> It earned 12 %.",
         "> It changes a position on 3 % of the bars.",
-        "> It may be luck.",
-        "> Verdict: luck.",
+        "> It may be chance.",
+        "> Verdict: skill not shown.",
         "> 1 of 2 targets was met.",
     ]
 

@@ -23,6 +23,8 @@ from sentio_kedro.evaluation.measures.accounts import (
 from sentio_kedro.evaluation.measures.returns import EMPIRICAL, information_ratio
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready
 from sentio_kedro.evaluation.run_frames import BASELINES, LINES, RunFacts, RunFrames, account_table
+from sentio_kedro.evaluation.skill.trials import trial_returns
+from sentio_kedro.evaluation.statistics.bootstrap import automatic_block
 
 PARAMETERS = ReportingParameters(bootstrap_samples=60)
 KEYS = {
@@ -265,6 +267,18 @@ def test_paths_that_are_alike_say_no_more_than_one_of_them(facts: RunFacts) -> N
     assert _leaves({**every["skill"], "iqm": None}) == pytest.approx(_leaves({**one["skill"], "iqm": None}))
 
 
+def test_intervals_have_ten_thousand_samples_of_the_automatic_block_of_the_judged_account(
+    make_run: MakeRun, facts: RunFacts
+) -> None:
+    frames = make_run(seeds=3)
+    block = automatic_block(trial_returns(frames)["return"].to_numpy())
+    shipped, given = ReportingParameters(), dataclasses.replace(PARAMETERS, bootstrap_block=block)
+    assert (shipped.bootstrap_samples, shipped.bootstrap_block) == (10_000, None)
+    automatic = build_metrics(frames, facts, PARAMETERS)
+    assert automatic["bootstrap"]["mean_block_bars"] == block
+    assert automatic["agent"]["intervals"] == build_metrics(frames, facts, given)["agent"]["intervals"]
+
+
 def test_figures_of_combinatorial_folds_are_medians_over_paths(facts: RunFacts) -> None:
     frames = combinatorial_run(_path_returns, seeds=3)
     metrics = build_metrics(frames, dataclasses.replace(facts, scheme="combinatorial"), PARAMETERS)
@@ -273,7 +287,8 @@ def test_figures_of_combinatorial_folds_are_medians_over_paths(facts: RunFacts) 
         for seed, found in enumerate(metrics["seeds"]):
             assert found[name] == pytest.approx(by_path[f"seed_{seed}"].median()), (name, seed)
     assert metrics["agent"]["bars"] == 120
-    assert metrics["bootstrap"]["mean_block_bars"] == pytest.approx(np.sqrt(120))
+    judged = trial_returns(frames)["return"].to_numpy()
+    assert metrics["bootstrap"]["mean_block_bars"] == automatic_block(judged)
     assert sum(entry["bars"] for entry in metrics["years"] if entry["account"] == "agent") == 120
 
 
@@ -330,6 +345,6 @@ def test_one_seed_that_traded_is_enough_to_be_judged(make_run: MakeRun, facts: R
         frames = _changed(frames, name, **zero)
     trades = frames.trades[~frames.trades["account"].isin(["seed_0", "seed_1"])]
     metrics = build_metrics(dataclasses.replace(frames, trades=trades), facts, PARAMETERS)
-    assert (metrics["agent"]["trades"], metrics["skill"]["verdict"]) == (0.0, "luck")
+    assert (metrics["agent"]["trades"], metrics["skill"]["verdict"]) == (0.0, "not_shown")
     idle = dataclasses.replace(frames, trades=trades[trades["account"] != "seed_2"])
     assert build_metrics(idle, facts, PARAMETERS)["skill"]["verdict"] == "no_trades"

@@ -57,7 +57,7 @@ class Registry:
     def __init__(self, client, folder):
         self.client, self.folder = client, folder
         self.latency, self.drift = [0.0], [0.0]
-        self.trials = TrialLedger(folder / "trials")
+        self.trials, self.openings = TrialLedger(folder / "trials"), []
 
     def add(self, number, figures=GOOD, tried=True, **changes):
         run_id = track_run("enhanced", number, **changes)
@@ -87,6 +87,14 @@ class Registry:
             trial = self.trial(number, mean)
             self.trials.append({**trial.record, "run": "another"}, trial.returns)
 
+    def open_lockbox(self, agents, earned):
+        opening = f"{agents} {len(self.openings)}"
+        span = {"symbols": ["AAA"], "first": "2025-01-01T00:00:00Z", "last": "2025-06-01T00:00:00Z"}
+        given = {"event": "opened", "opening": opening, "time": "now", "model": agents, "agents": [], "bars_hash": "b"}
+        self.openings.append({**given, **span})
+        if earned is not None:
+            self.openings.append({"event": "result", "opening": opening, "time": "now", "total_return": earned})
+
     def record_test(self, number, run_id):
         with mlflow.start_run(run_id=run_id):
             registry.tag_tested_version("toy", str(number))
@@ -106,6 +114,7 @@ class Registry:
                 "params:registry": MemoryDataset(RegistryParameters(model="toy")),
                 "logged_model": MemoryDataset({"model": "toy", "version": "1"}),
                 "trials": MemoryDataset(self.trials, copy_mode="assign"),
+                "lockbox_openings@read": MemoryDataset(self.openings),
                 "params:reporting": MemoryDataset(ReportingParameters()),
                 "aligned_bars": MemoryDataset(SimpleNamespace(rows=lambda rows: None, timestamps=TIMESTAMPS)),
                 "folds": MemoryDataset(Folds.of([], Spans(1, 1, 1), TIMESTAMPS)),
@@ -199,6 +208,41 @@ def test_trials_made_since_the_challenger_was_judged_count_against_it(toy):
     assert not gate(record, "min_deflated_sharpe")["passed"]
     expected = backtest_overfitting(np.column_stack([returns, peers]), 16).probability
     assert gate(record, "max_overfitting")["figure"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("opened", "passes"),
+    [
+        ([], False),
+        ([("agents 1", 0.02)], True),
+        ([("agents 1", -0.02)], False),
+        ([("agents 1", None)], False),  # opened, without a result
+        ([("agents 1", None), ("agents 1", 0.02)], True),
+        ([("agents 9", 0.01), ("agents 1", 0.02)], False),  # others used it up
+        ([("agents 1", 0.02), ("agents 9", 0.01)], True),
+        ([("agents 9", 0.01)], False),
+        ([("agents 1", None), ("agents 9", 0.02)], False),
+    ],
+)
+def test_on_rows_that_many_trials_touched_the_lockbox_decides(toy, opened, passes):
+    toy.add(1)
+    toy.try_others(20)
+    for agents, earned in opened:
+        toy.open_lockbox(agents, earned)
+    record = toy.promote(min_deflated_sharpe=None)
+    assert gate(record, "max_trials")["figure"] == (1 if passes else 21)
+    assert record["decision"] == ("promoted" if passes else "refused")
+    assert passes or "earn in the lockbox before other agents open it" in record["reasons"][0]
+
+
+def test_twenty_trials_on_the_test_rows_are_not_too_many_and_those_on_other_bars_do_not_count(toy):
+    toy.add(1)
+    toy.try_others(19)
+    fresh = toy.trial(900, 0.0).returns.assign(timestamp=lambda frame: frame["timestamp"] - pd.Timedelta(days=90))
+    trial = make_trial({"network.width": 900}, "code", "AAA / 1440 min", fresh, "test", bars_hash="b")
+    toy.trials.append({**trial.record, "run": "another"}, trial.returns)
+    record = toy.promote(min_deflated_sharpe=None)
+    assert (gate(record, "max_trials")["figure"], record["decision"]) == (20, "promoted")
 
 
 def test_a_challenger_whose_trial_the_ledger_does_not_hold_is_refused_with_a_remedy(toy):

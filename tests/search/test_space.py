@@ -71,7 +71,7 @@ def test_distributions_have_the_types_of_the_parameters() -> None:
         ),
         ("training.advantages", {"choices": ["sampled", "guessed"]}, r"had 'guessed': .*'all_action' or 'sampled'"),
         ("training.path_baseline", {"low": 0, "high": 1}, "must have `choices`, because the parameter is no number"),
-        ("training.seed", {"low": 0, "high": 9}, "the best of several seeds is luck; remove it"),
+        ("training.seed", {"low": 0, "high": 9}, "the best of several seeds is chance; remove it"),
         ("training.seeds", {"low": 1, "high": 9}, "must be measured with as many seeds"),
         ("training.abstention.holdout_share", {"low": 0.1, "high": 0.5}, "must be chosen on the same rows"),
     ],

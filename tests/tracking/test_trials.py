@@ -72,10 +72,11 @@ def test_other_parameters_or_code_add_one_each(record):
     assert record() == 8
 
 
-def test_another_universe_counts_for_itself(record):
+def test_another_bar_or_a_dropped_coin_starts_no_new_count_and_other_symbols_do(record):
     record()
-    assert record(quality=QUALITY | {"bar_minutes": 60.0}) == 1
-    assert record(quality=QUALITY | {"per_symbol": {"BTC": {}}}) == 1
+    assert record(quality=QUALITY | {"bar_minutes": 60.0}) == 2
+    assert record(quality=QUALITY | {"per_symbol": {"BTC": {}}}) == 3
+    assert record(quality=QUALITY | {"per_symbol": {"SOL": {}}}) == 1
 
 
 def test_a_smoke_run_adds_none_but_knows_the_others(record):

@@ -111,7 +111,7 @@ class SkillParameters:
     """Conditions of the verdict ``skill``.
 
     Attributes:
-        min_deflated_sharpe: Minimum deflated Sharpe ratio, a probability.
+        min_deflated_sharpe: Minimum deflated Sharpe ratio, a confidence.
         max_overfitting: Upper bound of the probability of backtest overfitting, if it is computed.
         max_spa_p: Upper bound of the p-value against the best baseline (superior predictive ability).
     """
@@ -126,15 +126,16 @@ class ReportingParameters:
     """The report.
 
     Attributes:
-        bootstrap_samples: Resamples of the stationary block bootstrap.
-        bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
+        bootstrap_samples: Resamples of the stationary block bootstrap; those of the test against the best baseline are
+            at most 1,000.
+        bootstrap_block: Mean block length in bars; null takes the automatic one (Politis and White 2004).
         confidence: Coverage of the intervals.
         seed: Seed of the bootstrap.
         trials: Ledger of trials.
         skill: Conditions of the verdict ``skill``.
     """
 
-    bootstrap_samples: Count = 1_000
+    bootstrap_samples: Count = 10_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0

@@ -29,8 +29,10 @@ class PromotionParameters:
     Attributes:
         challenger: Version to promote: ``own`` (the agents among this environment's artifacts),
             ``newest`` (the version that was registered last, alias ``challenger``) or a version's number.
-        min_deflated_sharpe: Smallest deflated Sharpe ratio, a probability.
+        min_deflated_sharpe: Smallest deflated Sharpe ratio, a confidence.
         max_overfitting: Probability of backtest overfitting that must not be reached.
+        max_trials: Largest number of trials on the test rows, the challenger's own included; beyond it the challenger
+            must have earned in the lockbox, which no other agents opened before.
         max_drawdown: Largest maximum drawdown out of sample, fraction of the peak.
         max_tail_loss: Largest mean loss of the worst 5 % of days (conditional value at risk), fraction of equity.
         max_turnover: Largest turnover a year, traded notional as a multiple of equity.
@@ -42,7 +44,7 @@ class PromotionParameters:
         latency_calls: Number of timed decisions.
         drift_bars: Newest bars that are compared with the train bars; fewer where fewer are later than these.
         bootstrap_samples: Resamples of the stationary block bootstrap of the gain's interval.
-        bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
+        bootstrap_block: Mean block length in bars; null takes the automatic one (Politis and White 2004).
         confidence: Coverage of the gain's interval.
         seed: Seed of the bootstrap.
     """
@@ -50,6 +52,7 @@ class PromotionParameters:
     challenger: Literal["own", "newest"] | Count = "own"
     min_deflated_sharpe: Fraction | None = 0.95
     max_overfitting: Fraction | None = 0.2
+    max_trials: Count | None = 20
     max_drawdown: Fraction | None = 0.1
     max_tail_loss: Fraction | None = 0.03
     max_turnover: NonNegative | None = 250.0
@@ -77,7 +80,7 @@ class ComparisonParameters:
         newest: Runs that are compared at most where ``runs`` is null.
         metrics: Metrics of the table, as MLflow names them behind ``out_of_sample.``; what a run lacks stays empty.
         bootstrap_samples: Resamples of the stationary block bootstrap of a difference.
-        bootstrap_block: Mean block length in bars; null takes the square root of the number of bars.
+        bootstrap_block: Mean block length in bars; null takes the automatic one (Politis and White 2004).
         confidence: Coverage of the intervals of differences.
         seed: Seed of the bootstrap.
     """

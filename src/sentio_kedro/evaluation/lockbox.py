@@ -76,7 +76,7 @@ def lockbox_metrics(frames: Frames, facts: RunFacts, parameters: ReportingParame
         account_table(run, "return")[run.seeds].to_numpy(dtype=np.float64),
         facts.periods_per_year,
         parameters.bootstrap_samples,
-        parameters.bootstrap_block,
+        metrics["bootstrap"]["mean_block_bars"],
         np.random.default_rng(parameters.seed),
     )
     intervals = [percentile_interval(ratios, parameters.confidence) for ratios in samples["sharpe"].T]
@@ -146,6 +146,19 @@ def openings(
         for record in records
         if record["event"] == "opened" and set(symbols) & set(record["symbols"]) and _overlaps(record, lockbox)
     ]
+
+
+def earned_in_lockbox(records: Sequence[Mapping[str, Any]], agents_identity: str) -> bool:
+    """Whether agents earned in a lockbox that no other agents opened before them.
+
+    Arguments as in ``openings``.
+    """
+    own = [record for record in records if record["event"] == "opened" and record["model"] == agents_identity]
+    if not own:
+        return False
+    first, *later = openings(records, agents_identity, own[-1]["symbols"], own[-1])
+    earned = any(one["this_model"] and one["finished"] and one["total_return"] > 0.0 for one in (first, *later))
+    return first["this_model"] and earned
 
 
 def _overlaps(record: Mapping[str, Any], lockbox: Mapping[str, Any] | None) -> bool:

@@ -34,9 +34,9 @@ from sentio_kedro.evaluation.measures.returns import information_ratio
 from sentio_kedro.evaluation.measures.robustness import stress_metrics
 from sentio_kedro.evaluation.measures.targets import measure_targets
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key, row_times, seed_number
-from sentio_kedro.evaluation.skill.intervals import account_samples, interval_metrics, skill_metrics
+from sentio_kedro.evaluation.skill.intervals import account_samples, headline_block, interval_metrics, skill_metrics
 from sentio_kedro.evaluation.skill.trials import RecordedTrials
-from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block, percentile_interval
+from sentio_kedro.evaluation.statistics.bootstrap import Floats, percentile_interval
 
 
 def build_metrics(
@@ -90,7 +90,7 @@ def build_metrics(
     metrics["targets"] = measure_targets(metrics["agent"], frames, facts)
     metrics["skill"] = skill_metrics(frames, facts, parameters, tables["return"], metrics, trials, openings)
     metrics["alarms"] = alarms(frames, metrics["agent"])
-    block = parameters.bootstrap_block or default_block(metrics["agent"]["bars"])
+    block = headline_block(frames, parameters, tables["return"])
     metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
     metrics |= {"periods_per_year": facts.periods_per_year}
     metrics["bootstrap"] = {"samples": parameters.bootstrap_samples, "mean_block_bars": block, "seed": parameters.seed}

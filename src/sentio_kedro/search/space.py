@@ -21,7 +21,7 @@ SECTIONS: dict[str, Any] = {"network": NetworkParameters, "training": TrainingPa
 """Sections that can be searched; costs and limits of trading cannot."""
 
 NOT_SEARCHED = {
-    "training.seed": "the best of several seeds is luck",
+    "training.seed": "the best of several seeds is chance",
     "training.seeds": "every candidate must be measured with as many seeds",
     "training.validations": "every candidate must be chosen from as many validations",
     "training.members": "candidates are compared after as many validations of as many members",

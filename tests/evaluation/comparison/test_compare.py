@@ -1,4 +1,4 @@
-"""Runs side by side: only equal tests are compared, and the market's luck cancels."""
+"""Runs side by side: only equal tests are compared, and what the market did to both cancels."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,7 @@ def test_the_difference_is_that_of_medians_over_seeds(luck):
     assert difference.low < difference.value < difference.high
 
 
-def test_luck_that_both_had_cancels_and_luck_of_ones_own_does_not(luck):
+def test_chance_that_both_had_cancels_and_ones_own_does_not(luck):
     other = np.random.default_rng(1).normal(0.0, 0.01, 400)
     paired = sharpe_difference(returns(luck + 0.0005), returns(luck), PER_YEAR, PARAMETERS)
     apart = sharpe_difference(returns(other + 0.0005), returns(luck), PER_YEAR, PARAMETERS)

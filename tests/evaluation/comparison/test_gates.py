@@ -11,6 +11,7 @@ from sentio_kedro.evaluation.comparison.gates import GATES, apply_gates, failure
 BOUNDS = {
     "min_deflated_sharpe": 0.95,
     "max_overfitting": 0.2,
+    "max_trials": 20,
     "max_drawdown": 0.1,
     "max_tail_loss": 0.03,
     "max_turnover": 250.0,
@@ -31,6 +32,15 @@ def test_overfitting_must_not_reach_its_bound_as_in_the_verdict_on_skill():
     results = apply_gates(AT_BOUND | {"overfitting": 0.2}, PromotionParameters(), champion=True)
     expected = "Probability of backtest overfitting is 0.2; below 0.2 is required (`promotion.max_overfitting`)."
     assert failures(results) == [expected]
+
+
+def test_used_test_rows_ask_for_the_lockbox_or_fresh_bars():
+    (reason,) = failures(apply_gates(AT_BOUND | {"trials": 31}, PromotionParameters(), champion=True))
+    assert reason == (
+        "Number of trials on the test rows is 31; at most 20 is required: 11 too much (`promotion.max_trials`). So "
+        "many make these rows no test any more: earn in the lockbox before other agents open it (`kedro run --pipeline "
+        "lockbox`), or test on bars that fewer trials touched."
+    )
 
 
 @pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.parameter)

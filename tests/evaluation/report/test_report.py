@@ -200,13 +200,14 @@ def test_many_agents_are_folded_away(make_run: MakeRun, facts: RunFacts) -> None
 
 SKILL: dict[str, Any] = {
     **{"probabilistic_sharpe": 0.71, "deflated_sharpe": 0.32, "expected_maximum_sharpe": 1.9, "trials": 37},
+    "effective_trials": 9,
     "bounds": {"min_deflated_sharpe": 0.95, "max_overfitting": 0.2, "max_spa_p": 0.05},
     **{"trial_sharpe_deviation": 0.4, "minimum_track_record_bars": 52_000, "minimum_track_record_years": 2.97},
     **{"pbo": 0.46, "pbo_trials": 12, "pbo_blocks": 16, "spa_p": 0.31, "spa_baseline": "momentum"},
     **{
         "iqm": {"sharpe": 1.2, "low": 0.4, "high": 1.9},
         "intervals": {},
-        "verdict": "luck",
+        "verdict": "not_shown",
         "reasons": ["Too many trials."],
     },
     "lockbox_openings": [{"time": "2020-01-02T03:04:05Z", "model": "<m>", "this_model": True, "sharpe": 0.3}],
@@ -216,7 +217,7 @@ SKILL: dict[str, Any] = {
 def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
     judged = metrics | {"skill": SKILL}
     headline = {metric.title: metric for metric in headline_metrics(judged, QUALITY)}
-    assert (headline["Verdict"].value, headline["Verdict"].tone) == ("Luck", "bad")
+    assert (headline["Verdict"].value, headline["Verdict"].tone) == ("Not shown", "bad")
     assert (headline["Deflated Sharpe ratio"].value, headline["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
     assert headline["Superior ability, p-value"].note == "against momentum"
     lost = SKILL | {"minimum_track_record_bars": None}

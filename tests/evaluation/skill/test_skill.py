@@ -1,4 +1,4 @@
-"""Luck is called luck, skill is called skill, and the report says so in plain words."""
+"""Chance shows no skill, skill is called skill, and the report says so in plain words."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MakeRun = Callable[..., RunFrames]
 def _among(agent: Floats, others: Floats) -> RecordedTrials:
     """Trials on the same rows, [T] and [T, M]."""
     sharpes = [sharpe_moments(path).sharpe for path in (agent, *others.T)]
-    return RecordedTrials(len(sharpes), np.array(sharpes), others)
+    return RecordedTrials(len(sharpes), np.array(sharpes), np.column_stack([agent, others]))
 
 
 def _run_of(make_run: MakeRun, returns: Floats) -> RunFrames:
@@ -51,7 +51,7 @@ def _run_of(make_run: MakeRun, returns: Floats) -> RunFrames:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_best_of_two_hundred_random_strategies_is_called_luck(
+def test_the_best_of_two_hundred_random_strategies_is_not_shown_to_be_skill(
     make_run: MakeRun, facts: RunFacts, seed: int
 ) -> None:
     strategies = np.random.default_rng(seed).normal(0.0, 0.004, (BARS, 200))
@@ -60,11 +60,11 @@ def test_the_best_of_two_hundred_random_strategies_is_called_luck(
     metrics = build_metrics(_run_of(make_run, chosen), facts, PARAMETERS, _among(chosen, others))
     skill = metrics["skill"]
     assert skill["probabilistic_sharpe"] > 0.95  # alone it would look like skill
-    assert (skill["verdict"], skill["trials"], skill["pbo_trials"]) == ("luck", 200, 200)
+    assert (skill["verdict"], skill["trials"], skill["pbo_trials"]) == ("not_shown", 200, 200)
     assert skill["spa_p"] > 0.05  # of so many, one is ahead by chance
     page = render_report(metrics, {})
-    assert "Verdict: luck." in page
-    assert "It is one of 200 trials on this universe" in page
+    assert "Verdict: skill not shown." in page
+    assert "It is one of 200 trials on these symbols and dates" in page
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -94,6 +94,7 @@ def test_figures_are_those_of_the_tests_and_annualised_where_they_say_so() -> No
     assert result["probabilistic_sharpe"] == probabilistic_sharpe(moments)
     assert result["tested_sharpe"] == pytest.approx(moments.sharpe * YEAR**0.5)
     assert f"At a Sharpe ratio of {result['tested_sharpe']:.2f} (the median agent's" in " ".join(result["reasons"])
+    assert (result["trials"], result["effective_trials"]) == (10, 10)
     assert result["deflated_sharpe"] == deflated_sharpe(moments, 10, trials.deviation)
     assert result["trial_sharpe_deviation"] == pytest.approx(trials.deviation * math.sqrt(YEAR))
     assert result["minimum_track_record_bars"] == math.ceil(minimum_track_record(moments))
@@ -112,6 +113,16 @@ def test_one_trial_has_nothing_taken_off() -> None:
     assert (result["pbo"], result["trial_sharpe_deviation"], result["pbo_trials"]) == (None, None, 1)
     assert "only trial" in result["reasons"][0]
     assert "cannot be measured with 1 trial on these bars; it takes 5" in result["reasons"][1]
+
+
+def test_variants_of_one_idea_count_as_few_trials() -> None:
+    rng = np.random.default_rng(0)
+    agent = rng.normal(0.0002, 0.004, BARS)
+    variants = agent[:, None] + rng.normal(0.0, 0.001, (BARS, 9))
+    result, moments = _assess(agent, variants), sharpe_moments(agent)
+    assert (result["trials"], result["effective_trials"]) == (10, 2)  # the mean correlation is 0.945
+    assert result["deflated_sharpe"] == deflated_sharpe(moments, 2, 1.0 / math.sqrt(BARS))
+    assert "one of 10 trials on these symbols and dates, 2 by the correlation of their returns." in result["reasons"][0]
 
 
 def test_enough_trials_on_too_few_bars_are_told_as_too_few_bars() -> None:
@@ -149,7 +160,7 @@ def test_each_test_can_fail_alone() -> None:
     agent, noise = rng.normal(0.0008, 0.004, BARS), rng.normal(0.0, 0.004, (BARS, 5))
     assert _assess(agent, noise)["verdict"] == "skill"
     surer = dataclasses.replace(PARAMETERS, skill=SkillParameters(min_deflated_sharpe=1.0))
-    assert _assess(agent, noise, surer)["verdict"] == "luck"
+    assert _assess(agent, noise, surer)["verdict"] == "not_shown"
     as_good = agent[:, None] + rng.normal(0.0, 0.0005, (BARS, 5))  # which of them is best is chance
     overfitted = _assess(agent, as_good)
     assert overfitted["pbo"] > 0.2
@@ -169,9 +180,9 @@ def test_an_agent_that_never_traded_shows_neither(make_run: MakeRun, facts: RunF
     assert "Verdict" not in " ".join(verdict(metrics))
 
 
-def test_a_loss_is_no_luck_that_had_to_be_explained(make_run: MakeRun, facts: RunFacts) -> None:
+def test_a_loss_has_nothing_to_explain(make_run: MakeRun, facts: RunFacts) -> None:
     result = _assess(np.random.default_rng(0).normal(-0.001, 0.004, BARS))
-    assert (result["verdict"], result["minimum_track_record_bars"]) == ("luck", None)
+    assert (result["verdict"], result["minimum_track_record_bars"]) == ("not_shown", None)
     text = " ".join(verdict(build_metrics(make_run(), facts, PARAMETERS) | {"skill": result}))
     assert "Verdict: no skill. There is no profit" in text
     assert "no track record would show skill, however long" in text

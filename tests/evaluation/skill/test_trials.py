@@ -39,8 +39,8 @@ class Ledger:
         self.returns_by_name: dict[str, pd.DataFrame] = {}
         self.bars_hash = "bars"
 
-    def add(self, width: int, returns: pd.DataFrame, universe: str = UNIVERSE) -> None:
-        trial = make_trial({"network.width": width}, "code", universe, returns, "test", bars_hash=self.bars_hash)
+    def add(self, width: int, returns: pd.DataFrame, universe: str = UNIVERSE, kind: Any = "test") -> None:
+        trial = make_trial({"network.width": width}, "code", universe, returns, kind, bars_hash=self.bars_hash)
         name = f"{trial.identity}-{trial.rows}"
         self.records.append({**trial.record, "returns": name})
         self.returns_by_name.setdefault(name, trial.returns)
@@ -77,32 +77,63 @@ def test_the_record_keeps_what_the_tests_need() -> None:
     assert (record["kind"], record["run"], record["first_timestamp"][:10]) == ("test", "x", "2020-01-01")
 
 
-def test_repeats_and_other_rows_add_no_trial_and_other_universes_are_left_out() -> None:
+def test_repeats_add_no_trial_and_a_test_at_other_dates_or_of_other_symbols_is_left_out() -> None:
     ledger, now = Ledger(), _returns(0)
     ledger.add(16, now)  # the judged one itself
     ledger.add(16, _returns(5))  # another draw of it
     ledger.add(32, _returns(1))
     ledger.add(32, _returns(1))
     ledger.add(32, _returns(2, start="2019-01-01"))
-    ledger.add(64, _returns(3, start="2019-01-01"))
-    ledger.add(99, _returns(4), universe=universe_name(["BTC"], 30))
+    ledger.add(64, _returns(3, start="2019-01-01"))  # ends before
+    ledger.add(99, _returns(4), universe=universe_name(["SOL"], 30))
     among = ledger.among(16, now)
-    sharpes = [sharpe_moments(frame["return"].to_numpy()).sharpe for frame in (now, _returns(1), _returns(3))]
-    assert among.count == 3
+    sharpes = [sharpe_moments(frame["return"].to_numpy()).sharpe for frame in (now, _returns(1))]
+    assert (among.count, among.on_test_rows) == (2, 2)
     assert among.sharpes == pytest.approx(sharpes)
-    assert among.deviation == pytest.approx(np.std(sharpes, ddof=1))
-    assert among.peers == pytest.approx(_returns(1)[["return"]].to_numpy())  # 64 was judged on other rows
+    assert among.returns == pytest.approx(np.column_stack([now["return"], _returns(1)["return"]]))
+    assert among.peers == pytest.approx(_returns(1)[["return"]].to_numpy())
 
 
-def test_trials_on_restated_bars_count_but_are_not_compared_bar_by_bar() -> None:
-    ledger = Ledger()
-    ledger.add(32, _returns(1))
+def test_dropping_a_coin_moving_a_date_or_restating_bars_starts_no_new_count() -> None:
+    ledger, now = Ledger(), _returns(0)
+    ledger.add(32, _returns(1), universe=universe_name(["BTC", "SOL"], 30))
+    ledger.add(64, _returns(2, start="2020-01-01T12:00"))
     ledger.bars_hash = "restated"
-    among = ledger.among(16, _returns(0))  # the same stamps
-    assert among.count == 2
-    assert among.peers.shape == (100, 0)
-    ledger.add(32, _returns(1))
-    assert ledger.among(16, _returns(0)).peers.shape == (100, 1)
+    ledger.add(99, _returns(3, start="2020-01-03T01:30"))  # begins on the last row, 100 half hours in
+    assert ledger.among(16, now).count == 4
+    assert ledger.among(16, now).on_test_rows == 4
+    returns = ledger.among(16, now).returns
+    assert (~np.isnan(returns)).sum(axis=0).tolist() == [100, 100, 76, 1]
+    assert returns[24:, 2] == pytest.approx(_returns(2)["return"][:76])
+    assert ledger.among(16, now).peers == pytest.approx(_returns(1)[["return"]].to_numpy())
+
+
+def test_a_candidate_of_a_search_counts_at_any_date_but_did_not_see_these_rows() -> None:
+    ledger = Ledger()
+    ledger.add(32, _returns(1, start="2019-01-01"), kind="validation")
+    among = ledger.among(16, _returns(0))
+    assert (among.count, among.on_test_rows, among.returns.shape) == (2, 1, (100, 1))
+
+
+def test_a_sharpe_ratio_on_other_bars_is_brought_to_the_tested_ones_bar() -> None:
+    ledger, hourly = Ledger(), _returns(1)
+    ledger.add(32, hourly, universe=universe_name(["BTC", "ETH"], 60))
+    among = ledger.among(16, _returns(0))
+    assert among.sharpes[1] == pytest.approx(sharpe_moments(hourly["return"].to_numpy()).sharpe / np.sqrt(2.0))
+    assert (among.count, among.returns.shape) == (2, (100, 1))  # returns of other bars are not compared
+
+
+def test_the_deviation_of_few_or_unknown_sharpe_ratios_is_that_of_chance() -> None:
+    ledger, now = Ledger(), _returns(0)
+    ledger.records.append(given_up({"network.width": 64}, "code", UNIVERSE, None) | {"returns": None})
+    among = ledger.among(16, now)
+    assert (among.count, among.effective, len(among.sharpes), among.deviation) == (2, 2, 1, 0.1)  # 1 / sqrt(100)
+    ledger.add(32, now.assign(**{"return": now["return"].to_numpy()[::-1]}))  # another path, the same Sharpe ratio
+    assert np.std(ledger.among(16, now).sharpes, ddof=1) < 1e-9
+    assert ledger.among(16, now).deviation == 0.1
+    ledger.add(99, now.assign(**{"return": now["return"] + 0.1}))
+    wide = ledger.among(16, now)
+    assert wide.deviation == pytest.approx(np.std(wide.sharpes, ddof=1))
 
 
 def test_trials_judged_on_bars_of_what_is_now_the_lockbox_are_counted_once_each() -> None:
@@ -111,7 +142,7 @@ def test_trials_judged_on_bars_of_what_is_now_the_lockbox_are_counted_once_each(
     ledger.add(32, _returns(1, bars=97))  # ends on 2020-01-03
     ledger.add(32, _returns(1, bars=97))
     ledger.add(16, _returns(2, bars=200))  # another judgement of the first
-    ledger.add(64, _returns(2, bars=9), universe=universe_name(["BTC"], 30))
+    ledger.add(64, _returns(2, bars=9), universe=universe_name(["SOL"], 30))
     ledger.records.append(given_up({"network.width": 99}, "code", UNIVERSE, None) | {"returns": None})
     mine = make_trial({"network.width": 16}, "code", UNIVERSE, _returns(0), "test", bars_hash="bars")
 
@@ -146,7 +177,7 @@ def test_a_trial_whose_returns_are_lost_or_were_never_known_still_counts() -> No
 
 def test_without_a_ledger_it_is_the_only_trial() -> None:
     among = lone_trial(_returns()["return"].to_numpy())
-    assert (among.count, among.deviation, among.peers.shape) == (1, 0.0, (100, 0))
+    assert (among.count, among.effective, among.deviation, among.peers.shape) == (1, 1, 0.1, (100, 0))
 
 
 def test_a_run_is_judged_by_its_median_agent(make_run: Callable[..., RunFrames]) -> None:

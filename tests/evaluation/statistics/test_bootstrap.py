@@ -9,10 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.signal import lfilter
 
 from sentio_kedro.evaluation.statistics import bootstrap
 from sentio_kedro.evaluation.statistics.bootstrap import (
-    default_block,
+    automatic_block,
     headline_samples,
     percentile_interval,
     round_trip_samples,
@@ -45,22 +46,61 @@ def test_every_bar_is_drawn_equally_often_so_that_the_ends_are_not_neglected() -
     assert share == pytest.approx(np.full(50, 0.02), rel=0.1)
 
 
+def test_blocks_start_anywhere_with_equal_chance_and_go_on_for_a_geometric_length() -> None:
+    rows = stationary_bootstrap_indices(10, 20_000, 4.0, np.random.default_rng(1))
+    goes_on = (rows[:, 1:] - rows[:, :-1]) % 10 == 1
+    assert goes_on.mean() == pytest.approx(0.75 + 0.25 / 10.0, abs=0.005)  # a new block begins at the next bar too
+    assert (goes_on[:, 1:] & goes_on[:, :-1]).mean() == pytest.approx(0.775**2, abs=0.005)  # without memory
+    jumps = rows[:, 1:][~goes_on]
+    assert np.bincount(jumps, minlength=10) / jumps.size == pytest.approx(np.full(10, 0.1), abs=0.006)
+
+
+def test_one_bar_a_block_draws_bars_independently() -> None:
+    rows = stationary_bootstrap_indices(40, 2_000, 1.0, np.random.default_rng(2))
+    assert np.mean((rows[:, 1:] - rows[:, :-1]) % 40 == 1) == pytest.approx(1.0 / 40.0, abs=0.002)
+
+
+@pytest.mark.parametrize("correlation", [0.3, 0.5, 0.8])
+def test_the_automatic_block_of_an_autoregression_is_that_of_the_formula(correlation: float) -> None:
+    shocks = np.random.default_rng(0).normal(size=100_000)
+    path = lfilter([1.0], [1.0, -correlation], shocks)
+    expected = (2.0 * correlation / (1.0 - correlation**2)) ** (2.0 / 3.0) * len(path) ** (1.0 / 3.0)
+    assert automatic_block(path) == pytest.approx(expected, rel=0.1)
+    assert automatic_block(0.01 * path + 1.0) == pytest.approx(automatic_block(path))
+
+
+def test_the_automatic_block_of_noise_is_short_and_what_has_none_is_drawn_bar_by_bar() -> None:
+    noise = np.random.default_rng(0).normal(size=(50, 2_000))
+    blocks = [automatic_block(path) for path in noise]
+    assert np.median(blocks) < 5.0  # the root of 2,000 is 45
+    assert min(blocks) == 1.0
+    for path in (np.zeros(500), np.full(500, 0.1), np.arange(15.0)):
+        assert automatic_block(path) == 1.0
+
+
 def test_wrong_sizes_are_refused_together() -> None:
     with pytest.raises(ValueError, match=r"`samples` must be at least 1, was 0; `mean_block`.*was 0.5"):
         stationary_bootstrap_indices(10, 0, 0.5, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"`mean_block` must be at least 1, was 0\.5"):
+        headline_samples(np.zeros((10, 2)), PERIODS, 5, 0.5, np.random.default_rng(0))
 
 
 def test_one_bar_has_no_figures() -> None:
     with pytest.raises(ValueError, match="at least 2 bars, held 1"):
-        headline_samples(np.zeros((1, 2)), PERIODS, 5, None, np.random.default_rng(0))
+        headline_samples(np.zeros((1, 2)), PERIODS, 5, 1.0, np.random.default_rng(0))
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 999), bars=st.integers(2, 60), scale=st.sampled_from([1e-6, 0.01, 0.3]))
-def test_samples_are_the_figures_of_the_drawn_paths(seed: int, bars: int, scale: float) -> None:
+@given(
+    seed=st.integers(0, 999),
+    bars=st.integers(2, 60),
+    scale=st.sampled_from([1e-6, 0.01, 0.3]),
+    block=st.sampled_from([1.0, 1.5, 5.0, 80.0]),
+)
+def test_samples_are_the_figures_of_the_drawn_paths(seed: int, bars: int, scale: float, block: float) -> None:
     returns = np.random.default_rng(seed).normal(0.0, scale, (bars, 2)).clip(-0.9)
-    rows = stationary_bootstrap_indices(bars, 7, 5.0, np.random.default_rng(3))
-    samples = headline_samples(returns, PERIODS, 7, 5.0, np.random.default_rng(3))
+    rows = stationary_bootstrap_indices(bars, 7, block, np.random.default_rng(3))
+    samples = headline_samples(returns, PERIODS, 7, block, np.random.default_rng(3))
     paths = torch.from_numpy(returns[rows]).permute(1, 0, 2)  # [T, samples, N]
     expected = {
         "sharpe": sharpe_ratio(paths, PERIODS),
@@ -91,7 +131,7 @@ def test_an_account_in_cash_has_figures_of_zero_and_one_that_lost_everything_sta
 
 def test_accounts_share_the_rows_of_a_sample() -> None:
     path = np.random.default_rng(1).normal(0.0, 0.01, 300)
-    samples = headline_samples(np.stack([path, 2.0 * path], axis=1), PERIODS, 50, None, np.random.default_rng(0))
+    samples = headline_samples(np.stack([path, 2.0 * path], axis=1), PERIODS, 50, 17.0, np.random.default_rng(0))
     assert samples["sharpe"][:, 0] == pytest.approx(samples["sharpe"][:, 1], abs=1e-9)
     assert samples["sortino"][:, 0] == pytest.approx(samples["sortino"][:, 1], abs=1e-9)
 
@@ -99,9 +139,9 @@ def test_accounts_share_the_rows_of_a_sample() -> None:
 def test_chunks_bound_the_memory_and_give_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "CHUNK_VALUES", 400)
     returns = np.random.default_rng(1).normal(0.0, 0.01, (100, 3))
-    samples = headline_samples(returns, PERIODS, 11, None, np.random.default_rng(0))
+    samples = headline_samples(returns, PERIODS, 11, 10.0, np.random.default_rng(0))
     assert {values.shape for values in samples.values()} == {(11, 3)}
-    round_trips = round_trip_samples(np.ones((3, 100, 2)), 11, None, np.random.default_rng(0))
+    round_trips = round_trip_samples(np.ones((3, 100, 2)), 11, 10.0, np.random.default_rng(0))
     assert round_trips["win_rate"].shape == (11, 2)
 
 
@@ -128,7 +168,6 @@ def test_a_resample_without_a_round_trip_has_no_win_rate_and_counts_in_no_interv
 
 def test_percentile_interval_is_central() -> None:
     assert percentile_interval(np.arange(101.0), 0.9) == pytest.approx((5.0, 95.0))
-    assert default_block(400) == 20.0
 
 
 @pytest.mark.filterwarnings("error")
@@ -138,7 +177,7 @@ def test_an_interval_bears_samples_without_a_bound() -> None:
     assert percentile_interval(np.full(9, np.inf), 0.95) == (np.inf, np.inf)
 
 
-def sharpe_interval(returns: np.ndarray, confidence: float, samples: int, block: float | None, seed: int):
+def sharpe_interval(returns: np.ndarray, confidence: float, samples: int, block: float, seed: int):
     paths = returns[:, None] if returns.ndim == 1 else returns
     ratios = headline_samples(paths, PERIODS, samples, block, np.random.default_rng(seed))["sharpe"]
     return percentile_interval(np.median(ratios, axis=1), confidence)
@@ -161,6 +200,6 @@ def test_blocks_widen_the_interval_of_dependent_returns() -> None:
 
 def test_the_interval_of_several_seeds_is_that_of_their_median() -> None:
     path = np.random.default_rng(0).normal(0.0, 0.01, 500)
-    seeds = np.stack([path, path, path + 0.05], axis=1)  # one lucky seed moves nothing
-    alone = sharpe_interval(path, 0.95, 100, None, 0)
-    assert sharpe_interval(seeds, 0.95, 100, None, 0) == pytest.approx(alone, abs=1e-9)
+    seeds = np.stack([path, path, path + 0.05], axis=1)  # one outlying seed moves nothing
+    alone = sharpe_interval(path, 0.95, 100, 20.0, 0)
+    assert sharpe_interval(seeds, 0.95, 100, 20.0, 0) == pytest.approx(alone, abs=1e-9)

@@ -1,4 +1,4 @@
-"""Worked numbers of the papers, and how luck is taken off.
+"""Worked numbers of the papers, and how selection among trials is taken off.
 
 Bailey and Lopez de Prado 2012, The Sharpe Ratio Efficient Frontier, Journal of Risk 15; the same 2014, The Deflated
 Sharpe Ratio, Journal of Portfolio Management 40.
@@ -17,6 +17,7 @@ from scipy import stats
 from sentio_kedro.evaluation.statistics.deflated_sharpe import (
     SharpeMoments,
     deflated_sharpe,
+    effective_trials,
     expected_maximum_sharpe,
     minimum_track_record,
     probabilistic_sharpe,
@@ -103,3 +104,63 @@ def test_the_probability_is_calibrated_on_skewed_returns() -> None:
     worthless = rng.gamma(1.0, 0.01, (400, 500)) - 0.01  # a true Sharpe ratio of zero
     estimate = np.array([probabilistic_sharpe(sharpe_moments(path)) for path in worthless])
     assert np.mean(estimate > 0.95) == pytest.approx(0.05, abs=0.03)
+
+
+def _with_correlation(trials: int, correlation: float, rows: int = 400) -> np.ndarray:
+    """Returns whose sample correlations are exactly ``correlation``, [rows, trials]."""
+    draws = np.random.default_rng(0).normal(size=(rows, trials))
+    white = np.linalg.qr(draws - draws.mean(axis=0))[0]
+    root = np.linalg.cholesky(np.full((trials, trials), correlation) + (1.0 - correlation) * np.eye(trials))
+    return 0.001 + 0.01 * white @ root.T
+
+
+@pytest.mark.parametrize(("correlation", "number"), [(0.0, 20), (0.5, 11), (0.8, 5), (0.79, 5), (0.999, 2)])
+def test_correlated_trials_count_as_the_papers_number_of_independent_ones(correlation: float, number: int) -> None:
+    assert effective_trials(_with_correlation(20, correlation), 20) == number  # rho + (1 - rho) 20, rounded up
+
+
+def test_equal_trials_are_one_and_opposite_or_unknown_ones_count_each() -> None:
+    path = np.random.default_rng(0).normal(0.0, 0.01, 100)
+    equal = np.stack([path, path, 3.0 * path + 0.001, path], axis=1)
+    assert effective_trials(equal, 4) == 1
+    assert effective_trials(equal, 7) == 4  # three of unknown returns
+    assert effective_trials(np.stack([path, -path], axis=1), 2) == 2
+    assert effective_trials(np.stack([path, np.full(100, 1e-6), np.zeros(100)], axis=1), 3) == 3  # cash does not vary
+    assert effective_trials(path[:, None], 5) == 5
+
+
+def test_a_correlation_is_that_of_the_rows_in_common_if_they_are_enough() -> None:
+    first, second = _with_correlation(2, 0.6, 30).T
+    later = np.random.default_rng(1).normal(0.0, 0.01, (2, 30))
+    returns = np.stack([np.r_[first, later[0], np.full(30, np.nan)], np.r_[second, np.full(30, np.nan), later[1]]], 1)
+    third = np.r_[first, later.ravel()]
+    assert effective_trials(np.column_stack([returns, third]), 3) == 2  # 0.6, 0.8 and 0.6 or so of three pairs
+    few = returns.copy()
+    few[0, 0] = np.nan  # 29 rows in common
+    assert (effective_trials(returns, 100), effective_trials(few, 100)) == (100, 100)
+    assert (effective_trials(np.tile(first, (2, 1)).T, 2), effective_trials(np.tile(first[:29], (2, 1)).T, 2)) == (1, 2)
+
+
+def test_an_account_that_is_flat_on_the_rows_in_common_correlates_with_none() -> None:
+    rng = np.random.default_rng(0)
+    for mean in (0.1, 0.01, 0.003):
+        flat = np.r_[np.zeros(100), rng.normal(mean, 0.01, 100)]
+        steady = np.full(200, mean)
+        early = [np.r_[rng.normal(0.0, 0.01, 100), np.full(100, np.nan)] for _ in range(2)]
+        assert effective_trials(np.stack([flat, early[0]], axis=1), 2) == 2
+        assert effective_trials(np.stack([flat, flat, early[0]], axis=1), 3) == 3  # 1/3 + 2/3 3, rounded up
+        assert effective_trials(np.stack([steady, early[1]], axis=1), 2) == 2
+
+
+@given(trials=st.integers(2, 60), seed=st.integers(0, 99))
+def test_equal_trials_of_any_scale_are_one(trials: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    path = rng.normal(0.001, 0.01, 50)
+    assert effective_trials(path[:, None] * rng.uniform(0.1, 3.0, trials), trials) == 1
+
+
+def test_a_copy_of_a_trial_does_not_lower_the_number() -> None:
+    returns = _with_correlation(10, 0.0)
+    copies = np.column_stack([returns, *[returns[:, :1]] * 90])
+    assert effective_trials(returns, 10) == 10
+    assert effective_trials(copies, 100) == 19  # by the mean correlation, no fewer than the ten

@@ -8,13 +8,15 @@ from arch.bootstrap import SPA
 from scipy import stats
 
 from sentio_kedro.evaluation.statistics import superior_ability as module
+from sentio_kedro.evaluation.statistics.bootstrap import automatic_block
 from sentio_kedro.evaluation.statistics.superior_ability import superiority
 
 
 def test_it_agrees_with_arch_called_directly() -> None:
     rng = np.random.default_rng(0)
     baseline, agent = rng.normal(0.0, 0.01, 500), rng.normal(0.001, 0.02, 500)
-    direct = SPA(-baseline, -agent, 22, 300, seed=5)
+    block = max(1, round(automatic_block(agent - baseline)))
+    direct = SPA(-baseline, -agent, block, 300, seed=5)
     direct.compute()
     assert superiority(agent, baseline, samples=300, seed=5) == direct.pvalues["consistent"]
 
@@ -61,7 +63,7 @@ def test_a_better_model_does_not_lend_its_p_value_to_the_agent() -> None:
 def test_bars_are_summed_where_there_are_many_and_the_answer_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     baseline, agent = rng.normal(0.0, 0.01, 1_001), rng.normal(0.0004, 0.01, 1_001)
-    whole = superiority(agent, baseline, samples=2_000)
+    whole = superiority(agent, baseline, samples=2_000, mean_block=32.0)
     asked: list[tuple[int, int]] = []
 
     def spying(benchmark: np.ndarray, models: np.ndarray, block: int, samples: int, *, seed: int) -> SPA:
@@ -70,7 +72,7 @@ def test_bars_are_summed_where_there_are_many_and_the_answer_stays(monkeypatch: 
 
     monkeypatch.setattr(module, "MAX_OBSERVATIONS", 250)
     monkeypatch.setattr(module, "SPA", spying)
-    assert superiority(agent, baseline, samples=2_000) == pytest.approx(whole, abs=0.04)
+    assert superiority(agent, baseline, samples=2_000, mean_block=32.0) == pytest.approx(whole, abs=0.04)
     assert asked == [(201, 6)]  # five bars an observation: blocks of 32 bars are about six of them
 
 

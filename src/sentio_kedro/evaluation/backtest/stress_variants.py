@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import last_step
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
 from sentio_kedro.evaluation.backtest.walk import row_chunks
-from sentio_kedro.evaluation.statistics.bootstrap import default_block, stationary_bootstrap_indices
+from sentio_kedro.evaluation.statistics.bootstrap import stationary_bootstrap_indices
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import terms_of
@@ -104,7 +105,7 @@ def draw_paths(rows: int, paths: int, block_bars: float | None, rng: np.random.G
     in_order = np.arange(rows)[None]
     if paths == 0:
         return in_order
-    block = default_block(rows) if block_bars is None else block_bars
+    block = math.sqrt(rows) if block_bars is None else block_bars
     return np.concatenate([in_order, stationary_bootstrap_indices(rows, paths, block, rng)])
 
 

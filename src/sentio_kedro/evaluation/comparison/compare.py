@@ -1,9 +1,9 @@
 """Comparison of runs: their metrics, and Sharpe differences on the same test rows.
 
 Two runs are comparable only if bars, test rows and costs are the same: otherwise a difference says nothing about the
-agents. The interval of a difference resamples both runs with the same rows, so that the market's luck cancels (Ledoit
-and Wolf 2008, Robust Performance Hypothesis Testing with the Sharpe Ratio, Journal of Empirical Finance 15; here with
-the stationary bootstrap of Politis and Romano 1994).
+agents. The interval of a difference resamples both runs with the same rows, so that what the market did to both
+cancels (Ledoit and Wolf 2008, Robust Performance Hypothesis Testing with the Sharpe Ratio, Journal of Empirical Finance
+15; here with the stationary bootstrap of Politis and Romano 1994).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sentio_kedro.evaluation.comparison.returns import agent_columns, describe_r
 from sentio_kedro.evaluation.measures.paths import path_places
 from sentio_kedro.evaluation.statistics.bootstrap import (
     Floats,
+    automatic_block,
     headline_samples,
     on_paths,
     path_medians,
@@ -145,8 +146,9 @@ def sharpe_difference(
     paths = path_places(pd.DatetimeIndex(rows["timestamp"]).as_unit("ns").asi8)
     both = on_paths(np.concatenate([first, second], axis=1), paths)  # [T, P N]
     rng = np.random.default_rng(parameters.seed)
-    samples, block = parameters.bootstrap_samples, parameters.bootstrap_block
-    ratios = headline_samples(both, periods_per_year, samples, block, rng)["sharpe"]
+    ahead = first.mean(axis=1) - second.mean(axis=1)
+    block = parameters.bootstrap_block or automatic_block(ahead[paths[0]])
+    ratios = headline_samples(both, periods_per_year, parameters.bootstrap_samples, block, rng)["sharpe"]
     resampled = _difference(path_medians(ratios, len(paths)), first.shape[1])
     observed = path_medians(sharpe_ratio(torch.from_numpy(both), periods_per_year).numpy()[None], len(paths))
     value = float(_difference(observed, first.shape[1])[0])

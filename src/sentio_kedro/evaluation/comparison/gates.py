@@ -11,6 +11,12 @@ from sentio_kedro.config import PromotionParameters
 Form = Literal["number", "percent", "milliseconds"]
 
 
+USED_ROWS = (
+    "So many make these rows no test any more: earn in the lockbox before other agents open it (`kedro run --pipeline "
+    "lockbox`), or test on bars that fewer trials touched."
+)
+
+
 class Gate(NamedTuple):
     """A bound on one metric.
 
@@ -21,6 +27,7 @@ class Gate(NamedTuple):
         form: Format of the metric.
         against_champion: The metric compares with the champion.
         strict: A metric at its bound fails.
+        remedy: What to do if it fails, a sentence; empty if that is plain.
     """
 
     parameter: str
@@ -29,11 +36,13 @@ class Gate(NamedTuple):
     form: Form
     against_champion: bool = False
     strict: bool = False
+    remedy: str = ""
 
 
 GATES = (
     Gate("min_deflated_sharpe", "deflated_sharpe", "Deflated Sharpe ratio", "number"),
     Gate("max_overfitting", "overfitting", "Probability of backtest overfitting", "number", strict=True),
+    Gate("max_trials", "trials", "Number of trials on the test rows", "number", remedy=USED_ROWS),
     Gate("max_drawdown", "drawdown", "Maximum drawdown", "percent"),
     Gate("max_tail_loss", "tail_loss", "Mean loss of the worst 5 % of days", "percent"),
     Gate("max_turnover", "turnover", "Turnover a year, in equities", "number"),
@@ -108,7 +117,7 @@ def _apply(gate: Gate, bound: float, value: float | None, cause: str | None) -> 
         return GateResult(gate.parameter, gate.title, bound, value, True, None, "")
     by = f": {format_bound(excess, gate.form)} too {'little' if lower else 'much'}" if excess else ""
     reason = f"{gate.title} is {format_bound(value, gate.form)}; {required}{by} (`promotion.{gate.parameter}`)."
-    return GateResult(gate.parameter, gate.title, bound, value, False, excess, reason)
+    return GateResult(gate.parameter, gate.title, bound, value, False, excess, f"{reason} {gate.remedy}".strip())
 
 
 def format_bound(value: float, form: Form) -> str:

@@ -10,8 +10,8 @@ from sentio_kedro.evaluation.report.columns import OPENING_COLUMNS
 from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, interval_title, table_of
 
 CHANCE = 0.5
-VERDICTS = {"skill": "Skill", "luck": "Luck", "undecided": "Undecided", "no_trades": "No trades"}
-TONES = {"skill": "good", "luck": "bad"}
+VERDICTS = {"skill": "Skill", "not_shown": "Not shown", "undecided": "Undecided", "no_trades": "No trades"}
+TONES = {"skill": "good", "not_shown": "bad"}
 
 
 class HeadlineMetric(NamedTuple):
@@ -41,7 +41,7 @@ def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | No
     low, high = agent["sharpe_low"], agent["sharpe_high"]
     interval = f"{interval_title(metrics['confidence'])} {formatted((low, high), 'interval')}"
     met = sum(target["met"] is True for target in metrics["targets"])
-    no_profit = skill["verdict"] == "luck" and skill["minimum_track_record_bars"] is None
+    no_profit = skill["verdict"] == "not_shown" and skill["minimum_track_record_bars"] is None
     verdict = "No skill" if no_profit else VERDICTS[skill["verdict"]]
     best = max(metrics["baselines"], key=lambda name: metrics[name]["annual_return"])
     best_return = formatted(metrics[best]["annual_return"], "percent")
@@ -104,7 +104,7 @@ def _skill_metrics(skill: Mapping[str, Any]) -> list[HeadlineMetric]:
         HeadlineMetric(
             "Deflated Sharpe ratio",
             formatted(deflated, "percent"),
-            f"probability that the true ratio is above {threshold}",
+            f"confidence that the true ratio is above {threshold}",
             tone,
         ),
         HeadlineMetric(
@@ -144,23 +144,24 @@ def skill_table(skill: Mapping[str, Any]) -> Table:
     rows = [
         [
             "Trials",
-            formatted(skill["trials"], "count"),
-            "Distinct combinations of parameters and code that were tested on this universe.",
+            f"{formatted(skill['trials'], 'count')}, independent {formatted(skill['effective_trials'], 'count')}",
+            "Distinct combinations of parameters and code that were tested on any of these symbols and dates, and the "
+            "number of independent ones that they amount to by the correlation of their returns.",
         ],
         [
             "Probabilistic Sharpe ratio",
             formatted(skill["probabilistic_sharpe"], "percent"),
-            "Probability that the true Sharpe ratio is above zero, given length, skew and kurtosis.",
+            "Confidence that the true Sharpe ratio is above zero, given length, skew and kurtosis.",
         ],
         [
             "Expected maximum Sharpe ratio",
             formatted(skill["expected_maximum_sharpe"], "number"),
-            "Expected annualised Sharpe ratio of the best of as many trials without skill.",
+            "Expected annualised Sharpe ratio of the best of as many independent trials without skill.",
         ],
         [
             "Deflated Sharpe ratio",
             formatted(skill["deflated_sharpe"], "percent"),
-            "Probability that the true Sharpe ratio is above this expected maximum.",
+            "Confidence that the true Sharpe ratio is above this expected maximum.",
         ],
         ["Minimum track record", track, "Length from which the Sharpe ratio is significantly above zero."],
         [

@@ -10,7 +10,7 @@ from sentio_kedro.evaluation.report.tables import formatted, interval_title
 
 SKILL = {
     "skill": "Verdict: skill. Neither chance nor selection among trials explains this result.",
-    "luck": "Verdict: luck. Chance and selection among trials can produce such a result without skill.",
+    "not_shown": "Verdict: skill not shown. Chance and selection among trials can produce such a result without it.",
     "undecided": "Verdict: undecided. Chance is unlikely to produce such a result, but it does not pass every test.",
 }
 UNTESTED = "Verdict: skill. Chance does not explain this result. There are too few trials to test for overfitting."
@@ -34,13 +34,14 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"{formatted(agent['max_drawdown'], 'percent')} and a Sharpe ratio of {_number(agent['sharpe'])} ({interval} "
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
         *_behaviour(agent),
-        *_luck_or_gate(agent, metrics["seeds"], metrics["folds"]),
+        *_significance_or_gate(agent, metrics["seeds"], metrics["folds"]),
         *_skill(metrics["skill"]),
     ]
     if agent["seeds"] > 1:
         sentences.append(
             f"The Sharpe ratios of the seeds range from {_number(agent['sharpe_seed_min'])} to "
-            f"{_number(agent['sharpe_seed_max'])}. The interval covers the luck of the market, not that of the seed."
+            f"{_number(agent['sharpe_seed_max'])}. The interval covers the sampling error of the bars, not the spread "
+            "of seeds."
         )
     sentences += _break_even(metrics["robustness"]["break_even"])
     return [*sentences, _against_baselines(metrics), _targets_met(metrics["targets"])]
@@ -63,14 +64,14 @@ def _behaviour(agent: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _luck_or_gate(
+def _significance_or_gate(
     agent: Mapping[str, Any], seeds: Sequence[Mapping[str, Any]], folds: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Significance of the result, and the folds in which agents abstained."""
     closed = [entry for entry in folds if entry["abstains"]]
-    luck = _luck(agent) if agent["trades"] else _flat(sum(seed["trades"] > 0 for seed in seeds), len(seeds))
+    told = _significance(agent) if agent["trades"] else _flat(sum(seed["trades"] > 0 for seed in seeds), len(seeds))
     if not closed:
-        return [luck]
+        return [told]
     t_values = [entry["validation_t"] for entry in closed if entry["validation_t"] is not None]
     span = list(dict.fromkeys(map(_number, (min(t_values), max(t_values))))) if t_values else ["undefined"]
     reason = (
@@ -81,7 +82,7 @@ def _luck_or_gate(
         agents = f"all {len(folds)} agents" if len(folds) > 1 else "the agent"
         flat = "The metrics are those of an account in cash, flat by decision."
         return [f"The gate closed on {agents}: {reason}. {flat}"]
-    return [luck, f"The gate closed on {len(closed)} of {len(folds)} agents, which stayed flat: {reason}."]
+    return [told, f"The gate closed on {len(closed)} of {len(folds)} agents, which stayed flat: {reason}."]
 
 
 def _flat(traded: int, seeds: int) -> str:
@@ -94,12 +95,12 @@ def _flat(traded: int, seeds: int) -> str:
     )
 
 
-def _luck(agent: Mapping[str, Any]) -> str:
+def _significance(agent: Mapping[str, Any]) -> str:
     if agent["sharpe_low"] > 0.0:
         return "The whole interval lies above zero. It does not account for selection among trials."
     if agent["sharpe_high"] < 0.0:
         return "The whole interval lies below zero: after costs the agent loses money on bars like these."
-    return "The interval contains zero: on these bars the result is not distinguishable from luck."
+    return "The interval contains zero: a Sharpe ratio above zero is not shown on these bars."
 
 
 def _skill(skill: Mapping[str, Any]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Skill or luck: the trial ledger, deflated Sharpe ratio, confidence intervals."""
+"""Skill: the trial ledger, deflated Sharpe ratio, confidence intervals."""

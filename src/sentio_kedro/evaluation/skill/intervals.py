@@ -16,6 +16,7 @@ from sentio_kedro.evaluation.skill.skill import assess_skill
 from sentio_kedro.evaluation.skill.trials import RecordedTrials, lone_trial
 from sentio_kedro.evaluation.statistics.bootstrap import (
     Floats,
+    automatic_block,
     headline_samples,
     on_paths,
     path_medians,
@@ -25,6 +26,16 @@ from sentio_kedro.evaluation.statistics.bootstrap import (
 
 Metrics = dict[str, Any]
 AGENT = "agent"
+
+
+def headline_block(frames: RunFrames, parameters: ReportingParameters, returns: pd.DataFrame) -> float:
+    """Mean block length of the intervals: ``bootstrap_block``, or the automatic one of the median agent's returns.
+
+    ``returns`` as in ``account_samples``.
+    """
+    median = median_seed(frames)
+    agent = once_a_bar(returns, median)[median].to_numpy(dtype=np.float64)
+    return parameters.bootstrap_block or automatic_block(agent)
 
 
 def account_samples(
@@ -42,7 +53,7 @@ def account_samples(
         if it made any round trip; as ``agent`` the median over seeds of the metrics that all seeds have.
     """
     rng, count = np.random.default_rng(parameters.seed), parameters.bootstrap_samples
-    paths, block = table_paths(returns), parameters.bootstrap_block
+    paths, block = table_paths(returns), headline_block(frames, parameters, returns)
     values = on_paths(returns.to_numpy(dtype=np.float64), paths)
     by_path = headline_samples(values, facts.periods_per_year, count, block, rng)
     medians = {name: path_medians(metrics, len(paths)) for name, metrics in by_path.items()}
@@ -50,7 +61,7 @@ def account_samples(
         account: {name: metrics[:, index] for name, metrics in medians.items()}
         for index, account in enumerate(returns.columns)
     }
-    for account, metrics in _round_trip_samples(frames, parameters, returns, paths).items():
+    for account, metrics in _round_trip_samples(frames, parameters, block, returns, paths).items():
         samples[account] |= metrics
     seeds = [samples[name] for name in frames.seeds]
     shared = [name for name in seeds[0] if all(name in seed for seed in seeds)]
@@ -58,13 +69,17 @@ def account_samples(
 
 
 def _round_trip_samples(
-    frames: RunFrames, parameters: ReportingParameters, returns: pd.DataFrame, paths: Sequence[Places]
+    frames: RunFrames,
+    parameters: ReportingParameters,
+    block: float,
+    returns: pd.DataFrame,
+    paths: Sequence[Places],
 ) -> dict[str, dict[str, Floats]]:
     """Samples of the round trips of every account that made any, with the rows of the headline metrics."""
     sums = np.stack([_round_trip_sums(frames.trades, returns.iloc[places]) for places in paths], axis=2)  # [3, T, P, N]
     rng = np.random.default_rng(parameters.seed)
     flat = sums.reshape(*sums.shape[:2], -1)
-    samples = round_trip_samples(flat, parameters.bootstrap_samples, parameters.bootstrap_block, rng)
+    samples = round_trip_samples(flat, parameters.bootstrap_samples, block, rng)
     by_path = {name: metrics.reshape(len(metrics), len(paths), -1) for name, metrics in samples.items()}
     return {
         str(account): {name: _median(metrics[:, :, index].T) for name, metrics in by_path.items()}

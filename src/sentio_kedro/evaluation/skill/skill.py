@@ -1,4 +1,4 @@
-"""Skill or luck: the statistical tests of a result combined to a verdict, with reasons in plain words."""
+"""Skill: the statistical tests of a result combined to a verdict, with reasons in plain words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sentio_kedro.evaluation.statistics.deflated_sharpe import (
 )
 from sentio_kedro.evaluation.statistics.interquartile import interquartile_interval, interquartile_mean
 from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
-from sentio_kedro.evaluation.statistics.superior_ability import superiority
+from sentio_kedro.evaluation.statistics.superior_ability import RESAMPLES, superiority
 from sentio_kedro.trading.performance import STILL
 
 Metrics = dict[str, Any]
@@ -54,23 +54,24 @@ def assess_skill(
 
     Returns:
         ``tested_sharpe`` (annualised, of ``agent``; the headline is the median over all agents),
-        ``probabilistic_sharpe`` (probability that the true one is above zero), ``deflated_sharpe`` (above the expected
+        ``probabilistic_sharpe`` (confidence that the true one is above zero), ``deflated_sharpe`` (above the expected
         best of so many trials without skill), ``expected_maximum_sharpe`` (that best, annualised), ``trials``,
-        ``trial_sharpe_deviation`` (annualised; None for one trial), ``minimum_track_record_bars`` and
-        ``minimum_track_record_years`` (None if infinite), ``pbo``, ``pbo_trials`` and ``pbo_blocks`` (None below
-        ``trials.min_trials`` on the same rows), ``spa_p`` and ``spa_baseline``, ``iqm`` (``sharpe``, ``low``,
-        ``high``), ``intervals``, ``trials_in_lockbox`` (trials tested on bars of what is now the lockbox),
-        ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict`` (``skill``, ``luck``, ``undecided``,
-        ``no_trades``) and ``reasons``, sentences.
+        ``effective_trials`` (independent ones that they amount to), ``trial_sharpe_deviation`` (annualised; None for
+        one trial), ``minimum_track_record_bars`` and ``minimum_track_record_years`` (None if infinite), ``pbo``,
+        ``pbo_trials`` and ``pbo_blocks`` (None below ``trials.min_trials`` on the same rows), ``spa_p`` and
+        ``spa_baseline``, ``iqm`` (``sharpe``, ``low``, ``high``), ``intervals``, ``trials_in_lockbox`` (trials tested
+        on bars of what is now the lockbox), ``lockbox_openings``, ``bounds`` (``reporting.skill``), ``verdict``
+        (``skill``, ``not_shown``, ``undecided``, ``no_trades``) and ``reasons``, sentences.
     """
     year, moments = math.sqrt(periods_per_year), sharpe_moments(agent)
     bars = minimum_track_record(moments, confidence=parameters.confidence)
     skill: Metrics = {
         "tested_sharpe": moments.sharpe * year,
         "probabilistic_sharpe": probabilistic_sharpe(moments),
-        "expected_maximum_sharpe": expected_maximum_sharpe(trials.count, trials.deviation) * year,
+        "expected_maximum_sharpe": expected_maximum_sharpe(trials.effective, trials.deviation) * year,
         "trials": trials.count,
-        "trial_sharpe_deviation": trials.deviation * year if len(trials.sharpes) > 1 else None,
+        "effective_trials": trials.effective,
+        "trial_sharpe_deviation": trials.deviation * year if trials.count > 1 else None,
         "minimum_track_record_bars": math.ceil(bars) if math.isfinite(bars) else None,
         "minimum_track_record_years": bars / periods_per_year if math.isfinite(bars) else None,
         "bars": len(agent),
@@ -100,7 +101,7 @@ def choice_metrics(agent: Floats, trials: RecordedTrials, parameters: ReportingP
     returns, blocks = np.column_stack([agent, trials.peers]), parameters.trials.cscv_blocks
     enough = returns.shape[1] >= parameters.trials.min_trials and len(returns) >= 2 * blocks
     return {
-        "deflated_sharpe": deflated_sharpe(sharpe_moments(agent), trials.count, trials.deviation),
+        "deflated_sharpe": deflated_sharpe(sharpe_moments(agent), trials.effective, trials.deviation),
         "pbo": backtest_overfitting(returns, blocks).probability if enough else None,
         "pbo_trials": returns.shape[1],
         "pbo_blocks": blocks,
@@ -116,7 +117,7 @@ def _against_best(
         agent,
         _at_volatility(baselines[best][:, None], agent)[:, 0],
         _at_volatility(trials.peers, agent),
-        samples=parameters.bootstrap_samples,
+        samples=min(parameters.bootstrap_samples, RESAMPLES),
         mean_block=parameters.bootstrap_block,
         seed=parameters.seed,
     )
@@ -142,7 +143,7 @@ def _verdict(skill: Metrics, parameters: ReportingParameters, traded: bool) -> s
     if not traded:
         return "no_trades"
     if skill["deflated_sharpe"] < bounds.min_deflated_sharpe:
-        return "luck"
+        return "not_shown"
     overfitted = skill["pbo"] is not None and skill["pbo"] >= bounds.max_overfitting
     return "undecided" if overfitted or skill["spa_p"] >= bounds.max_spa_p else "skill"
 
@@ -152,7 +153,7 @@ def _reasons(skill: Metrics, parameters: ReportingParameters) -> list[str]:
     reasons = [
         _deflation(skill, bounds.min_deflated_sharpe),
         _choice(skill, bounds.max_overfitting, parameters.trials.min_trials),
-        _superiority(skill, bounds.max_spa_p, parameters.bootstrap_samples),
+        _superiority(skill, bounds.max_spa_p, min(parameters.bootstrap_samples, RESAMPLES)),
         _track_record(skill, parameters.confidence),
     ]
     if tested := skill["trials_in_lockbox"]:
@@ -169,17 +170,18 @@ def _reasons(skill: Metrics, parameters: ReportingParameters) -> list[str]:
 
 
 def _deflation(skill: Metrics, needed: float) -> str:
+    confidence, count = _probability(skill["deflated_sharpe"]), skill["effective_trials"]
     if skill["trials"] == 1:
         return (
-            "This is the only trial on this universe that the ledger knows, so nothing is taken off for choosing: the "
-            f"probability that the true Sharpe ratio is above zero is {_probability(skill['deflated_sharpe'])}; "
+            "This is the only trial on these symbols and dates that the ledger knows, so nothing is taken off for "
+            f"choosing: the confidence that the true Sharpe ratio is above zero is {confidence}; "
             f"{_probability(needed)} is needed."
         )
+    related = f", {count:,} by the correlation of their returns" if count < skill["trials"] else ""
     return (
-        f"It is one of {skill['trials']:,} trials on this universe. The luckiest of so many without any skill would "
-        f"show a Sharpe ratio of about {_number(skill['expected_maximum_sharpe'])}; the probability that the true one "
-        f"is above that (deflated Sharpe ratio) is {_probability(skill['deflated_sharpe'])}; {_probability(needed)} is "
-        "needed."
+        f"It is one of {skill['trials']:,} trials on these symbols and dates{related}. The best of so many without any "
+        f"skill would show a Sharpe ratio of about {_number(skill['expected_maximum_sharpe'])}; the confidence that "
+        f"the true one is above that (deflated Sharpe ratio) is {confidence}; {_probability(needed)} is needed."
     )
 
 
@@ -208,8 +210,8 @@ def _superiority(skill: Metrics, bound: float, samples: int) -> str:
     side = "below" if skill["spa_p"] < bound else "not below"
     p = _probability(skill["spa_p"]) if skill["spa_p"] * samples >= 1.0 else f"below {1.0 / samples:g}"
     return (
-        f"If no trial were better than the best baseline ({baseline}) at the same risk, luck would put one so far "
-        f"ahead with probability {p} (test of superior predictive ability), {side} the "
+        f"If no trial were better than the best baseline ({baseline}) at the same risk, chance would put one "
+        f"so far ahead with probability {p} (test of superior predictive ability), {side} the "
         f"{_probability(bound)} allowed."
     )
 

@@ -1,15 +1,18 @@
 """Trials: distinct (parameters, code, universe) whose validation or test performance was computed.
 
-Folds, seeds, smoke runs and repeats are no trials. The more trials a result was selected from, the better the luckiest
-of them is; ``deflated_sharpe`` and ``overfitting`` correct for that.
+Folds, seeds, smoke runs and repeats are no trials. The more trials a result was selected from, the better the best of
+them is by chance; ``deflated_sharpe`` and ``overfitting`` correct for that. A result was selected from all trials that
+share a symbol and a date with it: without a coin, or from another date on, it is no fresh start.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +21,7 @@ import pandas as pd
 from sentio_kedro.evaluation.measures.paths import median_path, median_place, once_a_bar, path_places
 from sentio_kedro.evaluation.run_frames import RunFrames, account_table, median_seed, row_times
 from sentio_kedro.evaluation.statistics.bootstrap import Floats
-from sentio_kedro.evaluation.statistics.deflated_sharpe import sharpe_moments
+from sentio_kedro.evaluation.statistics.deflated_sharpe import effective_trials, sharpe_moments
 
 SEEDS = frozenset({"training.seed", "training.seeds"})
 """Parameters that do not make another trial: seeds and their number."""
@@ -36,7 +39,7 @@ class Trial:
     Attributes:
         identity: SHA-256 of parameters, code and universe.
         universe: Symbols and length of a bar.
-        rows: Digest of the rows that it was tested on; trials with the same one can be compared bar by bar.
+        rows: Digest of the rows that it was tested on, and of their bars.
         returns: ``timestamp`` (end of the bar of the decision) and ``return`` (simple, net) of each row.
         record: Record of the ledger, plain values.
     """
@@ -53,26 +56,50 @@ class RecordedTrials:
     """Trials that a result was selected from.
 
     Attributes:
-        count: Distinct trials on the universe, the tested one included.
-        sharpes: Their Sharpe ratios per bar, if recorded, the tested one's first, [N].
-        peers: Returns of the other trials on the same rows, [T, M].
-        in_lockbox: Distinct trials on the universe, tested on bars of what is now the lockbox.
+        count: Distinct trials, the tested one included.
+        sharpes: Their Sharpe ratios per bar of the tested one, if recorded, the tested one's first, [N].
+        returns: Their returns on the tested one's rows, if recorded, the tested one's first; NaN on rows that a trial
+            did not test, [T, M].
+        on_test_rows: Distinct trials whose dates overlap those of the tested one, itself included.
+        in_lockbox: Distinct trials on these symbols, tested on bars of what is now the lockbox.
     """
 
     count: int
     sharpes: Floats
-    peers: Floats
+    returns: Floats
+    on_test_rows: int = 1
     in_lockbox: int = 0
 
     @property
+    def peers(self) -> Floats:
+        """Returns of the other trials that tested all these rows, [T, K]."""
+        others = self.returns[:, 1:]
+        return others[:, ~np.isnan(others).any(axis=0)]
+
+    @cached_property
+    def effective(self) -> int:
+        """Number of independent trials that they amount to."""
+        return effective_trials(self.returns, self.count)
+
+    @property
     def deviation(self) -> float:
-        """Sample deviation of the Sharpe ratios per bar; 0 for fewer than two."""
-        return float(np.std(self.sharpes, ddof=1)) if len(self.sharpes) > 1 else 0.0
+        """Sample deviation of the Sharpe ratios per bar, at least the sampling deviation of one of zero.
+
+        So a few trials that happen to be equal, or whose Sharpe ratios are unknown, deflate too.
+        """
+        known = float(np.std(self.sharpes, ddof=1)) if len(self.sharpes) > 1 else 0.0
+        return max(known, 1.0 / math.sqrt(len(self.returns)))
 
 
 def universe_name(symbols: Collection[str], bar_minutes: float) -> str:
     """Name a universe: its symbols in alphabetical order and the length of its bars."""
     return f"{' '.join(sorted(symbols))} / {bar_minutes:g} min"
+
+
+def _symbols_and_minutes(universe: str) -> tuple[set[str], float]:
+    """Read a name from ``universe_name``."""
+    symbols, minutes = universe.rsplit(" / ", 1)
+    return set(symbols.split()), float(minutes.removesuffix(" min"))
 
 
 def trial_identity(parameters: Mapping[str, Any], code: str, universe: str) -> str:
@@ -106,7 +133,7 @@ def make_trial(
         returns: Columns ``COLUMNS``, one row per bar in order.
         kind: Rows that it was tested on.
         about: More entries of the record, such as the time and the MLflow run.
-        bars_hash: Hash of the raw bars: trials on restated bars cannot be compared bar by bar.
+        bars_hash: Hash of the raw bars.
 
     Raises:
         ValueError: If there are fewer than two rows.
@@ -188,7 +215,7 @@ def candidate_returns(returns: pd.DataFrame) -> pd.DataFrame:
 
 def lone_trial(returns: Floats) -> RecordedTrials:
     """Take a result with ``returns`` [T] for the only trial."""
-    return RecordedTrials(1, np.array([sharpe_moments(returns).sharpe]), np.empty((len(returns), 0)))
+    return RecordedTrials(1, np.array([sharpe_moments(returns).sharpe]), returns[:, None])
 
 
 def recall(identity: str, run: str, returns: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> Trial | None:
@@ -206,10 +233,10 @@ def recorded_trials(
     load: LoadReturns,
     lockbox: Mapping[str, Any] | None = None,
 ) -> RecordedTrials:
-    """Collect all distinct trials on the universe of ``trial``, from which it was selected.
+    """Collect all distinct trials from which ``trial`` was selected: those that share a symbol and a date with it.
 
-    A trial with several tests counts once, with its Sharpe ratio on the rows of ``trial`` if it has one there, else
-    with its first.
+    A candidate of a search counts at any date, since its validation rows chose the parameters. A trial with several
+    tests counts once, with the test that shares the longest time with ``trial``, the first of equals.
 
     Args:
         trial: The tested trial; in the ledger or not.
@@ -217,33 +244,43 @@ def recorded_trials(
         load: Loads the returns that a record names.
         lockbox: ``first`` and ``last`` timestamp of the lockbox; None if there is none.
     """
-    universe = [record for record in records if record["universe"] == trial.universe]
-    others: dict[str, Mapping[str, Any]] = {}
-    for record in universe:
-        earlier = others.get(record["identity"])
-        if earlier is None or (earlier["rows"] != trial.rows and record["rows"] == trial.rows):
-            others[record["identity"]] = record
-    others.pop(trial.identity, None)
-    sharpes = [record["sharpe"] for record in others.values() if record["sharpe"] is not None]
-    names = [record["returns"] for record in others.values() if record["rows"] == trial.rows and record["returns"]]
-    peers = [frame["return"].to_numpy(dtype=np.float64) for name in names if (frame := load(name)) is not None]
+    symbols, minutes = _symbols_and_minutes(trial.universe)
+    related = [record for record in records if symbols & _symbols_and_minutes(record["universe"])[0]]
+    times = pd.DatetimeIndex(pd.to_datetime(trial.returns["timestamp"], utc=True))
+    others: dict[str, tuple[float, Mapping[str, Any]]] = {}
+    for record in related:
+        shared, identity = _shared_seconds(record, times[0], times[-1]), record["identity"]
+        is_other = identity != trial.identity and (shared >= 0.0 or record["kind"] == "validation")
+        if is_other and (identity not in others or shared > others[identity][0]):
+            others[identity] = shared, record
+    own = trial.returns["return"].to_numpy(dtype=np.float64)
+    sharpes, returns = [sharpe_moments(own).sharpe], [own]
+    for shared, record in others.values():
+        bar = _symbols_and_minutes(record["universe"])[1]
+        if record["sharpe"] is not None:
+            sharpes.append(record["sharpe"] * math.sqrt(minutes / bar))
+        name = record["returns"] if shared >= 0.0 and bar == minutes else None
+        if name is not None and (frame := load(name)) is not None:
+            by_time = frame.set_index(pd.to_datetime(frame["timestamp"], utc=True))["return"]
+            returns.append(by_time.reindex(times).to_numpy(dtype=np.float64))
     return RecordedTrials(
         1 + len(others),
-        np.array([sharpe_moments(trial.returns["return"].to_numpy(dtype=np.float64)).sharpe, *sharpes]),
-        np.stack(peers, axis=1) if peers else np.empty((len(trial.returns), 0)),
-        0 if lockbox is None else _in_lockbox(universe, lockbox),
+        np.array(sharpes),
+        np.stack(returns, axis=1),
+        1 + sum(shared >= 0.0 for shared, _ in others.values()),
+        0 if lockbox is None else _in_lockbox(related, lockbox),
     )
+
+
+def _shared_seconds(record: Mapping[str, Any], first: pd.Timestamp, last: pd.Timestamp) -> float:
+    """Time that a test shares with the span, below zero if they are apart; minus infinity if its dates are unknown."""
+    if "last_timestamp" not in record:
+        return -math.inf
+    start, stop = (pd.to_datetime(record[name], utc=True) for name in ("first_timestamp", "last_timestamp"))
+    return float((min(stop, last) - max(start, first)).total_seconds())
 
 
 def _in_lockbox(records: Sequence[Mapping[str, Any]], lockbox: Mapping[str, Any]) -> int:
     """Number of distinct trials with a test that overlaps the lockbox."""
     first, last = (pd.to_datetime(lockbox[name], utc=True) for name in ("first", "last"))
-    return len(
-        {
-            record["identity"]
-            for record in records
-            if "last_timestamp" in record
-            and pd.to_datetime(record["last_timestamp"], utc=True) >= first
-            and pd.to_datetime(record["first_timestamp"], utc=True) <= last
-        }
-    )
+    return len({record["identity"] for record in records if _shared_seconds(record, first, last) >= 0.0})

@@ -1,8 +1,8 @@
 """Stationary block bootstrap of the headline metrics.
 
 Bars are not independent, so whole blocks of consecutive bars are drawn (Politis and Romano 1994, The Stationary
-Bootstrap, Journal of the American Statistical Association 89). All accounts share the rows of a sample, so that the
-market's luck cancels in the difference between two accounts.
+Bootstrap, Journal of the American Statistical Association 89). All accounts share the rows of a sample, so that
+what the market did to both cancels in the difference between two.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+from arch.bootstrap import optimal_block_length
 from numpy.typing import NDArray
 
+from sentio_kedro.trading.compilation import compiled
 from sentio_kedro.trading.performance import STILL
 
 Floats = NDArray[np.float64]
-CHUNK_VALUES = 8_000_000  # rows drawn at once, 64 MB
+CHUNK_VALUES = 1_000_000  # rows drawn at once, 8 MB
+MIN_BLOCK_BARS = 16  # fewer have no correlogram
 RUIN = 1e-15  # equity of an account that lost everything, so that its logarithm is finite
 
 
@@ -33,9 +36,18 @@ class Interval(NamedTuple):
     high: float
 
 
-def default_block(bars: int) -> float:
-    """Default mean block length: the square root of the number of bars."""
-    return math.sqrt(bars)
+def automatic_block(returns: Floats) -> float:
+    """Mean block length of the stationary bootstrap with the least error of the mean's variance, at least 1.
+
+    Politis and White 2004, Automatic Block-Length Selection for the Dependent Bootstrap, Econometric Reviews 23,
+    corrected by Patton, Politis and White 2009, Econometric Reviews 28, as the library ``arch`` computes it.
+
+    Args:
+        returns: Returns per bar, [T]; 1 if they do not vary or are fewer than ``MIN_BLOCK_BARS``.
+    """
+    if len(returns) < MIN_BLOCK_BARS or not np.ptp(returns) > 0.0:
+        return 1.0
+    return max(1.0, float(optimal_block_length(returns)["stationary"].iloc[0]))
 
 
 def percentile_interval(samples: Floats, confidence: float) -> Interval:
@@ -73,6 +85,17 @@ def stationary_bootstrap_indices(
     Raises:
         ValueError: If a size is below 1.
     """
+    _check_sizes(bars, samples, mean_block)
+    draws, here = rng.random((samples, bars)), np.arange(bars)
+    starts = draws * mean_block < 1.0
+    starts[:, 0] = True  # a draw below 1 / mean_block starts a block and says where, uniformly; the first one always
+    share = np.where(here > 0, draws * mean_block, draws)
+    since = np.maximum.accumulate(np.where(starts, here, 0), axis=1)
+    first = np.take_along_axis((share * bars).astype(np.int64), since, axis=1)
+    return (first + here - since) % bars
+
+
+def _check_sizes(bars: int, samples: int, mean_block: float) -> None:
     problems = [
         f"`{name}` must be at least 1, was {value}"
         for name, value in (("bars", bars), ("samples", samples), ("mean_block", mean_block))
@@ -80,29 +103,44 @@ def stationary_bootstrap_indices(
     ]
     if problems:
         raise ValueError("; ".join(problems) + ".")
-    lengths = _block_lengths(bars, samples, mean_block, rng)
-    ends = np.cumsum(lengths, axis=1)
-    starts = np.minimum(ends - lengths, bars)
-    used = np.minimum(ends, bars) - starts  # the last block is cut, those after it are empty
-    shifts = rng.integers(0, bars, lengths.shape) - starts
-    rows: NDArray[np.int64] = np.repeat(shifts.ravel(), used.ravel()).reshape(samples, bars)
-    rows += np.arange(bars)
-    rows[rows >= bars] -= bars
-    return rows
 
 
-def _block_lengths(bars: int, samples: int, mean_block: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Geometric lengths that fill the bars of each sample, [samples, blocks]."""
-    expected = bars / mean_block
-    blocks = math.ceil(expected + 4.0 * math.sqrt(expected) + 4.0)  # nearly always enough
-    parts: list[NDArray[np.int64]] = []
-    while not parts or int(np.concatenate(parts, axis=1).sum(axis=1).min()) < bars:
-        parts.append(np.minimum(rng.geometric(1.0 / mean_block, (samples, blocks)), bars))
-    return np.concatenate(parts, axis=1)
+@compiled
+def _walk(
+    draws: Floats, mean_block: float, logs: Floats, counts: Floats, depths: Floats, rows: NDArray[np.int64]
+) -> None:
+    """Draw resamples as ``stationary_bootstrap_indices`` does, count the draws of each row and measure drawdowns.
+
+    Args:
+        draws: Uniform draws, [samples, T].
+        mean_block: Mean block length.
+        logs: Logarithmic returns, an account's side by side, [N, T].
+        counts: Draws of each row, zero at first, [samples, T].
+        depths: Largest fall of the logarithm of the equity from its peak, [samples, N].
+        rows: Scratch, [T].
+    """
+    bars = draws.shape[1]
+    for sample in range(len(draws)):
+        row = int(draws[sample, 0] * bars)
+        for t in range(bars):
+            if t > 0:
+                share = draws[sample, t] * mean_block
+                row = int(share * bars) if share < 1.0 else row + 1
+            if row == bars:
+                row = 0
+            rows[t] = row
+            counts[sample, row] += 1.0
+        for account in range(len(logs)):
+            equity, peak, depth = 0.0, 0.0, 0.0
+            for t in range(bars):
+                equity += logs[account, rows[t]]
+                peak = max(peak, equity)
+                depth = max(depth, peak - equity)
+            depths[sample, account] = depth
 
 
 def headline_samples(
-    returns: Floats, periods_per_year: float, samples: int, mean_block: float | None, rng: np.random.Generator
+    returns: Floats, periods_per_year: float, samples: int, mean_block: float, rng: np.random.Generator
 ) -> dict[str, Floats]:
     """Headline metrics of resampled paths, the same rows for all accounts of a sample.
 
@@ -113,7 +151,7 @@ def headline_samples(
         returns: Simple returns per bar, [T, N]; T bars, at least 2, N accounts.
         periods_per_year: Bars a year.
         samples: Number of resamples.
-        mean_block: Mean block length in bars; None takes the square root of T.
+        mean_block: Mean block length in bars.
         rng: Random generator.
 
     Returns:
@@ -128,14 +166,14 @@ def headline_samples(
     if bars < 2:  # noqa: PLR2004 - a deviation needs two
         raise ValueError(f"`returns` must hold at least 2 bars, held {bars}; give more bars.")
     centre = returns.mean(axis=0)
-    logs = np.ascontiguousarray(np.log1p(np.maximum(returns, RUIN - 1.0)))  # taking rows of columns copies them all
+    logs = np.log1p(np.maximum(returns, RUIN - 1.0))
     by_row = np.concatenate(  # [T, 4 N]
         [returns, (returns - centre) ** 2, np.minimum(returns, 0.0) ** 2, logs], axis=1
     )
     parts = []
-    for rows in _row_chunks(bars, samples, default_block(bars) if mean_block is None else mean_block, rng):
-        means = np.split(_draw_counts(rows) @ by_row / bars, 4, axis=1)  # [chunk, N] each
-        parts.append(_metrics(means, centre, bars, periods_per_year) | {"max_drawdown": _drawdowns(logs, rows)})
+    for counts, drawdowns in _resamples(logs, samples, mean_block, rng):
+        means = np.split(counts @ by_row / bars, 4, axis=1)  # [chunk, N] each
+        parts.append(_metrics(means, centre, bars, periods_per_year) | {"max_drawdown": drawdowns})
     metrics = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return metrics | {"calmar": _ratio(metrics["annual_return"], metrics["max_drawdown"])}
 
@@ -153,17 +191,19 @@ def path_medians(samples: Floats, paths: int) -> Floats:
     return medians
 
 
-def _row_chunks(bars: int, samples: int, block: float, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def _resamples(
+    logs: Floats, samples: int, mean_block: float, rng: np.random.Generator
+) -> Iterator[tuple[Floats, Floats]]:
+    """Yield the draws of each row, [chunk, T], and the drawdowns, [chunk, N], for logarithmic returns [T, N]."""
+    bars, accounts = logs.shape
+    _check_sizes(bars, samples, mean_block)
+    by_account, rows = np.ascontiguousarray(logs.T), np.empty(bars, dtype=np.int64)
     chunk = max(1, CHUNK_VALUES // bars)
     for first in range(0, samples, chunk):
-        yield stationary_bootstrap_indices(bars, min(chunk, samples - first), block, rng)
-
-
-def _draw_counts(rows: NDArray[np.int64]) -> Floats:
-    """Number of times that each sample drew each row, [samples, T]."""
-    samples, bars = rows.shape
-    places = rows + bars * np.arange(samples)[:, None]
-    return np.bincount(places.ravel(), minlength=rows.size).reshape(samples, bars).astype(np.float64)
+        count = min(chunk, samples - first)
+        counts, depths = np.zeros((count, bars)), np.zeros((count, accounts))
+        _walk(rng.random((count, bars)), mean_block, by_account, counts, depths, rows)
+        yield counts, -np.expm1(-depths)
 
 
 def _metrics(means: list[Floats], centre: Floats, bars: int, periods_per_year: float) -> dict[str, Floats]:
@@ -181,19 +221,6 @@ def _metrics(means: list[Floats], centre: Floats, bars: int, periods_per_year: f
     }
 
 
-def _drawdowns(logs: Floats, rows: NDArray[np.int64]) -> Floats:
-    """Maximum drawdown of each resampled path, [samples, N]: bar by bar, so that all accounts stay in the cache."""
-    shape = len(rows), logs.shape[1]
-    equity, peak, depth, step = (np.zeros(shape) for _ in range(4))
-    for row in np.ascontiguousarray(rows.T):
-        np.take(logs, row, axis=0, out=step, mode="clip")
-        equity += step
-        np.maximum(peak, equity, out=peak)
-        np.subtract(peak, equity, out=step)
-        np.maximum(depth, step, out=depth)
-    return -np.expm1(-depth)
-
-
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     """``numerator / denominator``, 0 where both are zero."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -201,9 +228,7 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return ratio
 
 
-def round_trip_samples(
-    sums: Floats, samples: int, mean_block: float | None, rng: np.random.Generator
-) -> dict[str, Floats]:
+def round_trip_samples(sums: Floats, samples: int, mean_block: float, rng: np.random.Generator) -> dict[str, Floats]:
     """Win rate and expectancy of the round trips entered on resampled rows, the same rows for all accounts.
 
     Round trips of one time share the market, so whole blocks of rows are drawn with all that were entered on them: the
@@ -213,16 +238,15 @@ def round_trip_samples(
         sums: Round trips entered on each row, those of them that won, and the sum of their net results / equity at
             entry, [3, T, N].
         samples: Number of resamples.
-        mean_block: Mean block length in bars; None takes the square root of T.
+        mean_block: Mean block length in bars.
         rng: Random generator.
 
     Returns:
         ``win_rate`` and ``expectancy``, [samples, N] each; NaN where a resample drew no round trip.
     """
-    bars = sums.shape[1]
-    by_row, parts = np.concatenate(list(sums), axis=1), []  # [T, 3 N]
-    for rows in _row_chunks(bars, samples, default_block(bars) if mean_block is None else mean_block, rng):
-        parts.append(_draw_counts(rows) @ by_row)
+    by_row = np.concatenate(list(sums), axis=1)  # [T, 3 N]
+    resamples = _resamples(np.empty((len(by_row), 0)), samples, mean_block, rng)
+    parts = [counts @ by_row for counts, _ in resamples]
     count, won, results = np.split(np.concatenate(parts), 3, axis=1)
     round_trips = np.where(count > 0.0, count, np.nan)
     return {"win_rate": won / round_trips, "expectancy": results / round_trips}

@@ -2,7 +2,7 @@
 
 Agarwal, Schwarzer, Castro, Courville and Bellemare 2021, Deep Reinforcement Learning at the Edge of the Statistical
 Precipice, Advances in Neural Information Processing Systems 34. It uses more of the seeds than a median and is moved
-less by one lucky seed than a mean.
+less by one outlying seed than a mean.
 """
 
 from __future__ import annotations

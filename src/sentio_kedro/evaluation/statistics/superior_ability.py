@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 from arch.bootstrap import SPA
 
-from sentio_kedro.evaluation.statistics.bootstrap import Floats, default_block
+from sentio_kedro.evaluation.statistics.bootstrap import Floats, automatic_block
 
 ROUNDING = 1e-9  # share of the agent's root mean square return up to which a difference is rounding
+RESAMPLES = 1_000  # arch draws them one by one; a p-value of 0.05 has an error of 0.007
 MAX_OBSERVATIONS = 2_000  # longer series are summed over consecutive bars: arch's time grows with the square
 
 
@@ -20,7 +21,7 @@ def superiority(
     baseline: Floats,
     others: Floats | None = None,
     *,
-    samples: int = 1_000,
+    samples: int = RESAMPLES,
     mean_block: float | None = None,
     seed: int = 0,
 ) -> float:
@@ -35,7 +36,7 @@ def superiority(
         baseline: Those of the baseline on the same rows, [T].
         others: Those of the other tried models, [T, M]; None if there are none.
         samples: Number of resamples of the stationary bootstrap.
-        mean_block: Mean block length in bars; None takes the square root of T.
+        mean_block: Mean block length in bars; None takes ``automatic_block`` of the agent's differences.
         seed: Seed of the resamples.
 
     Returns:
@@ -54,7 +55,7 @@ def superiority(
         return 1.0  # the agent is the baseline
     scaled = differences[:, varies] / deviation[varies]
     scaled -= np.maximum(scaled.mean(axis=0) - scaled[:, 0].mean(), 0.0)
-    block = default_block(len(scaled)) if mean_block is None else mean_block
+    block = automatic_block(scaled[:, 0]) if mean_block is None else mean_block
     bars = -(-len(scaled) // MAX_OBSERVATIONS)  # summed into one observation
     observed = np.add.reduceat(scaled, np.arange(0, len(scaled), bars), axis=0)
     test = SPA(np.zeros(len(observed)), -observed, max(1, round(block / bars)), samples, seed=seed)

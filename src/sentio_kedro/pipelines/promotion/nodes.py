@@ -14,6 +14,7 @@ from sentio_kedro.config import PromotionParameters, RegistryParameters, Reporti
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.comparison.champion import ChampionComparison, compare_with_champion, incomparable
 from sentio_kedro.evaluation.comparison.gates import apply_gates, failures, switched_off
+from sentio_kedro.evaluation.lockbox import earned_in_lockbox
 from sentio_kedro.evaluation.skill.skill import choice_metrics
 from sentio_kedro.evaluation.skill.trials import recall, recorded_trials
 from sentio_kedro.market.aligned_bars import AlignedBars
@@ -31,7 +32,7 @@ FROM_METRICS = {
 }
 """Metrics of the gates, and their names in the challenger's run."""
 
-FROM_TRIALS = {"deflated_sharpe": "deflated_sharpe", "overfitting": "pbo"}
+FROM_TRIALS = {"deflated_sharpe": "deflated_sharpe", "overfitting": "pbo", "trials": "trials"}
 """Metrics of the gates that count later trials too, and their names in ``choice_metrics``."""
 
 UNKNOWN_TRIAL = (
@@ -57,12 +58,13 @@ def _model(registered: RegistryParameters) -> str:
 
 
 def measure_choice(
-    candidates: Candidates, trials: TrialLedger, reporting: ReportingParameters
+    candidates: Candidates, trials: TrialLedger, lockbox_records: list[dict[str, Any]], reporting: ReportingParameters
 ) -> dict[str, float | None]:
-    """Compare the challenger with all trials on its universe, those made since it was tested included.
+    """Compare the challenger with all trials on its symbols and dates, those made since it was tested included.
 
     Returns:
-        Metrics by name; empty if the ledger does not hold the challenger's trial.
+        Metrics by name; empty if the ledger does not hold the challenger's trial. The trials are those on the test
+        rows, or the one on the lockbox's if the challenger was the first to open it and earned there.
     """
     run_id, records = candidates.run.run_id, trials.records()
     with readable_store():
@@ -70,8 +72,9 @@ def measure_choice(
     if returns is None or (trial := recall(candidates.challenger.trial, run_id, returns, records)) is None:
         return {}
     recorded = recorded_trials(trial, records, trials.returns)
-    logger.info("The challenger is one of %d trials on its universe.", recorded.count)
+    logger.info("The challenger is one of %d trials on its symbols and dates.", recorded.count)
     metrics = choice_metrics(returns["return"].to_numpy(dtype=np.float64), recorded, reporting)
+    metrics["trials"] = 1 if earned_in_lockbox(lockbox_records, candidates.challenger.agents) else recorded.on_test_rows
     return {name: metrics[key] for name, key in FROM_TRIALS.items()}
 
 

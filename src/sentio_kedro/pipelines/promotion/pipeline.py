@@ -18,10 +18,11 @@ RECORDED = [DECISION, "promotions@append"]
 def create_pipeline() -> Pipeline:
     """Return the pipeline that decides whether a challenger becomes champion."""
     gates, registry = "params:promotion", "params:registry"
+    tried = ["candidates", "trials", "lockbox_openings@read"]
     return pipeline(
         [
             node(read_candidates, [gates, registry, "logged_model"], "candidates", name="read_candidates"),
-            node(measure_choice, ["candidates", "trials", "params:reporting"], "gate_choice", name="measure_choice"),
+            node(measure_choice, [*tried, "params:reporting"], "gate_choice", name="measure_choice"),
             node(
                 measure,
                 ["candidates", "aligned_bars", "folds", gates, "gate_choice"],

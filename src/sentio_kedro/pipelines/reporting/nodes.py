@@ -117,7 +117,7 @@ def record_trial(
     trials: TrialLedger,
     parameters: ReportingParameters,
 ) -> RecordedTrials:
-    """Enter the run into the ledger of trials, before its metrics are computed; return all trials on its universe."""
+    """Enter the run into the ledger of trials, before its metrics are computed; return the trials related to it."""
     returns, universe = trial_returns(frames), universe_of(data_quality)
     bars = data_quality["bars_hash"]
     trial = make_trial(origin.parameters, origin.code, universe, returns, "test", record_context(), bars_hash=bars)

@@ -145,7 +145,7 @@ def best_as_yaml(study: str, trials: Sequence[SearchTrial], folds: Sequence[int]
     lines = [
         f"Search {study}: trial {best.number}, Sharpe ratio {best.objective:.2f} on the validation rows of folds "
         f"{list(folds)}, {best.train_sharpe:.2f} on train rows.",
-        f"It is the best of {complete} complete trials, by luck too: expect less out of sample.",
+        f"It is the best of {complete} complete trials, by chance too: expect less out of sample.",
         *([warning] if warning else []),
         "Paste this into conf/<env>/parameters_training.yml, or type:",
         f'kedro run --params "{",".join(f"{name}={value}" for name, value in best.values.items())}"',
