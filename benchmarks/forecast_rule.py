@@ -29,13 +29,17 @@ from sentio_kedro.config import (
     RegimeParameters,
     TradingParameters,
 )
+from sentio_kedro.config.forecasting import SleeveName
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.market.timestamps import periods_per_year
 
 KNOWN = MARKETS | CONDITIONAL
-SLEEVES = ("directional", "premium")
+SLEEVES: dict[bool, tuple[SleeveName, ...]] = {  # by whether it is noise of several assets
+    False: ("directional", "premium"),
+    True: ("relative", "directional", "premium"),
+}
 WARM_UP = 1_027  # bars before the first train row
 LEVELS = np.array([-1.0, 0.0, 1.0])
 
@@ -53,7 +57,9 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     returns = market_return(bars)
     model = fit_regimes([returns[slice(*train)]], RegimeParameters(), seed=0)
     fold = Fold(0, (train,), (), (test,))
-    found = forecast_fold(prepared.with_regimes(model.filter(returns)), fold, ForecastingParameters(sleeves=SLEEVES))
+    noise = name.endswith("noise")
+    parameters = ForecastingParameters(sleeves=SLEEVES[noise and market.law.assets > 1])
+    found = forecast_fold(prepared.with_regimes(model.filter(returns)), fold, parameters)
     seconds, part = time.perf_counter() - began, slice(*test)
     positions = found.units[part] / market.law.assets
     result = {
@@ -63,7 +69,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
         "turnover": float(np.abs(np.diff(positions, axis=0)).sum()),
         "seconds": seconds,
     }
-    if not name.endswith("noise"):
+    if not noise:
         cost = market.cost_bps * 1e-4
         optimum = market.law.optimum(path, cost, LEVELS / market.law.assets)[part]
         result["share"] = share_of_optimum(positions, optimum, path.means[part], cost)

@@ -54,5 +54,7 @@ CONDITIONAL: dict[str, PlantedMarket] = {
         SignalLaw(0.015, 0.007, 0.995), cost_bps=12.0, train_bars=65_536, test_bars=16_384, columns=(SLOW_VOLUME,)
     ),
     "garch_noise": PlantedMarket(ClusteredNoiseLaw(0.004)),
+    "assets3_noise": PlantedMarket(IndependentLaw((0.0,) * 3, 0.004)),
+    "assets3_garch_noise": PlantedMarket(ClusteredNoiseLaw(0.004, assets=3)),
 }
 """Markets for forecasts and rule alone: no network here has an input that shows their signal."""

@@ -100,7 +100,7 @@ class ClusteredNoiseLaw:
         garch: Weight b of the last variance.
         freedom: Degrees of freedom of the shocks, which are scaled to variance 1.
         cap: Largest squared return that counts, in variances.
-        assets: Number of assets.
+        assets: Number of assets, independent of each other.
     """
 
     sigma: float
@@ -112,13 +112,14 @@ class ClusteredNoiseLaw:
 
     def draw(self, bars: int, seed: int) -> PlantedPath:
         """Draw a path."""
-        shocks = np.random.default_rng(seed).standard_t(self.freedom, bars) * np.sqrt(1.0 - 2.0 / self.freedom)
+        shape, scale = (bars, self.assets), np.sqrt(1.0 - 2.0 / self.freedom)
+        shocks = np.random.default_rng(seed).standard_t(self.freedom, shape) * scale
         base = self.sigma**2 * (1.0 - self.arch - self.garch)
-        returns, variance = np.empty(bars), self.sigma**2
+        returns, variance = np.empty(shape), np.full(self.assets, self.sigma**2)
         for t in range(bars):
             returns[t] = np.sqrt(variance) * shocks[t]
-            variance = base + self.arch * min(returns[t] ** 2, self.cap * variance) + self.garch * variance
-        return PlantedPath.of(returns[:, None], np.zeros((bars, 1)))
+            variance = base + self.arch * np.minimum(returns[t] ** 2, self.cap * variance) + self.garch * variance
+        return PlantedPath.of(returns, np.zeros(shape))
 
     def optimum(self, path: PlantedPath, cost: float, levels: Floats) -> Floats:
         """Stay flat: there is nothing to earn."""

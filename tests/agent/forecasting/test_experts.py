@@ -57,6 +57,13 @@ def test_stepwise_finds_the_columns_that_predict_and_no_others() -> None:
     assert not Stepwise().predict(inputs).any()
 
 
+def test_a_plain_stepwise_regression_takes_a_weaker_column_and_none_beyond_the_plain_ones() -> None:
+    inputs, noise, blocks = examples()
+    targets = 0.04 * inputs[:, 2] + 0.2 * inputs[:, 19] + noise
+    assert Stepwise().fit(inputs, targets, blocks).columns.tolist() == [19]
+    assert Stepwise(2.5, 5).fit(inputs, targets, blocks).columns.tolist() == [2]
+
+
 def test_ridge_shrinks_by_its_penalty() -> None:
     inputs, noise, blocks = examples()
     targets = 0.3 * inputs[:, 2] + noise

@@ -79,7 +79,8 @@ def test_every_array_and_number_comes_back(found: FoldForecasts, loaded: Forecas
             after[0][name].shape,
             after[0][name].tobytes(),
         ), name
-    assert {"stepwise", "ridge", "trees", "asset_ridge", "time_of_day"} == set(loaded.sleeves[0].forecaster.experts[0])
+    names = {"stepwise", "plain_stepwise", "ridge", "trees", "asset_ridge", "time_of_day"}
+    assert names == set(loaded.sleeves[0].forecaster.experts[0])
 
 
 def test_values_are_those_of_a_flat_position_in_costs(loaded: ForecastRule, bars: AlignedBars) -> None:

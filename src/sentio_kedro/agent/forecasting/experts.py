@@ -19,9 +19,10 @@ from sentio_kedro.agent.forecasting.regressions import Trees, linear
 from sentio_kedro.agent.forecasting.targets import PREMIUM, Horizon
 from sentio_kedro.market.timestamps import Floats
 
-MIN_T = 3.4  # |t| at which a column enters the stepwise regression
+MIN_T = 3.4  # |t| at which one of all columns enters a stepwise regression
+PLAIN_MIN_T = 2.5  # |t| at which a plain input does: they are fewer, and chance finds less among them
 MOST_COLUMNS = 12
-PENALTY = 0.05  # of squared coefficients of a one-bar segment, times the number of examples
+PENALTY = 0.5  # of squared coefficients of a one-bar segment, times the number of examples
 TREE_EXAMPLES = 60_000
 TREES = {"max_iter": 60, "learning_rate": 0.05, "max_leaf_nodes": 8, "l2_regularization": 50.0, "max_features": 0.5}
 
@@ -66,16 +67,20 @@ class Stepwise:
     """Least squares on the columns that enter one by one by their block-robust t.
 
     Attributes:
+        min_t: |t| at which a column enters.
+        stop: Column before which columns may enter; -2 leaves place and asset out.
         columns: ``[C]`` columns, in the order in which they entered.
         coefficients: ``[C]`` theirs.
     """
 
+    min_t: float = MIN_T
+    stop: int = -2
     columns: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     coefficients: Floats = field(default_factory=lambda: np.zeros(0))
 
     def fit(self, inputs: Floats, targets: Floats, blocks: np.ndarray) -> Stepwise:
-        """Add the column with the largest |t| on the residual until none reaches ``MIN_T``."""
-        inputs, targets = inputs[:, :-2], targets.astype(np.float32)
+        """Add the column with the largest |t| on the residual until none reaches ``min_t``."""
+        inputs, targets = inputs[:, : self.stop], targets.astype(np.float32)
         edges = [*np.flatnonzero(np.diff(blocks, prepend=blocks[:1] - 1)), len(blocks)]
         residual = targets
         for _ in range(MOST_COLUMNS):
@@ -84,7 +89,7 @@ class Stepwise:
             t = np.abs(np.where(scale > 0.0, sums.sum(axis=0) / np.maximum(scale, 1e-12), 0.0))
             t[self.columns] = 0.0
             best = int(np.argmax(t))
-            if t[best] <= MIN_T:
+            if t[best] <= self.min_t:
                 break
             self.columns = np.append(self.columns, best)
             chosen = inputs[:, self.columns].astype(np.float64)
@@ -248,6 +253,7 @@ def make_experts(sleeve: str, dictionary: Dictionary, horizon: Horizon) -> Mappi
         return {"mean": PastMean()}
     return {
         "stepwise": Stepwise(),
+        "plain_stepwise": Stepwise(PLAIN_MIN_T, dictionary.plain),
         "ridge": PlainRidge(dictionary.plain, PENALTY * math.sqrt(horizon.last)),
         "trees": BoostedTrees(dictionary.plain),
         "asset_ridge": AssetRidge(dictionary.plain, PENALTY * math.sqrt(horizon.last)),
