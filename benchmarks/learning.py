@@ -45,7 +45,7 @@ Parameters = tuple[FeatureParameters, RegimeParameters, AgentParameters]
 
 
 def read_parameters(cost_bps: float, changes: Sequence[str]) -> Parameters:
-    """Read the project's defaults, with a planted market's costs, and apply ``name=value`` changes.
+    """Read the defaults of agents without forecasts, with a planted market's costs, and apply ``name=value`` changes.
 
     Args:
         cost_bps: Commission and half spread together, bps; each is half of it.
@@ -54,6 +54,8 @@ def read_parameters(cost_bps: float, changes: Sequence[str]) -> Parameters:
     raw: dict[str, Any] = {}
     for name in ("features", "regimes", "training"):
         raw |= yaml.safe_load((CONFIGURATION / f"parameters_{name}.yml").read_text())
+    for section in ("network", "training"):
+        raw[section]["variant"] = "enhanced"
     costs = {"commission_bps": cost_bps / 2.0, "half_spread_bps": cost_bps / 2.0}
     raw["trading"] = {"preset": "proportional", "levels": [-1, 0, 1], "costs": costs}
     for change in changes:

@@ -26,7 +26,7 @@ from sentio_kedro.evaluation.measures.attribution import ledger_net
 from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.plots.draw import draw_figures
 from sentio_kedro.evaluation.report.report import render_report
-from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, RunFacts, RunFrames
+from sentio_kedro.evaluation.run_frames import BASELINES, COLUMNS, ENSEMBLE, RunFacts, RunFrames
 from sentio_kedro.trading.records import LAYERS
 
 BAR, FIRST = pd.Timedelta(minutes=30), pd.Timestamp("2018-01-01", tz="UTC")
@@ -86,24 +86,21 @@ def synthetic_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]
     """Frames of a run of ``seeds`` agents and the default baselines on ``assets`` random walks."""
     rng = np.random.default_rng(0)
     symbols = [f"COIN{index}" for index in range(assets)]
-    names = [*(f"seed_{seed}" for seed in range(seeds)), *BASELINES, *DEFAULT_BASELINES]
+    names = [ENSEMBLE, *(f"seed_{seed}" for seed in range(seeds)), *BASELINES, *DEFAULT_BASELINES]
     market = rng.standard_t(4, (rows, assets)) * 0.003
     weights = {name: _weights(rng, rows, assets, name) for name in names}
     curves, agents = _training(rng, seeds)
     fold = np.arange(rows) * FOLDS // rows
     times = FIRST + BAR * np.arange(rows)
-    positions = [
-        pd.DataFrame(
-            {
-                "timestamp": times.repeat(assets),
-                "symbol": np.tile(symbols, rows),
-                "seed": seed,
-                "fold": fold.repeat(assets),
-                "position": weights[f"seed_{seed}"].ravel(),
-            }
-        )
-        for seed in range(seeds)
-    ]
+    positions = pd.DataFrame(
+        {
+            "timestamp": times.repeat(assets),
+            "symbol": np.tile(symbols, rows),
+            "account": ENSEMBLE,
+            "fold": fold.repeat(assets),
+            "position": weights[ENSEMBLE].ravel(),
+        }
+    )
     posterior = rng.dirichlet([0.3] * REGIMES, rows)
     states = {f"state_{state}": posterior[:, state] for state in range(REGIMES)}
     return {
@@ -111,10 +108,11 @@ def synthetic_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]
         "accounts": pd.concat(
             [_account(name, weights[name], market, times, fold, posterior) for name in names], ignore_index=True
         ),
-        "positions": pd.concat(positions, ignore_index=True),
+        "positions": positions,
         "trades": pd.concat([_trades(rng, name, rows, symbols) for name in names], ignore_index=True),
-        "actions": _actions(seeds, symbols),
-        "masks": _masks(seeds),
+        "holdings": _holdings(names, symbols, rows),
+        "actions": _actions(symbols),
+        "masks": _masks(),
         "value_at_risk": _exceedances(rng, symbols, rows),
         "regime_posteriors": pd.DataFrame({"timestamp": times, "fold": fold, **states}),
         "training_curves": curves,
@@ -124,7 +122,7 @@ def synthetic_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]
 
 def _weights(rng: np.random.Generator, rows: int, assets: int, name: str) -> np.ndarray:
     """Positions ``[T, A]`` held for about a hundred bars; baselines hold all assets equally."""
-    if not name.startswith("seed_"):
+    if name in (*BASELINES, *DEFAULT_BASELINES):
         return np.full((rows, assets), 1.0 / assets)
     drawn = rng.choice([-1.0, 0.0, 1.0], (rows, assets)) / assets
     changes = np.where(rng.random((rows, assets)) < CHANGES, np.arange(rows)[:, None], 0)
@@ -192,10 +190,19 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
     return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=columns)
 
 
-def _actions(seeds: int, symbols: list[str]) -> pd.DataFrame:
+def _holdings(names: list[str], symbols: list[str], rows: int) -> pd.DataFrame:
+    held = [
+        (name, fold, symbol, rows // FOLDS, 0.1, 0.2, 0.03, rows // 100)
+        for name in names
+        for fold in range(FOLDS)
+        for symbol in symbols
+    ]
+    return pd.DataFrame(held, columns=list(COLUMNS["holdings"]))
+
+
+def _actions(symbols: list[str]) -> pd.DataFrame:
     rows = [
-        (f"seed_{seed}", fold, symbol, action, count, 500)
-        for seed in range(seeds)
+        (ENSEMBLE, fold, symbol, action, count, 500)
         for fold in range(FOLDS)
         for symbol in symbols
         for action, count in (("-1", 200), ("0", 100), ("+1", 200))
@@ -203,10 +210,9 @@ def _actions(seeds: int, symbols: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["account", "fold", "symbol", "action", "count", "legal"])
 
 
-def _masks(seeds: int) -> pd.DataFrame:
+def _masks() -> pd.DataFrame:
     rows = [
-        (f"seed_{seed}", fold, regime, layer, 0.02 * place * (1 + regime), 100)
-        for seed in range(seeds)
+        (ENSEMBLE, fold, regime, layer, 0.02 * place * (1 + regime), 100)
         for fold in range(FOLDS)
         for regime in range(REGIMES)
         for place, layer in enumerate(LAYERS)

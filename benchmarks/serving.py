@@ -70,8 +70,8 @@ def random_bars(count: int) -> AlignedBars:
 def random_agent(seed: int) -> AgentBundle:
     """Build an agent of the shipped configuration with random weights and three regimes."""
     columns = FeatureParameters(**section("features", "features")).columns
-    network = NetworkParameters(**section("training", "network"))
-    trading = TradingParameters(**section("training", "trading"))
+    network = NetworkParameters(**section("training", "network") | {"variant": "enhanced"})
+    trading = TradingParameters(**section("training", "trading") | {"unit": "allocation"})
     memory = RegimeParameters(**section("regimes", "regimes")).memory
     stay = np.full((3, 3), 0.01) + 0.97 * np.eye(3)
     regimes = {

@@ -30,8 +30,9 @@ from planted.study import Forgetful, PlantedStudy, prepare_study
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.ppo.losses import tail_of
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.validation import chunk_returns
+from sentio_kedro.agent.training.validation import account_returns
 from sentio_kedro.config import AgentParameters, TailParameters, TradingParameters
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import market_tensors
 
@@ -67,7 +68,12 @@ def episodes(study: PlantedStudy, parameters: AgentParameters) -> tuple[torch.Te
     )
     networks = agent.networks(torch.float32)
     context = receptive_field(parameters.network) - 1
-    returns = chunk_returns(networks, market, study.fold.test, EPISODE, context, parameters.trading)
+    episodes = [
+        Segment(start, start + EPISODE)
+        for part in study.fold.test
+        for start in range(part.start, part.stop - EPISODE + 1, EPISODE)
+    ]
+    returns = account_returns(networks, market, episodes, context, parameters.trading)
     last = {name: value for name, value in curve[-1].items() if name in ("tail_price", "episode_tail", "reward")}
     return returns.log1p().view(-1, EPISODE).sum(1), {"train_seconds": seconds} | last
 

@@ -47,7 +47,7 @@ def table(metrics: Mapping[str, Any]) -> list[str]:
     title = TITLES["agent"]
     if agent["seeds"] > 1:
         low, high = _ratio(agent["sharpe_seed_min"]), _ratio(agent["sharpe_seed_max"])
-        title += f" of {agent['seeds']} seeds (Sharpe {low} to {high})"
+        title += f": {agent['seeds']} seeds as one (alone {low} to {high})"
     baselines = [account_line(TITLES[name], metrics[name]) for name in metrics["baselines"]]
     return [*HEAD, account_line(title, agent), *baselines]
 

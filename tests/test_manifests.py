@@ -105,8 +105,8 @@ def test_a_parameter_makes_its_stage_and_all_later_ones_stale(change, first):
     assert stale(changed(**change)) == list(STAGES[STAGES.index(first) :])
 
 
-def test_forecasts_are_traded_by_the_rule_and_read_by_no_training():
-    assert stale(changed(forecasting__price_of_risk=2.0)) == ["forecasting", "backtest", "reporting"]
+def test_agents_act_on_forecasts():
+    assert stale(changed(forecasting__price_of_risk=2.0)) == ["forecasting", "training", "backtest", "reporting"]
 
 
 def test_other_bars_make_every_stage_stale():

@@ -96,14 +96,14 @@ class TestFinishedRun:
         assert pd.Timestamp(agent["first_timestamp"]) == grid[agent["first_bar"]]
         assert pd.Timestamp(agent["last_timestamp"]) == grid[agent["last_bar"]]
 
-    def test_positions_are_one_row_per_decision_symbol_and_seed(self, finished):
+    def test_positions_are_one_row_per_decision_and_symbol(self, finished):
         positions = pd.read_parquet(finished.artifact("07_model_output/positions.parquet"))
-        assert {"timestamp", "symbol", "seed", "position"} <= set(positions.columns)
-        assert not positions.duplicated(["timestamp", "symbol", "seed"]).any()
+        assert {"timestamp", "symbol", "account", "position"} <= set(positions.columns)
+        assert not positions.duplicated(["timestamp", "symbol"]).any()
         accounts = pd.read_parquet(finished.artifact("07_model_output/accounts.parquet"))
-        of_seed = accounts[accounts["account"] == "seed_0"].set_index("timestamp")["net_exposure"]
-        summed = positions[positions["seed"] == 0].groupby("timestamp")["position"].sum()
-        np.testing.assert_allclose(summed, of_seed.loc[summed.index], atol=1e-12)
+        judged = accounts[accounts["account"] == "ensemble"].set_index("timestamp")["net_exposure"]
+        summed = positions.groupby("timestamp")["position"].sum()
+        np.testing.assert_allclose(summed, judged.loc[summed.index], atol=1e-12)
 
     def test_todays_universe_in_the_past_is_named_in_the_report(self, finished):
         page = finished.artifact("08_reporting/report.html").read_text()

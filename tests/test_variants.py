@@ -23,7 +23,8 @@ def variants(finished, tmp_path_factory):
     folder = project.path / "conf" / "second"
     shutil.copytree(project.path / "conf" / "smoke", folder)
     (folder / "globals.yml").write_text("artifacts: data/second\nexperiment: sentio_kedro_smoke\n")
-    shutil.copy(project.path / "conf" / "maskable" / "parameters_training.yml", folder / "parameters_variant.yml")
+    learner = folder / "parameters_training.yml"
+    learner.write_text(learner.read_text().replace("variant: enhanced", "variant: maskable"))
     gates = {"promotion": {"latency_calls": 2, "bootstrap_samples": 20}}
     project.env, project.params = "second", gates
     project.run(params={"training": {"total_steps": 64, "validations": 1}})

@@ -42,7 +42,7 @@ from sentio_kedro.trading.accounts import allocation
 BASIS_POINT = 1e-4
 CALM = BacktestParameters(
     baselines=[],
-    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None),
+    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_shares=None, paths=None),
 )
 
 

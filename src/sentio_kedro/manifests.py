@@ -80,7 +80,7 @@ _UPSTREAM: dict[str, tuple[str, ...]] = {
     "cross_validation": ("ingestion", "features"),
     "regimes": ("ingestion", "cross_validation"),
     "forecasting": ("ingestion", "cross_validation", "regimes"),
-    "training": ("ingestion", "features", "cross_validation", "regimes"),
+    "training": ("ingestion", "features", "cross_validation", "regimes", "forecasting"),
     "backtest": ("ingestion", "features", "cross_validation", "regimes", "forecasting", "training"),
     "reporting": ("backtest",),
     "external_test": ("ingestion",),

@@ -55,7 +55,7 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     make_bundle().save(tmp_path)
     path = tmp_path / "agent.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
-    with pytest.raises(ValueError, match="has format 99, this version reads 2"):
+    with pytest.raises(ValueError, match="has format 99, this version reads 3"):
         AgentBundle.load(tmp_path)
 
 

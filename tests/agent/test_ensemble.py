@@ -9,12 +9,12 @@ import torch
 
 from sentio_kedro.agent import ensemble
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
-from sentio_kedro.agent.ensemble import AgentNetworks, project_rows
+from sentio_kedro.agent.ensemble import AgentNetworks, as_one, project_rows
 from sentio_kedro.agent.network.distributions import masked_log_probabilities
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.training.validation import chunk_returns
+from sentio_kedro.agent.training.validation import account_returns
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import RegimeModel
@@ -199,10 +199,10 @@ def test_agents_side_by_side_trade_as_each_alone(lively: Build, market: Markets)
         chances = members_probabilities(members, whole, posterior, *seen_by(ledger, index))
         assert np.array_equal(ledger.actions[:, index], chances.argmax(-1))
         own = whole._replace(posterior=posterior)
-        validated = chunk_returns(members, own, [Segment(START, STOP)], STOP - START, CONTEXT, TRADING)
+        validated = account_returns(members, own, [Segment(START, STOP)], CONTEXT, TRADING)
         np.testing.assert_allclose(returns[:, index], validated, rtol=0, atol=1e-12)
         other = whole._replace(posterior=posteriors[1 - index])
-        swapped = chunk_returns(members, other, [Segment(START, STOP)], STOP - START, CONTEXT, TRADING)
+        swapped = account_returns(members, other, [Segment(START, STOP)], CONTEXT, TRADING)
         assert not np.allclose(returns[:, index], swapped)
     assert not np.allclose(returns[:, 0], returns[:, 1])
 
@@ -271,3 +271,27 @@ def test_agents_that_abstain_stay_flat_beside_those_that_do_not(
         expected = np.full(STOP - START, TRADING.initial_cash) if out else plain.total.equity[:, index]
         assert np.array_equal(mixed.total.equity[:, index], expected)
         assert not out or (mixed.fills.traded[:, index] == 0.0).all()
+
+
+def test_agents_decide_as_one_by_the_members_of_those_that_do_not_abstain(lively: Build) -> None:
+    agents = [
+        bundle_of([lively(seed=seed), lively(seed=10 + seed)], seed=seed, required_bars=20 + seed) for seed in range(4)
+    ]
+    closed = [replace(agent, spec=replace(agent.spec, abstains=True)) for agent in agents]
+    merged = as_one(agents[:2])
+    assert (merged.spec.members, merged.spec.abstains, merged.spec.required_bars) == (4, False, 21)
+    assert merged.weights == (*agents[0].weights, *agents[1].weights)
+    voting = as_one([closed[0], *agents[1:]])
+    assert (voting.spec.members, voting.spec.abstains) == (6, False)
+    assert voting.weights[0] is agents[1].weights[0]
+    assert as_one([closed[0], closed[1], *agents[2:]]).spec.abstains  # one more open gate would be a majority
+    assert as_one(closed[:1]).spec.abstains
+    assert as_one(agents[:1]) == agents[0]
+
+
+def test_agents_that_are_not_alike_cannot_decide_as_one(lively: Build) -> None:
+    one, other = bundle_of([lively()]), bundle_of([lively(seed=1)], seed=1, gamma=0.5)
+    with pytest.raises(ValueError, match="their `gamma` differs"):
+        as_one([one, other])
+    with pytest.raises(ValueError, match="must hold at least one agent"):
+        as_one([])

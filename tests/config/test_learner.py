@@ -69,3 +69,44 @@ def test_half_a_learner_is_refused() -> None:
     network, training = NetworkParameters(variant="standard"), TrainingParameters()
     with pytest.raises(ValueError, match=r"must be the same learner, were standard and enhanced"):
         AgentParameters(network, training, TradingParameters())
+
+
+OF_RULE: dict[str, Any] = {
+    "network": {"variant": "forecasts"},
+    "training": {"variant": "forecasts"},
+    "trading": {"unit": "rule"},
+}
+
+
+def agent_of_rule(section: str = "network", **changes: Any) -> AgentParameters:
+    given = {name: keys | (changes if name == section else {}) for name, keys in OF_RULE.items()}
+    return AgentParameters(
+        NetworkParameters(**given["network"]),
+        TrainingParameters(**given["training"]),
+        TradingParameters(**given["trading"]),
+    )
+
+
+def test_levels_of_the_rule_are_multiples_of_its_position() -> None:
+    made = agent_of_rule()
+    assert made.trading.levels == [0.0, 0.5, 1.0, 1.5]
+    assert (made.network.encoder, made.training.gamma, made.training.abstention.threshold) == ("mlp", 0.995, 2.0)
+    assert agent_of_rule("trading", levels=[0.0, 1.0]).trading.levels == [0.0, 1.0]
+    assert TradingParameters().levels == [-1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("network", {"encoder": "transformer"}, "`network.encoder` must be mlp with `trading.unit: rule`"),
+        ("training", {"advantages": "sampled"}, "`training.advantages` must be all_action with"),
+        ("training", {"screening": "bic"}, "`training.screening` must be null with"),
+        ("training", {"resampling": {"block_bars": 128}}, "`training.resampling.block_bars` must be null with"),
+        ("trading", {"unit": "allocation"}, "`trading.unit` must be rule with `training.variant: forecasts`"),
+        ("trading", {"levels": [0.0, 0.5]}, r"must contain 1 \(the rule's own position\)"),
+        ("trading", {"levels": [-1.0, 0.0, 1.0]}, r"must lie in \[0, 2\] with `trading.unit: rule`"),
+    ],
+)
+def test_what_does_not_fit_the_rule_is_refused_by_name(section: str, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        agent_of_rule(section, **changes)

@@ -1,4 +1,4 @@
-"""Network parameters: the shipped file says what the defaults are, and parts that do not fit are named."""
+"""Network parameters: one shipped environment says what the defaults are, and parts that do not fit are named."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from sentio_kedro.config import NetworkParameters
 
-SHIPPED = Path(__file__).parents[2] / "conf" / "base" / "parameters_training.yml"
+SHIPPED = Path(__file__).parents[2] / "conf" / "end_to_end" / "parameters_training.yml"
 NETWORK = TypeAdapter(NetworkParameters)
 
 
-def test_the_shipped_file_changes_no_default() -> None:
+def test_the_network_without_forecasts_is_where_the_class_starts() -> None:
     shipped = yaml.safe_load(SHIPPED.read_text())["network"]
     assert shipped.items() <= NETWORK.dump_python(NetworkParameters()).items()
 

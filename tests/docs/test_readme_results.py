@@ -38,7 +38,7 @@ def test_the_block_has_a_row_per_account_and_the_verdicts_first_sentences(metric
     assert results.block(metrics).splitlines() == [
         "| account | Sharpe | 95% interval | return a year | drawdown | round trips won | round trips |",
         "|---|---|---|---|---|---|---|",
-        "| Agent, median of 2 seeds (Sharpe -0.10 to 0.90) | 0.40 | -0.50 to 1.25 | 12.3% | 5.1% | 50% | 1,472 |",
+        "| Agent: 2 seeds as one (alone -0.10 to 0.90) | 0.40 | -0.50 to 1.25 | 12.3% | 5.1% | 50% | 1,472 |",
         "| Buy and hold | -8.49 | -0.50 to 1.25 | 12.3% | 5.1% | 50% | 5 |",
         "| Ridge signal | 0.00 | -0.50 to 1.25 | 12.3% | 5.1% | - | 0 |",
         "",

@@ -17,7 +17,7 @@ COMMANDS = re.findall(r"```sh\n(.*?)\n```", TUTORIAL, re.DOTALL)
 SMALL_TRAINING = {"total_steps": 64, "windows": 4, "minibatches": 2, "validations": 1, "seeds": 1, "device": "cpu"}
 SERVE = re.compile(r"((?:^    .*\n)+)", re.MULTILINE)  # the two blocks that serve a model and ask it
 PATIENT = "--silent --retry 20 --retry-connrefused "
-NO_STRESS = {"cost_multipliers": None, "latency_bars": None, "start_offsets": None, "paths": None}
+NO_STRESS = {"cost_multipliers": None, "latency_bars": None, "start_shares": None, "paths": None}
 
 
 def named_files() -> dict[str, str]:

@@ -15,9 +15,12 @@ ReturnsOf = Callable[[str, int], np.ndarray]
 
 
 def combinatorial_run(returns_of: ReturnsOf, seeds: int = 1, trades: pd.DataFrame | None = None) -> RunFrames:
-    """Agents with returns ``returns_of(account, path)``, [T], on each path; baselines walk once, as path 0."""
+    """Agents with returns ``returns_of(account, path)``, [T], on each path; baselines walk once, as path 0.
+
+    Of several agents the ensemble has the returns of ``ensemble``.
+    """
     parts = []
-    for name in (f"seed_{seed}" for seed in range(seeds)):
+    for name in (*(f"seed_{seed}" for seed in range(seeds)), *(["ensemble"] if seeds > 1 else [])):
         for (fold, group), path in combinatorial_paths(GROUPS, TESTED).items():
             values = returns_of(name, path)
             rows = np.arange(len(values)).reshape(GROUPS, -1)[group]

@@ -1,4 +1,4 @@
-"""A synthetic run: two agents, four baselines, four folds, 2,000 rows, three regimes."""
+"""A synthetic run: two agents, alone and as one, four baselines, four folds, 2,000 rows, three regimes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _accounts(rng: np.random.Generator, names: list[str], drift: dict[str, float
     market = rng.normal(0.0, 0.004, count)
     frames = []
     for name in names:
-        exposure = rng.choice([-1.0, 0.0, 1.0], count) if name.startswith("seed_") else np.ones(count)
+        exposure = rng.choice([-1.0, 0.0, 1.0], count) if name not in BASELINES else np.ones(count)
         turnover = np.abs(np.diff(exposure, prepend=0.0))
         price_pnl = exposure * market + drift.get(name, 0.0)
         frame = pd.DataFrame({"row": rows, "timestamp": _times(rows), "fold": (rows - FIRST_ROW) // FOLD_ROWS})
@@ -95,23 +95,33 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
                 curves.append(frame)
             names = "log_return_1, size of log_return_1, rsi_14" if fold else "log_return_1"
             trained = (fold, seed, 4.0 + 0.1 * fold, 1.5 - 0.1 * seed, 2)
-            agents.append((*trained, 3.0, np.nan, False, names, min(2, 1 + fold), 20, 4 - fold))
+            agents.append((*trained, 3.0, np.nan, False, np.nan, names, min(2, 1 + fold), 20, 4 - fold))
     return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=list(COLUMNS["agent_table"]))
 
 
 def _positions(accounts: pd.DataFrame) -> pd.DataFrame:
-    agents = accounts[accounts["account"].str.startswith("seed_")]
+    judged = accounts[accounts["account"] == accounts["account"].iloc[0]]
     frames = []
     for symbol in SYMBOLS:
-        frame = agents[["timestamp", "fold"]].assign(symbol=symbol, seed=agents["account"].str[5:].astype(int))
-        frames.append(frame.assign(position=agents["net_exposure"] / len(SYMBOLS)))
+        frame = judged[["timestamp", "fold", "account"]].assign(symbol=symbol)
+        frames.append(frame.assign(position=judged["net_exposure"] / len(SYMBOLS)))
     return pd.concat(frames, ignore_index=True)
 
 
-def _actions(seeds: int) -> pd.DataFrame:
+def _holdings(accounts: pd.DataFrame) -> pd.DataFrame:
+    """Each account holds half of its net exposure in each symbol, which return alike."""
+    rows = []
+    for (name, fold), part in accounts.groupby(["account", "fold"], sort=False):
+        traded, gross = int((part["turnover"] > 0.0).sum()), float((part["price_pnl"] + part["dividends"]).sum())
+        for symbol in SYMBOLS:
+            held = 0.5 * float(part["net_exposure"].mean())
+            rows.append((name, fold, symbol, len(part), held, 0.01, 0.5 * gross, traded))
+    return pd.DataFrame(rows, columns=list(COLUMNS["holdings"]))
+
+
+def _actions(headline: str) -> pd.DataFrame:
     rows = [
-        (f"seed_{seed}", fold, symbol, action, count, 500)
-        for seed in range(seeds)
+        (headline, fold, symbol, action, count, 500)
         for fold in range(FOLDS)
         for symbol in SYMBOLS
         for action, count in (("-1", 150), ("0", 180), ("+1", 170))
@@ -127,10 +137,9 @@ def _posteriors(rng: np.random.Generator) -> pd.DataFrame:
     return frame.assign(**{f"state_{index}": posterior[:, index] for index in range(REGIMES)})
 
 
-def _masks(seeds: int) -> pd.DataFrame:
+def _masks(headline: str) -> pd.DataFrame:
     rows = [
-        (f"seed_{seed}", fold, regime, layer, 0.02 * place * (1 + regime) * (place % 3 > 0), 100 + 10 * regime)
-        for seed in range(seeds)
+        (headline, fold, regime, layer, 0.02 * place * (1 + regime) * (place % 3 > 0), 100 + 10 * regime)
         for fold in range(FOLDS)
         for regime in range(REGIMES)
         for place, layer in enumerate(LAYERS)
@@ -143,17 +152,17 @@ def _exceedances() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS["value_at_risk"]))
 
 
-def _robustness(rng: np.random.Generator, seeds: int) -> pd.DataFrame:
+def _robustness(rng: np.random.Generator, headline: str, seeds: int) -> pd.DataFrame:
     rows = []
-    for seed in range(seeds):
-        values = {"cost": [0.5, 1.0, 1.5, 2.0, 3.0], "latency": range(4), "start": [0, 7, 29, 113], "path": range(20)}
-        for kind, settings in values.items():
-            for value in settings:
-                sharpe = {"cost": 3.0 - 2.0 * value, "latency": 1.0 - 0.3 * value, "start": 1.0}.get(kind, 0.5)
-                sharpe += rng.normal(0.0, 1.0 if kind == "path" else 0.05)
-                measures = (sharpe, 0.2 * sharpe, 0.1 * sharpe, 0.1, 0.3)
-                rows.append((kind, float(value), f"seed_{seed}", *measures, 1.8 * (value if kind == "cost" else 1.0)))
-        rows.append(("break_even", 1.4 + 0.1 * seed, f"seed_{seed}", 0.0, 0.0, 0.0, 0.1, 0.3, 1.8 * (1.4 + 0.1 * seed)))
+    values = {"cost": [0.5, 1.0, 1.5, 2.0, 3.0], "latency": range(4), "start": [0, 0.125, 0.25, 0.5], "path": range(20)}
+    values["without"] = range(seeds if seeds > 2 else 0)
+    for kind, settings in values.items():
+        for value in settings:
+            sharpe = {"cost": 3.0 - 2.0 * value, "latency": 1.0 - 0.3 * value, "start": 1.0}.get(kind, 0.5)
+            sharpe += rng.normal(0.0, 1.0 if kind == "path" else 0.05)
+            measures = (sharpe, 0.2 * sharpe, 0.1 * sharpe, 0.1, 0.3)
+            rows.append((kind, float(value), headline, *measures, 1.8 * (value if kind == "cost" else 1.0), 0.9))
+    rows.append(("break_even", 1.4, headline, 0.0, 0.0, 0.0, 0.1, 0.3, 1.8 * 1.4, np.nan))
     return pd.DataFrame(rows, columns=list(COLUMNS["robustness"]))
 
 
@@ -163,20 +172,22 @@ def make_run() -> MakeRun:
 
     def make(seeds: int = SEEDS, drift: dict[str, float] | None = None, seed: int = 0) -> RunFrames:
         rng = np.random.default_rng(seed)
-        names = [*(f"seed_{number}" for number in range(seeds)), *BASELINES]
+        headline = "ensemble" if seeds > 1 else "seed_0"
+        names = list(dict.fromkeys([headline, *(f"seed_{number}" for number in range(seeds)), *BASELINES]))
         accounts = _accounts(rng, names, drift or {})
         curves, agents = _training(rng, seeds)
         return RunFrames(
             accounts=accounts,
             positions=_positions(accounts),
             trades=_trades(rng, names),
-            actions=_actions(seeds),
+            holdings=_holdings(accounts),
+            actions=_actions(headline),
             regime_posteriors=_posteriors(rng),
             training_curves=curves,
             agent_table=agents,
-            masks=_masks(seeds),
+            masks=_masks(headline),
             value_at_risk=_exceedances(),
-            robustness=_robustness(rng, seeds),
+            robustness=_robustness(rng, headline, seeds),
         )
 
     return make

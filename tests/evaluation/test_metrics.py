@@ -31,6 +31,9 @@ KEYS = {
     *("sharpe", "sharpe_low", "sharpe_high", "sharpe_seed_min", "sharpe_seed_max", "annual_return"),
     *("annual_volatility", "total_return", "max_drawdown", "win_rate", "trades", "expectancy", "payoff"),
     *("holding_bars", "turnover_per_bar", "gross_exposure", "cost_share", "seeds", "members", "folds", "bars"),
+    *("changed_decisions", "static_return", "timing_return", "median_holding_bars", "own_exits", "forced_profit"),
+    "weighted_holding_bars",
+    *("effective_bets", "market_r2", "alpha_t"),
     *("costs", "round_trip_cost", "ordered", "capped_orders", "projected_orders", "margin_calls", "bankruptcies"),
     *(
         "drawdown_bars",
@@ -62,7 +65,7 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
         assert set(metrics[name]) == KEYS, name
     others = {"comparisons", "seeds", "folds", "targets", "alarms", "universe", "scheme", "confidence", "baselines"}
     others |= {
-        "median_seed",
+        "added_by_networks",
         "regimes",
         "years",
         "selected_features",
@@ -132,28 +135,33 @@ def test_drawdown_counts_the_initial_capital_as_a_peak(make_run: MakeRun, facts:
     assert metrics["momentum"]["max_drawdown"] == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("seeds", "expected"), [(1, 0), (3, 1)])
-def test_the_agent_is_the_median_seed_never_the_best(
-    make_run: MakeRun, facts: RunFacts, seeds: int, expected: int
+@pytest.mark.parametrize(("seeds", "account"), [(1, "seed_0"), (3, "ensemble")])
+def test_the_agent_is_the_ensemble_never_a_seed_that_was_chosen(
+    make_run: MakeRun, facts: RunFacts, seeds: int, account: str
 ) -> None:
-    metrics = build_metrics(make_run(seeds=seeds, drift={"seed_0": 1e-3}), facts, PARAMETERS)
-    for name in ("sharpe", "annual_return", "max_drawdown"):
-        ordered = sorted(entry[name] for entry in metrics["seeds"])
-        assert metrics["agent"][name] == pytest.approx(ordered[expected])
+    frames = make_run(seeds=seeds, drift={"seed_0": 1e-3})
+    metrics = build_metrics(frames, facts, PARAMETERS)
+    returns = account_table(frames, "return")[account]
+    sharpe = returns.mean() / returns.std() * np.sqrt(facts.periods_per_year)
+    assert metrics["agent"]["sharpe"] == pytest.approx(sharpe)
+    assert metrics["skill"]["tested_sharpe"] == pytest.approx(sharpe)
+    assert metrics["agent"]["costs"]["net"] == pytest.approx(returns.sum())
     assert metrics["agent"]["sharpe_seed_max"] == max(entry["sharpe"] for entry in metrics["seeds"])
     if seeds > 1:
         assert metrics["agent"]["sharpe_high"] < metrics["agent"]["sharpe_seed_max"]
 
 
-def test_two_seeds_are_averaged(make_run: MakeRun, facts: RunFacts) -> None:
-    metrics = build_metrics(make_run(), facts, PARAMETERS)
-    assert metrics["agent"]["sharpe"] == pytest.approx(np.mean([entry["sharpe"] for entry in metrics["seeds"]]))
+def test_several_agents_without_an_ensemble_are_refused(make_run: MakeRun) -> None:
+    frames = make_run()
+    alone = frames.accounts[frames.accounts["account"] != "ensemble"]
+    with pytest.raises(ValueError, match="`accounts` lacks `ensemble`; run `kedro run --pipeline backtest`"):
+        dataclasses.replace(frames, accounts=alone)
 
 
 def test_no_figure_is_nan_even_when_nobody_trades(make_run: MakeRun, facts: RunFacts) -> None:
     frames = make_run()
     zero = dict.fromkeys(("return", "turnover", "ordered", "capped", "projected", *LINES), 0.0)
-    for name in ("seed_0", "seed_1", "random"):
+    for name in ("ensemble", "seed_0", "seed_1", "random"):
         frames = _changed(frames, name, **zero)
     frames = dataclasses.replace(frames, trades=frames.trades.iloc[:0], agent_table=frames.agent_table.iloc[:0])
     frames = dataclasses.replace(frames, training_curves=frames.training_curves.iloc[:0])
@@ -162,19 +170,16 @@ def test_no_figure_is_nan_even_when_nobody_trades(make_run: MakeRun, facts: RunF
     assert metrics["agent"]["win_rate"] is None
     assert metrics["agent"]["cost_share"] is None
     assert metrics["agent"]["sharpe"] == 0.0
-    assert "seed_0 never traded: its metrics say nothing about skill." in metrics["alarms"]
+    assert "The agent never traded: its metrics say nothing about skill." in metrics["alarms"]
 
 
-def test_information_ratios_are_medians_over_seeds(make_run: MakeRun, facts: RunFacts) -> None:
+def test_information_ratios_are_those_of_the_ensemble(make_run: MakeRun, facts: RunFacts) -> None:
     frames = make_run(seeds=3, drift={"seed_1": 5e-4})
     metrics = build_metrics(frames, facts, PARAMETERS)
     table = account_table(frames, "return")
     for name in BASELINES:
-        ratios = [
-            information_ratio(table[f"seed_{seed}"].to_numpy(), table[name].to_numpy(), facts.periods_per_year)
-            for seed in range(3)
-        ]
-        assert metrics["comparisons"][name]["information_ratio"] == pytest.approx(np.median(ratios)), name
+        ratio = information_ratio(table["ensemble"].to_numpy(), table[name].to_numpy(), facts.periods_per_year)
+        assert metrics["comparisons"][name]["information_ratio"] == pytest.approx(ratio), name
     assert metrics["agent"]["information_ratio"] == metrics["comparisons"]["equal_weight"]["information_ratio"]
 
 
@@ -241,7 +246,7 @@ def test_json_ready_replaces_what_json_cannot_hold() -> None:
 def _path_returns(name: str, path: int) -> np.ndarray:
     market = np.random.default_rng(0).normal(0.0, 0.01, 120)
     own = np.random.default_rng(path + 3 * ord(name[-1])).normal(0.0, 0.002, 120)
-    return market + own if name.startswith("seed_") else market
+    return market + own if name not in BASELINES else market
 
 
 def _leaves(value: object, name: str = "") -> dict[str, object]:
@@ -310,7 +315,7 @@ def test_round_trips_of_combinatorial_folds_belong_to_the_path_of_their_fold(fac
     assert path_metrics(tables, frames.trades, facts.periods_per_year)["seed_0"]["trades"] == 1
 
 
-def test_a_figure_that_fewer_than_half_of_the_seeds_have_is_not_the_agents() -> None:
+def test_a_figure_that_fewer_than_half_of_the_paths_have_is_not_the_accounts() -> None:
     flat, traded = {"sharpe": 0.0, "sortino": None}, {"sharpe": 2.0, "sortino": 3.0}
     assert median_metrics([flat, flat, traded]) == {"sharpe": 0.0, "sortino": None}
     assert median_metrics([flat, traded, traded]) == {"sharpe": 2.0, "sortino": 3.0}
@@ -327,24 +332,23 @@ def test_a_drawdown_that_was_not_recovered_took_longer_than_any() -> None:
     assert median_metrics([calm, {"recovery_bars": 5, "max_drawdown": 0.1}])["recovery_bars"] == 5.0
 
 
-def test_seeds_that_trade_alike_are_as_sure_of_their_trips_as_one(make_run: MakeRun, facts: RunFacts) -> None:
-    frames = make_run(seeds=5)
-    one = frames.trades[frames.trades["account"] == "seed_0"]
-    alike = pd.concat([one.assign(account=f"seed_{seed}") for seed in range(5)], ignore_index=True)
-    intervals = build_metrics(dataclasses.replace(frames, trades=alike), facts, PARAMETERS)["agent"]["intervals"]
-    alone = build_metrics(dataclasses.replace(make_run(seeds=1), trades=one), facts, PARAMETERS)["agent"]["intervals"]
-    for name in ("win_rate", "expectancy"):
-        assert intervals[name] == pytest.approx(alone[name]), name
-        assert intervals[name][1] > intervals[name][0]
-
-
-def test_one_seed_that_traded_is_enough_to_be_judged(make_run: MakeRun, facts: RunFacts) -> None:
+def test_an_ensemble_that_never_traded_is_not_judged_by_a_seed_that_did(make_run: MakeRun, facts: RunFacts) -> None:
     frames = make_run(seeds=3)
     zero = dict.fromkeys(("return", "turnover", "ordered", "capped", "projected", *LINES), 0.0)
-    for name in ("seed_0", "seed_1"):
-        frames = _changed(frames, name, **zero)
-    trades = frames.trades[~frames.trades["account"].isin(["seed_0", "seed_1"])]
-    metrics = build_metrics(dataclasses.replace(frames, trades=trades), facts, PARAMETERS)
-    assert (metrics["agent"]["trades"], metrics["skill"]["verdict"]) == (0.0, "not_shown")
-    idle = dataclasses.replace(frames, trades=trades[trades["account"] != "seed_2"])
-    assert build_metrics(idle, facts, PARAMETERS)["skill"]["verdict"] == "no_trades"
+    flat = _changed(frames, "ensemble", **zero)
+    trades = frames.trades[frames.trades["account"] != "ensemble"]
+    metrics = build_metrics(dataclasses.replace(flat, trades=trades), facts, PARAMETERS)
+    assert (metrics["agent"]["trades"], metrics["skill"]["verdict"]) == (0, "no_trades")
+
+
+def test_what_networks_add_is_their_sharpe_ratio_beyond_that_of_the_rule(make_run: MakeRun, facts: RunFacts) -> None:
+    frames = make_run()
+    assert build_metrics(frames, facts, PARAMETERS)["added_by_networks"] is None
+    one = frames.accounts[frames.accounts["account"] == "seed_0"]
+    better = one.assign(account="networks", **{"return": one["return"] + 1e-3})
+    accounts = pd.concat([frames.accounts, better, one.assign(account="forecast_rule")], ignore_index=True)
+    added = build_metrics(dataclasses.replace(frames, accounts=accounts), facts, PARAMETERS)["added_by_networks"]
+    year = facts.periods_per_year**0.5
+    assert added["rule_sharpe"] == pytest.approx(one["return"].mean() / one["return"].std() * year)
+    assert added["sharpe"] == pytest.approx(better["return"].mean() / better["return"].std() * year)
+    assert 0.0 < added["low"] < added["sharpe"] - added["rule_sharpe"] < added["high"]

@@ -9,6 +9,7 @@ from sentio_kedro.evaluation.labels import TITLES
 from sentio_kedro.evaluation.plots.style import COLOURS, DASHES
 from sentio_kedro.evaluation.run_frames import (
     BASELINES,
+    NETWORKS,
     OF_A_FOLD,
     OPTIONAL_BASELINES,
     RunFacts,
@@ -46,10 +47,18 @@ def test_baselines_of_a_fold_are_walks_of_their_own_where_test_rows_come_back(
     frames = with_accounts(make_run(), "ridge", "boosted_trees", "minimum_variance", "regime_rule")
     walks = list(account_paths(frames, replace(facts, scheme="combinatorial")))
     by_fold = account_paths(frames, replace(facts, scheme="k_fold"))
-    assert {walk.account for walk in by_fold if walk.fold is not None} == {*frames.seeds, *OF_A_FOLD}
+    assert {walk.account for walk in by_fold if walk.fold is not None} == {*frames.seeds, *OF_A_FOLD} - {NETWORKS}
     apart = {walk.account for walk in walks if walk.fold is not None}
-    assert apart == {*frames.seeds, *OF_A_FOLD}
+    assert apart == {*frames.seeds, *OF_A_FOLD} - {NETWORKS}
     assert all(walk.fold is None for walk in account_paths(frames, facts))
+
+
+def test_the_rule_is_no_baseline_of_agents_that_act_on_it(make_run: Callable[..., RunFrames]) -> None:
+    compared = with_accounts(make_run(), "forecast_rule").baselines
+    assert "forecast_rule" in compared
+    acting = with_accounts(make_run(), "forecast_rule", NETWORKS).baselines
+    assert set(compared) - set(acting) == {"forecast_rule"}
+    assert NETWORKS not in acting
 
 
 def test_a_baseline_that_traded_a_row_in_two_folds_is_told_fold_by_fold(make_run: Callable[..., RunFrames]) -> None:

@@ -111,7 +111,7 @@ def test_each_stage_leaves_a_manifest_that_the_next_command_accepts(toy, runner)
     record = json.loads((toy.folder / "training_manifest.json").read_text())
     assert record["bars_hash"] == bars_hash(toy.make_bars(30))
     assert record["parameters"]["network.width"] == 16
-    assert set(record["upstream"]) == {"ingestion", "features", "cross_validation", "regimes"}
+    assert set(record["upstream"]) == {"ingestion", "features", "cross_validation", "regimes", "forecasting"}
     for stage in (*STAGES, "signals"):
         toy.run(stage, runner=runner())
 
@@ -135,7 +135,7 @@ def test_later_stage_stops_before_any_node_and_names_every_problem(toy):
         toy.run("training", parameters={"cross_validation": {"folds": 7}}, env="equities")
     assert "`cross_validation.folds` was 4, is now 7" in str(error.value)
     assert "`regimes` has not been run" in str(error.value)
-    assert "`kedro run --pipelines cross_validation,regimes --env equities`" in str(error.value)
+    assert "`kedro run --pipelines cross_validation,regimes,forecasting --env equities`" in str(error.value)
     assert not (toy.folder / "training_half.json").exists()
 
 

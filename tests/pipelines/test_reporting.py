@@ -24,7 +24,7 @@ from sentio_kedro.pipelines.reporting.pipeline import create_pipeline
 
 def test_every_frame_of_the_backtest_is_read() -> None:
     read = create_pipeline().inputs()
-    frames = {"accounts", "positions", "trades", "actions", "masks", "value_at_risk", "robustness"}
+    frames = {"accounts", "positions", "trades", "holdings", "actions", "masks", "value_at_risk", "robustness"}
     assert frames | {"params:trading"} <= read
     drawn = {f"{name}_figure" for name in CAPTIONS} - {"folds_figure"}
     assert drawn <= create_pipeline().all_outputs()

@@ -46,7 +46,7 @@ FOLDS = [
     Fold(0, (Segment(0, 50),), (Segment(50, 60),), (Segment(60, 80),)),
     Fold(1, (Segment(0, 67),), (Segment(67, 80),), (Segment(80, 100),)),
 ]
-DATA = ("ingestion", "features", "cross_validation", "regimes")
+DATA = ("ingestion", "features", "cross_validation", "regimes", "forecasting")
 NOT_SEARCHED = dict.fromkeys(("training.entropy", "training.learning_rate", "network.width"))  # as conf/base does
 QUICK = {
     "training": {"total_steps": 64, "seeds": 1, "validations": 1, "threads": 1},

@@ -39,7 +39,7 @@ def test_weights_of_symbols_that_the_bars_lack_stop_the_training_before_it_start
     with pytest.raises(
         ValueError, match=r"`trading.allocation` must name symbols of the bars, \['A', 'B'\], .*\['Z'\]"
     ):
-        prepare_training_sets(bars(1.0, 2.0), None, None, None, None, IngestionParameters(), given)  # type: ignore[arg-type]
+        prepare_training_sets(bars(1.0, 2.0), *[None] * 6, IngestionParameters(), given)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("trading", [replace(TRADING, initial_cash=1_002.0), TradingParameters(initial_cash=1.0)])

@@ -12,7 +12,7 @@ import torch
 from tests.serving.conftest import TRADING
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.ensemble import AgentNetworks
+from sentio_kedro.agent.ensemble import AgentNetworks, as_one
 from sentio_kedro.config import BacktestParameters, RobustnessParameters, SignalParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
 from sentio_kedro.market.aligned_bars import AlignedBars
@@ -38,7 +38,7 @@ FIRST, STOP = 1_150, 1_480  # decision rows that are replayed
 FLAT_ONLY = [False, True, False]  # of levels -1, 0 and 1
 SPARE = 30  # bars of history beyond the required ones, since assets are halted in it
 QUICK = BacktestParameters(
-    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
+    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_shares=None, paths=None)
 )
 
 
@@ -70,9 +70,10 @@ def follow(agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP) -
 
 
 def walked(
-    agents: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP
+    several: Sequence[AgentBundle], bars: AlignedBars, stop: int = STOP
 ) -> tuple[np.ndarray, list[torch.Tensor], Ledger]:
-    """Features and regimes of all bars, and the walk of the backtest over the same rows from flat accounts."""
+    """Features and regimes of all bars, and the walk of the ensemble over the same rows from a flat account."""
+    agents = [as_one(several)]
     trading, count, assets = agents[0].spec.trading, len(agents), len(bars.symbols)
     features = compute_features(bars, agents[0].spec.features)
     clock = market_clock(bars.timestamps, trading.calendar)._replace(bars_per_session=agents[0].spec.bars_per_session)
@@ -97,8 +98,8 @@ def assert_repeats(live: Live, agents: Sequence[AgentBundle], bars: AlignedBars,
     np.testing.assert_allclose(np.stack(live.features), features[FIRST:stop], rtol=0, atol=1e-6)
     known = torch.stack([posterior[FIRST:stop] for posterior in posteriors], dim=1)
     torch.testing.assert_close(torch.stack(live.posteriors), known, rtol=0, atol=1e-6)
-    np.testing.assert_array_equal(np.stack([signal.legal for signal in live.verdicts]), ledger.legal)
-    np.testing.assert_array_equal(np.stack([signal.actions for signal in live.verdicts]), ledger.actions)
+    np.testing.assert_array_equal(np.stack([signal.legal for signal in live.verdicts]), ledger.legal[:, 0])
+    np.testing.assert_array_equal(np.stack([signal.actions for signal in live.verdicts]), ledger.actions[:, 0])
     equity = np.stack([accounts.account.equity for accounts in live.accounts])
     shares = np.stack([accounts.holdings.shares for accounts in live.accounts])
     np.testing.assert_allclose(equity, ledger.total.equity_before, rtol=1e-6, atol=0)
@@ -126,7 +127,7 @@ def test_bars_fed_one_by_one_repeat_the_features_and_actions_of_the_backtest(
     assert {"validity", "daily_loss", "value_at_risk", "regime", "compliance", "kelly"} <= binds
 
 
-def test_the_money_that_a_session_keeps_is_that_of_the_backtest(
+def test_the_decisions_served_are_those_of_the_account_that_is_judged(
     live: Live, agents: list[AgentBundle], bars: AlignedBars
 ) -> None:
     trading = agents[0].spec.trading
@@ -134,13 +135,21 @@ def test_the_money_that_a_session_keeps_is_that_of_the_backtest(
     features = compute_features(bars, agents[0].spec.features)
     named = {agent.name: agent for agent in agents}
     frames = backtest_folds(bars, features, [fold], named, trading, QUICK, 17520.0)
-    accounts = frames["accounts"].set_index("account")
-    for place in range(2):
-        equity = accounts.loc[f"seed_{place}", "equity"].to_numpy()[: STOP - FIRST - 1]
-        kept = np.array([accounts.account.equity[place] for accounts in live.accounts[1:]])
-        leaves = 2 + trading.orders.latency_bars  # at its end the backtest sells everything
-        np.testing.assert_allclose(kept[:-leaves], equity[:-leaves], rtol=1e-9)
-        assert len(np.unique(equity)) > 100
+    judged = frames["accounts"].query("account == 'ensemble'")
+    equity = judged["equity"].to_numpy()[: STOP - FIRST - 1]
+    kept = np.array([accounts.account.equity[0] for accounts in live.accounts[1:]])
+    leaves = 2 + trading.orders.latency_bars  # at its end the backtest sells everything
+    np.testing.assert_allclose(kept[:-leaves], equity[:-leaves], rtol=1e-9)
+    assert len(np.unique(equity)) > 100
+    served = np.stack([signal.actions for signal in live.verdicts])
+    decided = (
+        np.stack([signal.legal.sum(-1) > 1 for signal in live.verdicts])
+        & (np.arange(STOP - FIRST) < STOP - FIRST - leaves + 1)[:, None]
+    )
+    counts = frames["actions"].pivot(index="symbol", columns="action", values="count")[["-1", "0", "+1"]].to_numpy()
+    np.testing.assert_array_equal(
+        counts, np.stack([((served == level) & decided).sum(axis=0) for level in range(3)], axis=1)
+    )
 
 
 def test_on_an_exchange_the_session_knows_which_decision_is_the_last_before_the_close(
@@ -229,7 +238,7 @@ def test_a_batch_of_accounts_decides_as_each_alone(agents: list[AgentBundle], ba
     session.start(history(bars, agents[0], row - 1))
     batch = session.decide(bars.rows(slice(row, row + 1)), accounts)
     assert batch.target.shape == (4, 3)
-    assert batch.actions.shape == (4, 2, 3)
+    assert batch.actions.shape == (4, 3)
     for place, account in enumerate(accounts):
         alone = session.decide(None, account)
         for name in ("target", "shares", "orders", "tail_risk"):
@@ -307,7 +316,7 @@ def test_bars_of_other_symbols_are_refused(started: DecisionSession, bars: Align
     with pytest.raises(ValueError, match=r"trade \['AAA', 'BBB', 'CCC'\], the bars hold \['XXX'\] too"):
         started.decide(frame.replace({"symbol": {"BBB": "XXX"}}))
     signal = started.decide(frame[frame["symbol"] != "BBB"])  # is halted
-    assert signal.legal[0, 1].tolist() == FLAT_ONLY
+    assert signal.legal[1].tolist() == FLAT_ONLY
 
 
 @pytest.mark.parametrize(
@@ -368,8 +377,8 @@ def test_a_symbol_without_any_bar_is_halted(agent: AgentBundle, bars: AlignedBar
     signal = session.start(frame[frame["symbol"] != "BBB"], replay_bars=5)
     assert signal.symbols == ("AAA", "BBB", "CCC")
     assert signal.target[1] == 0.0
-    assert signal.legal[0, 1].tolist() == FLAT_ONLY
-    assert signal.legal[0, 0].sum() > 1
+    assert signal.legal[1].tolist() == FLAT_ONLY
+    assert signal.legal[0].sum() > 1
     new = aligned_to_frame(bars.rows(slice(FIRST + 1, FIRST + 2)))
     with pytest.raises(
         ValueError, match=r"`account.shares` holds \['BBB'\], of which there was no bar and so no price"
@@ -438,7 +447,7 @@ def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: Aligne
         ),
         (Account(cash=1.0, in_flight={"AAA": [float("nan")]}), r"`account.in_flight\[AAA\]\[0\]` must be a finite"),
         (Account(cash=1.0, in_flight={"AAA": [1.0, 2.0]}), r"`account.in_flight\[AAA\]` must hold one number per bar"),
-        (open_accounts(2, 3, TRADING), r"`account` must have the shape \[..., 1\].*was \[2\]; add a last dimension"),
+        (open_accounts(2, 3, TRADING), r"`account` must have the shape \[..., 1\], was \[2\]; add a last dimension"),
         (
             open_accounts(2, 2, TRADING).part(np.s_[:, None]),
             r"`holdings` of the accounts must have the shape \[2, 1, 3\].*was \[2, 1, 2\]",

@@ -105,6 +105,7 @@ def random_market(rng: np.random.Generator, assets: int) -> Market:
     facts.kelly_cap = rng.choice([0.0, 0.2, 0.7, 3.0], shape) if rng.random() < 0.3 else inf
     facts.liquidity = rng.uniform(0.05, 2.0, shape) * CASH if rng.random() < 0.3 else inf
     facts.shortable = (rng.random(assets) < 0.8)[None]
+    facts.unit = 1.0 / assets
     clock.years = rng.choice([1 / 365, 3 / 365, 0.1], STEPS)
     clock.correlation = rng.uniform(-0.3, 1.0, STEPS)
     clock.session_starts = rng.random(STEPS) < rng.choice([0.0, 0.25, 1.0], p=[0.2, 0.7, 0.1])
@@ -124,6 +125,8 @@ def random_case(seed: int) -> Case:
     smaller = [np.sign(x) * max([0.0, *(abs(y) for y in levels if y * x > 0 and abs(y) < abs(x))]) for x in levels]
     share = float(rules.gross_limit[0]) / assets * rng.choice([1.0, 1.0, 2.0])
     terms = Terms(rules, levels, np.array(smaller), np.full(assets, share))
+    units = np.random.default_rng([seed, 1]).choice([1.0, 0.4, 0.0, -0.7], market.facts.shape)  # of a rule
+    market.facts.unit = share * (units if seed % 2 else 1.0)
     accounts = Accounts(
         records((ACCOUNTS,), ACCOUNT),
         records((ACCOUNTS, assets), HOLDING),

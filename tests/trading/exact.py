@@ -38,6 +38,7 @@ def bar(close: Any = 100.0, opening: Any = 100.0, next_close: Any = 100.0, **fac
     row.close, row.open, row.next_close, row.split = close, opening, next_close, 1.0
     row.high, row.low = np.maximum(row.open, row.next_close), np.minimum(row.open, row.next_close)
     row.tradable = row.fillable = row.shortable = True
+    row.unit = row.full = 1.0 / assets
     for name in UNLIMITED:
         row[name] = inf
     clock.bars_to_session_end = FAR
@@ -77,12 +78,13 @@ def walk(
     accounts: Accounts, levels: list[Any], market: Market, parameters: TradingParameters, **options: Any
 ) -> Ledger:
     """Walk over the market by levels of each step (for each asset, or the same for all); None sends no order."""
-    assets = market.facts.shape[1]
+    assets, facts = market.facts.shape[1], market.facts.copy()
     terms = terms_of(parameters, assets)
+    facts.unit = terms.allocation
     wishes = [level if isinstance(level, list) else [level] * assets for level in levels]
     targets = np.array([[[nan if x is None else x for x in row]] for row in wishes], dtype=float) * terms.allocation
     policies = make_policies(np.full(accounts.size, TARGETS), assets, len(terms.levels), targets=targets)
-    return simulate(market, accounts, policies, terms, **options)
+    return simulate(market._replace(facts=facts), accounts, policies, terms, **options)
 
 
 def settle(accounts: Accounts, level: Any, market: Market, parameters: TradingParameters) -> tuple[Any, Any]:

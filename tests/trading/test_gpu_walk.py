@@ -78,7 +78,7 @@ def case() -> tuple[Market, Accounts, Terms, Policies]:
         account_weight=rng.normal(size=(2, MEMBERS, ACCOUNT_FEATURES, HIDDEN)),
         policy_weight=rng.normal(size=(1, 2, MEMBERS, HIDDEN, LANES * -(-LEVELS // LANES))),
         policy_bias=rng.normal(size=(1, 2, MEMBERS, LEVELS)),
-        abstains=np.zeros(2, np.bool_),
+        fixed_level=np.full(2, np.nan),
         masked=np.ones(1, np.bool_),
     )
     market = random_market(rng, ASSETS)

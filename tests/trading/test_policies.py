@@ -1,5 +1,6 @@
 """What policies see of an account, and how they decide."""
 
+import math
 from math import log
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_a_new_account_remembers_nothing() -> None:
 # Decisions
 
 
-def heads(logits: np.ndarray, *, masked: bool = True, abstains: bool = False) -> Heads:
+def heads(logits: np.ndarray, *, masked: bool = True, level: float = math.nan) -> Heads:
     """One agent whose M members have constant logits ``[M, B]`` of one asset at one row."""
     members, levels = logits.shape
     return Heads(
@@ -88,12 +89,12 @@ def heads(logits: np.ndarray, *, masked: bool = True, abstains: bool = False) ->
         account_weight=np.zeros((1, members, ACCOUNT_FEATURES, 2)),
         policy_weight=np.zeros((1, 1, members, 2, LANES * -(-levels // LANES))),
         policy_bias=logits[None, None],
-        abstains=np.array([abstains]),
+        fixed_level=np.array([level]),
         masked=np.array([masked]),
     )
 
 
-def decided(kind: int, logits: Any, market: Any = None, draws: int = 1, **options: bool) -> Ledger:
+def decided(kind: int, logits: Any, market: Any = None, draws: int = 1, **options: Any) -> Ledger:
     setting = trading()
     market = market or bar()
     noise = np.random.default_rng(2).gumbel(size=(1, draws, 1, 3))
@@ -124,8 +125,19 @@ def test_an_unmasked_policy_may_ask_for_what_is_forbidden_and_gets_the_cap() -> 
 
 
 def test_an_agent_that_abstains_is_flat() -> None:
-    ledger = decided(HEADS, LOGITS, abstains=True)
+    ledger = decided(HEADS, LOGITS, level=0.0)
     assert (ledger.actions.item(), ledger.fills.shares.item()) == (-1, 0.0)
+
+
+def test_an_agent_without_evidence_holds_the_position_of_the_rule_exactly() -> None:
+    ledger = decided(HEADS, LOGITS, bar(unit=-0.3125), level=1.0)
+    assert (ledger.actions.item(), ledger.fills.position.item()) == (-1, -0.3125)
+    assert decided(HEADS, LOGITS, bar(unit=0.0), level=1.0).fills.shares.item() == 0.0
+
+
+def test_levels_are_multiples_of_the_unit_of_the_bar() -> None:
+    assert decided(HEADS, LOGITS, bar(unit=-0.25)).fills.position.item() == -0.25  # level 1
+    assert decided(HEADS, (3.0, 2.0, 1.0), bar(unit=-0.25)).fills.position.item() == 0.25  # level -1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

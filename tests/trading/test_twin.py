@@ -36,6 +36,7 @@ def plain_account(accounts: Accounts, n: int) -> Record:
 def wishes(case: Case, n: int, step: int, legal: list[list[bool]]) -> tuple[list[float], list[int]]:
     """Requested positions and levels that the account's policy decides for."""
     policies, terms, assets = case.policies, case.terms, range(len(legal))
+    unit = case.market.facts.unit[step]
     if step < policies.starts[n] or step > policies.closes[n]:
         return [nan for _ in assets], [-1 for _ in assets]
     if step == policies.closes[n]:
@@ -44,7 +45,7 @@ def wishes(case: Case, n: int, step: int, legal: list[list[bool]]) -> tuple[list
         return policies.targets[step, policies.source[n]].tolist(), [-1 for _ in assets]
     noise = policies.noise[step, policies.draws[n]]
     chosen = [max((noise[a, b], b) for b, may in enumerate(legal[a]) if may)[1] for a in assets]
-    return [float(terms.levels[b] * terms.allocation[a]) for a, b in enumerate(chosen)], chosen
+    return [float(terms.levels[b] * unit[a]) for a, b in enumerate(chosen)], chosen
 
 
 def follow(case: Case, account: Record, n: int, step: int) -> Record:

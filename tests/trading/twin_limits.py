@@ -84,8 +84,8 @@ def legal_levels(account: Record, facts: list[Record], view: Record, terms: Reco
         row = []
         for level in terms.levels:
             below = max([0.0, *(abs(x) for x in terms.levels if x * level > 0 and abs(x) < abs(level))])
-            this = capped(level * terms.allocation[a], a, view, fact)
-            smaller = capped(sign(level) * below * terms.allocation[a], a, view, fact)
+            this = capped(level * fact.unit, a, view, fact)
+            smaller = capped(sign(level) * below * fact.unit, a, view, fact)
             opens = this * view.position[a] <= 0
             least = max(terms.rules.min_notional, terms.rules.lot_size * fact.close)
             enough = not opens or abs(this) * account.equity * (1 + MILLIONTH) >= least

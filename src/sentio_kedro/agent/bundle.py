@@ -9,18 +9,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from sentio_kedro.agent.forecasting.inputs import forecast_inputs
+from sentio_kedro.agent.forecasting.rule import ForecastRule
+from sentio_kedro.agent.forecasting.rule_inputs import input_names
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import PolicyNetwork, load_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
+from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.timestamps import Floats
 
-FORMAT = 2
+FORMAT = 3
 WEIGHTS, DESCRIPTION = "weights.safetensors", "agent.json"
 
 
@@ -38,15 +45,18 @@ class AgentSpec:
         required_bars: Bars that reproduce its decision at the last of them (input span I).
         train_start: First bar of its train span, ISO 8601.
         train_end: Last bar of its train or validation span, ISO 8601.
-        features: Feature columns in the order of the network.
+        features: Feature columns in the order of the network; empty if its inputs are those of a forecast rule.
         network: Sizes of the networks.
         trading: Actions, limits and costs.
         regimes: Regime model.
         train_sharpe: Annualised net Sharpe ratio of the ensemble on its latest train rows.
         validation_sharpe: The same on its validation rows.
         hashes: Hashes of ``bars``, ``parameters``, ``code`` and the training code, ``learner``.
-        validation_t: t statistic of its mean net return per bar on its validation rows; NaN if unknown.
-        abstains: Whether it stays flat, since ``validation_t`` is not above the threshold.
+        validation_t: t statistic of its mean net return per bar on its validation rows, less the rule's if levels are
+            multiples of its position; NaN if unknown.
+        rule_sharpe: Annualised net Sharpe ratio of the rule on these rows; NaN without a rule.
+        abstains: Whether it follows the rule, or stays flat without one, since ``validation_t`` is not above the
+            threshold.
         bars_per_session: Bars a session of the bars that it was trained on; null if unknown.
         missing: ``ingestion.missing`` of the bars that it was trained on: ``halt`` keeps a bar that a symbol lacks,
             ``drop_bar`` drops it for all.
@@ -70,10 +80,18 @@ class AgentSpec:
     validation_sharpe: float
     hashes: dict[str, str]
     validation_t: float = math.nan
+    rule_sharpe: float = math.nan
     abstains: bool = False
     bars_per_session: float | None = None
     missing: Literal["drop_bar", "halt"] = "halt"
     format: int = FORMAT
+
+    @property
+    def fixed_level(self) -> float:
+        """Level that it takes at every bar: of the rule or flat if it abstains; NaN lets its networks decide."""
+        if not self.abstains:
+            return math.nan
+        return 1.0 if self.trading.unit == "rule" else 0.0
 
 
 SPEC = TypeAdapter(AgentSpec)
@@ -86,15 +104,23 @@ class AgentBundle:
     Attributes:
         spec: Its description.
         weights: One state dict per member.
+        rule: The forecast rule whose position its levels are multiples of; null without one.
     """
 
     spec: AgentSpec
     weights: tuple[dict[str, Tensor], ...]
+    rule: ForecastRule | None = None
 
     @property
     def name(self) -> str:
         """Key of the agent in the catalog."""
         return f"fold_{self.spec.fold}/seed_{self.spec.seed}"
+
+    def inputs(self, bars: AlignedBars) -> Floats:
+        """Compute its features ``[T, A, F]`` of bars T x A, or the columns that its rule forecasts from."""
+        if self.rule is None:
+            return compute_features(bars, self.spec.features)
+        return np.asarray(forecast_inputs(bars, self.rule.minutes).values, np.float64)
 
     def regime_model(self) -> RegimeModel:
         """Return the regime model."""
@@ -103,10 +129,11 @@ class AgentBundle:
     def shape(self) -> NetworkShape:
         """Return the network sizes that the data fix."""
         return NetworkShape(
-            features=len(self.spec.features),
+            features=len(self.spec.features if self.rule is None else input_names(self.rule.segments)),
             assets=len(self.spec.symbols),
             regimes=self.regime_model().states,
             actions=len(self.spec.trading.levels),
+            followed=self.spec.trading.levels.index(1.0) if self.spec.trading.unit == "rule" else None,
         )
 
     def networks(self, dtype: torch.dtype) -> list[PolicyNetwork]:
@@ -128,6 +155,8 @@ class AgentBundle:
         save_file(tensors, folder / WEIGHTS)
         description = SPEC.dump_python(self.spec, mode="json")
         (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        if self.rule is not None:
+            self.rule.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> AgentBundle:
@@ -155,7 +184,7 @@ class AgentBundle:
         for name, value in tensors.items():
             member, _, rest = name.partition(".")
             weights[int(member.removeprefix("member_"))][rest] = value
-        return cls(spec, tuple(weights))
+        return cls(spec, tuple(weights), ForecastRule.load(folder) if spec.trading.unit == "rule" else None)
 
 
 def refuse_seen_bars(spec: AgentSpec, first: str, last: str) -> None:

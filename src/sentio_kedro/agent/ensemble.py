@@ -4,21 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights, member_quantiles
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.traced import StackedEncoders
+from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.policies import Heads
 from sentio_kedro.trading.records import Floats
 from sentio_kedro.trading.simulate import one_thread
 
 ENCODED_ASSET_BARS = 6400  # embedded at once: what lies between two layers then stays in the processor's cache
+SHARED = ("fold", "features", "network", "trading", "gamma", "missing", "regimes")  # by the agents of one fold
+
+
+def as_one(agents: Sequence[AgentBundle]) -> AgentBundle:
+    """Merge the agents of a fold into one, whose members are those of all agents that do not abstain.
+
+    The one abstains where at least half of the agents do. If a single open gate were enough, more agents would make it
+    likelier that chance opens one; if the others voted flat, a few closed gates would break up the positions of the
+    rest.
+
+    Raises:
+        ValueError: If there is no agent, or they are not of one fold and alike.
+    """
+    if not agents:
+        raise ValueError("`agents` must hold at least one agent, was empty; train one first.")
+    first = agents[0].spec
+    same_symbols(agents, first.symbols)
+    for name in SHARED:
+        values = [getattr(agent.spec, name) for agent in agents]
+        if any(value != values[0] for value in values):
+            raise ValueError(
+                f"Agents that decide as one must be of one fold and alike, but their `{name}` differs: "
+                f"{[agent.name for agent in agents]}; give those of one training."
+            )
+    voting = [agent for agent in agents if not agent.spec.abstains]
+    abstains = 2 * len(voting) <= len(agents)
+    weights = tuple(weights for agent in (agents if abstains else voting) for weights in agent.weights)
+    required = max(agent.spec.required_bars for agent in agents)
+    spec = replace(first, members=len(weights), abstains=abstains, required_bars=required)
+    return AgentBundle(spec, weights, agents[0].rule)
+
+
+def without_abstention(agent: AgentBundle) -> AgentBundle:
+    """Let an agent's networks decide whatever its evidence."""
+    return replace(agent, spec=replace(agent.spec, abstains=False))
+
+
+def with_rule(market: MarketTensors, inputs: Floats, units: Floats) -> MarketTensors:
+    """Put a forecast rule's inputs ``[T, A, F]`` and positions ``[T, A]`` in the place of a market's features.
+
+    An asset is tradable where it has a bar and its inputs are known.
+    """
+    known = torch.from_numpy(np.isfinite(inputs).all(-1))
+    present = market.tradable if market.present is None else market.present
+    features = torch.from_numpy(np.nan_to_num(inputs))
+    return market._replace(features=features, units=torch.from_numpy(units), tradable=present & known)
 
 
 def project_rows(
@@ -65,7 +114,7 @@ class AgentNetworks:
     """The networks of N agents, rebuilt once for many walks."""
 
     def __init__(self, bundles: Sequence[AgentBundle], dtype: torch.dtype, *, traced: bool = False) -> None:
-        """Rebuild the networks of agents of equal shape; those that abstain stay flat.
+        """Rebuild the networks of agents of equal shape; those that abstain stay flat, or at the rule's position.
 
         Args:
             bundles: N agents.
@@ -75,7 +124,7 @@ class AgentNetworks:
         self.members = [bundle.networks(dtype) for bundle in bundles]
         self.context = receptive_field(bundles[0].spec.network) - 1
         heads = [[network.head for network in networks] for networks in self.members]
-        self._head_weights = head_weights(heads, [bundle.spec.abstains for bundle in bundles])
+        self._head_weights = head_weights(heads, [bundle.spec.fixed_level for bundle in bundles])
         flat = [network.encoder for networks in self.members for network in networks]
         stacked = StackedEncoders(flat, bundles[0].shape())
         self._embed = stacked.traced() if traced else stacked.embed

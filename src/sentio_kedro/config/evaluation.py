@@ -23,12 +23,13 @@ DEFAULT_BASELINES: tuple[BaselineName, ...] = ("ridge", "boosted_trees", "minimu
 
 @parameters
 class RobustnessParameters:
-    """Stress tests of the agents on the test rows. Null switches a part off.
+    """Stress tests of the agent on the test rows. Null switches a part off.
 
     Attributes:
         cost_multipliers: Factors on commission, spread and impact; the break-even costs are interpolated between them.
         latency_bars: Bars that orders are under way beyond the next open.
-        start_offsets: Bars that an account stays out after the first test row.
+        start_shares: Shares of each fold's test rows after which accounts begin, to compare what they hold.
+        without_seeds: Let the ensembles trade that lack one seed each, where there are at least three.
         paths: Paths bootstrapped from the test rows.
         block_bars: Mean length of the blocks that a path is made of; null takes the square root of a fold's test rows.
         seed: Seed of the paths.
@@ -36,14 +37,17 @@ class RobustnessParameters:
 
     cost_multipliers: list[NonNegative] | None = Field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0, 3.0])
     latency_bars: list[Annotated[int, Field(ge=0, le=32)]] | None = Field(default_factory=lambda: [0, 1, 2, 3])
-    start_offsets: list[NonNegativeCount] | None = Field(default_factory=lambda: [0, 7, 29, 113])
+    start_shares: Annotated[list[Annotated[float, Field(ge=0.0, lt=1.0)]], Field(min_length=2)] | None = Field(
+        default_factory=lambda: [0.0, 0.125, 0.25, 0.5]
+    )
+    without_seeds: bool = True
     paths: NonNegativeCount | None = 20
     block_bars: Annotated[float, Field(ge=1.0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _no_part_is_empty(self) -> Self:
-        parts = {name: getattr(self, name) for name in ("cost_multipliers", "latency_bars", "start_offsets", "paths")}
+        parts = {name: getattr(self, name) for name in ("cost_multipliers", "latency_bars", "paths")}
         problems = [
             f"`backtest.robustness.{name}` must {'be at least 1' if value == 0 else 'hold at least one value'}, was "
             f"{value}; set it to null to switch it off."

@@ -18,7 +18,7 @@ class NetworkParameters:
 
     Attributes:
         variant: Learner to start from: ``standard`` has no mask and a critic of one value, ``maskable`` has the mask,
-            ``enhanced`` has the defaults below; other keys override it.
+            ``enhanced`` has the defaults below, ``forecasts`` is an ``mlp`` of width 32; other keys override it.
         encoder: ``transformer`` reads the last bars; ``mlp`` is its control and reads the present bar's features alone,
             without convolution and attention.
         width: Width D of the market embedding.

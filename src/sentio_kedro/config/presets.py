@@ -34,6 +34,7 @@ PERPETUAL: dict[str, Any] = {
     "carry": {"funding": True},
     "margin": {"initial": 0.1, "maintenance": 0.05, "intrabar": True, "liquidation_fee": 0.005},
 }
+OF_RULE: dict[str, Any] = {"levels": [0.0, 0.5, 1.0, 1.5]}
 PRESETS: dict[str, dict[str, Any]] = {
     "none": {"costs": {"commission_bps": 0.0, "half_spread_bps": 0.0}},
     "proportional": {},
@@ -43,9 +44,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def with_preset(given: dict[str, Any]) -> dict[str, Any]:
-    """Put the keys of ``given`` over those of its preset; sections that are objects already replace its sections."""
+    """Put the keys of ``given`` over those of its preset and unit; sections that are objects replace them."""
     preset = PRESETS.get(str(given.get("preset", "proportional")), {})
-    return merged(copy.deepcopy(preset), given)
+    unit = OF_RULE if given.get("unit") == "rule" else {}
+    return merged(copy.deepcopy(preset | unit), given)
 
 
 def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def merged(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return below
 
 
-VariantName = Literal["standard", "maskable", "enhanced"]
+VariantName = Literal["standard", "maskable", "enhanced", "forecasts"]
 
 PLAIN: dict[str, Any] = {
     "advantages": "sampled",
@@ -64,10 +66,17 @@ PLAIN: dict[str, Any] = {
     "screening": None,
     "selection_margin": 0.0,
 }
+OF_FORECASTS: dict[str, Any] = {
+    **{"members": 2, "total_steps": 200_000, "episode_bars": 128, "gamma": 0.995, "learning_rate": 3e-3},
+    **{"price_of_risk": 1.0, "entropy": 0.1, "screening": None},
+    "resampling": {"block_bars": None},
+    "abstention": {"threshold": 2.0},
+}
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {"network": {"masked": False, "quantiles": 1, "regime_experts": False}, "training": PLAIN},
     "maskable": {"network": {"quantiles": 1, "regime_experts": False}, "training": PLAIN},
     "enhanced": {"network": {}, "training": {}},
+    "forecasts": {"network": {"encoder": "mlp", "width": 32}, "training": OF_FORECASTS},
 }
 
 

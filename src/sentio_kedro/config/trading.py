@@ -23,6 +23,7 @@ from sentio_kedro.config.fields import (
 from sentio_kedro.config.presets import PresetName, with_preset
 
 ROUNDING = 1e-9  # of the gross limit, in a sum of weights
+MOST_OF_RULE = 2.0  # largest multiple of the rule's position
 
 
 @parameters
@@ -194,7 +195,10 @@ class TradingParameters:
             mask but tradability and the position cap), ``realistic``, or ``perpetual`` (realistic, for perpetual
             futures: funding instead of borrow fees, taker fees, liquidation inside the bar).
         initial_cash: Starting equity, quote currency.
-        levels: Target levels of one asset, in units of its allocation; -1 is fully short, 0 flat, 1 fully long.
+        unit: What levels are multiples of: the ``allocation`` of an asset, or the position of the forecast ``rule`` at
+            that bar. An agent of the latter reads forecasts, starts from the rule and follows it without evidence.
+        levels: Target levels of one asset in that unit: of the allocation -1 is fully short, 0 flat, 1 fully long; of
+            the rule 1 is its own position.
         gross_limit: Maximum gross exposure, fraction of equity.
         allocation: Exposure of one asset at level 1, fraction of equity; null is ``gross_limit`` / number of assets.
             With more, a few of many assets may be held. Weights by symbol, such as ``{SPY: 0.5, TLT: 0.25}``, size each
@@ -224,6 +228,7 @@ class TradingParameters:
 
     preset: PresetName = "proportional"
     initial_cash: Positive = 1_000_000.0
+    unit: Literal["allocation", "rule"] = "allocation"
     levels: list[float] = Field(default_factory=lambda: [-1.0, 0.0, 1.0])
     gross_limit: Positive = 1.0
     allocation: Positive | dict[str, float] | None = None
@@ -254,19 +259,26 @@ class TradingParameters:
 
     @model_validator(mode="after")
     def _settings_can_be_met(self) -> TradingParameters:
-        problems = [*_level_problems(self.levels), *_allocation_problems(self), *_leverage_problems(self)]
+        problems = [*_level_problems(self.levels, self.unit), *_allocation_problems(self), *_leverage_problems(self)]
         problems += _session_problems(self)
         if problems:
             raise ValueError("; ".join(problems) + ".")
         return self
 
 
-def _level_problems(levels: list[float]) -> list[str]:
+def _level_problems(levels: list[float], unit: str) -> list[str]:
+    of_rule = unit == "rule"
+    lowest, highest = (0.0, MOST_OF_RULE) if of_rule else (-1.0, 1.0)
     checks = (
         (0.0 not in levels, "must contain 0 (flat), so that an account can always close its positions"),
         (len(set(levels)) != len(levels), "must not repeat a level"),
         (len(levels) < 2, "must hold at least two levels"),  # noqa: PLR2004 - flat and one more
-        (any(abs(level) > 1.0 for level in levels), "must lie in [-1, 1] (raise `trading.gross_limit` for leverage)"),
+        (of_rule and 1.0 not in levels, "must contain 1 (the rule's own position) with `trading.unit: rule`"),
+        (
+            any(not lowest <= level <= highest for level in levels),
+            f"must lie in [{lowest:g}, {highest:g}] with `trading.unit: {unit}` (raise `trading.gross_limit` for "
+            "leverage)",
+        ),
     )
     return [f"`trading.levels` {text}; was {levels}" for wrong, text in checks if wrong]
 

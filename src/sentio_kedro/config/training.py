@@ -22,8 +22,9 @@ class TrainingParameters:
 
     Attributes:
         variant: Learner to start from: ``standard`` and ``maskable`` are plain proximal policy optimisation,
-            ``enhanced`` has the defaults below; other keys override it. Set ``network.variant`` alike.
-        seeds: Independent agents per fold; headline metrics are the median over them.
+            ``enhanced`` has the defaults below, and ``forecasts`` acts on the forecast rule (``trading.unit: rule``)
+            with defaults of its own; other keys override it. Set ``network.variant`` alike.
+        seeds: Independent agents per fold, which decide as one in the headline account.
         members: Networks whose legal probabilities one agent averages; each misses another part of the train rows.
         total_steps: Environment steps per member (account-bars, all replicas counted).
         windows: Windows of the market path per rollout.
@@ -44,7 +45,10 @@ class TrainingParameters:
         minibatches: Minibatches per pass; each holds whole windows.
         accumulation: Parts in which the loss of a minibatch is computed, one after the other, to save memory.
         clip: Clip range of the probability ratio.
-        entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility).
+        price_of_risk: Annual Sharpe ratio at which the largest position is worth its risk: each bar costs half of it a
+            bar times the squared share of that position; 0 is no price (all_action).
+        entropy: Coefficient of the entropy bonus, in units of reward (one bar's volatility); of the divergence from
+            following the rule, where levels are multiples of it.
         divergence: Divergence penalty and trust region.
         tail: Constraint on the worst episodes.
         value: Coefficient of the critic's loss.
@@ -87,6 +91,7 @@ class TrainingParameters:
     minibatches: Count = 4
     accumulation: Count = 1
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    price_of_risk: NonNegative = 0.0
     entropy: NonNegative = 0.3
     divergence: DivergenceParameters = Field(default_factory=DivergenceParameters)
     tail: TailParameters = Field(default_factory=TailParameters)

@@ -9,26 +9,35 @@ import pandas as pd
 
 from sentio_kedro.evaluation.measures.attribution import ledger_net
 from sentio_kedro.evaluation.measures.limits import order_metrics
-from sentio_kedro.evaluation.run_frames import RunFrames, seed_number
+from sentio_kedro.evaluation.run_frames import RunFrames
 
 IDENTITY_TOLERANCE = 1e-9
 SUSPICIOUS_SHARPE = 5.0
 NEARLY_ALL = 0.99  # of the equity
 IDLE_SHARE = 0.5
 PROJECTED_SHARE = 0.2  # of the orders
+MIN_START_CORRELATION = 0.8  # of the positions of accounts begun on other days
+NEARLY_EVERY = 0.95  # of the decisions
+MIN_EXITS = 30  # round trips that a decision closed
+LONG_HOLDING = 0.25  # of a fold's bars
+MOST_PROFIT = 0.5
+MAJORITY = 0.5  # of the agents of a fold, from which on the ensemble abstains
 
 
-def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
+def alarms(frames: RunFrames, agent: Mapping[str, Any], starts: Mapping[str, Any] | None = None) -> list[str]:
     """List reasons to distrust the metrics.
 
     Args:
         frames: Frames of the run.
         agent: Metrics of the agent.
+        starts: ``start_dates`` of ``robustness``; None if not simulated.
 
     Returns:
         One sentence per alarm. Folds in which an agent abstains raise none.
     """
     sentences = _trading_alarms(frames) + _limit_alarms(frames)
+    if agent["trades"]:
+        sentences += _behaviour_alarms(agent, starts) + _validation_alarms(frames)
     ledger = ledger_net(frames.accounts)
     broken = (frames.accounts["return"] - ledger).abs() > IDENTITY_TOLERANCE * (1.0 + ledger.abs())
     if broken.any():
@@ -43,33 +52,77 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any]) -> list[str]:
             "check the bars."
         )
     if agent["max_drawdown"] > NEARLY_ALL:
-        sentences.append("The median agent lost nearly all its equity.")
+        sentences.append("The agent lost nearly all its equity.")
     return sentences
+
+
+def _behaviour_alarms(agent: Mapping[str, Any], starts: Mapping[str, Any] | None) -> list[str]:
+    """An agent that keeps what it has, whose sample is small, or whose result hangs on where a fold starts or ends."""
+    sentences, exits = [], agent["own_exits"]
+    unchanged, held = 1.0 - (agent["changed_decisions"] or 0.0), agent["weighted_holding_bars"] or 0.0
+    fold_bars = agent["bars"] / agent["folds"]
+    if unchanged > NEARLY_EVERY and (held > LONG_HOLDING * fold_bars or exits < MIN_EXITS):
+        sentences.append(
+            f"{unchanged:.1%} of the decisions changed nothing, and half of the time in positions lies in round trips "
+            f"of at least {held:,.0f} bars, where a fold has {fold_bars:,.0f}: the agent keeps what it has."
+        )
+    if exits < MIN_EXITS:
+        sentences.append(
+            f"Only {exits:,.0f} round trips were closed by a decision, fewer than {MIN_EXITS}: too small a sample to "
+            "tell skill from a side that was taken once."
+        )
+    if (agent["forced_profit"] or 0.0) > MOST_PROFIT:
+        sentences.append(
+            f"{agent['forced_profit']:.0%} of the profit was made in round trips that the end of a fold closed: where "
+            "folds are cut decides the result."
+        )
+    correlation = None if starts is None else starts["correlation"]
+    if correlation is not None and correlation < MIN_START_CORRELATION:
+        sentences.append(
+            f"Begun on another day, the same agent holds another book: the correlation of positions is "
+            f"{correlation:.2f}, below {MIN_START_CORRELATION}. The result belongs to the start, not to the agent."
+        )
+    return sentences
+
+
+def _validation_alarms(frames: RunFrames) -> list[str]:
+    """A profit made mostly in folds whose agents did not earn on their validation rows."""
+    validated = frames.agent_table.groupby("fold")["validation_sharpe"].median()
+    failed = validated.index[validated <= 0.0]
+    judged = frames.accounts[frames.accounts["account"] == frames.headline]
+    profit = judged["return"].groupby(judged["fold"]).sum()
+    total, doubtful = float(profit.sum()), float(profit[profit.index.isin(failed)].sum())
+    if total <= 0.0 or doubtful <= MOST_PROFIT * total:
+        return []
+    folds = ", ".join(str(int(fold)) for fold in failed)
+    return [
+        f"{min(doubtful / total, 1.0):.0%} of the profit was made by agents whose validation failed (folds {folds}: "
+        "the median validation Sharpe ratio is not positive): what chose them did not foresee it."
+    ]
 
 
 def _trading_alarms(frames: RunFrames) -> list[str]:
-    """Agents that never traded, always chose one level, or stopped trading."""
-    sentences = []
-    table = frames.agent_table[frames.agent_table["abstains"].astype(bool)]
-    for name in frames.seeds:
-        flat_folds = table.loc[table["seed"] == seed_number(name), "fold"]
-        account = _traded_rows(frames.accounts, name, flat_folds)
-        totals = _traded_rows(frames.actions, name, flat_folds).groupby("action")["count"].sum()
-        chosen = sorted(map(str, totals.index[totals > 0]))
-        if account.empty:
-            continue  # it abstained in every fold
-        if not (account["turnover"] > 0.0).any():
-            sentences.append(f"{name} never traded: its metrics say nothing about skill.")
-        elif len(chosen) == 1:
-            sentences.append(f"{name} always chose the level {chosen[0]!r}: it learnt a constant, not a strategy.")
-        elif (idle := _idle_share(account)) > IDLE_SHARE:
-            sentences.append(
-                f"{name} did not trade in the last {idle:.0%} of the bars: the drawdown limit may leave it no exposure."
-            )
-    return sentences
+    """An agent that never traded, always chose one level, or stopped trading."""
+    table = frames.agent_table
+    abstaining = table["abstains"].astype(float).groupby(table["fold"]).mean()
+    flat_folds = abstaining.index[abstaining >= MAJORITY]
+    account = _traded_rows(frames.accounts, frames.headline, flat_folds)
+    totals = _traded_rows(frames.actions, frames.headline, flat_folds).groupby("action")["count"].sum()
+    chosen = sorted(map(str, totals.index[totals > 0]))
+    if account.empty:
+        return []  # it abstained in every fold
+    if not (account["turnover"] > 0.0).any():
+        return ["The agent never traded: its metrics say nothing about skill."]
+    if len(chosen) == 1:
+        return [f"The agent always chose the level {chosen[0]!r}: it learnt a constant, not a strategy."]
+    if (idle := _idle_share(account)) > IDLE_SHARE:
+        return [
+            f"The agent did not trade in the last {idle:.0%} of the bars: the drawdown limit may leave it no exposure."
+        ]
+    return []
 
 
-def _traded_rows(rows: pd.DataFrame, account: str, flat_folds: pd.Series) -> pd.DataFrame:
+def _traded_rows(rows: pd.DataFrame, account: str, flat_folds: pd.Index) -> pd.DataFrame:
     """Rows of an account in the folds in which it does not abstain."""
     return rows[(rows["account"] == account) & ~rows["fold"].isin(flat_folds)]
 
@@ -81,16 +134,14 @@ def _idle_share(account: pd.DataFrame) -> float:
 
 
 def _limit_alarms(frames: RunFrames) -> list[str]:
-    """Agents whose orders joint limits cut too often, and agents that went bankrupt."""
-    sentences = []
-    metrics = order_metrics(frames)
-    for name in frames.seeds:
-        if (metrics[name]["projected_orders"] or 0.0) > PROJECTED_SHARE:
-            sentences.append(
-                f"Joint limits cut {metrics[name]['projected_orders']:.0%} of the orders of {name}, more than "
-                f"{PROJECTED_SHARE:.0%}: its trades are not its decisions. Use smaller `trading.levels`, or widen "
-                "`trading.gross_limit`, `trading.net_limit` or `trading.var_limit`."
-            )
-        if metrics[name]["bankruptcies"]:
-            sentences.append(f"{name} went bankrupt: its returns after that are zero, not earned.")
+    """An agent whose orders joint limits cut too often, or that went bankrupt."""
+    sentences, agent = [], order_metrics(frames)[frames.headline]
+    if (agent["projected_orders"] or 0.0) > PROJECTED_SHARE:
+        sentences.append(
+            f"Joint limits cut {agent['projected_orders']:.0%} of the agent's orders, more than {PROJECTED_SHARE:.0%}: "
+            "its trades are not its decisions. Use smaller `trading.levels`, or widen `trading.gross_limit`, "
+            "`trading.net_limit` or `trading.var_limit`."
+        )
+    if agent["bankruptcies"]:
+        sentences.append("The agent went bankrupt: its returns after that are zero, not earned.")
     return sentences

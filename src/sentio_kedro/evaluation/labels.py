@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sentio_kedro.evaluation.run_frames import TARGETS_KEY
+from sentio_kedro.evaluation.run_frames import ENSEMBLE, TARGETS_KEY
 
 TITLES = {
-    "agent": "Agent, median",
+    "agent": "Agent",
     "buy_and_hold": "Buy and hold",
     "equal_weight": "Equal weight",
     "momentum": "Momentum",
@@ -30,6 +30,11 @@ LINE_TITLES = {
     "shortfall": "Broker's loss",
 }
 ALWAYS_DRAWN = ("price_pnl", "commission", "spread")
+
+
+def account_title(account: str) -> str:
+    """Title of an agent's account: of the ensemble, or of a seed alone."""
+    return TITLES["agent"] if account == ENSEMBLE else account.replace("_", " ").capitalize()
 
 
 def layer_title(layer: str) -> str:

@@ -25,10 +25,12 @@ from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
 
-NO_STRESS = RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
-TRADED = ("accounts", "positions", "trades", "actions", "masks", "value_at_risk", "robustness")
+NO_STRESS = RobustnessParameters(
+    cost_multipliers=None, latency_bars=None, start_shares=None, paths=None, without_seeds=False
+)
+TRADED = ("accounts", "positions", "trades", "holdings", "actions", "masks", "value_at_risk", "robustness")
 REPORTED = ("agent", "seeds", "baselines", "comparisons", "confidence", "periods_per_year", "bootstrap")
-FIGURES = (  # of the median agent, in the ledger
+FIGURES = (  # of the agent, in the ledger
     *("sharpe", "sharpe_low", "sharpe_high", "sharpe_seed_min", "sharpe_seed_max", "annual_return", "total_return"),
     *("max_drawdown", "trades", "seeds", "bars"),
 )
@@ -111,7 +113,7 @@ def opening_record(
 
 
 def result_record(time: datetime, opening: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the record of an opening's result: its key, and ``FIGURES`` of the median agent in ``lockbox_metrics``."""
+    """Return the record of an opening's result: its key, and ``FIGURES`` of the agent in ``lockbox_metrics``."""
     values = {name: metrics["agent"][name] for name in FIGURES}
     iso = time.isoformat(timespec="microseconds")
     return {"event": "result", "opening": opening["opening"], "time": iso, **values}

@@ -18,6 +18,7 @@ from sentio_kedro.evaluation.measures.accounts import (
     path_metrics,
     split_paths,
 )
+from sentio_kedro.evaluation.measures.behaviour import behaviour_metrics
 from sentio_kedro.evaluation.measures.breakdowns import (
     fold_metrics,
     generalisation_gap,
@@ -33,8 +34,20 @@ from sentio_kedro.evaluation.measures.paths import table_paths
 from sentio_kedro.evaluation.measures.returns import information_ratio
 from sentio_kedro.evaluation.measures.robustness import stress_metrics
 from sentio_kedro.evaluation.measures.targets import measure_targets
-from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key, row_times, seed_number
-from sentio_kedro.evaluation.skill.intervals import account_samples, headline_block, interval_metrics, skill_metrics
+from sentio_kedro.evaluation.run_frames import (
+    RunFacts,
+    RunFrames,
+    metric_key,
+    row_times,
+    seed_number,
+)
+from sentio_kedro.evaluation.skill.intervals import (
+    account_samples,
+    added_by_networks,
+    headline_block,
+    interval_metrics,
+    skill_metrics,
+)
 from sentio_kedro.evaluation.skill.trials import RecordedTrials
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, percentile_interval
 
@@ -48,9 +61,9 @@ def build_metrics(
 ) -> dict[str, Any]:
     """Evaluate the agents and the baselines on the out-of-sample rows.
 
-    The agent's metrics are medians over seeds, each metric on its own, never those of the best seed. Its Sharpe
-    interval is the stationary block bootstrap of that median; all accounts are resampled with the same rows. Where
-    folds test rows again, metrics are medians over backtest paths, so that each bar counts once.
+    The agent's metrics are those of the headline account, in which the agents of each fold decide as one, never those
+    of a seed that was chosen. All accounts are resampled with the same rows. Where folds test rows again, metrics are
+    medians over backtest paths, so that each bar counts once.
 
     Args:
         frames: Frames of the run.
@@ -61,17 +74,19 @@ def build_metrics(
 
     Returns:
         The JSON content of ``metrics.json``, None where a metric is undefined. ``agent`` and one entry per name in
-        ``baselines`` hold ``account_metrics``, ``order_metrics``, ``sharpe_low``, ``sharpe_high``, ``intervals`` (both
-        ends of every headline metric), ``sharpe_seed_min``, ``sharpe_seed_max`` and the span of the rows. ``seeds``
-        holds the metrics of every agent, ``comparisons`` the differences to each baseline with the interval, and
-        ``median_seed`` the agent that the ledger and the drawdowns belong to. The other keys are those of the functions
-        in ``measures`` and ``skill``, and the settings ``universe``, ``scheme``, ``confidence``, ``periods_per_year``
-        and ``bootstrap``.
+        ``baselines`` hold ``account_metrics``, ``behaviour_metrics``, ``order_metrics``, ``sharpe_low``,
+        ``sharpe_high``, ``intervals`` (both ends of every headline metric), ``sharpe_seed_min``, ``sharpe_seed_max``
+        and the span of the rows. ``seeds`` holds the metrics of every agent alone, ``comparisons`` the differences to
+        each baseline with the interval, ``added_by_networks`` that of the networks to the rule that they act on, None
+        if they act on none. The other keys are those of the functions in ``measures`` and ``skill``, and
+        the settings ``universe``, ``scheme``, ``confidence``, ``periods_per_year`` and ``bootstrap``.
     """
     tables = ledger_tables(frames)
-    by_account = path_metrics(split_paths(tables), frames.trades, facts.periods_per_year)
-    for name, orders in order_metrics(frames).items():
-        by_account[name] |= orders
+    paths = split_paths(tables)
+    by_account = path_metrics(paths, frames.trades, facts.periods_per_year)
+    for more in (order_metrics(frames), behaviour_metrics(frames, paths, facts.scheme)):
+        for name, found in more.items():
+            by_account[name] |= found
     metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], by_account)
     metrics["seeds"] = [{"seed": seed_number(name)} | by_account[name] for name in frames.seeds]
     metrics["folds"] = fold_metrics(frames, tables, facts.periods_per_year)
@@ -79,7 +94,6 @@ def build_metrics(
     metrics["paths"] = sharpe_paths(frames, facts.scheme, facts.periods_per_year)
     metrics["symbols"] = symbol_metrics(frames)
     metrics["selected_features"] = selected_feature_metrics(frames)
-    metrics["median_seed"] = seed_number(median_seed(frames))
     metrics["regimes"] = regime_metrics(frames, tables, facts.periods_per_year)
     metrics["years"] = year_metrics(frames, tables, facts.periods_per_year)
     metrics["masks"] = mask_shares(frames)
@@ -89,8 +103,9 @@ def build_metrics(
     metrics["robustness"] = stress_metrics(frames)
     metrics["targets"] = measure_targets(metrics["agent"], frames, facts)
     metrics["skill"] = skill_metrics(frames, facts, parameters, tables["return"], metrics, trials, openings)
-    metrics["alarms"] = alarms(frames, metrics["agent"])
     block = headline_block(frames, parameters, tables["return"])
+    metrics["added_by_networks"] = added_by_networks(frames, facts, parameters, block)
+    metrics["alarms"] = alarms(frames, metrics["agent"], metrics["robustness"]["start_dates"])
     metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
     metrics |= {"periods_per_year": facts.periods_per_year}
     metrics["bootstrap"] = {"samples": parameters.bootstrap_samples, "mean_block_bars": block, "seed": parameters.seed}
@@ -107,10 +122,9 @@ def _agent_and_baselines(
 ) -> dict[str, Any]:
     """Metrics of the agent and the baselines with their intervals, and the comparison of the agent with each."""
     samples = account_samples(frames, facts, parameters, returns)
-    agent_samples = samples["agent"]
+    agent_samples = samples[frames.headline]
     span = _span(frames, returns, facts)
-    agent = median_metrics([by_account[name] for name in frames.seeds])
-    agent["costs"] = by_account[median_seed(frames)]["costs"]  # medians of single lines would not add up
+    agent = dict(by_account[frames.headline])
     members = frames.agent_table["members"]
     sharpes = [by_account[name]["sharpe"] for name in frames.seeds]
     agent |= interval_metrics(agent_samples, parameters.confidence)
@@ -125,7 +139,7 @@ def _agent_and_baselines(
         metrics[key] = other
         differences = agent_samples["sharpe"] - samples[name]["sharpe"]
         comparison = _comparison(agent, other, differences, parameters.confidence)
-        metrics["comparisons"][key] = comparison | _active(returns, frames.seeds, name, facts.periods_per_year)
+        metrics["comparisons"][key] = comparison | _active(returns, frames.headline, name, facts.periods_per_year)
     return metrics
 
 
@@ -151,16 +165,15 @@ def _comparison(agent: Metrics, other: Metrics, differences: Floats, confidence:
     }
 
 
-def _active(returns: pd.DataFrame, seeds: list[str], baseline: str, periods_per_year: float) -> Metrics:
-    """Information ratio of the agents against a baseline, the median over paths and seeds."""
-    columns = returns.to_numpy(dtype=np.float64).T
-    values, paths = dict(zip(returns.columns, columns, strict=True)), table_paths(returns)
-    medians = []
-    for name in seeds:
-        pairs = [(values[name][places], values[baseline][places]) for places in paths]
-        ratios = [{"information_ratio": information_ratio(*pair, periods_per_year)} for pair in pairs]
-        medians.append(median_metrics(ratios))
-    return median_metrics(medians)
+def _active(returns: pd.DataFrame, account: str, baseline: str, periods_per_year: float) -> Metrics:
+    """Information ratio of an account against a baseline, the median over paths."""
+    pair = [returns[name].to_numpy(dtype=np.float64) for name in (account, baseline)]
+    return median_metrics(
+        [
+            {"information_ratio": information_ratio(pair[0][places], pair[1][places], periods_per_year)}
+            for places in table_paths(returns)
+        ]
+    )
 
 
 def _span(frames: RunFrames, returns: pd.DataFrame, facts: RunFacts) -> Metrics:

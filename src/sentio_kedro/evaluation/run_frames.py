@@ -13,11 +13,13 @@ import pandas as pd
 from sentio_kedro.config.evaluation import BaselineName
 
 Scheme = Literal["walk_forward", "k_fold", "combinatorial"]
+ENSEMBLE = "ensemble"  # the account of all agents of a fold deciding as one, where there are several
+NETWORKS = "networks"  # the account of all networks on a rule, whatever their evidence
 SEED_PREFIX = "seed_"
 BASELINES = ("buy_and_hold", "equal_weight", "momentum", "random")
 OPTIONAL_BASELINES: tuple[str, ...] = get_args(BaselineName)  # of `backtest.baselines`
 FORECAST_RULE = "forecast_rule"  # the account that trades the forecasts by the rule
-OF_A_FOLD = ("random", "ridge", "boosted_trees", "regime_rule")  # baselines that start with the agents of each fold
+OF_A_FOLD = (ENSEMBLE, NETWORKS, "random", "ridge", "boosted_trees", "regime_rule")  # start anew where agents do
 TARGETS = "targets"  # the account that follows `backtest.targets`, where that is given
 TARGETS_KEY = "target_positions"  # its name in metrics.json, where `targets` are the five targets
 LINES = {  # of the ledger, with the sign with which each enters the return
@@ -29,20 +31,21 @@ COLUMNS = {
         *("row", "timestamp", "fold", "account", "return", "equity", "gross_exposure", "net_exposure"),
         *("turnover", *LINES, "capped", "projected", "ordered", "headroom", "called", "regime"),
     ),
-    "positions": ("timestamp", "symbol", "seed", "fold", "position"),
+    "positions": ("timestamp", "symbol", "account", "fold", "position"),
     "trades": ("account", "fold", "symbol", "side", "entry_row", "exit_row", "bars", "pnl", "return", "cost"),
+    "holdings": ("account", "fold", "symbol", "bars", "position", "asset_return", "gross", "changed"),
     "actions": ("account", "fold", "symbol", "action", "count", "legal"),
     "masks": ("account", "fold", "regime", "layer", "forbidden", "bars"),
     "value_at_risk": ("symbol", "side", "confidence", "sessions", "exceedances"),
     "robustness": (
         *("kind", "value", "account", "sharpe", "annual_return", "total_return", "max_drawdown", "turnover"),
-        "cost_bps",
+        *("cost_bps", "correlation"),
     ),
     "regime_posteriors": ("timestamp", "fold", "state_0"),
     "training_curves": ("fold", "seed", "member", "update", "steps_per_second", "train_sharpe", "validation_sharpe"),
     "agent_table": (
         *("fold", "seed", "train_sharpe", "validation_sharpe", "members"),
-        *("validation_t", "abstention_threshold", "abstains"),
+        *("validation_t", "abstention_threshold", "abstains", "rule_sharpe"),
         *("selected_features", "selected_columns", "feature_columns", "selected_lags"),
     ),
 }
@@ -89,21 +92,23 @@ class AccountPath(NamedTuple):
 class RunFrames:
     """Frames of a run.
 
-    Accounts are ``seed_<number>`` for agents, the baselines (at least four), and ``targets`` if the backtest followed a
-    table of target positions. Every frame but ``accounts`` may be empty. ``COLUMNS`` lists the required columns.
+    Accounts are ``seed_<number>`` for agents, ``ensemble`` if there are several, the baselines (at least four), and
+    ``targets`` if the backtest followed a table of target positions. Every frame but ``accounts`` may be empty.
+    ``COLUMNS`` lists the required columns. ``positions``, ``actions`` and ``masks`` are those of the headline account.
 
     Attributes:
         accounts: One row per account and decision row. Returns, profits and costs are fractions of the equity at the
             decision; ``capped``, ``projected`` and ``ordered`` are shares of the assets.
-        positions: Positions of the agents, fractions of equity.
+        positions: Positions, fractions of equity.
         trades: Round trips, net of costs.
+        holdings: Mean position of every account in each symbol, by fold, and what the symbol returned.
         actions: How often each level was chosen and legal.
         regime_posteriors: Probability of each regime at each bar, by fold.
         training_curves: One row per update; Sharpe ratios only where the policy was validated.
         agent_table: One row per agent.
         masks: Mean share of the levels that each layer forbids.
         value_at_risk: Sessions and exceedances of each symbol's value at risk, by side.
-        robustness: One row per variant and agent; kinds ``cost latency start path break_even``.
+        robustness: One row per variant; kinds ``cost latency start path without break_even``.
 
     Raises:
         ValueError: If a column, a baseline or every agent is missing.
@@ -112,6 +117,7 @@ class RunFrames:
     accounts: pd.DataFrame
     positions: pd.DataFrame
     trades: pd.DataFrame
+    holdings: pd.DataFrame
     actions: pd.DataFrame
     regime_posteriors: pd.DataFrame
     training_curves: pd.DataFrame
@@ -133,6 +139,8 @@ class RunFrames:
                 problems.append(f"`accounts` lacks the baselines {missing}; run `kedro run --pipeline backtest`")
             if not any(str(name).startswith(SEED_PREFIX) for name in names):
                 problems.append(f"`accounts` holds no agent (an account named `{SEED_PREFIX}<number>`)")
+            elif len(self.seeds) > 1 and ENSEMBLE not in names:
+                problems.append(f"`accounts` lacks `{ENSEMBLE}`; run `kedro run --pipeline backtest`")
         if problems:
             raise ValueError("; ".join(problems) + ".")
 
@@ -146,10 +154,19 @@ class RunFrames:
         )
 
     @property
+    def headline(self) -> str:
+        """Account that is judged: the ensemble, or the only agent, which is one."""
+        return ENSEMBLE if len(self.seeds) > 1 else self.seeds[0]
+
+    @property
     def baselines(self) -> tuple[str, ...]:
-        """Accounts that agents are compared with: the baselines of the run, then the table of targets, if any."""
+        """Accounts that agents are compared with: the baselines of the run, then the table of targets, if any.
+
+        The forecast rule is none of them for agents that act on it.
+        """
         names = set(self.accounts["account"].unique())
-        return (*BASELINES, *(name for name in (FORECAST_RULE, *OPTIONAL_BASELINES, TARGETS) if name in names))
+        rule = () if NETWORKS in names else (FORECAST_RULE,)
+        return (*BASELINES, *(name for name in (*rule, *OPTIONAL_BASELINES, TARGETS) if name in names))
 
     @cached_property
     def places(self) -> pd.DataFrame:
@@ -167,8 +184,9 @@ class RunFrames:
 def _places(frames: RunFrames) -> pd.DataFrame:
     """Row number of each value of an account table; missing where an account lacks a row."""
     accounts = frames.accounts[["fold", "row", "account"]].assign(place=np.arange(len(frames.accounts)))
-    agents = accounts[accounts["account"].isin(frames.seeds)]
-    table = agents.pivot(index=["fold", "row"], columns="account", values="place").sort_index()[frames.seeds]
+    names = list(dict.fromkeys([frames.headline, *frames.seeds]))
+    agents = accounts[accounts["account"].isin(names)]
+    table = agents.pivot(index=["fold", "row"], columns="account", values="place").sort_index()[names]
     rows = table.index.get_level_values("row")
     for name in frames.baselines:
         of_account = accounts[accounts["account"] == name]
@@ -195,7 +213,7 @@ def account_table(frames: RunFrames, column: str) -> pd.DataFrame:
         column: A column of ``accounts``.
 
     Returns:
-        Index ``(fold, row)`` in order of fold and row, one column per account: agents, then baselines.
+        Index ``(fold, row)`` in order of fold and row, one column per account: headline, agents, baselines.
 
     Raises:
         ValueError: If accounts cover different rows or hold values that are not finite.
@@ -226,19 +244,10 @@ def metric_key(account: str) -> str:
 
 def account_paths(frames: RunFrames, facts: RunFacts) -> Iterator[AccountPath]:
     """Yield each account's rows: all of a walk-forward test at once, else fold by fold if it starts anew in each."""
-    for name in (*frames.seeds, *frames.baselines):
+    for name in dict.fromkeys((frames.headline, *frames.seeds, *frames.baselines)):
         account = frames.accounts[frames.accounts["account"] == name].sort_values(["fold", "row"])
         if facts.scheme != "walk_forward" and name in (*frames.seeds, *OF_A_FOLD):
             for fold, rows in account.groupby("fold"):
                 yield AccountPath(name, int(str(fold)), rows)
         else:
             yield AccountPath(name, None, account.sort_values("row"))
-
-
-def median_seed(frames: RunFrames) -> str:
-    """Agent with the median total return, the lower of two in the middle.
-
-    It stands for all agents where metrics must belong to one account, such as the lines of a ledger or drawdowns.
-    """
-    growth = np.log1p(account_table(frames, "return")[frames.seeds].clip(lower=-1.0 + 1e-12)).sum()
-    return str(growth.sort_values(kind="stable").index[(len(growth) - 1) // 2])

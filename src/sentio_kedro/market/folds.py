@@ -95,7 +95,8 @@ def _explain(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
         f"{spans.episode} rows after purging. Too short: {listed}. "
         f"Give at least {_min_bars(spans, parameters)} bars, or lower {remedies}, or the input "
         "span: `network.window`, `network.layers`, `regimes.memory`, `trading.memory_sessions`, the longest `lookback` "
-        "of `features.columns`."
+        "of `features.columns`; without forecasts (`trading.unit: allocation`, `network.variant` and "
+        "`training.variant: enhanced`) it is shorter."
     )
 
 

@@ -56,6 +56,8 @@ class MarketTensors(NamedTuple):
         funding: ``[T, A]`` funding rate of the bar, fraction of notional, paid by longs to shorts; null: none.
         delisted: ``[T, A]`` the first row after an asset's last bar; null: no asset ends before the bars do.
         shortable: ``[A]`` whether the asset may be sold short; null: all may.
+        units: ``[T, A]`` position of level 1 in units of the largest one that caps of size leave, signed; null: the
+            allocation.
         signs: ``[T]`` -1 where a synthetic path's bar is a real one mirrored in log price, else 1; null: none is.
     """
 
@@ -85,6 +87,7 @@ class MarketTensors(NamedTuple):
     funding: Tensor | None = None
     delisted: Tensor | None = None
     shortable: Tensor | None = None
+    units: Tensor | None = None
     signs: Tensor | None = None
 
     @property

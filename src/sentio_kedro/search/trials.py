@@ -21,7 +21,7 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.member import MemberKey, choose_device
 from sentio_kedro.agent.training.population import train_population
-from sentio_kedro.agent.training.validation import chunk_length, chunk_starts, recent_train_rows, validate_parts
+from sentio_kedro.agent.training.validation import account_returns
 from sentio_kedro.config import AgentParameters
 from sentio_kedro.market.purged_folds import Fold, Spans
 
@@ -156,16 +156,14 @@ def score_candidate(
 
 @torch.no_grad()
 def score_agent(agent: AgentBundle, training_set: TrainingSet, parameters: AgentParameters) -> AgentScore:
-    """Simulate an agent greedily on its validation rows again, in the chunks of its training, for its returns."""
+    """Simulate an agent greedily on its validation rows again, as in its training, for its returns."""
     device = choose_device(parameters.training.device)
     market = training_set.market_on(device, torch.float32)
     networks = [network.to(device) for network in agent.networks(torch.float32)]
-    parts = (recent_train_rows(training_set), training_set.fold.validation)
-    context = receptive_field(parameters.network) - 1
-    _, validation = validate_parts(networks, market, parts, context, parameters.trading, training_set.facts)
-    length = min(chunk_length(part) for part in parts)
-    starts = np.array(chunk_starts(training_set.fold.validation, length), dtype=np.int64)
-    rows = (starts[:, None] + np.arange(length)).ravel()
+    segments, context = training_set.fold.validation, receptive_field(parameters.network) - 1
+    facts, level = training_set.facts, agent.spec.fixed_level
+    validation = account_returns(networks, market, segments, context, parameters.trading, facts, level)
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in segments])
     return AgentScore(
         fold=training_set.fold.number,
         seed=agent.spec.seed,

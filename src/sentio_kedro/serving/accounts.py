@@ -123,17 +123,16 @@ def account_report(accounts: Accounts, symbols: Sequence[str]) -> Account:
     )
 
 
-def for_agents(accounts: Accounts, agents: int, assets: int, trading: TradingParameters) -> Accounts:
-    """Copy accounts ``[..., 1]`` or ``[..., N]``, an account for each of N agents: ``[..., N]``.
+def in_agent_shape(accounts: Accounts, assets: int, trading: TradingParameters) -> Accounts:
+    """Copy accounts ``[..., 1]``.
 
     Raises:
         ValueError: If the accounts have another shape, latency or place in the ring of session highs.
     """
     leading = accounts.account.shape
-    if not leading or leading[-1] not in (1, agents):
+    if not leading or leading[-1] != 1:
         raise ValueError(
-            f"`account` must have the shape [..., 1] (all agents have the same accounts) or [..., {agents}] "
-            f"(an account of its own for each agent), was {list(leading)}; add a last dimension: "
+            f"`account` must have the shape [..., 1], was {list(leading)}; add a last dimension: "
             "`accounts.part(numpy.s_[:, None])`."
         )
     opened = open_accounts(1, assets, trading)
@@ -145,8 +144,7 @@ def for_agents(accounts: Accounts, agents: int, assets: int, trading: TradingPar
                 f"{list(given.shape)}; open the accounts of the agents' market."
             )
     require_indices(accounts)
-    axis = len(leading) - 1
-    return Accounts._make(part.repeat(agents // leading[-1], axis=axis) for part in accounts)
+    return Accounts._make(part.copy() for part in accounts)
 
 
 def _require_sane(account: Account, symbols: Sequence[str], latency: int) -> None:

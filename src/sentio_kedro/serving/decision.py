@@ -49,7 +49,7 @@ def decide_all(
     """
     for n in range(len(models)):
         observe(n, row, models[n], market, accounts, terms, scratch)
-        decide(n, row, 0, terms, policies, scratch)
+        decide(n, row, 0, market, terms, policies, scratch)
         for a in range(layers.shape[1]):
             requested[n, a] = scratch.limits[n, a].requested
             set_forbidden_shares((a, a + 1), n, row, market, accounts, terms, scratch, layers[n, a])

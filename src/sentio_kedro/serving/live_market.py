@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.market.adjustment import adjusted, adjustment_factors
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
@@ -21,6 +22,7 @@ from sentio_kedro.market.sessions import Clock, Schedule, expected_timestamps, m
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats, bars_per_session
 from sentio_kedro.market.trailing import estimated_spread
+from sentio_kedro.serving.live_rule import LiveRule, asset_rows
 from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows
 
 HORIZON = np.timedelta64(400, "D")  # sessions of an exchange that are computed ahead of the newest bar
@@ -50,8 +52,9 @@ class LiveMarket:
 
     Attributes:
         bars: The newest bars.
-        features: ``[T, A, F]`` features of the last rows, NaN in warm-up: all rows of a history, and later those that
-            a decision reads.
+        features: ``[T, A, F]`` features of the last rows, or inputs of the agents' forecast rule, NaN in warm-up: all
+            rows of a history, and later those that a decision reads.
+        units: ``[T, A]`` positions of that rule on the same rows; null without one.
         posteriors: ``[T, K]`` filtered regime probabilities by agent; agents of the same model share one.
     """
 
@@ -74,13 +77,19 @@ class LiveMarket:
         rows = max(lookback, receptive_field(spec.network), memory) + 2  # two rows are decided at
         kelly = 0 if self.trading.masks.kelly_fraction is None else self.trading.masks.kelly_bars
         self._reads = max(receptive_field(spec.network), kelly + 1) + 1  # rows that decisions at the last two read
-        asset_rows = longest_lookback(self.columns)
-        if self.trading.costs.half_spread == "estimated":
-            asset_rows = max(asset_rows, self.trading.costs.spread_bars + 2)
-        self.features = compute_features(bars, self.columns)
+        own_rows = asset_rows(self.trading)
         self._market_returns = market_return(bars)  # [T]
         self._filtered = [model.filter(self._market_returns) for model in self._models]
-        self.bars = RollingBars(bars, RollingBars.of(bars, rows, asset_rows).by_asset, rows)
+        self._rule: LiveRule | None = None
+        self.units: Floats | None = None
+        if agents[0].rule is None:
+            own_rows = max(own_rows, longest_lookback(self.columns))
+            self.features = compute_features(bars, self.columns)
+        else:
+            self._rule = LiveRule.of(agents[0].rule, bars, self._filtered[0], self.trading)
+            self.features = rule_inputs(self._rule.path, self._rule.rule.segments, clock)
+            self.units = self._rule.path.units
+        self.bars = RollingBars(bars, RollingBars.of(bars, rows, own_rows).by_asset, rows)
 
     @property
     def posteriors(self) -> list[Tensor]:
@@ -103,15 +112,25 @@ class LiveMarket:
         after = copy(self)
         after.bars = self.bars.with_bar(bar)
         rows = len(after.bars.grid.timestamps)
-        newest = newest_features(after.bars.by_asset, self.columns, bar.present[0], bar.timestamps, self.features[-1])
-        after.features = np.concatenate([self.features[1 - self._reads :], newest[None]])
         market = market_return(newest_rows(after.bars.grid, 2))[-1:]
         after._market_returns = np.concatenate([self._market_returns, market])[-rows:]
         after._filtered = [
             np.concatenate([filtered, model.newest(after._market_returns)[None]])[-rows:]
             for model, filtered in zip(self._models, self._filtered, strict=True)
         ]
+        after.features = np.concatenate([self.features[1 - self._reads :], after._newest_inputs(bar)])
         return after
+
+    def _newest_inputs(self, bar: AlignedBars) -> Floats:
+        """Compute the features ``[1, A, F]`` of the newest ``bar``, of which all else is known."""
+        by_asset = self.bars.by_asset
+        if self._rule is None or self.units is None:
+            present = bar.present[0]
+            return newest_features(by_asset, self.columns, present, bar.timestamps, self.features[-1])[None]
+        self._rule = self._rule.with_bar(by_asset, bar, self._filtered[0][-1])
+        self.units = np.concatenate([self.units[1 - self._reads :], self._rule.path.units])
+        clock = market_clock(self.bars.grid.timestamps[-2:], self.trading.calendar, self._sessions())
+        return rule_inputs(self._rule.path, self._rule.rule.segments, clock.rows(slice(1, None)))
 
     def decision_rows(self) -> LiveRows:
         """Return the rows that decisions at the last two bars read."""
@@ -134,6 +153,8 @@ class LiveMarket:
             clock.rows(slice(total - known, None)),
             RiskFacts._make(_lengthened(values[-known:], ahead) for values in risk),
         )
+        if self.units is not None:
+            market = market._replace(units=torch.from_numpy(_lengthened(self.units[-known:], ahead)))
         if self.trading.costs.half_spread == "estimated":
             market = market._replace(spread=self._estimated_spread().expand(market.bars, -1))
         return LiveRows(market._replace(delisted=None), [x[-known:] for x in self.posteriors], known - 1)

@@ -56,7 +56,7 @@ class SignalModel(PythonModel):
             model_input: Bars in the long format of the catalog's ``bars``, at least ``required_bars`` of each symbol.
                 Timestamps without a zone are UTC.
             params: ``account``: JSON object with the fields of ``Account`` at the newest close; or empty, which lets
-                each agent first trade the last ``replay_bars`` bars from ``equity`` in cash.
+                the agents first trade the last ``replay_bars`` bars from ``equity`` in cash.
 
         Raises:
             MlflowException: If the account cannot be read, or bars are too few, of other symbols or invalid; a server

@@ -30,8 +30,8 @@ def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None) -> list[A
 def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters: SignalParameters) -> pd.DataFrame:
     """Let agents decide at the newest bar.
 
-    Each agent first trades the last ``replay_bars`` bars from flat, then decides at the newest one; its order would
-    fill at the next open, or ``orders.latency_bars`` later. Agents that abstain are flat.
+    As one they first trade the last ``replay_bars`` bars from flat, then decide at the newest one; the order would
+    fill at the next open, or ``orders.latency_bars`` later.
 
     Args:
         agents: Agents of one fold.

@@ -11,18 +11,18 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from sentio_kedro.agent.bundle import AgentBundle, same_symbols
-from sentio_kedro.agent.ensemble import AgentNetworks
+from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.ensemble import AgentNetworks, as_one
 from sentio_kedro.agent.ppo.losses import lower_tail_mean
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.bars import align_bars, whole_rows
-from sentio_kedro.serving.accounts import Account, account_records, account_report, for_agents
+from sentio_kedro.serving.accounts import Account, account_records, account_report, in_agent_shape
 from sentio_kedro.serving.decision import decide_all, fill_orders
 from sentio_kedro.serving.incoming_bars import RawBars, new_rows, of_symbols
 from sentio_kedro.serving.live_market import LiveMarket
-from sentio_kedro.serving.signal import Signal, in_lots
+from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import terms_of
 from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.limits import MIN_EQUITY
@@ -37,8 +37,8 @@ GivenAccount = Account | Sequence[Account] | Accounts
 class DecisionSession:
     """The agents of one fold, or one agent, on a feed.
 
-    ``start`` takes a history, then ``decide`` takes each new bar. Each agent decides for an account of its own; a
-    signal is the mean over the agents, as if each managed an equal part of the capital.
+    ``start`` takes a history, then ``decide`` takes each new bar. The agents decide as one, see ``ensemble.as_one``,
+    for one account: that of the backtest's account ``ensemble``.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class DecisionSession:
         Raises:
             ValueError: If there is no agent, or they are not of one fold.
         """
-        self.agents = [agents] if isinstance(agents, AgentBundle) else list(agents)
-        _require_alike(self.agents)
+        several = [agents] if isinstance(agents, AgentBundle) else list(agents)
+        self.agent, self.agents = as_one(several), len(several)
         self.longest_gap = longest_gap
         self._allowed_gap: np.timedelta64 = np.timedelta64(0, "ns")
-        self.trading = self.agents[0].spec.trading
-        self._drops_bars = self.agents[0].spec.missing == "drop_bar"
-        self.symbols = tuple(self.agents[0].spec.symbols)
-        self.required_bars = max(agent.spec.required_bars for agent in self.agents)
-        self._networks = AgentNetworks(self.agents, torch.float64, traced=traced)
+        self.trading = self.agent.spec.trading
+        self._drops_bars = self.agent.spec.missing == "drop_bar"
+        self.symbols = tuple(self.agent.spec.symbols)
+        self.required_bars = self.agent.spec.required_bars
+        self._networks = AgentNetworks([self.agent], torch.float64, traced=traced)
         self._terms = terms_of(self.trading, len(self.symbols))
         self._market: LiveMarket | None = None
-        self._accounts: Accounts | None = None  # [..., N] at the close of the newest bar
+        self._accounts: Accounts | None = None  # [..., 1] at the close of the newest bar
         self._pending: Floats | None = None  # [accounts, A] positions that they asked for at that close
 
     @property
@@ -86,7 +86,7 @@ class DecisionSession:
 
     @property
     def accounts(self) -> Accounts:
-        """The accounts that the session keeps ``[..., N]``, one per agent, at the close of the newest bar.
+        """The accounts that the session keeps ``[..., 1]``, at the close of the newest bar.
 
         Raises:
             RuntimeError: If the session has not started.
@@ -95,9 +95,9 @@ class DecisionSession:
             raise RuntimeError("The session keeps no account yet; call `start` with a history first.")
         return self._accounts
 
-    def account(self, agent: int = 0) -> Account:
-        """Return the account of one agent, if the session has one per agent."""
-        return account_report(self.accounts.part(agent), self.symbols)
+    def account(self) -> Account:
+        """Return the account, if the session keeps a single one."""
+        return account_report(self.accounts.part(0), self.symbols)
 
     @torch.inference_mode()
     def start(self, history: RawBars, account: GivenAccount | None = None, replay_bars: int = 0) -> Signal:
@@ -106,8 +106,8 @@ class DecisionSession:
         Args:
             history: At least ``required_bars`` bars: aligned, or a long frame whose timestamps are ends of bars in UTC.
                 An asset that was halted needs as many bars of its own; a symbol without any bar is halted.
-            account: Accounts as in ``decide``; None opens one with ``trading.initial_cash`` per agent.
-            replay_bars: Bars that each agent trades before the decision, so that it holds a position as in a backtest;
+            account: Accounts as in ``decide``; None opens one with ``trading.initial_cash``.
+            replay_bars: Bars that the agents trade before the decision, so that they hold a position as in a backtest;
                 the account is then that of so many bars before the newest.
 
         Returns:
@@ -128,7 +128,7 @@ class DecisionSession:
             )
         with one_thread(), self._restored_on_error():
             self._allowed_gap = np.diff(bars.timestamps).max() if self.longest_gap is None else self.longest_gap
-            self._market, self._pending = LiveMarket(self.agents, bars), None
+            self._market, self._pending = LiveMarket([self.agent], bars), None
             first = count - 1 - replay_bars
             opening = Account(cash=self.trading.initial_cash) if account is None else account
             self._accounts = self._records(opening, hold(bars.close[: first + 1])[-1])
@@ -149,10 +149,9 @@ class DecisionSession:
         Args:
             new_bars: One bar per symbol, or several timestamps in order; None decides again at the newest bar. A symbol
                 without a bar is halted; agents trained with ``ingestion.missing: drop_bar`` drop the timestamp.
-            account: The account at the close of the newest bar: one ``Account`` for all agents, a sequence of them (a
-                batch), or the records of a batch ``[..., 1]`` or ``[..., N]`` for N agents. None takes the session's
-                own accounts: the orders of its last decision fill at the next open by the execution step of the
-                backtest, and the agents decide at every bar.
+            account: The account at the close of the newest bar: one ``Account``, a sequence of them (a batch), or the
+                records of a batch ``[..., 1]``. None takes the session's own accounts: the orders of its last decision
+                fill at the next open by the execution step of the backtest, and the agents decide at every bar.
             longest_gap: Longest time from one bar to the next in this call, for a feed that was out; None is the
                 session's.
 
@@ -194,7 +193,7 @@ class DecisionSession:
             accounts = [account] if isinstance(account, Account) else list(account)
             records = account_records(accounts, self.symbols, np.nan_to_num(close, nan=1.0), self.trading)
             account = records if isinstance(account, Account) else records.part(np.s_[:, None])
-        records = for_agents(account, len(self.agents), len(self.symbols), self.trading)
+        records = in_agent_shape(account, len(self.symbols), self.trading)
         held = (records.holdings.shares != 0.0).reshape(-1, len(self.symbols)).any(axis=0) & np.isnan(close)
         if held.any():
             names = [symbol for symbol, unpriced in zip(self.symbols, held.tolist(), strict=True) if unpriced]
@@ -207,8 +206,7 @@ class DecisionSession:
     def _policies(self, heads: Heads, accounts: Accounts, first_row: int = 0) -> Policies:
         """Policies of the agents for their accounts; the first row of ``heads`` is ``first_row`` of the facts."""
         assets, levels = len(self.symbols), len(self._terms.levels)
-        agents = np.arange(accounts.size) % len(self.agents)
-        return with_heads(make_policies(np.full(accounts.size, HEADS), assets, levels, source=agents), heads, first_row)
+        return with_heads(make_policies(np.full(accounts.size, HEADS), assets, levels), heads, first_row)
 
     def _replay(self, first: int) -> None:
         """Simulate the agents from row ``first`` of the history to the newest, as in the backtest."""
@@ -238,54 +236,39 @@ class DecisionSession:
 
     def _signal(self, facts: Records, scratch: Scratch, layers: Floats, heads: Heads) -> Signal:
         """Describe a decision at ``facts`` ``[A]``."""
-        shape = (*self.accounts.account.shape, len(self.symbols))  # [..., N, A]
+        shape = (*self.accounts.account.shape[:-1], len(self.symbols))  # [..., A]
         committed, orders = scratch.limits.committed.reshape(shape), scratch.limits.order.reshape(shape)
-        equity = self.accounts.account.equity[..., None]
+        equity = self.accounts.account.equity  # [..., 1]
         target = np.where(equity > 0.0, (committed + orders) * facts.close / np.maximum(equity, MIN_EQUITY), 0.0)
-        mean_orders, lot_size = orders.mean(axis=-2), self.trading.orders.lot_size
-        if lot_size is not None:
-            closes = (target == 0.0).all(axis=-2)
-            mean_orders = np.where(closes, mean_orders, in_lots(mean_orders, lot_size))
         return Signal(
             timestamp=self.market.bars.grid.timestamps[-1],
             symbols=self.symbols,
-            target=target.mean(axis=-2),
-            shares=committed.mean(axis=-2) + mean_orders,
-            orders=mean_orders,
-            regime=np.mean([posterior[-1].numpy() for posterior in self.market.posteriors], axis=0),
+            agents=self.agents,
+            target=target,
+            shares=committed + orders,
+            orders=orders.copy(),
+            regime=self.market.posteriors[0][-1].numpy(),
             tail_risk=self._tail_risk(heads, scratch.features.reshape(*shape, -1), facts.reward_unit),
             actions=scratch.actions.reshape(shape),
             legal=scratch.legal.reshape(*shape, -1),
-            binding=np.asarray((layers > 0.0).reshape(*shape, -1).any(axis=-3)),
+            binding=(layers > 0.0).reshape(*shape, -1),
             close=facts.close.copy(),
         )
 
     def _tail_risk(self, heads: Heads, features: Floats, unit: Floats) -> Floats:
-        """Mean over agents of the tail ``[..., A]``; ``features`` ``[..., N, A, G]``, ``unit`` of rewards ``[A]``."""
-        tail = lower_tail_mean(self._networks.quantiles(heads, features), TAIL).mean(-2).numpy()  # [..., N, A]
-        risk = np.maximum(-tail * unit * value_scale(self.agents[0].spec.gamma), 0.0)
-        return np.asarray(np.where(heads.abstains[:, None], 0.0, risk).mean(axis=-2))
+        """Mean over members of the tail ``[..., A]``; ``features`` ``[..., A, G]``, ``unit`` of rewards ``[A]``."""
+        if heads.fixed_level[0] == 0.0:
+            return np.zeros(features.shape[:-1])
+        quantiles = self._networks.quantiles(heads, features[..., None, :, :])[..., 0, :, :, :]  # [..., M, A, Q]
+        tail = lower_tail_mean(quantiles, TAIL).mean(-2).numpy()
+        return np.asarray(np.maximum(-tail * unit * value_scale(self.agent.spec.gamma), 0.0))
 
 
 def _flat(accounts: Accounts) -> Accounts:
-    """Copy accounts ``[..., N]`` to rows, which a step may change."""
+    """Copy accounts ``[..., 1]`` to rows, which a step may change."""
     size, leading = accounts.account.size, accounts.account.ndim
     return Accounts._make(part.reshape(size, *part.shape[leading:]).copy() for part in accounts)
 
 
 def _shaped(accounts: Accounts, leading: tuple[int, ...]) -> Accounts:
     return Accounts._make(part.reshape(*leading, *part.shape[1:]) for part in accounts)
-
-
-def _require_alike(agents: Sequence[AgentBundle]) -> None:
-    if not agents:
-        raise ValueError("`agents` must hold at least one agent, was empty; train one first.")
-    first = agents[0].spec
-    same_symbols(agents, first.symbols)
-    for name in ("fold", "members", "features", "network", "trading", "gamma", "missing"):
-        values = [getattr(agent.spec, name) for agent in agents]
-        if any(value != values[0] for value in values):
-            raise ValueError(
-                f"Agents of one session must be of one fold and alike, but their `{name}` differs: "
-                f"{[agent.name for agent in agents]}; start a session for each."
-            )

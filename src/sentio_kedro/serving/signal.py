@@ -16,27 +16,27 @@ from sentio_kedro.trading.records import LAYERS
 
 @dataclass(frozen=True, eq=False)
 class Signal:
-    """Target positions of N agents from the next open on, for accounts ``[...]``; ``[]`` for a single one.
-
-    Numbers are the mean over agents; ``actions`` and ``legal`` are each agent's own.
+    """Target positions of agents that decide as one, from the next open on, for accounts ``[...]``; ``[]`` for one.
 
     Attributes:
         timestamp: End of the bar of the decision, UTC.
         symbols: A assets.
+        agents: How many agents decide as one.
         target: ``[..., A]`` position once the orders are filled at this close, fraction of equity; negative is short.
         shares: ``[..., A]`` the same in shares, orders under way included.
         orders: ``[..., A]`` orders to send now, shares; negative sells.
         regime: ``[K]`` filtered regime probabilities, calm to volatile.
         tail_risk: ``[..., A]`` expected loss of the worst 5 % of the critics' outcomes, fraction of equity,
             discounted by the agents' gamma.
-        actions: ``[..., N, A]`` index of the chosen level in ``trading.levels``; -1 of an agent that abstains.
-        legal: ``[..., N, A, B]`` legal levels.
+        actions: ``[..., A]`` index of the chosen level in ``trading.levels``; -1 of agents that abstain.
+        legal: ``[..., A, B]`` legal levels.
         binding: ``[..., A, layers]`` layers of the mask that cut or forbid a level, by ``LAYERS``.
         close: ``[A]`` last known closes.
     """
 
     timestamp: np.datetime64
     symbols: tuple[str, ...]
+    agents: int
     target: Floats
     shares: Floats
     orders: Floats
@@ -75,7 +75,7 @@ class Signal:
                 **states,
                 "tail_risk": self.tail_risk,
                 "binding": self.binding_layers(),
-                "agents": self.actions.shape[-2],
+                "agents": self.agents,
             }
         )
 

@@ -134,6 +134,8 @@ def _set_caps(facts: np.ndarray, market: MarketTensors, rows: Integers, paramete
         np.inf if masks.target_volatility is None else share * masks.target_volatility / volatility
     )
     full = np.minimum(np.minimum(facts["var_cap"], facts["volatility_cap"]), share)
+    facts["full"] = full
+    facts["unit"] = share if market.units is None else _array(market.units)[rows] * full
     facts["reward_unit"] = _array(market.volatility)[rows] * np.where(share > 0.0, full, 1.0)
     facts["kelly_cap"], facts["liquidity"] = np.inf, np.inf
     if masks.kelly_fraction is not None and market.returns is not None:

@@ -184,15 +184,15 @@ def set_legal(n: int, row: int, market: Market, accounts: Accounts, terms: Terms
     """
     account, legal, rules = accounts.account[n], scratch.legal[n], terms.rules[0]
     for a in range(len(legal)):
-        fact, limit, share = market.facts[row, a], scratch.limits[n, a], terms.allocation[a]
+        fact, limit = market.facts[row, a], scratch.limits[n, a]
         free = account.alive and fact.tradable
         least = max(rules.min_notional, rules.lot_size * fact.close)
         for b in range(len(terms.levels)):
             if terms.levels[b] == 0.0:
                 legal[a, b] = True
                 continue
-            target = capped_position(terms.levels[b] * share, limit, fact.shortable)
-            below = capped_position(terms.smaller[b] * share, limit, fact.shortable)
+            target = capped_position(terms.levels[b] * fact.unit, limit, fact.shortable)
+            below = capped_position(terms.smaller[b] * fact.unit, limit, fact.shortable)
             opens = target * limit.position <= 0.0
             worth = not opens or abs(target) * account.equity * (1.0 + TIE) >= least
             legal[a, b] = free and worth and abs(target) > abs(below) + MIN_CAP
@@ -220,7 +220,7 @@ def set_forbidden_shares(
     for a in range(assets[0], assets[1]):
         fact, position = market.facts[row, a], scratch.limits[n, a].position
         for b in range(len(levels)):
-            exposure = levels[b] * terms.allocation[a]
+            exposure = levels[b] * fact.unit
             reduces = abs(exposure) <= abs(position) * (1.0 + TIE) and exposure * position >= 0.0
             for layer in range(len(shares)):
                 if layer == VALIDITY:

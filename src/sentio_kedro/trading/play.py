@@ -79,7 +79,7 @@ def play_account(
     """Take one step with account ``n`` by actions ``[N, A]``, in place; ``scratch`` holds its limits where it is."""
     account, limits = accounts.account[n], scratch.limits[n]
     for a in range(len(limits)):
-        limits[a].requested = terms.levels[actions[n, a]] * terms.allocation[a]
+        limits[a].requested = terms.levels[actions[n, a]] * market.facts[places.row[n], a].unit
     floor = DEAD_FRACTION * account.initial_equity
     before = max(account.equity, floor)
     advance(n, places.row[n], market, accounts, terms, scratch)

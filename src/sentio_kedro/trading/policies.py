@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sentio_kedro.trading.compilation import compiled
-from sentio_kedro.trading.records import Accounts, Floats, Integers, Mask, Scratch, Terms
+from sentio_kedro.trading.records import Accounts, Floats, Integers, Market, Mask, Scratch, Terms
 
 ACCOUNT_FEATURES = 4  # G
 MIN_UNIT = 0.05  # smallest unit of positions, share of the allocation
@@ -39,7 +39,7 @@ class Policies(NamedTuple):
         policy_weight: ``[rows, agents, M, H, B']`` mixed over the regimes' experts; one row where there are none. B' is
             B rounded up to a multiple of ``LANES``.
         policy_bias: ``[rows, agents, M, B]`` likewise.
-        abstains: ``[agents]`` agents that stay flat.
+        fixed_level: ``[agents]`` level that an agent takes whatever its network says; NaN lets the network decide.
         masked: ``[1]`` whether illegal levels have no probability.
         noise: ``[S, K, A, B]`` standard Gumbel noise of drawn levels.
         targets: ``[rows, tables, A]`` positions, fraction of equity; NaN sends no order.
@@ -55,7 +55,7 @@ class Policies(NamedTuple):
     account_weight: Floats
     policy_weight: Floats
     policy_bias: Floats
-    abstains: Mask
+    fixed_level: Floats
     masked: Mask
     noise: Floats
     targets: Floats
@@ -159,7 +159,7 @@ def set_probabilities(n: int, row: int, a: int, policies: Policies, scratch: Scr
 
 
 @compiled
-def decide(n: int, row: int, step: int, terms: Terms, policies: Policies, scratch: Scratch) -> None:
+def decide(n: int, row: int, step: int, market: Market, terms: Terms, policies: Policies, scratch: Scratch) -> None:
     """Write requested positions to ``scratch.limits`` and levels to ``scratch.actions`` (-1 without one).
 
     The likeliest level under the members' mean probabilities, or one drawn from them by Gumbel noise.
@@ -170,8 +170,10 @@ def decide(n: int, row: int, step: int, terms: Terms, policies: Policies, scratc
         actions[a] = -1
         if step < policies.starts[n] or step > policies.closes[n]:
             limits[a].requested = nan
-        elif step == policies.closes[n] or (kind <= SAMPLED and policies.abstains[index]):
+        elif step == policies.closes[n]:
             limits[a].requested = 0.0
+        elif kind <= SAMPLED and policies.fixed_level[index] == policies.fixed_level[index]:  # a number
+            limits[a].requested = policies.fixed_level[index] * market.facts[row, a].unit
         elif kind == TARGETS:
             limits[a].requested = policies.targets[place, index, a]
         else:
@@ -188,7 +190,7 @@ def decide(n: int, row: int, step: int, terms: Terms, policies: Policies, scratc
                 if score > best:
                     best, chosen = score, b
             actions[a] = chosen
-            limits[a].requested = terms.levels[chosen] * terms.allocation[a]
+            limits[a].requested = terms.levels[chosen] * market.facts[row, a].unit
 
 
 def make_policies(
@@ -228,7 +230,7 @@ def make_policies(
         account_weight=zeros((1, 1, ACCOUNT_FEATURES, 1)),
         policy_weight=zeros((1, 1, 1, 1, LANES * -(-levels // LANES))),
         policy_bias=zeros((1, 1, 1, levels)),
-        abstains=zeros(1, np.bool_),
+        fixed_level=np.full(1, nan),
         masked=np.ones(1, np.bool_),
         noise=zeros((0, 1, assets, levels)) if noise is None else np.ascontiguousarray(noise),
         targets=zeros((0, 1, assets)) if targets is None else np.ascontiguousarray(targets),
@@ -243,7 +245,7 @@ class Heads(NamedTuple):
         account_weight: ``[agents, M, G, H]``.
         policy_weight: ``[rows, agents, M, H, B']``.
         policy_bias: ``[rows, agents, M, B]``.
-        abstains: ``[agents]``.
+        fixed_level: ``[agents]``.
         masked: ``[1]``.
     """
 
@@ -251,7 +253,7 @@ class Heads(NamedTuple):
     account_weight: Floats
     policy_weight: Floats
     policy_bias: Floats
-    abstains: Mask
+    fixed_level: Floats
     masked: Mask
 
 
@@ -266,7 +268,7 @@ def with_heads(policies: Policies, heads: Heads, first_row: Integers | int = 0) 
     broken = [
         name
         for name, part in heads._asdict().items()
-        if not (torch.isfinite if isinstance(part, torch.Tensor) else np.isfinite)(part).all()
+        if name != "fixed_level" and not (torch.isfinite if isinstance(part, torch.Tensor) else np.isfinite)(part).all()
     ]
     if broken:
         raise FloatingPointError(

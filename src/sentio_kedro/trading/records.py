@@ -48,7 +48,7 @@ RULES = _dtype(
 
 FACTS = _dtype(
     "close open high low next_close half_spread impact max_shares split dividend funding value_at_risk var_cap "
-    "volatility_cap kelly_cap liquidity reward_unit",
+    "volatility_cap kelly_cap liquidity full unit reward_unit",
     flags="tradable fillable delisted shortable unlisted",
 )
 """Market of one asset from the close of bar t to the close of bar t + 1.
@@ -57,7 +57,9 @@ FACTS = _dtype(
 notional), ``funding`` (fraction of the position, paid by longs) and ``fillable`` (the bar exists) of bar t + 1.
 ``impact`` is a fraction of notional per root of a share, ``max_shares`` the largest trade. ``split`` are new shares per
 old one, ``dividend`` cash per new share. ``value_at_risk`` is a fraction of the position. Caps are fractions of equity,
-``liquidity`` is quote currency. ``reward_unit`` is a fraction of equity. ``delisted``: the last bar was bar t.
+``liquidity`` is quote currency. ``full`` is the largest position that the caps of size leave of the allocation,
+``unit`` the position of level 1 (signed), and ``reward_unit`` the deviation of a bar's profit at ``full``: fractions of
+equity. ``delisted``: the last bar was bar t.
 ``unlisted``: no bar has come yet, so that the price means nothing.
 """
 
@@ -120,9 +122,9 @@ class Terms(NamedTuple):
 
     Attributes:
         rules: Record ``RULES`` as an array ``[1]``.
-        levels: ``[B]`` target levels, units of the allocation.
+        levels: ``[B]`` target levels, in units of ``unit`` of the facts.
         smaller: ``[B]`` next smaller level on the same side, 0 for the smallest.
-        allocation: ``[A]`` exposure of each asset at level 1, fraction of equity.
+        allocation: ``[A]`` largest exposure of each asset, fraction of equity.
     """
 
     rules: Records

@@ -129,7 +129,7 @@ def walk_account(
         observe(n, row, route.models[n], market, accounts, terms, scratch)
         if s < len(ledger.alive):
             ledger.alive[s, n] = accounts.account[n].alive
-        decide(n, row, route.first_step + s, terms, policies, scratch)
+        decide(n, row, route.first_step + s, market, terms, policies, scratch)
         if s < len(ledger.layers):
             everything = (0, market.facts.shape[1])
             set_forbidden_shares(everything, n, row, market, accounts, terms, scratch, ledger.layers[s, n])

@@ -13,7 +13,7 @@ from sentio_kedro.agent.ppo.grid_values import evaluate_grid
 from sentio_kedro.agent.ppo.position_grid import draw_grid, position_grid
 from sentio_kedro.agent.ppo.rollout import RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import UpdateReport, estimate_targets, minibatch_loss, value_scale
-from sentio_kedro.agent.training.validation import chunk_returns
+from sentio_kedro.agent.training.validation import account_returns
 from sentio_kedro.config import TradingParameters, TrainingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -101,6 +101,6 @@ def test_windows_are_cut_without_dropout_and_judged_without_it(lively: Build, ma
     plain.load_state_dict(network.state_dict())
     context = receptive_field(network.encoder.parameters_) - 1
     assert cut_windows(whole, torch.tensor([10]), STEPS, context, TRADING).dropout is None
-    returns = [chunk_returns([member], whole, [Segment(10, 39)], 29, context, TRADING) for member in (network, plain)]
+    returns = [account_returns([member], whole, [Segment(10, 39)], context, TRADING) for member in (network, plain)]
     assert torch.equal(*returns)
     assert returns[0].abs().max() > 0.0

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sentio_kedro.agent.data.windows import Windows, cut_windows
+from sentio_kedro.agent.data.windows import cut_windows
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.agent.ppo.constraints import first_tail
@@ -21,8 +21,9 @@ from sentio_kedro.agent.training.lifecycle import describe_update
 from sentio_kedro.agent.training.member import Member, MemberKey
 from sentio_kedro.agent.training.timing import Phases
 from sentio_kedro.agent.training.trainer import learn
-from sentio_kedro.agent.training.validation import greedy_returns
+from sentio_kedro.agent.training.validation import account_returns
 from sentio_kedro.config import AgentParameters, NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 
 NETWORK = NetworkParameters(encoder="mlp", width=4, heads=1, hidden=8, quantiles=1, regime_experts=False)
@@ -46,11 +47,11 @@ def risky(bars: int, draws: torch.Generator) -> Tensor:
     return torch.tensor([5e-4, 2e-3]) + torch.tensor([1e-3, 1e-2]) * torch.randn(bars, 2, generator=draws)
 
 
-def windows_of(returns: Tensor, steps: int) -> Windows:
-    """Windows on prices without gaps."""
+def market_of(returns: Tensor) -> MarketTensors:
+    """Prices without gaps."""
     bars = len(returns)
     close = 100.0 * returns.cumsum(0).exp()
-    market = MarketTensors(
+    return MarketTensors(
         features=torch.eye(2).expand(bars, 2, 2).contiguous(),  # which asset it is
         open=torch.cat([close[:1], close[:-1]]),
         close=close,
@@ -58,7 +59,6 @@ def windows_of(returns: Tensor, steps: int) -> Windows:
         volatility=torch.full((bars, 2), 5e-3),
         posterior=torch.ones(bars, 1),
     )
-    return cut_windows(market, torch.arange(0, bars - 1, steps), steps, 0, TRADING)
 
 
 def parameters_of(**changes: Any) -> AgentParameters:
@@ -80,15 +80,21 @@ class Bandit:
         self.coefficients = Coefficients.first(training, like)
         self.draws = torch.Generator().manual_seed(0)
 
-    def windows(self, index: int) -> Windows:
-        """Windows on the paths of ``index``, whatever was drawn before."""
+    def market(self, index: int) -> MarketTensors:
+        """The paths of ``index``, whatever was drawn before."""
         training = self.parameters.training
         bars = training.windows * training.episode_bars + 1
-        return windows_of(self.law(bars, torch.Generator().manual_seed(index)), training.episode_bars)
+        return market_of(self.law(bars, torch.Generator().manual_seed(index)))
+
+    def starts(self) -> range:
+        """First rows of the windows."""
+        training = self.parameters.training
+        return range(0, training.windows * training.episode_bars, training.episode_bars)
 
     def update(self, index: int) -> dict[str, float]:
         """Learn from the paths of ``index``; return the metrics."""
-        phases, windows = Phases(torch.device("cpu")), self.windows(index)
+        steps, starts = self.parameters.training.episode_bars, torch.tensor(self.starts())
+        phases, windows = Phases(torch.device("cpu")), cut_windows(self.market(index), starts, steps, 0, TRADING)
         learned = learn(self.member, windows, self.parameters, self.coefficients, self.draws, phases)
         row = describe_update(self.member, MemberKey(0, 0, 0), self.parameters, self.coefficients, learned)
         self.member.updates_done += 1
@@ -96,8 +102,10 @@ class Bandit:
 
     def traded(self, index: int) -> tuple[float, float]:
         """CVaR and mean of the log returns that greedy accounts have on the paths of ``index``."""
-        returns = greedy_returns([self.member.network], self.windows(index), TRADING)
-        outcomes = returns.log1p().view(-1, self.parameters.training.episode_bars).sum(1)
+        steps = self.parameters.training.episode_bars
+        rows = [Segment(start, start + steps) for start in self.starts()]
+        returns = account_returns([self.member.network], self.market(index), rows, 0, TRADING)
+        outcomes = returns.log1p().view(-1, steps).sum(1)
         return tail_of(outcomes, 0.05)[1].item(), outcomes.mean().item()
 
 

@@ -18,7 +18,7 @@ from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.validation import chunk_length, chunk_returns, recent_train_rows, scored_rows
+from sentio_kedro.agent.training.validation import account_returns, recent_train_rows, scored_rows
 from sentio_kedro.config import (
     AgentParameters,
     FeatureColumn,
@@ -89,12 +89,11 @@ def trained(threshold: float | None, share: float | None = None) -> tuple[AgentB
     return train(training_set(), AbstentionParameters(threshold=threshold, holdout_share=share))
 
 
-def returns_of(agent: AgentBundle, rows: list[Segment], length: int | None = None) -> Tensor:
-    """Returns of the agent's members on ``rows``, in chunks as long as the validation rows want them."""
+def returns_of(agent: AgentBundle, rows: list[Segment]) -> Tensor:
+    """Returns of the agent's members on ``rows``, one account over each segment."""
     market = training_set().market_on(torch.device("cpu"), torch.float32)
-    length, context = length or chunk_length(training_set().fold.validation), receptive_field(NETWORK) - 1
-    networks, facts = agent.networks(torch.float32), training_set().facts
-    return chunk_returns(networks, market, rows, length, context, TradingParameters(), facts)
+    networks, facts, context = agent.networks(torch.float32), training_set().facts, receptive_field(NETWORK) - 1
+    return account_returns(networks, market, rows, context, TradingParameters(), facts)
 
 
 def test_validation_t_is_the_t_statistic_of_the_validation_returns() -> None:
@@ -114,7 +113,7 @@ def test_validation_t_is_the_t_statistic_of_the_validation_returns() -> None:
 def test_validation_t_of_held_out_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
     agent, _ = trained(None, 0.4)
     (rows,) = training_set().fold.validation
-    kept = returns_of(agent, [Segment(rows.stop - 60, rows.stop)], 60)
+    kept = returns_of(agent, [Segment(rows.stop - 60, rows.stop)])
     assert agent.spec.validation_t == pytest.approx(mean_t_statistic(kept).item(), abs=1e-6)
     assert agent.spec.validation_t != trained(None)[0].spec.validation_t
 

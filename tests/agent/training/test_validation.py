@@ -1,19 +1,16 @@
-"""Validation: chunks that never overlap, simulated like any other account."""
+"""Validation: one account over all rows of a segment, simulated like any other account."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from sentio_kedro.agent.data.windows import path_facts
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.validation import (
     Score,
-    chunk_length,
-    chunk_returns,
-    chunk_starts,
+    account_returns,
     sharpe_lead,
     split_validation,
     validate_parts,
@@ -32,21 +29,6 @@ TRADING = TradingParameters(max_drawdown=0.3)
 CONTEXT = 8
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
-
-
-@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 9)), min_size=1, max_size=5), st.integers(1, 15))
-@settings(max_examples=60, deadline=None)
-def test_chunks_stay_in_their_segments_and_never_overlap(sizes: list[tuple[int, int]], length: int) -> None:
-    segments, row = [], 0
-    for size, gap in sizes:
-        segments.append(Segment(row + gap, row + gap + size))
-        row += gap + size
-    starts = chunk_starts(segments, length)
-    rows = [start + offset for start in starts for offset in range(length)]
-    assert len(set(rows)) == len(rows)
-    for start in starts:
-        assert any(part.start <= start and start + length <= part.stop for part in segments)
-    assert len(starts) == sum((part.stop - part.start) // length for part in segments)
 
 
 @torch.no_grad()
@@ -71,21 +53,38 @@ def walked(networks: list[PolicyNetwork], market: MarketTensors, start: int, sto
 
 
 @pytest.mark.parametrize("members", [1, 2])
-def test_the_returns_of_one_chunk_equal_those_of_a_simulation_bar_by_bar(
+def test_the_returns_of_a_segment_equal_those_of_a_simulation_bar_by_bar(
     lively: Build, market: Markets, members: int
 ) -> None:
     networks, whole = [lively(seed=7 + member) for member in range(members)], market()
     whole.tradable[18:20, 0] = False
-    found = chunk_returns(networks, whole, [Segment(12, 30)], 18, CONTEXT, TRADING)
+    found = account_returns(networks, whole, [Segment(12, 30)], CONTEXT, TRADING)
     assert found.std() > 1e-3
     torch.testing.assert_close(found, walked(networks, whole, 12, 30), rtol=0, atol=1e-9)
 
 
-def test_each_chunk_starts_flat_and_chunks_follow_each_other(lively: Build, market: Markets) -> None:
+def test_one_account_follows_each_segment_to_its_end(lively: Build, market: Markets) -> None:
     networks, whole = [lively(seed=7)], market()
-    found = chunk_returns(networks, whole, [Segment(10, 22), Segment(25, 32)], 6, CONTEXT, TRADING)
-    expected = [walked(networks, whole, start, start + 6) for start in (10, 16, 25)]
+    found = account_returns(networks, whole, [Segment(10, 22), Segment(25, 32)], CONTEXT, TRADING)
+    expected = [walked(networks, whole, *rows) for rows in ((10, 22), (25, 32))]
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
+    pieces = [torch.cat([walked(networks, whole, *rows) for rows in ((10, cut), (cut, 22))]) for cut in range(11, 21)]
+    assert any((found[:12] - part).abs().max() > 1e-6 for part in pieces)  # an account that begins anew pays again
+
+
+def test_a_fixed_level_is_held_whatever_the_networks_say(lively: Build, market: Markets) -> None:
+    networks, whole, rows = [lively(seed=7)], market(), [Segment(12, 30)]
+    flat = account_returns(networks, whole, rows, CONTEXT, TRADING, fixed_level=0.0)
+    assert not flat.any()
+    units = torch.linspace(-1.0, 1.0, whole.bars * whole.assets, dtype=DOUBLE).view(whole.bars, whole.assets)
+    of_rule = whole._replace(units=units)
+    followed = account_returns(networks, of_rule, rows, CONTEXT, TRADING, fixed_level=1.0)
+    facts = market_facts(of_rule, 12, 30, TRADING)
+    policies = make_policies(np.array([TARGETS]), whole.assets, 3, targets=facts.facts.unit[:, None])
+    accounts, terms = open_accounts(1, whole.assets, TRADING), terms_of(TRADING, whole.assets)
+    expected = net_returns(simulate(facts, accounts, policies, terms))[:, 0]
+    assert expected.std() > 1e-4
+    np.testing.assert_allclose(followed, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -118,20 +117,20 @@ def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -
     later.posterior[31:] = 0.5
     segments = [Segment(12, 30)]
     assert torch.equal(
-        chunk_returns([lively(seed=7)], whole, segments, 18, 8, TRADING),
-        chunk_returns([lively(seed=7)], later, segments, 18, 8, TRADING),
+        account_returns([lively(seed=7)], whole, segments, 8, TRADING),
+        account_returns([lively(seed=7)], later, segments, 8, TRADING),
     )
 
 
 def test_a_score_is_the_sharpe_ratio_of_each_parts_returns(lively: Build, market: Markets) -> None:
     networks, whole, parts = [lively(seed=7)], market(), [[Segment(12, 20)], [Segment(22, 30)]]
-    found = Score.of(validate_parts(networks, whole, parts, CONTEXT, TRADING), 252.0)
+    found = Score.of(validate_parts(networks, whole, parts, CONTEXT, TRADING, path_facts(whole, TRADING)), 252.0)
     assert found.train_sharpe != found.validation_sharpe
     for score, part in zip((found.train_sharpe, found.validation_sharpe), parts, strict=True):
-        returns = chunk_returns(networks, whole, part, 8, CONTEXT, TRADING)
+        returns = account_returns(networks, whole, part, CONTEXT, TRADING)
         assert score == pytest.approx(float(sharpe_ratio(returns, 252.0)), rel=1e-9)
         assert score == pytest.approx(252.0**0.5 * (returns.mean() / returns.std()).item(), rel=0.05)
-    torch.testing.assert_close(found.returns, chunk_returns(networks, whole, parts[1], 8, CONTEXT, TRADING))
+    torch.testing.assert_close(found.returns, account_returns(networks, whole, parts[1], CONTEXT, TRADING))
 
 
 def slow_lead(better: np.ndarray, other: np.ndarray) -> float:
@@ -168,8 +167,3 @@ def test_small_leads_are_known_exactly() -> None:
     assert sharpe_lead(better, better) == 0.0
     assert sharpe_lead(better, 4.0 * better) == 0.0  # the same bets, four times as large
     assert sharpe_lead(flat, flat) == 0.0
-
-
-def test_chunks_fill_the_longest_segment() -> None:
-    assert chunk_length([Segment(0, 100), Segment(200, 500)]) == 150  # two chunks of about 128 rows
-    assert chunk_length([Segment(0, 40)]) == 40

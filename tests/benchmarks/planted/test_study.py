@@ -31,8 +31,8 @@ def learn(market: str, seed: int, **training: object) -> LearningResult:
     raw |= yaml.safe_load((CONFIGURATION / "parameters_training.yml").read_text())
     costs = CostParameters(commission_bps=1, half_spread_bps=1)
     parameters = AgentParameters(
-        TypeAdapter(NetworkParameters).validate_python(raw["network"]),
-        replace(TypeAdapter(TrainingParameters).validate_python(raw["training"]), **training),
+        TypeAdapter(NetworkParameters).validate_python(raw["network"] | {"variant": "enhanced"}),
+        replace(TypeAdapter(TrainingParameters).validate_python(raw["training"] | {"variant": "enhanced"}), **training),
         TradingParameters(costs=costs),
     )
     features = TypeAdapter(FeatureParameters).validate_python(raw["features"])

@@ -12,6 +12,7 @@ from tests.agent.awake import awaken
 
 from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.ensemble import as_one
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import (
@@ -36,7 +37,7 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features
@@ -52,7 +53,7 @@ REGIMES = {
 }  # fmt: skip
 BARS, FIRST = 300, 150
 QUICK = BacktestParameters(
-    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
+    robustness=RobustnessParameters(cost_multipliers=None, latency_bars=None, start_shares=None, paths=None)
 )
 FOLDS = [
     Fold(0, (Segment(10, 110),), (Segment(110, FIRST),), (Segment(FIRST, 220),)),
@@ -112,7 +113,7 @@ def frames_fixture(bars: AlignedBars, features: Floats) -> dict[str, pd.DataFram
 
 def test_every_account_walks_every_test_row_once(frames: dict[str, pd.DataFrame]) -> None:
     accounts = frames["accounts"]
-    assert set(accounts["account"]) == {"seed_0", "seed_1", "random", *RULES}
+    assert set(accounts["account"]) == {"ensemble", "seed_0", "seed_1", "random", *RULES}
     for _, rows in accounts.groupby("account"):
         assert rows["row"].tolist() == list(range(FIRST, BARS - 1))
         assert rows["fold"].tolist() == [0] * 70 + [1] * 79
@@ -135,19 +136,46 @@ def test_equity_is_chained_over_folds(frames: dict[str, pd.DataFrame]) -> None:
 
 
 def test_positions_times_bar_returns_are_the_price_profit(frames: dict[str, pd.DataFrame], bars: AlignedBars) -> None:
-    own = frames["positions"].query("seed == 0")
+    own = frames["positions"]
+    assert set(own["account"]) == {"ensemble"}
     table = own.pivot(index="timestamp", columns="symbol", values="position").to_numpy()
     bar = bars.close[FIRST + 1 :] / bars.open[FIRST + 1 :] - 1  # opens are the previous closes: no gap to carry
     profit = (table * bar).sum(axis=1)
-    account = frames["accounts"].query("account == 'seed_0'")
+    account = frames["accounts"].query("account == 'ensemble'")
     assert np.allclose(profit, account["price_pnl"], atol=1e-12)
 
 
-def test_agents_are_flat_after_the_last_row_of_a_fold(frames: dict[str, pd.DataFrame], bars: AlignedBars) -> None:
-    own = frames["positions"]
-    for row in (219, BARS - 2):
-        timestamp = pd.Timestamp(bars.timestamps[row]).tz_localize("UTC")
-        assert np.allclose(own[own["timestamp"] == timestamp]["position"], 0.0)
+def test_positions_are_handed_over_from_fold_to_fold_and_closed_at_the_end(frames: dict[str, pd.DataFrame]) -> None:
+    exposure = frames["accounts"].pivot(index="row", columns="account", values="gross_exposure")
+    agents = ["ensemble", "seed_0", "seed_1", "random"]
+    assert (exposure.loc[219, agents] > 0.0).any()
+    assert (exposure.loc[BARS - 2] == 0.0).all()
+    over = frames["trades"].query("account in @agents and entry_row < 219 and exit_row > 220")
+    assert len(over)
+
+
+def test_positions_are_closed_before_a_gap_between_folds(bars: AlignedBars, features: Floats) -> None:
+    apart = [FOLDS[0], replace(FOLDS[1], test=(Segment(230, BARS - 1),))]
+    accounts = backtest_folds(bars, features, apart, AGENTS, LIMITS, QUICK, 17520.0)["accounts"]
+    agents = accounts[accounts["account"].isin(["ensemble", "seed_0", "seed_1", "random"])]
+    assert (agents[agents["row"] == 219]["gross_exposure"] == 0.0).all()
+    assert (agents[agents["row"] == 215]["gross_exposure"] > 0.0).any()
+
+
+def test_the_ensemble_is_one_agent_of_all_members(
+    frames: dict[str, pd.DataFrame], bars: AlignedBars, features: Floats
+) -> None:
+    merged = agents_of(*(as_one([make_agent(fold, 0), make_agent(fold, 1)]) for fold in (0, 1)))
+    alone = backtest_folds(bars, features, FOLDS, merged, LIMITS, QUICK, 17520.0)
+    assert set(alone["accounts"]["account"]) == {"seed_0", "random", *RULES}  # which is its own ensemble
+    for name in ("accounts", "trades", "positions", "actions", "masks"):
+        one, other = (
+            found[name][found[name]["account"] == account].drop(columns="account").reset_index(drop=True)
+            for found, account in ((frames, "ensemble"), (alone, "seed_0"))
+        )
+        pd.testing.assert_frame_equal(one, other)
+    seeds = frames["accounts"].pivot(index="row", columns="account", values="net_exposure")
+    assert not np.allclose(seeds["ensemble"], seeds["seed_0"])
 
 
 def test_round_trips_add_up_to_the_profit(frames: dict[str, pd.DataFrame]) -> None:
@@ -160,7 +188,7 @@ def test_round_trips_add_up_to_the_profit(frames: dict[str, pd.DataFrame]) -> No
 def test_actions_are_counted_and_legal(frames: dict[str, pd.DataFrame]) -> None:
     actions = frames["actions"]
     assert (actions["count"] <= actions["legal"]).all()
-    last = 2  # at the last row of each fold the position is left whatever the agent says
+    last = 1  # at the last row the position is left whatever the agent says
     decided = actions.groupby(["account", "symbol"])["count"].sum()
     assert (decided == BARS - 1 - FIRST - last).all()
 
@@ -171,7 +199,7 @@ def test_levels_are_counted_where_an_asset_leaves_a_choice(
     assert list(frames["actions"]["action"].unique()) == ["-1", "0", "+1"]
     decided = acting["actions"].groupby(["account", "symbol"])["count"].sum().unstack("symbol")
     assert (decided["BBB"] < decided["AAA"]).all()  # its bars end 15 before the others, which halt for 3
-    assert decided["AAA"].max() <= BARS - 1 - FIRST - 2 - 3 + 1  # the halt is at the end of a fold, too
+    assert decided["AAA"].max() <= BARS - 1 - FIRST - 1 - 3
 
 
 def test_costs_only_take(bars: AlignedBars, features: Floats) -> None:
@@ -292,7 +320,7 @@ def acting_bars() -> AlignedBars:
     split[230, 0], dividend[170, 0], dividend[240, 1] = 2.0, 0.4, 0.7
     columns = {name: getattr(bars, name) * prices for name in ("open", "high", "low", "close")}
     hidden = np.zeros((BARS, 2), dtype=bool)
-    hidden[219:222, 0] = True  # the last row of a fold cannot be left
+    hidden[219:222, 0] = True  # where the folds meet
     hidden[285:, 1] = True
     acting = replace(bars, **columns, volume=bars.volume * shares, split=split, dividend=dividend, funding=funding)
     return acting.without(hidden)
@@ -325,19 +353,33 @@ def test_round_trips_with_stops_splits_and_dividends_add_up(acting: dict[str, pd
         assert (round_trips["cost"] * equity).sum() == pytest.approx(paid, abs=1e-4)
 
 
+def test_holdings_add_up_to_the_ledger_of_every_account(
+    acting: dict[str, pd.DataFrame], frames: dict[str, pd.DataFrame], bars: AlignedBars
+) -> None:
+    keys = ["account", "fold"]
+    accounts = acting["accounts"].query("fold >= 0").groupby(keys)[["price_pnl", "dividends", "net_exposure"]]
+    held = acting["holdings"].groupby(keys)
+    np.testing.assert_allclose(held["gross"].sum(), accounts.sum()[["price_pnl", "dividends"]].sum(axis=1), atol=1e-12)
+    np.testing.assert_allclose(held["position"].sum(), accounts.mean()["net_exposure"], atol=1e-12)
+    shaken = acting_bars()
+    close, paid, split = hold(shaken.close)[:, 0], shaken.dividend[:, 0], shaken.split[:, 0]  # type: ignore[index]
+    total = (close[1:] + np.nan_to_num(paid[1:])) * np.nan_to_num(split[1:], nan=1.0) / close[:-1] - 1.0
+    of_acting = acting["holdings"].query("account == 'ensemble' and symbol == 'AAA'")["asset_return"]
+    assert of_acting.tolist() == pytest.approx([total[FIRST:220].sum(), total[220:].sum()])
+    own = frames["holdings"].query("account == 'ensemble' and symbol == 'BBB'").set_index("fold")
+    assert own["bars"].tolist() == [70, 79]
+    returns = bars.close[1:, 1] / bars.close[:-1, 1] - 1.0
+    assert own["asset_return"].tolist() == pytest.approx([returns[FIRST:220].sum(), returns[220:].sum()])
+    shares = frames["positions"].query("symbol == 'BBB'").groupby("fold")["position"].mean()
+    assert own["position"].tolist() == pytest.approx(shares.tolist())
+    assert (own["changed"] > 0).all()
+    assert (own["changed"] < own["bars"]).all()
+
+
 def test_a_stop_ends_a_trip_inside_its_bar(acting: dict[str, pd.DataFrame]) -> None:
-    own = acting["trades"].query("account == 'seed_0'")
+    own = acting["trades"].query("account == 'ensemble'")
     assert (own["bars"] == 0).any()
     assert (own["exit_row"] >= own["entry_row"]).all()
-
-
-def test_what_a_halt_keeps_is_carried_into_the_next_fold(acting: dict[str, pd.DataFrame]) -> None:
-    accounts = acting["accounts"]
-    last = accounts[accounts["row"] == 219].set_index("account")["gross_exposure"]
-    round_trips = acting["trades"].query("symbol == 'AAA' and entry_row < 219 and exit_row > 219 and fold == 0")
-    carried = set(round_trips["account"]) - set(RULES)
-    assert carried
-    assert (last[list(carried)] > 0.0).all()
 
 
 def test_chunks_of_any_size_give_the_same_frames(
@@ -386,27 +428,25 @@ def test_baselines_earn_the_total_return_that_agents_earn(bars: AlignedBars) -> 
     np.testing.assert_allclose(day["return"], -(day["commission"] + day["spread"]), atol=1e-12)
 
 
-def test_orders_that_are_late_are_filled_before_the_end_of_a_fold(bars: AlignedBars, features: Floats) -> None:
+def test_orders_that_are_late_are_filled_before_the_end(bars: AlignedBars, features: Floats) -> None:
     late = replace(LIMITS, max_drawdown=None, orders=replace(LIMITS.orders, latency_bars=2))
     agents = agents_of(*(make_agent(fold, 0, late) for fold in (0, 1)))
     frames = backtest_folds(bars, features, FOLDS, agents, late, QUICK, 17520.0)
     accounts = frames["accounts"].set_index(["account", "row"])
-    for account, rows in (("seed_0", (219, BARS - 2)), ("buy_and_hold", (BARS - 2,))):
-        for row in rows:
-            assert accounts.loc[(account, row), "gross_exposure"] == 0.0
-            assert accounts.loc[(account, row - 1), "ordered"] == 0.0
-    assert accounts.loc[("buy_and_hold", 219), "gross_exposure"] > 0.5
+    for account in ("seed_0", "buy_and_hold"):
+        assert accounts.loc[(account, BARS - 2), "gross_exposure"] == 0.0
+        assert accounts.loc[(account, BARS - 3), "ordered"] == 0.0
     decided = frames["actions"].groupby(["account", "fold", "symbol"])["count"].sum()
-    assert set(decided) == {70 - 3, 79 - 3}
+    assert set(decided) == {70, 79 - 3}
 
 
 def test_masks_tell_what_each_layer_forbids_in_each_regime(acting: dict[str, pd.DataFrame]) -> None:
     masks = acting["masks"]
-    assert set(masks["account"]) == {"seed_0", "seed_1"}
+    assert set(masks["account"]) == {"ensemble"}
     assert list(masks["layer"].unique()) == list(LAYERS)
-    own = masks.query("account == 'seed_0' and layer == 'validity'")
+    own = masks.query("layer == 'validity'")
     assert own.groupby("fold")["bars"].sum().tolist() == [70, 79]
-    accounts = acting["accounts"].query("account == 'seed_0' and fold == 0")
+    accounts = acting["accounts"].query("account == 'ensemble' and fold == 0")
     counted = own.query("fold == 0").set_index("regime")["bars"]
     assert counted.to_dict() == accounts["regime"].value_counts().to_dict()
     assert masks["forbidden"].between(0.0, 1.0).all()
@@ -453,7 +493,7 @@ def test_baselines_of_a_fold_start_afresh_in_each_test_segment_where_agents_do(
         Fold(1, (Segment(10, 150),), (Segment(150, 219),), (Segment(220, BARS - 1),)),
     ]
     accounts = backtest_folds(bars, features, folds, AGENTS, LIMITS, QUICK, 17520.0)["accounts"]
-    for name in (*FITTED, "regime_rule", "seed_0", "random"):
+    for name in (*FITTED, "regime_rule", "ensemble", "seed_0", "random"):
         own = accounts[accounts["account"] == name]
         rows = own[own["fold"] == 0]["row"].tolist()
         assert rows == [*range(FIRST, 220), *range(250, BARS - 1)]
@@ -471,4 +511,4 @@ def test_baselines_can_be_left_out(bars: AlignedBars, features: Floats) -> None:
     chosen = replace(QUICK, baselines=["risk_parity"])
     accounts = backtest_folds(bars, features, FOLDS, AGENTS, LIMITS, chosen, 17520.0)["accounts"]
     always = {"buy_and_hold", "equal_weight", "momentum", "random"}
-    assert set(accounts["account"]) == {"seed_0", "seed_1", *always, "risk_parity"}
+    assert set(accounts["account"]) == {"ensemble", "seed_0", "seed_1", *always, "risk_parity"}

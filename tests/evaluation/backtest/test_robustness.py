@@ -47,7 +47,7 @@ REGIMES = {
 BARS, FIRST, PER_YEAR = 240, 150, 17520.0
 FOLDS = [Fold(0, (), (), (Segment(FIRST, 195),)), Fold(1, (), (), (Segment(195, BARS - 1),))]
 FREE = TradingParameters(costs=CostParameters(commission_bps=2, half_spread_bps=1))
-NOTHING = RobustnessParameters(cost_multipliers=None, latency_bars=None, start_offsets=None, paths=None)
+NOTHING = RobustnessParameters(cost_multipliers=None, latency_bars=None, start_shares=None, paths=None)
 REALISTIC = TradingParameters(
     calendar="24/7",
     max_drawdown=0.08,
@@ -111,13 +111,13 @@ def backtested(
 
 def row_of(frame: pd.DataFrame, kind: str, value: float) -> pd.DataFrame:
     chosen = frame[(frame["kind"] == kind) & (frame["value"] == value)]
-    assert len(chosen) == 2
+    assert len(chosen) == 1
     return chosen.set_index("account")
 
 
 def same_run(row: pd.DataFrame, accounts: pd.DataFrame) -> None:
-    """A variant's figures are those of the accounts of a run of its own."""
-    for name in ("seed_0", "seed_1"):
+    """A variant's figures are those of the ensemble in a run of its own."""
+    for name in ("ensemble",):
         rows = accounts[accounts["account"] == name]
         returns = torch.from_numpy(rows["return"].to_numpy().copy())
         assert row.loc[name, "total_return"] == pytest.approx(rows["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
@@ -133,10 +133,10 @@ def test_every_variant_is_a_run_with_its_parameters(
     bars: AlignedBars, features: Floats, trading: TradingParameters
 ) -> None:
     agents = agents_of(trading)
-    stress = RobustnessParameters(cost_multipliers=[1.0, 2.0], latency_bars=[0, 2], start_offsets=[0, 7], paths=1)
+    stress = RobustnessParameters(cost_multipliers=[1.0, 2.0], latency_bars=[0, 2], start_shares=None, paths=1)
     frames = backtested(bars, features, trading, stress, agents=agents)
     frame = frames["robustness"]
-    for kind, value in (("cost", 1.0), ("latency", 0.0), ("start", 0.0)):
+    for kind, value in (("cost", 1.0), ("latency", 0.0)):
         same_run(row_of(frame, kind, value), frames["accounts"])
     costs = trading.costs
     names = ("commission_bps", "half_spread_bps", "impact")
@@ -158,22 +158,23 @@ def test_a_position_that_a_halt_keeps_between_folds_is_worth_what_it_is_worth(
     stress = replace(NOTHING, cost_multipliers=[1.0], paths=1)
     frames = backtested(bars.without(hidden), features, FREE, stress, folds, agents)
     accounts = frames["accounts"]
-    assert (accounts[accounts["row"] == 194].set_index("account").loc[["seed_0", "seed_1"], "gross_exposure"] > 0).all()
+    assert (accounts[accounts["row"] == 194].set_index("account").loc["ensemble", "gross_exposure"] > 0).all()
     row = row_of(frames["robustness"], "cost", 1.0)
-    for name in ("seed_0", "seed_1"):
+    for name in ("ensemble",):
         equity = accounts.loc[accounts["account"] == name, "equity"].iloc[-1]
         assert row.loc[name, "total_return"] == pytest.approx(equity / 1e6 - 1.0, abs=1e-12)
 
 
-def test_a_late_start_is_a_run_that_starts_late(bars: AlignedBars, features: Floats) -> None:
-    frame = backtested(bars, features, FREE, replace(NOTHING, start_offsets=[7]))["robustness"]
-    assert set(frame["kind"]) == {"start"}
-    later = [replace(FOLDS[0], test=(Segment(FIRST + 7, 195),)), FOLDS[1]]
-    accounts = backtested(bars, features, FREE, folds=later)["accounts"]
-    for name, row in row_of(frame, "start", 7.0).iterrows():
-        rows = accounts[accounts["account"] == name]
-        assert row["total_return"] == pytest.approx(rows["equity"].iloc[-1] / 1e6 - 1.0, abs=1e-12)
-        assert row["turnover"] == pytest.approx(rows["turnover"].sum() / (BARS - 1 - FIRST), rel=1e-9)
+def test_an_ensemble_without_a_seed_is_that_of_the_others(bars: AlignedBars, features: Floats) -> None:
+    agents = [make_agent(fold, seed, FREE) for fold in (0, 1) for seed in (0, 1, 2)]
+    by_name = {agent.name: agent for agent in agents}
+    frame = backtested(bars, features, FREE, NOTHING, agents=by_name)["robustness"]
+    assert frame[["kind", "value", "account"]].values.tolist() == [["without", seed, "ensemble"] for seed in (0, 1, 2)]
+    for seed in (0, 1, 2):
+        others = {agent.name: agent for agent in agents if agent.spec.seed != seed}
+        same_run(row_of(frame, "without", seed), backtested(bars, features, FREE, agents=others)["accounts"])
+    none = backtested(bars, features, FREE, replace(NOTHING, without_seeds=False), agents=by_name)["robustness"]
+    assert none.empty
 
 
 def test_the_break_even_breaks_even(bars: AlignedBars, features: Floats) -> None:

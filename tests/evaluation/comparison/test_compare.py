@@ -17,13 +17,13 @@ def luck():
     return np.random.default_rng(0).normal(0.0, 0.01, 400)
 
 
-def test_the_difference_is_that_of_medians_over_seeds(luck):
+def test_the_difference_is_that_of_the_ensembles(luck):
     def sharpe(values):
         return values.mean() / values.std(ddof=1) * np.sqrt(PER_YEAR)
 
-    columns = [luck + shift for shift in (0.001, 0.002, 0.009)]
-    difference = sharpe_difference(returns(*columns), returns(luck), PER_YEAR, PARAMETERS)
-    assert difference.value == pytest.approx(sharpe(columns[1]) - sharpe(luck))
+    seeds = returns(luck + 0.001, luck + 0.009)
+    difference = sharpe_difference(seeds.assign(ensemble=luck + 0.002), returns(luck), PER_YEAR, PARAMETERS)
+    assert difference.value == pytest.approx(sharpe(luck + 0.002) - sharpe(luck))
     assert difference.low < difference.value < difference.high
 
 
@@ -62,6 +62,7 @@ def test_a_run_is_set_beside_the_first_one(luck):
         ({"returns": returns(np.zeros(300), bars=300)}, r"other test rows (2024-01-01 to 2024-10-26, 300 bars)"),
         ({"returns": returns(np.zeros(400), market=np.zeros(400))}, "other test rows"),
         ({"returns": None}, "its returns were not stored"),
+        ({"returns": returns(np.zeros(400), np.zeros(400))}, "tested before agents decided as one"),
     ],
 )
 def test_what_was_judged_otherwise_is_not_compared_and_says_why(luck, changes, reason):

@@ -6,8 +6,8 @@ import pytest
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.evaluation.comparison.returns import (
-    agent_columns,
     describe_rows,
+    headline_column,
     out_of_sample_returns,
     rows_digest,
     shared_rows,
@@ -42,7 +42,7 @@ def test_a_row_carries_the_markets_move_until_the_end_of_the_next_bar(make_run, 
     first = frames.accounts[frames.accounts["account"] == "seed_1"].sort_values("row")
     assert table["seed_1"].tolist() == first["return"].tolist()
     assert table["timestamp"].tolist() == first["timestamp"].tolist()
-    assert agent_columns(table) == ["seed_0", "seed_1"]
+    assert headline_column(table) == "ensemble"
     assert "buy_and_hold" in table
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.evaluation.measures.attribution import cost_share, ledger_net, ledger_sums
-from sentio_kedro.evaluation.run_frames import LINES, RunFrames, account_table, median_seed
+from sentio_kedro.evaluation.run_frames import LINES, RunFrames, account_table
 
 MakeRun = Callable[..., RunFrames]
 
@@ -31,9 +31,3 @@ def test_sums_of_the_lines_add_up_to_the_sum_of_the_returns(make_run: MakeRun) -
 @pytest.mark.parametrize(("gross", "share"), [(0.4, 0.5), (-0.4, 0.5), (0.0, None)])
 def test_costs_are_compared_with_what_prices_gave_or_took(gross: float, share: float | None) -> None:
     assert cost_share({"gross": gross, "costs": 0.2}) == share
-
-
-@pytest.mark.parametrize(("drift", "median"), [((2e-3, 0.0, 1e-3), "seed_2"), ((1e-3, 0.0), "seed_1")])
-def test_the_median_agent_is_the_lower_one_of_two(make_run: MakeRun, drift: tuple[float, ...], median: str) -> None:
-    drifts = {f"seed_{seed}": value for seed, value in enumerate(drift)}
-    assert median_seed(make_run(seeds=len(drift), drift=drifts)) == median

@@ -97,9 +97,9 @@ def test_worst_drawdowns_stand_in_order_of_their_depth(make_run: MakeRun) -> Non
     assert (second["recovery"], second["bars_to_recover"]) == (None, None)
 
 
-def test_worst_drawdowns_are_those_of_the_median_agent(make_run: MakeRun) -> None:
+def test_worst_drawdowns_are_those_of_the_ensemble(make_run: MakeRun) -> None:
     frames = make_run(seeds=3, drift={"seed_0": 1e-3, "seed_1": -1e-3})
     (worst, *_) = worst_drawdowns(frames)
-    wealth = (1.0 + frames.accounts.loc[frames.accounts["account"] == "seed_2", "return"]).cumprod()
+    wealth = (1.0 + frames.accounts.loc[frames.accounts["account"] == "ensemble", "return"]).cumprod()
     peak = pd.Series(np.maximum(wealth.cummax(), 1.0), index=wealth.index)
     assert worst["depth"] == pytest.approx((1.0 - wealth / peak).max())

@@ -1,4 +1,4 @@
-"""Variants are condensed to medians over agents and quantiles over paths."""
+"""Variants are listed, paths condensed to quantiles."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentio_kedro.evaluation.measures.robustness import break_even_metrics, stress_metrics
+from sentio_kedro.evaluation.measures.robustness import break_even_metrics, start_metrics, stress_metrics
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFrames
 
 MakeRun = Callable[..., RunFrames]
@@ -18,27 +18,33 @@ MakeRun = Callable[..., RunFrames]
 def _with(frames: RunFrames, rows: list[tuple[str, float, str, float]]) -> RunFrames:
     """Rows of kind, value, account and total return; the other figures are made of it."""
     made = [
-        (kind, value, account, 10 * total, 2 * total, total, 0.1, 0.3, 1.7 * value)
+        (kind, value, account, 10 * total, 2 * total, total, 0.1, 0.3, 1.7 * value, 1.0 - value)
         for kind, value, account, total in rows
     ]
     return dataclasses.replace(frames, robustness=pd.DataFrame(made, columns=list(COLUMNS["robustness"])))
 
 
-def test_variants_are_medians_over_agents_in_the_order_of_their_values(make_run: MakeRun) -> None:
-    rows = [("cost", 2.0, f"seed_{seed}", 0.1 * seed) for seed in range(3)]
-    found = stress_metrics(_with(make_run(), [*rows, ("cost", 1.0, "seed_0", 0.5)]))
+def test_variants_stand_in_the_order_of_their_values(make_run: MakeRun) -> None:
+    rows = [("cost", 2.0, "ensemble", 0.1), ("cost", 1.0, "ensemble", 0.5), ("without", 1.0, "ensemble", 0.2)]
+    found = stress_metrics(_with(make_run(), rows))
     assert [entry["value"] for entry in found["cost"]] == [1.0, 2.0]
     assert found["cost"][1]["total_return"] == pytest.approx(0.1)
     assert found["cost"][1]["sharpe"] == pytest.approx(1.0)
+    assert [(entry["value"], entry["sharpe"]) for entry in found["without"]] == [(1.0, 2.0)]
     assert (found["latency"], found["start"], found["path"], found["break_even"]) == ([], [], None, None)
+    assert found["start_dates"] is None
 
 
-def test_paths_are_judged_by_the_median_agent(make_run: MakeRun) -> None:
-    rows = [
-        ("path", float(path), f"seed_{seed}", 0.01 * path - 0.02 + 0.1 * (seed - 1))
-        for path in range(11)
-        for seed in range(3)
-    ]
+def test_starts_are_condensed_to_what_they_have_in_common(make_run: MakeRun) -> None:
+    rows = [("start", share, "ensemble", total) for share, total in ((0.5, 0.3), (0.0, 0.1), (0.25, 0.2))]
+    frames = _with(make_run(), rows)
+    assert start_metrics(frames.robustness) == {"correlation": 0.625, "sharpe_spread": pytest.approx(2.0)}
+    idle = frames.robustness.assign(correlation=np.nan)
+    assert start_metrics(idle) == {"correlation": None, "sharpe_spread": pytest.approx(2.0)}
+
+
+def test_paths_are_condensed_to_quantiles(make_run: MakeRun) -> None:
+    rows = [("path", float(path), "ensemble", 0.01 * path - 0.02) for path in range(11)]
     path = stress_metrics(_with(make_run(seeds=3), rows))["path"]
     assert (path["paths"], path["losing"]) == (11, pytest.approx(2 / 11))
     assert path["total_return"]["median"] == pytest.approx(0.03)
@@ -46,11 +52,9 @@ def test_paths_are_judged_by_the_median_agent(make_run: MakeRun) -> None:
 
 
 def test_break_even_is_said_in_basis_points_of_what_was_paid(make_run: MakeRun) -> None:
-    found = break_even_metrics(
-        _with(make_run(), [("break_even", 2.0, "seed_0", 0.0), ("break_even", 3.0, "seed_1", 0.0)])
-    )
+    found = break_even_metrics(_with(make_run(), [("break_even", 2.0, "ensemble", 0.0)]))
     assert found is not None
-    assert (found["outcome"], found["multiplier"]) == ("found", 2.0)  # the lower one of two
+    assert (found["outcome"], found["multiplier"]) == ("found", 2.0)
     assert (found["paid_bps"], found["bps_per_side"]) == (pytest.approx(1.8), pytest.approx(3.4))
 
 
@@ -61,9 +65,5 @@ def test_a_multiplier_that_does_not_exist_is_not_claimed(make_run: MakeRun, valu
     assert (found["outcome"], found["multiplier"], found["bps_per_side"]) == (outcome, None, None)
 
 
-def test_agents_that_never_traded_have_no_break_even(make_run: MakeRun) -> None:
-    idle = ("break_even", np.nan, "seed_0", 0.0)
-    assert break_even_metrics(_with(make_run(), [idle])) is None
-    found = break_even_metrics(_with(make_run(), [idle, ("break_even", 3.0, "seed_1", 0.0)]))
-    assert found is not None
-    assert found["multiplier"] == 3.0
+def test_an_agent_that_never_traded_has_no_break_even(make_run: MakeRun) -> None:
+    assert break_even_metrics(_with(make_run(), [("break_even", np.nan, "ensemble", 0.0)])) is None

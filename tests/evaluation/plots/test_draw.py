@@ -1,4 +1,4 @@
-"""Figures show the median of the seeds, start from the initial capital, and stay small."""
+"""Figures show the agents as one, start from the initial capital, and stay small."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_every_figure_has_a_title_a_caption_and_few_points(make_run: MakeRun, fa
         assert max(len(trace.x) for trace in figure.data if trace.x is not None) <= MAX_POINTS + 10, name
 
 
-def test_equity_shows_the_median_seed_and_not_the_best(make_run: MakeRun) -> None:
+def test_equity_shows_the_ensemble_and_not_the_best_seed(make_run: MakeRun) -> None:
     frames = make_run(seeds=3, drift={"seed_2": 1e-3})
     equity = {
         name: (1.0 + account["return"]).prod() for name, account in frames.accounts.groupby("account", sort=False)
     }
     lines = _lines(equity_figure(frames))
-    assert lines["Agent, median"][-1] == pytest.approx(sorted(equity[f"seed_{n}"] for n in range(3))[1], rel=1e-5)
+    assert lines["Agent"][-1] == pytest.approx(equity["ensemble"], rel=1e-5)
     assert lines["Momentum"][-1] == pytest.approx(equity["momentum"], rel=1e-5)
 
 
@@ -135,14 +135,14 @@ def test_masks_show_every_layer_that_forbade_something() -> None:
     assert [regime_title(number, 3) for number in range(3)] == ["Calm", "Regime 1", "Volatile"]
 
 
-def test_robustness_shows_the_median_agent_and_where_it_breaks_even(make_run: MakeRun) -> None:
+def test_robustness_shows_the_agent_and_where_it_breaks_even(make_run: MakeRun) -> None:
     frames = make_run(seeds=3)
     found = stress_metrics(frames)
     figure = robustness_figure(frames.robustness, found["break_even"])
-    median = next(trace for trace in figure.data if trace.mode == "lines+markers")
-    assert list(median.x) == [0.5, 1.0, 1.5, 2.0, 3.0]
-    assert list(median.y) == pytest.approx([entry["total_return"] for entry in found["cost"]], rel=1e-5)
-    assert [shape.x0 for shape in figure.layout.shapes] == [pytest.approx(1.5)]
+    agent = next(trace for trace in figure.data if trace.mode == "lines+markers")
+    assert list(agent.x) == [0.5, 1.0, 1.5, 2.0, 3.0]
+    assert list(agent.y) == pytest.approx([entry["total_return"] for entry in found["cost"]], rel=1e-5)
+    assert [shape.x0 for shape in figure.layout.shapes] == [pytest.approx(1.4)]
     (paths,) = [trace for trace in figure.data if trace.type == "bar"]
     assert sum(paths.y) == 20
 
@@ -151,15 +151,15 @@ def test_robustness_bears_kinds_that_were_not_simulated(make_run: MakeRun) -> No
     frames = make_run()
     latency = frames.robustness[frames.robustness["kind"] == "latency"]
     some = dataclasses.replace(frames, robustness=latency)
-    assert len(robustness_figure(latency, stress_metrics(some)["break_even"]).data) == 3
+    assert len(robustness_figure(latency, stress_metrics(some)["break_even"]).data) == 1
     none = dataclasses.replace(frames, robustness=latency.iloc[:0])
     assert robustness_figure(none.robustness, None).layout.annotations[0].text == "Not simulated."
 
 
-def test_the_distribution_holds_every_agent_in_every_fold(make_run: MakeRun, facts: RunFacts) -> None:
+def test_the_distribution_holds_every_seed_in_every_fold(make_run: MakeRun, facts: RunFacts) -> None:
     paths = build_metrics(make_run(seeds=3), facts, ReportingParameters(bootstrap_samples=10))["paths"]
     figure = sharpe_path_figure(paths)
-    agents = next(trace for trace in figure.data if trace.name == "Agents")
+    agents = next(trace for trace in figure.data if trace.name == "Seeds")
     assert (len(agents.x), set(agents.y)) == (12, {f"Fold {number}" for number in range(4)})
     assert figure.layout.yaxis.categoryarray[0] == "All folds"
     (box,) = [trace for trace in figure.data if trace.type == "box"]
@@ -183,13 +183,13 @@ def test_every_day_is_counted_and_the_value_at_risk_marked(make_run: MakeRun, fa
 
 def test_actions_are_shares_of_all_decisions(make_run: MakeRun) -> None:
     lines = _lines(action_figure(make_run()))
-    assert lines["Seed 0"] == pytest.approx([0.3, 0.36, 0.34])
-    assert lines["Legal (first seed)"] == pytest.approx([1.0] * 3)
+    assert lines["Chosen"] == pytest.approx([0.3, 0.36, 0.34])
+    assert lines["Legal"] == pytest.approx([1.0] * 3)
 
 
 def test_round_trips_are_all_counted_the_tails_in_the_outermost_bars(make_run: MakeRun) -> None:
     (trace,) = round_trip_figure(make_run()).data
-    assert sum(trace.y) == 80
+    assert sum(trace.y) == 40
 
 
 def test_learning_curves_of_all_members_are_drawn_apart(make_run: MakeRun) -> None:

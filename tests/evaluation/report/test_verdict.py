@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 
 from sentio_kedro.config import ReportingParameters
@@ -17,7 +16,10 @@ from sentio_kedro.evaluation.run_frames import LINES, RunFacts, RunFrames
 
 MakeRun = Callable[..., RunFrames]
 PARAMETERS = ReportingParameters(bootstrap_samples=60)
-CALM = {"sharpe": 1.0, "max_drawdown": 0.1}
+CALM = {
+    **{"sharpe": 1.0, "max_drawdown": 0.1, "trades": 40, "own_exits": 36, "changed_decisions": 0.3},
+    **{"weighted_holding_bars": 9.0, "forced_profit": 0.1, "bars": 2_000, "folds": 4},
+}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ CALM = {"sharpe": 1.0, "max_drawdown": 0.1}
 def test_the_verdict_follows_the_interval(
     make_run: MakeRun, facts: RunFacts, drift: float, shown: str, against: str
 ) -> None:
-    frames = make_run(drift={"seed_0": drift + 1.2e-4, "seed_1": drift + 1.2e-4})
+    frames = make_run(drift={"ensemble": drift + 1.2e-4})
     text = " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
     assert shown in text
     assert against in text
@@ -45,28 +47,28 @@ def test_no_alarm_rings_for_a_sound_run(make_run: MakeRun) -> None:
 def test_an_agent_that_never_changes_its_action_raises_an_alarm(make_run: MakeRun) -> None:
     frames = make_run()
     stuck = frames.actions.copy()
-    stuck.loc[(stuck["account"] == "seed_1") & (stuck["action"] != "+1"), "count"] = 0
+    stuck.loc[stuck["action"] != "+1", "count"] = 0
     assert alarms(dataclasses.replace(frames, actions=stuck), CALM) == [
-        "seed_1 always chose the level '+1': it learnt a constant, not a strategy."
+        "The agent always chose the level '+1': it learnt a constant, not a strategy."
     ]
 
 
 def test_an_agent_that_stops_trading_half_way_raises_an_alarm(make_run: MakeRun) -> None:
     frames = make_run()
     accounts = frames.accounts.copy()
-    mine = accounts["account"] == "seed_1"
+    mine = accounts["account"] == "ensemble"
     late = accounts["row"] > accounts["row"].quantile(0.25)
     accounts.loc[mine & late, ["turnover", "commission", "spread", "impact"]] = 0.0
     accounts["return"] = ledger_net(accounts)
     (alarm,) = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
-    assert alarm.startswith("seed_1 did not trade in the last 75% of the bars")
+    assert alarm.startswith("The agent did not trade in the last 75% of the bars")
 
 
 def test_accounts_that_do_not_add_up_raise_an_alarm(make_run: MakeRun) -> None:
     frames = make_run()
     accounts = frames.accounts.copy()
     accounts.loc[3, "return"] += 1e-6
-    assert "1 rows of seed_0" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
+    assert "1 rows of ensemble" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -74,7 +76,7 @@ def test_every_line_of_the_ledger_belongs_to_the_identity(make_run: MakeRun, lin
     frames = make_run()
     accounts = frames.accounts.copy()
     accounts.loc[3, line] += 1e-6
-    assert "1 rows of seed_0" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
+    assert "1 rows of ensemble" in alarms(dataclasses.replace(frames, accounts=accounts), CALM)[0]
 
 
 @pytest.mark.parametrize(("every", "rings"), [(4, True), (6, False)])
@@ -83,12 +85,12 @@ def test_joint_limits_that_cut_more_than_a_fifth_of_the_orders_raise_an_alarm(
 ) -> None:
     frames = make_run()
     accounts = frames.accounts.assign(capped=0.0, projected=0.0, ordered=0.0)
-    mine = accounts.index[accounts["account"] == "seed_1"]
+    mine = accounts.index[accounts["account"] == "ensemble"]
     accounts.loc[mine, "ordered"] = 0.5
     accounts.loc[mine[::every], ["capped", "projected"]] = 0.5
     found = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
     assert [text.split(":")[0] for text in found] == (
-        ["Joint limits cut 25% of the orders of seed_1, more than 20%"] if rings else []
+        ["Joint limits cut 25% of the agent's orders, more than 20%"] if rings else []
     )
     assert all("`trading.levels`" in text and "`trading.var_limit`" in text for text in found)
 
@@ -96,28 +98,28 @@ def test_joint_limits_that_cut_more_than_a_fifth_of_the_orders_raise_an_alarm(
 def test_a_bankrupt_agent_raises_an_alarm(make_run: MakeRun) -> None:
     frames = make_run()
     accounts = frames.accounts.copy()
-    accounts.loc[(accounts["account"] == "seed_0") & (accounts["row"] >= 2_500), "equity"] = 900.0
+    accounts.loc[(accounts["account"] == "ensemble") & (accounts["row"] >= 2_500), "equity"] = 900.0
     assert alarms(dataclasses.replace(frames, accounts=accounts), CALM) == [
-        "seed_0 went bankrupt: its returns after that are zero, not earned."
+        "The agent went bankrupt: its returns after that are zero, not earned."
     ]
 
 
 @pytest.mark.parametrize(
-    ("multipliers", "text"),
+    ("multiplier", "text"),
     [
-        ((2.0, 3.0), "It breaks even at 2.00 times the trading costs, 3.60 bps per side instead of the 1.80 bps"),
-        ((0.25, 0.25), "It would break even only at 0.25 times the trading costs, 0.45 bps per side"),
-        ((0.0, 0.0), "It loses even without trading costs."),
-        ((float("inf"), float("inf")), "It earns at all simulated trading costs."),
+        (2.0, "It breaks even at 2.00 times the trading costs, 3.60 bps per side instead of the 1.80 bps"),
+        (0.25, "It would break even only at 0.25 times the trading costs, 0.45 bps per side"),
+        (0.0, "It loses even without trading costs."),
+        (float("inf"), "It earns at all simulated trading costs."),
     ],
 )
 def test_the_verdict_says_what_trading_may_cost(
-    make_run: MakeRun, facts: RunFacts, multipliers: tuple[float, float], text: str
+    make_run: MakeRun, facts: RunFacts, multiplier: float, text: str
 ) -> None:
     frames = make_run()
     robustness = frames.robustness.copy()
-    robustness.loc[robustness["kind"] == "break_even", "value"] = multipliers
-    robustness.loc[robustness["kind"] == "break_even", "cost_bps"] = 1.8 * np.array(multipliers)
+    robustness.loc[robustness["kind"] == "break_even", "value"] = multiplier
+    robustness.loc[robustness["kind"] == "break_even", "cost_bps"] = 1.8 * multiplier
     frames = dataclasses.replace(frames, robustness=robustness)
     assert text in " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
 
@@ -127,6 +129,52 @@ def test_the_verdict_is_silent_about_costs_that_were_not_simulated(make_run: Mak
     frames = dataclasses.replace(frames, robustness=frames.robustness.iloc[:0])
     text = " ".join(verdict(build_metrics(frames, facts, PARAMETERS)))
     assert "trading costs" not in text
+
+
+HELD = {"changed_decisions": 0.01, "own_exits": 4, "weighted_holding_bars": 900.0, "bars": 4_000}
+RULE = {"changed_decisions": 0.02, "own_exits": 1_156, "weighted_holding_bars": 132.0, "bars": 14_371}
+
+
+@pytest.mark.parametrize(
+    ("changes", "texts"),
+    [
+        (HELD, ["99.0% of the decisions changed nothing", "Only 4 round trips were closed by a decision"]),
+        (HELD | {"own_exits": 400}, ["round trips of at least 900 bars, where a fold has 1,000"]),
+        ({"changed_decisions": 0.01, "own_exits": 29}, ["99.0% of the decisions changed", "Only 29 round trips"]),
+        ({"own_exits": 29}, ["Only 29 round trips were closed by a decision, fewer than 30"]),
+        ({"forced_profit": 0.76}, ["76% of the profit was made in round trips that the end of a fold closed"]),
+        ({"forced_profit": None}, []),
+        (RULE, []),  # it holds at most bars, and takes 1,156 decisions to leave
+        (HELD | {"trades": 0}, []),
+    ],
+)
+def test_an_agent_that_keeps_what_it_has_raises_alarms(
+    make_run: MakeRun, changes: dict[str, float], texts: list[str]
+) -> None:
+    found = alarms(make_run(), CALM | changes)
+    assert len(found) == len(texts)
+    assert all(text in alarm for text, alarm in zip(texts, found, strict=True)), found
+
+
+@pytest.mark.parametrize(("correlation", "rings"), [(0.79, True), (0.81, False), (None, False), (-0.99, True)])
+def test_an_agent_that_holds_another_book_from_another_day_on_raises_an_alarm(
+    make_run: MakeRun, correlation: float | None, rings: bool
+) -> None:
+    found = alarms(make_run(), CALM, {"correlation": correlation, "sharpe_spread": 1.0})
+    assert ["another book" in alarm for alarm in found] == [True] * rings
+
+
+def test_a_profit_of_agents_that_failed_validation_raises_an_alarm(make_run: MakeRun) -> None:
+    frames = make_run(drift={"ensemble": 1e-3})
+    failed = frames.agent_table["fold"].isin([0, 2, 3])
+    table = frames.agent_table.assign(validation_sharpe=frames.agent_table["validation_sharpe"].where(~failed, -0.1))
+    (alarm,) = alarms(dataclasses.replace(frames, agent_table=table), CALM)
+    assert "by agents whose validation failed (folds 0, 2, 3:" in alarm
+    table.loc[table["fold"] > 0, "validation_sharpe"] = 0.5
+    assert alarms(dataclasses.replace(frames, agent_table=table), CALM) == []
+    losing = make_run(drift={"ensemble": -5e-4})
+    table["validation_sharpe"] = -1.0
+    assert alarms(dataclasses.replace(losing, agent_table=table), CALM) == []
 
 
 def test_a_sharpe_ratio_too_good_to_be_true_raises_an_alarm(make_run: MakeRun) -> None:

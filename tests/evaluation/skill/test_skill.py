@@ -93,7 +93,7 @@ def test_figures_are_those_of_the_tests_and_annualised_where_they_say_so() -> No
     trials = _among(agent, others)
     assert result["probabilistic_sharpe"] == probabilistic_sharpe(moments)
     assert result["tested_sharpe"] == pytest.approx(moments.sharpe * YEAR**0.5)
-    assert f"At a Sharpe ratio of {result['tested_sharpe']:.2f} (the median agent's" in " ".join(result["reasons"])
+    assert f"At a Sharpe ratio of {result['tested_sharpe']:.2f} it takes" in " ".join(result["reasons"])
     assert (result["trials"], result["effective_trials"]) == (10, 10)
     assert result["deflated_sharpe"] == deflated_sharpe(moments, 10, trials.deviation)
     assert result["trial_sharpe_deviation"] == pytest.approx(trials.deviation * math.sqrt(YEAR))

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from tests.evaluation.combinatorial import combinatorial_run
 
-from sentio_kedro.evaluation.run_frames import RunFrames, account_table, median_seed
+from sentio_kedro.evaluation.run_frames import RunFrames, account_table
 from sentio_kedro.evaluation.skill.trials import (
     candidate_returns,
     given_up,
@@ -180,10 +180,10 @@ def test_without_a_ledger_it_is_the_only_trial() -> None:
     assert (among.count, among.effective, among.deviation, among.peers.shape) == (1, 1, 0.1, (100, 0))
 
 
-def test_a_run_is_judged_by_its_median_agent(make_run: Callable[..., RunFrames]) -> None:
+def test_a_run_is_judged_by_its_ensemble(make_run: Callable[..., RunFrames]) -> None:
     frames = make_run(seeds=3)
     returns = trial_returns(frames)
-    expected = account_table(frames, "return")[median_seed(frames)]
+    expected = account_table(frames, "return")["ensemble"]
     assert returns["return"].tolist() == expected.tolist()
     assert returns["timestamp"].is_monotonic_increasing
     assert len(returns) == returns["timestamp"].nunique() == 2_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -53,7 +54,7 @@ class PathSampler:
         """
         self.training_set, self.segments, self.parameters = training_set, segments, parameters
         self.context, self.device, self.dtype = context, device, dtype
-        self.warm_up = longest_lookback(training_set.columns)
+        self.warm_up = longest_lookback(training_set.columns) if training_set.columns else 0
         self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
         self.delisted = delisted_rows(training_set.bars, self.clock.session)
 
@@ -76,8 +77,13 @@ class PathSampler:
             return self._replay(rng)
         first = self.warm_up + self.context
         market, facts = self._resampled(first + windows * steps + 1, block_bars, rng)
-        starts = first + steps * torch.arange(windows, device=self.device)
-        return cut_windows(market, starts, steps, self.context, self.training_set.trading, facts)
+        return self._cut(market, first + steps * torch.arange(windows, device=self.device), facts)
+
+    def _cut(self, market: MarketTensors, starts: torch.Tensor, facts: Market) -> Windows:
+        """Cut windows that begin at rows ``starts`` ``[W]``."""
+        steps, trading = self.parameters.episode_bars, self.training_set.trading
+        price = self.parameters.price_of_risk / math.sqrt(self.training_set.periods_per_year)
+        return cut_windows(market, starts, steps, self.context, trading, facts)._replace(risk_price=price)
 
     def _resampled(self, length: int, block_bars: int, rng: np.random.Generator) -> tuple[MarketTensors, Market]:
         mirror = self.parameters.resampling.mirror_blocks
@@ -112,6 +118,5 @@ class PathSampler:
         sizes = np.array([part.stop - part.start - steps + 1 for part in long_enough])
         drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
         starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
-        rows = torch.tensor(starts, device=self.device)
         market, facts = self._history
-        return cut_windows(market, rows, steps, self.context, self.training_set.trading, facts)
+        return self._cut(market, torch.tensor(starts, device=self.device), facts)

@@ -19,6 +19,8 @@ from sentio_kedro.agent.data.resampling import (
 )
 from sentio_kedro.agent.data.screening import SCALED_LIMIT, Criterion, Mask, Screening, mirror_invariant_columns, screen
 from sentio_kedro.agent.data.windows import path_facts
+from sentio_kedro.agent.forecasting.rule import ForecastRule
+from sentio_kedro.agent.forecasting.rule_inputs import input_names
 from sentio_kedro.agent.network.feature_mask import selected_names
 from sentio_kedro.config import FeatureColumn, TradingParameters
 from sentio_kedro.market.adjustment import adjusted
@@ -28,7 +30,7 @@ from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.records import Market
+from sentio_kedro.trading.records import Integers, Market
 
 logger = logging.getLogger(__name__)
 
@@ -67,11 +69,14 @@ class TrainingSet:
         fold: The fold; its test rows are not in the arrays.
         bars: Aligned bars up to the last bar that a train or validation row's reward needs.
         features: ``[T, A, F]`` features of those bars.
-        columns: Definitions of the features.
+        columns: Definitions of the features; empty for inputs of a forecast rule.
         regimes: Regime model of the fold's train rows.
         periods_per_year: Bars per year.
         trading: Market facts that accounts need: spreads, sessions, assets that may be sold short.
         missing: ``ingestion.missing`` that the bars were read with.
+        rule: The forecast rule whose inputs ``features`` are; null without one.
+        units: ``[T, A]`` its positions on these bars, units of risk; null without a rule.
+        forecast_rows: ``[n]`` train rows that are forecast out of fold, which alone are learned from; null is all.
     """
 
     fold: Fold
@@ -82,6 +87,9 @@ class TrainingSet:
     periods_per_year: float
     trading: TradingParameters = field(default_factory=TradingParameters)
     missing: Literal["drop_bar", "halt"] = "halt"
+    rule: ForecastRule | None = None
+    units: Floats | None = None
+    forecast_rows: Integers | None = None
     _lock: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
     _screened: dict[tuple[int, Criterion], Screening] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -89,6 +97,21 @@ class TrainingSet:
     _markets: dict[tuple[torch.device, torch.dtype], MarketTensors] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def learned(self) -> Sequence[Segment]:
+        """Train rows that are learned from."""
+        if self.forecast_rows is None or not len(self.forecast_rows):
+            return self.fold.train
+        runs = np.split(self.forecast_rows, np.flatnonzero(np.diff(self.forecast_rows) > 1) + 1)
+        return [Segment(int(run[0]), int(run[-1]) + 1) for run in runs]
+
+    @property
+    def input_names(self) -> list[str]:
+        """Names of the columns of ``features``."""
+        if self.rule is not None:
+            return list(input_names(self.rule.segments))
+        return [column.name for column in self.columns]
 
     @property
     def market(self) -> MarketTensors:
@@ -119,11 +142,12 @@ class TrainingSet:
     @cached_property
     def _market(self) -> MarketTensors:
         posterior = self.regimes.filter(market_return(self.bars))
-        return market_tensors(self.bars, self.features, posterior, self.trading)
+        market = market_tensors(self.bars, self.features, posterior, self.trading)
+        return market if self.units is None else market._replace(units=torch.from_numpy(self.units))
 
     def scaler(self) -> tuple[Floats, Floats, Floats]:
         """Fit mean, standard deviation and mean size of the scaled value ``[F]`` of the features on the train rows."""
-        rows = np.concatenate([self.features[part.start : part.stop] for part in self.fold.train])
+        rows = np.concatenate([self.features[part.start : part.stop] for part in self.learned])
         flat = rows.reshape(-1, rows.shape[-1])
         flat = flat[np.isfinite(flat).all(-1)]
         mean, deviation = flat.mean(axis=0), flat.std(axis=0)

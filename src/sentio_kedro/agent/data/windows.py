@@ -25,6 +25,7 @@ class Windows(NamedTuple):
         market: Facts of the whole path, on the CPU in double precision.
         rows: ``[W, S + 1]`` rows of the decisions and of the bar after, which is only observed.
         signs: ``[W, C + S + 1]`` -1 where a bar is mirrored, else 1; None mirrors nothing.
+        risk_price: Price of risk a bar, units of reward.
         dropout: ``[W, layers, D]`` from ``draw_dropout``, the same in the rollout and all its updates; None drops
             nothing.
     """
@@ -35,6 +36,7 @@ class Windows(NamedTuple):
     market: Market
     rows: Integers
     signs: Tensor | None = None
+    risk_price: float = 0.0
     dropout: Tensor | None = None
 
     @property

@@ -65,7 +65,7 @@ def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingPar
     rows = complete_rows(fold.train, market.purge)
     rows = rows[usable(market.inputs, rows).any(axis=1)]
     units, later = np.zeros(market.targets.shape), []
-    begins = _begins(fold)
+    begins = rule_begins(fold)
     time = np.datetime_as_string(market.timestamps[begins[-1]], unit="s")
     rule = ForecastRule((), market.segments, market.inputs.minutes, f"{time}Z")
     if len(rows) < MIN_ROWS:
@@ -91,7 +91,7 @@ def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingPar
     return FoldForecasts(fold, rule, forecast_rows(rows), np.unique(np.concatenate(later)), forecasts, units)
 
 
-def _begins(fold: Fold) -> list[int]:
+def rule_begins(fold: Fold) -> list[int]:
     """Rows from which the rule is followed to the end of each test segment: where the train rows before it end."""
     ends = [part.stop for part in fold.train]
     return [max((end for end in ends if end <= test.start), default=test.start) for test in fold.test]

@@ -59,6 +59,20 @@ def forecast_frame(bars: AlignedBars, market: ForecastMarket, fold: FoldForecast
     return pd.concat(frames, ignore_index=True)
 
 
+def out_of_fold_forecasts(frame: pd.DataFrame, bars: AlignedBars, fold: int) -> tuple[dict[str, Floats], np.ndarray]:
+    """Read each sleeve's forecasts ``[n, A, segments]`` of train rows from ``forecast_frame``, and the rows ``[n]``."""
+    part = frame[(frame["fold"] == fold) & (frame["part"] == OUT_OF_FOLD)]
+    columns = [name for name in frame.columns if name.startswith("bars_")]
+    forecasts: dict[str, Floats] = {}
+    rows = np.zeros(0, np.int64)
+    for sleeve, own in part.groupby("sleeve", sort=False):
+        ends = own["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+        rows = np.unique(np.searchsorted(bars.timestamps, ends))
+        values = own[columns].to_numpy(dtype=np.float64)
+        forecasts[str(sleeve)] = values.reshape(len(rows), len(bars.symbols), -1)
+    return forecasts, rows
+
+
 def units_from_frame(frame: pd.DataFrame, bars: AlignedBars, fold: int) -> Floats:
     """Read the positions ``[T, A]`` of a fold's rule from ``forecast_frame``; 0 on rows without one."""
     units = np.zeros((len(bars.timestamps), len(bars.symbols)))

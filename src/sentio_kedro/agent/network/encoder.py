@@ -26,12 +26,14 @@ class NetworkShape(NamedTuple):
         assets: Assets A.
         regimes: Regimes K.
         actions: Actions of one asset: its target levels.
+        followed: Action that the policy starts from, the rule's own position; null starts near uniform.
     """
 
     features: int
     assets: int
     regimes: int
     actions: int
+    followed: int | None = None
 
 
 def layer_reach(parameters: NetworkParameters) -> int:

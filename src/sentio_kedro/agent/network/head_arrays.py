@@ -24,7 +24,7 @@ class HeadWeights(NamedTuple):
         policy_bias: ``[N, M, experts, B]``.
         critic: ``[N, M, H, Q]``.
         critic_bias: ``[N, M, 1, Q]``.
-        abstains: ``[N]`` which agents stay flat.
+        fixed_level: ``[N]`` level that an agent takes whatever its network says; NaN lets the network decide.
         masked: ``[1]``.
     """
 
@@ -33,17 +33,17 @@ class HeadWeights(NamedTuple):
     policy_bias: Floats
     critic: Tensor
     critic_bias: Tensor
-    abstains: Mask
+    fixed_level: Floats
     masked: Mask
 
 
 @torch.no_grad()
-def head_weights(heads: Sequence[Sequence[Head]], abstains: Sequence[bool] = ()) -> HeadWeights:
+def head_weights(heads: Sequence[Sequence[Head]], fixed_level: Sequence[float] = ()) -> HeadWeights:
     """Stack the heads of N agents of M members.
 
     Args:
         heads: Heads, by agent and member.
-        abstains: Which of the N agents stay flat; empty is none.
+        fixed_level: Level of each of the N agents, NaN for its network's choice; empty is that for all.
     """
     flat, agents = [head for agent in heads for head in agent], len(heads)
     first, leading = flat[0], (agents, len(flat) // len(heads))
@@ -55,7 +55,7 @@ def head_weights(heads: Sequence[Sequence[Head]], abstains: Sequence[bool] = ())
         policy_bias=_stacked([head.policy.bias for head in flat], (*leading, first.experts, first.actions)),
         critic=critic.reshape(*leading, *critic.shape[1:]),
         critic_bias=bias.reshape(*leading, 1, -1),
-        abstains=np.array(list(abstains) or [False] * agents),
+        fixed_level=np.array(list(fixed_level) or [np.nan] * agents),
         masked=np.array([first.masked]),
     )
 
@@ -78,7 +78,7 @@ def head_arrays(weights: HeadWeights, projected: Tensor, posterior: Tensor, *, o
         account_weight=weights.account,
         policy_weight=np.ascontiguousarray(np.pad(mixed, [(0, 0)] * 4 + [(0, -mixed.shape[-1] % LANES)])),
         policy_bias=np.einsum("rne,nmeb->rnmb", shares, weights.policy_bias),
-        abstains=weights.abstains,
+        fixed_level=weights.fixed_level,
         masked=weights.masked,
     )
 

@@ -18,6 +18,7 @@ from sentio_kedro.config import NetworkParameters
 from sentio_kedro.trading.policies import ACCOUNT_FEATURES
 
 _BUILDING = Lock()
+PRIOR_LOGIT = 3.0  # of the rule's own position above the others: probability 0.87 of four
 
 
 def head_width(parameters: NetworkParameters, shape: NetworkShape) -> int:
@@ -37,7 +38,7 @@ class Head(nn.Module):
     """From embedding, regime and account to action logits and quantiles of the return."""
 
     def __init__(self, parameters: NetworkParameters, shape: NetworkShape) -> None:
-        """Build the head; its policy starts near uniform."""
+        """Build the head; its policy starts near uniform, or near the action that is followed."""
         super().__init__()
         hidden = head_width(parameters, shape)
         self.actions, self.masked = shape.actions, parameters.masked
@@ -48,7 +49,11 @@ class Head(nn.Module):
         self.critic = nn.Linear(hidden, parameters.quantiles)
         with torch.no_grad():
             self.policy.weight.mul_(0.01)
-            self.policy.bias.zero_()
+            prior = torch.zeros(shape.actions)
+            if shape.followed is not None:
+                prior[shape.followed] = PRIOR_LOGIT
+            self.register_buffer("prior", prior, persistent=False)  # [B] logits that the policy starts from
+            self.policy.bias.copy_(prior.repeat(self.experts))
             self.critic.weight.mul_(0.1)
             self.critic.bias.zero_()
 
@@ -84,6 +89,14 @@ class Head(nn.Module):
             return experts
         experts = experts.view(*experts.shape[:-1], self.experts, self.actions)
         return (experts * posterior[..., None, :, None]).sum(-2)
+
+    def closeness(self, log_probabilities: Tensor) -> Tensor:
+        """Entropy ``[...]`` of a policy ``[..., actions]`` relative to what it started from, nats.
+
+        Minus its divergence from that, up to a constant; the entropy itself where it started near uniform.
+        """
+        probabilities = log_probabilities.exp()
+        return (probabilities * (self.get_buffer("prior") - log_probabilities)).sum(-1)
 
     def permitted(self, legal: Tensor) -> Tensor:
         """Mask of the actions that the policy may choose ``[..., actions]`` (bool).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.network.distributions import divergence, entropy, masked_log_probabilities
+from sentio_kedro.agent.network.distributions import divergence, masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.grid_values import GridTargets
 from sentio_kedro.agent.ppo.losses import clipped_surrogate, critic_loss
@@ -39,5 +39,5 @@ def grid_loss(
     quantiles = network.head.quantiles(hidden[:, :, 0])
     value_loss = critic_loss(quantiles, targets.returns[:, index, 0]).mean()
     kl = divergence(old, new if parameters.divergence.coefficient else new.detach())
-    terms = policy_loss, value_loss, entropy(new).mean(), kl.mean()
+    terms = policy_loss, value_loss, network.head.closeness(new).mean(), kl.mean()
     return weighted_loss(*terms, parameters, coefficients or Coefficients.first(parameters, policy_loss))

@@ -61,6 +61,7 @@ def walk_grid(
     shift: Integers,
     lost: Floats,
     held: Floats,
+    risk_price: float,
     accounts: GridAccounts,
     found: GridArrays,
 ) -> None:
@@ -74,6 +75,7 @@ def walk_grid(
         shift: ``[W, A]``.
         lost: ``[W, P]`` drawdown of each account.
         held: ``[W, P, A]`` log of the holding time of each position, bars.
+        risk_price: Price of risk a bar, in units of reward: half of it times the squared share of the largest position.
         accounts: Memory.
         found: The grid, zeroed.
     """
@@ -85,7 +87,7 @@ def walk_grid(
                 open_replica(p, row, before, market, terms, shift[w], lost[w, p], held[w, p], accounts)
                 look(row, market, terms, accounts, found.account[s, w, p], found.position[s, w, p])
                 if s + 1 < length:
-                    act((s, w, p), row, market, terms, order, shift[w], accounts, found)
+                    act((s, w, p), row, market, terms, order, shift[w], risk_price, accounts, found)
 
 
 @compiled
@@ -96,11 +98,12 @@ def lone_cap(cap: float, fact: Records, room: float, rules: Records) -> float:
 
 
 @compiled
-def sized_level(level: float, allocation: float, cap: float, shortable: bool) -> float:
+def sized_level(level: float, cap: float, fact: Records) -> float:
     """Position of a level within a cap, fraction of equity."""
-    if level < 0.0 and not shortable:
+    position: float = level * fact.unit
+    if position < 0.0 and not fact.shortable:
         return 0.0
-    return min(max(level * allocation, -cap), cap)
+    return min(max(position, -cap), cap)
 
 
 @compiled
@@ -125,11 +128,15 @@ def open_replica(
     room, limits = accounts.scratch.bounds[0].headroom, accounts.scratch.limits[0]
     closed = before < row and rules.flat_at_close and market.clock[before].bars_to_session_end == 0
     for a in range(len(holdings)):
-        fact, level = market.facts[row, a], terms.levels[(p + shift[a]) % len(terms.levels)]
-        cap = 0.0 if closed else lone_cap(limits[a].cap, market.facts[before, a], room, rules)
-        value = sized_level(level, terms.allocation[a], cap, fact.shortable) * account.equity
+        close, level, decided = (
+            market.facts[row, a].close,
+            terms.levels[(p + shift[a]) % len(terms.levels)],
+            market.facts[before, a],
+        )
+        cap = 0.0 if closed else lone_cap(limits[a].cap, decided, room, rules)
+        value = sized_level(level, cap, decided) * account.equity
         if value != 0.0:
-            holdings[a].shares, holdings[a].entry_price = value / fact.close, fact.close
+            holdings[a].shares, holdings[a].entry_price = value / close, close
             holdings[a].bars_held = floor(exp(held[a]))
         account.cash -= value
 
@@ -163,6 +170,7 @@ def act(
     terms: Terms,
     order: Integers,
     shift: Integers,
+    risk_price: float,
     accounts: GridAccounts,
     found: GridArrays,
 ) -> None:
@@ -174,21 +182,23 @@ def act(
     scratch, size = accounts.scratch, len(order)
     set_legal(0, row, market, accounts.joint, terms, scratch)
     for a in range(len(shift)):
-        fact, share = market.facts[row, a], terms.allocation[a]
+        fact = market.facts[row, a]
+        side = -1.0 if fact.unit < 0.0 else 1.0
         cap = lone_cap(scratch.limits[0, a].cap, fact, scratch.bounds[0].headroom, terms.rules[0])
         accounts.market_alone.facts[0, 0], accounts.market_alone.clock[0] = fact, market.clock[row]
         for b in range(size):
-            reward, position = outcome(a, terms.levels[b] * share, terms, accounts)
+            reward, position = outcome(a, terms.levels[b] * fact.unit, terms, accounts)
             below, above = 0, 1
-            while above + 1 < size and position >= sized_level(terms.levels[order[above]], share, cap, fact.shortable):
+            while above + 1 < size and side * (position - sized_level(terms.levels[order[above]], cap, fact)) >= 0.0:
                 below, above = above, above + 1
-            low = sized_level(terms.levels[order[below]], share, cap, fact.shortable)
-            high = sized_level(terms.levels[order[above]], share, cap, fact.shortable)
+            low = sized_level(terms.levels[order[below]], cap, fact)
+            high = sized_level(terms.levels[order[above]], cap, fact)
             found.legal[s, w, p, a, b] = scratch.legal[0, a, b]
-            found.rewards[s, w, p, a, b] = reward
+            share = position / fact.full if fact.full > 0.0 else 0.0
+            found.rewards[s, w, p, a, b] = reward - 0.5 * risk_price * share * share
             found.below[s, w, p, a, b] = (order[below] - shift[a]) % size
             found.above[s, w, p, a, b] = (order[above] - shift[a]) % size
-            found.weight[s, w, p, a, b] = min(max((position - low) / (high - low), 0.0), 1.0) if high > low else 0.0
+            found.weight[s, w, p, a, b] = min(max((position - low) / (high - low), 0.0), 1.0) if high != low else 0.0
 
 
 @compiled

@@ -62,7 +62,7 @@ class PositionGrid(NamedTuple):
     Attributes:
         account: ``[S + 1, W, P, A, G]`` account features, the bar after the last decision included.
         legal: ``[S, W, P, A, B]``.
-        rewards: ``[S, W, P, A, B]`` reward of each action.
+        rewards: ``[S, W, P, A, B]`` reward of each action, less the price of its risk.
         below: ``[S, W, P, A, B]`` replica that holds the next bar's level below the position after each action.
         above: ``[S, W, P, A, B]`` replica that holds the next level above.
         weight: ``[S, W, P, A, B]`` weight of the latter, in [0, 1].
@@ -128,7 +128,7 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     market = Market(records((1, 1), FACTS), records((1,), CLOCK), np.zeros((1, 1, 2)))
     accounts = GridAccounts(joint, alone, make_scratch(joint, size), make_scratch(alone, size), market)
     terms, order = terms_of(at_once, assets), np.argsort(parameters.levels)
-    walk_grid(windows.rows, windows.market, terms, order, shift, lost, held, accounts, found)
+    walk_grid(windows.rows, windows.market, terms, order, shift, lost, held, windows.risk_price, accounts, found)
     like, net = windows.features, parameters.net_limit
     tensors = (torch.from_numpy(part) for part in found)
     account, legal, rewards, below, above, weight, position = (

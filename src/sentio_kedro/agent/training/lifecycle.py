@@ -73,9 +73,7 @@ class MemberRun:
     def sampler(self, parameters: AgentParameters, device: torch.device) -> PathSampler:
         """Return the source of its windows on ``device``, in the precision of its weights."""
         training, context = parameters.training, receptive_field(parameters.network) - 1
-        segments = member_segments(
-            self.training_set.fold.train, self.key.member, training.members, training.episode_bars
-        )
+        segments = member_segments(self.training_set.learned, self.key.member, training.members, training.episode_bars)
         dtype = next(self.member.network.parameters()).dtype
         return PathSampler(self.training_set, segments, training, context, device, dtype)
 

@@ -82,6 +82,7 @@ def network_shape(training_set: TrainingSet, trading: TradingParameters) -> Netw
         len(training_set.bars.symbols),
         training_set.regimes.states,
         len(trading.levels),
+        trading.levels.index(1.0) if trading.unit == "rule" else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +25,9 @@ from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.agent.training.lifecycle import Checkpoints, Progress
 from sentio_kedro.agent.training.member import Curve, Member, MemberKey, choose_device, network_shape
 from sentio_kedro.agent.training.trainer import train_member
-from sentio_kedro.agent.training.validation import recent_train_rows, validate_parts, validation_rows
+from sentio_kedro.agent.training.validation import account_returns, recent_train_rows, validation_rows
 from sentio_kedro.config import AgentParameters, TrainingParameters
-from sentio_kedro.market.purged_folds import Spans
+from sentio_kedro.market.purged_folds import Segment, Spans
 from sentio_kedro.market.timestamps import bars_per_session
 from sentio_kedro.trading.performance import sharpe_ratio
 
@@ -37,18 +38,20 @@ TrainedAgent = tuple[AgentBundle, Curve, dict[str, Any]]
 
 
 class ValidationResult(NamedTuple):
-    """Greedy net performance of an ensemble before the test rows, in chunks that start flat.
+    """Greedy net performance of an ensemble before the test rows, one account over each segment.
 
     Attributes:
-        train_sharpe: Annualised Sharpe ratio on the latest train rows.
+        train_sharpe: Annualised Sharpe ratio on the latest train rows; the rule's if the agent follows it.
         validation_sharpe: The same on the validation rows.
-        validation_t: t statistic of the mean return per bar on the validation rows, or on those of them that
-            ``abstention.holdout_share`` keeps from the choice of weights.
+        validation_t: t statistic of the mean return per bar on the validation rows, less that of the rule if levels are
+            multiples of it, or on those of them that ``abstention.holdout_share`` keeps from the choice of weights.
+        rule_sharpe: Annualised Sharpe ratio of the rule on the validation rows; NaN without a rule.
     """
 
     train_sharpe: float
     validation_sharpe: float
     validation_t: float
+    rule_sharpe: float = math.nan
 
 
 def train_agent(
@@ -166,15 +169,16 @@ def _put_together(
         "train_sharpe": result.train_sharpe,
         "validation_sharpe": result.validation_sharpe,
         "generalisation_gap": result.train_sharpe - result.validation_sharpe,
+        "rule_sharpe": result.rule_sharpe,
         "validation_t": result.validation_t,
         "abstention_threshold": float("nan") if threshold is None else threshold,
         "abstains": spec.abstains,
         "members": len(weights),
         "train_seconds": seconds,
         "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
-        **selected_features(weights[0], [column.name for column in training_set.columns]),  # the same for all members
+        **selected_features(weights[0], training_set.input_names),  # the same for all members
     }
-    return AgentBundle(spec, tuple(weights)), curve, about
+    return AgentBundle(spec, tuple(weights), training_set.rule), curve, about
 
 
 def _validate_ensemble(
@@ -182,19 +186,22 @@ def _validate_ensemble(
 ) -> ValidationResult:
     shape = network_shape(training_set, parameters.trading)
     networks = [load_network(parameters.network, shape, state).to(device) for state in weights]
-    market, facts = training_set.market_on(device, torch.float32), training_set.facts
-    context = receptive_field(parameters.network) - 1
-    rows = [recent_train_rows(training_set), training_set.fold.validation]
-    train, validation = validate_parts(networks, market, rows, context, parameters.trading, facts)
-    holdout = validation
-    if parameters.training.abstention.holdout_share is not None:
-        segments = validation_rows(training_set, parameters)[1]  # in a batch of their own, to keep all chunks whole
-        (holdout,) = validate_parts(networks, market, [segments], context, parameters.trading, facts)
-    return ValidationResult(
-        train_sharpe=float(sharpe_ratio(train, training_set.periods_per_year)),
-        validation_sharpe=float(sharpe_ratio(validation, training_set.periods_per_year)),
-        validation_t=float(mean_t_statistic(holdout)),
-    )
+    market, trading, facts = training_set.market_on(device, torch.float32), parameters.trading, training_set.facts
+    context, per_year = receptive_field(parameters.network) - 1, training_set.periods_per_year
+
+    def returns(segments: Sequence[Segment], level: float = math.nan) -> torch.Tensor:
+        return account_returns(networks, market, segments, context, trading, facts, level)
+
+    def sharpe(segments: Sequence[Segment], level: float = math.nan) -> float:
+        return float(sharpe_ratio(returns(segments, level), per_year))
+
+    measured = validation_rows(training_set, parameters)[1]
+    train, validation, of_rule = recent_train_rows(training_set), training_set.fold.validation, trading.unit == "rule"
+    tested = returns(measured) - returns(measured, 1.0) if of_rule else returns(measured)
+    t = float(mean_t_statistic(tested))
+    level = 1.0 if of_rule and abstains(t, parameters.training.abstention) else math.nan  # as it is served
+    rule_sharpe = sharpe(validation, 1.0) if of_rule else math.nan
+    return ValidationResult(sharpe(train, level), sharpe(validation, level), t, rule_sharpe)
 
 
 def _log_validation(spec: AgentSpec, threshold: float | None) -> None:
@@ -205,8 +212,8 @@ def _log_validation(spec: AgentSpec, threshold: float | None) -> None:
     )
     if spec.abstains:
         logger.info(
-            "Fold %d, seed %d abstains and stays flat: validation t is not above `training.abstention.threshold` = %g",
-            *(spec.fold, spec.seed, threshold),
+            "Fold %d, seed %d abstains and %s: validation t is not above `training.abstention.threshold` = %g",
+            *(spec.fold, spec.seed, "stays flat" if spec.fixed_level == 0.0 else "follows the rule", threshold),
         )
 
 

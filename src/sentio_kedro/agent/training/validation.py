@@ -1,4 +1,4 @@
-"""Validation: greedy returns net of costs, many short accounts in one batch."""
+"""Validation: greedy returns net of costs of one account over all rows, as it would be traded."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights
+from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
+from sentio_kedro.agent.network.head_arrays import HeadWeights, head_arrays, head_weights
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.abstention import MIN_BARS, mean_t_statistic
 from sentio_kedro.config import AgentParameters, TradingParameters
@@ -25,7 +25,6 @@ from sentio_kedro.trading.records import Market
 from sentio_kedro.trading.simulate import net_returns, simulate
 
 MIN_DEVIATION = 1e-12  # of returns per bar
-CHUNK_BARS = 128  # decisions of one account; each starts flat
 
 
 def split_validation(
@@ -72,7 +71,7 @@ def scored_rows(training_set: TrainingSet, parameters: AgentParameters) -> tuple
 def recent_train_rows(training_set: TrainingSet) -> list[Segment]:
     """Return the latest train rows, as many as there are validation rows."""
     count = sum(part.stop - part.start for part in training_set.fold.validation)
-    last = training_set.fold.train[-1]
+    last = training_set.learned[-1]
     return [Segment(max(last.start, last.stop - count), last.stop)]
 
 
@@ -87,62 +86,58 @@ def _between(segments: Sequence[Segment], first: int, last: int) -> list[Segment
     return parts
 
 
-def chunk_starts(segments: Sequence[Segment], length: int) -> list[int]:
-    """Return the first rows of whole chunks of ``length`` rows; the rest at a segment's end is dropped."""
-    return [start for part in segments for start in range(part.start, part.stop - length + 1, length)]
-
-
-def chunk_length(segments: Sequence[Segment]) -> int:
-    """Return rows per chunk: about ``CHUNK_BARS``, so that whole chunks fill the longest segment."""
-    longest = max(part.stop - part.start for part in segments)
-    return longest // max(1, round(longest / CHUNK_BARS))
-
-
 @torch.no_grad()
-def greedy_returns(networks: Sequence[PolicyNetwork], windows: Windows, parameters: TradingParameters) -> Tensor:
-    """Let an ensemble trade windows greedily, each from a flat start.
-
-    Returns:
-        Net simple returns per bar ``[bars]``, window after window.
-    """
-    count, steps, assets = windows.size, windows.steps, windows.assets
-    posterior = windows.posterior[:-1, :, 0].transpose(0, 1)  # [W, S, K]
-    embeddings = [network.encoder(windows.features[:, :-1], steps) for network in networks]  # [W, S, A, D]
-    projected = [
-        network.head.project(x, posterior).flatten(0, 1) for network, x in zip(networks, embeddings, strict=True)
-    ]
-    rows = torch.stack(projected, dim=1)[:, None]  # [W S, 1, M, A, hidden]
-    heads = head_arrays(head_weights([[network.head for network in networks]]), rows, posterior.flatten(0, 1)[:, None])
-    policies = make_policies(np.full(count, HEADS), assets, len(parameters.levels))
-    policies = with_heads(policies, heads, windows.rows[:, 0] - np.arange(count) * steps)
-    ledger = simulate(
-        windows.market,
-        open_accounts(count, assets, parameters),
-        policies,
-        terms_of(parameters, assets),
-        windows.rows[:, :-1],
-        np.arange(count),
-        fills=False,
-    )
-    returns = net_returns(ledger).T.flatten()  # window after window
-    return torch.from_numpy(returns).to(windows.features.device)
-
-
-def chunk_returns(
+def account_returns(
     networks: Sequence[PolicyNetwork],
     market: MarketTensors,
     segments: Sequence[Segment],
-    length: int,
     context: int,
     parameters: TradingParameters,
     facts: Market | None = None,
+    fixed_level: float = math.nan,
 ) -> Tensor:
-    """Return the ``greedy_returns`` of whole chunks of ``length`` decisions of segments.
+    """Let an ensemble trade segments greedily, one account over each, as it would be traded.
 
-    ``context`` bars are needed by an embedding; ``facts`` are those of the market, None computes them.
+    Args:
+        networks: The ensemble.
+        market: The market that ``segments`` are rows of.
+        segments: Decision rows; each account opens flat and is followed to its last row.
+        context: Bars before its own that an embedding depends on.
+        parameters: Limits and costs.
+        facts: Those of the market; None computes them.
+        fixed_level: Level that is taken whatever the networks say; NaN lets them decide.
+
+    Returns:
+        Net simple returns per bar ``[bars]``, segment after segment.
     """
-    starts = torch.tensor(chunk_starts(segments, length), device=market.close.device)
-    return greedy_returns(networks, cut_windows(market, starts, length, context, parameters, facts), parameters)
+    facts = path_facts(market, parameters) if facts is None else facts
+    weights = head_weights([[network.head for network in networks]], [fixed_level])
+    returns = []
+    for part in segments:
+        start = torch.tensor([part.start], device=market.close.device)
+        windows = cut_windows(market, start, part.stop - part.start, context, parameters, facts)
+        returns.append(_greedy_returns(networks, weights, windows, parameters))
+    return torch.cat(returns)
+
+
+def _greedy_returns(
+    networks: Sequence[PolicyNetwork], weights: HeadWeights, windows: Windows, parameters: TradingParameters
+) -> Tensor:
+    """Net simple returns ``[bars]`` of one account over the only window."""
+    posterior = windows.posterior[:-1, 0]  # [S, 1, K]
+    embeddings = [network.encoder(windows.features[:, :-1], windows.steps)[0] for network in networks]  # [S, A, D]
+    projected = [network.head.project(x, posterior[:, 0]) for network, x in zip(networks, embeddings, strict=True)]
+    heads = head_arrays(weights, torch.stack(projected, dim=1)[:, None], posterior)  # [S, 1, M, A, hidden]
+    policies = make_policies(np.array([HEADS]), windows.assets, len(parameters.levels))
+    ledger = simulate(
+        windows.market,
+        open_accounts(1, windows.assets, parameters),
+        with_heads(policies, heads, windows.rows[:, 0]),
+        terms_of(parameters, windows.assets),
+        windows.rows[:, :-1],
+        fills=False,
+    )
+    return torch.from_numpy(net_returns(ledger)[:, 0]).to(windows.features.device)
 
 
 def validate_parts(
@@ -151,16 +146,10 @@ def validate_parts(
     parts: Sequence[Sequence[Segment]],
     context: int,
     parameters: TradingParameters,
-    facts: Market | None = None,
+    facts: Market,
 ) -> list[Tensor]:
-    """Return the net returns ``[bars]`` of each part, such as train and validation rows, simulated in one batch.
-
-    All chunks are as long as the part with the shortest chunks needs. ``facts`` are those of the market, None computes
-    them.
-    """
-    segments, length = [segment for part in parts for segment in part], min(chunk_length(part) for part in parts)
-    returns = chunk_returns(networks, market, segments, length, context, parameters, facts)
-    return list(torch.split(returns, [len(chunk_starts(part, length)) * length for part in parts]))
+    """Return the ``account_returns`` ``[bars]`` of each part, such as train and validation rows."""
+    return [account_returns(networks, market, part, context, parameters, facts) for part in parts]
 
 
 class Score(NamedTuple):

@@ -18,7 +18,7 @@ from sentio_kedro.evaluation.backtest.baselines.by_fold import FoldBaselines, co
 from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_schedule
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, LedgerFrames, LedgerRows, concatenate_frames
-from sentio_kedro.evaluation.backtest.robustness import no_robustness, robustness_frame
+from sentio_kedro.evaluation.backtest.robustness import no_robustness, stress_frame
 from sentio_kedro.evaluation.backtest.value_at_risk import value_at_risk_frame
 from sentio_kedro.evaluation.backtest.walk import PolicyMaker, simulate_rows
 from sentio_kedro.evaluation.run_frames import FORECAST_RULE
@@ -26,7 +26,7 @@ from sentio_kedro.evaluation.run_frames import TARGETS as TARGETS_ACCOUNT
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.policies import HEADS, RANDOM, TARGETS, Policies, make_policies, with_heads
+from sentio_kedro.trading.policies import HEADS, TARGETS, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import Accounts
 
 
@@ -40,13 +40,14 @@ def backtest_folds(
     periods_per_year: float,
     units: Mapping[int, Floats] | None = None,
 ) -> Frames:
-    """Test every fold's agents on its test rows.
+    """Test every fold's agents on its test rows: as one (``ensemble``), and each on its own if there are several.
 
-    Agents and the random policy close their positions at the last decision of each segment whose order is filled in
-    it, and pay for it; the last ``orders.latency_bars`` decisions send nothing. What cannot be sold then (a halt, the
-    participation limit) is carried on. In walk-forward order accounts continue from fold to fold as one account's
-    history. Where folds also train on later rows (k-fold, combinatorial), agents and the baselines of a fold start flat
-    in each segment. The other baselines, and a table of targets if given, are simulated over all rows at once.
+    In walk-forward order accounts continue from fold to fold: the next fold's agents take over what they hold. At the
+    last decision before a gap between test rows, or before their end, whose order is still filled, they close their
+    positions and pay for it; the ``orders.latency_bars`` decisions after it send nothing. What cannot be sold then (a
+    halt, the participation limit) is carried on. Where folds also train on later rows (k-fold, combinatorial), agents
+    and the baselines of a fold start flat in each segment and close there. The other baselines, and a table of targets
+    if given, are simulated over all rows at once.
 
     Args:
         bars: Aligned bars, all of them.
@@ -72,19 +73,25 @@ def backtest_folds(
     if continuous:
         _refuse_seen(by_fold, folds, bars)
         _same_seeds(by_fold)
-    context = BacktestContext.of(bars, features, by_fold, trading)
+    alone = BacktestContext.of(bars, features, by_fold, trading)
+    several = any(len(of_fold) > 1 for of_fold in by_fold.values())
+    context = alone.ensembles() if several else alone
+    of_rule = trading.unit == "rule"
     span = Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
     fitted = fold_baselines(context, folds, parameters)
     rules = {} if units is None else {FORECAST_RULE: schedules.forecast_rule(context, folds, span, units)}
     rules |= _rules(context, span, parameters, periods_per_year)
     rules |= concatenate_schedules(fitted, span) if continuous else {}
-    parts = _continuous(context, folds, span, rules) if continuous else _fold_by_fold(context, folds, fitted)
+    parts = _walked(context, folds, span, rules, fitted)
+    for others in (*[alone] * several, *[alone.networks()] * of_rule):
+        parts += _walked(others, folds, span, None, None)
     if not continuous or not contiguous(folds):
         parts.append(_simulate_rules(context, folds, span, rules))
     frames = concatenate_frames(parts)
-    frames["robustness"] = (
-        robustness_frame(context, folds, parameters.robustness, periods_per_year) if continuous else no_robustness()
-    )
+    frames["robustness"] = no_robustness()
+    if continuous:
+        ruled, merged = alone.with_rules(folds), context.with_rules(folds)
+        frames["robustness"] = stress_frame(ruled, merged, folds, parameters.robustness, periods_per_year)
     frames["value_at_risk"] = value_at_risk_frame(context, [segment for fold in folds for segment in fold.test])
     return frames
 
@@ -103,61 +110,90 @@ def contiguous(folds: Sequence[Fold]) -> bool:
     return all(first.stop == second.start for first, second in pairwise(segments))
 
 
-def _continuous(
-    context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: schedules.Schedules
+def _walked(
+    context: BacktestContext,
+    folds: Sequence[Fold],
+    span: Segment,
+    rules: schedules.Schedules | None,
+    fitted: Sequence[FoldBaselines] | None,
 ) -> list[Frames]:
-    """Simulate agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts."""
-    batched = rules if contiguous(folds) else {}
+    """Simulate agents, the random policy and baselines; without ``rules`` and ``fitted`` agents trade alone."""
+    if walk_forward(folds):
+        return _continuous(context.with_rules(folds), folds, span, rules)
+    return _fold_by_fold(context, folds, fitted)
+
+
+def _continuous(
+    context: BacktestContext, folds: Sequence[Fold], span: Segment, rules: schedules.Schedules | None
+) -> list[Frames]:
+    """Simulate agents, the random policy and, where the folds leave no gap, the rules as one batch of accounts.
+
+    Without ``rules`` agents trade alone.
+    """
+    batched = rules if rules is None or contiguous(folds) else {}
     ledger, accounts = _start(context, folds[0].number, batched)
+    ends = schedules.run_ends([segment for fold in folds for segment in fold.test])
     for fold in folds:
         for segment in fold.test:
-            _simulate_segment(context, fold.number, segment, span, batched, accounts, ledger)
+            _simulate_segment(context, fold.number, segment, ends[segment], span, batched, accounts, ledger)
     return [ledger.frames()]
 
 
-def _fold_by_fold(context: BacktestContext, folds: Sequence[Fold], fitted: Sequence[FoldBaselines]) -> list[Frames]:
-    """Simulate agents, the random policy and the fold's baselines over each test segment from a fresh start."""
+def _fold_by_fold(
+    context: BacktestContext, folds: Sequence[Fold], fitted: Sequence[FoldBaselines] | None
+) -> list[Frames]:
+    """Simulate agents, the random policy and the fold's baselines over each test segment from a fresh start.
+
+    Without baselines ``fitted`` agents trade alone.
+    """
     parts = []
-    for fold, of_fold in zip(folds, fitted, strict=True):
-        for segment, rules in of_fold:
+    for place, fold in enumerate(folds):
+        rules_of = {segment: None for segment in fold.test} if fitted is None else dict(fitted[place])
+        for segment, rules in rules_of.items():
             ledger, accounts = _start(context, fold.number, rules)
-            _simulate_segment(context, fold.number, segment, segment, rules, accounts, ledger)
+            ruled = context.with_rules([fold])
+            _simulate_segment(ruled, fold.number, segment, segment.stop, segment, rules, accounts, ledger)
             parts.append(ledger.frames())
     return parts
 
 
-def _start(context: BacktestContext, fold: int, rules: schedules.Schedules) -> tuple[LedgerFrames, Accounts]:
-    """Open the accounts of a fold's agents, of the random policy and of the rules.
+def _start(context: BacktestContext, fold: int, rules: schedules.Schedules | None) -> tuple[LedgerFrames, Accounts]:
+    """Open the accounts of a fold's agents, and of the random policy and the rules unless agents trade alone.
 
-    The agents' mask holds for the first two and for the forecast rule, which comes first among the rules.
+    The agents' mask holds for the first two and for the forecast rule, which comes first among the rules. Decisions are
+    recorded of agents that do not trade alone.
     """
-    agents = context.by_fold[fold]
-    names = (*(f"seed_{agent.spec.seed}" for agent in agents), schedules.RANDOM, *rules)
-    ledger = LedgerFrames(names, len(agents), context.bars, context.trading)
-    return ledger, context.open_accounts(len(names), guarded=len(agents) + 1 + (FORECAST_RULE in rules))
+    agents, others = context.accounts(fold), () if rules is None else (schedules.RANDOM, *rules)
+    ledger = LedgerFrames((*agents, *others), 0 if rules is None else len(agents), context.bars, context.trading)
+    guarded = len(agents) + sum(name in (schedules.RANDOM, FORECAST_RULE) for name in others)
+    return ledger, context.open_accounts(len(agents) + len(others), guarded=guarded)
 
 
 def _simulate_segment(
     context: BacktestContext,
     fold: int,
     segment: Segment,
+    end: int,
     span: Segment,
-    rules: schedules.Schedules,
+    rules: schedules.Schedules | None,
     accounts: Accounts,
     ledger: LedgerFrames,
 ) -> None:
-    """Simulate a fold's test segment; ``rules`` are schedules over ``span``, at whose end they close positions."""
+    """Simulate a fold's test segment.
+
+    Agents and the random policy close positions before the row ``end``, ``rules``, schedules over ``span``, at its end.
+    """
     agents, posteriors = context.by_fold[fold], context.posteriors(fold)
-    models = np.array([*range(len(agents)), *[0] * (1 + len(rules))])
+    models = np.array([*range(len(agents)), *[0] * (accounts.size - len(agents))])
     chunks = simulate_rows(
         context.market,
         segment,
-        _policy_maker(context, fold, segment, span, rules),
+        _policy_maker(context, fold, segment, end, span, rules),
         accounts,
         context.trading,
         posteriors,
         models,
-        telemetry=True,
+        telemetry=rules is not None,
     )
     likeliest = np.stack([posterior.argmax(-1).numpy() for posterior in posteriors], axis=1)  # [T, agents]
     for rows, market, walked, _ in chunks:
@@ -166,29 +202,38 @@ def _simulate_segment(
 
 
 def _policy_maker(
-    context: BacktestContext, fold: int, segment: Segment, span: Segment, rules: schedules.Schedules
+    context: BacktestContext,
+    fold: int,
+    segment: Segment,
+    end: int,
+    span: Segment,
+    rules: schedules.Schedules | None,
 ) -> PolicyMaker:
-    """Policies of a fold's agents, of the random policy and of ``rules``, in this order."""
+    """Policies of a fold's agents, and of the random policy and of ``rules`` if there are any, in this order."""
     agents, posteriors, trading = context.by_fold[fold], context.posteriors(fold), context.trading
     count, assets, levels = len(agents), context.market.assets, len(trading.levels)
-    targets = schedules.schedule_tables(context, rules, span)
-    closes = [
-        schedules.last_step(segment, end, trading.orders.latency_bars)
-        for end in (*[segment.stop] * (count + 1), *[span.stop] * len(rules))
-    ]
+    own = slice(segment.start - span.start, segment.stop - span.start)
+    at_random = schedules.random_positions(segment.stop - segment.start, trading, assets, seed=fold)
+    tables = [at_random[:, None]]
+    if rules:
+        tables.append(schedules.schedule_tables(context, rules, span)[own])
+    targets = np.concatenate(tables, axis=1)  # [S, 1 + rules, A]
+    others = 0 if rules is None else 1 + len(rules)
+    ends = [*[end] * (count + 1), *[span.stop] * len(rules or {})][: count + others]
+    closes = [schedules.last_step(segment, stop, trading.orders.latency_bars) for stop in ends]
     policies = make_policies(
-        np.array([*[HEADS] * count, RANDOM, *[TARGETS] * len(rules)]),
+        np.array([HEADS] * count + [TARGETS] * others),
         assets,
         levels,
-        source=np.array([*range(count), 0, *range(len(rules))]),
+        source=np.array([*range(count), *range(others)]),
         closes=np.array(closes),
-        noise=schedules.random_noise(segment.stop - segment.start, assets, levels, seed=fold),
     )
     networks = AgentNetworks(agents, torch.float64)
 
     def of_rows(rows: Segment) -> Policies:
         heads = networks.heads(context.market.features, posteriors, *rows)
-        return with_heads(policies._replace(targets=targets[rows.start - span.start : rows.stop - span.start]), heads)
+        part = targets[rows.start - segment.start : rows.stop - segment.start]
+        return with_heads(policies._replace(targets=part), heads)
 
     return of_rows
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.ensemble import as_one, with_rule, without_abstention
+from sentio_kedro.agent.forecasting.fold import rule_begins
+from sentio_kedro.agent.forecasting.rule_inputs import input_names, rule_inputs
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.walk import chunk_rows, row_chunks
+from sentio_kedro.evaluation.run_frames import ENSEMBLE, NETWORKS, SEED_PREFIX
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.large_arrays import large_array
-from sentio_kedro.market.purged_folds import Segment
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import market_return
+from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import for_symbols, open_accounts
@@ -31,8 +36,9 @@ class BacktestContext:
         bars: Aligned bars, all of them.
         market: Their tensors with the agents' features; agents bring their own regimes.
         market_returns: ``[T]`` log returns of the market, from which regimes are filtered.
-        by_fold: Agents of each fold, in order of their seeds.
+        by_fold: Agents of each fold that trade: the ensemble, or all of them in order of their seeds.
         trading: Limits, costs and starting equity.
+        account: Name of the account of those who decide as one; null if each agent has its own.
     """
 
     bars: AlignedBars
@@ -40,6 +46,7 @@ class BacktestContext:
     market_returns: Floats
     by_fold: Mapping[int, Sequence[AgentBundle]]
     trading: TradingParameters
+    account: str | None = None
 
     @classmethod
     def of(
@@ -53,6 +60,54 @@ class BacktestContext:
         trading = for_symbols(trading, bars.symbols)
         market = market_tensors(bars, features, np.ones((len(bars.timestamps), 1)), trading)
         return cls(bars, market, market_return(bars), by_fold, trading)
+
+    def with_rules(self, folds: Sequence[Fold], begin: int | None = None) -> BacktestContext:
+        """Put the inputs and positions of each fold's forecast rule on its test rows, if the agents have one.
+
+        A rule is followed from flat: from the row ``begin`` on, or the end of the train rows before a test segment, or
+        its own first bar.
+        """
+        rules = {fold.number: self.by_fold[fold.number][0].rule for fold in folds}
+        first = rules[folds[0].number]
+        if first is None:
+            return self
+        shape = self.market.close.shape
+        inputs = np.full((*shape, len(input_names(first.segments))), np.nan)
+        units, clock = np.zeros(shape), market_clock(self.bars.timestamps, self.trading.calendar)
+        for fold in folds:
+            rule, posterior = rules[fold.number], self.posteriors(fold.number)[0].numpy()
+            if rule is None:
+                raise ValueError(f"The agents of fold {fold.number} lack the forecast rule of the others; train again.")
+            begins = [begin] if begin is not None else rule_begins(fold) if fold.train else None
+            path = rule.follow(self.bars, posterior, self.trading, begins)
+            known = rule_inputs(path, rule.segments, clock)
+            for segment in fold.test:
+                rows = slice(*segment)
+                inputs[rows], units[rows] = known[rows], path.units[rows]
+        return replace(self, market=with_rule(self.market, inputs, units))
+
+    def ensembles(self, without: int | None = None) -> BacktestContext:
+        """Let the agents of each fold decide as one, see ``ensemble.as_one``.
+
+        Args:
+            without: Place of the agent that is left out; None is none.
+        """
+        kept = {
+            fold: [agent for place, agent in enumerate(agents) if place != without]
+            for fold, agents in self.by_fold.items()
+        }
+        return replace(self, by_fold={fold: [as_one(agents)] for fold, agents in kept.items()}, account=ENSEMBLE)
+
+    def networks(self) -> BacktestContext:
+        """Let the networks of all agents of each fold decide as one, also those of agents that abstain."""
+        deciding = {
+            fold: [as_one([without_abstention(agent) for agent in agents])] for fold, agents in self.by_fold.items()
+        }
+        return replace(self, by_fold=deciding, account=NETWORKS)
+
+    def accounts(self, fold: int) -> list[str]:
+        """Names of the accounts that a fold's agents trade."""
+        return [self.account or f"{SEED_PREFIX}{agent.spec.seed}" for agent in self.by_fold[fold]]
 
     def posteriors(self, fold: int) -> list[Tensor]:
         """Filter each agent's regimes ``[T, K]``; agents with the same model share one tensor."""

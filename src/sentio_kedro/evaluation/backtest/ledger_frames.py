@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.round_trips import RoundTripCutter
-from sentio_kedro.evaluation.run_frames import COLUMNS, LINES, SEED_PREFIX
+from sentio_kedro.evaluation.run_frames import COLUMNS, LINES
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.timestamps import Floats
@@ -48,8 +48,8 @@ class LedgerFrames:
         """Start empty.
 
         Args:
-            names: One name per account; agents, named ``seed_<number>``, come first.
-            agents: Number of agents.
+            names: One name per account.
+            agents: Accounts, the first ones, whose positions, actions and masks are recorded.
             bars: Aligned bars.
             trading: Starting equity and levels.
         """
@@ -62,6 +62,8 @@ class LedgerFrames:
         self.accounts: list[pd.DataFrame] = []
         self.positions: list[pd.DataFrame] = []
         self.actions: dict[int, Integers] = {}  # [2, agents, A, B] how often taken and how often legal, by fold
+        self.holdings: dict[int, Floats] = {}  # [4, N, A] sums over rows, by fold
+        self.bars_of: dict[int, int] = {}
         self.masks: dict[int, Floats] = {}  # [states, agents, layers + 1] sums of shares, and bars, by fold
 
     def add(self, facts: LedgerRows, market: Market, ledger: Ledger) -> None:
@@ -69,17 +71,19 @@ class LedgerFrames:
         self.fold_of[slice(*facts.rows)] = facts.folds
         self.round_trips.add(facts.rows.start, market.facts, ledger)
         self.accounts.append(self._account_rows(facts, ledger))
+        self._add_holdings(facts, market.facts, ledger)
         if self.agents:
             self.positions.append(self._position_rows(facts, ledger.fills))
             self._count_actions(facts, ledger)
             self._add_masks(facts, ledger.layers)
 
     def frames(self) -> Frames:
-        """Return the frames ``accounts``, ``positions``, ``trades``, ``actions`` and ``masks``."""
+        """Return the frames ``accounts``, ``positions``, ``trades``, ``holdings``, ``actions`` and ``masks``."""
         return {
             "accounts": pd.concat(self.accounts, ignore_index=True),
             "positions": _concatenate(self.positions, "positions"),
             "trades": self._trade_frame(),
+            "holdings": _concatenate([self._holding_frame(fold) for fold in self.holdings], "holdings"),
             "actions": _concatenate([self._action_frame(fold) for fold in self.actions], "actions"),
             "masks": _concatenate([self._mask_frame(fold) for fold in self.masks], "masks"),
         }
@@ -121,14 +125,41 @@ class LedgerFrames:
     def _position_rows(self, facts: LedgerRows, fills: Records) -> pd.DataFrame:
         rows, assets = np.arange(*facts.rows), len(self.symbols)
         position = fills.position[:, : self.agents].swapaxes(0, 1)  # [agents, S, A]
-        seeds = [int(name.removeprefix(SEED_PREFIX)) for name in self.names[: self.agents]]
         return pd.DataFrame(
             {
                 "timestamp": self._timestamps(np.tile(np.repeat(rows, assets), self.agents)),
                 "symbol": np.tile(self.symbols, len(rows) * self.agents),
-                "seed": np.repeat(seeds, len(rows) * assets),
+                "account": np.repeat(self.names[: self.agents], len(rows) * assets),
                 "fold": np.tile(np.repeat(facts.folds, assets), self.agents),
                 "position": position.reshape(-1),
+            }
+        )
+
+    def _add_holdings(self, facts: LedgerRows, market: Records, ledger: Ledger) -> None:
+        """Sum what each account held in each asset, and what the asset returned, of the rows that a fold tests."""
+        fills, before = ledger.fills, np.maximum(ledger.total.equity_before, MIN_EQUITY)[..., None]
+        returned = (market.next_close + market.dividend) * market.split / market.close - 1.0  # [S, A]
+        gross = (fills.price_pnl + fills.dividends) / before
+        held = fills.position, np.broadcast_to(returned[:, None], gross.shape), gross, fills.traded > 0.0
+        for fold in np.unique(facts.folds[facts.folds != NO_FOLD]).tolist():
+            rows = facts.folds == fold
+            sums = np.stack([values[rows].sum(axis=0) for values in held])
+            self.holdings[fold] = self.holdings[fold] + sums if fold in self.holdings else sums
+            self.bars_of[fold] = self.bars_of.get(fold, 0) + int(rows.sum())
+
+    def _holding_frame(self, fold: int) -> pd.DataFrame:
+        sums, bars, assets = self.holdings[fold], self.bars_of[fold], len(self.symbols)
+        position, returned, gross, changed = sums.reshape(4, -1)
+        return pd.DataFrame(
+            {
+                "account": np.repeat(self.names, assets),
+                "fold": fold,
+                "symbol": np.tile(self.symbols, len(self.names)),
+                "bars": bars,
+                "position": position / bars,
+                "asset_return": returned,
+                "gross": gross,
+                "changed": changed.astype(np.int64),
             }
         )
 
@@ -213,10 +244,10 @@ def equity_returns(total: Records, cash: float) -> Floats:
 
 
 def concatenate_frames(parts: Sequence[Mapping[str, pd.DataFrame]]) -> Frames:
-    """Concatenate the frames of several batches; accounts by name, fold and row, positions by fold, seed and time."""
+    """Concatenate the frames of several batches; accounts by name, fold and row, positions by fold and time."""
     frames = {name: _concatenate([part[name] for part in parts], name) for name in parts[0]}
     frames["accounts"] = frames["accounts"].sort_values(["account", "fold", "row"], ignore_index=True)
-    frames["positions"] = frames["positions"].sort_values(["fold", "seed", "timestamp"], ignore_index=True)
+    frames["positions"] = frames["positions"].sort_values(["fold", "timestamp"], ignore_index=True)
     return frames
 
 

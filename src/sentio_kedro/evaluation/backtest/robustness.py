@@ -1,4 +1,4 @@
-"""Stress tests: the agents with other costs, later fills, a later start and on bootstrapped paths."""
+"""Stress tests: the agent with other costs, later fills, other starts, on bootstrapped paths and without a seed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import torch
 
 from sentio_kedro.config import RobustnessParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.evaluation.backtest.start_dates import simulate_starts
 from sentio_kedro.evaluation.backtest.stress_variants import Variant, VariantResults, simulate_variants
-from sentio_kedro.evaluation.run_frames import COLUMNS
+from sentio_kedro.evaluation.run_frames import COLUMNS, ENSEMBLE
 from sentio_kedro.market.purged_folds import Fold
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.performance import annual_return, maximum_drawdown, sharpe_ratio
 
 BPS = 1e4
+MIN_SEEDS = 3  # of which one can be left out and an ensemble remains
 
 
 def no_robustness() -> pd.DataFrame:
@@ -25,14 +27,89 @@ def no_robustness() -> pd.DataFrame:
     return pd.DataFrame(columns=list(COLUMNS["robustness"]))
 
 
+def stress_frame(
+    alone: BacktestContext,
+    context: BacktestContext,
+    folds: Sequence[Fold],
+    parameters: RobustnessParameters,
+    periods_per_year: float,
+) -> pd.DataFrame:
+    """Run all stress tests that ``parameters`` name.
+
+    Args:
+        alone: The agents of each fold, each on its own.
+        context: The same, deciding as one.
+        folds: Folds that make one path.
+        parameters: Stress tests.
+        periods_per_year: Bars a year.
+
+    Returns:
+        Rows of ``robustness_frame``, ``start_frame`` and ``without_each_seed``.
+    """
+    parts = [robustness_frame(context, folds, parameters, periods_per_year)]
+    if parameters.start_shares is not None:
+        parts.append(start_frame(context, folds, parameters.start_shares, periods_per_year))
+    if parameters.without_seeds:
+        parts.append(without_each_seed(alone, folds, periods_per_year))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else no_robustness()
+
+
+def without_each_seed(context: BacktestContext, folds: Sequence[Fold], periods_per_year: float) -> pd.DataFrame:
+    """Simulate the ensembles that lack one seed each.
+
+    Args:
+        context: The agents of each fold, the same seeds in all, each on its own.
+        folds: Folds that make one path.
+        periods_per_year: Bars a year.
+
+    Returns:
+        Rows of ``robustness_frame`` of the kind ``without``, whose value is the seed; none for fewer than three seeds.
+    """
+    seeds = [agent.spec.seed for agent in context.by_fold[folds[0].number]]
+    if len(seeds) < MIN_SEEDS:
+        return no_robustness()
+    variants, parts = [Variant(latency=context.trading.orders.latency_bars)], []
+    for place, seed in enumerate(seeds):
+        results = simulate_variants(context.ensembles(without=place), folds, variants, None, 0)
+        metrics = {name: values[0] for name, values in _metrics(results, periods_per_year).items()}  # [1]
+        parts.append(pd.DataFrame({"kind": "without", "value": float(seed), "account": ENSEMBLE, **metrics}))
+    return pd.concat(parts, ignore_index=True).reindex(columns=list(COLUMNS["robustness"]))
+
+
+def start_frame(
+    context: BacktestContext, folds: Sequence[Fold], shares: Sequence[float], periods_per_year: float
+) -> pd.DataFrame:
+    """Begin the headline account at shares of each fold's test rows.
+
+    Returns:
+        Rows of ``robustness_frame`` of the kind ``start``, whose value is the share; the figures are those of the rows
+        on which all have started, ``correlation`` is that of ``StartResults``.
+    """
+    rising = sorted(shares)
+    found = simulate_starts(context, folds, rising)
+    returns = torch.from_numpy(found.returns)
+    columns = {
+        "sharpe": sharpe_ratio(returns, periods_per_year).numpy(),
+        "annual_return": annual_return(returns, periods_per_year).numpy(),
+        "total_return": np.expm1(_growth(found.returns)),
+        "max_drawdown": maximum_drawdown(returns).numpy(),
+        "turnover": found.turnover.mean(axis=0),
+        "correlation": found.correlation,
+    }
+    (account,) = context.accounts(folds[0].number)
+    frame = pd.DataFrame({"kind": "start", "value": rising, "account": account, **columns})
+    return frame.reindex(columns=list(COLUMNS["robustness"]))
+
+
 def robustness_frame(
     context: BacktestContext, folds: Sequence[Fold], parameters: RobustnessParameters, periods_per_year: float
 ) -> pd.DataFrame:
-    """Simulate all variants of all agents in one batch over the test rows.
+    """Simulate all variants of the headline account in one batch over the test rows.
 
     Returns:
-        One row per ``kind``, ``value`` and ``account``: ``cost`` (multiplier), ``latency`` (bars), ``start`` (bars out
-        of the market at first) and ``path`` (number) with ``sharpe``, ``annual_return``, ``total_return``,
+        One row per ``kind``, ``value`` and ``account``: ``cost`` (multiplier), ``latency`` (bars) and ``path``
+        (number) with ``sharpe``, ``annual_return``, ``total_return``,
         ``max_drawdown``, ``turnover`` (per bar) and ``cost_bps`` (commission, spread and impact per traded notional,
         bps per side); ``break_even`` with the multiplier and ``cost_bps`` of ``break_even_cost`` alone.
     """
@@ -40,7 +117,7 @@ def robustness_frame(
     named = _variants(parameters, latency)
     if not named:
         return no_robustness()
-    accounts = [f"seed_{agent.spec.seed}" for agent in context.by_fold[folds[0].number]]
+    accounts = context.accounts(folds[0].number)
     multipliers = sorted({*parameters.cost_multipliers, 1.0}) if parameters.cost_multipliers else []
     curve = [Variant(multiplier=multiplier, latency=latency) for multiplier in multipliers]
     variants = list(dict.fromkeys([*(variant for _, _, variant in named), *curve]))
@@ -67,7 +144,6 @@ def _variants(parameters: RobustnessParameters, latency: int) -> list[tuple[str,
     return [
         *(("cost", m, Variant(multiplier=m, latency=latency)) for m in parameters.cost_multipliers or ()),
         *(("latency", float(bars), Variant(latency=bars)) for bars in parameters.latency_bars or ()),
-        *(("start", float(rows), Variant(latency=latency, offset=rows)) for rows in parameters.start_offsets or ()),
         *(("path", float(path), Variant(latency=latency, path=path)) for path in range(parameters.paths or 0)),
     ]
 

@@ -1,4 +1,4 @@
-"""Variants of a backtest in one batch: other costs, later fills, a later start, bootstrapped paths."""
+"""Variants of a backtest in one batch: other costs, later fills, bootstrapped paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sentio_kedro.agent.ensemble import AgentNetworks
-from sentio_kedro.evaluation.backtest.baselines.schedules import last_step
+from sentio_kedro.evaluation.backtest.baselines.schedules import last_step, run_ends
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
 from sentio_kedro.evaluation.backtest.walk import row_chunks
@@ -35,13 +35,11 @@ class Variant(NamedTuple):
     Attributes:
         multiplier: Factor on commission, spread and impact.
         latency: Bars that orders are under way beyond the next open.
-        offset: Rows that accounts stay out at first.
         path: Number of the bootstrapped path; None is the market as it was.
     """
 
     multiplier: float = 1.0
     latency: int = 0
-    offset: int = 0
     path: int | None = None
 
 
@@ -75,11 +73,12 @@ def simulate_variants(
     posteriors = [posterior for fold in folds for posterior in context.posteriors(fold.number)]
     market = market_facts(context.market, *span, context.trading, posteriors)
     returns, sums, last = [], np.zeros((2, accounts.size)), None
+    ends = run_ends([segment for fold in folds for segment in fold.test])
     rng = np.random.default_rng(seed)
     for place, fold in enumerate(folds):
         models = place * agents + np.tile(np.arange(agents), len(variants))
         for segment in fold.test:
-            policies = _policies(context, fold, segment, span, variants)
+            policies = _policies(context, fold, segment, ends[segment], span, variants)
             rows = segment.start - span.start + draw_paths(segment.stop - segment.start, max(paths), block_bars, rng)
             for steps in row_chunks(Segment(0, rows.shape[1]), CHUNK_ROWS):
                 part = np.ascontiguousarray(rows[:, slice(*steps)])
@@ -125,18 +124,20 @@ def _path_of(variants: Sequence[Variant], agents: int) -> Integers:
 
 
 def _policies(
-    context: BacktestContext, fold: Fold, segment: Segment, span: Segment, variants: Sequence[Variant]
+    context: BacktestContext, fold: Fold, segment: Segment, end: int, span: Segment, variants: Sequence[Variant]
 ) -> Policies:
-    """Agents of a fold in all variants at the rows of a segment; rows count from the start of ``span``."""
+    """Agents of a fold in all variants at the rows of a segment; rows count from the start of ``span``.
+
+    Accounts close their positions before the row ``end``.
+    """
     bundles, posteriors = context.by_fold[fold.number], context.posteriors(fold.number)
     agents, trading = len(bundles), context.trading
-    closes = [last_step(segment, segment.stop, variant.latency) for variant in variants]
+    closes = [last_step(segment, end, variant.latency) for variant in variants]
     policies = make_policies(
         np.full(agents * len(variants), HEADS),
         context.market.assets,
         len(trading.levels),
         source=np.tile(np.arange(agents), len(variants)),
-        starts=np.repeat([span.start + variant.offset - segment.start for variant in variants], agents),
         closes=np.repeat(closes, agents),
     )
     heads = AgentNetworks(bundles, torch.float64).heads(context.market.features, posteriors, *segment)

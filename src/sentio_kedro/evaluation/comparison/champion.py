@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sentio_kedro.config import PromotionParameters
 from sentio_kedro.evaluation.comparison.compare import TestedRun, sharpe_difference
-from sentio_kedro.evaluation.comparison.returns import describe_rows, shared_rows
+from sentio_kedro.evaluation.comparison.returns import describe_rows, headline_column, shared_rows
 
 
 class ChampionComparison(NamedTuple):
@@ -49,6 +49,8 @@ def compare_with_champion(
         return incomparable(
             "The returns of challenger or champion were not stored; run `kedro run --pipeline reporting`."
         )
+    if headline_column(challenger.returns) is None or headline_column(champion.returns) is None:
+        return incomparable("Challenger or champion was tested before agents decided as one; test it again.")
     new, old = shared_rows(challenger.returns, champion.returns)
     bars = int(new["timestamp"].nunique())  # folds may test a bar more than once
     if bars < parameters.min_common_bars:

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from sentio_kedro.config import ComparisonParameters, PromotionParameters
-from sentio_kedro.evaluation.comparison.returns import agent_columns, describe_rows, rows_digest, shared_rows
+from sentio_kedro.evaluation.comparison.returns import describe_rows, headline_column, rows_digest, shared_rows
 from sentio_kedro.evaluation.measures.paths import path_places
 from sentio_kedro.evaluation.statistics.bootstrap import (
     Floats,
@@ -60,7 +60,7 @@ class TestedRun:
 
 
 class Difference(NamedTuple):
-    """Difference of two runs' Sharpe ratios, each the median over seeds.
+    """Difference of two runs' Sharpe ratios.
 
     Attributes:
         value: First run less second.
@@ -119,6 +119,8 @@ def differences(run: TestedRun, reference: TestedRun) -> list[str]:
             reasons.append(f"other {title}")
     if run.returns is None or reference.returns is None:
         return [*reasons, "its returns were not stored" if run.returns is None else "the reference stored no returns"]
+    if headline_column(run.returns) is None or headline_column(reference.returns) is None:
+        reasons.append("tested before agents decided as one; run its backtest again")
     if rows_digest(run.returns) != rows_digest(reference.returns):
         reasons.append(f"other test rows ({describe_rows(run.returns)})")
     return reasons
@@ -132,8 +134,8 @@ def sharpe_difference(
 ) -> Difference:
     """Sharpe difference of two runs on their shared test rows, resampled together.
 
-    Where timestamps recur (combinatorial folds), a resample draws distinct rows, of all backtest paths the same, and an
-    agent's Sharpe ratio is the median over its paths.
+    Where timestamps recur (combinatorial folds), a resample draws distinct rows, of all backtest paths the same, and a
+    Sharpe ratio is the median over paths.
 
     Args:
         one: Frame of ``out_of_sample_returns``.
@@ -142,20 +144,18 @@ def sharpe_difference(
         parameters: Bootstrap.
     """
     rows, other_rows = shared_rows(one, other)
-    first, second = (frame[agent_columns(frame)].to_numpy(dtype=np.float64) for frame in (rows, other_rows))
+    first, second = (frame[headline_column(frame)].to_numpy(dtype=np.float64) for frame in (rows, other_rows))
     paths = path_places(pd.DatetimeIndex(rows["timestamp"]).as_unit("ns").asi8)
-    both = on_paths(np.concatenate([first, second], axis=1), paths)  # [T, P N]
+    both = on_paths(np.stack([first, second], axis=1), paths)  # [T, P 2]
     rng = np.random.default_rng(parameters.seed)
-    ahead = first.mean(axis=1) - second.mean(axis=1)
-    block = parameters.bootstrap_block or automatic_block(ahead[paths[0]])
+    block = parameters.bootstrap_block or automatic_block((first - second)[paths[0]])
     ratios = headline_samples(both, periods_per_year, parameters.bootstrap_samples, block, rng)["sharpe"]
-    resampled = _difference(path_medians(ratios, len(paths)), first.shape[1])
+    resampled = _difference(path_medians(ratios, len(paths)))
     observed = path_medians(sharpe_ratio(torch.from_numpy(both), periods_per_year).numpy()[None], len(paths))
-    value = float(_difference(observed, first.shape[1])[0])
+    value = float(_difference(observed)[0])
     return Difference(value, *percentile_interval(resampled, parameters.confidence))
 
 
-def _difference(ratios: Floats, split: int) -> Floats:
-    """Median over the first ``split`` accounts less that over the others, ``[S, N]`` to ``[S]``."""
-    difference: Floats = np.median(ratios[:, :split], axis=1) - np.median(ratios[:, split:], axis=1)
-    return difference
+def _difference(ratios: Floats) -> Floats:
+    """First account less the second, ``[S, 2]`` to ``[S]``."""
+    return ratios[:, 0] - ratios[:, 1]

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames, account_table, row_times
+from sentio_kedro.evaluation.run_frames import ENSEMBLE, SEED_PREFIX, RunFrames, account_table, row_times
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.regimes import market_return
 
@@ -36,9 +36,12 @@ def out_of_sample_returns(frames: RunFrames, bars: AlignedBars) -> pd.DataFrame:
     return pd.concat([pd.DataFrame(columns), table.reset_index(drop=True)], axis=1)
 
 
-def agent_columns(returns: pd.DataFrame) -> list[str]:
-    """Columns of the independent agents."""
-    return [str(name) for name in returns.columns if str(name).startswith(SEED_PREFIX)]
+def headline_column(returns: pd.DataFrame) -> str | None:
+    """Column of the account that is judged: the ensemble, or the only agent; None of a run that was not judged so."""
+    seeds = [str(name) for name in returns.columns if str(name).startswith(SEED_PREFIX)]
+    if ENSEMBLE in returns.columns:
+        return ENSEMBLE
+    return seeds[0] if len(seeds) == 1 else None
 
 
 def shared_rows(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -37,8 +37,8 @@ def regime_metrics(frames: RunFrames, tables: Tables, periods_per_year: float) -
         periods_per_year: Bars a year.
 
     Returns:
-        One entry per account and regime, calm to volatile; accounts are ``agent`` (medians over seeds), the baselines
-        and every seed: ``account``, ``regime``, ``bars``, ``share`` (of the bars), and the metrics ``PER_REGIME`` of
+        One entry per account and regime, calm to volatile; accounts are ``agent`` (the headline), the baselines and
+        every seed: ``account``, ``regime``, ``bars``, ``share`` (of the bars), and the metrics ``PER_REGIME`` of
         those bars, of round trips by the regime at entry. None where undefined. With several backtest paths, medians
         over paths.
     """
@@ -104,9 +104,10 @@ def _of_path(
 def _by_account(
     frames: RunFrames, metrics: Mapping[str, list[Metrics]], key: str, labels: Sequence[int]
 ) -> list[Metrics]:
-    """List entries by account, the agents' medians first, each with its label under ``key``."""
-    medians = [median_metrics([metrics[name][place] for name in frames.seeds]) for place in range(len(labels))]
-    by_account = {"agent": medians} | {metric_key(name): metrics[name] for name in (*frames.baselines, *frames.seeds)}
+    """List entries by account, the headline first, each with its label under ``key``."""
+    by_account = {"agent": metrics[frames.headline]} | {
+        metric_key(name): metrics[name] for name in (*frames.baselines, *frames.seeds)
+    }
     return [
         {"account": account, key: label} | entry
         for account, entries in by_account.items()
@@ -115,14 +116,14 @@ def _by_account(
 
 
 def symbol_metrics(frames: RunFrames) -> list[Metrics]:
-    """Positions and round trips of all seeds by symbol.
+    """Positions and round trips of the headline account by symbol.
 
     Returns:
-        One entry per symbol: ``symbol``, ``net_exposure`` and ``gross_exposure`` (means over bars and seeds, fractions
-        of equity), ``largest`` (largest absolute position), ``invested`` (share of bars with a position), and the
+        One entry per symbol: ``symbol``, ``net_exposure`` and ``gross_exposure`` (means over bars, fractions of
+        equity), ``largest`` (largest absolute position), ``invested`` (share of bars with a position), and the
         metrics of ``round_trip_metrics``. Empty without positions.
     """
-    round_trips = frames.trades[frames.trades["account"].isin(frames.seeds)]
+    round_trips = frames.trades[frames.trades["account"] == frames.headline]
     entries: list[Metrics] = []
     for symbol, positions in frames.positions.groupby("symbol", sort=True)["position"]:
         size = positions.abs()
@@ -145,7 +146,8 @@ def fold_metrics(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
         One entry per fold and agent: ``fold``, ``seed``, ``bars``, ``first_timestamp``, ``last_timestamp``,
         ``train_sharpe``, ``validation_sharpe``, ``generalisation_gap`` (train less validation), ``validation_t`` (t
         statistic of the validation returns), ``abstention_threshold`` (None is off), ``abstains`` (whether the t
-        statistic is not above it) and the metrics of ``account_metrics``.
+        statistic is not above it), ``rule_sharpe`` (of the rule on the validation rows, which it then follows; None
+        without a rule) and the metrics of ``account_metrics``.
     """
     times, fold_of_row = row_times(frames), tables["return"].index.get_level_values("fold")
     training = {(int(row["fold"]), int(row["seed"])): row for row in frames.agent_table.to_dict("records")}
@@ -164,7 +166,7 @@ def fold_metrics(frames: RunFrames, tables: Tables, periods_per_year: float) -> 
 
 def _training_metrics(row: Mapping[Any, Any]) -> Metrics:
     """Train and validation metrics from a row of ``agent_table``; None where undefined, as for an agent without row."""
-    names = ("train_sharpe", "validation_sharpe", "validation_t", "abstention_threshold")
+    names = ("train_sharpe", "validation_sharpe", "validation_t", "abstention_threshold", "rule_sharpe")
     entry: Metrics = {name: float(row[name]) if row and np.isfinite(row[name]) else None for name in names}
     train, validation = entry["train_sharpe"], entry["validation_sharpe"]
     entry["generalisation_gap"] = None if train is None or validation is None else train - validation

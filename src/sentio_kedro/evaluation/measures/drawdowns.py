@@ -14,9 +14,7 @@ from sentio_kedro.evaluation.run_frames import (
     RunFrames,
     account_paths,
     account_table,
-    median_seed,
     row_times,
-    seed_number,
 )
 from sentio_kedro.trading.performance import drawdown, drawdown_periods
 
@@ -24,14 +22,14 @@ WORST = 5
 
 
 def worst_drawdowns(frames: RunFrames) -> list[dict[str, Any]]:
-    """List the ``WORST`` deepest drawdowns of the median agent; with several backtest paths on its median path.
+    """List the ``WORST`` deepest drawdowns of the headline account; with several backtest paths on its median path.
 
     Returns:
         Deepest first: ``start`` (decision of the first losing bar), ``bottom``, ``recovery`` (None if the old peak was
         not reached again), ``depth`` (fraction of the peak), ``bars_down`` (from the peak to the bottom) and
         ``bars_to_recover`` (from the bottom to the old peak; None likewise).
     """
-    agent = median_seed(frames)
+    agent = frames.headline
     returns = once_a_bar(account_table(frames, "return"), agent)[agent]
     periods = drawdown_periods(torch.from_numpy(returns.to_numpy(dtype=np.float64, copy=True)))
     times = row_times(frames).loc[returns.index].tolist()
@@ -53,22 +51,23 @@ def worst_drawdowns(frames: RunFrames) -> list[dict[str, Any]]:
 
 
 def drawdown_limit(frames: RunFrames, facts: RunFacts) -> dict[str, Any]:
-    """Compare each agent's drawdowns of all time, whose peak is never reset, with ``trading.max_drawdown``.
+    """Compare drawdowns of all time, whose peak is never reset, with ``trading.max_drawdown``.
 
     The limit scales exposure down as the drawdown from the peak of the last ``trading.drawdown_sessions`` approaches
     it. A move within one bar can exceed what is left, so each breach lists the move that would have sufficed; an
     account whose older peaks were forgotten can also breach the limit of all time step by step.
 
     Returns:
-        ``limit`` (fraction of the peak; None if off) and ``agents``, one entry each: ``seed``, ``deepest`` (drawdown of
-        all time), ``bars_without_headroom`` (share of bars at which the limit left no exposure; None if off) and
-        ``breaches``, see ``_breaches``.
+        ``limit`` (fraction of the peak; None if off) and ``agents``, one entry for the headline account and one for
+        each agent alone: ``account``, ``deepest`` (drawdown of all time), ``bars_without_headroom`` (share of bars at
+        which the limit left no exposure; None if off) and ``breaches``, see ``_breaches``.
     """
     limit = facts.max_drawdown
-    agents = {name: {"seed": seed_number(name), "deepest": 0.0, "breaches": []} for name in frames.seeds}
+    names = dict.fromkeys((frames.headline, *frames.seeds))
+    agents: dict[str, dict[str, Any]] = {name: {"account": name, "deepest": 0.0, "breaches": []} for name in names}
     for path in account_paths(frames, facts):
         if path.account in agents:
-            entry: dict[str, Any] = agents[path.account]
+            entry = agents[path.account]
             depth = drawdown(torch.from_numpy(path.rows["return"].to_numpy(dtype=np.float64, copy=True))).numpy()
             entry["deepest"] = max(entry["deepest"], float(depth.max()))
             entry["breaches"] += [] if limit is None else _breaches(path.rows, depth, limit)

@@ -15,11 +15,11 @@ from sentio_kedro.trading.records import LAYERS
 
 
 def mask_shares(frames: RunFrames) -> list[dict[str, Any]]:
-    """Share of target levels that each layer of the action mask forbids by regime, mean over agents and folds.
+    """Share of the headline account's target levels that each layer of the mask forbids by regime, mean over folds.
 
     Returns:
         One entry per layer and regime, in the order of the layers: ``layer``, ``regime``, ``forbidden`` (weighted by
-        bars; None in a regime without bars) and ``bars`` (of all agents and folds). Empty without telemetry.
+        bars; None in a regime without bars) and ``bars``. Empty without telemetry.
     """
     masks = frames.masks
     layers = sorted(masks["layer"].unique(), key=LAYERS.index)
@@ -47,7 +47,7 @@ def order_metrics(frames: RunFrames) -> dict[str, dict[str, Any]]:
         the broker liquidated the account) and ``bankruptcies``.
     """
     metrics: dict[str, dict[str, Any]] = {}
-    for name in (*frames.seeds, *frames.baselines):
+    for name in dict.fromkeys((frames.headline, *frames.seeds, *frames.baselines)):
         rows = frames.accounts[frames.accounts["account"] == name]
         requested = rows[["ordered", "capped", "projected"]].max(axis=1)
         orders = float(requested.sum())

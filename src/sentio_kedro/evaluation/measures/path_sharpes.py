@@ -24,9 +24,9 @@ def sharpe_paths(frames: RunFrames, scheme: str, periods_per_year: float) -> dic
 
     Returns:
         ``kind`` (``path`` or ``fold``); ``entries``, one per path or fold and account: ``number``, ``account``,
-        ``bars``, ``sharpe``, ``total_return``, ``max_drawdown``; and of all agents' entries ``agents`` (count), ``low``
-        (5 % quantile), ``median``, ``high`` (95 %) of their Sharpe ratios and ``losing`` (share below zero); None
-        without entries.
+        ``bars``, ``sharpe``, ``total_return``, ``max_drawdown``; and of all entries of single agents ``agents``
+        (count), ``low`` (5 % quantile), ``median``, ``high`` (95 %) of their Sharpe ratios and ``losing`` (share below
+        zero); None without entries.
     """
     returns = account_table(frames, "return")
     if scheme == "combinatorial":

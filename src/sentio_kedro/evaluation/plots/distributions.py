@@ -25,16 +25,16 @@ from sentio_kedro.evaluation.plots.style import (
     regime_means,
     write_note,
 )
-from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames, account_table, median_seed
+from sentio_kedro.evaluation.run_frames import ENSEMBLE, SEED_PREFIX, RunFrames, account_table
 
-COMPARED = ("buy_and_hold", "equal_weight")  # baselines that are marked
-SYMBOLS = ("diamond-tall", "line-ns-open")
+COMPARED = {ENSEMBLE: "agent", "buy_and_hold": "buy_and_hold", "equal_weight": "equal_weight"}  # accounts and titles
+SYMBOLS = ("star-diamond", "diamond-tall", "line-ns-open")
 DAY_BINS = 60
 TAIL = 0.002  # share of the days in each outermost bar
 
 
 def sharpe_path_figure(paths: Mapping[str, Any]) -> go.Figure:
-    """Draw the Sharpe ratios of agents and two baselines, one row per backtest path or fold, and a box of all agents.
+    """Draw Sharpe ratios, one row per backtest path or fold, and a box of all seeds.
 
     Args:
         paths: ``paths`` of the metrics, see ``sharpe_paths``.
@@ -51,16 +51,16 @@ def sharpe_path_figure(paths: Mapping[str, Any]) -> go.Figure:
         line={"color": BLUE, "width": 1.6}, fillcolor="rgba(0,114,178,0.18)",
     )  # fmt: skip
     figure.add_scatter(
-        x=ratios, y=[names[entry["number"]] for entry in agents], mode="markers", name="Agents",
+        x=ratios, y=[names[entry["number"]] for entry in agents], mode="markers", name="Seeds",
         marker={"color": BLUE, "size": 9, "opacity": 0.7}, hovertemplate="%{y}, %{text}: %{x:.2f}<extra></extra>",
         text=[f"Seed {entry['account'].removeprefix(SEED_PREFIX)}" for entry in agents],
     )  # fmt: skip
-    for account, symbol in zip(COMPARED, SYMBOLS, strict=True):
-        baseline = [entry for entry in paths["entries"] if entry["account"] == account]
+    for (account, key), symbol in zip(COMPARED.items(), SYMBOLS, strict=True):
+        entries = [entry for entry in paths["entries"] if entry["account"] == account]
         figure.add_scatter(
-            x=drawn([entry["sharpe"] for entry in baseline]), y=[names[entry["number"]] for entry in baseline],
-            mode="markers", name=TITLES[account], hovertemplate=f"{TITLES[account]}: %{{x:.2f}}<extra></extra>",
-            marker={"color": COLOURS[account], "size": 11, "symbol": symbol, "line": {"width": 2}},
+            x=drawn([entry["sharpe"] for entry in entries]), y=[names[entry["number"]] for entry in entries],
+            mode="markers", name=TITLES[key], hovertemplate=f"{TITLES[key]}: %{{x:.2f}}<extra></extra>",
+            marker={"color": COLOURS[key], "size": 11, "symbol": symbol, "line": {"width": 2}},
         )  # fmt: skip
     figure.update_xaxes(title="Sharpe ratio, annualised", zeroline=True, zerolinecolor=GREY)
     list_rows(figure, categoryorder="array", categoryarray=[box, *names.values()])
@@ -85,14 +85,14 @@ def regime_figure(frames: RunFrames) -> go.Figure:
 
 
 def daily_figure(frames: RunFrames, metrics: Mapping[str, Any]) -> go.Figure:
-    """Draw a histogram of the median agent's daily returns with its value at risk and conditional value at risk.
+    """Draw a histogram of the headline account's daily returns with its value at risk and conditional value at risk.
 
     Args:
         frames: Frames of the run.
-        metrics: Metrics of that agent, see ``account_metrics``.
+        metrics: Metrics of that account, see ``account_metrics``.
     """
     figure = new_figure("Daily returns", "Days", height=320)
-    returns = account_table(frames, "return")[[median_seed(frames)]]
+    returns = account_table(frames, "return")[[frames.headline]]
     days = daily_returns(returns.to_numpy(dtype=np.float64), day_numbers(frames, returns.index))[:, 0]
     reach = add_histogram(figure, days, DAY_BINS, "%{x:.2%}: %{y} days", TAIL)
     for title, key, side, shift in (

@@ -40,33 +40,32 @@ CAPTIONS = {  # in the order of the report
     "folds": "Train, validation and test bars of each fold. Purged bars are left out because their rewards overlap the "
     "next part; there are none where a reward takes one bar. Embargoed bars are left out because they read bars that "
     "reward a test block. Blank bars lie before the first decision or in the fold's future. The lockbox is in no fold.",
-    "equity": "Value of 1 invested at the first test bar, net of costs, on a log axis: the median of the agents at "
-    "each bar, the range over seeds, and the baselines. Shading marks bars outside the calmest regime. Random actions "
+    "equity": "Value of 1 invested at the first test bar, net of costs, on a log axis: the agents as one, "
+    "the range of the seeds alone, and the baselines. Shading marks bars outside the calmest regime. Random actions "
     "may fall below the axis.",
-    "monthly_returns": "Return of each calendar month, net of costs, median of seeds. The first and last month may be "
-    "partial.",
+    "monthly_returns": "Return of each calendar month, net of costs. The first and last month may be partial.",
     "drawdown": "Loss from the highest value so far. The starting capital counts as a peak.",
-    "daily_returns": "Daily returns (UTC) of the agent with the median total return, net of costs, on a log axis. The "
+    "daily_returns": "Daily returns (UTC) of the agent, net of costs, on a log axis. The "
     "outermost bars include everything beyond them. On 95 % of the days the loss is smaller than the value at risk.",
     "sharpe_paths": "Sharpe ratio of every agent on every backtest path, or in every fold where each bar is tested "
     "once, and of two baselines. A single Sharpe ratio is one draw from this distribution.",
     "rolling_sharpe": "Annualised Sharpe ratio of a trailing window, at evenly spaced bars. It shows how steady the "
     "result is, not how significant.",
     "regimes": "Probability of each regime given the bars so far, averaged over folds and short time spans.",
-    "exposure": "Gross exposure, net exposure and turnover per bar as fractions of equity, averaged over seeds and "
+    "exposure": "Gross exposure, net exposure and turnover per bar as fractions of equity, averaged over "
     "short time spans.",
-    "positions": "Position in each asset as a fraction of equity, averaged over seeds and short time spans.",
-    "ledger": "Sum over all bars of every ledger line, as fractions of the equity at each decision, for the agent with "
-    "the median total return. Lines of zero are left out.",
+    "positions": "Position in each asset as a fraction of equity, averaged over short time spans.",
+    "ledger": "Sum over all bars of every ledger line, as fractions of the equity at each decision. Lines of zero "
+    "are left out.",
     "costs": "The same lines cumulated over time. Trading costs are commission, spread and impact. Holding costs are "
     "borrow fees, financing and funding; they fall where interest or funding is earned.",
-    "robustness": "The agents on the same bars with other trading costs, higher latency or a later start, and on "
-    "resampled markets. The line is the median agent, the band the range of the agents.",
-    "masks": "Share of the target levels of all assets that each layer cuts or forbids on its own, mean over agents "
-    "and folds. A level beyond a cap stands for the cap.",
+    "robustness": "The agent on the same bars with other trading costs, higher latency or later starts, and on "
+    "resampled markets.",
+    "masks": "Share of the target levels of all assets that each layer cuts or forbids on its own, mean over "
+    "folds. A level beyond a cap stands for the cap.",
     "actions": "Share of the decisions in which each target level is chosen, where more than one is legal. The markers "
     "show how often it is legal. A position near its target is not traded.",
-    "round_trips": "Net result of every round trip of all seeds as a fraction of the equity at entry. The outermost "
+    "round_trips": "Net result of every round trip as a fraction of the equity at entry. The outermost "
     "bars include everything beyond them.",
     "generalisation": "Sharpe ratio of each agent on the train rows, the validation rows that select it, and the test "
     "rows.",
@@ -89,13 +88,12 @@ def draw_figures(
     Returns:
         Figures by name, in the order of ``CAPTIONS``. Lines hold at most ``MAX_POINTS`` points.
     """
-    (median,) = [entry for entry in metrics["seeds"] if entry["seed"] == metrics["median_seed"]]
     first = {} if folds is None else {"folds": folds}
     return first | {
         "equity": equity_figure(frames),
         "monthly_returns": monthly_figure(frames),
         "drawdown": drawdown_figure(frames),
-        "daily_returns": daily_figure(frames, median),
+        "daily_returns": daily_figure(frames, metrics["agent"]),
         "sharpe_paths": sharpe_path_figure(metrics["paths"]),
         "rolling_sharpe": rolling_sharpe_figure(frames, facts.periods_per_year),
         "regimes": regime_figure(frames),
@@ -157,11 +155,11 @@ def rolling_sharpe_figure(frames: RunFrames, periods_per_year: float) -> go.Figu
 
 
 def monthly_figure(frames: RunFrames) -> go.Figure:
-    """Draw a heat map of calendar months: median over seeds of each month's compounded return."""
-    returns = path_table(frames, "return")[frames.seeds]
+    """Draw a heat map of calendar months: the agent's compounded return."""
+    returns = path_table(frames, "return")[frames.headline]
     times = pd.DatetimeIndex(returns.index)
     months = (1.0 + returns).groupby([times.year, times.month]).prod() - 1.0
-    table = months.median(axis=1).unstack().reindex(columns=range(1, 13)).set_axis(MONTHS, axis="columns")
+    table = months.unstack().reindex(columns=range(1, 13)).set_axis(MONTHS, axis="columns")
     text = [
         ["" if np.isnan(value) else f"{value:z.1%}".replace("-", "\u2212") for value in row] for row in table.to_numpy()
     ]

@@ -25,7 +25,7 @@ from sentio_kedro.evaluation.plots.style import (
     new_figure,
     path_table,
 )
-from sentio_kedro.evaluation.run_frames import LINES, RunFrames, median_seed
+from sentio_kedro.evaluation.run_frames import LINES, RunFrames
 
 TEXT_ROOM = 0.45  # of the width, for the numbers next to the bars
 
@@ -65,10 +65,9 @@ def ledger_figure(costs: Mapping[str, Any]) -> go.Figure:
 
 
 def cost_figure(frames: RunFrames) -> go.Figure:
-    """Draw cumulative gross profit, trading costs, holding costs and net profit of the median agent."""
+    """Draw cumulative gross profit, trading costs, holding costs and net profit of the headline account."""
     figure = new_figure("Costs against gross profit over time", "Sum of fractions of equity", percent=True)
-    seed = median_seed(frames)
-    paths = pd.DataFrame({line: path_table(frames, line)[seed].cumsum() for line in LINES})
+    paths = pd.DataFrame({line: path_table(frames, line)[frames.headline].cumsum() for line in LINES})
     gross, trading = paths[list(GROSS)].sum(axis=1), paths[list(TRADING_COSTS)].sum(axis=1)
     holding = paths[list(COSTS)].sum(axis=1) - trading
     net = gross - trading - holding + paths["shortfall"]

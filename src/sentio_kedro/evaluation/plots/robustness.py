@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from sentio_kedro.evaluation.plots.style import (
-    AGENT_RANGE,
     BLUE,
     GREY,
     VERMILLION,
@@ -24,7 +23,7 @@ from sentio_kedro.evaluation.plots.style import (
 PANELS = {
     "cost": "Total return by multiple of the trading costs",
     "latency": "Sharpe ratio by bars of latency",
-    "start": "Sharpe ratio by delay of the start in bars",
+    "start": "Sharpe ratio by the share of each fold after which an account begins",
     "path": "Resampled markets by total return",
 }
 PANEL_HEIGHT = 190  # pixels
@@ -32,7 +31,7 @@ PATH_BINS = 12
 
 
 def robustness_figure(robustness: pd.DataFrame, break_even: Mapping[str, Any] | None) -> go.Figure:
-    """Draw the median agent and the range of agents by stress, and a histogram of total returns on resampled markets.
+    """Draw the agent by stress, and a histogram of total returns on resampled markets.
 
     Args:
         robustness: Frame ``robustness`` of the run; kinds that were not simulated are left out.
@@ -47,7 +46,7 @@ def robustness_figure(robustness: pd.DataFrame, break_even: Mapping[str, Any] | 
     for place, kind in enumerate(kinds, start=1):
         rows_of_kind = robustness[robustness["kind"] == kind]
         if kind == "path":
-            returns = rows_of_kind.groupby("value")["total_return"].median().to_numpy(dtype=np.float64)
+            returns = rows_of_kind["total_return"].to_numpy(dtype=np.float64)
             add_histogram(figure, returns, PATH_BINS, "%{x:.1%}: %{y} markets", row=place, col=1)
             figure.update_xaxes(tickformat=".0%", row=place, col=1)
             figure.update_yaxes(rangemode="tozero", row=place, col=1)
@@ -68,17 +67,11 @@ def robustness_figure(robustness: pd.DataFrame, break_even: Mapping[str, Any] | 
 
 
 def _add_variants(figure: go.Figure, part: pd.DataFrame, measure: str, row: int) -> None:
-    table = part.pivot(index="value", columns="account", values=measure).sort_index()
-    x = drawn(table.index.to_numpy(dtype=np.float64))
+    part = part.sort_values("value")
+    x = drawn(part["value"].to_numpy(dtype=np.float64))
     hover = ".1%" if measure == "total_return" else ".2f"
-    if table.shape[1] > 1:
-        for side, fill in ((table.max(axis=1), None), (table.min(axis=1), "tonexty")):
-            figure.add_scatter(
-                x=x, y=drawn(side), mode="lines", line={"width": 0}, fill=fill, fillcolor=AGENT_RANGE,
-                hoverinfo="skip", row=row, col=1,
-            )  # fmt: skip
     figure.add_scatter(
-        x=x, y=drawn(table.median(axis=1)), mode="lines+markers", line={"color": BLUE, "width": 2.4},
+        x=x, y=drawn(part[measure]), mode="lines+markers", line={"color": BLUE, "width": 2.4},
         marker={"size": 7}, hovertemplate=f"%{{x}}: %{{y:{hover}}}<extra></extra>", row=row, col=1,
     )  # fmt: skip
     ticks = ".0%" if measure == "total_return" else None

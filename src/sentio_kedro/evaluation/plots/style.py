@@ -201,7 +201,7 @@ def drawn_times(times: pd.Index) -> list[str]:
 
 
 def add_agent_and_baselines(figure: go.Figure, table: pd.DataFrame, frames: RunFrames, hover: str) -> None:
-    """Draw the baselines as thin lines, the median of the agents bold and their range as a band.
+    """Draw the baselines as thin lines, the headline account bold, the range of the agents as a band.
 
     Args:
         figure: Figure to add to.
@@ -210,7 +210,7 @@ def add_agent_and_baselines(figure: go.Figure, table: pd.DataFrame, frames: RunF
         hover: Number format of the hover text, such as ``.2%``.
     """
     agents = table[frames.seeds]
-    lines = {"highest": agents.max(axis=1), "lowest": agents.min(axis=1), "median": agents.median(axis=1)}
+    lines = {"highest": agents.max(axis=1), "lowest": agents.min(axis=1), "agent": table[frames.headline]}
     table = keep_extremes(pd.concat([table[list(frames.baselines)], pd.DataFrame(lines)], axis=1))
     x = drawn_times(table.index)
     if len(frames.seeds) > 1:
@@ -225,13 +225,13 @@ def add_agent_and_baselines(figure: go.Figure, table: pd.DataFrame, frames: RunF
         line = {"color": COLOURS[key], "width": 1.4, "dash": DASHES[key]}
         figure.add_scatter(x=x, y=drawn(table[name]), name=TITLES[key], line=line, hovertemplate=f"%{{y:{hover}}}")
     line = {"color": COLOURS["agent"], "width": 2.8}
-    median = drawn(table["median"])
-    figure.add_scatter(x=x, y=median, name=TITLES["agent"], line=line, hovertemplate=f"%{{y:{hover}}}")
+    agent = drawn(table["agent"])
+    figure.add_scatter(x=x, y=agent, name=TITLES["agent"], line=line, hovertemplate=f"%{{y:{hover}}}")
 
 
 def add_fold_borders(figure: go.Figure, frames: RunFrames) -> None:
     """Draw a dotted line where each fold's test rows begin, except the first."""
-    starts = frames.accounts[frames.accounts["account"] == frames.seeds[0]].groupby("fold")["timestamp"].min()
+    starts = frames.accounts[frames.accounts["account"] == frames.headline].groupby("fold")["timestamp"].min()
     line = {"color": GREY, "width": 1, "dash": "dot"}
     borders = [
         {"type": "line", "x0": time, "x1": time, "line": line} for time in drawn_times(pd.Index(sorted(starts)))[1:]

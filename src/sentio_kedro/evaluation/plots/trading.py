@@ -15,9 +15,6 @@ from sentio_kedro.evaluation.plots.style import (
     GREEN,
     GREY,
     ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
     add_heatmap,
     add_histogram,
     bucket_means,
@@ -30,15 +27,14 @@ from sentio_kedro.evaluation.plots.style import (
     style,
     write_note,
 )
-from sentio_kedro.evaluation.run_frames import SEED_PREFIX, RunFrames
+from sentio_kedro.evaluation.run_frames import RunFrames
 
 ROUND_TRIP_BINS = 50
 TAIL = 0.005  # share of round trips in each outermost bar
-SEED_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION)
 
 
 def exposure_figure(frames: RunFrames) -> go.Figure:
-    """Draw gross and net exposure above turnover, averaged over seeds and time buckets."""
+    """Draw gross and net exposure above turnover, averaged over time buckets."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.62, 0.38], vertical_spacing=0.07)
     style(figure, "Exposure and turnover", 440)
     for column, title, colour, dash, row in (
@@ -46,7 +42,7 @@ def exposure_figure(frames: RunFrames) -> go.Figure:
         ("net_exposure", "Net exposure", ORANGE, "dot", 1),
         ("turnover", "Turnover per bar", GREEN, "solid", 2),
     ):
-        mean = bucket_means(path_table(frames, column)[frames.seeds].mean(axis=1).to_frame("value"))
+        mean = bucket_means(path_table(frames, column)[frames.headline].to_frame("value"))
         line = {"color": colour, "width": 1.6, "dash": dash}
         figure.add_scatter(
             x=drawn_times(mean.index), y=drawn(mean["value"]), name=title, line=line, row=row, col=1,
@@ -58,7 +54,7 @@ def exposure_figure(frames: RunFrames) -> go.Figure:
 
 
 def position_figure(frames: RunFrames) -> go.Figure:
-    """Draw a heat map of positions: assets by time, mean of seeds."""
+    """Draw a heat map of positions: assets by time."""
     positions = frames.positions.groupby(["timestamp", "symbol"])["position"].mean().unstack("symbol")
     figure = new_figure("Positions", height=170 + 30 * positions.shape[1])
     if not positions.empty:
@@ -68,27 +64,21 @@ def position_figure(frames: RunFrames) -> go.Figure:
 
 
 def action_figure(frames: RunFrames) -> go.Figure:
-    """Draw how often each level is chosen and how often it is legal, per seed, over all folds and assets."""
+    """Draw how often each level is chosen and how often it is legal, over all folds and assets."""
     figure = new_figure("Chosen levels", "Share of decisions", percent=True, height=340)
     order = [str(action) for action in dict.fromkeys(frames.actions["action"])]
-    for index, account in enumerate(frames.seeds):
-        totals = frames.actions[frames.actions["account"] == account].groupby("action")[["count", "legal"]].sum()
-        totals = totals.reindex(order).fillna(0.0)
-        decisions = float(totals["count"].sum()) or 1.0
-        seed = account.removeprefix(SEED_PREFIX)
-        names = [f"level {action}" for action in order]
-        colour = SEED_COLOURS[index % len(SEED_COLOURS)]
-        figure.add_bar(
-            x=names, y=drawn(totals["count"] / decisions), name=f"Seed {seed}", marker={"color": colour},
-            offsetgroup=account, hovertemplate="chosen %{y:.1%}",
-        )  # fmt: skip
-        if index == 0:
-            figure.add_scatter(
-                x=names, y=drawn(totals["legal"] / decisions), mode="markers", name="Legal (first seed)",
-                marker={"symbol": "line-ew-open", "size": 26, "color": GREY, "line": {"width": 2}},
-                hovertemplate="legal %{y:.1%}",
-            )  # fmt: skip
-    figure.update_layout(barmode="group")
+    totals = frames.actions.groupby("action")[["count", "legal"]].sum().reindex(order)
+    decisions = float(totals["count"].sum()) or 1.0
+    names = [f"level {action}" for action in order]
+    figure.add_bar(
+        x=names, y=drawn(totals["count"] / decisions), name="Chosen", marker={"color": BLUE},
+        hovertemplate="chosen %{y:.1%}",
+    )  # fmt: skip
+    figure.add_scatter(
+        x=names, y=drawn(totals["legal"] / decisions), mode="markers", name="Legal",
+        marker={"symbol": "line-ew-open", "size": 26, "color": GREY, "line": {"width": 2}},
+        hovertemplate="legal %{y:.1%}",
+    )  # fmt: skip
     figure.update_xaxes(type="category", showgrid=False)
     figure.update_yaxes(rangemode="tozero", tickformat=".0%")
     return figure
@@ -97,7 +87,7 @@ def action_figure(frames: RunFrames) -> go.Figure:
 def round_trip_figure(frames: RunFrames) -> go.Figure:
     """Draw a histogram of round trips by net result; the outermost bars collect the tails."""
     figure = new_figure("Round trips", "Round trips", height=340)
-    results = frames.trades[frames.trades["account"].isin(frames.seeds)]["return"].to_numpy(dtype=np.float64)
+    results = frames.trades[frames.trades["account"] == frames.headline]["return"].to_numpy(dtype=np.float64)
     if len(results):
         add_histogram(figure, results, ROUND_TRIP_BINS, "%{x:.3%}: %{y}", TAIL)
         figure.update_xaxes(title="Net result, fraction of equity at entry", tickformat=".2~%")

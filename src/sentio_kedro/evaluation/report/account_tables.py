@@ -17,13 +17,13 @@ from sentio_kedro.evaluation.report.columns import (
     Columns,
 )
 from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, interval_title, table_of
-from sentio_kedro.evaluation.run_frames import LINES
+from sentio_kedro.evaluation.run_frames import ENSEMBLE, LINES, SEED_PREFIX
 
 AGENT = "agent"
 
 
 def accounts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
-    """Keys of the accounts in ``metrics``, the agents' medians first."""
+    """Keys of the accounts in ``metrics``, the agent first."""
     return (AGENT, *metrics["baselines"])
 
 
@@ -92,7 +92,7 @@ def _split_tables(
         [TITLES[name], *(formatted(entries[name, part][key], kind) for part in titles)] for name in accounts(metrics)
     ]
     return [
-        table_of(by.capitalize(), agent, columns, note="Agent, median of seeds."),
+        table_of(by.capitalize(), agent, columns, note="Of the agent."),
         Table(["Account", *titles.values()], rows, title),
     ]
 
@@ -102,7 +102,7 @@ def fold_table(folds: Sequence[Mapping[str, Any]]) -> Table:
     entries = []
     for entry in folds:
         period = f"{str(entry['first_timestamp'])[:10]} to {str(entry['last_timestamp'])[:10]}"
-        gate = formatted(entry["validation_t"], "number") + (" (stayed flat)" if entry["abstains"] else "")
+        gate = formatted(entry["validation_t"], "number") + _gate(entry)
         entries.append((f"Fold {entry['fold']}, seed {entry['seed']}", {**entry, "period": period, "gate": gate}))
     return table_of("Agent", entries, FOLD_COLUMNS)
 
@@ -110,27 +110,26 @@ def fold_table(folds: Sequence[Mapping[str, Any]]) -> Table:
 def seed_table(metrics: Mapping[str, Any]) -> Table:
     """Every agent over all its test rows."""
     entries = ((f"Seed {entry['seed']}", entry) for entry in metrics["seeds"])
-    return table_of("Agent", entries, SEED_COLUMNS, "Seeds", "Each agent over all test bars.")
+    return table_of("Agent", entries, SEED_COLUMNS, "Seeds", "Each seed's agent alone, over all test bars.")
 
 
 def symbol_table(metrics: Mapping[str, Any]) -> Table:
-    """Positions and round trips of the agents by symbol."""
-    note = "Means over bars and seeds, fractions of equity. Round trips of all seeds together."
+    """Positions and round trips of the agent by symbol."""
+    note = "Means over bars, fractions of equity."
     return table_of(
         "Symbol", ((entry["symbol"], entry) for entry in metrics["symbols"]), SYMBOL_COLUMNS, "By symbol", note
     )
 
 
 def sharpe_path_table(metrics: Mapping[str, Any]) -> Table:
-    """Median and range of the agents' Sharpe ratios on each path or in each fold, and of two baselines."""
+    """Sharpe ratio of the agent on each path or in each fold, range of the seeds, and two baselines."""
     kind, entries = metrics["paths"]["kind"].capitalize(), metrics["paths"]["entries"]
     baselines = ("buy_and_hold", "equal_weight")
     rows = []
     for number in sorted({entry["number"] for entry in entries}):
         ratios = {entry["account"]: entry["sharpe"] for entry in entries if entry["number"] == number}
-        seeds = sorted(value for name, value in ratios.items() if name.startswith("seed_"))
-        median = 0.5 * (seeds[(len(seeds) - 1) // 2] + seeds[len(seeds) // 2])
-        values = [median, seeds[0], seeds[-1], *(ratios[name] for name in baselines)]
+        seeds = [value for name, value in ratios.items() if name.startswith(SEED_PREFIX)]
+        values = [ratios.get(ENSEMBLE, seeds[0]), min(seeds), max(seeds), *(ratios[name] for name in baselines)]
         rows.append([f"{kind} {number}", *(formatted(value, "number") for value in values)])
     return Table([kind, TITLES[AGENT], "Lowest seed", "Highest seed", *(TITLES[name] for name in baselines)], rows)
 
@@ -148,3 +147,10 @@ def selected_feature_table(selected_features: Sequence[Mapping[str, Any]]) -> Ta
         for entry in selected_features
     ]
     return Table(["Fold", "Seeds", "Columns", "Bars", "Names"], rows)
+
+
+def _gate(entry: Mapping[str, Any]) -> str:
+    """What an agent does that abstains."""
+    if not entry["abstains"]:
+        return ""
+    return " (stayed flat)" if entry["rule_sharpe"] is None else " (the rule decides)"

@@ -9,6 +9,24 @@ Columns = tuple[tuple[str, str, Kind], ...]
 
 GROUPS: tuple[tuple[str, str, Columns], ...] = (
     (
+        "Behaviour",
+        "A decision is one asset at one bar. Own exits are round trips that no end of a fold or of the test closed. "
+        "Independent bets are round trips less their overlap; those of several assets at once count as one. R\u00b2 "
+        "and the t statistic of alpha (Newey and West) belong to a regression on equal weight. The static return is "
+        "what each fold's mean positions would have earned, held all through it; the timing return is the rest. Both "
+        "are before costs.",
+        (
+            ("changed_decisions", "Decisions that changed a position", "percent"),
+            ("median_holding_bars", "Holding, median bars", "number"),
+            ("own_exits", "Own exits", "count"),
+            ("effective_bets", "Independent bets", "count"),
+            ("market_r2", "R\u00b2 with the market", "number"),
+            ("alpha_t", "t of alpha", "number"),
+            ("static_return", "Static return", "percent"),
+            ("timing_return", "Timing return", "percent"),
+        ),
+    ),
+    (
         "Reward",
         "Net of costs. Ratios are annualised by the calendar of the bars. Bars without a position count as returns of "
         "zero. The Sortino ratio divides by the downside deviation, the Calmar ratio divides the annual return by the "
@@ -168,6 +186,7 @@ ROBUSTNESS_COLUMNS: Columns = (
     ("total_return", "Total return", "percent"),
     ("max_drawdown", "Maximum drawdown", "percent"),
     ("turnover", "Turnover per bar", "small_percent"),
+    ("correlation", "Correlation of positions", "number"),
 )
 DRAWDOWN_COLUMNS: Columns = (
     ("depth", "Depth", "percent"),

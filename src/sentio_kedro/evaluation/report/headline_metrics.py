@@ -1,16 +1,29 @@
-"""Headline metrics and the tests of skill on top of the report."""
+"""What the agent does, headline metrics and the tests of skill on top of the report."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sentio_kedro.evaluation.alarms import MIN_START_CORRELATION
 from sentio_kedro.evaluation.labels import TITLES
-from sentio_kedro.evaluation.report.columns import OPENING_COLUMNS
+from sentio_kedro.evaluation.report.columns import OPENING_COLUMNS, Kind
 from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, interval_title, table_of
 
 CHANCE = 0.5
 VERDICTS = {"skill": "Skill", "not_shown": "Not shown", "undecided": "Undecided", "no_trades": "No trades"}
+BEHAVIOUR: dict[str, Kind] = {
+    **{
+        "changed_decisions": "percent",
+        "median_holding_bars": "count",
+        "weighted_holding_bars": "count",
+        "own_exits": "count",
+        "trades": "count",
+    },
+    **{"effective_bets": "count", "invested": "percent", "gross_exposure": "percent", "market_r2": "number"},
+    **{"alpha_t": "number", "static_return": "percent", "timing_return": "percent", "forced_profit": "percent"},
+    "capped_orders": "percent",
+}
 TONES = {"skill": "good", "not_shown": "bad"}
 
 
@@ -28,6 +41,44 @@ class HeadlineMetric(NamedTuple):
     value: str
     note: str
     tone: str = ""
+
+
+def behaviour(agent: Mapping[str, Any], starts: Mapping[str, Any] | None) -> list[HeadlineMetric]:
+    """Select what the agent does, which stands before what it earns.
+
+    Args:
+        agent: Metrics of the agent.
+        starts: ``start_dates`` of ``robustness``.
+    """
+    text = {name: formatted(agent[name], kind) for name, kind in BEHAVIOUR.items()}
+    forced = (
+        "" if agent["forced_profit"] is None else f"; trips closed by a fold: {text['forced_profit']} of the profit"
+    )
+    return [
+        HeadlineMetric("Decisions that changed a position", text["changed_decisions"], "of all assets and bars"),
+        HeadlineMetric(
+            "Holding",
+            f"{text['median_holding_bars']} bars",
+            f"median round trip; half of the time lies in trips of at least {text['weighted_holding_bars']} bars",
+        ),
+        HeadlineMetric("Own exits", text["own_exits"], f"of {text['trades']} round trips{forced}"),
+        HeadlineMetric("Independent bets", text["effective_bets"], "round trips less their overlap"),
+        HeadlineMetric("In the market", text["invested"], f"of the bars; mean gross exposure {text['gross_exposure']}"),
+        HeadlineMetric("R\u00b2 with the market", text["market_r2"], f"t of alpha {text['alpha_t']}"),
+        HeadlineMetric("Timing return", text["timing_return"], f"before costs; static return {text['static_return']}"),
+        HeadlineMetric("Orders cut by limits", text["capped_orders"], "of all orders"),
+        _start_dates(starts),
+    ]
+
+
+def _start_dates(starts: Mapping[str, Any] | None) -> HeadlineMetric:
+    title = "Started on other days"
+    if starts is None:
+        return HeadlineMetric(title, MISSING, "not simulated")
+    spread = formatted(starts["sharpe_spread"], "number")
+    note = f"correlation of positions; Sharpe ratios differ by {spread}"
+    low = starts["correlation"] is not None and starts["correlation"] < MIN_START_CORRELATION
+    return HeadlineMetric(title, formatted(starts["correlation"], "number"), note, "bad" if low else "")
 
 
 def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None = None) -> list[HeadlineMetric]:

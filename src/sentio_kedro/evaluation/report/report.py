@@ -27,7 +27,7 @@ from sentio_kedro.evaluation.report.account_tables import (
     year_tables,
 )
 from sentio_kedro.evaluation.report.columns import Kind
-from sentio_kedro.evaluation.report.headline_metrics import headline_metrics, opening_table, skill_table
+from sentio_kedro.evaluation.report.headline_metrics import behaviour, headline_metrics, opening_table, skill_table
 from sentio_kedro.evaluation.report.tables import (
     MISSING,
     breach_table,
@@ -94,6 +94,7 @@ def render_report(
     environment.filters["percent"] = lambda value: formatted(value, "percent")
     return environment.get_template(TEMPLATE).render(
         metrics=metrics,
+        behaviour=behaviour(metrics["agent"], metrics["robustness"]["start_dates"]),
         headline=headline_metrics(metrics, data_quality),
         verdict=verdict(metrics),
         biased=metrics["universe"] == "survivorship_biased",

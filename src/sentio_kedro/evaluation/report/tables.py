@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sentio_kedro.evaluation.labels import TITLES, layer_title, regime_title
+from sentio_kedro.evaluation.labels import TITLES, account_title, layer_title, regime_title
+from sentio_kedro.evaluation.measures.robustness import MEASURES
 from sentio_kedro.evaluation.report.columns import (
     BREACH_COLUMNS,
     DRAWDOWN_COLUMNS,
@@ -25,7 +26,8 @@ MAX_BREACHES = 12  # in the report; metrics.json holds all
 VARIANTS = {
     "cost": "Trading costs \u00d7 {:g}",
     "latency": "Latency in bars: {:g}",
-    "start": "Start delayed by bars: {:g}",
+    "start": "Start after {:.3g} of each fold",
+    "without": "Without seed {:g}",
 }
 SIDES = {"fall": "Falls", "rise": "Rises"}
 QUANTILE_TITLES = {"low": "5\u00a0% quantile", "median": "median", "high": "95\u00a0% quantile"}
@@ -87,7 +89,8 @@ def table_of(
 
 def order_table(metrics: Mapping[str, Any]) -> Table:
     """Orders and their reductions by limits, of every agent and baseline."""
-    accounts = [(f"Seed {entry['seed']}", entry) for entry in metrics["seeds"]]
+    accounts = [(TITLES["agent"], metrics["agent"])]
+    accounts += [(f"Seed {entry['seed']}", entry) for entry in metrics["seeds"]]
     accounts += [(TITLES[name], metrics[name]) for name in metrics["baselines"]]
     return table_of("Account", accounts, ORDER_COLUMNS)
 
@@ -116,14 +119,16 @@ def drawdown_table(drawdowns: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def limit_table(limit: Mapping[str, Any]) -> Table:
-    """Each agent's deepest drawdown and breaches of the drawdown limit."""
-    entries = ((f"Seed {entry['seed']}", {**entry, "breaches": len(entry["breaches"])}) for entry in limit["agents"])
+    """Deepest drawdown and breaches of the drawdown limit, of the agent and of each seed alone."""
+    entries = (
+        (account_title(entry["account"]), {**entry, "breaches": len(entry["breaches"])}) for entry in limit["agents"]
+    )
     return table_of("Agent", entries, LIMIT_COLUMNS)
 
 
 def breach_table(limit: Mapping[str, Any]) -> Table:
     """The breaches of the drawdown limit with the largest losses, in order of time."""
-    breaches = [(f"Seed {entry['seed']}", breach) for entry in limit["agents"] for breach in entry["breaches"]]
+    breaches = [(account_title(entry["account"]), breach) for entry in limit["agents"] for breach in entry["breaches"]]
     worst = sorted(breaches, key=lambda item: -item[1]["loss"])[:MAX_BREACHES]
     worst.sort(key=lambda item: str(item[1]["timestamp"]))
     selection = "All" if len(worst) == len(breaches) else f"The {len(worst)} worst of {len(breaches)}"
@@ -136,13 +141,16 @@ def breach_table(limit: Mapping[str, Any]) -> Table:
 
 
 def robustness_table(robustness: Mapping[str, Any]) -> Table:
-    """Metrics under stress: medians over agents; for resampled markets quantiles over markets."""
+    """Metrics under stress; for resampled markets quantiles over markets."""
     entries = [
         (title.format(entry["value"]), entry) for variant, title in VARIANTS.items() for entry in robustness[variant]
     ]
     if robustness["path"] is not None:
         entries += [
-            (f"Resampled markets, {title}", {key: robustness["path"][key][side] for key, *_ in ROBUSTNESS_COLUMNS})
+            (
+                f"Resampled markets, {title}",
+                {"correlation": None} | {key: robustness["path"][key][side] for key in MEASURES},
+            )
             for side, title in QUANTILE_TITLES.items()
         ]
     return table_of("Condition", entries, ROBUSTNESS_COLUMNS)

@@ -25,7 +25,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     """
     agent = metrics["agent"]
     interval = interval_title(metrics["confidence"])
-    seeds = f"the median of {agent['seeds']} agents" if agent["seeds"] > 1 else "the agent"
+    seeds = f"{agent['seeds']} agents that decide as one" if agent["seeds"] > 1 else "the agent"
     earned = "earned" if agent["annual_return"] > 0.0 else "lost"
     annual_return = formatted(abs(agent["annual_return"]), "percent")
     sentences = [
@@ -39,12 +39,20 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     ]
     if agent["seeds"] > 1:
         sentences.append(
-            f"The Sharpe ratios of the seeds range from {_number(agent['sharpe_seed_min'])} to "
-            f"{_number(agent['sharpe_seed_max'])}. The interval covers the sampling error of the bars, not the spread "
-            "of seeds."
+            f"Alone, the agents' Sharpe ratios range from {_number(agent['sharpe_seed_min'])} to "
+            f"{_number(agent['sharpe_seed_max'])}{_without_a_seed(metrics['robustness']['without'])}. The interval "
+            "covers the sampling error of the bars, not the spread of seeds."
         )
     sentences += _break_even(metrics["robustness"]["break_even"])
-    return [*sentences, _against_baselines(metrics), _targets_met(metrics["targets"])]
+    return [*sentences, *_added(metrics), _against_baselines(metrics), _targets_met(metrics["targets"])]
+
+
+def _without_a_seed(without: Sequence[Mapping[str, Any]]) -> str:
+    """Range of the ensembles that lack one of the seeds; empty if not simulated."""
+    if not without:
+        return ""
+    ratios = [entry["sharpe"] for entry in without]
+    return f"; with one of them left out, those of the rest from {_number(min(ratios))} to {_number(max(ratios))}"
 
 
 def _number(value: float | None) -> str:
@@ -72,12 +80,16 @@ def _significance_or_gate(
     told = _significance(agent) if agent["trades"] else _flat(sum(seed["trades"] > 0 for seed in seeds), len(seeds))
     if not closed:
         return [told]
+    of_rule = closed[0]["rule_sharpe"] is not None
+    beyond = " beyond that of the rule" if of_rule else ""
     t_values = [entry["validation_t"] for entry in closed if entry["validation_t"] is not None]
     span = list(dict.fromkeys(map(_number, (min(t_values), max(t_values))))) if t_values else ["undefined"]
     reason = (
-        f"the t statistic of the mean net return on the validation rows was {' to '.join(span)}, not above the "
+        f"the t statistic of the mean net return{beyond} on the validation rows was {' to '.join(span)}, not above the "
         f"threshold of {_number(closed[0]['abstention_threshold'])}"
     )
+    if of_rule:
+        return [told, f"In {len(closed)} of {len(folds)} agents the forecast rule decides, not the networks: {reason}."]
     if len(closed) == len(folds):
         agents = f"all {len(folds)} agents" if len(folds) > 1 else "the agent"
         flat = "The metrics are those of an account in cash, flat by decision."
@@ -86,12 +98,12 @@ def _significance_or_gate(
 
 
 def _flat(traded: int, seeds: int) -> str:
-    """Number of agents that traded, if the median agent did not."""
+    """Number of agents that trade alone, if they do not as one."""
     if not traded:
         return "It never traded. That says nothing about skill."
     return (
-        f"The median agent never traded, but {traded} of {seeds} agents did: the metrics are mostly those of an "
-        "account in cash."
+        f"As one the agents never traded, but {traded} of {seeds} do alone: the metrics are those of an account in "
+        "cash."
     )
 
 
@@ -128,6 +140,19 @@ def _break_even(break_even: Mapping[str, Any] | None) -> list[str]:
     if multiplier >= 1.0:
         return [f"It breaks even {costs}. It loses at higher costs."]
     return [f"It would break even only {costs}."]
+
+
+def _added(metrics: Mapping[str, Any]) -> list[str]:
+    """What the networks add to the rule that they act on, were they to decide in all folds."""
+    added = metrics.get("added_by_networks")
+    if added is None:
+        return []
+    low, high = _number(added["low"]), _number(added["high"])
+    return [
+        "What PPO added: were the networks to decide in all folds, the Sharpe ratio would be "
+        f"{_number(added['sharpe'])}, that of the rule is {_number(added['rule_sharpe'])}; the interval of the "
+        f"difference is {low} to {high}."
+    ]
 
 
 def _against_baselines(metrics: Mapping[str, Any]) -> str:

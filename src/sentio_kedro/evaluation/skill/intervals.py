@@ -1,4 +1,4 @@
-"""Confidence intervals of every account, and the skill of the median agent."""
+"""Confidence intervals of every account, and the skill of the headline account."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from sentio_kedro.config import ReportingParameters
 from sentio_kedro.evaluation.measures.accounts import entered_on
 from sentio_kedro.evaluation.measures.paths import Places, once_a_bar, table_paths
-from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, median_seed, metric_key
+from sentio_kedro.evaluation.run_frames import FORECAST_RULE, NETWORKS, RunFacts, RunFrames, metric_key
 from sentio_kedro.evaluation.skill.skill import assess_skill
 from sentio_kedro.evaluation.skill.trials import RecordedTrials, lone_trial
 from sentio_kedro.evaluation.statistics.bootstrap import (
@@ -23,18 +24,17 @@ from sentio_kedro.evaluation.statistics.bootstrap import (
     percentile_interval,
     round_trip_samples,
 )
+from sentio_kedro.trading.performance import sharpe_ratio
 
 Metrics = dict[str, Any]
-AGENT = "agent"
 
 
 def headline_block(frames: RunFrames, parameters: ReportingParameters, returns: pd.DataFrame) -> float:
-    """Mean block length of the intervals: ``bootstrap_block``, or the automatic one of the median agent's returns.
+    """Mean block length of the intervals: ``bootstrap_block``, or the automatic one of the headline account's returns.
 
     ``returns`` as in ``account_samples``.
     """
-    median = median_seed(frames)
-    agent = once_a_bar(returns, median)[median].to_numpy(dtype=np.float64)
+    agent = once_a_bar(returns, frames.headline)[frames.headline].to_numpy(dtype=np.float64)
     return parameters.bootstrap_block or automatic_block(agent)
 
 
@@ -50,7 +50,7 @@ def account_samples(
 
     Returns:
         Per account the samples of each metric, [samples]: those of ``headline_samples``, and of ``round_trip_samples``
-        if it made any round trip; as ``agent`` the median over seeds of the metrics that all seeds have.
+        if it made any round trip.
     """
     rng, count = np.random.default_rng(parameters.seed), parameters.bootstrap_samples
     paths, block = table_paths(returns), headline_block(frames, parameters, returns)
@@ -63,9 +63,7 @@ def account_samples(
     }
     for account, metrics in _round_trip_samples(frames, parameters, block, returns, paths).items():
         samples[account] |= metrics
-    seeds = [samples[name] for name in frames.seeds]
-    shared = [name for name in seeds[0] if all(name in seed for seed in seeds)]
-    return samples | {AGENT: {name: _median(np.stack([seed[name] for seed in seeds])) for name in shared}}
+    return samples
 
 
 def _round_trip_samples(
@@ -122,20 +120,39 @@ def skill_metrics(
     trials: RecordedTrials | None,
     openings: Sequence[Mapping[str, Any]],
 ) -> Metrics:
-    """Assess the median agent's skill, where folds test rows again on its median backtest path.
+    """Assess the headline account's skill, where folds test rows again on its median backtest path.
 
     ``returns`` as in ``account_samples``; ``metrics`` hold ``agent``, ``seeds`` and ``folds``. Without ``trials`` the
     run counts as the only one.
     """
-    median = median_seed(frames)
-    by_bar = once_a_bar(returns, median)
-    agent = by_bar[median].to_numpy(dtype=np.float64)
+    by_bar = once_a_bar(returns, frames.headline)
+    agent = by_bar[frames.headline].to_numpy(dtype=np.float64)
     baselines = {metric_key(name): by_bar[name].to_numpy(dtype=np.float64) for name in frames.baselines}
     scores = pd.DataFrame(metrics["folds"]).pivot(index="seed", columns="fold", values="sharpe")
     return assess_skill(
         *(agent, baselines, scores.to_numpy(dtype=np.float64), trials or lone_trial(agent)),
         *(facts.periods_per_year, parameters),
-        traded=any(seed["trades"] for seed in metrics["seeds"]),
+        traded=bool(metrics["agent"]["trades"]),
         intervals=metrics["agent"]["intervals"],
         openings=openings,
     )
+
+
+def added_by_networks(
+    frames: RunFrames, facts: RunFacts, parameters: ReportingParameters, block: float
+) -> Metrics | None:
+    """What the networks would add to the rule that they act on, were they to decide in all folds.
+
+    Returns:
+        ``sharpe`` of their account, ``rule_sharpe``, and ``low`` and ``high`` of the difference, resampled on the same
+        bars in blocks of ``block`` bars; None where folds test rows again or without a rule.
+    """
+    pair, names = frames.accounts["account"], [NETWORKS, FORECAST_RULE]
+    if facts.scheme != "walk_forward" or not set(names) <= set(pair.unique()):
+        return None
+    table = frames.accounts[pair.isin(names)].pivot(index="row", columns="account", values="return")[names].dropna()
+    returns, rng = np.ascontiguousarray(table, np.float64), np.random.default_rng(parameters.seed)
+    ratios = headline_samples(returns, facts.periods_per_year, parameters.bootstrap_samples, block, rng)["sharpe"]
+    low, high = percentile_interval(ratios[:, 0] - ratios[:, 1], parameters.confidence)
+    networks, rule = sharpe_ratio(torch.from_numpy(returns), facts.periods_per_year).tolist()
+    return {"sharpe": networks, "rule_sharpe": rule, "low": low, "high": high}

@@ -42,18 +42,18 @@ def assess_skill(
     """Test a result for skill.
 
     Args:
-        agent: Simple net returns per bar of the median agent, [T].
+        agent: Simple net returns per bar of the agent, [T].
         baselines: Those of each baseline on the same rows, by the names of ``metrics.json``.
         scores: Annualised Sharpe ratio of each seed in each fold, [seeds, folds].
         trials: Trials that the agent was selected from.
         periods_per_year: Bars a year.
         parameters: Bootstrap, confidence and thresholds.
-        traded: Any agent traded.
+        traded: Whether it traded.
         intervals: Intervals of its headline metrics.
         openings: Records of the lockbox's openings.
 
     Returns:
-        ``tested_sharpe`` (annualised, of ``agent``; the headline is the median over all agents),
+        ``tested_sharpe`` (annualised, of ``agent``),
         ``probabilistic_sharpe`` (confidence that the true one is above zero), ``deflated_sharpe`` (above the expected
         best of so many trials without skill), ``expected_maximum_sharpe`` (that best, annualised), ``trials``,
         ``effective_trials`` (independent ones that they amount to), ``trial_sharpe_deviation`` (annualised; None for
@@ -221,7 +221,7 @@ def _track_record(skill: Metrics, confidence: float) -> str:
     if bars is None:
         return "With a Sharpe ratio that is not positive no track record would show skill, however long."
     return (
-        f"At a Sharpe ratio of {_number(skill['tested_sharpe'])} (the median agent's, of two in the middle the lower) "
+        f"At a Sharpe ratio of {_number(skill['tested_sharpe'])} "
         f"it takes {bars:,} bars ({_number(years)} years) to be {confidence_percent(confidence)} sure that the true "
         f"one is positive; there are {skill['bars']:,}."
     ).replace("%", "\u00a0%")

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.evaluation.measures.paths import median_path, median_place, once_a_bar, path_places
-from sentio_kedro.evaluation.run_frames import RunFrames, account_table, median_seed, row_times
+from sentio_kedro.evaluation.run_frames import RunFrames, account_table, row_times
 from sentio_kedro.evaluation.statistics.bootstrap import Floats
 from sentio_kedro.evaluation.statistics.deflated_sharpe import effective_trials, sharpe_moments
 
@@ -183,14 +183,14 @@ def _rows_digest(timestamps: pd.Series, bars_hash: str) -> str:
 
 
 def trial_returns(frames: RunFrames) -> pd.DataFrame:
-    """Returns of a run as a trial: those of the median agent, of folds that test the same rows on its median path.
+    """Returns of a run as a trial: those of the headline account, of folds that test the same rows on its median path.
 
-    So it is an account that could have been held: a mean over seeds or folds is steadier than any.
+    So it is an account that could have been held: a mean over folds is steadier than any.
 
     Returns:
         Columns ``COLUMNS``, one row per bar in order.
     """
-    agent = median_seed(frames)
+    agent = frames.headline
     returns = once_a_bar(account_table(frames, "return"), agent)[agent]
     return pd.DataFrame({"timestamp": row_times(frames).to_numpy(), "return": returns.to_numpy(dtype=np.float64)})
 
@@ -221,7 +221,7 @@ def lone_trial(returns: Floats) -> RecordedTrials:
 def recall(identity: str, run: str, returns: pd.DataFrame, records: Sequence[Mapping[str, Any]]) -> Trial | None:
     """Find the newest test of a trial by an MLflow run; None if the ledger has none.
 
-    ``returns`` are those of that run (columns ``COLUMNS``); the ledger may hold those of another seed.
+    ``returns`` are those of that run (columns ``COLUMNS``); the ledger may hold those of another run.
     """
     tests = [x for x in records if x["identity"] == identity and x.get("run") == run and x["kind"] == "test"]
     return Trial(identity, tests[-1]["universe"], tests[-1]["rows"], returns, tests[-1]) if tests else None

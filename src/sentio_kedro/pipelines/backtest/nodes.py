@@ -13,7 +13,7 @@ from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.timestamps import periods_per_year
 
-OUTPUTS = ("accounts", "positions", "trades", "actions", "masks", "value_at_risk", "robustness")
+OUTPUTS = ("accounts", "positions", "trades", "holdings", "actions", "masks", "value_at_risk", "robustness")
 
 
 def run_backtest(
@@ -29,7 +29,7 @@ def run_backtest(
     """Let agents, the forecast rule and baselines trade the test rows; the bars of the lockbox are left out.
 
     Returns:
-        Accounts, positions, trades, actions, masks, exceedances of the value at risk, and robustness.
+        Accounts, positions, trades, holdings, actions, masks, exceedances of the value at risk, and robustness.
     """
     values, bars = features.on(aligned_bars)[folds.open_bars], aligned_bars.rows(folds.open_bars)
     per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from sentio_kedro.agent.forecasting.inputs import LOOKBACK
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.config import (
     CrossValidationParameters,
@@ -33,10 +34,12 @@ def measure_spans(
     """Add up the bars that a decision depends on.
 
     The network reads the rows of its receptive field; the oldest of them depends on the longest lookback of features,
-    regime filter, masks and costs. A reward needs the bar at which orders fill.
+    regime filter, masks, costs and forecasts. A reward needs the bar at which orders fill.
     """
     rows = receptive_field(network)
     memory = max(int(feature_table["lookback"].max()), regimes.memory, trading_lookback(trading, clock))
+    if trading.unit == "rule":
+        memory = max(memory, LOOKBACK)
     return Spans(input=rows + memory, reward=1 + trading.orders.latency_bars, episode=training.episode_bars)
 
 

@@ -22,7 +22,6 @@ from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds, lockbox_bars
-from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking.trials import AgentsOrigin, external_origin
@@ -53,8 +52,7 @@ def trade_bars(
         Accounts, and all frames of the run; those of regimes and training are empty.
     """
     per_year = periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year)
-    features = compute_features(aligned_bars, agent.spec.features)
-    frames = backtest_agent(aligned_bars, features, agent, parameters, per_year)
+    frames = backtest_agent(aligned_bars, agent.inputs(aligned_bars), agent, parameters, per_year)
     empty = {name: pd.DataFrame(columns=list(columns)) for name, columns in COLUMNS.items() if name not in TRADED}
     return frames["accounts"], RunFrames(**{name: frames[name] for name in TRADED}, **empty)
 

@@ -12,7 +12,6 @@ from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.evaluation.comparison.drift import feature_drift
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import aligned_to_frame
-from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.serving.model import SignalModel
 from sentio_kedro.tracking.model import newest_bars
@@ -62,7 +61,7 @@ def market_drift(
     """
     same_symbols(agents, bars.symbols)
     spec = agents[0].spec
-    features = compute_features(bars, spec.features)
+    features = agents[0].inputs(bars)
     ends = (
         pd.Timestamp(timestamp).tz_convert("UTC").tz_localize(None) for timestamp in (spec.train_start, spec.train_end)
     )

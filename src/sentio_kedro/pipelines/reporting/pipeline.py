@@ -16,7 +16,7 @@ from sentio_kedro.pipelines.reporting.nodes import (
 )
 
 FRAMES = (
-    *("accounts", "positions", "trades", "actions", "masks", "value_at_risk", "robustness"),
+    *("accounts", "positions", "trades", "holdings", "actions", "masks", "value_at_risk", "robustness"),
     *("regime_posteriors", "training_curves", "agent_table"),
 )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ import pandas as pd
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
+from sentio_kedro.agent.forecasting.frames import out_of_fold_forecasts
+from sentio_kedro.agent.forecasting.rule import ForecastRule
+from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs, training_path
 from sentio_kedro.agent.training.lifecycle import Checkpoints
 from sentio_kedro.agent.training.population import train_population
 from sentio_kedro.agent.training.schedules import count_updates
@@ -30,7 +35,8 @@ from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_p
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
-from sentio_kedro.market.regimes import RegimeModel
+from sentio_kedro.market.regimes import RegimeModel, market_return
+from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 from sentio_kedro.tracking import client as tracking
@@ -47,11 +53,16 @@ def prepare_training_sets(
     features: Features,
     folds: Folds,
     regime_models: dict[int, RegimeModel],
+    forecasts: pd.DataFrame,
+    forecast_rules: Mapping[str, ForecastRule],
     columns: FeatureParameters,
     ingestion: IngestionParameters,
     trading: TradingParameters,
 ) -> list[TrainingSet]:
-    """Cut out the bars and features that the training of each fold may read: neither test rows nor the lockbox."""
+    """Cut out the bars and features that the training of each fold may read: neither test rows nor the lockbox.
+
+    Where levels are multiples of the rule's position, its forecasts take the place of the features.
+    """
     trading = for_symbols(trading, aligned_bars.symbols)
     warn_of_lots(aligned_bars, trading)
     values = features.on(aligned_bars)
@@ -59,11 +70,22 @@ def prepare_training_sets(
     training_sets = []
     for fold in folds.folds:
         visible, visible_values = visible_bars(aligned_bars, values, fold, folds.spans)
-        model = regime_models[fold.number]
-        training_sets.append(
-            TrainingSet(fold, visible, visible_values, columns.columns, model, per_year, trading, ingestion.missing)
-        )
+        model, missing = regime_models[fold.number], ingestion.missing
+        training_set = TrainingSet(fold, visible, visible_values, columns.columns, model, per_year, trading, missing)
+        if trading.unit == "rule":
+            training_set = of_rule(training_set, forecast_rules[f"fold_{fold.number}"], forecasts)
+        training_sets.append(training_set)
     return training_sets
+
+
+def of_rule(training_set: TrainingSet, rule: ForecastRule, forecasts: pd.DataFrame) -> TrainingSet:
+    """Put a rule's inputs in the place of a training set's features, out-of-fold forecasts on its train rows."""
+    bars, trading = training_set.bars, training_set.trading
+    posterior = training_set.regimes.filter(market_return(bars))
+    by_sleeve, rows = out_of_fold_forecasts(forecasts, bars, training_set.fold.number)
+    path = training_path(rule, bars, posterior, trading, by_sleeve, rows)
+    inputs = rule_inputs(path, rule.segments, market_clock(bars.timestamps, trading.calendar))
+    return replace(training_set, features=inputs, columns=(), rule=rule, units=path.units, forecast_rows=rows)
 
 
 def warn_of_lots(bars: AlignedBars, trading: TradingParameters) -> None:

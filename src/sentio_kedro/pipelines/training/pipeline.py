@@ -8,7 +8,7 @@ from sentio_kedro.pipelines.training.nodes import log_agents, prepare_training_s
 def create_pipeline() -> Pipeline:
     """Return the pipeline that trains agents from catalog artifacts."""
     market = ["aligned_bars", "features", "folds", "regime_models"]
-    market += ["params:features", "params:ingestion", "params:trading"]
+    market += ["forecasts", "forecast_rules", "params:features", "params:ingestion", "params:trading"]
     sections = ["params:network", "params:training", "params:trading"]
     run = ["folds", "data_quality", "checkpoints"]
     results = ["agents", "training_curves", "agent_table"]

@@ -1,5 +1,7 @@
 """Baselines: exact schedules."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
     full_share,
     last_step,
     momentum,
-    random_noise,
+    random_positions,
     restated,
     schedule_tables,
     scheduled,
@@ -26,7 +28,7 @@ from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts, market_outline
-from sentio_kedro.trading.policies import RANDOM, TARGETS, make_policies
+from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.simulate import simulate
 
 TRADING = TradingParameters()
@@ -45,15 +47,13 @@ def test_every_marks_the_first_row_of_each_period() -> None:
     assert np.flatnonzero(every(STAMPS, 1.0)).tolist() == list(range(0, 40, 3))
 
 
-def test_pieces_of_rows_have_the_noise_and_the_facts_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_of_rows_have_the_facts_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     close = torch.exp(torch.randn(50, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
     tradable = torch.arange(50)[:, None] >= torch.tensor([3, 20])  # the second asset is listed late
     moves = market(close, tradable)._replace(session=torch.arange(50) // 7)
     context = BacktestContext(None, moves, None, {}, TRADING)  # type: ignore[arg-type]
     whole = market_facts(moves, 5, 45, TRADING)
-    noise = random_noise(50, 2, 3, seed=1)
     monkeypatch.setattr(walk, "CHUNK_ASSET_BARS", 2 * 7)
-    np.testing.assert_array_equal(random_noise(50, 2, 3, seed=1), noise)
     for name in ("close", "unlisted", "fillable", "value_at_risk"):
         read = context.read_facts(Segment(5, 45), lambda facts, name=name: facts[name])  # type: ignore[misc]
         np.testing.assert_array_equal(read, whole.facts[name])
@@ -171,17 +171,13 @@ def test_an_account_without_a_mask_is_rebalanced_however_near_it_is() -> None:
     assert ledger.fills.ordered[:, :, 0].T.tolist() == [[True, *[False] * 4], [True] * 5]
 
 
-def test_random_draws_legal_levels_from_its_seed() -> None:
-    trading = TradingParameters(masks={"no_short": ["*"]})
-    forbidden = market(torch.ones(201, 1, dtype=torch.float64))._replace(shortable=torch.zeros(1, dtype=torch.bool))
-    drawn = []
-    for seed in (1, 1, 2):
-        noise = random_noise(200, 1, 3, seed)
-        assert noise.shape == (200, 1, 1, 3)
-        policies = make_policies(np.array([RANDOM]), 1, 3, noise=noise)
-        facts = market_facts(forbidden, 0, 200, trading)
-        ledger = simulate(facts, open_accounts(1, 1, trading), policies, terms_of(trading, 1), trace=True)
-        drawn.append(ledger.actions[:, 0, 0].tolist())
-        assert set(drawn[-1]) == {1, 2}  # flat and long
-    assert drawn[0] == drawn[1] != drawn[2]
-    assert 60 < drawn[0].count(1) < 140
+def test_random_positions_are_levels_of_the_allocation_drawn_from_their_seed() -> None:
+    drawn = [random_positions(300, TRADING, 2, seed) for seed in (1, 1, 2)]
+    assert set(drawn[0].ravel()) == {-0.5, 0.0, 0.5}
+    assert all(80 < (drawn[0] == position).sum() / 2 < 120 for position in (-0.5, 0.0, 0.5))
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+    long_only = replace(TRADING, levels=[0.0, 1.0])
+    assert set(random_positions(50, long_only, 2, 1).ravel()) == {0.0, 0.5}
+    of_rule = replace(TRADING, unit="rule", levels=[0.0, 1.0])
+    np.testing.assert_array_equal(random_positions(300, of_rule, 2, 1), drawn[0])

@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentio_kedro.agent.network.distributions import gumbel_noise
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.evaluation.backtest.walk import Chunk, chunk_rows, row_chunks, simulate_rows
+from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
 from sentio_kedro.evaluation.run_frames import FORECAST_RULE
-from sentio_kedro.market.large_arrays import large_array
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.market.timestamps import Floats
@@ -28,6 +26,7 @@ Schedules = Mapping[str, Floats]
 """Schedules by name, each over the same decision rows."""
 
 BUY_AND_HOLD, EQUAL_WEIGHT, MOMENTUM, RANDOM = "buy_and_hold", "equal_weight", "momentum", "random"
+SIDES = (-1.0, 0.0, 1.0)  # levels of the allocation
 NO_TREND = 1e-12  # log return below which a price counts as unchanged
 
 
@@ -43,13 +42,11 @@ def full_share(trading: TradingParameters, assets: int) -> Floats:
     return np.asarray(share * min(1.0, trading.gross_limit / share.sum()))
 
 
-def random_noise(steps: int, assets: int, levels: int, seed: int) -> Floats:
-    """Gumbel noise ``[steps, 1, A, B]`` of an account that draws its levels."""
-    like, generator = torch.zeros(0, dtype=torch.float64), torch.Generator().manual_seed(seed)
-    noise: Floats = large_array((steps, 1, assets, levels))
-    for start, stop in row_chunks(Segment(0, steps), chunk_rows(assets)):  # in pieces the same draws as whole
-        noise[start:stop] = gumbel_noise((stop - start, 1, assets, levels), generator, like).numpy()
-    return noise
+def random_positions(steps: int, trading: TradingParameters, assets: int, seed: int) -> Floats:
+    """Positions ``[steps, A]`` of an account that draws a level of the allocation for each asset at every step."""
+    levels = np.array(trading.levels if trading.unit == "allocation" else SIDES)
+    drawn = np.random.default_rng(seed).integers(len(levels), size=(steps, assets))
+    return np.asarray(levels[drawn] * allocation(trading, assets))
 
 
 def every(timestamps: NDArray[np.datetime64], days: float) -> Mask:
@@ -103,7 +100,7 @@ def momentum(
 def forecast_rule(
     context: BacktestContext, folds: Sequence[Fold], span: Segment, units: Mapping[int, Floats]
 ) -> Floats:
-    """Hold the positions of each fold's forecast rule at its test rows; a unit is what the volatility target allows.
+    """Hold the positions of each fold's forecast rule at its test rows, in units of what the caps of size allow.
 
     Args:
         context: The market and limits.
@@ -111,8 +108,7 @@ def forecast_rule(
         span: Decision rows.
         units: ``[T, A]`` positions of each fold's rule, in units of risk.
     """
-    cap = context.read_facts(span, lambda facts: facts.volatility_cap)
-    size = np.where(np.isfinite(cap), cap, allocation(context.trading, context.market.assets))
+    size = context.read_facts(span, lambda facts: facts.full)
     targets = np.full(size.shape, np.nan)
     for fold in reversed(folds):
         for rows in fold.test:
@@ -155,6 +151,15 @@ def schedule_tables(context: BacktestContext, schedules: Schedules, span: Segmen
 def last_step(rows: Segment, end: int, latency: int) -> int:
     """Step of ``rows`` at which an account closes its positions, so that the order fills before the row ``end``."""
     return end - 1 - latency - rows.start
+
+
+def run_ends(segments: Sequence[Segment]) -> dict[Segment, int]:
+    """End of the run of consecutive rows that each segment, in order, is a part of."""
+    by_start, ends = {segment.start: segment for segment in segments}, dict[Segment, int]()
+    for segment in reversed(segments):
+        following = by_start.get(segment.stop)
+        ends[segment] = segment.stop if following is None else ends[following]
+    return ends
 
 
 def simulate_schedules(

@@ -77,7 +77,8 @@ def signal_schedule(context: BacktestContext, signal: ForecastSignal, rows: Segm
     beyond minus the threshold the lowest. Orders are sent where the level changes and once a day, so that an order that
     a halt left unfilled is sent again.
     """
-    part, levels = slice(*rows), context.trading.levels
+    part, trading = slice(*rows), context.trading
+    levels = trading.levels if trading.unit == "allocation" else (-1.0, 1.0)
     market = context.market
     spread = None if market.spread is None else market.spread.double().numpy()
     costs = trade_cost(market.close.double().numpy(), spread, context.trading)
