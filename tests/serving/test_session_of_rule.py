@@ -9,9 +9,10 @@ from planted.catalogue import MARKETS
 from planted.paths import path_bars
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
+from sentio_kedro.agent.forecasting.frames import forecast_frame, out_of_fold_forecasts
 from sentio_kedro.agent.forecasting.inputs import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
-from sentio_kedro.agent.forecasting.rule_inputs import input_names
+from sentio_kedro.agent.forecasting.rule_inputs import input_names, training_path
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import (
@@ -155,3 +156,21 @@ def test_an_agent_is_tested_on_other_bars_from_its_folder_alone(
     frames = backtest_agent(later, agent.inputs(later), agent, QUICK, 17_520.0)
     assert agent.inputs(later).shape[2] > 20
     assert len(np.unique(equity_of(frames, "seed_0"))) > 100
+
+
+def test_networks_learn_on_forecasts_that_were_made_out_of_fold(
+    bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts
+) -> None:
+    posterior = regimes.filter(market_return(bars))
+    market = ForecastMarket.of(bars, TRADING, 17_520.0).with_regimes(posterior)
+    forecasts, rows = out_of_fold_forecasts(forecast_frame(bars, market, found), bars, 0)
+    np.testing.assert_array_equal(rows, found.train_rows)
+    path = training_path(found.rule, bars, posterior, TRADING, forecasts, rows)
+    (sleeve,) = found.rule.opened
+    out_of_fold = sleeve.weight * found.forecasts["directional"][rows]
+    np.testing.assert_allclose(path.forecasts[rows], out_of_fold, rtol=1e-6, atol=1e-9)
+    fitted_on_them = sleeve.weight * found.rule.forecasts(market.inputs, rows)["directional"]
+    assert np.abs(out_of_fold - fitted_on_them).mean() > 0.1 * np.abs(fitted_on_them).mean()
+    assert not path.units[: rows[0]].any()
+    later = found.rule.follow(bars, posterior, TRADING)
+    np.testing.assert_array_equal(path.units[BEGIN:], later.units[BEGIN:])
