@@ -546,7 +546,7 @@ def test_drift_compares_train_bars_with_the_newest_ones_that_no_training_saw():
     spec = SimpleNamespace(
         symbols=["AAA"], features=columns, train_start=timestamps[20].isoformat(), train_end=timestamps[249].isoformat()
     )
-    agents = [SimpleNamespace(spec=spec, name="fold_0/seed_0")]
+    agents = [SimpleNamespace(spec=spec, name="fold_0/seed_0", inputs=lambda known: compute_features(known, columns))]
     features = compute_features(bars, columns)
     assert measures.market_drift(agents, bars, 100) == feature_drift(features[20:250], features[300:])
     assert measures.market_drift(agents, bars, 1000) == feature_drift(features[20:250], features[250:])
