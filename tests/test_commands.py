@@ -123,8 +123,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (path / name).write_text(text)
     frame = pd.read_parquet(bars).query("symbol in ['AAPL', 'NFLX']")
     frame.to_csv(path / "data" / "01_raw" / "mine.csv", index=False)
-    for environment in ("maskable", "mine"):
-        if environment == "maskable":
+    for environment in ("end_to_end", "mine"):
+        if environment == "end_to_end":
             shutil.copy(path / "conf" / "smoke" / "catalog.yml", path / "conf" / environment)
         for name, sections in smoke.items():
             file = path / "conf" / environment / name
