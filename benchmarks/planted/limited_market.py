@@ -143,7 +143,7 @@ class Decision(NamedTuple):
 
 
 Policy = Callable[[Decision], Floats]
-"""Targets ``[N]``, fractions of equity; the step cuts them to its limits."""
+"""Positions wanted ``[N]``, fractions of equity; the step cuts them to its limits."""
 
 
 class Walk(NamedTuple):
@@ -190,7 +190,8 @@ def walk(paths: Sequence[LimitedPath], rows: Segment, policy: Policy, accounts: 
             trading.max_drawdown - 1.0 + equity / book.account.peak_equity,
             market.clock.bars_to_session_end[at[place]] + 1,
         )
-        decided = policies._replace(targets=policy(known).reshape(1, count, 1), first_row=at[place])
+        left = np.clip(known.room / paths[0].market.limits.span, 1e-9, 1.0)  # the step scales targets by it
+        decided = policies._replace(targets=(policy(known) / left).reshape(1, count, 1), first_row=at[place])
         steps.append(simulate(market, book, decided, terms, at[:, None], place))
     ledger = Ledger(*(np.concatenate(part).view(type(part[0])) for part in zip(*steps, strict=True)))
     means = np.stack([path.mean_returns[slice(*rows)] for path in paths])[place].T

@@ -113,9 +113,9 @@ def test_at_the_drawdown_limit_an_open_position_must_go_and_past_the_soft_one_an
     settle(at_limit, 0.5, bar(), setting)
     assert shares(at_limit) == [0.0]
     small = drawn_down(0.0, 0.07)
-    assert legal(small, bar(), setting) == [[False, True, True, True, False]]
+    assert legal(small, bar(), setting) == [[True] * 5]
     settle(small, 0.5, bar(), setting)
-    assert shares(small)[0] * 100.0 / 1000.0 == pytest.approx(0.01 / 0.06)
+    assert shares(small)[0] * 100.0 / 1000.0 == pytest.approx(0.5 * 0.01 / 0.06)  # small positions shrink, too
 
 
 def test_the_peak_forgets_after_drawdown_sessions_so_that_an_account_at_its_limit_comes_back_small() -> None:
@@ -257,3 +257,12 @@ def test_an_account_without_money_has_no_headroom_and_finite_features() -> None:
     empty.account.alive = False
     _, total = settle(empty, None, bar(), setting)[:2]
     assert total.headroom == 0.0
+
+
+def test_a_drawdown_scales_every_position() -> None:
+    """A quarter of the exposure is left: small positions shrink as large ones do."""
+    setting = trading(max_drawdown=0.08, drawdown_soft_limit=0.0, levels=FIVE)
+    for wanted in (1.0, 0.5, -0.5):
+        trader = drawn_down(0.0, 0.06)
+        settle(trader, wanted, bar(), setting)
+        assert shares(trader)[0] * 100.0 / 1000.0 == pytest.approx(wanted / 4.0)

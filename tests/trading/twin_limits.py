@@ -75,7 +75,7 @@ def see(account: Record, facts: list[Record], clock: Record, regime: list[float]
 def capped(request: float, a: int, view: Record, fact: Record) -> float:
     growth = 0.0 if request < 0 and not fact.shortable else view.growth[a]
     held = abs(view.position[a]) if request * view.position[a] > 0 else 0.0
-    return sign(request) * min(abs(request), view.size[a], max(growth, held))
+    return sign(request) * min(abs(request) * view.headroom, view.size[a], max(growth, held))
 
 
 def legal_levels(account: Record, facts: list[Record], view: Record, terms: Record) -> list[list[bool]]:

@@ -22,6 +22,7 @@ class ForecastingParameters:
         gate_level: Level of the one-sided test of a sleeve's net out-of-fold profit that opens it; all sleeves of a
             fold share it (Holm's correction).
         price_of_risk: Annual Sharpe ratio of a forecast at which the largest position is held; larger values hold less.
+            A drawdown limit raises it to (annual deviation of the largest position) / ``trading.max_drawdown``.
         workers: Folds fitted at the same time.
     """
 

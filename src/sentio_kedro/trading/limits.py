@@ -1,7 +1,8 @@
 """Limits of an account at the close of a decision bar: layers of the mask, legal levels, and what a level may become.
 
 Every layer is a cap on the size of a position, a fraction of equity. Positions are re-sized to caps of size. Caps of
-growth forbid increases alone: at zero a position may be kept or reduced.
+growth forbid increases alone: at zero a position may be kept or reduced. What a drawdown leaves also scales every
+position: capped alone, small ones would keep their size until the account can lose no more.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def without_dust(shares: float, size: float) -> float:
 
 @compiled
 def set_limits(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, scratch: Scratch) -> None:
-    """Write position, cap and growth of every asset to ``scratch.limits``.
+    """Write position, scale, cap and growth of every asset to ``scratch.limits``.
 
     For accounts that are not guarded only ``trading.max_position`` and margin calls apply.
     """
@@ -109,7 +110,7 @@ def set_limits(n: int, row: int, market: Market, accounts: Accounts, terms: Term
             complies = layer_cap(COMPLIANCE, a, n, row, market, accounts, terms, scratch)
             liquid = fact.liquidity / equity
             growth = min(lost, quiet, complies, liquid, fact.kelly_cap, bounds.regime_growth * share)
-        limit.cap, limit.growth = cap, growth
+        limit.scale, limit.cap, limit.growth = bounds.headroom, cap, growth
 
 
 @compiled
@@ -161,10 +162,10 @@ def layer_cap(
 
 @compiled
 def capped_position(requested: float, limit: Records, shortable: bool) -> float:
-    """Cut a requested position to the caps, fraction of equity; its sign stays."""
+    """Scale a requested position by the headroom and cut it to the caps, fraction of equity; its sign stays."""
     growth = limit.growth if shortable or requested > 0.0 else 0.0
     held = abs(limit.position) if requested * limit.position > 0.0 else 0.0
-    size = min(abs(requested), limit.cap, max(growth, held))
+    size = min(abs(requested) * limit.scale, limit.cap, max(growth, held))
     return size if requested > 0.0 else -size
 
 

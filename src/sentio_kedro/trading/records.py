@@ -84,10 +84,10 @@ BOUNDS = _dtype("headroom regime_cap regime_growth factor", flags="called stoppe
 caps of the regime are in units of the allocation, ``factor`` is the share of increases that the joint limits leave.
 ``called``: equity is below the maintenance margin; ``stopped``: day trades allow reductions only."""
 
-LIMIT = _dtype("position committed cap growth requested capped target order filled")
+LIMIT = _dtype("position committed scale cap growth requested capped target order filled")
 """Limits of one asset, fractions of equity: position with orders in flight (``committed`` in shares), largest position,
 largest position by an increase, and the decision: requested, capped and final target; ``order`` and what is ``filled``
-of it at the open in shares."""
+of it at the open in shares. ``scale`` is the share of a request that a drawdown leaves."""
 
 FILL = _dtype(
     "price_pnl commission spread impact borrow funding dividends traded filled_shares shares exit_price position",

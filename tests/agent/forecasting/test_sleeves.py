@@ -13,9 +13,15 @@ from sentio_kedro.agent.control import Control
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, complete_rows, forecast_fold
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
 from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame, units_from_frame
-from sentio_kedro.agent.forecasting.market import ForecastMarket
+from sentio_kedro.agent.forecasting.market import ForecastMarket, largest_risk
 from sentio_kedro.agent.forecasting.sleeves import Sleeve, net_profit, weighted
-from sentio_kedro.config import CostParameters, ForecastingParameters, IngestionParameters, TradingParameters
+from sentio_kedro.config import (
+    CostParameters,
+    ForecastingParameters,
+    IngestionParameters,
+    MaskParameters,
+    TradingParameters,
+)
 from sentio_kedro.evaluation.plots.forecasts import evidence_figure
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
@@ -143,3 +149,20 @@ def test_frames_hold_the_forecasts_and_give_the_positions_back(
     best = evidence.iloc[0]
     assert best["t"] > 2.5 and best["correlation"] > 0.05 and best["validation_correlation"] > 0.05
     assert best["sleeve_weight"] == 1.0
+
+
+def test_a_drawdown_limit_raises_the_price_of_risk_to_the_deviation_of_the_largest_position_over_it() -> None:
+    """Half of the equity in each of two assets, 1 % a bar, under a limit of 8 %: 1/16 a bar, times sqrt(bars a year)."""
+    volatility = np.full((4, 2), 0.01)
+    volatility[0] = np.nan
+    limited = replace(TRADING, max_drawdown=0.08)
+    assert largest_risk(volatility, 25.0, limited)[1:] == pytest.approx(np.full((3, 2), 0.5 * 0.01 / 0.08))
+    market = ForecastMarket(None, None, None, None, largest_risk(volatility, 25.0, limited), (), 0, 6_400.0)  # type: ignore[arg-type]
+    assert market.price_of_risk(np.arange(4), 1.0) == pytest.approx(0.5 * 0.01 / 0.08 * 80.0)
+    assert market.price_of_risk(np.arange(4), 7.0) == 7.0
+    assert market.price_of_risk(np.arange(1), 1.0) == 1.0  # nothing is known there
+    capped = replace(limited, masks=MaskParameters(target_volatility=0.02))  # a day of 25 bars: 0.4 % a bar
+    assert largest_risk(volatility, 25.0, capped)[1] == pytest.approx([0.5 * 0.004 / 0.08] * 2)
+    tail = replace(limited, masks=MaskParameters(position_var=0.02 * norm.isf(0.01)))
+    assert largest_risk(volatility, 25.0, tail)[1] == pytest.approx([0.5 * 0.004 / 0.08] * 2)
+    assert not largest_risk(volatility, 25.0, TRADING).any()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.tensors import quoted_spread
 from sentio_kedro.market.timestamps import Floats, Timestamps, bars_per_session
-from sentio_kedro.trading.accounts import BASIS_POINT
+from sentio_kedro.trading.accounts import BASIS_POINT, allocation
 
 
 class ForecastMarket(NamedTuple):
@@ -25,6 +27,8 @@ class ForecastMarket(NamedTuple):
         inputs: Inputs, with a fold's regimes.
         targets: ``[T, A]`` returns of a bar in volatilities, from ``bar_targets``.
         costs: ``[T, A]`` cost of trading one unit of risk, volatilities; infinite where an asset cannot be traded.
+        risk: ``[T, A]`` deviation of a bar's profit of the largest position, in units of the drawdown limit; 0 without
+            one.
         segments: Segments forecast.
         purge: Bars after a decision that its longest target needs.
         periods_per_year: Bars per year.
@@ -34,6 +38,7 @@ class ForecastMarket(NamedTuple):
     inputs: ForecastInputs
     targets: Floats
     costs: Floats
+    risk: Floats
     segments: Sequence[Horizon]
     purge: int
     periods_per_year: float
@@ -43,14 +48,46 @@ class ForecastMarket(NamedTuple):
         """Prepare bars T x A; regimes are added by ``with_regimes``."""
         inputs, latency = forecast_inputs(bars), trading.orders.latency_bars
         costs = unit_costs(bars, inputs, trading)
+        risk = largest_risk(inputs.volatility, bars_per_session(bars.timestamps), trading)
         segments = horizons(bars_per_session(bars.timestamps))
         targets = bar_targets(bars, inputs.volatility, latency)
         purge = 1 + latency + segments[-1].last
-        return cls(bars.timestamps, inputs, targets, costs, segments, purge, periods_per_year)
+        return cls(bars.timestamps, inputs, targets, costs, risk, segments, purge, periods_per_year)
 
     def with_regimes(self, posterior: Floats) -> ForecastMarket:
         """Add a fold's filtered regimes ``[T, K]`` to the inputs."""
         return self._replace(inputs=self.inputs.with_regimes(posterior))
+
+    def price_of_risk(self, rows: np.ndarray, least: float) -> float:
+        """Annual Sharpe ratio of a forecast at which the largest position is held.
+
+        ``least``, or more where a drawdown limit makes risk dearer. The best position under a limit on the drawdown is
+        what may still be lost x mean / variance, for growth (Grossman and Zhou, Optimal Investment Strategies for
+        Controlling Drawdowns, Mathematical Finance, 1993). So the largest one is best at a Sharpe ratio of its
+        deviation / limit, both for the same time: a year.
+
+        Args:
+            rows: Train rows, over which the deviation is averaged.
+            least: ``forecasting.price_of_risk``.
+        """
+        square = np.nanmean(self.risk[rows] ** 2) if np.isfinite(self.risk[rows]).any() else 0.0
+        return max(least, float((square * self.periods_per_year) ** 0.5))
+
+
+def largest_risk(volatility: Floats, bars_per_session: float, trading: TradingParameters) -> Floats:
+    """Deviation of a bar's profit of the largest position ``[T, A]``, in units of the drawdown limit; 0 without one.
+
+    Args:
+        volatility: ``[T, A]`` of a bar's return, NaN where unknown.
+        bars_per_session: Bars of a session, for caps of the daily risk.
+        trading: Allocation, caps and limit.
+    """
+    if trading.max_drawdown is None:
+        return np.zeros(volatility.shape)
+    masks, quantile = trading.masks, NormalDist().inv_cdf(trading.masks.var_confidence)
+    daily = min(masks.target_volatility or inf, (masks.position_var or inf) / quantile)
+    risk = np.minimum(volatility, daily / bars_per_session**0.5)
+    return np.asarray(allocation(trading, volatility.shape[1]) * risk / trading.max_drawdown)
 
 
 def unit_costs(bars: AlignedBars, inputs: ForecastInputs, trading: TradingParameters) -> Floats:

@@ -71,7 +71,8 @@ def fit_sleeves(
         targets = segment_targets(market.targets, market.segments, name, rows)
         forecaster, found = fit_sleeve(market.inputs, targets, market.segments, rows, market.purge, name)
         tested = forecast_rows(rows)
-        control = Control.of([part.bars for part in market.segments], market.periods_per_year, parameters.price_of_risk)
+        price = market.price_of_risk(rows, parameters.price_of_risk)
+        control = Control.of([part.bars for part in market.segments], market.periods_per_year, price)
         control = control.with_surprise(found[tested], market.costs[tested])
         draft = Sleeve(name, forecaster, control, 0.0, 0.0)
         profit = net_profit(

@@ -98,9 +98,9 @@ def lone_cap(cap: float, fact: Records, room: float, rules: Records) -> float:
 
 
 @compiled
-def sized_level(level: float, cap: float, fact: Records) -> float:
-    """Position of a level within a cap, fraction of equity."""
-    position: float = level * fact.unit
+def sized_level(level: float, room: float, cap: float, fact: Records) -> float:
+    """Position of a level with a headroom and within a cap, fraction of equity."""
+    position: float = level * fact.unit * room
     if position < 0.0 and not fact.shortable:
         return 0.0
     return min(max(position, -cap), cap)
@@ -134,7 +134,7 @@ def open_replica(
             market.facts[before, a],
         )
         cap = 0.0 if closed else lone_cap(limits[a].cap, decided, room, rules)
-        value = sized_level(level, cap, decided) * account.equity
+        value = sized_level(level, room, cap, decided) * account.equity
         if value != 0.0:
             holdings[a].shares, holdings[a].entry_price = value / close, close
             holdings[a].bars_held = floor(exp(held[a]))
@@ -184,15 +184,17 @@ def act(
     for a in range(len(shift)):
         fact = market.facts[row, a]
         side = -1.0 if fact.unit < 0.0 else 1.0
-        cap = lone_cap(scratch.limits[0, a].cap, fact, scratch.bounds[0].headroom, terms.rules[0])
+        room = scratch.bounds[0].headroom
+        cap = lone_cap(scratch.limits[0, a].cap, fact, room, terms.rules[0])
         accounts.market_alone.facts[0, 0], accounts.market_alone.clock[0] = fact, market.clock[row]
         for b in range(size):
             reward, position = outcome(a, terms.levels[b] * fact.unit, terms, accounts)
             below, above = 0, 1
-            while above + 1 < size and side * (position - sized_level(terms.levels[order[above]], cap, fact)) >= 0.0:
+            high = sized_level(terms.levels[order[above]], room, cap, fact)
+            while above + 1 < size and side * (position - high) >= 0.0:
                 below, above = above, above + 1
-            low = sized_level(terms.levels[order[below]], cap, fact)
-            high = sized_level(terms.levels[order[above]], cap, fact)
+                high = sized_level(terms.levels[order[above]], room, cap, fact)
+            low = sized_level(terms.levels[order[below]], room, cap, fact)
             found.legal[s, w, p, a, b] = scratch.legal[0, a, b]
             share = position / fact.full if fact.full > 0.0 else 0.0
             found.rewards[s, w, p, a, b] = reward - 0.5 * risk_price * share * share
