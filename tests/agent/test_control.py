@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentio_kedro.agent.control import Control, expected_clip, marginal_value, target_units
+from sentio_kedro.agent.control import Control, target_units
+from sentio_kedro.agent.marginal_value import expected_clip, marginal_value
 
 LENGTHS = np.array([1, 3, 12, 32, 40])
 BARS_A_YEAR = 48 * 365
@@ -88,18 +89,6 @@ def test_positions_do_not_remember_where_they_began() -> None:
     assert np.abs(paths[0]).max() > 0.5
     np.testing.assert_array_equal(paths[0], paths[1])
     np.testing.assert_array_equal(paths[2], paths[1])
-
-
-def test_neutral_positions_sum_to_zero_and_untradable_assets_keep_theirs() -> None:
-    values = np.zeros((5, 3, len(LENGTHS)))
-    values[:, 0], values[:, 1] = 0.05, 0.02
-    costs = np.full((5, 3), 0.1)
-    found = control().positions(values, costs, np.zeros(3), neutral=True)
-    assert np.abs(found.sum(axis=1)).max() < 1e-12
-    assert found[-1, 0] > 0.0 > found[-1, 2]
-    costs[2:, 0] = np.inf
-    kept = control().positions(values, costs, np.zeros(3), neutral=True)
-    assert (kept[2:, 0] == found[1, 0]).all()
 
 
 def test_the_positions_that_are_given_stay_as_they_are() -> None:

@@ -19,6 +19,8 @@ from math import sqrt
 
 import numpy as np
 
+from sentio_kedro.agent.marginal_value import marginal_value
+from sentio_kedro.agent.neutral_control import PLACES, follow_neutral
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.compilation import compiled
 
@@ -73,11 +75,15 @@ class Control:
             forecasts: ``[n, A, segments]`` per bar, volatilities.
             costs: ``[n, A]`` cost of a unit of risk, volatilities; infinite where an asset cannot be traded.
             start: ``[A]`` positions before the first row.
-            neutral: Subtract the mean position of the assets.
+            neutral: Positions of the assets that can be traded sum to 0, but for ``SNAP``: see ``neutral_control.py``.
         """
-        found = np.zeros(costs.shape)
+        found, held = np.zeros(costs.shape), np.array(start, np.float64)
         constants = (self.lengths, self.price, self.discount, self.surprise)
-        _follow(forecasts, costs, np.array(start, np.float64), neutral, *constants, found)
+        if neutral:
+            room = np.zeros(self.lengths.sum()), np.zeros((costs.shape[1], 1 + PLACES))
+            follow_neutral(forecasts, costs, held, *constants, SNAP, *room, found)
+        else:
+            _follow(forecasts, costs, held, *constants, found)
         return found
 
     def with_surprise(self, forecasts: Floats, costs: Floats) -> Control:
@@ -90,33 +96,6 @@ class Control:
             deviation = float(np.sqrt((surprises**2).mean())) if surprises.size else 0.0
             control = Control(self.lengths, self.price, deviation, self.discount)
         return control
-
-
-@compiled
-def expected_clip(value: float, cost: float, half: float) -> float:
-    """E[clip(value + e, -cost, cost)] of e uniform on [-half, half]."""
-    if half <= 1e-12:  # noqa: PLR2004
-        return min(max(value, -cost), cost)
-    return (_integral(value + half, cost) - _integral(value - half, cost)) / (2.0 * half)
-
-
-@compiled
-def _integral(x: float, cost: float) -> float:
-    """Antiderivative of clip(x, -cost, cost)."""
-    return 0.5 * x * x if abs(x) <= cost else cost * abs(x) - 0.5 * cost * cost
-
-
-@compiled
-def marginal_value(
-    forecast: Floats, cost: float, units: float, lengths: np.ndarray, price: float, discount: float, surprise: float
-) -> tuple[float, float]:
-    """D of a position of ``units`` now, and the D expected for the next bar, by backward recursion."""
-    half, value, following = surprise * sqrt(3.0), -price * units / (1.0 - discount), 0.0
-    for part in range(len(lengths) - 1, -1, -1):
-        for _ in range(lengths[part]):
-            following = value
-            value = forecast[part] - price * units + discount * expected_clip(value, cost, half)
-    return value, following
 
 
 @compiled
@@ -166,25 +145,17 @@ def _follow(
     forecasts: Floats,
     costs: Floats,
     held: Floats,
-    neutral: bool,
     lengths: np.ndarray,
     price: float,
     discount: float,
     surprise: float,
     found: Floats,
 ) -> None:
-    """Follow the rule from ``held`` ``[A]``, which is changed; positions are clipped at 1 and snapped to 0."""
-    assets = costs.shape[1]
+    """Follow the rule from ``held`` ``[A]``, which is changed; small positions are snapped to 0."""
     for row in range(costs.shape[0]):
-        mean, count = 0.0, 0
-        for asset in range(assets):
+        for asset in range(costs.shape[1]):
             cost = costs[row, asset]
             if cost < np.inf:
-                held[asset] = target_units(forecasts[row, asset], cost, held[asset], lengths, price, discount, surprise)
-                mean, count = mean + held[asset], count + 1
-        mean = mean / max(count, 1) if neutral else 0.0
-        for asset in range(assets):
-            if costs[row, asset] < np.inf:
-                units = held[asset] - mean
-                held[asset] = 0.0 if abs(units) < SNAP else min(max(units, -1.0), 1.0)
+                units = target_units(forecasts[row, asset], cost, held[asset], lengths, price, discount, surprise)
+                held[asset] = 0.0 if abs(units) < SNAP else units
             found[row, asset] = held[asset]
