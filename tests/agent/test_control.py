@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.agent.control import Control, target_units
@@ -22,6 +22,7 @@ def forecasts(*first: float, rows: int = 1, assets: int = 1) -> np.ndarray:
     return values
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.floats(-3, 3), st.floats(0.0, 2.0), st.floats(0.01, 2.0))
 def test_the_expected_clip_is_the_mean_over_the_uniform_law(value: float, cost: float, half: float) -> None:
     draws = value + half * ((np.arange(20_000) + 0.5) / 10_000 - 1.0)
@@ -40,6 +41,7 @@ def test_the_marginal_value_of_two_bars_by_hand() -> None:
     assert now == pytest.approx(1.013)
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.floats(-0.2, 0.2), st.floats(0.01, 1.0), st.floats(0.0, 0.3))
 def test_the_marginal_value_falls_in_the_position(forecast: float, cost: float, surprise: float) -> None:
     rule = control(surprise)
@@ -47,6 +49,7 @@ def test_the_marginal_value_falls_in_the_position(forecast: float, cost: float, 
     assert (np.diff(values) < 0.0).all()
 
 
+@settings(deadline=None)  # the first example compiles
 @given(st.floats(-0.3, 0.3), st.floats(-1.0, 1.0), st.floats(0.01, 1.0))
 def test_a_position_moves_to_the_edge_of_its_band_or_stays(forecast: float, held: float, cost: float) -> None:
     constants = (LENGTHS, control().price, 0.999, 0.1)
@@ -65,6 +68,13 @@ def test_without_costs_the_position_is_forecast_over_price_of_risk() -> None:
     rule = control(surprise=0.0)
     found = rule.positions(forecasts(0.5 * rule.price), np.zeros((1, 1)), np.zeros(1), neutral=False)
     assert found[0, 0] == pytest.approx(0.5, abs=1e-5)
+
+
+def test_the_price_of_risk_is_an_annual_sharpe_ratio() -> None:
+    made = Control.of([1, 3, 144], BARS_A_YEAR, 2.0)
+    assert made.price == pytest.approx(2.0 / BARS_A_YEAR**0.5)
+    assert made.lengths.tolist() == [1, 3, 40]
+    assert Control.of([1], BARS_A_YEAR).price == pytest.approx(1.0 / BARS_A_YEAR**0.5)
 
 
 def test_a_position_without_a_forecast_is_left() -> None:

@@ -155,7 +155,7 @@ def _exceedances() -> pd.DataFrame:
 def _robustness(rng: np.random.Generator, headline: str, seeds: int) -> pd.DataFrame:
     rows = []
     values = {"cost": [0.5, 1.0, 1.5, 2.0, 3.0], "latency": range(4), "start": [0, 0.125, 0.25, 0.5], "path": range(20)}
-    values["without"] = range(seeds if seeds > 2 else 0)
+    values["without"] = range(seeds if seeds > 1 else 0)
     for kind, settings in values.items():
         for value in settings:
             sharpe = {"cost": 3.0 - 2.0 * value, "latency": 1.0 - 0.3 * value, "start": 1.0}.get(kind, 0.5)

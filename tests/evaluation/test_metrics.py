@@ -23,6 +23,7 @@ from sentio_kedro.evaluation.measures.accounts import (
 from sentio_kedro.evaluation.measures.returns import EMPIRICAL, information_ratio
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready
 from sentio_kedro.evaluation.run_frames import BASELINES, LINES, RunFacts, RunFrames, account_table
+from sentio_kedro.evaluation.skill.intervals import account_samples
 from sentio_kedro.evaluation.skill.trials import trial_returns
 from sentio_kedro.evaluation.statistics.bootstrap import automatic_block
 
@@ -151,6 +152,14 @@ def test_the_agent_is_the_ensemble_never_a_seed_that_was_chosen(
         assert metrics["agent"]["sharpe_high"] < metrics["agent"]["sharpe_seed_max"]
 
 
+@pytest.mark.parametrize(("account", "rings"), [("ensemble", True), ("seed_0", False)])
+def test_alarms_are_those_of_the_account_that_is_judged(
+    make_run: MakeRun, facts: RunFacts, account: str, rings: bool
+) -> None:
+    metrics = build_metrics(make_run(drift={account: 5e-3}), facts, PARAMETERS)
+    assert any("leak of future data" in alarm for alarm in metrics["alarms"]) is rings
+
+
 def test_several_agents_without_an_ensemble_are_refused(make_run: MakeRun) -> None:
     frames = make_run()
     alone = frames.accounts[frames.accounts["account"] != "ensemble"]
@@ -275,13 +284,19 @@ def test_paths_that_are_alike_say_no_more_than_one_of_them(facts: RunFacts) -> N
 def test_intervals_have_ten_thousand_samples_of_the_automatic_block_of_the_judged_account(
     make_run: MakeRun, facts: RunFacts
 ) -> None:
-    frames = make_run(seeds=3)
+    dependent = np.convolve(np.random.default_rng(0).normal(0.0, 1e-3, 2_019), np.full(20, 0.25), "valid")
+    frames = _changed(make_run(seeds=3), "ensemble", **{"return": dependent})
     block = automatic_block(trial_returns(frames)["return"].to_numpy())
     shipped, given = ReportingParameters(), dataclasses.replace(PARAMETERS, bootstrap_block=block)
     assert (shipped.bootstrap_samples, shipped.bootstrap_block) == (10_000, None)
     automatic = build_metrics(frames, facts, PARAMETERS)
-    assert automatic["bootstrap"]["mean_block_bars"] == block
+    assert automatic["bootstrap"]["mean_block_bars"] == block > 10.0
     assert automatic["agent"]["intervals"] == build_metrics(frames, facts, given)["agent"]["intervals"]
+    drawn = account_samples(frames, facts, shipped, account_table(frames, "return"))["ensemble"]
+    assert {len(values) for values in drawn.values()} == {10_000}
+    alone = build_metrics(frames, facts, dataclasses.replace(PARAMETERS, bootstrap_block=1.0))["agent"]
+    wide = automatic["agent"]["sharpe_high"] - automatic["agent"]["sharpe_low"]
+    assert wide > 2.0 * (alone["sharpe_high"] - alone["sharpe_low"])  # bars drawn one by one forget their dependence
 
 
 def test_figures_of_combinatorial_folds_are_medians_over_paths(facts: RunFacts) -> None:

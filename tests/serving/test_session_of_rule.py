@@ -1,5 +1,8 @@
 """Agents that act on a forecast rule: served as they are tested, and the rule itself where they have no evidence."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,27 +11,38 @@ import torch
 from planted.catalogue import MARKETS
 from planted.paths import path_bars
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
+from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.frames import forecast_frame, out_of_fold_forecasts
 from sentio_kedro.agent.forecasting.inputs import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
-from sentio_kedro.agent.forecasting.rule_inputs import input_names, training_path
+from sentio_kedro.agent.forecasting.rule_inputs import input_names, rule_inputs, training_path
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import build_network
+from sentio_kedro.agent.training.abstention import mean_t_statistic
+from sentio_kedro.agent.training.member import network_shape
+from sentio_kedro.agent.training.population import _validate_ensemble as validate_ensemble
+from sentio_kedro.agent.training.validation import account_returns
 from sentio_kedro.config import (
+    AgentParameters,
     BacktestParameters,
     ForecastingParameters,
     IngestionParameters,
     NetworkParameters,
     RegimeParameters,
     TradingParameters,
+    TrainingParameters,
 )
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds
+from sentio_kedro.evaluation.backtest.start_dates import held_correlation
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
+from sentio_kedro.market.sessions import market_clock
+from sentio_kedro.pipelines.training.nodes import of_rule
 from sentio_kedro.serving.session import DecisionSession
+from sentio_kedro.trading.performance import sharpe_ratio
 
 ROWS, BEGIN, FIRST = 4_400, 4_000, 4_150
 FOLD = Fold(0, (Segment(600, BEGIN),), (), (Segment(FIRST, ROWS - 1),))
@@ -106,6 +120,10 @@ def test_an_agent_without_evidence_is_the_rule_to_the_last_bit(
     assert len(np.unique(rule)) > 100
     np.testing.assert_array_equal(judged, rule)
     assert (equity_of(frames, "networks") != rule).any()  # what they would have done
+    returns = torch.from_numpy(frames["accounts"].query("account == 'ensemble'")["return"].to_numpy().copy())
+    without = frames["robustness"].query("kind == 'without'")["sharpe"]  # the rule whatever seed is left out
+    assert without.tolist() == pytest.approx([float(sharpe_ratio(returns, 17_520.0))] * 2, rel=1e-9)
+    assert without.nunique() == 1
 
 
 @pytest.mark.parametrize("abstains", [False, True])
@@ -139,13 +157,32 @@ def test_a_saved_agent_brings_its_rule(
     )
 
 
-def test_accounts_that_begin_later_follow_the_rule_from_there(
+def test_accounts_that_begin_later_come_to_hold_the_same_book(
     bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts
 ) -> None:
     bundles = agents(bars, regimes, found, abstains=True)
-    starts = judged_by(bars, bundles, found)["robustness"].query("kind == 'start'").set_index("value")["correlation"]
+    starts = judged_by(bars, bundles, found)["robustness"].query("kind == 'start'")["correlation"].tolist()
+    assert starts == [1.0, pytest.approx(1.0, abs=1e-3)]
+
+
+def test_accounts_that_begin_later_follow_the_rule_from_there(
+    bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts
+) -> None:
+    (sleeve,) = found.rule.opened
+    weak = [part._replace(weights=0.05 * part.weights) for part in sleeve.forecaster.evidence]
+    free = replace(sleeve.control, price=1e-6, surprise=0.0)  # it keeps what it has for long
+    keeps = replace(sleeve, forecaster=replace(sleeve.forecaster, evidence=weak), control=free)
+    bundles = agents(bars, regimes, replace(found, rule=replace(found.rule, sleeves=(keeps,))), abstains=True)
+    whole = judged_by(bars, bundles, found)
+    starts = whole["robustness"].query("kind == 'start'").set_index("value")["correlation"]
     assert starts[0.0] == 1.0
-    assert 0.9 < starts[0.25] <= 1.0
+    assert starts[0.25] < 0.999
+    begin = FIRST + (ROWS - 1 - FIRST) // 4
+    late = replace(FOLD, train=(Segment(600, begin),), test=(Segment(begin, ROWS - 1),))
+    later = backtest_folds(bars, np.zeros((ROWS, 2, 1)), [late], bundles, TRADING, QUICK, 17_520.0)
+    books = [part["positions"].pivot(index="timestamp", columns="symbol", values="position") for part in (whole, later)]
+    both = np.stack([books[0].loc[books[1].index].to_numpy(), books[1].to_numpy()], axis=1)
+    assert starts[0.25] == pytest.approx(held_correlation(both), abs=1e-12)
 
 
 def test_an_agent_is_tested_on_other_bars_from_its_folder_alone(
@@ -156,6 +193,36 @@ def test_an_agent_is_tested_on_other_bars_from_its_folder_alone(
     frames = backtest_agent(later, agent.inputs(later), agent, QUICK, 17_520.0)
     assert agent.inputs(later).shape[2] > 20
     assert len(np.unique(equity_of(frames, "seed_0"))) > 100
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_evidence_of_networks_is_their_profit_less_that_of_the_rule(
+    bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts, leaves: bool
+) -> None:
+    posterior = regimes.filter(market_return(bars))
+    path = found.rule.follow(bars, posterior, TRADING)
+    inputs = rule_inputs(path, found.rule.segments, market_clock(bars.timestamps, TRADING.calendar))
+    validation = [Segment(BEGIN, FIRST)]
+    fold = replace(FOLD, validation=tuple(validation))
+    of_fold = TrainingSet(
+        fold, bars, inputs, [], regimes, 17_520.0, TRADING, "halt", found.rule, path.units, found.train_rows
+    )
+    parameters = AgentParameters(
+        replace(NETWORK, variant="forecasts"), TrainingParameters(variant="forecasts"), TRADING
+    )
+    network = build_network(NETWORK, network_shape(of_fold, TRADING), torch.Generator().manual_seed(0))
+    if leaves:
+        with torch.no_grad():
+            network.head.policy.weight.normal_(0.0, 1e3, generator=torch.Generator().manual_seed(1))
+    result = validate_ensemble(of_fold, [network.state_dict()], parameters, torch.device("cpu"))
+    market = of_fold.market_on(torch.device("cpu"), torch.float32)
+    earned, of_rule = (
+        account_returns([network], market, validation, 0, TRADING, of_fold.facts, level) for level in (math.nan, 1.0)
+    )
+    assert result.rule_sharpe == pytest.approx(float(sharpe_ratio(of_rule, 17_520.0)), rel=1e-6)
+    assert abs(float(mean_t_statistic(of_rule))) > 0.1  # the rule's own profit is no evidence for networks
+    assert result.validation_t == pytest.approx(float(mean_t_statistic(earned - of_rule)), rel=1e-6)
+    assert (result.validation_t != 0.0) is leaves
 
 
 def test_networks_learn_on_forecasts_that_were_made_out_of_fold(
@@ -174,3 +241,9 @@ def test_networks_learn_on_forecasts_that_were_made_out_of_fold(
     assert not path.units[: rows[0]].any()
     later = found.rule.follow(bars, posterior, TRADING)
     np.testing.assert_array_equal(path.units[BEGIN:], later.units[BEGIN:])
+    bare = TrainingSet(FOLD, bars, np.zeros((ROWS, 2, 1)), [], regimes, 17_520.0, TRADING)
+    training_set = of_rule(bare, found.rule, forecast_frame(bars, market, found))
+    inputs = rule_inputs(path, found.rule.segments, market_clock(bars.timestamps, TRADING.calendar))
+    np.testing.assert_array_equal(training_set.features, inputs)
+    np.testing.assert_array_equal(training_set.units, path.units)
+    assert training_set.learned == [(rows[0], rows[-1] + 1)]  # no row that experts were fitted on alone

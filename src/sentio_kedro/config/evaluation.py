@@ -29,7 +29,7 @@ class RobustnessParameters:
         cost_multipliers: Factors on commission, spread and impact; the break-even costs are interpolated between them.
         latency_bars: Bars that orders are under way beyond the next open.
         start_shares: Shares of each fold's test rows after which accounts begin, to compare what they hold.
-        without_seeds: Let the ensembles trade that lack one seed each, where there are at least three.
+        without_seeds: Let the ensembles trade that lack one seed each, where there are several.
         paths: Paths bootstrapped from the test rows.
         block_bars: Mean length of the blocks that a path is made of; null takes the square root of a fold's test rows.
         seed: Seed of the paths.

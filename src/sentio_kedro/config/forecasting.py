@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sentio_kedro.config.fields import Count, NonNegative, parameters
+from sentio_kedro.config.fields import Count, Positive, parameters
 
 SleeveName = Literal["relative", "directional", "premium"]
 
@@ -23,10 +23,11 @@ class ForecastingParameters:
             fold share it (Holm's correction).
         price_of_risk: Annual Sharpe ratio of a forecast at which the largest position is held; larger values hold less.
             A drawdown limit raises it to (annual deviation of the largest position) / ``trading.max_drawdown``.
+            At 0 a position without a forecast would be kept for ever.
         workers: Folds fitted at the same time.
     """
 
     sleeves: Annotated[tuple[SleeveName, ...], Field(min_length=1)] = ("relative",)
     gate_level: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.16
-    price_of_risk: NonNegative = 1.0
+    price_of_risk: Positive = 1.0
     workers: Count = 2

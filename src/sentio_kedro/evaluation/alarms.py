@@ -33,7 +33,7 @@ def alarms(frames: RunFrames, agent: Mapping[str, Any], starts: Mapping[str, Any
         starts: ``start_dates`` of ``robustness``; None if not simulated.
 
     Returns:
-        One sentence per alarm. Folds in which an agent abstains raise none.
+        One sentence per alarm. Folds in which agents stay flat because they abstain raise none.
     """
     sentences = _trading_alarms(frames) + _limit_alarms(frames)
     if agent["trades"]:
@@ -105,9 +105,10 @@ def _trading_alarms(frames: RunFrames) -> list[str]:
     """An agent that never traded, always chose one level, or stopped trading."""
     table = frames.agent_table
     abstaining = table["abstains"].astype(float).groupby(table["fold"]).mean()
-    flat_folds = abstaining.index[abstaining >= MAJORITY]
-    account = _traded_rows(frames.accounts, frames.headline, flat_folds)
-    totals = _traded_rows(frames.actions, frames.headline, flat_folds).groupby("action")["count"].sum()
+    decided = abstaining.index[abstaining >= MAJORITY]  # without the networks
+    by_rule = pd.Index(table.loc[table["rule_sharpe"].notna(), "fold"])  # where to abstain is not to stay flat
+    account = _traded_rows(frames.accounts, frames.headline, decided.difference(by_rule))
+    totals = _traded_rows(frames.actions, frames.headline, decided).groupby("action")["count"].sum()
     chosen = sorted(map(str, totals.index[totals > 0]))
     if account.empty:
         return []  # it abstained in every fold
@@ -117,14 +118,15 @@ def _trading_alarms(frames: RunFrames) -> list[str]:
         return [f"The agent always chose the level {chosen[0]!r}: it learnt a constant, not a strategy."]
     if (idle := _idle_share(account)) > IDLE_SHARE:
         return [
-            f"The agent did not trade in the last {idle:.0%} of the bars: the drawdown limit may leave it no exposure."
+            f"The agent did not trade in the last {idle:.0%} of the bars: the drawdown limit may leave it no exposure, "
+            "or the gates of its rule are closed."
         ]
     return []
 
 
-def _traded_rows(rows: pd.DataFrame, account: str, flat_folds: pd.Index) -> pd.DataFrame:
-    """Rows of an account in the folds in which it does not abstain."""
-    return rows[(rows["account"] == account) & ~rows["fold"].isin(flat_folds)]
+def _traded_rows(rows: pd.DataFrame, account: str, without: pd.Index) -> pd.DataFrame:
+    """Rows of an account in the folds that are not left out."""
+    return rows[(rows["account"] == account) & ~rows["fold"].isin(without)]
 
 
 def _idle_share(account: pd.DataFrame) -> float:

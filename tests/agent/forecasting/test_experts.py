@@ -57,6 +57,14 @@ def test_stepwise_finds_the_columns_that_predict_and_no_others() -> None:
     assert not Stepwise().predict(inputs).any()
 
 
+def test_a_column_that_fits_one_block_of_time_alone_does_not_enter() -> None:
+    inputs, noise, blocks = examples()
+    targets = noise + np.where(blocks == 3, 5.0 * inputs[:, 7], 0.0)
+    products = inputs[:, 7] * targets
+    assert products.mean() / products.std() * ROWS**0.5 > 3.4  # without blocks it would
+    assert not Stepwise().fit(inputs, targets, blocks).columns.size
+
+
 def test_a_plain_stepwise_regression_takes_a_weaker_column_and_none_beyond_the_plain_ones() -> None:
     inputs, noise, blocks = examples()
     targets = 0.04 * inputs[:, 2] + 0.2 * inputs[:, 19] + noise

@@ -86,6 +86,22 @@ def test_forecasts_of_experts_are_out_of_fold(market: tuple[ForecastInputs, np.n
     assert not found.any()
 
 
+def test_a_signal_that_pays_after_sixteen_bars_and_not_in_the_next_is_found_and_not_waited_for(
+    market: tuple[ForecastInputs, np.ndarray],
+) -> None:
+    inputs, _ = market
+    parts = (Horizon(1, 1), Horizon(5, 16))
+    wanted = np.random.default_rng(8).standard_normal((BARS, 1, 2))
+    wanted[..., 1] += 0.5 * np.nan_to_num(inputs.values[..., inputs.names.index("momentum_48")])
+    forecaster, found = fit_sleeve(inputs, wanted, parts, ROWS, 17, "directional")
+    assert forecaster.supported == [False, True]
+    later = np.arange(3_000, 3_500)
+    forecasts = forecaster.predict(inputs, later)
+    assert np.corrcoef(forecasts[:, 0, 1], wanted[later, 0, 1])[0, 1] > 0.2
+    np.testing.assert_array_equal(forecasts[..., 0], forecasts[..., 1])  # per bar: the rule begins at once
+    np.testing.assert_array_equal(found[..., 0], found[..., 1])
+
+
 def test_prediction_weighs_the_experts_and_is_flat_where_inputs_are_unknown(
     market: tuple[ForecastInputs, np.ndarray],
 ) -> None:

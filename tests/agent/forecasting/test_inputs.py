@@ -73,6 +73,18 @@ def test_a_missing_bar_leaves_the_other_assets_and_later_bars_alone(bars: Aligne
     np.testing.assert_array_equal(inputs.values[:, 0, returns], forecast_inputs(bars).values[:, 0, returns])
 
 
+def test_a_missing_bar_moves_no_other_assets_relative_price(bars: AlignedBars) -> None:
+    scale = 10.0 ** np.arange(3)  # prices of coins differ by powers of ten
+    dear = bars.map_columns(lambda column: column * scale)
+    hidden = np.zeros((ROWS, 3), bool)
+    hidden[ROWS - 30, 2] = True
+    whole, part = forecast_inputs(dear), forecast_inputs(dear.without(hidden))
+    change = np.abs(part.values - whole.values)[..., whole.names.index("relative_price")]
+    assert np.nanmax(change[: ROWS - 30]) == 0.0
+    assert change[ROWS - 30, :2].max() < 0.15  # a third of the return that is not known yet, in ten volatilities
+    assert change[ROWS - 29 :].max() < 0.02
+
+
 def test_regimes_enter_as_the_expected_state(bars: AlignedBars) -> None:
     posterior = np.tile([0.2, 0.3, 0.5], (ROWS, 1))
     inputs = forecast_inputs(bars).with_regimes(posterior)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 from scipy.stats import norm
 
 from planted.catalogue import MARKETS
@@ -14,7 +15,7 @@ from sentio_kedro.agent.forecasting.fold import FoldForecasts, complete_rows, fo
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
 from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame, units_from_frame
 from sentio_kedro.agent.forecasting.market import ForecastMarket, largest_risk
-from sentio_kedro.agent.forecasting.sleeves import Sleeve, net_profit, weighted
+from sentio_kedro.agent.forecasting.sleeves import Sleeve, fit_sleeves, net_profit, weighted
 from sentio_kedro.config import (
     CostParameters,
     ForecastingParameters,
@@ -101,6 +102,48 @@ def test_a_planted_reversal_is_found_and_traded(found: FoldForecasts, market: Fo
     assert not found.units[:4_000].any()
 
 
+def test_the_gate_is_the_t_of_one_account_over_all_out_of_fold_rows(
+    found: FoldForecasts, market: ForecastMarket
+) -> None:
+    (only,), rows = found.sleeves, found.train_rows
+    costs, wanted = market.costs[rows], market.targets[rows]
+    waiting = Control.of([part.bars for part in market.segments], 17_520.0)
+    waiting = waiting.with_surprise(found.forecasts["directional"][rows], costs)
+    assert only.control.surprise == waiting.surprise > 0.01
+    held = only.control.positions(found.forecasts["directional"][rows], costs, np.zeros(1), neutral=False)
+    profit = net_profit(held, wanted, costs)
+    sums = np.array([part.sum() for part in np.split(profit, [-(-len(rows) * block // 60) for block in range(1, 60)])])
+    assert only.gate_t == pytest.approx(sums.sum() / np.sqrt((sums**2).sum()))
+    assert only.sharpe == pytest.approx(profit.mean() / profit.std() * 17_520.0**0.5)
+    assert only.gate_t < 0.97 * profit.mean() / profit.std() * len(rows) ** 0.5  # what a t without blocks would say
+
+
+def test_the_gate_walks_one_account_not_pieces_that_start_flat(
+    found: FoldForecasts, market: ForecastMarket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks, walk = list[int](), Sleeve.units
+
+    def counted(self: Sleeve, forecasts: np.ndarray, costs: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+        walks.append(len(forecasts))
+        return walk(self, forecasts, costs, start)
+
+    monkeypatch.setattr(Sleeve, "units", counted)
+    fit_sleeves(market, complete_rows(FOLD.train, market.purge), ForecastingParameters(sleeves=("directional",)))
+    assert walks == [len(found.train_rows)]
+
+
+def test_risk_has_a_price_so_that_a_position_without_a_forecast_is_left(
+    found: FoldForecasts, market: ForecastMarket
+) -> None:
+    (only,), rows = found.sleeves, slice(4_400, 4_800)
+    assert only.control.price == pytest.approx(1.0 / 17_520.0**0.5)
+    nothing = np.zeros((400, 1, len(market.segments)))
+    patient = replace(only.control, surprise=0.0)  # no better forecast is waited for
+    assert patient.positions(nothing, market.costs[rows], np.ones(1), neutral=False)[-1, 0] == 0.0
+    with pytest.raises(ValidationError, match="price_of_risk"):
+        ForecastingParameters(price_of_risk=0.0)
+
+
 def test_the_first_test_row_and_later_bars_change_no_position(
     found: FoldForecasts, market: ForecastMarket, bars: AlignedBars
 ) -> None:
@@ -112,6 +155,16 @@ def test_the_first_test_row_and_later_bars_change_no_position(
     again = forecast_fold(other, FOLD, parameters)
     np.testing.assert_array_equal(again.units[:4_801], found.units[:4_801])
     assert again.sleeves[0].gate_t == found.sleeves[0].gate_t
+
+
+def test_evidence_reads_no_bar_of_the_test_rows(
+    found: FoldForecasts, market: ForecastMarket, bars: AlignedBars
+) -> None:
+    later = bars.map_columns(lambda column: np.where(np.arange(5_100)[:, None] > 4_400, 1.3 * column, column))
+    other = ForecastMarket.of(later, TRADING, 17_520.0).with_regimes(np.ones((5_100, 1)))
+    expected = evidence_frame(market, found)
+    assert expected["validation_correlation"].notna().any()
+    pd.testing.assert_frame_equal(evidence_frame(other, found), expected)
 
 
 def test_noise_stays_flat() -> None:

@@ -1,12 +1,17 @@
 """Validation: one account over all rows of a segment, simulated like any other account."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from tests.evaluation.backtest.test_robustness import NOTHING, make_agent
 
+from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.data.windows import path_facts
+from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training.validation import (
     Score,
@@ -15,9 +20,13 @@ from sentio_kedro.agent.training.validation import (
     split_validation,
     validate_parts,
 )
-from sentio_kedro.config import TradingParameters
+from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
+from sentio_kedro.evaluation.backtest.backtest import backtest_agent
+from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.market.regimes import market_return
+from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.performance import sharpe_ratio
@@ -26,6 +35,7 @@ from sentio_kedro.trading.simulate import net_returns, simulate
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(max_drawdown=0.3)
+NO_STRESS = BacktestParameters(baselines=[], robustness=NOTHING)
 CONTEXT = 8
 Build = Callable[..., PolicyNetwork]
 Markets = Callable[..., MarketTensors]
@@ -70,6 +80,23 @@ def test_one_account_follows_each_segment_to_its_end(lively: Build, market: Mark
     torch.testing.assert_close(found, torch.cat(expected), rtol=0, atol=1e-9)
     pieces = [torch.cat([walked(networks, whole, *rows) for rows in ((10, cut), (cut, 22))]) for cut in range(11, 21)]
     assert any((found[:12] - part).abs().max() > 1e-6 for part in pieces)  # an account that begins anew pays again
+
+
+def test_validation_is_the_backtest_of_its_rows_however_many_they_are() -> None:
+    """Pieces of 128 bars that start flat are another policy than the one that trades."""
+    rows = Segment(20, 239)
+    paths = [planted_bars(autoregressive_returns(240, 0.2, 0.01, seed=seed), f"{seed}") for seed in (0, 1)]
+    bars = align_bars(pd.concat(paths), IngestionParameters())
+    agent = make_agent(0, 0, TRADING)
+    agent = replace(agent, spec=replace(agent.spec, symbols=["0", "1"], required_bars=rows.start + 1))
+    features = compute_features(bars, agent.spec.features)
+    market = market_tensors(bars, features, agent.regime_model().filter(market_return(bars)), TRADING)
+    context = receptive_field(agent.spec.network) - 1
+    validated = account_returns(agent.networks(DOUBLE), market, [rows], context, TRADING)
+    tested = backtest_agent(bars, features, agent, NO_STRESS, 17_520.0)["accounts"].query("account == 'seed_0'")
+    assert len(validated) == len(tested) == 219
+    np.testing.assert_allclose(validated[:-1], tested["return"][:-1], rtol=0, atol=1e-12)  # a test closes at its end
+    assert validated.std() > 1e-3
 
 
 def test_a_fixed_level_is_held_whatever_the_networks_say(lively: Build, market: Markets) -> None:

@@ -111,7 +111,9 @@ def test_the_ensemble_is_the_agents_that_do_not_abstain_if_they_are_the_majority
 
 def test_every_stress_test_of_an_ensemble_that_abstains_is_flat() -> None:
     frame = backtested(frozenset({(0, 1), (1, 1)}))["robustness"]
-    flat, break_even = frame[frame["kind"] != "break_even"], frame[frame["kind"] == "break_even"]
+    without, break_even = frame[frame["kind"] == "without"], frame[frame["kind"] == "break_even"]
+    assert (without.set_index("value")["turnover"] > 0.0).to_dict() == {0.0: False, 1.0: True}  # who remains decides
+    flat = frame[~frame["kind"].isin(["without", "break_even"])]
     assert set(flat["kind"]) == {"cost", "latency", "start", "path"}
     assert (flat[["turnover", "total_return", "max_drawdown"]] == 0.0).all(axis=None)
     assert break_even["value"].isna().all()

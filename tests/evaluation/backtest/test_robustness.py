@@ -47,7 +47,9 @@ REGIMES = {
 BARS, FIRST, PER_YEAR = 240, 150, 17520.0
 FOLDS = [Fold(0, (), (), (Segment(FIRST, 195),)), Fold(1, (), (), (Segment(195, BARS - 1),))]
 FREE = TradingParameters(costs=CostParameters(commission_bps=2, half_spread_bps=1))
-NOTHING = RobustnessParameters(cost_multipliers=None, latency_bars=None, start_shares=None, paths=None)
+NOTHING = RobustnessParameters(
+    cost_multipliers=None, latency_bars=None, start_shares=None, without_seeds=False, paths=None
+)
 REALISTIC = TradingParameters(
     calendar="24/7",
     max_drawdown=0.08,
@@ -165,16 +167,31 @@ def test_a_position_that_a_halt_keeps_between_folds_is_worth_what_it_is_worth(
         assert row.loc[name, "total_return"] == pytest.approx(equity / 1e6 - 1.0, abs=1e-12)
 
 
+def test_an_asset_that_is_listed_in_the_test_rows_returns_nothing_before(bars: AlignedBars, features: Floats) -> None:
+    hidden = np.zeros((BARS, 2), dtype=bool)
+    hidden[:170, 1] = True
+    listed = bars.without(hidden)
+    holdings = backtested(listed, np.where(hidden[..., None], np.nan, features), FREE)["holdings"]
+    found = holdings.query("account == 'ensemble' and fold == 0 and symbol == 'BBB'")["asset_return"].item()
+    total = listed.close[170:196, 1] + np.where(np.arange(170, 196) == 180, 0.3, 0.0)
+    assert found == pytest.approx((total[1:] / listed.close[170:195, 1] - 1.0).sum())
+
+
 def test_an_ensemble_without_a_seed_is_that_of_the_others(bars: AlignedBars, features: Floats) -> None:
     agents = [make_agent(fold, seed, FREE) for fold in (0, 1) for seed in (0, 1, 2)]
     by_name = {agent.name: agent for agent in agents}
-    frame = backtested(bars, features, FREE, NOTHING, agents=by_name)["robustness"]
+    left_out = replace(NOTHING, without_seeds=True)
+    frame = backtested(bars, features, FREE, left_out, agents=by_name)["robustness"]
     assert frame[["kind", "value", "account"]].values.tolist() == [["without", seed, "ensemble"] for seed in (0, 1, 2)]
     for seed in (0, 1, 2):
         others = {agent.name: agent for agent in agents if agent.spec.seed != seed}
         same_run(row_of(frame, "without", seed), backtested(bars, features, FREE, agents=others)["accounts"])
-    none = backtested(bars, features, FREE, replace(NOTHING, without_seeds=False), agents=by_name)["robustness"]
-    assert none.empty
+    two = backtested(bars, features, FREE, left_out)
+    for seed in (0, 1):  # of two seeds the other one remains
+        alone = two["accounts"][two["accounts"]["account"] == f"seed_{1 - seed}"].assign(account="ensemble")
+        same_run(row_of(two["robustness"], "without", seed), alone)
+    single = {agent.name: agent for agent in agents if agent.spec.seed == 0}
+    assert backtested(bars, features, FREE, left_out, agents=single)["robustness"].empty
 
 
 def test_the_break_even_breaks_even(bars: AlignedBars, features: Floats) -> None:

@@ -31,8 +31,15 @@ def test_variants_stand_in_the_order_of_their_values(make_run: MakeRun) -> None:
     assert found["cost"][1]["total_return"] == pytest.approx(0.1)
     assert found["cost"][1]["sharpe"] == pytest.approx(1.0)
     assert [(entry["value"], entry["sharpe"]) for entry in found["without"]] == [(1.0, 2.0)]
+    assert found["without_range"] == {"low": 2.0, "high": 2.0}
     assert (found["latency"], found["start"], found["path"], found["break_even"]) == ([], [], None, None)
     assert found["start_dates"] is None
+
+
+def test_ensembles_without_a_seed_are_condensed_to_their_range(make_run: MakeRun) -> None:
+    rows = [("without", seed, "ensemble", total) for seed, total in ((0.0, 0.3), (1.0, -0.1), (2.0, 0.2))]
+    assert stress_metrics(_with(make_run(), rows))["without_range"] == {"low": -1.0, "high": 3.0}
+    assert stress_metrics(_with(make_run(), [("cost", 1.0, "ensemble", 0.5)]))["without_range"] is None
 
 
 def test_starts_are_condensed_to_what_they_have_in_common(make_run: MakeRun) -> None:

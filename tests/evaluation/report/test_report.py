@@ -220,6 +220,12 @@ def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
     assert (headline["Verdict"].value, headline["Verdict"].tone) == ("Not shown", "bad")
     assert (headline["Deflated Sharpe ratio"].value, headline["Deflated Sharpe ratio"].tone) == ("32.00\u00a0%", "bad")
     assert headline["Superior ability, p-value"].note == "against momentum"
+    agent, found = metrics["agent"], {"low": -0.5, "high": 0.25}
+    interval = f"95\u00a0% interval {formatted((agent['sharpe_low'], agent['sharpe_high']), 'interval')}"
+    for value, told in ((found, "; without one seed -0.50 to 0.25"), (None, "")):
+        changed = judged | {"robustness": judged["robustness"] | {"without_range": value}}
+        (ratio,) = (metric for metric in headline_metrics(changed) if metric.title == "Sharpe ratio")
+        assert ratio.note.replace("\u2212", "-") == interval.replace("\u2212", "-") + told
     lost = SKILL | {"minimum_track_record_bars": None}
     assert headline_metrics(metrics | {"skill": lost})[0].value == "No skill"
     assert headline["Lockbox openings"].note == "1 with these agents"
@@ -234,6 +240,15 @@ def test_the_tests_of_skill_stand_on_top(metrics: dict[str, Any]) -> None:
     assert "52,000 bars, 2.97 years" in page
     assert "2020-01-02 03:04" in page
     assert "&lt;m&gt;" in page
+
+
+def test_a_probability_of_data_without_skill_is_not_said_to_be_one_of_skill(metrics: dict[str, Any]) -> None:
+    headline = {metric.title: metric for metric in headline_metrics(metrics | {"skill": SKILL})}
+    assert headline["Deflated Sharpe ratio"].note.startswith("confidence that the true ratio is above")
+    meanings = {row[0]: row[2] for row in skill_table(SKILL).rows}
+    for name in ("Probabilistic Sharpe ratio", "Deflated Sharpe ratio"):
+        assert meanings[name].startswith("Confidence that the true Sharpe ratio is above"), name
+    assert "luck" not in render_report(metrics | {"skill": SKILL}, {}).replace(packed_plotly(), "").lower()
 
 
 def test_what_was_not_tested_is_a_dash(metrics: dict[str, Any]) -> None:

@@ -64,6 +64,23 @@ def test_an_agent_that_stops_trading_half_way_raises_an_alarm(make_run: MakeRun)
     assert alarm.startswith("The agent did not trade in the last 75% of the bars")
 
 
+@pytest.mark.parametrize(("stops", "text"), [(0.25, "did not trade in the last 75%"), (-1.0, "never traded")])
+def test_a_rule_that_stops_trading_raises_an_alarm_although_its_agents_abstain(
+    make_run: MakeRun, stops: float, text: str
+) -> None:
+    frames = make_run()
+    stuck = frames.actions.assign(count=frames.actions["count"].where(frames.actions["action"] == "+1", 0))
+    by_rule = frames.agent_table.assign(abstains=True, rule_sharpe=0.5)
+    frames = dataclasses.replace(frames, agent_table=by_rule, actions=stuck)
+    assert alarms(frames, CALM) == []  # the rule decides: that networks take one level is no alarm
+    accounts = frames.accounts.copy()
+    late = (accounts["account"] == "ensemble") & (accounts["row"] > accounts["row"].min() + stops * 2_000)
+    accounts.loc[late, ["turnover", "commission", "spread", "impact"]] = 0.0
+    accounts["return"] = ledger_net(accounts)
+    (alarm,) = alarms(dataclasses.replace(frames, accounts=accounts), CALM)
+    assert text in alarm
+
+
 def test_accounts_that_do_not_add_up_raise_an_alarm(make_run: MakeRun) -> None:
     frames = make_run()
     accounts = frames.accounts.copy()

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.agent.forecasting.dictionary import usable
-from sentio_kedro.agent.forecasting.fold import FoldForecasts
+from sentio_kedro.agent.forecasting.fold import FoldForecasts, complete_rows
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import Horizon, segment_targets
@@ -91,7 +91,8 @@ def evidence_frame(market: ForecastMarket, fold: FoldForecasts) -> pd.DataFrame:
 
     Returns:
         ``fold sleeve segment expert``; ``t`` (block-robust, out of fold on train rows), ``correlation`` of forecast and
-        target there and ``validation_correlation`` on the validation rows (how it decays), ``weight``; of the segment
+        target there and ``validation_correlation`` on the validation rows whose targets end there (how it decays),
+        ``weight``; of the segment
         ``combined_t``; of the sleeve ``gate_t``, ``gate_sharpe`` and ``sleeve_weight``.
     """
     rows = np.concatenate([np.arange(part.start, part.stop) for part in fold.fold.validation] or [np.zeros(0, int)])
@@ -105,7 +106,9 @@ def _records(market: ForecastMarket, fold: FoldForecasts, sleeve: Sleeve, rows: 
     matrix = sleeve.forecaster.dictionary.matrix(market.inputs, rows)[known] if rows.size else np.zeros((0, 1))
     records: list[dict[str, object]] = []
     for index, (segment, evidence) in enumerate(zip(market.segments, sleeve.forecaster.evidence, strict=True)):
-        target = targets[rows][known][:, index]
+        complete = complete_rows(fold.fold.validation, market.purge - market.segments[-1].last + segment.last)
+        inside = np.isin(rows, complete)  # of the others the target ends in the test rows
+        target = np.where(inside[:, None], targets[rows][:, :, index], np.nan)[known]
         for place, (name, expert) in enumerate(sleeve.forecaster.experts[index].items()):
             records.append(
                 {

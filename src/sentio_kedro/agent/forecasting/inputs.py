@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.timestamps import Floats, Timestamps, closing_days
 from sentio_kedro.market.trailing import trailing_sum
 
@@ -168,7 +168,9 @@ def forecast_inputs(bars: AlignedBars, minutes: np.ndarray | None = None) -> For
             columns.setdefault(name, np.full(shape, np.nan))[rows, asset] = values
     columns["regime"] = np.where(bars.present, 0.0, np.nan)
     if shape[1] > 1:
-        columns |= cross_section(columns) | {"relative_price": _price_gaps(relative_prices(bars.close), volatility)}
+        columns |= cross_section(columns) | {
+            "relative_price": _price_gaps(relative_prices(bars.close, hold(bars.close)), volatility)
+        }
     return stacked(columns, volatility, bars.timestamps, minutes)
 
 
@@ -253,10 +255,9 @@ def cross_section(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     return found | {f"mean_{name}": np.where(np.isnan(columns[name]), np.nan, mean[name]) for name in MEANS}
 
 
-def relative_prices(close: Floats) -> Floats:
-    """Logs of prices ``[T, A]`` less their mean over the assets that have a bar."""
-    price = np.log(close)
-    return np.asarray(price - _row_mean(price))
+def relative_prices(close: Floats, held: Floats) -> Floats:
+    """Logs of prices ``[T, A]`` less the mean of all assets' last ones, ``held``: who lacks a bar moves no mean."""
+    return np.asarray(np.log(close) - _row_mean(np.log(held)))
 
 
 def price_gap(windows: Windows, spread: Floats, volatility: Floats) -> Floats:

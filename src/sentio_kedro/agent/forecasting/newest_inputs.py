@@ -55,7 +55,7 @@ class NewestInputs:
         factors, total = adjustment_factors(bars), adjusted(bars)
         assets = len(bars.symbols)
         known, returns, traded, spreads = (np.zeros((assets, LONGEST)) for _ in range(4))
-        scaled, spread = np.full((assets, LAGS - 1), np.nan), relative_prices(total.close)
+        scaled, spread = np.full((assets, LAGS - 1), np.nan), relative_prices(total.close, hold(total.close))
         for asset in range(assets):
             rows = np.flatnonzero(bars.present[:, asset])
             own = log_returns(total.close[rows, asset])
@@ -81,13 +81,14 @@ class NewestInputs:
         factors = self._factors(own.rows(slice(-2, None)), present)
         total = factors.applied(bar)
         with np.errstate(invalid="ignore", divide="ignore"):  # of assets without a bar
-            spread = relative_prices(total.close)
+            close = np.where(present, total.close[0], self.close)
+            spread = relative_prices(total.close, close[None])
             returns = (np.log(total.close) - np.log(self.close))[0]
             volume = np.log1p(total.volume[0])
             after = replace(
                 self,
                 factors=factors,
-                close=np.where(present, total.close[0], self.close),
+                close=close,
                 known=_pushed(self.known, np.ones(len(present)), present),
                 returns=_pushed(self.returns, returns, present),
                 traded=_pushed(self.traded, volume, present),

@@ -139,6 +139,8 @@ class LedgerFrames:
         """Sum what each account held in each asset, and what the asset returned, of the rows that a fold tests."""
         fills, before = ledger.fills, np.maximum(ledger.total.equity_before, MIN_EQUITY)[..., None]
         returned = (market.next_close + market.dividend) * market.split / market.close - 1.0  # [S, A]
+        listed = self.bars.present.argmax(axis=0) <= np.arange(*facts.rows)[:, None]
+        returned = np.where(listed, returned, 0.0)  # prices before an asset's first bar are placeholders
         gross = (fills.price_pnl + fills.dividends) / before
         held = fills.position, np.broadcast_to(returned[:, None], gross.shape), gross, fills.traded > 0.0
         for fold in np.unique(facts.folds[facts.folds != NO_FOLD]).tolist():

@@ -19,7 +19,7 @@ from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.performance import annual_return, maximum_drawdown, sharpe_ratio
 
 BPS = 1e4
-MIN_SEEDS = 3  # of which one can be left out and an ensemble remains
+MIN_SEEDS = 2  # of which one can be left out
 
 
 def no_robustness() -> pd.DataFrame:
@@ -64,7 +64,7 @@ def without_each_seed(context: BacktestContext, folds: Sequence[Fold], periods_p
         periods_per_year: Bars a year.
 
     Returns:
-        Rows of ``robustness_frame`` of the kind ``without``, whose value is the seed; none for fewer than three seeds.
+        Rows of ``robustness_frame`` of the kind ``without``, whose value is the seed; none for a single seed.
     """
     seeds = [agent.spec.seed for agent in context.by_fold[folds[0].number]]
     if len(seeds) < MIN_SEEDS:

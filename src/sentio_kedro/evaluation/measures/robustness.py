@@ -22,6 +22,7 @@ def stress_metrics(frames: RunFrames) -> dict[str, Any]:
     Returns:
         ``cost``, ``latency``, ``start`` (share of each fold's test rows) and ``without`` (the seed that is left out):
         one entry per value, ascending, with ``MEASURES`` and ``correlation`` (of ``start``, else None);
+        ``without_range``: ``low`` and ``high`` Sharpe ratio of the ensembles that lack one seed, None without them;
         ``start_dates``: see ``start_metrics``; ``path``: None without paths, else ``paths`` (count), ``losing`` (share
         of them that lost) and per measure its ``low`` (5 % quantile), ``median`` and ``high`` (95 %); ``break_even``:
         see ``break_even_metrics``.
@@ -29,6 +30,8 @@ def stress_metrics(frames: RunFrames) -> dict[str, Any]:
     frame = frames.robustness
     metrics: dict[str, Any] = {kind: _variant_metrics(frame[frame["kind"] == kind]) for kind in VARIANTS}
     metrics["start_dates"] = start_metrics(frame)
+    ratios = [entry["sharpe"] for entry in metrics["without"]]
+    metrics["without_range"] = {"low": min(ratios), "high": max(ratios)} if ratios else None
     return metrics | {"path": _path_metrics(frame[frame["kind"] == "path"]), "break_even": break_even_metrics(frames)}
 
 

@@ -91,6 +91,8 @@ def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | No
     agent, skill = metrics["agent"], metrics["skill"]
     low, high = agent["sharpe_low"], agent["sharpe_high"]
     interval = f"{interval_title(metrics['confidence'])} {formatted((low, high), 'interval')}"
+    if (without := metrics["robustness"]["without_range"]) is not None:
+        interval += f"; without one seed {formatted((without['low'], without['high']), 'interval')}"
     met = sum(target["met"] is True for target in metrics["targets"])
     no_profit = skill["verdict"] == "not_shown" and skill["minimum_track_record_bars"] is None
     verdict = "No skill" if no_profit else VERDICTS[skill["verdict"]]

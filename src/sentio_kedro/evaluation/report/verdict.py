@@ -40,19 +40,18 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
     if agent["seeds"] > 1:
         sentences.append(
             f"Alone, the agents' Sharpe ratios range from {_number(agent['sharpe_seed_min'])} to "
-            f"{_number(agent['sharpe_seed_max'])}{_without_a_seed(metrics['robustness']['without'])}. The interval "
-            "covers the sampling error of the bars, not the spread of seeds."
+            f"{_number(agent['sharpe_seed_max'])}{_without_a_seed(metrics['robustness']['without_range'])}. The "
+            "interval covers the sampling error of the bars, not the spread of seeds."
         )
     sentences += _break_even(metrics["robustness"]["break_even"])
     return [*sentences, *_added(metrics), _against_baselines(metrics), _targets_met(metrics["targets"])]
 
 
-def _without_a_seed(without: Sequence[Mapping[str, Any]]) -> str:
+def _without_a_seed(found: Mapping[str, Any] | None) -> str:
     """Range of the ensembles that lack one of the seeds; empty if not simulated."""
-    if not without:
+    if found is None:
         return ""
-    ratios = [entry["sharpe"] for entry in without]
-    return f"; with one of them left out, those of the rest from {_number(min(ratios))} to {_number(max(ratios))}"
+    return f"; with one of them left out, those of the rest from {_number(found['low'])} to {_number(found['high'])}"
 
 
 def _number(value: float | None) -> str:

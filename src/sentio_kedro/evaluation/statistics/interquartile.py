@@ -32,10 +32,11 @@ def interquartile_interval(
         rng: Random generator.
 
     Returns:
-        The percentile interval; None for one seed, which has no dispersion.
+        The percentile interval; None for one seed, or seeds that are all alike (a rule decides for them): they have no
+        dispersion, and an interval without width would look like certainty.
     """
     seeds, folds = scores.shape
-    if seeds < 2:  # noqa: PLR2004 - nothing to draw from
+    if not np.ptp(scores, axis=0).any():
         return None
     drawn = rng.integers(0, seeds, (samples, seeds, folds))
     resampled = np.take_along_axis(scores[None], drawn, axis=1).reshape(samples, -1)
