@@ -105,6 +105,7 @@ def synthetic_run(rows: int, assets: int, seeds: int) -> dict[str, pd.DataFrame]
     states = {f"state_{state}": posterior[:, state] for state in range(REGIMES)}
     return {
         "robustness": pd.DataFrame(columns=list(COLUMNS["robustness"])),
+        "evidence": pd.DataFrame(columns=list(COLUMNS["evidence"])),
         "accounts": pd.concat(
             [_account(name, weights[name], market, times, fold, posterior) for name in names], ignore_index=True
         ),

@@ -28,6 +28,8 @@ COMPARED = {"comparison", "comparison_table", "comparison_figure"}
 PROMOTED = {"gate_verdicts", "registry_decision", "promotions@append", "promotions@read"}
 NOT_LEFT_BEHIND = {
     "signals",
+    "final_agents",
+    "final_signals",
     "checkpoints",
     *SEARCHED,
     *OPENED,
@@ -184,7 +186,16 @@ class TestOnePipelineAlone:
         copied.run("signals")
         signals = pd.read_parquet(copied.artifact("07_model_output/signals.parquet"))
         columns = ["timestamp", "symbol", "target", "shares", "order", "regime", "state_0", "state_1"]
-        assert list(signals.columns) == [*columns, "tail_risk", "binding", "agents"]
+        assert list(signals.columns) == [
+            *columns,
+            "tail_risk",
+            "binding",
+            "agents",
+            "other_target",
+            "start_agrees",
+            "untested",
+        ]
+        assert signals["start_agrees"].notna().all()
         assert list(signals["symbol"]) == ["AAPL", "NFLX"]
         bars = pd.read_parquet(copied.path / "data" / "01_raw" / "equities_daily.parquet")
         newest = bars[bars["symbol"] == "AAPL"].iloc[-1]

@@ -39,6 +39,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "backtest": backtest.create_pipeline(),
         "reporting": reporting.create_pipeline(),
         "signals": signals.create_pipeline(),
+        "final": final_signals(),
         "search": prepared_search(),
         "lockbox": lockbox.create_pipeline(),
         "comparison": comparison.create_pipeline(),
@@ -51,6 +52,14 @@ def register_pipelines() -> dict[str, Pipeline]:
     pipelines["external_test"] = reported_external_test()
     pipelines["__default__"] = sum((pipelines[name] for name in STAGES), Pipeline([]))
     return pipelines
+
+
+def final_signals() -> Pipeline:
+    """Return the fit on all bars, and the signals of its agents."""
+    decide = signals.create_pipeline()
+    return forecasting.create_final() + pipeline(
+        decide, inputs={"agents": "final_agents"}, outputs={"signals": "final_signals"}
+    )
 
 
 def prepared_search() -> Pipeline:

@@ -166,6 +166,28 @@ def _robustness(rng: np.random.Generator, headline: str, seeds: int) -> pd.DataF
     return pd.DataFrame(rows, columns=list(COLUMNS["robustness"]))
 
 
+def _evidence() -> pd.DataFrame:
+    """Two folds of two sleeves; the second sleeve opens in the second fold alone."""
+    rows = [
+        (
+            fold,
+            sleeve,
+            segment,
+            expert,
+            0.03 / place,
+            0.02 / place,
+            1.5 + fold,
+            2.0,
+            float(sleeve == "relative" or fold == 1),
+        )
+        for fold in range(2)
+        for sleeve in ("relative", "directional")
+        for place, segment in enumerate(("1", "2-4"), start=1)
+        for expert in ("ridge", "trees")
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS["evidence"]))
+
+
 @pytest.fixture(scope="session")
 def make_run() -> MakeRun:
     """Return a function that makes the frames; ``drift`` adds a return per bar to accounts by name."""
@@ -188,6 +210,7 @@ def make_run() -> MakeRun:
             masks=_masks(headline),
             value_at_risk=_exceedances(),
             robustness=_robustness(rng, headline, seeds),
+            evidence=_evidence(),
         )
 
     return make

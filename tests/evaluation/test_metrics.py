@@ -70,6 +70,7 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
         "regimes",
         "years",
         "selected_features",
+        "sleeves",
         "paths",
         "symbols",
         "masks",

@@ -158,7 +158,7 @@ def test_other_bars_are_noticed(toy):
 
 
 def test_signals_run_on_newer_bars_but_not_without_agents(toy):
-    with pytest.raises(StaleArtifactsError, match="--pipeline training"):
+    with pytest.raises(StaleArtifactsError, match="--pipelines training,backtest"):
         toy.run("signals")
     toy.run()
     toy.write_bars(31)

@@ -59,10 +59,21 @@ def predict(model: SignalModel, frame: pd.DataFrame, **params: Any) -> pd.DataFr
 def test_without_an_account_the_model_gives_the_signals_of_its_agents(
     model: SignalModel, agents: list[AgentBundle], known: AlignedBars
 ) -> None:
-    for replay in (1, 15):
-        expected = newest_signals(agents, known, SignalParameters(equity=5e4, replay_bars=replay))
-        given = predict(model, aligned_to_frame(known), equity=5e4, replay_bars=replay)
-        pd.testing.assert_frame_equal(given, expected)
+    expected = newest_signals(agents, known, SignalParameters(equity=5e4))
+    pd.testing.assert_frame_equal(predict(model, aligned_to_frame(known), equity=5e4), expected)
+
+
+def test_with_an_account_of_an_earlier_bar_the_model_trades_on_and_compares_with_a_later_start(
+    model: SignalModel, agents: list[AgentBundle], known: AlignedBars
+) -> None:
+    begun = {**ACCOUNT, "time": f"{known.timestamps[-16]}Z"}
+    given = predict(model, aligned_to_frame(known), account=json.dumps(begun))
+    later = DecisionSession(agents)
+    later.start(known.rows(slice(0, -8)))
+    expected = later.decide(known.rows(slice(-8, None)))
+    np.testing.assert_allclose(given["other_target"], expected.target, rtol=1e-9)
+    apart = np.abs(given["target"] - given["other_target"]) > 0.1 * expected.largest
+    assert given["start_agrees"].tolist() == (~apart).tolist()
 
 
 def test_with_an_account_the_model_gives_what_a_session_decides_for_it(
@@ -88,7 +99,7 @@ def test_a_long_history_and_the_required_bars_give_the_same_signal(
     agents: list[AgentBundle], bars: AlignedBars, known: AlignedBars
 ) -> None:
     whole, least = (
-        newest_signals(agents, part, SignalParameters(replay_bars=20))
+        newest_signals(agents, part, SignalParameters(), Account(cash=1e6, time=f"{known.timestamps[-21]}Z"))
         for part in (bars.rows(slice(0, NEWEST + 1)), known)
     )
     np.testing.assert_allclose(whole["target"], least["target"], rtol=0, atol=1e-6)
@@ -192,7 +203,7 @@ def test_the_logged_model_has_code_safetensors_signature_and_example(
     assert inputs.input_names()[:3] == ["timestamp", "symbol", "open"]
     assert {"target", "shares", "order", "regime", "tail_risk", "binding"} <= set(outputs.input_names())
     example = mlflow.models.Model.load(str(logged[0])).load_input_example(str(logged[0]))
-    assert len(example) == 3 * (model.session.required_bars + 2)
+    assert len(example) == 3 * model.session.required_bars
     expected = predict(model, aligned_to_frame(known), account=json.dumps(ACCOUNT))
     pd.testing.assert_frame_equal(
         loaded.predict(aligned_to_frame(known), params={"account": json.dumps(ACCOUNT)}), expected
@@ -245,11 +256,11 @@ def test_mlflow_serves_the_numbers_of_the_process(
         assert server.ping() == 200
         frame = aligned_to_frame(known)
         body = {"dataframe_split": json.loads(frame.to_json(orient="split", index=False, date_format="iso"))}
-        for params in ({"account": json.dumps(ACCOUNT)}, {"equity": 5e4, "replay_bars": 15}, {}):
+        for params in ({"account": json.dumps(ACCOUNT)}, {"equity": 5e4}, {}):
             answer = pd.DataFrame(server.ask({**body, "params": params})["predictions"])
             expected = predict(model, frame, **params)
             assert pd.to_datetime(answer["timestamp"], utc=True).tolist() == expected["timestamp"].tolist()
-            told = expected.drop(columns="timestamp")
+            told = expected.drop(columns=["timestamp", "other_target", "start_agrees"])
             pd.testing.assert_frame_equal(answer[list(told.columns)], told, check_dtype=False, rtol=1e-9, atol=1e-12)
         with pytest.raises(urllib.error.HTTPError) as refused:
             server.ask({**body, "params": {"account": '{"cash": 1, "shares": {"XXX": 1}}'}})

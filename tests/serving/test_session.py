@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import market_tensors
-from sentio_kedro.serving.accounts import Account
+from sentio_kedro.serving.accounts import ACCOUNT, Account, accounts_to_json
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.serving.signal import Signal
@@ -168,11 +169,12 @@ def test_a_replay_at_the_start_ends_where_a_session_that_was_fed_bar_by_bar_ends
     row = FIRST + 120
     session = DecisionSession(agents)
     known = bars.rows(slice(FIRST + 1 - agents[0].spec.required_bars - SPARE, row + 1))
-    signal = session.start(known, replay_bars=120)
+    begun = Account(cash=100_000.0, time=pd.Timestamp(bars.timestamps[FIRST]).to_pydatetime())
+    signal = session.start(known, begun)
     np.testing.assert_array_equal(signal.actions, live.verdicts[120].actions)
     np.testing.assert_allclose(signal.target, live.verdicts[120].target, rtol=0, atol=1e-6)
     np.testing.assert_allclose(session.accounts.account.equity, live.accounts[120].account.equity, rtol=1e-9)
-    signals = newest_signals(agents, known, SignalParameters(equity=100_000.0, replay_bars=120))
+    signals = newest_signals(agents, known, SignalParameters(), begun)
     np.testing.assert_allclose(signals["target"], live.verdicts[120].target, rtol=0, atol=1e-6)
     np.testing.assert_allclose(signals["tail_risk"], live.verdicts[120].tail_risk, rtol=0, atol=1e-6)
 
@@ -202,6 +204,41 @@ def test_an_account_in_plain_numbers_decides_as_the_one_that_is_kept(agent: Agen
         np.testing.assert_allclose(signal.orders, expected.orders, rtol=1e-9, atol=1e-9)
     for name in ("shares", "in_flight", "bars_held", "trades_today", "opened_today"):
         assert any(getattr(account, name) for account in seen), name
+
+
+def test_a_session_that_goes_on_from_its_saved_account_trades_on_to_the_last_bit(
+    live: Live, agents: list[AgentBundle], bars: AlignedBars
+) -> None:
+    session = DecisionSession(agents)
+    session.start(history(bars, agents[0]))
+    session.decide(bars.rows(slice(FIRST + 1, FIRST + 150)))
+    account = session.account()
+    saved = json.loads(json.dumps(accounts_to_json({"kept": account})))["kept"]
+    assert ACCOUNT.validate_python(saved) == account
+    assert len(account.session_highs) == 5  # round the clock a session is a day
+    again = DecisionSession(agents)
+    again.start(bars.rows(slice(FIRST + 1 - agents[0].spec.required_bars, FIRST + 170)), account)
+    session.decide(bars.rows(slice(FIRST + 150, FIRST + 170)))
+    assert again.account() == session.account()
+
+
+def test_an_account_of_an_earlier_bar_begins_a_session_and_nothing_else(
+    started: DecisionSession, agent: AgentBundle, bars: AlignedBars
+) -> None:
+    account, before = started.account(), started.account().bar
+    assert before == bars.timestamps[FIRST]
+    new = bars.rows(slice(FIRST + 1, FIRST + 2))
+    with pytest.raises(
+        ValueError, match=r"`account.time` must be the end of one bar from 2020-01-25T00:00:00Z to 2020"
+    ):
+        started.decide(new, account)
+    with pytest.raises(ValueError, match=r"was 2020-01-24T23:30:00Z; give the bars from there on"):
+        DecisionSession(agent).start(bars.rows(slice(FIRST + 1, FIRST + 1 + agent.spec.required_bars)), account)
+    with pytest.raises(ValueError, match=r"for all accounts the same, was 2020-01-24T23:30:00Z, 2020-01-25T00:00:00Z"):
+        DecisionSession(agent).start(history(bars, agent, FIRST + 1), [account, Account(cash=1.0)])
+    needed = agent.spec.required_bars
+    with pytest.raises(ValueError, match=f"need {needed + 1} bars to decide, were given {needed}; give 1 more"):
+        DecisionSession(agent).start(bars.rows(slice(FIRST + 2 - needed, FIRST + 2)), account)
 
 
 def test_the_peak_that_an_account_names_counts_for_the_drawdown(agent: AgentBundle, bars: AlignedBars) -> None:
@@ -374,7 +411,8 @@ def test_a_bar_outside_the_sessions_of_the_exchange_leaves_the_session_as_it_was
 def test_a_symbol_without_any_bar_is_halted(agent: AgentBundle, bars: AlignedBars) -> None:
     frame = aligned_to_frame(history(bars, agent))
     session = DecisionSession(agent)
-    signal = session.start(frame[frame["symbol"] != "BBB"], replay_bars=5)
+    earlier = pd.Timestamp(bars.timestamps[FIRST - 5]).to_pydatetime()
+    signal = session.start(frame[frame["symbol"] != "BBB"], Account(cash=100_000.0, time=earlier))
     assert signal.symbols == ("AAA", "BBB", "CCC")
     assert signal.target[1] == 0.0
     assert signal.legal[1].tolist() == FLAT_ONLY
@@ -447,6 +485,7 @@ def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: Aligne
         ),
         (Account(cash=1.0, in_flight={"AAA": [float("nan")]}), r"`account.in_flight\[AAA\]\[0\]` must be a finite"),
         (Account(cash=1.0, in_flight={"AAA": [1.0, 2.0]}), r"`account.in_flight\[AAA\]` must hold one number per bar"),
+        (Account(cash=1.0, session_highs=[1.0] * 127), r"at most 126 sessions .*named 127; leave out the oldest"),
         (open_accounts(2, 3, TRADING), r"`account` must have the shape \[..., 1\], was \[2\]; add a last dimension"),
         (
             open_accounts(2, 2, TRADING).part(np.s_[:, None]),

@@ -1,7 +1,9 @@
 """Agents that act on a forecast rule: served as they are tested, and the rule itself where they have no evidence."""
 
+import json
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,6 +32,7 @@ from sentio_kedro.config import (
     IngestionParameters,
     NetworkParameters,
     RegimeParameters,
+    SignalParameters,
     TradingParameters,
     TrainingParameters,
 )
@@ -41,6 +44,8 @@ from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
 from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.pipelines.training.nodes import of_rule
+from sentio_kedro.serving.accounts import ACCOUNT, Account, account_report, accounts_to_json
+from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.trading.performance import sharpe_ratio
 
@@ -55,10 +60,28 @@ TRADING = TradingParameters(
     costs={"commission_bps": 1.0, "half_spread_bps": 1.0},  # type: ignore[arg-type]
     masks={"target_volatility": 0.02},  # type: ignore[arg-type]
 )
+LATE = replace(
+    TRADING,
+    orders=replace(TRADING.orders, latency_bars=1),
+    costs=replace(TRADING.costs, half_spread="estimated", spread_bars=100),
+)
+HANDED = 4_300  # first test row of the second fold
+LATE_FOLDS = [
+    replace(FOLD, number=number, test=(test,))
+    for number, test in enumerate((Segment(FIRST, HANDED), Segment(HANDED, ROWS - 1)))
+]
 QUICK = BacktestParameters(
     baselines=[],
     robustness={"cost_multipliers": None, "latency_bars": None, "paths": None, "start_shares": [0.0, 0.25]},  # type: ignore[arg-type]
 )
+
+
+class Judged(NamedTuple):
+    """Agents of the second fold, frames of the backtest, and the account with which that fold began."""
+
+    agents: list[AgentBundle]
+    frames: dict[str, pd.DataFrame]
+    account: Account
 
 
 @pytest.fixture(scope="module", name="bars")
@@ -142,6 +165,91 @@ def test_decisions_served_equal_decisions_tested(
         kept.append(session.accounts.account.equity[0])
     np.testing.assert_allclose(kept[1:-1], judged[: len(kept) - 2], rtol=1e-12)
     assert len(np.unique(judged)) > 100
+
+
+@pytest.fixture(scope="module", name="tested", params=[False, True], ids=["networks", "rule"])
+def tested_fixture(
+    request: pytest.FixtureRequest, bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts
+) -> Judged:
+    """Two folds whose agents hand one account over, with orders a bar late; the second fold's start as JSON."""
+    bundles = {}
+    for fold in LATE_FOLDS:
+        for agent in agents(bars, regimes, found, abstains=request.param).values():
+            spec = replace(agent.spec, fold=fold.number, trading=LATE)
+            bundles[f"fold_{fold.number}/seed_{spec.seed}"] = replace(agent, spec=spec)
+    units = dict.fromkeys((0, 1), found.units)
+    frames = backtest_folds(bars, np.zeros((ROWS, 2, 1)), LATE_FOLDS, bundles, LATE, QUICK, 17_520.0, units)
+    state = frames["states"].set_index("fold").loc[1]
+    account = account_report(state["account"], bars.symbols, state["timestamp"].to_datetime64())
+    saved = json.loads(json.dumps(accounts_to_json({"fold_1": account})))["fold_1"]
+    return Judged([agent for agent in bundles.values() if agent.spec.fold == 1], frames, ACCOUNT.validate_python(saved))
+
+
+def test_the_last_fold_begins_with_the_account_that_the_one_before_left(tested: Judged, bars: AlignedBars) -> None:
+    account, frames = tested.account, tested.frames
+    assert frames["states"][["fold", "timestamp"]].to_numpy().tolist() == [
+        [fold.number, pd.Timestamp(bars.timestamps[fold.test[0].start])] for fold in LATE_FOLDS
+    ]
+    before = frames["accounts"].query(f"account == 'ensemble' and row == {HANDED - 1}").iloc[0]
+    assert account.equity == before["equity"] != TRADING.initial_cash
+    assert account.bar == bars.timestamps[HANDED]
+    assert set(account.shares) == set(bars.symbols)
+    assert len(account.session_highs) == 4  # sessions since the first fold began
+    assert account.peak_equity == max(account.session_highs)
+
+
+@pytest.mark.parametrize("row", [HANDED, HANDED + 1, HANDED + 60, ROWS - 4])
+def test_signals_from_the_saved_account_are_the_positions_of_the_backtest_to_the_last_bit(
+    tested: Judged, bars: AlignedBars, row: int
+) -> None:
+    session = DecisionSession(tested.agents, traced=False)
+    signal = session.start(bars.rows(slice(0, row + 1)), tested.account)
+    judged = tested.frames["accounts"].query("account == 'ensemble'").set_index("row")
+    assert session.accounts.account.equity.tolist() == [judged.loc[row - 1, "equity"]]
+    held = tested.frames["positions"].pivot(index="timestamp", columns="symbol", values="position")
+    late = pd.Timestamp(bars.timestamps[row + 1], tz="UTC")  # the bar before whose open the order arrives
+    np.testing.assert_array_equal(held.loc[late], signal.shares * bars.open[row + 2] / judged.loc[row, "equity"])
+    assert signal.shares.any()
+
+
+def test_the_pipeline_gives_these_signals_and_compares_them_with_a_later_start(
+    tested: Judged, bars: AlignedBars
+) -> None:
+    row = ROWS - 4
+    known = bars.rows(slice(0, row + 1))
+    signals = newest_signals(tested.agents, known, SignalParameters(), tested.account)
+    expected = DecisionSession(tested.agents, traced=False).start(known, tested.account)
+    assert signals["target"].tolist() == expected.target.tolist()
+    assert signals["order"].tolist() == expected.orders.tolist()
+    begin = (HANDED + row) // 2
+    later = DecisionSession([replace(one, rule=one.rule.begun_at(bars.timestamps[begin])) for one in tested.agents])
+    later.start(bars.rows(slice(0, begin + 1)))
+    for now in range(begin + 1, row + 1):
+        other = later.decide(bars.rows(slice(now, now + 1)))
+    np.testing.assert_allclose(signals["other_target"], other.target, rtol=1e-9)
+    assert signals["start_agrees"].tolist() == (abs(other.target - expected.target) <= 0.1 * other.largest).tolist()
+
+
+def test_a_later_start_follows_the_rule_from_there(tested: Judged, bars: AlignedBars) -> None:
+    session = DecisionSession(tested.agents, traced=False)
+    later = session.begun_at(bars.timestamps[HANDED])
+    for each, begin in ((session, BEGIN), (later, HANDED)):
+        each.start(bars.rows(slice(0, HANDED + 60)))
+        assert each.market.units is not None
+        assert not each.market.units[:begin].any()
+        assert each.market.units[begin : begin + 40].any()
+
+
+def test_a_target_that_depends_on_the_first_day_is_marked_or_refused(tested: Judged, bars: AlignedBars) -> None:
+    known, lost = bars.rows(slice(0, ROWS - 3)), replace(tested.account, peak_equity=2e5, session_highs=[2e5])
+    signals = newest_signals(tested.agents, known, SignalParameters(), lost)
+    assert signals["target"].tolist() == [0.0, 0.0]  # has no headroom left
+    assert signals["start_agrees"].tolist() == (signals["other_target"] == 0.0).tolist()
+    assert not signals["start_agrees"].all()
+    with pytest.raises(ValueError, match=r"if trading had begun later.* Set `signals.refuse_disagreement` to false"):
+        newest_signals(tested.agents, known, SignalParameters(refuse_disagreement=True), lost)
+    alone = newest_signals(tested.agents, known, SignalParameters(refuse_disagreement=True))
+    assert alone[["other_target", "start_agrees"]].isna().all(axis=None)  # it traded nothing: there is no other start
 
 
 def test_a_saved_agent_brings_its_rule(

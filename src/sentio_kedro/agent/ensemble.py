@@ -22,7 +22,16 @@ from sentio_kedro.trading.records import Floats
 from sentio_kedro.trading.simulate import one_thread
 
 ENCODED_ASSET_BARS = 6400  # embedded at once: what lies between two layers then stays in the processor's cache
-SHARED = ("fold", "features", "network", "trading", "gamma", "missing", "regimes")  # by the agents of one fold
+SHARED = (
+    "fold",
+    "features",
+    "network",
+    "trading",
+    "gamma",
+    "missing",
+    "regimes",
+    "untested",
+)  # by the agents of one fold
 
 
 def as_one(agents: Sequence[AgentBundle]) -> AgentBundle:

@@ -154,10 +154,9 @@ class SignalParameters:
     Attributes:
         fold: Fold whose agents decide; null takes the latest.
         equity: Equity that the shares are sized for, quote currency.
-        replay_bars: Bars before the newest one that each agent trades from flat, so that its target continues a
-            position.
+        refuse_disagreement: Fail where the target of an account that began halfway differs, instead of marking it.
     """
 
     fold: Annotated[int, Field(ge=0)] | None = None
     equity: Positive = 1_000_000.0
-    replay_bars: Count = 256
+    refuse_disagreement: bool = False

@@ -48,6 +48,10 @@ COLUMNS = {
         *("validation_t", "abstention_threshold", "abstains", "rule_sharpe"),
         *("selected_features", "selected_columns", "feature_columns", "selected_lags"),
     ),
+    "evidence": (
+        *("fold", "sleeve", "segment", "expert", "correlation", "validation_correlation"),
+        *("gate_t", "gate_sharpe", "sleeve_weight"),
+    ),
 }
 
 
@@ -109,6 +113,7 @@ class RunFrames:
         masks: Mean share of the levels that each layer forbids.
         value_at_risk: Sessions and exceedances of each symbol's value at risk, by side.
         robustness: One row per variant; kinds ``cost latency start path without break_even``.
+        evidence: One row per fold, sleeve, segment and expert of the forecasts that agents act on.
 
     Raises:
         ValueError: If a column, a baseline or every agent is missing.
@@ -125,6 +130,7 @@ class RunFrames:
     masks: pd.DataFrame
     value_at_risk: pd.DataFrame
     robustness: pd.DataFrame
+    evidence: pd.DataFrame
 
     def __post_init__(self) -> None:
         problems = [

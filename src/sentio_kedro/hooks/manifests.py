@@ -40,7 +40,7 @@ STORE_READERS = ("comparison", "promotion", "rollback")
 TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox", "external_test")
 """Stages that log to MLflow."""
 
-UNMANIFESTED = ("lockbox", "search", "signals", "external_test", *STORE_READERS)
+UNMANIFESTED = ("lockbox", "search", "signals", "final", "external_test", *STORE_READERS)
 """Pipelines that are checked before they run but write no manifest: no stage reads their artifacts."""
 
 
@@ -140,7 +140,7 @@ class StageManifests:
     @staticmethod
     def _check(context: RunContext, run_params: dict[str, Any], running: Collection[str], complete: set[str]) -> None:
         needed = {earlier for stage in running for earlier in stages_read(stage)} - complete
-        present = {"training"} - complete if "signals" in running else set()
+        present = {"training", "backtest"} - complete if "signals" in running else set()
         present |= {"ingestion", "cross_validation", "training"} - complete if "promotion" in running else set()
         require_manifests(
             {stage: context.saved(stage) for stage in needed | present},
@@ -222,7 +222,7 @@ def stages_read(stage: str) -> tuple[str, ...]:
     if stage == "signals" or stage in STORE_READERS:
         return ()  # agents decide on newer bars than they were trained on
     trained = upstream_stages("training")
-    others = {"search": trained, "lockbox": (*trained, "training")}
+    others = {"search": trained, "lockbox": (*trained, "training"), "final": (*trained, "training", "backtest")}
     return others[stage] if stage in others else upstream_stages(stage)
 
 

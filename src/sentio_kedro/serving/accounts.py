@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import numpy as np
-from pydantic import Field
+import pandas as pd
+from pydantic import Field, TypeAdapter
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.config.fields import NonNegative, NonNegativeCount, Positive, parameters
+from sentio_kedro.market.timestamps import Timestamps
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.execution import DEAD_FRACTION
-from sentio_kedro.trading.records import Accounts, Floats
+from sentio_kedro.trading.records import DAY_TRADE_SESSIONS, Accounts, Floats
 from sentio_kedro.trading.simulate import require_indices
 
 _BY_SYMBOL = ("shares", "bars_held", "in_flight", "entry_price", "trades_today", "opened_today")
@@ -20,13 +24,17 @@ _BY_SYMBOL = ("shares", "bars_held", "in_flight", "entry_price", "trades_today",
 
 @parameters
 class Account:
-    """One account at the close of the newest bar. Money in quote currency; a symbol that is not named has none.
+    """One account at the close of a bar. Money in quote currency; a symbol that is not named has none.
 
     Attributes:
         cash: Cash, negative if borrowed.
+        time: End of that bar, UTC if it names no zone; null is the newest bar.
+        equity: Its worth; null takes the cash and the shares at their latest closes.
         shares: Shares or coins held by symbol, negative if short.
         peak_equity: Highest equity of the last ``trading.drawdown_sessions``, for the limit on drawdown; null takes the
             present equity.
+        session_highs: Highest equity of each of the last ``trading.drawdown_sessions``, this session's last; by default
+            ``peak_equity`` in this session.
         session_equity: Equity at the last close of the previous session, for the limit on the daily loss; null takes
             the present equity.
         initial_equity: Equity at the start: an account below a thousandth of it trades no more; null takes the present
@@ -38,12 +46,15 @@ class Account:
             not named was bought at the newest close.
         trades_today: Fills in this session by symbol.
         opened_today: Symbols whose position was opened or enlarged in this session.
-        day_trades: Day trades of the last five sessions together.
+        day_trades: Day trades of each of the last sessions, five at most, this session's last.
     """
 
     cash: float
+    time: datetime | None = None
+    equity: NonNegative | None = None
     shares: dict[str, float] = Field(default_factory=dict)
     peak_equity: NonNegative | None = None
+    session_highs: list[NonNegative] = Field(default_factory=list)
     session_equity: NonNegative | None = None
     initial_equity: NonNegative | None = None
     bars_held: dict[str, NonNegativeCount] = Field(default_factory=dict)
@@ -51,7 +62,36 @@ class Account:
     entry_price: dict[str, Positive] = Field(default_factory=dict)
     trades_today: dict[str, NonNegativeCount] = Field(default_factory=dict)
     opened_today: list[str] = Field(default_factory=list)
-    day_trades: NonNegative = 0.0
+    day_trades: list[NonNegative] = Field(default_factory=list, max_length=DAY_TRADE_SESSIONS)
+
+    @property
+    def bar(self) -> np.datetime64 | None:
+        """``time`` as the stamp of a bar, UTC."""
+        return None if self.time is None else np.datetime64(pd.to_datetime(self.time, utc=True).tz_localize(None))
+
+
+ACCOUNT = TypeAdapter(Account)
+GivenAccount = Account | Sequence[Account] | Accounts
+
+
+def row_of(account: GivenAccount, timestamps: Timestamps) -> int:
+    """Row of the bars ``[T]`` at whose close accounts stand: by default the newest.
+
+    Raises:
+        ValueError: If it is none of them, or accounts differ in it.
+    """
+    newest = len(timestamps) - 1
+    given = [] if isinstance(account, Accounts) else [account] if isinstance(account, Account) else account
+    bars = {timestamps[-1] if one.bar is None else one.bar for one in given}
+    found = np.flatnonzero(np.isin(timestamps, np.array(list(bars), timestamps.dtype)))
+    if len(bars) > 1 or len(found) != len(bars):
+        ends = ", ".join(sorted(f"{np.datetime_as_string(bar, unit='s')}Z" for bar in bars))
+        first, last = (f"{np.datetime_as_string(timestamps[row], unit='s')}Z" for row in (0, -1))
+        raise ValueError(
+            f"`account.time` must be the end of one bar from {first} to {last}, for all accounts the same, was {ends}; "
+            "give the bars from there on, or accounts at the newest bar."
+        )
+    return int(found[0]) if len(found) else newest
 
 
 def account_records(
@@ -70,7 +110,7 @@ def account_records(
             latency.
     """
     for account in accounts:
-        _require_sane(account, symbols, trading.orders.latency_bars)
+        _require_sane(account, symbols, trading)
 
     def by_symbol(name: str, missing: float = 0.0) -> Floats:
         return np.array([[getattr(account, name).get(symbol, missing) for symbol in symbols] for account in accounts])
@@ -80,7 +120,9 @@ def account_records(
         return np.array([present if value is None else value for value, present in zip(values, equity, strict=True)])
 
     latency, shares = trading.orders.latency_bars, by_symbol("shares")
-    equity = np.array([account.cash for account in accounts]) + (shares * close).sum(axis=1)
+    worth = np.array([account.cash for account in accounts]) + (shares * close).sum(axis=1)
+    known = [account.equity for account in accounts]
+    equity = np.array([held if given is None else given for given, held in zip(known, worth, strict=True)])
     opened = open_accounts(len(accounts), len(symbols), trading)
     record, holdings = opened.account, opened.holdings
     record.cash, record.equity = [account.cash for account in accounts], np.maximum(equity, 0.0)
@@ -95,23 +137,32 @@ def account_records(
     holdings.trades_today = by_symbol("trades_today")
     holdings.opened_today = [[float(symbol in account.opened_today) for symbol in symbols] for account in accounts]
     opened.session_highs[:, 0] = record.peak_equity
-    opened.day_trades[:, -1] = [account.day_trades for account in accounts]
+    for place, account in enumerate(accounts):
+        highs, counts = account.session_highs, account.day_trades
+        if highs:
+            opened.session_highs[place, : len(highs)] = highs
+            record.session_slot[place] = len(highs) - 1
+        opened.day_trades[place, DAY_TRADE_SESSIONS - len(counts) :] = counts
     under_way = [[account.in_flight.get(symbol, [0.0] * latency) for symbol in symbols] for account in accounts]
     opened.in_flight[:] = np.array(under_way).reshape(opened.in_flight.shape)
     return opened
 
 
-def account_report(accounts: Accounts, symbols: Sequence[str]) -> Account:
-    """Return one account ``[]`` as plain numbers, the inverse of ``account_records``."""
+def account_report(accounts: Accounts, symbols: Sequence[str], bar: np.datetime64 | None = None) -> Account:
+    """Return one account ``[]`` at the close of ``bar`` as plain numbers, the inverse of ``account_records``."""
     account, holdings = accounts.account, accounts.holdings
+    highs = np.roll(accounts.session_highs, -1 - account.session_slot)
 
     def by_symbol(values: Floats) -> dict[str, float]:
         return {symbol: value for symbol, value in zip(symbols, values.tolist(), strict=True) if value}
 
     return Account(
         cash=float(account.cash),
+        time=None if bar is None else pd.Timestamp(bar, tz="UTC").to_pydatetime(),
+        equity=float(account.equity),
         shares=by_symbol(holdings.shares),
         peak_equity=float(account.peak_equity),
+        session_highs=np.trim_zeros(highs, "f").tolist(),
         session_equity=float(account.session_equity),
         initial_equity=float(account.initial_equity),
         bars_held={name: int(bars) for name, bars in by_symbol(holdings.bars_held).items()},
@@ -119,8 +170,13 @@ def account_report(accounts: Accounts, symbols: Sequence[str]) -> Account:
         entry_price=by_symbol(holdings.entry_price),
         trades_today={name: int(count) for name, count in by_symbol(holdings.trades_today).items()},
         opened_today=list(by_symbol(holdings.opened_today)),
-        day_trades=float(accounts.day_trades.sum()),
+        day_trades=np.trim_zeros(accounts.day_trades, "f").tolist(),
     )
+
+
+def accounts_to_json(accounts: Mapping[str, Account]) -> dict[str, Any]:
+    """Return named accounts as plain data, to the last bit."""
+    return {name: ACCOUNT.dump_python(one, mode="json", exclude_defaults=True) for name, one in accounts.items()}
 
 
 def in_agent_shape(accounts: Accounts, assets: int, trading: TradingParameters) -> Accounts:
@@ -147,7 +203,8 @@ def in_agent_shape(accounts: Accounts, assets: int, trading: TradingParameters) 
     return Accounts._make(part.copy() for part in accounts)
 
 
-def _require_sane(account: Account, symbols: Sequence[str], latency: int) -> None:
+def _require_sane(account: Account, symbols: Sequence[str], trading: TradingParameters) -> None:
+    latency, sessions = trading.orders.latency_bars, open_accounts(1, 1, trading).session_highs.shape[1]
     symbols_of: dict[str, Collection[str]] = {name: getattr(account, name) for name in _BY_SYMBOL}
     problems = [
         f"`account.{name}` names {sorted(set(values) - set(symbols))}, the agents trade {list(symbols)}; leave them out"
@@ -169,5 +226,10 @@ def _require_sane(account: Account, symbols: Sequence[str], latency: int) -> Non
         for name, under_way in account.in_flight.items()
         if len(under_way) != latency
     ]
+    if len(account.session_highs) > sessions:
+        problems.append(
+            f"`account.session_highs` must name at most {sessions} sessions (`trading.drawdown_sessions`, 1 without "
+            f"`trading.max_drawdown`), named {len(account.session_highs)}; leave out the oldest"
+        )
     if problems:
         raise ValueError("; ".join(problems) + ".")

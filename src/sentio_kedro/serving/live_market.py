@@ -155,7 +155,7 @@ class LiveMarket:
         )
         if self.units is not None:
             market = market._replace(units=torch.from_numpy(_lengthened(self.units[-known:], ahead)))
-        if self.trading.costs.half_spread == "estimated":
+        if self.trading.costs.half_spread == "estimated" and count is not None:  # too few rows to estimate it from
             market = market._replace(spread=self._estimated_spread().expand(market.bars, -1))
         return LiveRows(market._replace(delisted=None), [x[-known:] for x in self.posteriors], known - 1)
 

@@ -13,22 +13,17 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import IngestionParameters, SignalParameters
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.serving.accounts import Account
-from sentio_kedro.serving.newest import signals_of
+from sentio_kedro.serving.accounts import ACCOUNT, Account
+from sentio_kedro.serving.newest import decide_from
 from sentio_kedro.serving.session import DecisionSession
 
 ARTIFACT = "agents"
-ACCOUNT = TypeAdapter(Account)
-DEFAULTS: dict[str, Any] = {
-    "account": "",
-    "equity": SignalParameters().equity,
-    "replay_bars": SignalParameters().replay_bars,
-}
+DEFAULTS: dict[str, Any] = {"account": "", "equity": SignalParameters().equity}
 
 
 class SignalModel(PythonModel):
@@ -55,8 +50,8 @@ class SignalModel(PythonModel):
             context: MLflow's context, unused.
             model_input: Bars in the long format of the catalog's ``bars``, at least ``required_bars`` of each symbol.
                 Timestamps without a zone are UTC.
-            params: ``account``: JSON object with the fields of ``Account`` at the newest close; or empty, which lets
-                the agents first trade the last ``replay_bars`` bars from ``equity`` in cash.
+            params: ``account``: JSON object with the fields of ``Account``; or empty, which is ``equity`` in cash at
+                the newest close.
 
         Raises:
             MlflowException: If the account cannot be read, or bars are too few, of other symbols or invalid; a server
@@ -70,10 +65,9 @@ class SignalModel(PythonModel):
     def _answer(self, model_input: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
         bars = align_bars(model_input, IngestionParameters(timezone="UTC"))
         with self.busy:
-            if params["account"]:
-                return self.session.start(bars, read_account(params["account"])).frame()
-            signal = SignalParameters(equity=float(params["equity"]), replay_bars=int(params["replay_bars"]))
-            return signals_of(self.session, bars, signal)
+            text = params["account"]
+            account = read_account(text) if text else Account(cash=float(params["equity"]))
+            return decide_from(self.session, bars, account).frame()
 
 
 def read_account(text: str) -> Account:

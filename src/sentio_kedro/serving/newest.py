@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.serving.accounts import Account
+from sentio_kedro.serving.accounts import Account, row_of
 from sentio_kedro.serving.session import DecisionSession
+from sentio_kedro.serving.signal import START_TOLERANCE, Signal
 
 
 def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None) -> list[AgentBundle]:
@@ -27,29 +29,47 @@ def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None) -> list[A
     return sorted(chosen, key=lambda agent: agent.spec.seed)
 
 
-def newest_signals(agents: Sequence[AgentBundle], bars: AlignedBars, parameters: SignalParameters) -> pd.DataFrame:
-    """Let agents decide at the newest bar.
-
-    As one they first trade the last ``replay_bars`` bars from flat, then decide at the newest one; the order would
-    fill at the next open, or ``orders.latency_bars`` later.
+def newest_signals(
+    agents: Sequence[AgentBundle], bars: AlignedBars, parameters: SignalParameters, account: Account | None = None
+) -> pd.DataFrame:
+    """Let agents decide at the newest bar; the order would fill at the next open, or ``orders.latency_bars`` later.
 
     Args:
-        agents: Agents of one fold.
+        agents: Agents of one fold, which decide as one.
         bars: Aligned bars, the newest last.
-        parameters: Equity and replay.
+        parameters: Equity to size the shares for.
+        account: Account that the agents trade from its bar to the newest; null opens one there.
 
     Returns:
-        Frame of ``Signal.frame``. ``shares`` are those of ``target`` for ``signals.equity``, whatever the replay
-        earned; ``order`` is that of the replayed account, in its own shares.
+        Frame of ``Signal.frame``. ``shares`` are those of ``target`` for ``signals.equity``, whatever the account
+        earned; ``order`` is in its own shares.
 
     Raises:
-        ValueError: If the bars are too few or of other symbols.
+        ValueError: If the bars are too few or of other symbols, or two starts disagree and
+            ``signals.refuse_disagreement`` is set.
     """
-    return signals_of(DecisionSession(agents, traced=False), bars, parameters)
-
-
-def signals_of(session: DecisionSession, bars: AlignedBars, parameters: SignalParameters) -> pd.DataFrame:
-    """Start a session with ``bars`` and return the frame of ``newest_signals``."""
-    replayable = max(0, len(bars.timestamps) - session.required_bars)
-    signal = session.start(bars, Account(cash=parameters.equity), min(parameters.replay_bars, replayable))
+    session = DecisionSession(agents, traced=False)
+    signal = decide_from(session, bars, Account(cash=parameters.equity) if account is None else account)
+    if parameters.refuse_disagreement and not signal.start_agrees().all():
+        raise ValueError(
+            f"Targets {signal.target} of {signal.symbols} would be {signal.other_target} if trading had begun later, "
+            f"more than {START_TOLERANCE} of the largest position away: an accident of the first day. Set "
+            "`signals.refuse_disagreement` to false to see the signals all the same, marked."
+        )
     return signal.sized(parameters.equity, session.trading.orders.lot_size).frame()
+
+
+def decide_from(session: DecisionSession, bars: AlignedBars, account: Account) -> Signal:
+    """Let an account trade from its bar to the newest, and compare its target with one that begins halfway.
+
+    The second account is flat and follows the agents' rule from its own first bar on, as in the start-date test.
+    """
+    signal = session.start(bars, account)
+    timestamps = session.market.bars.grid.timestamps
+    first, last = row_of(account, timestamps), len(timestamps) - 1
+    if first == last:
+        return signal
+    begin = timestamps[(first + last) // 2]
+    time = pd.Timestamp(begin, tz="UTC").to_pydatetime()
+    other = session.begun_at(begin).start(bars, Account(cash=session.trading.initial_cash, time=time))
+    return replace(signal, other_target=other.target)

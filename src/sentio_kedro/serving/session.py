@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,9 +18,18 @@ from sentio_kedro.agent.ensemble import AgentNetworks, as_one
 from sentio_kedro.agent.ppo.losses import lower_tail_mean
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import IngestionParameters
+from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.bars import align_bars, whole_rows
-from sentio_kedro.serving.accounts import Account, account_records, account_report, in_agent_shape
+from sentio_kedro.market.purged_folds import Segment
+from sentio_kedro.serving.accounts import (
+    Account,
+    GivenAccount,
+    account_records,
+    account_report,
+    in_agent_shape,
+    row_of,
+)
 from sentio_kedro.serving.decision import decide_all, fill_orders
 from sentio_kedro.serving.incoming_bars import RawBars, new_rows, of_symbols
 from sentio_kedro.serving.live_market import LiveMarket
@@ -28,10 +39,9 @@ from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.limits import MIN_EQUITY
 from sentio_kedro.trading.policies import HEADS, Heads, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import LAYERS, Accounts, Floats, Records, Scratch
-from sentio_kedro.trading.simulate import make_scratch, one_thread, simulate
+from sentio_kedro.trading.simulate import make_scratch, one_thread
 
 TAIL = 0.05  # share of outcomes in the tail of `tail_risk`
-GivenAccount = Account | Sequence[Account] | Accounts
 
 
 class DecisionSession:
@@ -97,18 +107,26 @@ class DecisionSession:
 
     def account(self) -> Account:
         """Return the account, if the session keeps a single one."""
-        return account_report(self.accounts.part(0), self.symbols)
+        return account_report(self.accounts.part(0), self.symbols, self.market.bars.grid.timestamps[-1])
+
+    def begun_at(self, bar: np.datetime64) -> DecisionSession:
+        """Return a session of the same agents without bars yet, whose rule is followed from flat from ``bar`` on."""
+        later = copy(self)
+        later._market = later._accounts = later._pending = None
+        if self.agent.rule is not None:
+            later.agent = replace(self.agent, rule=self.agent.rule.begun_at(bar))
+        return later
 
     @torch.inference_mode()
-    def start(self, history: RawBars, account: GivenAccount | None = None, replay_bars: int = 0) -> Signal:
+    def start(self, history: RawBars, account: GivenAccount | None = None) -> Signal:
         """Take a history, and decide at its newest bar.
+
+        From an account of an earlier bar the agents first trade the bars since, as in the backtest.
 
         Args:
             history: At least ``required_bars`` bars: aligned, or a long frame whose timestamps are ends of bars in UTC.
                 An asset that was halted needs as many bars of its own; a symbol without any bar is halted.
-            account: Accounts as in ``decide``; None opens one with ``trading.initial_cash``.
-            replay_bars: Bars that the agents trade before the decision, so that they hold a position as in a backtest;
-                the account is then that of so many bars before the newest.
+            account: Accounts as in ``decide``, all of one bar; None opens one with ``trading.initial_cash``.
 
         Returns:
             Target positions from the next open on.
@@ -121,19 +139,19 @@ class DecisionSession:
         bars = history if isinstance(history, AlignedBars) else align_bars(history, IngestionParameters())
         bars = of_symbols(bars, self.symbols)
         bars = whole_rows(bars) if self._drops_bars else bars
-        count, needed = len(bars.timestamps), self.required_bars + replay_bars
-        if count < needed:
+        opening = Account(cash=self.trading.initial_cash) if account is None else account
+        first, last = row_of(opening, bars.timestamps), len(bars.timestamps) - 1
+        if first < self.required_bars - 1:
+            needed = last - first + self.required_bars
             raise ValueError(
-                f"The agents need {needed} bars to decide, were given {count}; give {needed - count} more."
+                f"The agents need {needed} bars to decide, were given {last + 1}; give {needed - last - 1} more."
             )
         with one_thread(), self._restored_on_error():
             self._allowed_gap = np.diff(bars.timestamps).max() if self.longest_gap is None else self.longest_gap
             self._market, self._pending = LiveMarket([self.agent], bars), None
-            first = count - 1 - replay_bars
-            opening = Account(cash=self.trading.initial_cash) if account is None else account
             self._accounts = self._records(opening, hold(bars.close[: first + 1])[-1])
-            if replay_bars:
-                self._replay(first)
+            if first < last:
+                self._replay(Segment(first, last))
             return self._decide(None)
 
     @torch.inference_mode()
@@ -166,6 +184,8 @@ class DecisionSession:
         """
         allowed = self._allowed_gap if longest_gap is None else longest_gap
         rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, allowed, drop_bar=self._drops_bars)
+        if account is not None:
+            row_of(account, (rows[-1] if rows else self.market.bars.grid).timestamps[-1:])
         given = None if account is None else self._records(account, self.market.close_after(rows))
         signal: Signal | None = None
         with one_thread(), self._restored_on_error():
@@ -208,14 +228,15 @@ class DecisionSession:
         assets, levels = len(self.symbols), len(self._terms.levels)
         return with_heads(make_policies(np.full(accounts.size, HEADS), assets, levels), heads, first_row)
 
-    def _replay(self, first: int) -> None:
-        """Simulate the agents from row ``first`` of the history to the newest, as in the backtest."""
-        (market, posteriors, last), accounts = self.market.rows(), _flat(self.accounts)
-        facts = market_facts(market, first, last, self.trading, posteriors)
-        heads = self._networks.heads(market.features, posteriors, first, last)
-        policies = self._policies(heads, accounts)
-        simulate(facts, accounts, policies, self._terms, models=policies.source, fills=False)
-        self._accounts = _shaped(accounts, self.accounts.account.shape)
+    def _replay(self, rows: Segment) -> None:
+        """Let the agents trade rows of the history, by the walk of the backtest."""
+        (market, posteriors, _), accounts = self.market.rows(), _flat(self.accounts)
+
+        def of_rows(part: Segment) -> Policies:
+            return self._policies(self._networks.heads(market.features, posteriors, *part), accounts)
+
+        chunks = simulate_rows(market, rows, of_rows, accounts, self.trading, posteriors)
+        self._accounts = _shaped(final_accounts(chunks), self.accounts.account.shape)
 
     def _decide(self, pending: Floats | None) -> Signal:
         """Fill pending orders at the newest bar's open, then decide at its close."""
@@ -253,6 +274,8 @@ class DecisionSession:
             legal=scratch.legal.reshape(*shape, -1),
             binding=(layers > 0.0).reshape(*shape, -1),
             close=facts.close.copy(),
+            largest=facts.full.copy(),
+            untested=self.agent.spec.untested,
         )
 
     def _tail_risk(self, heads: Heads, features: Floats, unit: Floats) -> Floats:

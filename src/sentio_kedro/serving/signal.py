@@ -13,6 +13,8 @@ from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.orders import whole_lots
 from sentio_kedro.trading.records import LAYERS
 
+START_TOLERANCE = 0.1  # of the largest position: targets of two starts that are further apart disagree
+
 
 @dataclass(frozen=True, eq=False)
 class Signal:
@@ -32,6 +34,10 @@ class Signal:
         legal: ``[..., A, B]`` legal levels.
         binding: ``[..., A, layers]`` layers of the mask that cut or forbid a level, by ``LAYERS``.
         close: ``[A]`` last known closes.
+        largest: ``[A]`` position that the limits on size allow at this bar, fraction of equity.
+        untested: Whether the agents' rule was fitted on all bars.
+        other_target: ``[A]`` target of a second account, begun flat halfway through the bars that a single account
+            traded before this decision; null if it traded none.
     """
 
     timestamp: np.datetime64
@@ -46,6 +52,14 @@ class Signal:
     legal: Mask
     binding: Mask
     close: Floats
+    largest: Floats
+    untested: bool = False
+    other_target: Floats | None = None
+
+    def start_agrees(self) -> Mask:
+        """Whether the second account's targets ``[A]`` are those of the first, within ``START_TOLERANCE``."""
+        other = self.target if self.other_target is None else self.other_target
+        return np.asarray(np.abs(self.target - other) <= START_TOLERANCE * self.largest)
 
     def binding_layers(self) -> list[str]:
         """Name the layers that bind for each asset of a single account, separated by commas."""
@@ -61,8 +75,10 @@ class Signal:
 
         Returns:
             ``timestamp``, ``symbol``, ``target``, ``shares``, ``order``, ``regime`` (likeliest state), ``state_0`` and
-            on (probabilities), ``tail_risk``, ``binding`` (layers of the mask, separated by commas), ``agents``.
+            on (probabilities), ``tail_risk``, ``binding`` (layers of the mask, separated by commas), ``agents``,
+            ``other_target`` and ``start_agrees``, both missing without a second account, ``untested``.
         """
+        compared = self.other_target is not None
         states = {f"state_{state}": float(probability) for state, probability in enumerate(self.regime)}
         return pd.DataFrame(
             {
@@ -76,6 +92,9 @@ class Signal:
                 "tail_risk": self.tail_risk,
                 "binding": self.binding_layers(),
                 "agents": self.agents,
+                "other_target": self.other_target if compared else np.nan,
+                "start_agrees": pd.array(self.start_agrees() if compared else [None] * len(self.symbols), "boolean"),
+                "untested": self.untested,
             }
         )
 

@@ -55,7 +55,7 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> s
     if mlflow.active_run() is None:
         return None
     example = newest_bars(agents, aligned_bars)
-    signals = newest_signals(list(agents.values()), example, SignalParameters(replay_bars=1))
+    signals = newest_signals(list(agents.values()), example, SignalParameters())
     uri: str | None = None
     with optional_tracking(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODEL_NAME
@@ -89,8 +89,8 @@ def model_signature(signals: pd.DataFrame) -> ModelSignature:
 
 
 def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> AlignedBars:
-    """Return the newest bars that the agents need for a decision, and two more for the replay."""
-    needed = max(agent.spec.required_bars for agent in agents.values()) + 2
+    """Return the newest bars that the agents need for a decision."""
+    needed = max(agent.spec.required_bars for agent in agents.values())
     return aligned_bars.rows(slice(-needed, None))
 
 

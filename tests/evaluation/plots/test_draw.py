@@ -25,6 +25,7 @@ from sentio_kedro.evaluation.plots.draw import (
     monthly_figure,
     rolling_sharpe_figure,
 )
+from sentio_kedro.evaluation.plots.forecasts import evidence_figure
 from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
 from sentio_kedro.evaluation.plots.robustness import robustness_figure
 from sentio_kedro.evaluation.plots.style import (
@@ -207,6 +208,21 @@ def test_generalisation_holds_every_fold_and_seed_and_bears_unknown_figures() ->
     assert (lines["Train"], lines["Validation"], lines["Test"]) == ([None], [1.0], [0.5])
 
 
+def test_evidence_is_drawn_by_fold_and_as_their_mean(make_run: MakeRun) -> None:
+    evidence = make_run().evidence
+    evidence["correlation"] += 0.01 * evidence["fold"]
+    figure = evidence_figure(evidence)
+    ridge = [trace for trace in figure.data if trace.name == "ridge" and trace.xaxis in ("x", "x2")]  # first sleeve
+    assert all(list(trace.x) == ["1", "2-4"] for trace in ridge)
+    drawn = [list(trace.y) for trace in ridge]
+    assert drawn[:3] == [pytest.approx([0.035, 0.02]), pytest.approx([0.03, 0.015]), pytest.approx([0.04, 0.025])]
+    assert drawn[3:] == [pytest.approx([0.02, 0.01])] * 3
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["ridge", "trees"]
+    assert len(figure.data) == 2 * 2 * 2 * 3  # sleeves, experts, parts, lines
+    titles = [note.text for note in figure.layout.annotations]
+    assert titles[:2] == ["Relative returns, train rows, out of fold", "Relative returns, validation rows"]
+
+
 def test_figures_bear_frames_without_rows(make_run: MakeRun) -> None:
     frames = make_run()
     empty = dataclasses.replace(
@@ -227,7 +243,7 @@ def test_an_agent_trained_elsewhere_leaves_no_training_frames_and_is_reported_al
 ) -> None:
     nothing = {
         name: pd.DataFrame(columns=list(COLUMNS[name]))
-        for name in ("regime_posteriors", "training_curves", "agent_table", "masks", "robustness")
+        for name in ("regime_posteriors", "training_curves", "agent_table", "masks", "robustness", "evidence")
     }
     frames = dataclasses.replace(make_run(seeds=1), **nothing)
     facts = dataclasses.replace(facts, train_bars=None)

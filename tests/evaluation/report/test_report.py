@@ -279,6 +279,23 @@ def test_a_run_without_telemetry_or_variants_is_reported(make_run: MakeRun, fact
     assert "Forbidden target levels" not in page
 
 
+def test_the_gates_stand_beside_the_correlations(page: str, make_run: MakeRun, facts: RunFacts) -> None:
+    section = page.partition('<h2 id="forecasts">')[2].partition("<h2 ")[0]
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", section)
+    assert [cells[place : place + 5] for place in range(0, len(cells), 5)] == [
+        ["Fold 0", "relative", "1.50", "2.00", "open"],
+        ["Fold 0", "directional", "1.50", "2.00", "closed"],
+        ["Fold 1", "relative", "2.50", "2.00", "open"],
+        ["Fold 1", "directional", "2.50", "2.00", "open"],
+    ]
+    assert 'id="plot-evidence"' in section
+    frames = dataclasses.replace(make_run(), evidence=make_run().evidence.iloc[:0])
+    metrics = build_metrics(frames, facts, ReportingParameters(bootstrap_samples=30))
+    without = render_report(metrics, draw_figures(frames, facts, metrics)).partition('<h2 id="forecasts">')[2]
+    assert "<td" not in without.partition("<h2 ")[0]
+    assert "No fold had enough train rows to forecast" in without
+
+
 def test_a_figure_without_data_is_a_sentence(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> None:
     frames = make_run()
     frames = dataclasses.replace(frames, regime_posteriors=frames.regime_posteriors.iloc[:0])

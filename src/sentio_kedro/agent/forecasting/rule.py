@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -79,6 +79,10 @@ class ForecastRule:
     def flat(self, assets: int) -> Floats:
         """Positions ``[sleeves, A]`` of the open sleeves before the rule begins."""
         return np.zeros((len(self.opened), assets))
+
+    def begun_at(self, bar: np.datetime64) -> ForecastRule:
+        """Return the rule followed from ``bar`` on."""
+        return replace(self, begin=f"{np.datetime_as_string(bar, unit='s')}Z")
 
     def first_row(self, timestamps: Timestamps) -> int:
         """Row of the first of the bars ``[T]`` from which the rule is followed."""

@@ -60,8 +60,9 @@ def backtest_folds(
         units: Positions ``[T, A]`` of each fold's forecast rule, in units of risk; null leaves its account out.
 
     Returns:
-        Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks``, ``value_at_risk`` and ``robustness``, of
-        which the last is empty for folds that train on later rows.
+        Frames ``accounts``, ``positions``, ``trades``, ``actions``, ``masks``, ``states`` (whole records ``Accounts``
+        of the account ``ensemble`` at the close of the first row of each test segment), ``value_at_risk`` and
+        ``robustness``, of which the last is empty for folds that train on later rows.
 
     Raises:
         ValueError: If an agent trades other symbols or has seen the rows, folds in order have other seeds, or targets
@@ -196,6 +197,7 @@ def _simulate_segment(
         telemetry=rules is not None,
     )
     likeliest = np.stack([posterior.argmax(-1).numpy() for posterior in posteriors], axis=1)  # [T, agents]
+    ledger.begin(fold, segment.start, accounts)
     for rows, market, walked, _ in chunks:
         regimes, folds = likeliest[slice(*rows)][:, models], np.full(rows.stop - rows.start, fold)
         ledger.add(LedgerRows(rows, folds, regimes, posteriors[0].shape[-1]), market, walked)

@@ -16,7 +16,7 @@ from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.limits import MIN_EQUITY
-from sentio_kedro.trading.records import LAYERS, Integers, Market, Records
+from sentio_kedro.trading.records import LAYERS, Accounts, Integers, Market, Records
 from sentio_kedro.trading.simulate import RUIN
 from sentio_kedro.trading.walk import Ledger
 
@@ -61,10 +61,17 @@ class LedgerFrames:
         self.fold_of = np.full(len(bars.timestamps), NO_FOLD)
         self.accounts: list[pd.DataFrame] = []
         self.positions: list[pd.DataFrame] = []
+        self.states: list[dict[str, object]] = []
         self.actions: dict[int, Integers] = {}  # [2, agents, A, B] how often taken and how often legal, by fold
         self.holdings: dict[int, Floats] = {}  # [4, N, A] sums over rows, by fold
         self.bars_of: dict[int, int] = {}
         self.masks: dict[int, Floats] = {}  # [states, agents, layers + 1] sums of shares, and bars, by fold
+
+    def begin(self, fold: int, row: int, accounts: Accounts) -> None:
+        """Keep the whole state of the first agents' account at the close of the first ``row`` of a test segment."""
+        if self.agents:
+            timestamp = self.bars.timestamps[row]
+            self.states.append({"fold": fold, "timestamp": timestamp, "account": accounts.part(0).copy()})
 
     def add(self, facts: LedgerRows, market: Market, ledger: Ledger) -> None:
         """Add the ledger of a chunk, with telemetry."""
@@ -78,7 +85,7 @@ class LedgerFrames:
             self._add_masks(facts, ledger.layers)
 
     def frames(self) -> Frames:
-        """Return the frames ``accounts``, ``positions``, ``trades``, ``holdings``, ``actions`` and ``masks``."""
+        """Return ``accounts``, ``positions``, ``trades``, ``holdings``, ``actions``, ``masks`` and ``states``."""
         return {
             "accounts": pd.concat(self.accounts, ignore_index=True),
             "positions": _concatenate(self.positions, "positions"),
@@ -86,6 +93,7 @@ class LedgerFrames:
             "holdings": _concatenate([self._holding_frame(fold) for fold in self.holdings], "holdings"),
             "actions": _concatenate([self._action_frame(fold) for fold in self.actions], "actions"),
             "masks": _concatenate([self._mask_frame(fold) for fold in self.masks], "masks"),
+            "states": pd.DataFrame(self.states, columns=["fold", "timestamp", "account"]),
         }
 
     def _timestamps(self, rows: NDArray[np.int64]) -> pd.DatetimeIndex:

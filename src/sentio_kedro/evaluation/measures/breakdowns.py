@@ -179,6 +179,15 @@ def generalisation_gap(folds: Sequence[Metrics]) -> float | None:
     return float(np.mean(gaps)) if gaps else None
 
 
+def sleeve_metrics(frames: RunFrames) -> list[Metrics]:
+    """Gate of each fold's sleeves: ``fold``, ``sleeve``, ``gate_t``, ``gate_sharpe`` and ``open``."""
+    table = frames.evidence.drop_duplicates(["fold", "sleeve"])
+    return [
+        {name: row[name] for name in ("fold", "sleeve", "gate_t", "gate_sharpe")} | {"open": row["sleeve_weight"] > 0.0}
+        for row in table.to_dict("records")
+    ]
+
+
 def selected_feature_metrics(frames: RunFrames) -> list[Metrics]:
     """Feature columns that the agents of each fold read; agents of a fold with the same columns share an entry.
 

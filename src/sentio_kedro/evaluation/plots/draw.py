@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 import torch
 
 from sentio_kedro.evaluation.plots.distributions import daily_figure, regime_figure, sharpe_path_figure
+from sentio_kedro.evaluation.plots.forecasts import evidence_figure
 from sentio_kedro.evaluation.plots.ledger import cost_figure, ledger_figure
 from sentio_kedro.evaluation.plots.robustness import robustness_figure
 from sentio_kedro.evaluation.plots.style import (
@@ -67,6 +68,9 @@ CAPTIONS = {  # in the order of the report
     "show how often it is legal. A position near its target is not traded.",
     "round_trips": "Net result of every round trip as a fraction of the equity at entry. The outermost "
     "bars include everything beyond them.",
+    "evidence": "Correlation of each expert's forecasts with the returns of some bars after the decision: out of fold "
+    "on train rows, where they are weighed, and on validation rows, which show how it lasts. Thin lines are folds, "
+    "thick ones their mean.",
     "generalisation": "Sharpe ratio of each agent on the train rows, the validation rows that select it, and the test "
     "rows.",
     "training": "Sharpe ratios on train and validation rows during training, one line per seed and member. A widening "
@@ -105,6 +109,7 @@ def draw_figures(
         "masks": mask_figure(metrics["masks"]),
         "actions": action_figure(frames),
         "round_trips": round_trip_figure(frames),
+        "evidence": evidence_figure(frames.evidence),
         "generalisation": generalisation_figure(metrics["folds"]),
         "training": training_figure(frames.training_curves),
     }

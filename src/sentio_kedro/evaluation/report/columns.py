@@ -7,6 +7,13 @@ from typing import Literal
 Kind = Literal["percent", "small_percent", "number", "count", "times", "interval", "day", "minute", "text"]
 Columns = tuple[tuple[str, str, Kind], ...]
 
+SLEEVE_COLUMNS: Columns = (
+    ("sleeve", "Sleeve", "text"),
+    ("gate_t", "t of the gate", "number"),
+    ("gate_sharpe", "Sharpe", "number"),
+    ("state", "Gate", "text"),
+)
+
 GROUPS: tuple[tuple[str, str, Columns], ...] = (
     (
         "Behaviour",

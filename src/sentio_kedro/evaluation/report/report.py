@@ -38,6 +38,7 @@ from sentio_kedro.evaluation.report.tables import (
     order_table,
     quality_table,
     robustness_table,
+    sleeve_table,
     value_at_risk_table,
 )
 from sentio_kedro.evaluation.report.verdict import verdict
@@ -49,7 +50,7 @@ SECTIONS = {  # section of the page that shows each figure
     **{"sharpe_paths": "distribution", "rolling_sharpe": "distribution", "regimes": "regimes"},
     **{"exposure": "exposures", "positions": "exposures", "actions": "exposures", "round_trips": "exposures"},
     **{"ledger": "costs", "costs": "costs", "robustness": "robustness", "masks": "limits"},
-    **{"folds": "folds", "generalisation": "learning", "training": "learning"},
+    **{"folds": "folds", "evidence": "forecasts", "generalisation": "learning", "training": "learning"},
 }
 MANY_ROWS = 24  # of the table of folds and seeds; a longer table is collapsed
 NO_RECORD = {  # schemes whose curves are no track record: title and reason
@@ -139,6 +140,7 @@ def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "seeds": seed_table(metrics),
         "folds": fold_table(metrics["folds"]),
         "years": year_tables(metrics),
+        "sleeves": sleeve_table(metrics["sleeves"]),
         "selected_features": selected_feature_table(metrics["selected_features"]),
     }
 

@@ -14,6 +14,7 @@ from sentio_kedro.evaluation.report.columns import (
     ORDER_COLUMNS,
     QUALITY_COLUMNS,
     ROBUSTNESS_COLUMNS,
+    SLEEVE_COLUMNS,
     VALUE_AT_RISK_COLUMNS,
     Columns,
     Kind,
@@ -154,6 +155,12 @@ def robustness_table(robustness: Mapping[str, Any]) -> Table:
             for side, title in QUANTILE_TITLES.items()
         ]
     return table_of("Condition", entries, ROBUSTNESS_COLUMNS)
+
+
+def sleeve_table(sleeves: Sequence[Mapping[str, Any]]) -> Table:
+    """Gate of each fold's sleeves; no rows without forecasts."""
+    entries = ((f"Fold {one['fold']}", {**one, "state": "open" if one["open"] else "closed"}) for one in sleeves)
+    return table_of("Fold", entries, SLEEVE_COLUMNS)
 
 
 def quality_table(quality: Mapping[str, Any]) -> Table:

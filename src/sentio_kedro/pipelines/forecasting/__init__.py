@@ -1,5 +1,5 @@
 """Pipeline ``forecasting``."""
 
-from sentio_kedro.pipelines.forecasting.pipeline import create_pipeline
+from sentio_kedro.pipelines.forecasting.pipeline import create_final, create_pipeline
 
-__all__ = ["create_pipeline"]
+__all__ = ["create_final", "create_pipeline"]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
+import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 from threadpoolctl import threadpool_limits
 
+from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.config import ForecastingParameters, IngestionParameters, TradingParameters
-from sentio_kedro.evaluation.plots.forecasts import evidence_figure
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds
-from sentio_kedro.market.purged_folds import Fold
+from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.timestamps import periods_per_year
 
@@ -64,6 +65,38 @@ def fit_forecasts(
     return forecasts, evidence, {f"fold_{found.fold.number}": found.rule for found, _, _ in results}
 
 
-def draw_evidence(evidence: pd.DataFrame) -> go.Figure:
-    """Draw the correlation of forecasts and returns by horizon."""
-    return evidence_figure(evidence)
+def fit_final(
+    aligned_bars: AlignedBars,
+    folds: Folds,
+    agents: dict[str, AgentBundle],
+    parameters: ForecastingParameters,
+    ingestion: IngestionParameters,
+) -> dict[str, AgentBundle]:
+    """Fit the rule of the latest fold's agents again, on all bars outside the lockbox; the rest of them stays.
+
+    They follow it from where the fold's own rule begins. No bars are left that test it, so they are marked.
+
+    Raises:
+        ValueError: If the agents act on no rule.
+    """
+    bars, last = aligned_bars.rows(folds.open_bars), len(aligned_bars.timestamps[folds.open_bars]) - 1
+    latest = max(agent.spec.fold for agent in agents.values())
+    chosen = {name: agent for name, agent in agents.items() if agent.spec.fold == latest}
+    trained = next(iter(chosen.values()))
+    if trained.rule is None:
+        raise ValueError(
+            f"The pipeline `final` fits forecast rules; agent {trained.name} acts on none. Train agents with "
+            "`trading.unit: rule`, or leave it out."
+        )
+    first = min(part.start for fold in folds.folds for part in fold.train)
+    whole = Fold(latest, (Segment(first, last),), (), (Segment(last, last + 1),))
+    posterior = trained.regime_model().filter(market_return(bars))
+    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
+    market = ForecastMarket.of(bars, trained.spec.trading, per_year).with_regimes(posterior)
+    with threadpool_limits(limits=1, user_api="blas"):
+        rule = replace(forecast_fold(market, whole, parameters).rule, begin=trained.rule.begin)
+    end = f"{np.datetime_as_string(bars.timestamps[last], unit='s')}+00:00"
+    return {
+        name: replace(agent, rule=rule, spec=replace(agent.spec, train_end=end, untested=True))
+        for name, agent in chosen.items()
+    }

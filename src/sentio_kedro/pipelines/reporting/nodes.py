@@ -57,6 +57,7 @@ def collect_frames(
     regime_posteriors: pd.DataFrame,
     training_curves: pd.DataFrame,
     agent_table: pd.DataFrame,
+    evidence: pd.DataFrame,
 ) -> RunFrames:
     """Bring the frames of a run together and check them."""
     return RunFrames(
@@ -71,6 +72,7 @@ def collect_frames(
         regime_posteriors=regime_posteriors,
         training_curves=training_curves,
         agent_table=agent_table,
+        evidence=evidence,
     )
 
 

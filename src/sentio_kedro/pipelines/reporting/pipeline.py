@@ -17,7 +17,7 @@ from sentio_kedro.pipelines.reporting.nodes import (
 
 FRAMES = (
     *("accounts", "positions", "trades", "holdings", "actions", "masks", "value_at_risk", "robustness"),
-    *("regime_posteriors", "training_curves", "agent_table"),
+    *("regime_posteriors", "training_curves", "agent_table", "evidence"),
 )
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import IngestionParameters, SignalParameters
 from sentio_kedro.market.bars import align_bars
+from sentio_kedro.serving.accounts import ACCOUNT
 from sentio_kedro.serving.newest import choose_agents, newest_signals
 
 
 def decide(
-    bars: pd.DataFrame, agents: dict[str, AgentBundle], ingestion: IngestionParameters, parameters: SignalParameters
+    bars: pd.DataFrame,
+    agents: dict[str, AgentBundle],
+    account_states: dict[str, dict[str, Any]],
+    ingestion: IngestionParameters,
+    parameters: SignalParameters,
 ) -> pd.DataFrame:
-    """Compute the positions that the chosen agents hold from the next open on.
+    """Go on with the account that was tested, from its fold's first test row, and decide at the newest bar.
 
     Returns:
-        ``timestamp``, ``symbol``, ``target``, ``shares``, ``regime``, ``tail_risk`` and ``agents``.
+        Signals as from ``newest_signals``.
     """
-    return newest_signals(choose_agents(agents, parameters.fold), align_bars(bars, ingestion), parameters)
+    chosen = choose_agents(agents, parameters.fold)
+    account = ACCOUNT.validate_python(account_states[f"fold_{chosen[0].spec.fold}"])
+    return newest_signals(chosen, align_bars(bars, ingestion), parameters, account)
