@@ -1,15 +1,15 @@
-"""Profit of the default agent on markets whose law is known, as a share of the optimum. Prints JSON, or writes it.
+"""Profit of end-to-end agents on markets whose law is known, as a share of the optimum. Prints JSON, or writes it.
 
     python benchmarks/learning.py                               # ar1 and noise, market seeds 0, 1, 2
     python benchmarks/learning.py --markets all --seeds 0 1 2 3 4
-    python benchmarks/learning.py --markets drift size --set training.resampling.mirror_blocks=false
-    python benchmarks/learning.py --markets noise --set training.abstention.threshold=1  # how many stay flat?
-    python benchmarks/learning.py --markets ar1 --output benchmarks/results/learning/ar1.json
+    python benchmarks/learning.py --markets drift size --set training.mirror_blocks=false
+    python benchmarks/learning.py --markets noise --set training.abstention=1  # how many stay flat?
+    python benchmarks/learning.py --markets ar1 --output ar1.json
 
-The markets are those of `planted.catalogue`; docs/learning.md says what each one asks of an
-agent. Shares are of expected profit net of costs, on rows that no training saw. Where nothing can be earned the pooled
-95 % interval of gross profit must cover 0. `learning_report.py` writes the files of benchmarks/results/learning into
-docs/learning.md.
+Agents are those of conf/end_to_end: the variant `enhanced`, which learns from features without forecasts.
+`forecast_rule.py` measures the forecast rule. The markets are those of `planted.catalogue`; docs/learning.md says what
+each one asks. Shares are of expected profit net of costs, on rows that no training saw. Where nothing can be
+earned the pooled 95 % interval of gross profit must cover 0.
 """
 
 from __future__ import annotations

@@ -47,11 +47,10 @@ TRADING = TradingParameters(
 )
 SETTINGS = [
     "training.total_steps=600000",
-    "training.resampling.mirror_blocks=false",
-    "training.resampling.block_bars=64",
+    "training.mirror_blocks=false",
+    "training.block_bars=64",
     "training.gamma=0.95",
     "training.entropy=0.1",
-    "training.screening=null",  # what tells the assets apart predicts no mean
 ]
 EPISODE = 64
 

@@ -28,7 +28,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from floor import floor
 from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.agent.training.schedules import steps_per_update
 from workload import NETWORK, LearningRun, Workload, seed_workload, standard_workload
@@ -74,7 +73,6 @@ def standard(arguments: argparse.Namespace, device: torch.device) -> dict[str, A
     """Measure the standard workload in all its forms."""
     rounds, compiled = arguments.rounds, not arguments.eager
     result: dict[str, Any] = measure(standard_workload("enhanced", 16, compiled), rounds, device)
-    result["floor"] = floor(LearningRun(standard_workload(), device))
     if compiled:
         result["eager"] = measure(standard_workload(), rounds, device)
     result["plain"] = measure(standard_workload("plain", 16, compiled), rounds, device)
@@ -99,8 +97,6 @@ def large(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]
     run = LearningRun(workload, device)
     rows = timed(run, arguments.rollouts)
     seconds = sum(row["seconds"] for row in rows)
-    dtype = torch.bfloat16 if arguments.precision == "bfloat16" else torch.float32
-    bound = floor(LearningRun(seed_workload(arguments.precision), device), dtype)
     return {
         "seed_workload_seconds": seconds,
         "rollouts": float(len(rows)),
@@ -108,8 +104,6 @@ def large(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]
         "met": len(rows) >= ROLLOUTS and seconds < 60.0 * TARGET_MINUTES,
         "cpu_seconds": sum(row["cpu_seconds"] for row in rows),
         "peak_gigabytes": rows[-1]["peak_gigabytes"],
-        "seconds_at_least": len(rows) * bound["seconds_per_update_at_least"],
-        "floor": bound,
         "precision": arguments.precision,
         "updates": rows,
     }

@@ -33,7 +33,6 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
         ("Every parameter", "parameters.md"),
         ("Artifacts", "artifacts.md"),
         ("Mistakes and their tests", "traps.md"),
-        ("Ablation", "ablation.md"),
         ("Scaling", "scaling.md"),
     ],
 }

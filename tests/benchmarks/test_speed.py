@@ -1,4 +1,4 @@
-"""The benchmarks of speed measure what they say: steps over the median update, floors that follow the work, slopes."""
+"""The benchmarks of speed measure what they say: steps over the median update, slopes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 
 import scaling
 import throughput
-from floor import work
 from sentio_kedro.config import AgentParameters
 from workload import LearningRun, Workload, seed_workload, standard_workload
 
@@ -63,13 +62,6 @@ def test_the_rate_is_steps_over_the_median_update(monkeypatch: pytest.MonkeyPatc
     assert told["env_steps_per_cpu_second"] == pytest.approx(steps / 1.0)
     assert told["unique_bars_per_second"] == pytest.approx(4 * 8 / 2.0)
     assert (told["optimizer_steps_per_update"], told["seconds_before_timing"]) == (4.0, 150.0)
-
-
-def test_the_floor_follows_the_work() -> None:
-    one, twice = (work(LearningRun(small(windows, "plain"), CPU)) for windows in (4, 8))
-    assert twice[0] == pytest.approx(2.0 * one[0])  # arithmetic grows with the windows, weights' traffic does not
-    assert one[1] < twice[1] < 2.0 * one[1]
-    assert work(LearningRun(small(4, "plain", layers=2), CPU))[0] > one[0]
 
 
 def test_a_slope_is_an_exponent() -> None:

@@ -12,7 +12,10 @@ from sentio_kedro.agent.ppo.losses import tail_of
 
 MARKET = replace(MARKETS["ar1"], test_bars=16_384)
 COST, EPISODE, LIMIT = 2e-4, 64, 0.03
-SMALL = ["training.members=1", "training.total_steps=250000", "trading.levels=[-1, -0.5, 0, 0.5, 1]"]
+SMALL = [
+    "features.columns=[{name: return_1, indicator: log_return, bars: 1}]",  # of more, a small agent learns coincidences
+    *("training.members=1", "training.total_steps=250000", "trading.levels=[-1, -0.5, 0, 0.5, 1]"),
+]
 
 
 def profit_and_tail(*changes: str) -> tuple[float, float]:

@@ -32,9 +32,7 @@ def build(name: str, value: Any) -> Any:
         ("trading.masks.last_minutes", 0, "above 0, was 0"),
         ("trading.masks.min_holding_bars", 0, "above 0, was 0"),
         ("cross_validation.lockbox", 0.0, "above 0, was 0.0"),
-        ("training.abstention.holdout_share", 0.0, "above 0, was 0.0"),
-        ("training.resampling.block_bars", 0, "above 0, was 0"),
-        ("training.screening", "none", "bic or ebic, was none"),
+        ("training.block_bars", 0, "above 0, was 0"),
     ],
 )
 def test_what_null_switches_off_refuses_the_value_that_once_did(name: str, off: Any, bound: str) -> None:

@@ -90,7 +90,7 @@ def agent_of_rule(section: str = "network", **changes: Any) -> AgentParameters:
 def test_levels_of_the_rule_are_multiples_of_its_position() -> None:
     made = agent_of_rule()
     assert made.trading.levels == [0.0, 0.5, 1.0, 1.5]
-    assert (made.network.encoder, made.training.gamma, made.training.abstention.threshold) == ("mlp", 0.995, 2.0)
+    assert (made.network.encoder, made.training.gamma, made.training.abstention) == ("mlp", 0.995, 2.0)
     assert agent_of_rule("trading", levels=[0.0, 1.0]).trading.levels == [0.0, 1.0]
     assert TradingParameters().levels == [-1.0, 0.0, 1.0]
 
@@ -100,8 +100,7 @@ def test_levels_of_the_rule_are_multiples_of_its_position() -> None:
     [
         ("network", {"encoder": "transformer"}, "`network.encoder` must be mlp with `trading.unit: rule`"),
         ("training", {"advantages": "sampled"}, "`training.advantages` must be all_action with"),
-        ("training", {"screening": "bic"}, "`training.screening` must be null with"),
-        ("training", {"resampling": {"block_bars": 128}}, "`training.resampling.block_bars` must be null with"),
+        ("training", {"block_bars": 128}, "`training.block_bars` must be null with"),
         ("trading", {"unit": "allocation"}, "`trading.unit` must be rule with `training.variant: forecasts`"),
         ("trading", {"levels": [0.0, 0.5]}, r"must contain 1 \(the rule's own position\)"),
         ("trading", {"levels": [-1.0, 0.0, 1.0]}, r"must lie in \[0, 2\] with `trading.unit: rule`"),

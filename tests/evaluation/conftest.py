@@ -93,9 +93,8 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
                 frame["validation_sharpe"] = np.where(judged, update / 12 + rng.normal(0.0, 0.5, 30), np.nan)
                 frame["selected"] = update == 24
                 curves.append(frame)
-            names = "log_return_1, size of log_return_1, rsi_14" if fold else "log_return_1"
             trained = (fold, seed, 4.0 + 0.1 * fold, 1.5 - 0.1 * seed, 2)
-            agents.append((*trained, 3.0, np.nan, False, np.nan, names, min(2, 1 + fold), 20, 4 - fold))
+            agents.append((*trained, 3.0, np.nan, False, np.nan))
     return pd.concat(curves, ignore_index=True), pd.DataFrame(agents, columns=list(COLUMNS["agent_table"]))
 
 

@@ -69,7 +69,6 @@ def test_agent_and_every_baseline_have_the_same_keys(make_run: MakeRun, facts: R
         "added_by_networks",
         "regimes",
         "years",
-        "selected_features",
         "sleeves",
         "paths",
         "symbols",

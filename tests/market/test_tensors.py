@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market import large_arrays, risk
+from sentio_kedro.market import large_arrays, session_risk
 from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.risk import MIN_VOLUME
@@ -265,7 +265,7 @@ def test_pieces_and_arrays_on_file_change_no_bit(walk, traded, monkeypatch, sour
     whole = market_tensors(bars, features, posterior_of(bars), trading)
     monkeypatch.setattr(large_arrays, "LARGEST_IN_MEMORY", 0)
     monkeypatch.setattr(large_arrays, "BLOCK", 2 * 700)  # two assets
-    monkeypatch.setattr(risk, "CHUNK", 1)  # sessions one by one
+    monkeypatch.setattr(session_risk, "CHUNK", 1)  # sessions one by one
     pieces = market_tensors(bars, features, posterior_of(bars), trading)
     assert len(whole.tail.unique()) > 4
     assert len(whole.correlation.unique()) > 4

@@ -37,7 +37,7 @@ SCORES = [
     AgentScore(0, seed, 2.0, 1.0 + seed, np.array([7, 8]), TIMESTAMPS, np.array([0.01, -0.02 + seed]))
     for seed in (0, 1)
 ]
-VALUES = {"training.gamma": 0.5, "training.resampling.block_bars": 32, "network.width": 8}
+VALUES = {"training.gamma": 0.5, "training.block_bars": 32, "network.width": 8}
 FLAT = flatten_parameters(
     {name: {} for name in ("ingestion", "cross_validation", "regimes", "trading", "network", "training")}
     | {"features": {"columns": [{"name": "r", "indicator": "log_return"}]}}
@@ -188,13 +188,13 @@ def test_the_table_has_a_row_per_trial():
 def test_the_best_parameters_are_yaml_that_the_sections_take():
     text = best_as_yaml("abc", TRIALS, [0], "Mind the test rows.")
     assert yaml.safe_load(text) == {
-        "training": {"gamma": 0.9, "resampling": {"block_bars": 32}},
+        "training": {"gamma": 0.9, "block_bars": 32},
         "network": {"width": 8},
     }
     assert "trial 2, Sharpe ratio 1.50 on the validation rows of folds [0], 1.75 on train rows" in text
     assert "best of 2 complete trials" in text
     assert "# Mind the test rows.\n" in text
-    shown = '# kedro run --params "training.gamma=0.9,training.resampling.block_bars=32,network.width=8"\n'
+    shown = '# kedro run --params "training.gamma=0.9,training.block_bars=32,network.width=8"\n'
     assert shown in text
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from sentio_kedro.config import IngestionParameters, TradingParameters
+from sentio_kedro.config import IngestionParameters, NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.bars import align_bars
-from sentio_kedro.pipelines.training.nodes import prepare_training_sets, warn_of_lots
+from sentio_kedro.pipelines.training import nodes
+from sentio_kedro.pipelines.training.nodes import prepare_training_sets, train_agents, warn_of_lots
 
 TRADING = TradingParameters(initial_cash=1_000.0, orders={"lot_size": 1.0})
 
@@ -49,3 +52,14 @@ def test_affordable_lots_and_fractions_are_not_mentioned(
     with caplog.at_level(logging.WARNING):
         warn_of_lots(bars(100.0, 501.0), trading)
     assert not caplog.records
+
+
+def test_curves_of_untrained_agents_have_their_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = SimpleNamespace(name="fold_0/seed_0", spec=SimpleNamespace(fold=0, seed=0))
+    trained = (agent, [], {"fold": 0, "untrained": "no sleeve is open"})
+    monkeypatch.setattr(nodes, "train_population", lambda *_: iter([trained]))
+    training_set, folds = SimpleNamespace(bars=SimpleNamespace(symbols=("A",))), SimpleNamespace(spans=None)
+    settings = NetworkParameters(), TrainingParameters(), TradingParameters()
+    agents, curves, table = train_agents([training_set], folds, {"bars_hash": ""}, None, *settings)  # type: ignore[list-item,arg-type]
+    assert (list(agents), len(curves), table["untrained"].tolist()) == (["fold_0/seed_0"], 0, ["no sleeve is open"])
+    assert set(COLUMNS["training_curves"]) <= set(curves.columns)

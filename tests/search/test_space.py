@@ -24,7 +24,7 @@ def test_distributions_have_the_types_of_the_parameters() -> None:
     made = distributions(
         training__entropy={"low": 0, "high": 1},  # whole numbers for a fraction
         training__learning_rate={"low": 0.001, "high": 0.1, "log": True},
-        training__resampling__block_bars={"low": 16, "high": 128, "step": 16},
+        training__block_bars={"low": 16, "high": 128, "step": 16},
         network__width={"low": 8, "high": 32, "step": 4},
         training__threads={"low": 1, "high": 4},  # null in the base
         training__advantages={"choices": ["all_action", "sampled"]},
@@ -33,7 +33,7 @@ def test_distributions_have_the_types_of_the_parameters() -> None:
     assert made == {
         "training.entropy": FloatDistribution(0.0, 1.0),
         "training.learning_rate": FloatDistribution(0.001, 0.1, log=True),
-        "training.resampling.block_bars": IntDistribution(16, 128, step=16),
+        "training.block_bars": IntDistribution(16, 128, step=16),
         "network.width": IntDistribution(8, 32, step=4),
         "training.threads": IntDistribution(1, 4),
         "training.advantages": CategoricalDistribution(["all_action", "sampled"]),
@@ -57,7 +57,7 @@ def test_distributions_have_the_types_of_the_parameters() -> None:
             "parameters of network and training, had `trading.gross_limit`",
         ),
         ("training", {"low": 0.1, "high": 1.0}, "must name single parameters, had `training`"),
-        ("training.resampling", {"low": 1, "high": 2}, "name one such as `training.resampling.block_bars`"),
+        ("training.stopping", {"low": 1, "high": 2}, "name one such as `training.stopping.patience`"),
         (
             "training.gamma",
             {"low": 0.5, "high": 1.0},
@@ -73,7 +73,7 @@ def test_distributions_have_the_types_of_the_parameters() -> None:
         ("training.path_baseline", {"low": 0, "high": 1}, "must have `choices`, because the parameter is no number"),
         ("training.seed", {"low": 0, "high": 9}, "the best of several seeds is chance; remove it"),
         ("training.seeds", {"low": 1, "high": 9}, "must be measured with as many seeds"),
-        ("training.abstention.holdout_share", {"low": 0.1, "high": 0.5}, "must be chosen on the same rows"),
+        ("training.abstention", {"low": 0.1, "high": 0.5}, "are scored before the gate"),
     ],
 )
 def test_a_wrong_parameter_is_refused_with_the_remedy(name: str, values: dict[str, Any], said: str) -> None:
@@ -137,10 +137,10 @@ def test_a_combination_may_need_what_the_base_does_not_have() -> None:
 
 
 def test_a_candidate_changes_what_it_names_and_nothing_else() -> None:
-    values = {"network.width": 8, "training.resampling.block_bars": 32, "training.gamma": 0.5}
+    values = {"network.width": 8, "training.block_bars": 32, "training.gamma": 0.5}
     made = candidate_parameters(BASE, values)
-    assert (made.network.width, made.training.resampling.block_bars, made.training.gamma) == (8, 32, 0.5)
-    back = {"network.width": 16, "training.resampling.block_bars": 128, "training.gamma": 0.9}
+    assert (made.network.width, made.training.block_bars, made.training.gamma) == (8, 32, 0.5)
+    back = {"network.width": 16, "training.block_bars": 128, "training.gamma": 0.9}
     assert candidate_parameters(made, back) == BASE
     assert made.trading is BASE.trading
 

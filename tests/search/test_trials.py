@@ -20,7 +20,6 @@ from sentio_kedro.config import (
     IngestionParameters,
     NetworkParameters,
     RegimeParameters,
-    ResamplingParameters,
     SearchParameters,
     SearchRange,
     TradingParameters,
@@ -47,7 +46,7 @@ COLUMNS = [FeatureColumn(name="r", indicator="log_return")]
 NETWORK = NetworkParameters(width=4, heads=1, window=2, convolution=1, hidden=4, quantiles=3)
 TRAINING = TrainingParameters(
     seeds=2, members=2, total_steps=480, learning_rate=0.05, entropy=0.0, windows=4, replicas=2, episode_bars=10,
-    minibatches=2, validations=2, gamma=0.95, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
+    minibatches=2, validations=2, gamma=0.95, block_bars=20, device="cpu", workers=1,
 )  # fmt: skip
 PARAMETERS = AgentParameters(NETWORK, TRAINING, TradingParameters(preset="none"))
 SPANS = Spans(input=receptive_field(NETWORK) + 20, reward=1, episode=10)

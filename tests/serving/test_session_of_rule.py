@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from typing import NamedTuple
+from unittest.mock import Mock, create_autospec
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.frames import forecast_frame, out_of_fold_forecasts
 from sentio_kedro.agent.forecasting.inputs import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
+from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.agent.forecasting.rule_inputs import input_names, rule_inputs, training_path
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import build_network
@@ -36,6 +38,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.evaluation.backtest import backtest
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds
 from sentio_kedro.evaluation.backtest.start_dates import held_correlation
 from sentio_kedro.market.aligned_bars import AlignedBars
@@ -250,6 +253,24 @@ def test_a_target_that_depends_on_the_first_day_is_marked_or_refused(tested: Jud
         newest_signals(tested.agents, known, SignalParameters(refuse_disagreement=True), lost)
     alone = newest_signals(tested.agents, known, SignalParameters(refuse_disagreement=True))
     assert alone[["other_target", "start_agrees"]].isna().all(axis=None)  # it traded nothing: there is no other start
+
+
+def test_a_backtest_follows_the_rule_once_and_fits_baselines_on_the_features_before(
+    bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit, seen = (
+        Mock(wraps=backtest.fold_baselines),
+        create_autospec(ForecastRule.follow, side_effect=ForecastRule.follow),
+    )
+    monkeypatch.setattr(backtest, "fold_baselines", fit)
+    monkeypatch.setattr(ForecastRule, "follow", seen)
+    bundles = agents(bars, regimes, found, abstains=False)
+    off = {"cost_multipliers": None, "latency_bars": None, "paths": None, "start_shares": None}
+    parameters = BacktestParameters(baselines=[], robustness=off)  # type: ignore[arg-type]
+    features = np.full((ROWS, 2, 1), 7.0)
+    backtest_folds(bars, features, [FOLD], bundles, TRADING, parameters, 17_520.0, {0: found.units})
+    assert seen.call_count == 1
+    assert (fit.call_args.args[0].market.features == 7.0).all()
 
 
 def test_a_saved_agent_brings_its_rule(

@@ -7,7 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentio_kedro.trading.policies import NEVER, RANDOM, TARGETS, Policies, make_policies
+from sentio_kedro.trading.policies import (
+    ACCOUNT_FEATURES,
+    LANES,
+    NEVER,
+    SAMPLED,
+    TARGETS,
+    Heads,
+    Policies,
+    make_policies,
+    with_heads,
+)
 from sentio_kedro.trading.records import (
     ACCOUNT,
     CLOCK,
@@ -118,6 +128,18 @@ def random_market(rng: np.random.Generator, assets: int) -> Market:
     return Market(facts, clock, regimes)
 
 
+def uniform_heads(rows: int, agents: int, assets: int, levels: int) -> Heads:
+    """Networks to which every legal level is as likely as any other."""
+    return Heads(
+        np.zeros((rows, agents, 1, assets, 1)),
+        np.zeros((agents, 1, ACCOUNT_FEATURES, 1)),
+        np.zeros((1, agents, 1, 1, LANES * -(-levels // LANES))),
+        np.zeros((1, agents, 1, levels)),
+        np.full(agents, nan),
+        np.ones(1, np.bool_),
+    )
+
+
 def random_case(seed: int) -> Case:
     rng = np.random.default_rng(seed)
     assets, levels = int(rng.integers(1, 5)), np.array(LEVELS[rng.integers(len(LEVELS))])
@@ -146,7 +168,7 @@ def random_case(seed: int) -> Case:
     targets = np.where(rng.random(targets.shape) < 0.3, rng.uniform(-1.5, 1.5, targets.shape) * share, targets)
     targets[rng.random(targets.shape) < 0.2] = nan
     policies = make_policies(
-        rng.choice([RANDOM, TARGETS], ACCOUNTS),
+        rng.choice([SAMPLED, TARGETS], ACCOUNTS),
         assets,
         len(levels),
         source=rng.integers(0, 3, ACCOUNTS),
@@ -156,4 +178,5 @@ def random_case(seed: int) -> Case:
         targets=targets,
         noise=rng.gumbel(size=(STEPS, 4, assets, len(levels))),
     )
+    policies = with_heads(policies, uniform_heads(len(market.facts), 3, assets, len(levels)))
     return Case(market, accounts, terms, policies, rng.integers(0, 2, ACCOUNTS))

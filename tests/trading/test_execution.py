@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.trading.cases import uniform_heads
 from tests.trading.exact import account, bar, bars, equity, holding, orders, settle, shares, trading, walk
 
 from sentio_kedro.config import CarryParameters, CostParameters, TradingParameters
 from sentio_kedro.trading.accounts import open_accounts, terms_of
-from sentio_kedro.trading.policies import RANDOM, TARGETS, Policies, make_policies
+from sentio_kedro.trading.policies import SAMPLED, TARGETS, Policies, make_policies, with_heads
 from sentio_kedro.trading.simulate import asset_profit, asset_rewards, net_returns, simulate
 
 TEN_BPS = CostParameters(commission_bps=10.0, half_spread_bps=0.0)
@@ -160,7 +161,8 @@ def test_a_random_policy_earns_nothing_on_independent_returns_but_pays_its_costs
     facts.next_close[:, 0] = close[:, 1:].ravel()
     setting = trading(costs=CostParameters(commission_bps=5, half_spread_bps=0))
     noise, peeks = rng.gumbel(size=(steps, count, 1, 3)), np.sign(returns[:, :-1]).reshape(-1, 1, 1)
-    at_random = make_policies(np.full(count, RANDOM), 1, 3, draws=np.arange(count), noise=noise)
+    at_random = make_policies(np.full(count, SAMPLED), 1, 3, draws=np.arange(count), noise=noise)
+    at_random = with_heads(at_random, uniform_heads(steps * count, 1, 1, 3))
     peeking = make_policies(np.full(count, TARGETS), 1, 3, targets=peeks)  # decides on the bar that has just closed
     rows = np.arange(steps * count).reshape(count, steps)
 

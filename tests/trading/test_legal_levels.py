@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.trading.cases import uniform_heads
 from tests.trading.exact import account, bar, bars, equity, holding, legal, objecting, settle, shares, trading
 
 from sentio_kedro.config import MaskParameters, TradingParameters
 from sentio_kedro.trading.accounts import open_accounts, terms_of
-from sentio_kedro.trading.policies import RANDOM, make_policies
+from sentio_kedro.trading.policies import SAMPLED, make_policies, with_heads
 from sentio_kedro.trading.simulate import simulate
 
 FIVE = [-1.0, -0.5, 0.0, 0.5, 1.0]
@@ -84,7 +85,8 @@ def test_random_accounts_decide_for_legal_levels_alone() -> None:
     setting, steps = trading(levels=FIVE), 50
     market = bars(*[bar(kelly_cap=0.0 if s % 2 else inf, tradable=s % 5 > 0) for s in range(steps)])
     noise = np.random.default_rng(0).gumbel(size=(steps, 8, 1, 5))
-    policies = make_policies(np.full(8, RANDOM), 1, 5, draws=np.arange(8), noise=noise)
+    policies = make_policies(np.full(8, SAMPLED), 1, 5, draws=np.arange(8), noise=noise)
+    policies = with_heads(policies, uniform_heads(steps, 1, 1, 5))
     ledger = simulate(market, open_accounts(8, 1, setting), policies, terms_of(setting, 1), trace=True)
     assert np.take_along_axis(ledger.legal, ledger.actions[..., None], axis=-1).all()
     assert len(np.unique(ledger.actions)) == 5

@@ -9,13 +9,13 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from tests.trading.cases import ACCOUNTS, STEPS, Case, random_case
+from tests.trading.cases import ACCOUNTS, STEPS, Case, random_case, uniform_heads
 from tests.trading.exact import account, bar, bars, equity, settle, shares, trading, walk
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.config.presets import PRESETS
 from sentio_kedro.trading.accounts import open_accounts, terms_of
-from sentio_kedro.trading.policies import RANDOM, TARGETS, make_policies
+from sentio_kedro.trading.policies import SAMPLED, TARGETS, make_policies, with_heads
 from sentio_kedro.trading.records import Accounts
 from sentio_kedro.trading.simulate import make_ledger, make_scratch, simulate
 from sentio_kedro.trading.walk import Ledger, Route, walk_parallel, walk_serial
@@ -156,7 +156,8 @@ def test_the_walk_is_compiled_once_for_all_presets_assets_and_levels() -> None:
         setting = TradingParameters(preset=preset, levels=levels)
         market = bar([100.0] * assets, [100.0] * assets, [101.0] * assets)
         noise = np.zeros((1, 1, assets, len(levels)))
-        policies = make_policies(np.full(count, RANDOM), assets, len(levels), noise=noise)
+        policies = make_policies(np.full(count, SAMPLED), assets, len(levels), noise=noise)
+        policies = with_heads(policies, uniform_heads(1, 1, assets, len(levels)))
         simulate(market, open_accounts(count, assets, setting), policies, terms_of(setting, assets))
     assert len(walk_serial.signatures) == 1
     assert len(walk_parallel.signatures) == 1
@@ -176,7 +177,7 @@ def test_on_a_path_of_pieces_prices_go_on_from_the_piece_before() -> None:
     [
         ({"targets": np.ones((4, 1, 1))}, "rows of `targets`"),
         ({"source": np.array([1])}, "columns of `targets`"),
-        ({"kind": np.array([RANDOM])}, "rows of `noise`"),
+        ({"kind": np.array([SAMPLED]), "projected": np.zeros((5, 1, 1, 1, 1))}, "rows of `noise`"),
         ({"first_row": np.array([1])}, "rows of `targets`"),
     ],
 )
@@ -195,7 +196,9 @@ def test_accounts_whose_places_lie_outside_of_their_arrays_are_refused(name: str
     opened = open_accounts(1, 1, setting)
     opened.account[name] = value
     with pytest.raises(ValueError, match=name):
-        simulate(market, opened, make_policies(np.array([RANDOM]), 1, 3), terms_of(setting, 1))
+        simulate(
+            market, opened, make_policies(np.array([TARGETS]), 1, 3, targets=np.ones((5, 1, 1))), terms_of(setting, 1)
+        )
 
 
 def test_a_jump_to_before_an_assets_first_bar_pays_its_position_out() -> None:

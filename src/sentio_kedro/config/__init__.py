@@ -5,6 +5,13 @@ of bounds before any node runs. Fractions are fractions of one (0.08 is 8 %), co
 traded notional), lengths are bars unless the name says otherwise.
 """
 
+from sentio_kedro.config.account_rules import (
+    CarryParameters,
+    CostParameters,
+    MarginParameters,
+    MaskParameters,
+    OrderParameters,
+)
 from sentio_kedro.config.agent import AgentParameters
 from sentio_kedro.config.evaluation import (
     BacktestParameters,
@@ -16,7 +23,6 @@ from sentio_kedro.config.evaluation import (
     TrialParameters,
 )
 from sentio_kedro.config.forecasting import ForecastingParameters, SleeveName
-from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
 from sentio_kedro.config.market import (
     CrossValidationParameters,
     FeatureColumn,
@@ -26,25 +32,17 @@ from sentio_kedro.config.market import (
     RegimeParameters,
 )
 from sentio_kedro.config.network import NetworkParameters
-from sentio_kedro.config.objective import (
+from sentio_kedro.config.promotion import ComparisonParameters, PromotionParameters, RegistryParameters
+from sentio_kedro.config.search import SearchParameters, SearchRange
+from sentio_kedro.config.trading import TradingParameters
+from sentio_kedro.config.training import (
     DivergenceParameters,
     StoppingParameters,
     TailParameters,
+    TrainingParameters,
 )
-from sentio_kedro.config.promotion import ComparisonParameters, PromotionParameters, RegistryParameters
-from sentio_kedro.config.search import SearchParameters, SearchRange
-from sentio_kedro.config.trading import (
-    CarryParameters,
-    CostParameters,
-    MarginParameters,
-    MaskParameters,
-    OrderParameters,
-    TradingParameters,
-)
-from sentio_kedro.config.training import TrainingParameters
 
 __all__ = [
-    "AbstentionParameters",
     "AgentParameters",
     "BacktestParameters",
     "CarryParameters",
@@ -66,7 +64,6 @@ __all__ = [
     "RegimeParameters",
     "RegistryParameters",
     "ReportingParameters",
-    "ResamplingParameters",
     "RobustnessParameters",
     "SearchParameters",
     "SearchRange",

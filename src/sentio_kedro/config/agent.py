@@ -68,9 +68,7 @@ def _require_rule_learner(network: NetworkParameters, training: TrainingParamete
             "all_action",
             "sampled accounts open at levels of the allocation",
         ),
-        ("training.screening", training.screening, None, "forecasts are weighed by evidence already"),
-        ("training.resampling.block_bars", training.resampling.block_bars, None, "resampled paths have no forecasts"),
-        ("training.resampling.detrended", training.resampling.detrended, False, "forecasts are of the real path"),
+        ("training.block_bars", training.block_bars, None, "resampled paths have no forecasts"),
     )
     for name, value, needed, reason in checks:
         if value != needed:

@@ -28,7 +28,7 @@ class NetworkParameters:
         convolution: Taps k of the causal convolution before the attention.
         asset_identity: Whether each asset has a gain and an offset per channel of its own, by which the network
             distinguishes it; off, all assets share one function. With attention across assets each also learns a bias
-            per asset that ``training.screening`` selects for it, and one for attending to none.
+            per asset, and one for attending to none.
         asset_attention: Attention across the assets of each bar.
         hidden: Width of the account head.
         regime_experts: One policy per regime, mixed by the regimes' probabilities; off is one policy, whose head is

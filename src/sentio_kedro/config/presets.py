@@ -63,14 +63,13 @@ VariantName = Literal["standard", "maskable", "enhanced", "forecasts"]
 PLAIN: dict[str, Any] = {
     "advantages": "sampled",
     "path_baseline": False,
-    "screening": None,
     "selection_margin": 0.0,
 }
 OF_FORECASTS: dict[str, Any] = {
     **{"members": 2, "total_steps": 200_000, "episode_bars": 128, "gamma": 0.995, "learning_rate": 3e-3},
-    **{"price_of_risk": 1.0, "entropy": 0.1, "screening": None},
-    "resampling": {"block_bars": None},
-    "abstention": {"threshold": 2.0},
+    **{"price_of_risk": 1.0, "entropy": 0.1},
+    "block_bars": None,
+    "abstention": 2.0,
 }
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "standard": {"network": {"masked": False, "quantiles": 1, "regime_experts": False}, "training": PLAIN},

@@ -1,4 +1,4 @@
-"""Parameters of training."""
+"""Parameters of training, and its constraints: divergence of the policy, worst episodes, early stopping."""
 
 from __future__ import annotations
 
@@ -6,14 +6,79 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, null_is_off, parameters
-from sentio_kedro.config.generalisation import AbstentionParameters, ResamplingParameters
-from sentio_kedro.config.objective import (
-    DivergenceParameters,
-    StoppingParameters,
-    TailParameters,
-)
+from sentio_kedro.config.fields import Count, Fraction, NonNegative, NonNegativeCount, Positive, null_is_off, parameters
 from sentio_kedro.config.presets import VariantName, with_variant
+
+MoreThanOne = Annotated[float, Field(gt=1.0)]
+
+
+@parameters
+class DivergenceParameters:
+    """Divergence penalty and trust region, in nats of the exact divergence of the new policy from the old.
+
+    Attributes:
+        coefficient: Coefficient of the penalty at the start of training; 0 switches the penalty off.
+        target: Divergence that the coefficient is adapted to, nats.
+        change: Factor by which the coefficient rises where the divergence exceeds 1.5 x target, and falls where it is
+            below target / 1.5.
+        min_coefficient: Smallest coefficient.
+        max_coefficient: Largest coefficient.
+        max_kl: Trust region, nats: an update that leads beyond it, or worsens the policy's part of the loss on its own
+            windows, is undone; null is off.
+        halvings: Times that such an update is halved to find an acceptable one before it is undone.
+    """
+
+    coefficient: NonNegative = 0.0
+    target: Positive = 0.02
+    change: MoreThanOne = 2.0
+    min_coefficient: Positive = 1e-4
+    max_coefficient: Positive = 100.0
+    max_kl: Positive | None = None
+    halvings: NonNegativeCount = 0
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> DivergenceParameters:
+        problems = []
+        if self.min_coefficient > self.max_coefficient:
+            problems.append(
+                f"`training.divergence.min_coefficient` must be at most `training.divergence.max_coefficient` = "
+                f"{self.max_coefficient:g}, was {self.min_coefficient:g}"
+            )
+        if self.max_kl is not None and self.coefficient and self.max_kl <= self.target:
+            problems.append(
+                f"`training.divergence.max_kl` must be above `training.divergence.target` = {self.target:g}, was "
+                f"{self.max_kl:g}: the region would end before the penalty acts"
+            )
+        if problems:
+            raise ValueError("; ".join(problems) + ". Change one of them.")
+        return self
+
+
+@parameters
+class TailParameters:
+    """Constraint on the worst episodes: CVaR of an episode's log return must not fall below ``-limit``.
+
+    Attributes:
+        limit: Most expected loss of the worst episodes, log return; null is off. Needs ``training.advantages:
+            all_action``.
+        alpha: Share of episodes that are the worst, at most one half.
+    """
+
+    limit: Positive | None = None
+    alpha: Annotated[float, Field(gt=0.0, le=0.5)] = 0.05
+
+
+@parameters
+class StoppingParameters:
+    """Early stopping.
+
+    Attributes:
+        patience: Validations without a better score after which training stops; null never does.
+        margin: Least gain of the validation Sharpe ratio that counts as better.
+    """
+
+    patience: Count | None = None
+    margin: NonNegative = 0.0
 
 
 @parameters
@@ -53,10 +118,12 @@ class TrainingParameters:
         tail: Constraint on the worst episodes.
         value: Coefficient of the critic's loss.
         gradient_norm: Largest norm of the gradient.
-        resampling: Synthetic train paths.
-        abstention: Abstention gate.
-        screening: Criterion by which a sparse regression on the fold's train rows selects feature columns and lags of
-            the convolution: ``bic``, or ``ebic``, which keeps less. Null keeps the values of all and no sizes.
+        block_bars: Mean length of the blocks of train bars that paths are made of, drawn anew for every update so that
+            no network can memorise one price history; null replays the history.
+        mirror_blocks: Mirror each block in log price with probability one half. Removes drift, and signals of
+            mirror-invariant features.
+        abstention: The agent decides only if the t statistic of its mean net return per bar on validation rows, less
+            that of the rule if there is one, is above this; else the rule decides, or it stays flat. Null is off.
         validations: Number of evaluations on validation rows.
         selection_margin: The latest weights are kept unless earlier ones did better on validation rows by more standard
             errors of the difference of Sharpe ratios than this; 0 keeps the best score, however small its lead.
@@ -97,11 +164,9 @@ class TrainingParameters:
     tail: TailParameters = Field(default_factory=TailParameters)
     value: NonNegative = 0.5
     gradient_norm: Positive = 1.0
-    resampling: ResamplingParameters = Field(default_factory=ResamplingParameters)
-    abstention: AbstentionParameters = Field(default_factory=AbstentionParameters)
-    screening: Annotated[Literal["bic", "ebic"] | None, null_is_off("training.screening", "none", "bic or ebic")] = (
-        "bic"
-    )
+    block_bars: Annotated[Count | None, null_is_off("training.block_bars")] = 128
+    mirror_blocks: bool = True
+    abstention: Annotated[float, Field(allow_inf_nan=False)] | None = None
     validations: Count = 5
     selection_margin: NonNegative = 2.0
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)

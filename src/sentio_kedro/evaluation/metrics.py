@@ -23,7 +23,6 @@ from sentio_kedro.evaluation.measures.breakdowns import (
     fold_metrics,
     generalisation_gap,
     regime_metrics,
-    selected_feature_metrics,
     sleeve_metrics,
     symbol_metrics,
     year_metrics,
@@ -94,7 +93,6 @@ def build_metrics(
     metrics["generalisation_gap"] = generalisation_gap(metrics["folds"])
     metrics["paths"] = sharpe_paths(frames, facts.scheme, facts.periods_per_year)
     metrics["symbols"] = symbol_metrics(frames)
-    metrics["selected_features"] = selected_feature_metrics(frames)
     metrics["sleeves"] = sleeve_metrics(frames)
     metrics["regimes"] = regime_metrics(frames, tables, facts.periods_per_year)
     metrics["years"] = year_metrics(frames, tables, facts.periods_per_year)

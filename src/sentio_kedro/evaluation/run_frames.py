@@ -46,7 +46,6 @@ COLUMNS = {
     "agent_table": (
         *("fold", "seed", "train_sharpe", "validation_sharpe", "members"),
         *("validation_t", "abstention_threshold", "abstains", "rule_sharpe"),
-        *("selected_features", "selected_columns", "feature_columns", "selected_lags"),
     ),
     "evidence": (
         *("fold", "sleeve", "segment", "expert", "correlation", "validation_correlation"),

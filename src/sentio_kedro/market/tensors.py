@@ -58,7 +58,6 @@ class MarketTensors(NamedTuple):
         shortable: ``[A]`` whether the asset may be sold short; null: all may.
         units: ``[T, A]`` position of level 1 in units of the largest one that caps of size leave, signed; null: the
             allocation.
-        signs: ``[T]`` -1 where a synthetic path's bar is a real one mirrored in log price, else 1; null: none is.
     """
 
     features: Tensor
@@ -88,7 +87,6 @@ class MarketTensors(NamedTuple):
     delisted: Tensor | None = None
     shortable: Tensor | None = None
     units: Tensor | None = None
-    signs: Tensor | None = None
 
     @property
     def assets(self) -> int:

@@ -27,8 +27,7 @@ NOT_SEARCHED = {
     "training.members": "candidates are compared after as many validations of as many members",
     "training.variant": "it only says where other keys start, and they are all given",
     "network.variant": "it only says where other keys start, and they are all given",
-    "training.abstention.threshold": "candidates are scored before the gate",
-    "training.abstention.holdout_share": "every candidate must be chosen on the same rows",
+    "training.abstention": "candidates are scored before the gate",
 }
 """Parameters that a search must leave alone, and why."""
 

@@ -17,7 +17,7 @@ LOG2_E, LOG_2 = 1.4426950408889634, 0.6931471805599453
 ROUNDER = 1.5 * 2.0**52
 LANES = 4  # levels whose logits are summed at once
 MAX_UNITS = 2.0  # units at which a drifted position is clipped
-HEADS, SAMPLED, TARGETS, RANDOM = 0, 1, 2, 3  # kinds of policies
+HEADS, SAMPLED, TARGETS = 0, 1, 2  # kinds of policies
 NEVER = 2**62  # a step that no walk reaches
 
 
@@ -27,8 +27,8 @@ class Policies(NamedTuple):
     Arrays of floats may be tensors on a GPU, where the accounts walk then.
 
     Attributes:
-        kind: ``[N]`` ``HEADS`` (the likeliest level), ``SAMPLED`` (a level drawn from the agent's probabilities),
-            ``TARGETS`` (a table of positions) or ``RANDOM`` (any legal level).
+        kind: ``[N]`` ``HEADS`` (the likeliest level), ``SAMPLED`` (a level drawn from the agent's probabilities) or
+            ``TARGETS`` (a table of positions).
         source: ``[N]`` agent or table of targets.
         draws: ``[N]`` column of ``noise``.
         first_row: ``[N]`` market row of the first row of the arrays below.
@@ -165,25 +165,23 @@ def decide(n: int, row: int, step: int, market: Market, terms: Terms, policies: 
     The likeliest level under the members' mean probabilities, or one drawn from them by Gumbel noise.
     """
     kind, index, place = policies.kind[n], policies.source[n], row - policies.first_row[n]
-    limits, legal, actions = scratch.limits[n], scratch.legal[n], scratch.actions[n]
+    limits, actions = scratch.limits[n], scratch.actions[n]
     for a in range(len(limits)):
         actions[a] = -1
         if step < policies.starts[n] or step > policies.closes[n]:
             limits[a].requested = nan
         elif step == policies.closes[n]:
             limits[a].requested = 0.0
-        elif kind <= SAMPLED and policies.fixed_level[index] == policies.fixed_level[index]:  # a number
-            limits[a].requested = policies.fixed_level[index] * market.facts[row, a].unit
         elif kind == TARGETS:
             limits[a].requested = policies.targets[place, index, a]
+        elif policies.fixed_level[index] == policies.fixed_level[index]:  # a number
+            limits[a].requested = policies.fixed_level[index] * market.facts[row, a].unit
         else:
-            if kind <= SAMPLED:
-                set_probabilities(n, place, a, policies, scratch)
+            set_probabilities(n, place, a, policies, scratch)
             best, chosen = -inf, 0
             for b in range(len(terms.levels)):
-                score = 1.0 if legal[a, b] else 0.0
-                score = score if kind == RANDOM else scratch.probabilities[n, b]
-                if score > 0.0 and kind != HEADS:
+                score = scratch.probabilities[n, b]
+                if score > 0.0 and kind == SAMPLED:
                     score = log(score) + policies.noise[step, policies.draws[n], a, b]
                 elif score == 0.0:
                     score = -inf

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES, HEADS, LANES, RANDOM, SAMPLED, TARGETS, Policies
+from sentio_kedro.trading.policies import ACCOUNT_FEATURES, HEADS, LANES, SAMPLED, TARGETS, Policies
 from sentio_kedro.trading.records import (
     BOUNDS,
     FILL,
@@ -111,7 +111,7 @@ def require_inside(market: Market, accounts: Accounts, policies: Policies, route
     read = (
         ((HEADS, SAMPLED), "projected", policies.projected),
         ((TARGETS,), "targets", policies.targets),
-        ((SAMPLED, RANDOM), "noise", policies.noise),
+        ((SAMPLED,), "noise", policies.noise),
     )
     for kinds, name, table in read:
         n = np.flatnonzero(np.isin(policies.kind, kinds))

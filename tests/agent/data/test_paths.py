@@ -13,7 +13,7 @@ from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.resampling import resample
 from sentio_kedro.agent.data.training_set import TrainingSet, member_segments, visible_bars
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.config import FeatureColumn, ResamplingParameters, TradingParameters, TrainingParameters
+from sentio_kedro.config import FeatureColumn, TradingParameters, TrainingParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features, longest_lookback
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
@@ -64,7 +64,7 @@ def sampler(block_bars: int | None, wild: bool = False, windows: int = 6) -> Pat
         windows=windows,
         minibatches=1,
         episode_bars=STEPS,
-        resampling=ResamplingParameters(block_bars=block_bars, mirror_blocks=False),
+        block_bars=block_bars,
     )
     return PathSampler(training_set(wild), TRAIN, how, CONTEXT, torch.device("cpu"))
 
@@ -170,9 +170,7 @@ def test_replay_draws_each_start_equally_often() -> None:
 
 
 def test_segments_shorter_than_an_episode_are_not_replayed() -> None:
-    how = TrainingParameters(
-        windows=50, minibatches=1, episode_bars=10, resampling=ResamplingParameters(block_bars=None)
-    )
+    how = TrainingParameters(windows=50, minibatches=1, episode_bars=10, block_bars=None)
     one = PathSampler(training_set(), TRAIN, how, CONTEXT, torch.device("cpu"))
     assert set(one.draw(np.random.default_rng(0)).rows[:, 0].tolist()) <= {30, 31, 32}
 
@@ -207,14 +205,13 @@ def test_resampled_paths_are_made_of_train_rows_alone() -> None:
 def test_the_scaler_is_fitted_on_train_rows_alone() -> None:
     calm, wild = training_set(), training_set(wild=True)
     rows = np.concatenate([calm.features[30:42], calm.features[60:67]]).reshape(-1, 2)
-    mean, deviation, mean_magnitude = calm.scaler()
+    mean, deviation = calm.scaler()
     np.testing.assert_allclose(mean, rows.mean(axis=0))
     np.testing.assert_allclose(deviation, rows.std(axis=0))
-    np.testing.assert_allclose(mean_magnitude, np.abs((rows - mean) / deviation).clip(max=5.0).mean(axis=0))
     same = TrainingSet(wild.fold, wild.bars, calm.features.copy(), COLUMNS, wild.regimes, 1.0)
     same.features[67:] *= 10.0
     same.features[:30] *= 10.0
-    assert all(np.array_equal(*pair) for pair in zip(same.scaler(), (mean, deviation, mean_magnitude), strict=True))
+    assert all(np.array_equal(*pair) for pair in zip(same.scaler(), (mean, deviation), strict=True))
 
 
 def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
@@ -222,27 +219,22 @@ def test_a_constant_feature_and_warm_up_rows_do_not_break_the_scaler() -> None:
     features = one.features.copy()
     features[:, :, 0] = 3.0
     features[30:32] = np.nan
-    mean, deviation, mean_magnitude = TrainingSet(one.fold, one.bars, features, COLUMNS, one.regimes, 1.0).scaler()
+    mean, deviation = TrainingSet(one.fold, one.bars, features, COLUMNS, one.regimes, 1.0).scaler()
     assert mean[0] == 3.0
     assert deviation[0] == 1.0
-    assert mean_magnitude[0] == 0.0
-    assert np.isfinite([mean, mean_magnitude]).all()
+    assert np.isfinite([mean, deviation]).all()
 
 
 def drawn_path(one: PathSampler, length: int, seed: int) -> tuple[MarketTensors, np.ndarray]:
     """A path of ``one`` and the source row of each of its bars."""
-    how = one.parameters.resampling
-    assert how.block_bars is not None
-    _, source, _ = resample(
-        one.relative, one.segments, length, how.block_bars, how.mirror_blocks, np.random.default_rng(seed), one.levels
-    )
-    return one._resampled(length, how.block_bars, np.random.default_rng(seed))[0], source
+    block = one.parameters.block_bars
+    assert block is not None
+    _, source = resample(one.relative, one.segments, length, block, np.random.default_rng(seed), one.levels)
+    return one._resampled(length, block, np.random.default_rng(seed))[0], source
 
 
 def sampler_of(some: TrainingSet) -> PathSampler:
-    how = TrainingParameters(
-        windows=4, minibatches=1, episode_bars=STEPS, resampling=ResamplingParameters(block_bars=8)
-    )
+    how = TrainingParameters(windows=4, minibatches=1, episode_bars=STEPS, block_bars=8)
     return PathSampler(some, TRAIN, how, CONTEXT, torch.device("cpu"))
 
 
@@ -310,34 +302,3 @@ def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
     for name, column in seen.columns().items():
         assert np.isnan(column[hidden]).all(), name
     assert replace(calm, fold=fold, bars=seen, features=features).market.delisted is None
-
-
-def replaying(detrended: bool, wild: bool = False) -> PathSampler:
-    how = ResamplingParameters(block_bars=None, detrended=detrended)
-    training = TrainingParameters(windows=6, minibatches=1, episode_bars=STEPS, resampling=how)
-    return PathSampler(training_set(wild), TRAIN, training, CONTEXT, torch.device("cpu"))
-
-
-def test_a_detrended_history_is_replayed_without_the_mean_return_of_its_train_rows() -> None:
-    plain, flattened = (replaying(on).draw(np.random.default_rng(1)) for on in (False, True))
-    removed = moves_of(plain) - moves_of(flattened)
-    np.testing.assert_allclose(removed, np.broadcast_to(removed[:1, :1], removed.shape), rtol=0, atol=1e-5)
-    assert np.abs(removed).min() > 1e-5
-    told = flattened.features[:, CONTEXT + 1 :, :, 0].transpose(0, 1).numpy()  # log return of each bar after a decision
-    np.testing.assert_allclose(told, moves_of(flattened), rtol=0, atol=1e-5)
-
-
-def test_the_detrended_history_is_drawn_from_train_rows_alone() -> None:
-    one = replaying(detrended=True, wild=True)
-    for seed in range(5):  # the bar after the last decision may lie behind the train rows
-        drawn = moves_of(one.draw(np.random.default_rng(seed)))
-        assert np.abs(drawn[:-1]).max() < 0.031  # other rows move by 2
-
-
-def test_the_real_market_is_replayed_if_its_trend_is_kept() -> None:
-    close = training_set().market.close.float()
-    (plain, facts), (flattened, other) = (replaying(detrended=on)._history for on in (False, True))
-    assert torch.equal(plain.close, close)
-    assert not torch.equal(flattened.close, close)
-    for market, told in ((plain, facts), (flattened, other)):
-        np.testing.assert_allclose(told.facts.close, market.close, rtol=1e-6)

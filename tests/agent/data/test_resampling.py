@@ -7,15 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentio_kedro.agent.data.resampling import (
-    detrended,
-    path_levels,
-    relative_bars,
-    replayed_history,
-    resample,
-)
-from sentio_kedro.config import FeatureColumn
-from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.agent.data.resampling import path_levels, relative_bars, resample
 from sentio_kedro.market.purged_folds import Segment
 
 PRICES = ("open", "high", "low", "close")
@@ -39,10 +31,9 @@ def begun(bars, path):
     start=st.integers(0, 30),
     length=st.integers(1, 200),
     block=st.integers(1, 40),
-    signs=st.booleans(),
     seed=st.integers(0, 999),
 )
-def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, signs, seed):
+def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, seed):
     bars = walk(120, 2, seed)
     segments = [Segment(start, start + 20), Segment(60, 90)]
     poisoned = replace(bars, **{name: getattr(bars, name).copy() for name in (*PRICES, "volume")})
@@ -50,14 +41,14 @@ def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, 
     for name in PRICES:
         getattr(poisoned, name)[np.setdiff1d(np.arange(120), allowed)] *= 10.0
     poisoned.volume[90:] *= 1e6
-    path, rows, _ = resample_bars(poisoned, segments, length, block, signs, rng_of(seed))
+    path, rows = resample_bars(poisoned, segments, length, block, rng_of(seed))
     drawn = {*range(start + 1, start + 20), *range(61, 90)}
     assert len(rows) == length == len(path.timestamps)
     assert set(rows.tolist()) <= drawn
     assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12)).all()
     assert (path.low <= np.minimum(path.open, path.close) * (1 + 1e-12)).all()
     assert (np.diff(path.timestamps) > np.timedelta64(0)).all()
-    clean, same, _ = resample_bars(bars, segments, length, block, signs, rng_of(seed))
+    clean, same = resample_bars(bars, segments, length, block, rng_of(seed))
     np.testing.assert_array_equal(rows, same)
     for name in (*PRICES, "volume"):  # no price outside the segments is read, and nothing after them
         np.testing.assert_allclose(getattr(path, name), getattr(clean, name), rtol=1e-12)
@@ -65,7 +56,7 @@ def test_paths_are_valid_bars_of_segment_rows_alone(walk, start, length, block, 
 
 def test_each_bar_keeps_its_ratios_to_the_previous_close(walk):
     bars = walk(300, 3, seed=1)
-    path, rows, _ = resample_bars(bars, [Segment(0, 300)], 500, 16, False, rng_of(0))
+    path, rows = resample_bars(bars, [Segment(0, 300)], 500, 16, rng_of(0))
     before = begun(bars, path)
     for name in PRICES:
         np.testing.assert_allclose(getattr(path, name) / before, getattr(bars, name)[rows] / bars.close[rows - 1])
@@ -75,32 +66,15 @@ def test_each_bar_keeps_its_ratios_to_the_previous_close(walk):
 
 def test_mean_block_length_is_the_parameter(walk):
     relative = relative_bars(walk(5_000))
-    _, rows, _ = resample(relative, [Segment(0, 5_000)], 40_000, 20, False, rng_of(0))
+    _, rows = resample(relative, [Segment(0, 5_000)], 40_000, 20, rng_of(0))
     assert 40_000 / ((np.diff(rows) != 1).sum() + 1) == pytest.approx(20, rel=0.08)
     counts = np.bincount(rows, minlength=5_000)
     assert counts[100:].std() / counts[100:].mean() < 1.0
 
 
-def test_random_signs_mirror_whole_blocks_for_all_assets(walk):
-    bars = walk(200, 2, seed=2)
-    path, rows, told = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
-    before = begun(bars, path)
-    returns, source = np.log(path.close / before), np.log(bars.close[rows] / bars.close[rows - 1])
-    signs = np.sign(returns / source)
-    np.testing.assert_array_equal(signs[:, 0], told)
-    np.testing.assert_allclose(returns, signs * source, atol=1e-12)
-    np.testing.assert_array_equal(signs[:, 0], signs[:, 1])
-    assert {-1.0, 1.0} == set(signs[:, 0].tolist())
-    changes = np.flatnonzero(np.diff(signs[:, 0]))
-    assert (np.diff(rows)[changes] != 1).mean() > 0.9  # a sign changes only between blocks
-    down = signs[:, 0] < 0
-    highs = np.log(path.high / before)[down]
-    np.testing.assert_allclose(highs, -np.log(bars.low[rows] / bars.close[rows - 1])[down], atol=1e-12)
-
-
 def test_missing_bars_stay_missing_and_the_chain_goes_on(walk):
     bars = walk(80, 2, missing=0.2, seed=4)
-    path, rows, _ = resample_bars(bars, [Segment(0, 80)], 300, 8, False, rng_of(1))
+    path, rows = resample_bars(bars, [Segment(0, 80)], 300, 8, rng_of(1))
     had_close = np.isfinite(bars.held_close()[rows - 1])
     np.testing.assert_array_equal(path.present, bars.present[rows] & had_close)
     np.testing.assert_array_equal(np.isfinite(path.volume), path.present)
@@ -125,21 +99,9 @@ def test_volume_has_one_level_and_is_free_of_its_unit(walk):
     assert (silent.volume[1:] == 0.0).all()
 
 
-def test_features_of_a_replayed_path_are_those_of_the_history(walk):
-    bars = walk(500, 2, seed=9)
-    columns = [
-        FeatureColumn(name=name, indicator=name, bars=6)
-        for name in ("log_return", "volatility", "moving_average_gap", "return_rank", "time_of_day_sine")
-    ]
-    relative = relative_bars(bars)
-    path, rows, _ = replayed_history(relative, path_levels(relative, [Segment(100, 400)]))
-    features = compute_features(path, columns, calendar=relative.timestamps[rows])
-    np.testing.assert_allclose(features[10:], compute_features(bars, columns)[rows][10:], atol=1e-9)
-
-
 def test_the_same_generator_draws_the_same_path(walk):
     relative = relative_bars(walk(200, 2))
-    first, second = (resample(relative, [Segment(0, 200)], 300, 32, True, rng_of(7)) for _ in range(2))
+    first, second = (resample(relative, [Segment(0, 200)], 300, 32, rng_of(7)) for _ in range(2))
     np.testing.assert_array_equal(first[1], second[1])
     np.testing.assert_array_equal(first[0].close, second[0].close)
 
@@ -155,11 +117,11 @@ def test_paths_have_the_prices_and_volumes_of_the_rows_that_may_be_drawn(walk):
     means = np.array([bars.volume[max(0, row - 95) : row + 1].mean(axis=0) for row in drawn])
     np.testing.assert_allclose(levels.volume, np.median(means, axis=0))
     np.testing.assert_array_equal(path_levels(relative_bars(bars), [Segment(5, 7)]).price, bars.close[6])
-    path, rows, _ = resample_bars(bars, segments, 300, 20, False, rng_of(0))
+    path, rows = resample_bars(bars, segments, 300, 20, rng_of(0))
     np.testing.assert_allclose(path.close[0], levels.price * bars.close[rows[0]] / bars.close[rows[0] - 1])
     own = np.array([bars.volume[row] / bars.volume[max(0, row - 95) : row + 1].mean(axis=0) for row in rows])
     np.testing.assert_allclose(path.volume, levels.volume * own)
-    same, _, _ = resample(relative_bars(bars), segments, 300, 20, False, rng_of(0), levels=levels)
+    same, _ = resample(relative_bars(bars), segments, 300, 20, rng_of(0), levels=levels)
     np.testing.assert_array_equal(same.close, path.close)
 
 
@@ -177,7 +139,7 @@ def test_an_asset_without_bars_in_the_rows_has_none_on_the_path(walk):
     bars = walk(100, 2)
     for column in bars.columns().values():
         column[:60, 1] = np.nan
-    path, _, _ = resample_bars(bars, [Segment(0, 50)], 80, 8, True, rng_of(0))
+    path, _ = resample_bars(bars, [Segment(0, 50)], 80, 8, rng_of(0))
     assert not path.present[:, 1].any()
     assert path.present[:, 0].all()
     levels = path_levels(relative_bars(bars), [Segment(0, 50)])
@@ -188,8 +150,8 @@ def test_prices_are_total_return_and_levels_are_as_traded(walk, traded):
     whole = walk(300, 1, seed=4)
     bars = traded(whole, {(100, 0): (10.0, 0.0), (200, 0): (1.0, 2.0)})
     segments = [Segment(0, 300)]
-    path, rows, _ = resample_bars(bars, segments, 400, 16, True, rng_of(5))
-    smooth, same, _ = resample_bars(whole, segments, 400, 16, True, rng_of(5))
+    path, rows = resample_bars(bars, segments, 400, 16, rng_of(5))
+    smooth, same = resample_bars(whole, segments, 400, 16, rng_of(5))
     np.testing.assert_array_equal(rows, same)
     for name in PRICES:
         ratio = getattr(path, name) / getattr(smooth, name)
@@ -201,105 +163,44 @@ def test_prices_are_total_return_and_levels_are_as_traded(walk, traded):
     np.testing.assert_allclose(path_levels(relative_bars(bars), segments).volume, np.median(means))
 
 
-def test_spreads_are_copied_and_funding_is_mirrored_with_its_block(walk):
+def test_mirrored_blocks_are_mirrored_for_all_assets(walk):
+    bars = walk(200, 2, seed=2)
+    bars = replace(bars, funding=np.random.default_rng(1).random((200, 2)))
+    relative = relative_bars(bars)
+    path, rows = resample(relative, [Segment(0, 200)], 400, 10, rng_of(3), mirror_blocks=True)
+    before = begun(bars, path)
+    returns, source = np.log(path.close / before), np.log(bars.close[rows] / bars.close[rows - 1])
+    signs = np.sign(returns / source)
+    np.testing.assert_allclose(returns, signs * source, atol=1e-12)
+    np.testing.assert_array_equal(signs[:, 0], signs[:, 1])
+    assert {-1.0, 1.0} == set(signs[:, 0].tolist())
+    changes = np.flatnonzero(np.diff(signs[:, 0]))
+    assert (np.diff(rows)[changes] != 1).mean() > 0.9  # a sign changes only between blocks
+    down = signs[:, 0] < 0
+    highs = np.log(path.high / before)[down]
+    np.testing.assert_allclose(highs, -np.log(bars.low[rows] / bars.close[rows - 1])[down], atol=1e-12)
+    np.testing.assert_array_equal(path.funding, signs * bars.funding[rows])
+
+
+def test_spreads_and_funding_are_copied(walk):
     bars = walk(200, 2, seed=2)
     bars = replace(
         bars, spread=np.random.default_rng(0).random((200, 2)), funding=np.random.default_rng(1).random((200, 2))
     )
-    path, rows, _ = resample_bars(bars, [Segment(0, 200)], 400, 10, True, rng_of(3))
-    signs = np.sign(np.log(path.close / begun(bars, path)) / np.log(bars.close[rows] / bars.close[rows - 1]))
-    assert {-1.0, 1.0} == set(signs[:, 0].tolist())
+    path, rows = resample_bars(bars, [Segment(0, 200)], 400, 10, rng_of(3))
     np.testing.assert_array_equal(path.spread, bars.spread[rows])
-    np.testing.assert_array_equal(path.funding, signs * bars.funding[rows])
-    plain, _, _ = resample_bars(walk(200, 2), [Segment(0, 200)], 40, 10, True, rng_of(3))
+    np.testing.assert_array_equal(path.funding, bars.funding[rows])
+    plain, _ = resample_bars(walk(200, 2), [Segment(0, 200)], 40, 10, rng_of(3))
     assert plain.spread is plain.funding is None
 
 
 def test_segments_without_two_rows_are_refused(walk):
     with pytest.raises(ValueError, match="at least 2 rows"):
-        resample_bars(walk(20), [Segment(3, 4)], 10, 4, False, rng_of(0))
+        resample_bars(walk(20), [Segment(3, 4)], 10, 4, rng_of(0))
 
 
 def test_a_draw_takes_what_it_always_took_from_the_generator(walk):
     rng = rng_of(3)
-    path, rows, _ = resample_bars(walk(200, 2, seed=2), [Segment(0, 200)], 400, 10, True, rng)
-    np.testing.assert_allclose(path.close[-1], [97.31505383, 115.90216612], rtol=1e-9)
-    assert (rows[-1], rng.integers(1 << 60)) == (133, 770333082231145696)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 99))
-def test_a_mirrored_history_is_the_whole_history_in_a_mirror(walk, seed):
-    relative = relative_bars(walk(120, 2, seed, missing=0.1))
-    relative = replace(relative, funding=np.where(np.isnan(relative.close), np.nan, 1e-4))
-    levels = path_levels(relative, [Segment(0, 120)])
-    plain, mirror = (replayed_history(relative, levels, sign).bars for sign in (1.0, -1.0))
-    np.testing.assert_array_equal(mirror.funding, -plain.funding)
-    for name, other in {"open": "open", "high": "low", "low": "high", "close": "close"}.items():
-        np.testing.assert_allclose(getattr(mirror, name) / levels.price, levels.price / getattr(plain, other))
-    np.testing.assert_array_equal(mirror.volume, plain.volume)
-
-
-def test_the_replayed_history_is_every_row_in_order(walk):
-    bars = walk(200, 2, seed=5, missing=0.05)
-    relative = relative_bars(bars)
-    levels = path_levels(relative, [Segment(50, 150)])
-    path, rows, signs = replayed_history(relative, levels)
-    np.testing.assert_array_equal(rows, np.arange(200))
-    np.testing.assert_array_equal(signs, 1.0)
-    np.testing.assert_array_equal(path.present, np.isfinite(relative.close))
-    begin = np.array([np.flatnonzero(bars.present[:, asset])[0] for asset in range(2)])
-    first = bars.close[begin, [0, 1]]
-    for name in PRICES:
-        expected = np.where(path.present, getattr(bars, name) * levels.price / first, np.nan)
-        np.testing.assert_allclose(getattr(path, name), expected)
-
-
-@pytest.mark.parametrize("missing", [0.0, 0.2])
-def test_detrended_bars_drift_nowhere_and_keep_their_shape(walk, missing):
-    segments = [Segment(5, 60), Segment(90, 140)]
-    rows = np.r_[6:60, 91:140]  # a segment's first row is never drawn
-    bars = walk(200, 3, seed=3, missing=missing)
-    for column in bars.columns().values():
-        column[:, 2] = np.where(np.arange(200) < 150, np.nan, column[:, 2])  # begins after the segments
-    relative = relative_bars(bars)
-    flat = detrended(relative, segments)
-    means = np.array([np.mean(column[np.isfinite(column)]) for column in relative.close[rows, :2].T])
-    assert (np.abs(means) > 1e-5).all()
-    assert means[0] != means[1]
-    np.testing.assert_allclose(np.nanmean(flat.close[rows, :2], axis=0), 0.0, atol=1e-15)
-    np.testing.assert_allclose(flat.close[:, :2], relative.close[:, :2] - means, atol=1e-15)
-    np.testing.assert_array_equal(flat.close[:, 2], relative.close[:, 2])  # of what is not known nothing is taken
-    for ours, other in (("high", "low"), ("close", "open"), ("high", "close")):
-        shape = getattr(flat, ours) - getattr(flat, other)
-        np.testing.assert_allclose(shape, getattr(relative, ours) - getattr(relative, other), atol=1e-15)
-    for name in ("volume", "price", "mean_volume"):
-        np.testing.assert_array_equal(getattr(flat, name), getattr(relative, name))
-    for name in PRICES:
-        np.testing.assert_array_equal(np.isnan(getattr(flat, name)), np.isnan(getattr(relative, name)))
-
-
-def test_rows_outside_the_segments_do_not_move_the_trend(walk):
-    segments = [Segment(5, 60), Segment(90, 140)]
-    rows = np.r_[5:60, 90:140]
-    relative = relative_bars(walk(200, 2, seed=3))
-    outside = np.setdiff1d(np.arange(200), rows)
-    wild = replace(relative, **{name: getattr(relative, name).copy() for name in PRICES})
-    for name in PRICES:
-        getattr(wild, name)[outside] += 10.0
-    ours, theirs = detrended(relative, segments), detrended(wild, segments)
-    for name in PRICES:
-        np.testing.assert_array_equal(getattr(theirs, name)[rows], getattr(ours, name)[rows])
-        np.testing.assert_allclose(getattr(theirs, name)[outside], getattr(ours, name)[outside] + 10.0, atol=1e-12)
-
-
-def test_paths_of_detrended_bars_end_where_they_began(walk):
-    segments = [Segment(20, 80)]
-    relative = relative_bars(walk(100, 2, seed=3))
-    bars = detrended(relative, segments)
-    levels = path_levels(bars, segments)
-    path = replayed_history(bars, levels).bars
-    np.testing.assert_allclose(path.close[79], path.close[20])
-    assert (path.high >= np.maximum(path.open, path.close) * (1 - 1e-12))[path.present].all()
-    drifting = replayed_history(relative, levels).bars
-    assert (np.abs(np.log(drifting.close[79] / drifting.close[20])) > 1e-3).all()
+    path, rows = resample_bars(walk(200, 2, seed=2), [Segment(0, 200)], 400, 10, rng)
+    np.testing.assert_allclose(path.close[-1], [100.5826257, 136.2135875], rtol=1e-9)
+    assert (rows[-1], rng.integers(1 << 60)) == (133, 814714761039911637)

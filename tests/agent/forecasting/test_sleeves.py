@@ -205,7 +205,7 @@ def test_frames_hold_the_forecasts_and_give_the_positions_back(
 
 
 def test_a_drawdown_limit_raises_the_price_of_risk_to_the_deviation_of_the_largest_position_over_it() -> None:
-    """Half of the equity in each of two assets, 1 % a bar, under a limit of 8 %: 1/16 a bar, times sqrt(bars a year)."""
+    """Half of the equity in each of two assets, 1 % a bar, under a limit of 8 %: 1/16 a bar, x sqrt(bars a year)."""
     volatility = np.full((4, 2), 0.01)
     volatility[0] = np.nan
     limited = replace(TRADING, max_drawdown=0.08)

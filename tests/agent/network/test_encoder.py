@@ -122,7 +122,7 @@ def test_the_order_of_the_assets_only_orders_the_embeddings(lively: Build, parts
 def test_features_are_scaled_by_the_frozen_scaler_and_clipped(lively: Build, parts: dict[str, str]) -> None:
     plain, scaled = encoder_of(lively, **parts), encoder_of(lively, **parts)
     mean, deviation = torch.tensor([1.0, -2.0, 0.0]), torch.tensor([2.0, 0.5, 1.0])
-    scaled.set_scaler(mean, deviation, torch.zeros_like(mean))
+    scaled.set_scaler(mean, deviation)
     features = normal(1, 12, 2, 3)
     torch.testing.assert_close(scaled(features * deviation + mean, 12), plain(features, 12))
     features[0, 4, 1, 2] = SCALED_LIMIT
@@ -131,9 +131,7 @@ def test_features_are_scaled_by_the_frozen_scaler_and_clipped(lively: Build, par
     assert torch.equal(plain(features, 12), plain(wild, 12))
 
 
-ALWAYS = {"mean": (3,), "deviation": (3,), "input.weight": (8, 3), "input.bias": (8,)} | {"norm.weight": (8,)} | {
-    "sizes": (8, 3), "mean_magnitude": (3,), "feature_mask": (2, 3), "flipped": (2, 3),
-}  # fmt: skip
+ALWAYS = {"mean": (3,), "deviation": (3,), "input.weight": (8, 3), "input.bias": (8,)} | {"norm.weight": (8,)}
 MIX = {"mix_norm.weight": (8,), "mix.0.weight": (16, 8), "mix.0.bias": (16,), "mix.2.weight": (8, 16)}
 TIME = {"time_norm.weight": (8,), "time.query.weight": (8, 8), "time.key_value.weight": (16, 8)} | {
     "time.output.weight": (8, 8)
@@ -154,7 +152,7 @@ def test_an_encoder_holds_the_weights_of_its_parts_and_no_others(
     lively: Build, parts: dict[str, object], assets: int, taps: bool, layer: dict[str, tuple[int, ...]]
 ) -> None:
     expected = ALWAYS | {f"layers.{index}.{name}": shape for index in range(2) for name, shape in layer.items()}
-    expected |= {"taps": (3, 8), "lag_mask": (3, 1)} if taps else {"lag_mask": (1, 1)}
+    expected |= {"taps": (3, 8)} if taps else {}
     found = {name: tuple(value.shape) for name, value in lively(assets=assets, **parts).encoder.state_dict().items()}
     biases = found.keys() - expected.keys()
     assert {name: shape for name, shape in found.items() if name not in biases} == expected

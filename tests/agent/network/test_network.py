@@ -197,7 +197,6 @@ def test_a_new_policy_is_nearly_uniform(parts: dict[str, object]) -> None:
 @pytest.mark.parametrize("parts", VARIANTS, ids=str)
 def test_every_weight_gets_a_gradient(lively: Build, parts: dict[str, object]) -> None:
     network = lively(**parts)
-    network.encoder.get_buffer("feature_mask").fill_(1.0)  # sizes are heard only where the screening finds them
     posterior = normal(1, 6, 2).softmax(-1)
     projected = network.head.project(network.encoder(normal(1, 12, 2, 3), 6), posterior)
     hidden = network.head.hidden(projected, normal(6, 2, 4))

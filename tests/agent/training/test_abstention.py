@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic, newey_west_lags
-from sentio_kedro.config.generalisation import AbstentionParameters
 
 DOUBLE = torch.float64
 RETURNS = st.lists(st.floats(-0.1, 0.1).map(lambda x: round(x, 6)), min_size=3, max_size=40)
@@ -97,4 +96,4 @@ def test_too_few_bars_are_refused(values: tuple[float, ...], lags: int | None) -
     ],
 )
 def test_the_gate_opens_only_above_the_threshold(validation_t: float, threshold: float | None, closed: bool) -> None:
-    assert abstains(validation_t, AbstentionParameters(threshold=threshold)) is closed
+    assert abstains(validation_t, threshold) is closed

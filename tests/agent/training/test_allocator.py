@@ -24,7 +24,6 @@ from sentio_kedro.config import (
     IngestionParameters,
     NetworkParameters,
     RegimeParameters,
-    ResamplingParameters,
     TailParameters,
     TradingParameters,
     TrainingParameters,
@@ -86,7 +85,7 @@ def test_a_thousand_updates_take_no_more_memory_than_two_hundred(advantages: str
         critic_target="distribution" if advantages == "sampled" else "mean",
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5),
         tail=TailParameters(limit=0.05 if advantages == "all_action" else None),
-        resampling=ResamplingParameters(block_bars=None), device="cpu",
+        block_bars=None, device="cpu",
         total_steps=UPDATES * 2 * 3 * levels,
     )  # fmt: skip
     network = NetworkParameters(encoder="mlp", width=4, heads=1, hidden=4, quantiles=3)

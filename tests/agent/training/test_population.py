@@ -18,17 +18,14 @@ from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.agent.training.member import MemberKey
 from sentio_kedro.agent.training.population import train_agent
-from sentio_kedro.agent.training.validation import account_returns, recent_train_rows, scored_rows
+from sentio_kedro.agent.training.validation import account_returns, recent_train_rows
 from sentio_kedro.config import (
     AgentParameters,
     FeatureColumn,
     NetworkParameters,
-    OrderParameters,
-    ResamplingParameters,
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.config.generalisation import AbstentionParameters
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
@@ -38,7 +35,7 @@ from sentio_kedro.trading.performance import sharpe_ratio
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
 TRAINING = TrainingParameters(
     members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
-    learning_rate=0.05, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
+    learning_rate=0.05, block_bars=20, device="cpu", workers=1,
 )  # fmt: skip
 COLUMNS = [FeatureColumn(name="r", indicator="log_return")]
 SPANS = Spans(input=receptive_field(NETWORK) + 20, reward=1, episode=10)
@@ -78,15 +75,15 @@ def training_set() -> TrainingSet:
     return TrainingSet(fold, bars, compute_features(bars, COLUMNS), COLUMNS, regimes, 17520.0)
 
 
-def train(training_set: TrainingSet, abstention: AbstentionParameters) -> tuple[AgentBundle, dict[str, float]]:
+def train(training_set: TrainingSet, abstention: float | None) -> tuple[AgentBundle, dict[str, float]]:
     parameters = AgentParameters(NETWORK, replace(TRAINING, abstention=abstention), TradingParameters())
     agent, _, about = train_agent(training_set, 1, SPANS, parameters, Nowhere(), Nowhere(), {})
     return agent, about
 
 
 @cache
-def trained(threshold: float | None, share: float | None = None) -> tuple[AgentBundle, dict[str, float]]:
-    return train(training_set(), AbstentionParameters(threshold=threshold, holdout_share=share))
+def trained(threshold: float | None) -> tuple[AgentBundle, dict[str, float]]:
+    return train(training_set(), threshold)
 
 
 def returns_of(agent: AgentBundle, rows: list[Segment]) -> Tensor:
@@ -108,40 +105,6 @@ def test_validation_t_is_the_t_statistic_of_the_validation_returns() -> None:
     train = float(sharpe_ratio(returns_of(agent, recent_train_rows(training_set())), 17520.0))
     assert agent.spec.train_sharpe == pytest.approx(train, abs=1e-6)
     assert about["generalisation_gap"] == about["train_sharpe"] - about["validation_sharpe"]
-
-
-def test_validation_t_of_held_out_rows_is_measured_on_the_latest_validation_rows_alone() -> None:
-    agent, _ = trained(None, 0.4)
-    (rows,) = training_set().fold.validation
-    kept = returns_of(agent, [Segment(rows.stop - 60, rows.stop)])
-    assert agent.spec.validation_t == pytest.approx(mean_t_statistic(kept).item(), abs=1e-6)
-    assert agent.spec.validation_t != trained(None)[0].spec.validation_t
-
-
-def test_held_out_validation_rows_choose_no_weights() -> None:
-    """Prices in the held-out rows are mirrored; the selected weights stay the same."""
-    bars, (rows,) = training_set().bars, training_set().fold.validation
-    cut = rows.stop - 60
-    flipped = {}
-    for name in ("open", "high", "low", "close"):
-        prices = getattr(bars, name).copy()
-        prices[cut + 1 :] = bars.close[cut] ** 2 / prices[cut + 1 :]
-        flipped[name] = prices
-    flipped["high"], flipped["low"] = flipped["low"], flipped["high"]
-    other = replace(bars, **flipped)
-    changed = replace(training_set(), bars=other, features=compute_features(other, COLUMNS))
-    agent, again = trained(None, 0.4)[0], train(changed, AbstentionParameters(holdout_share=0.4))[0]
-    for member, same in zip(agent.weights, again.weights, strict=True):
-        assert all(torch.equal(member[name], same[name]) for name in member)
-    assert agent.spec.validation_t != again.spec.validation_t
-
-
-def test_members_are_scored_on_the_rows_that_are_not_held_out() -> None:
-    training = replace(TRAINING, abstention=AbstentionParameters(holdout_share=0.4))
-    trading = TradingParameters(orders=OrderParameters(latency_bars=2))
-    _, chosen_on = scored_rows(training_set(), AgentParameters(NETWORK, training, trading))
-    assert list(chosen_on) == [Segment(350, 440)]
-    assert scored_rows(training_set(), AgentParameters(NETWORK, TRAINING, trading))[1] == training_set().fold.validation
 
 
 def test_without_a_threshold_no_agent_abstains() -> None:

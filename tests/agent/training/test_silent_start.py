@@ -76,7 +76,6 @@ def test_a_new_layer_changes_nothing(parts: dict[str, object]) -> None:
 @every_encoder
 def test_branches_begin_to_learn_with_their_last_map_and_the_rest_follows(parts: dict[str, object]) -> None:
     network = untrained(parts)
-    network.encoder.get_buffer("feature_mask").fill_(1.0)  # sizes are heard only where the screening finds them
     ends = branch_ends(network)
     assert len(ends) == 4 * (1 if parts.get("encoder") == "mlp" else 3)  # weight and bias, in two layers
     assert without_gradient(network) == {

@@ -14,10 +14,11 @@ from planted.paths import autoregressive_returns, planted_bars
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data import training_set as training_sets
 from sentio_kedro.agent.data.training_set import TrainingSet, visible_bars
+from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.training import trainer
-from sentio_kedro.agent.training.member import MemberKey, choose_device
+from sentio_kedro.agent.training.member import MemberKey, choose_device, new_member
 from sentio_kedro.agent.training.population import count_workers, train_agent, train_population
 from sentio_kedro.agent.training.schedules import count_updates
 from sentio_kedro.agent.training.trainer import train_member
@@ -29,7 +30,6 @@ from sentio_kedro.config import (
     IngestionParameters,
     NetworkParameters,
     RegimeParameters,
-    ResamplingParameters,
     StoppingParameters,
     TailParameters,
     TradingParameters,
@@ -47,8 +47,7 @@ COLUMNS = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="
 NETWORK = NetworkParameters(width=4, heads=1, window=4, convolution=2, hidden=4, quantiles=3)
 TRAINING = TrainingParameters(
     seeds=2, members=2, total_steps=480, windows=4, replicas=2, episode_bars=10, minibatches=2, validations=2,
-    checkpoint_updates=2, resampling=ResamplingParameters(block_bars=20), device="cpu", workers=1,
-    screening=None,
+    checkpoint_updates=2, block_bars=20, device="cpu", workers=1,
 )  # fmt: skip
 PARAMETERS = AgentParameters(NETWORK, TRAINING, TradingParameters())
 REGIMES = RegimeParameters(states=2, memory=16, restarts=1, iterations=5)
@@ -140,20 +139,17 @@ def test_rows_after_the_validation_rows_change_no_byte_of_an_agent() -> None:
     assert equal_weights(train(training_set), train(make_training_set(scale_after=end)))
 
 
-@pytest.mark.parametrize("screening", [None, "bic"])
-def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted(screening: str | None) -> None:
+def test_rows_after_the_train_rows_change_no_byte_of_what_is_fitted() -> None:
     training_set = make_training_set(strength=0.6)
     changed = make_training_set(scale_after=training_set.fold.train[-1].stop - 1 + SPANS.reward, strength=0.6)
-    parameters = replace(PARAMETERS, training=replace(TRAINING, screening=screening))
     assert changed.bars.close[-1] != training_set.bars.close[-1]
     assert all(np.array_equal(a, b) for a, b in zip(training_set.scaler(), changed.scaler(), strict=True))
     assert training_set.regimes.to_dict() == changed.regimes.to_dict()
     last = []
     for one in (training_set, changed):
-        last.append(train_member(one, MemberKey(0, 0, 0), parameters, Memory(), Killer(PATIENT)))
+        last.append(train_member(one, MemberKey(0, 0, 0), PARAMETERS, Memory(), Killer(PATIENT)))
     states = [member.network.state_dict() for member in last]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert states[0]["encoder.feature_mask"][0].tolist() == [1.0, float(screening is None)]  # selected columns
 
 
 def test_training_is_never_given_test_rows() -> None:
@@ -277,10 +273,21 @@ def test_the_market_and_the_regimes_of_a_fold_are_computed_once(monkeypatch: pyt
     filtered = create_autospec(RegimeModel.filter, side_effect=RegimeModel.filter)
     monkeypatch.setattr(training_sets, "market_tensors", markets)
     monkeypatch.setattr(RegimeModel, "filter", filtered)
-    replay = replace(TRAINING, resampling=ResamplingParameters(block_bars=None), screening="bic", workers=4)
+    replay = replace(TRAINING, block_bars=None, workers=4)
     agents = train_population(folds, SPANS, replace(PARAMETERS, training=replay), Memory(), Killer(PATIENT), {})
     assert len(list(agents)) == 4  # two seeds of two members in each fold
     assert markets.call_count == filtered.call_count == 2
+
+
+def test_a_fold_whose_rule_holds_nothing_is_not_trained() -> None:
+    training_set, store = make_training_set(), Memory()
+    closed = replace(training_set, rule=ForecastRule((), (), np.zeros(0), ""))
+    member = train_member(closed, MemberKey(0, 0, 0), PARAMETERS, store, Killer(0))
+    untrained = new_member(training_set, MemberKey(0, 0, 0), PARAMETERS, torch.device("cpu")).network.state_dict()
+    assert (member.updates_done, member.curve, store.saved) == (0, [], {})
+    assert all(torch.equal(member.selected_weights[name], untrained[name]) for name in untrained)
+    opened = replace(closed.rule, sleeves=(Mock(weight=0.0), Mock(weight=0.2)))
+    assert [replace(training_set, rule=rule).flat for rule in (None, closed.rule, opened)] == [False, True, False]
 
 
 def test_a_failure_stops_the_other_agents() -> None:
@@ -320,7 +327,7 @@ def test_everything_at_once_continues_to_the_same_bits(advantages: str, target: 
         TRAINING, advantages=advantages, critic_target=target, replicas=3, weight_decay=0.01,
         tail=TailParameters(limit=0.001 if advantages == "all_action" else None),
         divergence=DivergenceParameters(coefficient=0.5, max_kl=0.5, halvings=2), members=1, total_steps=8_160,
-        windows=16, minibatches=2, accumulation=2, validations=2, screening="bic",
+        windows=16, minibatches=2, accumulation=2, validations=2,
     )  # fmt: skip
     parameters, training_set = replace(PARAMETERS, training=training), make_training_set(strength=0.6)
     stores = Memory(), Memory()

@@ -17,7 +17,6 @@ from sentio_kedro.agent.training.validation import (
     Score,
     account_returns,
     sharpe_lead,
-    split_validation,
     validate_parts,
 )
 from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
@@ -112,29 +111,6 @@ def test_a_fixed_level_is_held_whatever_the_networks_say(lively: Build, market: 
     expected = net_returns(simulate(facts, accounts, policies, terms))[:, 0]
     assert expected.std() > 1e-4
     np.testing.assert_allclose(followed, expected, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("share", "gap", "choosing", "measuring"),
-    [
-        (None, 3, [(10, 20), (30, 50)], [(10, 20), (30, 50)]),  # all do both
-        (0.5, 0, [(10, 20), (30, 35)], [(35, 50)]),
-        (0.5, 2, [(10, 20), (30, 35)], [(37, 50)]),
-        (0.8, 1, [(10, 16)], [(17, 20), (30, 50)]),
-        (2 / 3, 0, [(10, 20)], [(30, 50)]),
-    ],
-)
-def test_the_latest_validation_rows_measure_and_the_others_choose(
-    share: float | None, gap: int, choosing: list[tuple[int, int]], measuring: list[tuple[int, int]]
-) -> None:
-    found = split_validation([Segment(10, 20), Segment(30, 50)], share, gap)
-    assert [[(part.start, part.stop) for part in rows] for rows in found] == [choosing, measuring]
-
-
-@pytest.mark.parametrize(("share", "gap", "who"), [(0.99, 0, "choose weights"), (0.1, 3, "measure the validation t")])
-def test_too_few_rows_on_either_side_are_refused(share: float, gap: int, who: str) -> None:
-    with pytest.raises(ValueError, match=rf"`training.abstention.holdout_share` = {share:g} .* to {who}"):
-        split_validation([Segment(10, 40)], share, gap)
 
 
 def test_nothing_after_the_judged_rows_matters(lively: Build, market: Markets) -> None:

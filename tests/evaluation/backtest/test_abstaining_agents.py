@@ -64,7 +64,7 @@ def make_agent(fold: int, seed: int, abstains: bool) -> AgentBundle:
     awaken(network, 3)
     with torch.no_grad():
         network.head.policy.weight.mul_(500.0)
-        network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01), torch.zeros(1))
+        network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01))
     spec = AgentSpec(
         fold=fold, seed=seed, members=1, symbols=["AAA"], periods_per_year=17520.0, gamma=0.9, required_bars=20,
         train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00", features=COLUMNS,

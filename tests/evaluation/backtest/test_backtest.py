@@ -25,8 +25,8 @@ from sentio_kedro.config import (
     RobustnessParameters,
     TradingParameters,
 )
-from sentio_kedro.evaluation.backtest import backtest
-from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds, walk_forward
+from sentio_kedro.evaluation.backtest import segments
+from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds
 from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_schedules, fold_baselines
 from sentio_kedro.evaluation.backtest.baselines.portfolios import trailing_portfolio
 from sentio_kedro.evaluation.backtest.baselines.schedules import (
@@ -36,6 +36,7 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
     simulate_schedules,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.evaluation.backtest.segments import walk_forward
 from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
 from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.bars import align_bars
@@ -79,7 +80,7 @@ def make_agent(fold: int, seed: int, trading: TradingParameters = LIMITS, assets
         awaken(network)
         with torch.no_grad():
             network.head.policy.weight.mul_(500.0)
-            network.encoder.set_scaler(torch.zeros(2), torch.full((2,), 0.01), torch.zeros(2))
+            network.encoder.set_scaler(torch.zeros(2), torch.full((2,), 0.01))
     spec = AgentSpec(
         fold=fold, seed=seed, members=2, symbols=["AAA", "BBB", "CCC"][:assets], periods_per_year=17520.0, gamma=0.9,
         required_bars=120, train_start="2019-01-01T00:00:00+00:00", train_end="2019-06-01T00:00:00+00:00",
@@ -385,7 +386,7 @@ def test_a_stop_ends_a_trip_inside_its_bar(acting: dict[str, pd.DataFrame]) -> N
 def test_chunks_of_any_size_give_the_same_frames(
     acting: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backtest, "simulate_rows", partial(simulate_rows, chunk=13))
+    monkeypatch.setattr(segments, "simulate_rows", partial(simulate_rows, chunk=13))
     bars = acting_bars()
     agents = agents_of(*(make_agent(fold, seed, EVERYTHING) for fold in (0, 1) for seed in (0, 1)))
     again = backtest_folds(bars, compute_features(bars, COLUMNS), FOLDS, agents, EVERYTHING, QUICK, 17520.0)

@@ -68,7 +68,7 @@ def make_agent(fold: int, seed: int, trading: TradingParameters) -> AgentBundle:
     awaken(network)
     with torch.no_grad():
         network.head.policy.weight.mul_(500.0)
-        network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01), torch.zeros(1))
+        network.encoder.set_scaler(torch.zeros(1), torch.full((1,), 0.01))
     spec = AgentSpec(
         fold=fold, seed=seed, members=1, symbols=["AAA", "BBB"], periods_per_year=PER_YEAR, gamma=0.9,
         required_bars=120,

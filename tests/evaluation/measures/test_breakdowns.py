@@ -12,7 +12,6 @@ import pytest
 from sentio_kedro.evaluation.measures.accounts import account_metrics, ledger_tables
 from sentio_kedro.evaluation.measures.breakdowns import (
     regime_metrics,
-    selected_feature_metrics,
     symbol_metrics,
     year_metrics,
 )
@@ -101,18 +100,6 @@ def test_days_are_those_of_the_decisions(make_run: MakeRun) -> None:
     first = pd.Timestamp("2018-09-13T12:00", tz="UTC")  # the first decision: 24 of its day are left
     assert day.iloc[0] == (first - pd.Timestamp(0, tz="UTC")).days
     assert np.unique(day, return_counts=True)[1][:3].tolist() == [24, 48, 48]
-
-
-def test_agents_of_a_fold_with_the_same_features_share_an_entry(make_run: MakeRun) -> None:
-    frames = make_run()
-    found = selected_feature_metrics(frames)
-    assert found[0] == {"fold": 0, "seeds": [0, 1], "names": ["log_return_1"], "columns": 1, "of": 20, "lags": 4}
-    assert [entry["names"] for entry in found[1:]] == [["log_return_1", "size of log_return_1", "rsi_14"]] * 3
-    assert [entry["columns"] for entry in found[1:]] == [2] * 3  # two of them say something of the same column
-    apart = frames.agent_table.assign(selected_features=["", *frames.agent_table["selected_features"][1:]])
-    first, second = selected_feature_metrics(dataclasses.replace(frames, agent_table=apart))[:2]
-    assert (first["seeds"], first["names"], second["seeds"]) == ([0], [], [1])
-    assert selected_feature_metrics(dataclasses.replace(frames, agent_table=frames.agent_table.iloc[:0])) == []
 
 
 def test_symbols_show_what_was_held_and_how_its_round_trips_ended(make_run: MakeRun) -> None:

@@ -1,1 +1,1 @@
-"""Training data: fold data, screening, resampled paths, windows."""
+"""Training data: fold data, resampled paths, windows."""

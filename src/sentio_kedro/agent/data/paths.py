@@ -12,11 +12,8 @@ import torch
 from sentio_kedro.agent.data.resampling import (
     PathLevels,
     RelativeBars,
-    ResampledPath,
-    detrended,
     path_levels,
     relative_bars,
-    replayed_history,
     resample,
 )
 from sentio_kedro.agent.data.training_set import TrainingSet
@@ -60,9 +57,8 @@ class PathSampler:
 
     @cached_property
     def relative(self) -> RelativeBars:
-        """The fold's bars in relative form, without their trend if `resampling.detrended`."""
-        bars = relative_bars(self.training_set.bars)
-        return detrended(bars, self.segments) if self.parameters.resampling.detrended else bars
+        """The fold's bars in relative form."""
+        return relative_bars(self.training_set.bars)
 
     @cached_property
     def levels(self) -> PathLevels:
@@ -72,7 +68,7 @@ class PathSampler:
     def draw(self, rng: np.random.Generator) -> Windows:
         """Draw W windows of S decisions: consecutive on a resampled path, anywhere in the train rows on the history."""
         windows, steps = self.parameters.windows, self.parameters.episode_bars
-        block_bars = self.parameters.resampling.block_bars
+        block_bars = self.parameters.block_bars
         if block_bars is None:
             return self._replay(rng)
         first = self.warm_up + self.context
@@ -86,31 +82,16 @@ class PathSampler:
         return cut_windows(market, starts, steps, self.context, trading, facts)._replace(risk_price=price)
 
     def _resampled(self, length: int, block_bars: int, rng: np.random.Generator) -> tuple[MarketTensors, Market]:
-        mirror = self.parameters.resampling.mirror_blocks
-        path = resample(self.relative, self.segments, length, block_bars, mirror, rng, self.levels)
-        return self._with_facts(self._market_of(path))
-
-    @cached_property
-    def _history(self) -> tuple[MarketTensors, Market]:
-        """The real market, or the history without its trend, and its facts."""
-        if self.parameters.resampling.detrended:
-            return self._with_facts(self._market_of(replayed_history(self.relative, self.levels)))
-        return self.training_set.market_on(self.device, self.dtype), self.training_set.facts
-
-    def _with_facts(self, market: MarketTensors) -> tuple[MarketTensors, Market]:
-        """Compute the facts of a path in double precision, and move it to the device."""
-        return market.to(self.device, self.dtype), path_facts(market, self.training_set.trading)
-
-    def _market_of(self, path: ResampledPath) -> MarketTensors:
-        """Compute the market tensors of a path, in double precision on the CPU."""
-        bars, source = path.bars, path.rows
+        """Draw a path: its market on the device, and its facts in double precision."""
+        mirror = self.parameters.mirror_blocks
+        bars, source = resample(self.relative, self.segments, length, block_bars, rng, self.levels, mirror)
         features = compute_features(bars, self.training_set.columns, calendar=self.training_set.bars.timestamps[source])
         posterior = self.training_set.regimes.filter(market_return(bars))
         market = market_tensors(bars, features, posterior, self.training_set.trading, self.clock.along(source))
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
         ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
-        signs = torch.from_numpy(path.signs) if self.parameters.resampling.mirrors else None
-        return market._replace(delisted=ended, signs=signs)
+        market = market._replace(delisted=ended)
+        return market.to(self.device, self.dtype), path_facts(market, self.training_set.trading)
 
     def _replay(self, rng: np.random.Generator) -> Windows:
         steps = self.parameters.episode_bars
@@ -118,5 +99,5 @@ class PathSampler:
         sizes = np.array([part.stop - part.start - steps + 1 for part in long_enough])
         drawn = rng.choice(len(sizes), size=self.parameters.windows, p=sizes / sizes.sum())
         starts = [long_enough[index].start + int(rng.integers(sizes[index])) for index in drawn]
-        market, facts = self._history
-        return self._cut(market, torch.tensor(starts, device=self.device), facts)
+        market = self.training_set.market_on(self.device, self.dtype)
+        return self._cut(market, torch.tensor(starts, device=self.device), self.training_set.facts)

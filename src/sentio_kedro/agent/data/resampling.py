@@ -8,7 +8,7 @@ Paths start from the assets' median prices and volumes, so that lots, shares and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -61,12 +61,10 @@ class ResampledPath(NamedTuple):
     Attributes:
         bars: The bars.
         rows: Source row of each bar [length].
-        signs: -1 where the bar is mirrored, else 1 [length].
     """
 
     bars: AlignedBars
     rows: Rows
-    signs: Floats
 
 
 class PathLevels(NamedTuple):
@@ -113,20 +111,6 @@ def relative_bars(bars: AlignedBars) -> RelativeBars:
     )
 
 
-def detrended(relative: RelativeBars, segments: Sequence[Segment]) -> RelativeBars:
-    """Subtract each asset's mean log return over ``segments`` from its bars, so that paths have no drift on average.
-
-    The mean return is the least precise estimate of all (Merton, On estimating the expected return on the market,
-    Journal of Financial Economics 1980).
-    """
-    rows = np.concatenate([np.arange(segment.start, segment.stop) for segment in _drawable(segments)])
-    finite = np.isfinite(relative.close[rows])
-    total = np.where(finite, relative.close[rows], 0.0).sum(axis=0)
-    mean = total / np.maximum(finite.sum(axis=0), 1)
-    shifted = {name: getattr(relative, name) - mean for name in ("open", "high", "low", "close")}
-    return replace(relative, **shifted)
-
-
 def path_levels(relative: RelativeBars, segments: Sequence[Segment]) -> PathLevels:
     """Return the median close and median trailing mean volume of the rows that may be drawn from ``segments``.
 
@@ -149,9 +133,9 @@ def resample(
     segments: Sequence[Segment],
     length: int,
     block_bars: int,
-    mirror_blocks: bool,
     rng: np.random.Generator,
     levels: PathLevels | None = None,
+    mirror_blocks: bool = False,
 ) -> ResampledPath:
     """Draw one path.
 
@@ -160,9 +144,9 @@ def resample(
         segments: Rows that may be drawn; row t is drawn only if t - 1 lies in the same segment.
         length: Bars of the path.
         block_bars: Mean length of the blocks, whose lengths are geometric.
-        mirror_blocks: Mirror each block in log price with probability one half.
         rng: Source of all randomness.
         levels: Start of the path; None computes ``path_levels``, which is slow compared with a draw.
+        mirror_blocks: Mirror each block in log price with probability one half.
 
     Returns:
         The path on a regular grid of timestamps. Pass ``relative.timestamps[rows]`` as the calendar of
@@ -174,19 +158,12 @@ def resample(
     """
     drawable = _drawable(segments)
     starts, lengths = _blocks(drawable, length, block_bars, rng)
-    signs = rng.choice([-1.0, 1.0], size=len(starts)) if mirror_blocks else np.ones(len(starts))
     first = np.cumsum(lengths) - lengths  # [blocks] place of each block in the path
     rows = np.repeat(starts - first, lengths) + np.arange(int(lengths.sum()))
     levels = path_levels(relative, segments) if levels is None else levels
+    signs = rng.choice([-1.0, 1.0], size=len(starts)) if mirror_blocks else np.ones(len(starts))
     rows, signs = rows[:length], np.repeat(signs, lengths)[:length]
-    return ResampledPath(_chained(relative, levels, rows, signs), rows, signs)
-
-
-def replayed_history(relative: RelativeBars, levels: PathLevels, sign: float = 1.0) -> ResampledPath:
-    """Chain the history as one path, mirrored in log price if ``sign`` is -1; an asset's first bar is missing."""
-    rows = np.arange(len(relative.timestamps))
-    signs = np.full(len(rows), sign)
-    return ResampledPath(_chained(relative, levels, rows, signs), rows, signs)
+    return ResampledPath(_chained(relative, levels, rows, signs), rows)
 
 
 def _drawable(segments: Sequence[Segment]) -> list[Segment]:
@@ -218,22 +195,19 @@ def _blocks(drawable: Sequence[Segment], length: int, block_bars: int, rng: np.r
 def _chained(relative: RelativeBars, levels: PathLevels, rows: Rows, signs: Floats) -> AlignedBars:
     """Chain the bars of ``rows``, each mirrored if its sign is -1 (high and low then trade places)."""
     sign = signs[:, None]  # [length, 1]
-    opened, close = sign * relative.open[rows], sign * relative.close[rows]  # [length, A]
-    high = np.where(sign > 0.0, relative.high[rows], -relative.low[rows])
-    low = np.where(sign > 0.0, relative.low[rows], -relative.high[rows])
+    close = sign * relative.close[rows]  # [length, A]
     steps = np.cumsum(np.where(np.isnan(close), 0.0, close), axis=0)
     before = np.vstack([np.zeros((1, steps.shape[1])), steps[:-1]])
 
     def price(relatives: Floats) -> Floats:
         return np.asarray(levels.price * np.exp(before + relatives))
 
-    grid = relative.timestamps[0] + np.arange(len(rows)) * most_common_gap(relative.timestamps)
     return AlignedBars(
-        timestamps=grid,
+        timestamps=relative.timestamps[0] + np.arange(len(rows)) * most_common_gap(relative.timestamps),
         symbols=relative.symbols,
-        open=price(opened),
-        high=price(high),
-        low=price(low),
+        open=price(sign * relative.open[rows]),
+        high=price(np.where(sign > 0.0, relative.high[rows], -relative.low[rows])),
+        low=price(np.where(sign > 0.0, relative.low[rows], -relative.high[rows])),
         close=price(close),
         volume=levels.volume * relative.volume[rows],
         spread=None if relative.spread is None else relative.spread[rows],

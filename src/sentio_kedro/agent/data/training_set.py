@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,27 +11,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sentio_kedro.agent.data.resampling import (
-    path_levels,
-    relative_bars,
-    replayed_history,
-)
-from sentio_kedro.agent.data.screening import SCALED_LIMIT, Criterion, Mask, Screening, mirror_invariant_columns, screen
 from sentio_kedro.agent.data.windows import path_facts
 from sentio_kedro.agent.forecasting.rule import ForecastRule
-from sentio_kedro.agent.forecasting.rule_inputs import input_names
-from sentio_kedro.agent.network.feature_mask import selected_names
 from sentio_kedro.config import FeatureColumn, TradingParameters
-from sentio_kedro.market.adjustment import adjusted
 from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.records import Integers, Market
-
-logger = logging.getLogger(__name__)
 
 MIN_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
 
@@ -91,9 +78,6 @@ class TrainingSet:
     units: Floats | None = None
     forecast_rows: Integers | None = None
     _lock: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
-    _screened: dict[tuple[int, Criterion], Screening] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
     _markets: dict[tuple[torch.device, torch.dtype], MarketTensors] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -107,11 +91,9 @@ class TrainingSet:
         return [Segment(int(run[0]), int(run[-1]) + 1) for run in runs]
 
     @property
-    def input_names(self) -> list[str]:
-        """Names of the columns of ``features``."""
-        if self.rule is not None:
-            return list(input_names(self.rule.segments))
-        return [column.name for column in self.columns]
+    def flat(self) -> bool:
+        """Whether the fold's rule has no open sleeve, so that it holds nothing."""
+        return self.rule is not None and not self.rule.opened
 
     @property
     def market(self) -> MarketTensors:
@@ -145,60 +127,13 @@ class TrainingSet:
         market = market_tensors(self.bars, self.features, posterior, self.trading)
         return market if self.units is None else market._replace(units=torch.from_numpy(self.units))
 
-    def scaler(self) -> tuple[Floats, Floats, Floats]:
-        """Fit mean, standard deviation and mean size of the scaled value ``[F]`` of the features on the train rows."""
+    def scaler(self) -> tuple[Floats, Floats]:
+        """Fit mean and standard deviation ``[F]`` of the features on the train rows."""
         rows = np.concatenate([self.features[part.start : part.stop] for part in self.learned])
         flat = rows.reshape(-1, rows.shape[-1])
         flat = flat[np.isfinite(flat).all(-1)]
-        mean, deviation = flat.mean(axis=0), flat.std(axis=0)
-        deviation = np.where(deviation > 1e-8, deviation, 1.0)  # noqa: PLR2004 - a constant column
-        return mean, deviation, np.minimum(np.abs(flat - mean) / deviation, SCALED_LIMIT).mean(axis=0)
-
-    def screened(self, lags: int, criterion: Criterion) -> Screening:
-        """Select the feature columns and lags (of ``lags``) that predict the next return on the train rows alone.
-
-        The result is cached for all members of the fold.
-        """
-        with self._lock:
-            if (lags, criterion) not in self._screened:
-                self._screened[lags, criterion] = self._screen(lags, criterion)
-            return self._screened[lags, criterion]
-
-    def _screen(self, lags: int, criterion: Criterion) -> Screening:
-        bars = adjusted(self.bars)
-        returns = np.full(bars.close.shape, np.nan)
-        returns[1:] = np.log(bars.close[1:] / bars.held_close()[:-1])
-        posterior = self.market.posterior.numpy()
-        selection = screen(self.features, returns, posterior, self.fold.train, lags, criterion)
-        names = selected_names(
-            [column.name for column in self.columns], selection.values.tolist(), selection.sizes.tolist()
-        )
-        log = logger.info if names else logger.warning
-        log(
-            "Fold %d: screening keeps %d of %d feature columns (%s) at lags up to %d",
-            *(self.fold.number, int(selection.columns.sum()), len(self.columns), ", ".join(names) or "none"),
-            int(selection.lags.sum()) - 1,
-        )
-        return selection
-
-    @cached_property
-    def mirror_invariant(self) -> Mask:
-        """Columns that are the same on mirrored bars ``[F]``, compared on the train rows."""
-        relative = relative_bars(self.bars)
-        bars = replayed_history(relative, path_levels(relative, self.fold.train), sign=-1.0).bars
-        mirrored = compute_features(bars, self.columns, calendar=self.bars.timestamps)
-        return mirror_invariant_columns(self.features, mirrored, self.fold.train)
-
-    def flipped(self, screening: Screening) -> Mask:
-        """Find inputs that predict the return and are the same on mirrored bars, so that they must be flipped there.
-
-        Returns:
-            ``[2, F]``: values of mirror-invariant columns that predict whatever the regime, and sizes. A size is
-            mirror-invariant where its column is, or changes sign and has a small mean.
-        """
-        with self._lock:
-            values = screening.direct & self.mirror_invariant if screening.direct.any() else screening.direct
-        return np.stack([values, screening.sizes])
+        deviation = flat.std(axis=0)
+        return flat.mean(axis=0), np.where(deviation > 1e-8, deviation, 1.0)  # noqa: PLR2004 - a constant column
 
 
 def member_segments(train: Sequence[Segment], member: int, members: int, min_rows: int) -> list[Segment]:

@@ -24,7 +24,6 @@ class Windows(NamedTuple):
         unit: ``[S, W, 1, A]`` unit of reward at the decisions, fraction of equity.
         market: Facts of the whole path, on the CPU in double precision.
         rows: ``[W, S + 1]`` rows of the decisions and of the bar after, which is only observed.
-        signs: ``[W, C + S + 1]`` -1 where a bar is mirrored, else 1; None mirrors nothing.
         risk_price: Price of risk a bar, units of reward.
         dropout: ``[W, layers, D]`` from ``draw_dropout``, the same in the rollout and all its updates; None drops
             nothing.
@@ -35,7 +34,6 @@ class Windows(NamedTuple):
     unit: Tensor
     market: Market
     rows: Integers
-    signs: Tensor | None = None
     risk_price: float = 0.0
     dropout: Tensor | None = None
 
@@ -56,14 +54,13 @@ class Windows(NamedTuple):
 
     def embedded(self, encoder: Encoder) -> Tensor:
         """Embed the decisions and the bar after them: ``[S + 1, W, 1, A, D]``."""
-        embedded = encoder(self.features, self.steps + 1, self.dropout, self.signs)
+        embedded = encoder(self.features, self.steps + 1, self.dropout)
         return torch.as_tensor(embedded).transpose(0, 1)[:, :, None]
 
     def embedded_decisions(self, encoder: Encoder, index: Tensor) -> Tensor:
         """Embed the decisions of the windows in ``index`` ``[w]``: ``[S, w, 1, A, D]``."""
         dropout = None if self.dropout is None else self.dropout[index]
-        signs = None if self.signs is None else self.signs[index, :-1]
-        embedded = encoder(self.features[index, :-1], self.steps, dropout, signs)
+        embedded = encoder(self.features[index, :-1], self.steps, dropout)
         return torch.as_tensor(embedded).transpose(0, 1)[:, :, None]
 
 
@@ -95,5 +92,4 @@ def cut_windows(
         unit=unit.to(market.features)[:, :, None],
         market=facts,
         rows=rows,
-        signs=None if market.signs is None else market.signs[bars],
     )

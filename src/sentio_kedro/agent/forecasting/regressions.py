@@ -12,57 +12,6 @@ from sentio_kedro.trading.compilation import compiled
 LEAF = -1  # in place of a column
 
 
-@compiled
-def add_linear(inputs: Floats, columns: np.ndarray, coefficients: Floats, own: bool, found: Floats) -> None:
-    """Add inputs x coefficients to ``found`` ``[n]``.
-
-    Args:
-        inputs: ``[n, P]``, the number of the asset in the last column.
-        columns: ``[C]`` columns read.
-        coefficients: ``[1, C]``, or ``[A, C]`` if each asset has its ``own``; others get nothing.
-        own: Whether each asset has its own.
-        found: Sums, changed.
-    """
-    for row in range(inputs.shape[0]):
-        asset = int(inputs[row, inputs.shape[1] - 1]) if own else 0
-        if asset < coefficients.shape[0]:
-            total = 0.0
-            for place in range(len(columns)):
-                total += float(inputs[row, columns[place]]) * coefficients[asset, place]
-            found[row] += total
-
-
-@compiled
-def add_trees(
-    inputs: Floats,
-    roots: np.ndarray,
-    columns: np.ndarray,
-    thresholds: Floats,
-    left: np.ndarray,
-    right: np.ndarray,
-    values: Floats,
-    found: Floats,
-) -> None:
-    """Add the values of the leaves that ``inputs`` ``[n, P]`` end in to ``found`` ``[n]``, tree by tree.
-
-    Args:
-        inputs: ``[n, P]``, no NaN.
-        roots: ``[trees]`` first node of each tree.
-        columns: ``[nodes]`` column that a node asks for, ``LEAF`` for none.
-        thresholds: ``[nodes]`` up to which a row goes left.
-        left: ``[nodes]`` node reached then.
-        right: ``[nodes]`` node reached else.
-        values: ``[nodes]`` of leaves.
-        found: Sums, changed.
-    """
-    for row in range(inputs.shape[0]):
-        for tree in range(len(roots)):
-            node = roots[tree]
-            while columns[node] != LEAF:
-                node = left[node] if inputs[row, columns[node]] <= thresholds[node] else right[node]
-            found[row] += values[node]
-
-
 class Trees(NamedTuple):
     """Nodes of boosted trees, one tree after the other.
 

@@ -125,35 +125,13 @@ class AssetAttention(nn.Module):
         self.input = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
         self.bias = None if assets is None else nn.Parameter(torch.zeros(heads, assets, assets + 1))
-        self.register_buffer("score_mask", None if assets is None else torch.zeros(assets, assets + 1))
-        self.register_buffer("stream_mask", None if assets is None else torch.ones(assets, 1, 1))
 
-    def set_asset_mask(self, asset_mask: Tensor, first: bool) -> None:
-        """Freeze the pairs of assets that attention may use; without identities all assets attend to all.
-
-        Args:
-            asset_mask: ``[A, A]`` bool, whether the first asset attends to the second.
-            first: Whether this is the first layer, where the stream of an asset that does not attend to itself is
-                dropped.
-        """
-        if self.bias is not None:
-            hidden = F.pad(~asset_mask, (0, 1), value=False)
-            self.get_buffer("score_mask").masked_fill_(hidden.to(self.bias.device), float("-inf"))
-            if first:
-                self.get_buffer("stream_mask").copy_(asset_mask.diagonal()[:, None, None])
-
-    def residual(self, x: Tensor) -> Tensor:
-        """Residual stream ``[B, A, T, D]``: 0 for assets whose stream is dropped."""
-        return x if self.bias is None else x * self.get_buffer("stream_mask")
-
-    def forward(self, x: Tensor, queries: Tensor | None = None) -> Tensor:
-        """Attend over the assets of ``x`` ``[B, A, D]``, with queries computed from ``queries`` if given."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend over the assets of ``x`` ``[B, A, D]``."""
         query, key, value = (split_heads(part, self.heads) for part in self.input(x).chunk(3, dim=-1))
         if self.bias is None:
             mixed = F.scaled_dot_product_attention(query, key, value)
         else:  # the last key and value are zero: attend to none
-            query = query if queries is None else split_heads(self.input(queries).chunk(3, dim=-1)[0], self.heads)
             key, value = F.pad(key, (0, 0, 0, 1)), F.pad(value, (0, 0, 0, 1))
-            added = (self.bias + self.get_buffer("score_mask")).to(query.dtype)
-            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=added)
+            mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias.to(query.dtype))
         return torch.as_tensor(self.output(mixed.transpose(1, 2).flatten(2)))

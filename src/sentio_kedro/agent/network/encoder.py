@@ -111,10 +111,8 @@ class Layer(nn.Module):
             attended = self.time(self.time_norm(x).flatten(0, 1), keep)
             stream = stream + _thinned(attended.view(batch, assets, keep, -1), dropout)
         if self.asset is not None and self.asset_norm is not None:
-            residual, normed = self.asset.residual(stream), _by_bar(self.asset_norm(stream))
-            queries = normed if residual is stream else _by_bar(self.asset_norm(residual))
-            across = self.asset(normed, queries).view(batch, keep, assets, -1)
-            stream = residual + _thinned(across.transpose(1, 2), dropout)
+            across = self.asset(_by_bar(self.asset_norm(stream))).view(batch, keep, assets, -1)
+            stream = stream + _thinned(across.transpose(1, 2), dropout)
         return stream + _thinned(torch.as_tensor(self.mix(self.mix_norm(stream))), dropout)
 
     def time_weights(self, x: Tensor) -> Tensor:
@@ -155,47 +153,14 @@ class Encoder(nn.Module):
         convolves = parameters.encoder == "transformer"
         self.taps = nn.Parameter(torch.randn(parameters.convolution, width) * 0.3) if convolves else None
         self.layers = nn.ModuleList(Layer(parameters, shape.assets) for _ in range(parameters.layers))
-        self.register_buffer("lag_mask", torch.ones(self.lags, 1))  # [k, 1]
         self.norm = nn.LayerNorm(width)
-        self.sizes = nn.Parameter(self.input.weight.detach().clone())  # [D, F]; a copy draws no random numbers
-        self.register_buffer("mean_magnitude", torch.zeros(shape.features))  # of the scaled value [F]
-        # Values, then sizes [2, F].
-        self.register_buffer("feature_mask", torch.stack([torch.ones(shape.features), torch.zeros(shape.features)]))
-        self.register_buffer("flipped", torch.zeros(2, shape.features))
 
-    @property
-    def lags(self) -> int:
-        """Taps of the convolution, the present bar included."""
-        return 1 if self.taps is None else self.parameters_.convolution
-
-    def set_feature_mask(
-        self, values: Tensor, sizes: Tensor, flipped: Tensor, lags: Tensor, asset_mask: Tensor
-    ) -> None:
-        """Freeze the masks (all bool); masked columns enter as zeros.
-
-        Args:
-            values: ``[F]`` columns whose scaled value is an input.
-            sizes: ``[F]`` columns of which the size of the scaled value is an input.
-            flipped: ``[2, F]`` columns whose value, and whose size, changes sign where a bar is mirrored.
-            lags: ``[k]`` bars that the convolution reads.
-            asset_mask: ``[A, A]`` whether the first asset attends to the second.
-        """
-        self.get_buffer("feature_mask").copy_(torch.stack([values, sizes]))
-        self.get_buffer("flipped").copy_(flipped)
-        self.get_buffer("lag_mask").copy_(lags[:, None])
-        for index, layer in enumerate(self.layers):
-            if isinstance(layer, Layer) and layer.asset is not None:
-                layer.asset.set_asset_mask(asset_mask, first=index == 0)
-
-    def set_scaler(self, mean: Tensor, deviation: Tensor, mean_magnitude: Tensor) -> None:
-        """Freeze the scaler ``[F]``, fitted on train rows: mean, deviation, and mean size of the scaled value."""
+    def set_scaler(self, mean: Tensor, deviation: Tensor) -> None:
+        """Freeze the scaler ``[F]``, fitted on train rows: mean and deviation."""
         self.get_buffer("mean").copy_(mean)
         self.get_buffer("deviation").copy_(deviation)
-        self.get_buffer("mean_magnitude").copy_(mean_magnitude)
 
-    def forward(
-        self, features: Tensor, keep: int, dropout: Tensor | None = None, signs: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, keep: int, dropout: Tensor | None = None) -> Tensor:
         """Embed the last ``keep`` bars.
 
         Args:
@@ -203,14 +168,13 @@ class Encoder(nn.Module):
                 them, an embedding does not depend on where the window was cut.
             keep: Number of last bars to embed.
             dropout: ``[B, L, D]`` from ``draw_dropout``, in training; None drops nothing.
-            signs: ``[B, T]`` -1 where a bar of a synthetic path is mirrored, else 1; None mirrors nothing.
 
         Returns:
             ``[B, keep, A, D]``.
         """
         half = self.parameters_.precision == "bfloat16" and features.dtype == torch.float32
         with torch.autocast(features.device.type, torch.bfloat16, enabled=half):
-            x = self._through_layers(self.before_layers(features, signs), keep, dropout)
+            x = self._through_layers(self.before_layers(features), keep, dropout)
             return torch.as_tensor(self.norm(x).transpose(1, 2)).to(features.dtype)
 
     def _through_layers(self, x: Tensor, keep: int, dropout: Tensor | None) -> Tensor:
@@ -224,14 +188,14 @@ class Encoder(nn.Module):
                 x = layer(x, rows, thinned)
         return x
 
-    def before_layers(self, features: Tensor, signs: Tensor | None = None) -> Tensor:
-        """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``; ``signs`` as of ``forward``.
+    def before_layers(self, features: Tensor) -> Tensor:
+        """Scale, project and convolve features ``[B, T, A, F]``: ``[B, A, T, D]``.
 
         With ``asset_identity`` each asset has a gain and an offset per channel of its own (Perez et al., FiLM, arXiv
         1709.07871), by which the network distinguishes them; all other weights are shared.
         """
-        values, sizes = self._inputs(features.transpose(1, 2), None if signs is None else signs[:, None, :, None])
-        x = torch.as_tensor(self.input(values)) + F.linear(sizes, self.sizes)
+        scaled = (features.transpose(1, 2) - self.get_buffer("mean")) / self.get_buffer("deviation")
+        x = torch.as_tensor(self.input(scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)))
         if self.identity is not None:  # a channel may act differently, or with another sign, in each asset
             gain, offset = self.identity
             x = x + x * gain + offset
@@ -239,25 +203,10 @@ class Encoder(nn.Module):
             return x
         taps, length = self.parameters_.convolution, x.shape[2]
         past = F.pad(x, (0, 0, taps - 1, 0))
-        weights = self.taps * self.get_buffer("lag_mask")
-        mixed = weights[0] * x
+        mixed = self.taps[0] * x
         for lag in range(1, taps):
-            mixed = torch.addcmul(mixed, weights[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
+            mixed = torch.addcmul(mixed, self.taps[lag], past[:, :, taps - 1 - lag : taps - 1 - lag + length])
         return x + F.silu(mixed)
-
-    def _inputs(self, features: Tensor, signs: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Scaled values of features ``[..., F]``, and their sizes less the mean size; 0 where masked.
-
-        On mirrored bars the signs of mirror-invariant inputs are flipped, such as volume or the size of a return, so
-        that they predict the mirrored return as they predict the real one.
-        """
-        scaled = (features - self.get_buffer("mean")) / self.get_buffer("deviation")
-        values = scaled.clamp(-SCALED_LIMIT, SCALED_LIMIT)
-        weights = self.get_buffer("feature_mask")
-        if signs is not None:
-            flipped = self.get_buffer("flipped")[:, None, None, None]
-            weights = weights[:, None, None, None] * (1.0 - flipped * (1.0 - signs))
-        return values * weights[0], (values.abs() - self.get_buffer("mean_magnitude")) * weights[1]
 
 
 @torch.no_grad()

@@ -7,8 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from sentio_kedro.config.generalisation import AbstentionParameters
-
 MIN_BARS = 2  # bars whose returns have a deviation
 MIN_VARIATION = 1e-24  # a variance below this share of the mean square is rounding, not variation
 
@@ -59,6 +57,6 @@ def mean_t_statistic(returns: Tensor, lags: int | None = None) -> Tensor:
     return torch.where(varies, mean / torch.where(varies, long_run / bars, 1.0).sqrt(), 0.0)
 
 
-def abstains(validation_t: float, parameters: AbstentionParameters) -> bool:
+def abstains(validation_t: float, threshold: float | None) -> bool:
     """Return whether an agent stays flat: a threshold is set and ``validation_t`` is not above it, or is NaN."""
-    return parameters.threshold is not None and not validation_t > parameters.threshold
+    return threshold is not None and not validation_t > threshold

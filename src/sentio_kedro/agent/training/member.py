@@ -114,7 +114,6 @@ def new_member(
     network = build_network(parameters.network, network_shape(training_set, parameters.trading), generator)
     network.to(device, dtype)
     network.encoder.set_scaler(*(torch.from_numpy(fitted) for fitted in training_set.scaler()))
-    _select_features(training_set, network, parameters)
     training, like = parameters.training, next(network.parameters())
     decay = training.weight_decay
     optimiser = torch.optim.AdamW(
@@ -122,19 +121,6 @@ def new_member(
     )
     penalty = like.new_tensor(training.divergence.coefficient)
     return Member(network, optimiser, penalty, first_tail(like.detach()))
-
-
-def _select_features(training_set: TrainingSet, network: PolicyNetwork, parameters: AgentParameters) -> None:
-    """Set the feature mask to the columns that the fold's screening selects."""
-    criterion = parameters.training.screening
-    if criterion is None:
-        return
-    screening = training_set.screened(network.encoder.lags, criterion)
-    resampling, flipped = parameters.training.resampling, np.zeros((2, len(screening.values)), dtype=bool)
-    if resampling.flip_invariant and resampling.mirrors:
-        flipped = training_set.flipped(screening)
-    masks = screening.values, screening.sizes, flipped, screening.lags, screening.asset_mask
-    network.encoder.set_feature_mask(*(torch.from_numpy(mask) for mask in masks))
 
 
 def snapshot(member: Member) -> tuple[dict[str, Tensor], dict[str, Any]]:

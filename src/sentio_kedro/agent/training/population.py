@@ -17,7 +17,6 @@ import torch
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.agent.network.feature_mask import selected_features
 from sentio_kedro.agent.network.network import load_network
 from sentio_kedro.agent.ppo.compiled import compiles
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic
@@ -25,7 +24,7 @@ from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.agent.training.lifecycle import Checkpoints, Progress
 from sentio_kedro.agent.training.member import Curve, Member, MemberKey, choose_device, network_shape
 from sentio_kedro.agent.training.trainer import train_member
-from sentio_kedro.agent.training.validation import account_returns, recent_train_rows, validation_rows
+from sentio_kedro.agent.training.validation import account_returns, recent_train_rows
 from sentio_kedro.config import AgentParameters, TrainingParameters
 from sentio_kedro.market.purged_folds import Segment, Spans
 from sentio_kedro.market.timestamps import bars_per_session
@@ -44,7 +43,7 @@ class ValidationResult(NamedTuple):
         train_sharpe: Annualised Sharpe ratio on the latest train rows; the rule's if the agent follows it.
         validation_sharpe: The same on the validation rows.
         validation_t: t statistic of the mean return per bar on the validation rows, less that of the rule if levels are
-            multiples of it, or on those of them that ``abstention.holdout_share`` keeps from the choice of weights.
+            multiples of it. These rows chose the weights, too.
         rule_sharpe: Annualised Sharpe ratio of the rule on the validation rows; NaN without a rule.
     """
 
@@ -153,7 +152,7 @@ def _put_together(
     hashes: Mapping[str, str],
     seconds: float,
 ) -> TrainedAgent:
-    device, threshold = choose_device(parameters.training.device), parameters.training.abstention.threshold
+    device, threshold = choose_device(parameters.training.device), parameters.training.abstention
     weights = [{name: value.cpu() for name, value in member.selected_weights.items()} for member in members]
     agent = {"fold": training_set.fold.number, "seed": seed}
     curve: Curve = [
@@ -173,10 +172,10 @@ def _put_together(
         "validation_t": result.validation_t,
         "abstention_threshold": float("nan") if threshold is None else threshold,
         "abstains": spec.abstains,
+        "untrained": "no sleeve is open" if training_set.flat else "",
         "members": len(weights),
         "train_seconds": seconds,
         "peak_device_bytes": float(torch.cuda.max_memory_allocated()) if device.type == "cuda" else float("nan"),
-        **selected_features(weights[0], training_set.input_names),  # the same for all members
     }
     return AgentBundle(spec, tuple(weights), training_set.rule), curve, about
 
@@ -195,9 +194,8 @@ def _validate_ensemble(
     def sharpe(segments: Sequence[Segment], level: float = math.nan) -> float:
         return float(sharpe_ratio(returns(segments, level), per_year))
 
-    measured = validation_rows(training_set, parameters)[1]
     train, validation, of_rule = recent_train_rows(training_set), training_set.fold.validation, trading.unit == "rule"
-    tested = returns(measured) - returns(measured, 1.0) if of_rule else returns(measured)
+    tested = returns(validation) - returns(validation, 1.0) if of_rule else returns(validation)
     t = float(mean_t_statistic(tested))
     level = 1.0 if of_rule and abstains(t, parameters.training.abstention) else math.nan  # as it is served
     rule_sharpe = sharpe(validation, 1.0) if of_rule else math.nan
@@ -212,7 +210,7 @@ def _log_validation(spec: AgentSpec, threshold: float | None) -> None:
     )
     if spec.abstains:
         logger.info(
-            "Fold %d, seed %d abstains and %s: validation t is not above `training.abstention.threshold` = %g",
+            "Fold %d, seed %d abstains and %s: validation t is not above `training.abstention` = %g",
             *(spec.fold, spec.seed, "stays flat" if spec.fixed_level == 0.0 else "follows the rule", threshold),
         )
 

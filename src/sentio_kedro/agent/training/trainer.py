@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 import numpy as np
@@ -33,11 +34,14 @@ from sentio_kedro.agent.training.member import (
     Member,
     MemberKey,
     choose_device,
+    new_member,
     torch_generator,
 )
 from sentio_kedro.agent.training.timing import Phases
-from sentio_kedro.agent.training.validation import Score, scored_rows, validate_parts
+from sentio_kedro.agent.training.validation import Score, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
+
+logger = logging.getLogger(__name__)
 
 
 def train_member(
@@ -59,8 +63,14 @@ def train_member(
         dtype: Of weights and windows.
 
     Returns:
-        The member; ``selected_weights`` are those chosen on validation rows.
+        The member; ``selected_weights`` are those chosen on validation rows, or the first ones if the fold's rule holds
+        nothing: multiples of nothing teach nothing.
     """
+    if training_set.flat:
+        member = new_member(training_set, key, parameters, choose_device(parameters.training.device), dtype)
+        member.selected_weights = {name: value.detach() for name, value in member.network.state_dict().items()}
+        logger.info("%s is not trained: no sleeve of the forecast rule is open in this fold", key)
+        return member
     member_run = start_or_resume(training_set, key, parameters, store, progress, dtype)
     if is_finished(member_run.member, parameters):
         return member_run.member
@@ -116,7 +126,8 @@ def learn(
 
 
 def _score(member_run: MemberRun, parameters: AgentParameters) -> Score:
-    context, rows = receptive_field(parameters.network) - 1, scored_rows(member_run.training_set, parameters)
-    networks, facts = [member_run.member.network], member_run.training_set.facts
+    context, training_set = receptive_field(parameters.network) - 1, member_run.training_set
+    networks, facts = [member_run.member.network], training_set.facts
+    rows = (recent_train_rows(training_set), training_set.fold.validation)
     returns = validate_parts(networks, member_run.market, rows, context, parameters.trading, facts)
-    return Score.of(returns, member_run.training_set.periods_per_year)
+    return Score.of(returns, training_set.periods_per_year)

@@ -14,8 +14,8 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
 from sentio_kedro.agent.network.head_arrays import HeadWeights, head_arrays, head_weights
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.training.abstention import MIN_BARS, mean_t_statistic
-from sentio_kedro.config import AgentParameters, TradingParameters
+from sentio_kedro.agent.training.abstention import mean_t_statistic
+from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
@@ -27,63 +27,11 @@ from sentio_kedro.trading.simulate import net_returns, simulate
 MIN_DEVIATION = 1e-12  # of returns per bar
 
 
-def split_validation(
-    validation: Sequence[Segment], share: float | None, gap: int
-) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Split validation rows into those that choose weights and later ones that only measure the validation t.
-
-    Args:
-        validation: Validation rows in order of time.
-        share: Share of the rows that measures; None lets all rows do both.
-        gap: Rows between the two, so that no bar is part of a reward on both sides: latency in bars.
-
-    Raises:
-        ValueError: If either would have fewer than two rows.
-    """
-    if share is None:
-        return validation, validation
-    total = sum(part.stop - part.start for part in validation)
-    cut = total - round(share * total)
-    choosing, measuring = _between(validation, 0, cut), _between(validation, cut + gap, total)
-    for name, rows in (("choose weights", choosing), ("measure the validation t", measuring)):
-        count = sum(part.stop - part.start for part in rows)
-        if count < MIN_BARS:
-            raise ValueError(
-                f"`training.abstention.holdout_share` = {share:g} of {total} validation rows leaves {count} to "
-                f"{name}; at least {MIN_BARS} are needed: change it, or validate on more rows."
-            )
-    return choosing, measuring
-
-
-def validation_rows(
-    training_set: TrainingSet, parameters: AgentParameters
-) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Return the validation rows that choose weights, and those that measure an agent's validation t."""
-    share, latency = parameters.training.abstention.holdout_share, parameters.trading.orders.latency_bars
-    return split_validation(training_set.fold.validation, share, latency)
-
-
-def scored_rows(training_set: TrainingSet, parameters: AgentParameters) -> tuple[Sequence[Segment], Sequence[Segment]]:
-    """Return the rows that score members: the latest train rows, and the validation rows that choose weights."""
-    return recent_train_rows(training_set), validation_rows(training_set, parameters)[0]
-
-
 def recent_train_rows(training_set: TrainingSet) -> list[Segment]:
     """Return the latest train rows, as many as there are validation rows."""
     count = sum(part.stop - part.start for part in training_set.fold.validation)
     last = training_set.learned[-1]
     return [Segment(max(last.start, last.stop - count), last.stop)]
-
-
-def _between(segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
-    """Rows number ``first`` to ``last`` (exclusive) of all rows of the segments."""
-    parts, passed = [], 0
-    for part in segments:
-        start, stop = part.start + max(0, first - passed), part.start + max(0, last - passed)
-        passed += part.stop - part.start
-        if start < min(stop, part.stop):
-            parts.append(Segment(start, min(stop, part.stop)))
-    return parts
 
 
 @torch.no_grad()
@@ -157,7 +105,7 @@ class Score(NamedTuple):
 
     Attributes:
         train_sharpe: Annualised Sharpe ratio on the latest train rows.
-        validation_sharpe: The same on the validation rows that choose.
+        validation_sharpe: The same on the validation rows.
         returns: Simple returns per bar on those ``[bars]``.
     """
 

@@ -186,24 +186,3 @@ def sleeve_metrics(frames: RunFrames) -> list[Metrics]:
         {name: row[name] for name in ("fold", "sleeve", "gate_t", "gate_sharpe")} | {"open": row["sleeve_weight"] > 0.0}
         for row in table.to_dict("records")
     ]
-
-
-def selected_feature_metrics(frames: RunFrames) -> list[Metrics]:
-    """Feature columns that the agents of each fold read; agents of a fold with the same columns share an entry.
-
-    Returns:
-        In order of the folds: ``fold``, ``seeds``, ``names`` (values and magnitudes of columns), ``columns`` (how many
-        columns), ``of`` (how many there are) and ``lags`` (bars read one by one, the current one included).
-    """
-    entries: list[Metrics] = []
-    table = frames.agent_table.sort_values(["fold", "seed"], kind="stable")
-    for row in table.to_dict("records"):
-        names = row["selected_features"].split(", ") if row["selected_features"] else []
-        selection: Metrics = {"fold": int(row["fold"]), "names": names, "columns": int(row["selected_columns"])}
-        selection |= {"of": int(row["feature_columns"]), "lags": int(row["selected_lags"])}
-        same = next((entry for entry in entries if selection.items() <= entry.items()), None)
-        if same is None:
-            entries.append(selection | {"seeds": [int(row["seed"])]})
-        else:
-            same["seeds"].append(int(row["seed"]))
-    return entries

@@ -16,7 +16,7 @@ from sentio_kedro.evaluation.report.columns import (
     YEAR_COLUMNS,
     Columns,
 )
-from sentio_kedro.evaluation.report.tables import MISSING, Table, formatted, interval_title, table_of
+from sentio_kedro.evaluation.report.tables import Table, formatted, interval_title, table_of
 from sentio_kedro.evaluation.run_frames import ENSEMBLE, LINES, SEED_PREFIX
 
 AGENT = "agent"
@@ -132,21 +132,6 @@ def sharpe_path_table(metrics: Mapping[str, Any]) -> Table:
         values = [ratios.get(ENSEMBLE, seeds[0]), min(seeds), max(seeds), *(ratios[name] for name in baselines)]
         rows.append([f"{kind} {number}", *(formatted(value, "number") for value in values)])
     return Table([kind, TITLES[AGENT], "Lowest seed", "Highest seed", *(TITLES[name] for name in baselines)], rows)
-
-
-def selected_feature_table(selected_features: Sequence[Mapping[str, Any]]) -> Table:
-    """Feature columns and lags that the agents of each fold read."""
-    rows = [
-        [
-            f"Fold {entry['fold']}",
-            ", ".join(str(seed) for seed in entry["seeds"]),
-            f"{entry['columns']} of {entry['of']}",
-            formatted(entry["lags"], "count"),
-            ", ".join(entry["names"]) or MISSING,
-        ]
-        for entry in selected_features
-    ]
-    return Table(["Fold", "Seeds", "Columns", "Bars", "Names"], rows)
 
 
 def _gate(entry: Mapping[str, Any]) -> str:

@@ -21,7 +21,6 @@ from sentio_kedro.evaluation.report.account_tables import (
     fold_table,
     regime_tables,
     seed_table,
-    selected_feature_table,
     sharpe_path_table,
     symbol_table,
     year_tables,
@@ -141,7 +140,6 @@ def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "folds": fold_table(metrics["folds"]),
         "years": year_tables(metrics),
         "sleeves": sleeve_table(metrics["sleeves"]),
-        "selected_features": selected_feature_table(metrics["selected_features"]),
     }
 
 

@@ -31,6 +31,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
 from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
@@ -130,14 +131,14 @@ def train_agents(
             agents[agent.name] = agent
             curves += curve
             table.append(record)
-    return agents, pd.DataFrame(curves).astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
+    rows = pd.DataFrame(curves) if curves else pd.DataFrame(columns=list(COLUMNS["training_curves"]), dtype=float)
+    return agents, rows.astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
 
 
 def _log_agent(curve: list[dict[str, float]], record: dict[str, Any]) -> None:
     if not tracking.is_tracked():
         return
-    frame = pd.DataFrame(curve).astype({"update": int})
-    for member, rows in frame.groupby("member"):
+    for member, rows in pd.DataFrame(curve).astype({"update": int}).groupby("member") if curve else ():
         named = rows.drop(columns=["fold", "seed", "member", "selected"]).set_index("update")
         tracking.log_curves(named.add_prefix(f"member_{member}.").reset_index(), "update")
     tracking.log_metrics({name: value for name, value in record.items() if name not in ("fold", "seed")})
