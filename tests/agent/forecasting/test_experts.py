@@ -7,7 +7,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sentio_kedro.agent.forecasting.experts import (
     EXPERTS,
     TREES,
-    AssetRidge,
+    AssetStepwise,
     BoostedTrees,
     PastMean,
     PlainRidge,
@@ -83,11 +83,14 @@ def test_ridge_shrinks_by_its_penalty() -> None:
 
 def test_an_asset_may_have_a_law_of_its_own() -> None:
     inputs, noise, blocks = examples()
-    targets = np.where(inputs[:, -1] == 1.0, 0.3, -0.3) * inputs[:, 2] + noise
-    pooled, own = (kind(5, 0.05).fit(inputs, targets, blocks) for kind in (PlainRidge, AssetRidge))
-    truth = targets - noise
-    assert np.corrcoef(own.predict(inputs), truth)[0, 1] > 0.95
-    assert abs(np.corrcoef(pooled.predict(inputs), truth)[0, 1]) < 0.5
+    second = inputs[:, -1] == 1.0
+    targets = np.where(second, 0.2 * inputs[:, 2], 0.0) + noise
+    own = AssetStepwise(5).fit(inputs, targets, blocks)
+    assert not own.coefficients[0].any()
+    assert own.coefficients[1] == pytest.approx([0.0, 0.0, 0.2, 0.0, 0.0], abs=0.04)
+    alone = Stepwise(2.5, 5).fit(inputs[second], targets[second], blocks[second])
+    assert alone.columns.tolist() == [2]
+    np.testing.assert_array_equal(own.predict(inputs[second]), alone.predict(inputs[second]))
     unknown = inputs.copy()
     unknown[:, -1] = 7.0
     assert not own.predict(unknown).any()
@@ -133,7 +136,7 @@ def test_trees_forecast_as_scikit_learn_does() -> None:
 def test_a_row_alone_is_forecast_as_among_others() -> None:
     inputs, noise, blocks = examples()
     targets = 0.2 * inputs[:, 2] + noise
-    experts = [Stepwise(), PlainRidge(5, 0.05), AssetRidge(5, 0.05), TimeOfDay(), BoostedTrees(5), PastMean()]
+    experts = [Stepwise(), PlainRidge(5, 0.05), AssetStepwise(5), TimeOfDay(), BoostedTrees(5), PastMean()]
     assert {type(expert) for expert in experts} == set(EXPERTS)
     for expert in experts:
         together = expert.fit(inputs, targets, blocks).predict(inputs)

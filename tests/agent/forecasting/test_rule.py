@@ -79,7 +79,7 @@ def test_every_array_and_number_comes_back(found: FoldForecasts, loaded: Forecas
             after[0][name].shape,
             after[0][name].tobytes(),
         ), name
-    names = {"stepwise", "plain_stepwise", "ridge", "trees", "asset_ridge", "time_of_day"}
+    names = {"stepwise", "ridge", "trees", "asset_stepwise", "time_of_day"}
     assert names == set(loaded.sleeves[0].forecaster.experts[0])
 
 

@@ -11,11 +11,12 @@ from scipy.stats import norm
 from planted.catalogue import MARKETS
 from planted.paths import path_bars
 from sentio_kedro.agent.control import Control
+from sentio_kedro.agent.forecasting.experts import block_t
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, complete_rows, forecast_fold
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
 from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame, units_from_frame
 from sentio_kedro.agent.forecasting.market import ForecastMarket, largest_risk
-from sentio_kedro.agent.forecasting.sleeves import Sleeve, fit_sleeves, net_profit, weighted
+from sentio_kedro.agent.forecasting.sleeves import Sleeve, fit_sleeves, forecast_t, net_profit, tried, weighted
 from sentio_kedro.config import (
     CostParameters,
     ForecastingParameters,
@@ -44,6 +45,28 @@ def test_profit_in_units_of_risk_by_hand() -> None:
     assert net_profit(units, targets, costs) == pytest.approx([2.0 - 0.1, -1.0 - 0.1 - 0.2, -1.0])
 
 
+def test_forecasts_must_be_worth_more_than_their_costs_by_hand() -> None:
+    """Positions promised 24 x 0.2 that cost a quarter of it break even at a slope of 1/4."""
+    forecasts = np.tile([[0.2, 0.0]], (24, 1))
+    targets = np.tile([[0.5, 9.0], [-0.2, -9.0]], (12, 1))
+    units = np.ones((24, 2))
+    t = forecast_t(units, forecasts, targets, 0.25 * 24 * 0.2)
+    gains = 0.2 * np.tile([0.5 - 0.05, -0.2 - 0.05], 12)
+    assert t == pytest.approx(gains.sum() / np.sqrt((gains**2).sum()))
+    assert forecast_t(units, forecasts, targets, 0.75 * 24 * 0.2) == pytest.approx(0.0, abs=1e-12)
+    assert forecast_t(-units, forecasts, targets, 1.0) == 0.0  # against the forecasts: nothing is promised
+
+
+def test_strong_forecasts_count_for_more_than_positions_at_their_limit() -> None:
+    rng = np.random.default_rng(0)
+    forecasts = 0.1 * rng.standard_normal((4_000, 1))
+    targets = forecasts + rng.standard_normal((4_000, 1))
+    units = np.sign(forecasts)
+    blocks = np.arange(4_000) * 60 // 4_000
+    profit_t = block_t(net_profit(units, targets, np.zeros((4_000, 1))), blocks)
+    assert forecast_t(units, forecasts, targets, 0.0) > 1.2 * profit_t > 4.0
+
+
 def test_gates_share_one_level() -> None:
     def opened(*ts: float) -> list[bool]:
         return [part.weight > 0.0 for part in weighted([sleeve(f"S{t}", t, 1.0) for t in ts], 0.1)]
@@ -53,13 +76,15 @@ def test_gates_share_one_level() -> None:
     assert opened(single - 0.01) == [False]
     assert opened(single + 0.01, 0.0) == [False, False]
     assert opened(0.0, half + 0.01) == [False, True]
-    assert opened(single + 0.01, half + 0.01) == [True, True]  # the second needs no more than the level
+    assert opened(half - 0.01, half + 0.01) == [False, True]
 
 
-def test_sleeves_weigh_by_their_shrunk_sharpe_ratios() -> None:
+def test_sleeves_weigh_by_their_sharpe_ratios_and_how_far_they_pass() -> None:
     first, second = weighted([sleeve("relative", 4.0, 2.0), sleeve("directional", 2.0, 1.0)], 0.1)
+    least = norm.isf(0.05)
     assert first.weight == 1.0
-    assert second.weight == pytest.approx(0.75 / (2.0 * (1 - 1 / 16)))
+    assert second.weight == pytest.approx((1 - (least / 2) ** 2) / (2.0 * (1 - (least / 4) ** 2)))
+    assert [part.weight for part in weighted([sleeve("relative", 3.0, -0.1)], 0.1)] == [0.0]  # it lost
 
 
 def test_a_t_of_at_most_one_opens_nothing_whatever_the_level() -> None:
@@ -186,6 +211,20 @@ def test_a_fold_with_too_few_train_rows_stays_flat_and_says_so(
     assert frame.empty and evidence_frame(market, found).empty
     assert not units_from_frame(frame, bars, 0).any()
     assert not evidence_figure(evidence_frame(market, found)).data
+
+
+def test_what_moves_all_assets_alike_is_no_evidence_for_relative_values(market: ForecastMarket) -> None:
+    """Forecasts of the mean of the assets are right, those of the differences are wrong."""
+    rng = np.random.default_rng(2)
+    common = 0.5 * rng.standard_normal((2_000, 1))
+    difference = 0.3 * rng.standard_normal((2_000, 1)) * [1.0, -1.0]
+    two = market._replace(
+        targets=common - difference + rng.standard_normal((2_000, 2)), costs=np.full((2_000, 2), 0.01)
+    )
+    forecasts = (common + difference)[:, :, None]
+    rows = np.arange(2_000)
+    assert tried(sleeve("directional", 0.0, 0.0), forecasts, two, rows).gate_t > 3.0
+    assert tried(sleeve("relative", 0.0, 0.0), forecasts, two, rows).gate_t < -5.0
 
 
 def test_frames_hold_the_forecasts_and_give_the_positions_back(

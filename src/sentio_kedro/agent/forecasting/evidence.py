@@ -11,7 +11,8 @@ from sentio_kedro.agent.forecasting.experts import block_sums, block_t
 from sentio_kedro.agent.forecasting.targets import Horizon
 from sentio_kedro.market.timestamps import Floats
 
-MIN_T = 2.5  # of an expert, and of the combination of experts
+MIN_T = 2.0  # of an expert, and of the combination of experts
+SLEEVE_MIN_T = 2.5  # of the combination of a sleeve's best segment: five segments are five chances
 MAX_WEIGHT = 1.5
 MAX_SLOPE = 2.0
 BLOCKS, SHORTEST, LONGEST = 120, 10, 96  # blocks of time that are aimed at, and their length in bars
@@ -69,6 +70,13 @@ def weigh(forecasts: Floats, targets: Floats, blocks: np.ndarray, assets: np.nda
             weights[chosen] = np.minimum(raw * (1.0 - combined_t**-2), MAX_WEIGHT)
             slopes = asset_slopes(combined, targets, blocks, assets, count)
     return Evidence(t, correlation, combined_t, weights, slopes)
+
+
+def supported(evidence: Sequence[Evidence]) -> list[Evidence]:
+    """Evidence of a sleeve's segments; without weights where no combination exceeds ``SLEEVE_MIN_T``."""
+    if max(part.combined_t for part in evidence) > SLEEVE_MIN_T:
+        return list(evidence)
+    return [part._replace(weights=np.zeros_like(part.weights)) for part in evidence]
 
 
 def asset_slopes(forecasts: Floats, targets: Floats, blocks: np.ndarray, assets: np.ndarray, count: int) -> Floats:

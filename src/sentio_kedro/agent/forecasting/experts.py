@@ -20,7 +20,7 @@ from sentio_kedro.agent.forecasting.targets import PREMIUM, Horizon
 from sentio_kedro.market.timestamps import Floats
 
 MIN_T = 3.4  # |t| at which one of all columns enters a stepwise regression
-PLAIN_MIN_T = 2.5  # |t| at which a plain input does: they are fewer, and chance finds less among them
+PLAIN_MIN_T = 2.5  # |t| at which a plain input of an asset does: chance finds less among fewer
 MOST_COLUMNS = 12
 PENALTY = 0.5  # of squared coefficients of a one-bar segment, times the number of examples
 TREE_EXAMPLES = 60_000
@@ -131,27 +131,25 @@ class PlainRidge:
 
 
 @dataclass
-class AssetRidge:
-    """A ridge regression on the plain inputs for each asset alone: one may lead another, or have a law of its own.
+class AssetStepwise:
+    """A stepwise regression on the plain inputs for each asset alone: one may lead another, or have a law of its own.
 
     Attributes:
         plain: Number of plain inputs.
-        penalty: Penalty of squared coefficients over the number of examples.
-        coefficients: ``[assets, plain]``; 0 for an asset without examples.
+        coefficients: ``[assets, plain]``; 0 where a column did not enter, and for an asset without examples.
     """
 
     plain: int
-    penalty: float
     coefficients: Floats = field(default_factory=lambda: np.zeros((0, 0)))
 
-    def fit(self, inputs: Floats, targets: Floats, blocks: np.ndarray) -> AssetRidge:
-        """Fit; ``blocks`` are not used."""
+    def fit(self, inputs: Floats, targets: Floats, blocks: np.ndarray) -> AssetStepwise:
+        """Fit each asset's regression as ``Stepwise`` does."""
         asset = inputs[:, -1].astype(np.int64)
         self.coefficients = np.zeros((int(asset.max()) + 1, self.plain))
         for number in np.unique(asset):
             own = asset == number
-            fitted = PlainRidge(self.plain, self.penalty).fit(inputs[own], targets[own], blocks[own])
-            self.coefficients[number] = fitted.coefficients
+            fitted = Stepwise(PLAIN_MIN_T, self.plain).fit(inputs[own], targets[own], blocks[own])
+            self.coefficients[number, fitted.columns] = fitted.coefficients
         return self
 
     def predict(self, inputs: Floats) -> Floats:
@@ -253,13 +251,12 @@ def make_experts(sleeve: str, dictionary: Dictionary, horizon: Horizon) -> Mappi
         return {"mean": PastMean()}
     return {
         "stepwise": Stepwise(),
-        "plain_stepwise": Stepwise(PLAIN_MIN_T, dictionary.plain),
         "ridge": PlainRidge(dictionary.plain, PENALTY * math.sqrt(horizon.last)),
         "trees": BoostedTrees(dictionary.plain),
-        "asset_ridge": AssetRidge(dictionary.plain, PENALTY * math.sqrt(horizon.last)),
+        "asset_stepwise": AssetStepwise(dictionary.plain),
         "time_of_day": TimeOfDay(),
     }
 
 
-EXPERTS = (Stepwise, PlainRidge, AssetRidge, TimeOfDay, BoostedTrees, PastMean)
+EXPERTS = (Stepwise, PlainRidge, AssetStepwise, TimeOfDay, BoostedTrees, PastMean)
 """All kinds of experts."""

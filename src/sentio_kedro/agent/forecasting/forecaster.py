@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from sentio_kedro.agent.forecasting.dictionary import Dictionary, usable
-from sentio_kedro.agent.forecasting.evidence import Evidence, block_length, filled, weigh
+from sentio_kedro.agent.forecasting.evidence import Evidence, block_length, filled, supported, weigh
 from sentio_kedro.agent.forecasting.experts import Expert, make_experts
 from sentio_kedro.agent.forecasting.inputs import ForecastInputs
 from sentio_kedro.agent.forecasting.targets import Horizon
@@ -105,8 +105,8 @@ def fit_sleeve(
             weighed, found[rows, :, index] = sample.evidence(forecasts)
             evidence.append(weighed)
             experts.append(sample.fit(make_experts(sleeve, dictionary, part), rows))
-    forecaster = SleeveForecaster(segments, dictionary, experts, evidence)
-    return forecaster, filled(found, forecaster.supported, segments)
+    forecaster = SleeveForecaster(segments, dictionary, experts, supported(evidence))
+    return forecaster, filled(found * forecaster.supported, forecaster.supported, segments)
 
 
 class SegmentSample:

@@ -16,7 +16,7 @@ from sentio_kedro.agent.forecasting.targets import RELATIVE, segment_targets
 from sentio_kedro.config import ForecastingParameters
 from sentio_kedro.market.timestamps import Floats
 
-GATE_BLOCKS = 60  # of the out-of-fold rows, for the t of the net profit
+GATE_BLOCKS = 60  # of the out-of-fold rows, for the gate's t
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Sleeve:
         name: ``relative``, ``directional`` or ``premium``.
         forecaster: Experts and their weights.
         control: The rule.
-        gate_t: T statistic of its net profit on out-of-fold train rows.
-        sharpe: Annualised Sharpe ratio there.
+        gate_t: ``forecast_t`` of its forecasts on out-of-fold train rows.
+        sharpe: Annualised Sharpe ratio of its net profit there.
         weight: Of its positions in those of the fold; 0 while the gate is closed.
     """
 
@@ -57,6 +57,29 @@ def net_profit(units: Floats, targets: Floats, costs: Floats) -> Floats:
     return np.asarray((units * np.nan_to_num(targets) - paid).sum(axis=1))
 
 
+def forecast_t(units: Floats, forecasts: Floats, targets: Floats, paid: float) -> float:
+    """T statistic of what forecasts are worth beyond the costs of trading them.
+
+    Positions that were promised a profit of sum(u f) and paid c for it break even where a return rises by the share
+    c / sum(u f) of its forecast. The t is that of sum(f (y - share x f)): whether it rises by more. Positions at their
+    limit weigh a strong forecast like a weak one, so the t of their profit needs several times the rows.
+
+    Args:
+        units: ``[n, A]`` positions u of the rule.
+        forecasts: ``[n, A]`` f of the next bar.
+        targets: ``[n, A]`` its return y.
+        paid: All costs of the positions c.
+
+    Returns:
+        T over ``GATE_BLOCKS`` blocks of time; 0 if the positions were promised nothing.
+    """
+    promised = float((units * forecasts).sum())
+    if promised <= 0.0:
+        return 0.0
+    beyond = (forecasts * (targets - paid / promised * forecasts)).sum(axis=1)
+    return block_t(beyond, np.arange(len(beyond)) * GATE_BLOCKS // len(beyond))
+
+
 def fit_sleeves(
     market: ForecastMarket, rows: np.ndarray, parameters: ForecastingParameters
 ) -> tuple[list[Sleeve], dict[str, Floats]]:
@@ -75,27 +98,30 @@ def fit_sleeves(
         control = Control.of([part.bars for part in market.segments], market.periods_per_year, price)
         control = control.with_surprise(found[tested], market.costs[tested])
         draft = Sleeve(name, forecaster, control, 0.0, 0.0)
-        profit = net_profit(
-            draft.units(found[tested], market.costs[tested]), market.targets[tested], market.costs[tested]
-        )
-        blocks = np.arange(len(profit)) * GATE_BLOCKS // max(len(profit), 1)
-        sharpe = profit.mean() / max(profit.std(), 1e-12) * market.periods_per_year**0.5
-        sleeves.append(replace(draft, gate_t=block_t(profit, blocks), sharpe=float(sharpe)))
+        sleeves.append(tried(draft, found[tested], market, tested))
         forecasts[name] = found
     return weighted(sleeves, parameters.gate_level), forecasts
 
 
-def weighted(sleeves: Sequence[Sleeve], level: float) -> list[Sleeve]:
-    """Open sleeves by Holm's step-down test of their gate's t; weigh them by their Sharpe ratios, shrunk.
+def tried(sleeve: Sleeve, forecasts: Floats, market: ForecastMarket, rows: np.ndarray) -> Sleeve:
+    """Follow a sleeve's rule over out-of-fold forecasts ``[n, A, segments]`` of ``rows`` and fill in what they show."""
+    targets, costs, first = np.nan_to_num(market.targets[rows]), market.costs[rows], forecasts[:, :, 0]
+    units = sleeve.units(forecasts, costs)
+    profit, paid = net_profit(units, targets, costs), -net_profit(units, np.zeros_like(units), costs).sum()
+    if sleeve.neutral:  # what its positions cannot hold is no evidence
+        first, targets = (part - part.mean(axis=1, keepdims=True) for part in (first, targets))
+    sharpe = profit.mean() / max(profit.std(), 1e-12) * market.periods_per_year**0.5
+    return replace(sleeve, gate_t=forecast_t(units, first, targets, float(paid)), sharpe=float(sharpe))
 
-    The largest weight is 1.
+
+def weighted(sleeves: Sequence[Sleeve], level: float) -> list[Sleeve]:
+    """Open sleeves whose gate's t passes the ``level`` that they share by Bonferroni's correction.
+
+    They are weighed by their Sharpe ratios x (1 - (least t / t)^2): one that just passes gets little beside a stronger
+    one. The largest weight is 1.
     """
-    order = sorted(range(len(sleeves)), key=lambda index: -sleeves[index].gate_t)
-    weights = np.zeros(len(sleeves))
-    for place, index in enumerate(order):
-        t = sleeves[index].gate_t
-        if NormalDist().cdf(-t) > level / (len(sleeves) - place):
-            break
-        weights[index] = max(sleeves[index].sharpe, 0.0) * (1.0 - max(t, 1.0) ** -2)
-    weights = weights / max(weights.max(), 1e-12)
+    least = max(NormalDist().inv_cdf(1.0 - level / len(sleeves)), 1.0)
+    kept = [1.0 - (least / max(sleeve.gate_t, least)) ** 2 for sleeve in sleeves]
+    weights = np.array([max(sleeve.sharpe, 0.0) * share for sleeve, share in zip(sleeves, kept, strict=True)])
+    weights /= max(weights.max(initial=0.0), 1e-12)
     return [replace(sleeve, weight=float(weight)) for sleeve, weight in zip(sleeves, weights, strict=True)]
