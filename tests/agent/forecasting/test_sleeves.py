@@ -136,11 +136,14 @@ def test_the_gate_is_the_t_of_one_account_over_all_out_of_fold_rows(
     waiting = waiting.with_surprise(found.forecasts["directional"][rows], costs)
     assert only.control.surprise == waiting.surprise > 0.01
     held = only.control.positions(found.forecasts["directional"][rows], costs, np.zeros(1), neutral=False)
-    profit = net_profit(held, wanted, costs)
-    sums = np.array([part.sum() for part in np.split(profit, [-(-len(rows) * block // 60) for block in range(1, 60)])])
-    assert only.gate_t == pytest.approx(sums.sum() / np.sqrt((sums**2).sum()))
+    profit, first = net_profit(held, wanted, costs), found.forecasts["directional"][rows][:, :, 0]
     assert only.sharpe == pytest.approx(profit.mean() / profit.std() * 17_520.0**0.5)
-    assert only.gate_t < 0.97 * profit.mean() / profit.std() * len(rows) ** 0.5  # what a t without blocks would say
+    share = -net_profit(held, np.zeros_like(wanted), costs).sum() / (held * first).sum()  # of what was promised, paid
+    beyond = (first * (np.nan_to_num(wanted) - share * first)).sum(axis=1)
+    sums = np.array([part.sum() for part in np.split(beyond, [-(-len(rows) * block // 60) for block in range(1, 60)])])
+    assert only.gate_t == pytest.approx(sums.sum() / np.sqrt((sums**2).sum()))
+    plain = beyond.mean() / beyond.std() * len(rows) ** 0.5
+    assert abs(only.gate_t / plain - 1.0) > 0.01  # what a t without blocks would say
 
 
 def test_the_gate_walks_one_account_not_pieces_that_start_flat(
@@ -258,3 +261,19 @@ def test_a_drawdown_limit_raises_the_price_of_risk_to_the_deviation_of_the_large
     tail = replace(limited, masks=MaskParameters(position_var=0.02 * norm.isf(0.01)))
     assert largest_risk(volatility, 25.0, tail)[1] == pytest.approx([0.5 * 0.004 / 0.08] * 2)
     assert not largest_risk(volatility, 25.0, TRADING).any()
+
+
+@pytest.mark.parametrize("latency", [0, 8])
+def test_a_fold_is_forecast_only_where_targets_end_before_the_first_forecast(bars: AlignedBars, latency: int) -> None:
+    trading = replace(TRADING, orders=replace(TRADING.orders, latency_bars=latency))
+    market = ForecastMarket.of(bars, trading, 17_520.0)
+    inside = market.purge  # rows at a segment's end whose targets leave it
+    for rows, forecast in ((3 * (100 + market.purge) - 1, False), (3 * (100 + market.purge), True)):
+        begin = 1_100
+        fold = Fold(0, (Segment(begin, begin + rows + inside),), (), (Segment(begin + rows + inside, 2_500),))
+        found = forecast_fold(
+            market.with_regimes(np.ones((len(bars.timestamps), 1))),
+            fold,
+            ForecastingParameters(sleeves=("directional",)),
+        )
+        assert bool(found.sleeves) == forecast

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sentio_kedro.agent.forecasting.dictionary import usable
-from sentio_kedro.agent.forecasting.forecaster import forecast_rows
+from sentio_kedro.agent.forecasting.forecaster import FIRST_FORECAST, FORWARD_BLOCKS, forecast_rows
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.agent.forecasting.sleeves import Sleeve, fit_sleeves
@@ -20,6 +20,7 @@ from sentio_kedro.market.timestamps import Floats
 logger = logging.getLogger(__name__)
 
 MIN_ROWS = 600  # train rows, of which a third comes before the first forecast
+FIRST_ROWS = 100  # rows whose targets end before the first forecast
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingPar
         parameters: Sleeves, gate and price of risk.
 
     Returns:
-        Forecasts and positions; without sleeves and flat, with a warning, below ``MIN_ROWS`` train rows.
+        Forecasts and positions; without sleeves and flat, with a warning, below ``MIN_ROWS`` train rows or where fewer
+        than ``FIRST_ROWS`` of their targets end before the first forecast.
     """
     rows = complete_rows(fold.train, market.purge)
     rows = rows[usable(market.inputs, rows).any(axis=1)]
@@ -68,14 +70,15 @@ def forecast_fold(market: ForecastMarket, fold: Fold, parameters: ForecastingPar
     begins = rule_begins(fold)
     time = np.datetime_as_string(market.timestamps[begins[-1]], unit="s")
     rule = ForecastRule((), market.segments, market.inputs.minutes, f"{time}Z")
-    if len(rows) < MIN_ROWS:
+    least = max(MIN_ROWS, FORWARD_BLOCKS // FIRST_FORECAST * (FIRST_ROWS + market.purge))
+    if len(rows) < least:
         logger.warning(
             "Fold %d is not forecast and its rule stays flat: of its train rows %d have all inputs and targets of up "
             "to %d bars inside their segment, %d are needed; give more bars.",
             fold.number,
             len(rows),
             market.segments[-1].last,
-            MIN_ROWS,
+            least,
         )
         return FoldForecasts(fold, rule, rows[:0], rows[:0], {}, units)
     sleeves, forecasts = fit_sleeves(market, rows, parameters)
