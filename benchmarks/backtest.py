@@ -38,9 +38,9 @@ from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import HEADS, TARGETS, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import FACTS, Accounts
 from sentio_kedro.trading.simulate import simulate, walks_on
+from sentio_kedro.trading.step.policies import HEADS, TARGETS, Policies, make_policies, with_heads
 
 BARS, ASSETS, FEATURES, REGIMES, MEMBERS = 35_000, 5, 21, 3, 4
 DOUBLE = torch.float64

@@ -26,7 +26,7 @@ from sentio_kedro.agent.training.allocator import keep_freed_memory
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.episodes import Episodes
+from sentio_kedro.trading.environment.episodes import Episodes
 from sentio_kedro.trading.records import Integers
 
 BARS, FEATURES, EPISODE, SESSION, SIGMA = 8192, 8, 128, 13, 0.004

@@ -30,10 +30,10 @@ from sentio_kedro.config import (
     TradingParameters,
 )
 from sentio_kedro.config.forecasting import SleeveName
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.timestamps import periods_per_year
 
 KNOWN = MARKETS | CONDITIONAL
 SLEEVES: dict[bool, tuple[SleeveName, ...]] = {  # by whether it is noise of several assets

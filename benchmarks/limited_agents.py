@@ -17,15 +17,15 @@ from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs
 from sentio_kedro.agent.training.population import train_agent
 from sentio_kedro.config import AgentParameters, NetworkParameters, TradingParameters, TrainingParameters
+from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import market_tensors
 from sentio_kedro.pipelines.training.nodes import of_rule
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import HEADS, make_policies, with_heads
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import HEADS, make_policies, with_heads
 
 LOOKBACK = 1_100  # bars that the inputs of a decision need, rounded up
 

@@ -29,8 +29,8 @@ from sentio_kedro.agent.control import Control
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.config import ForecastingParameters, IngestionParameters, RegimeParameters, TradingParameters
+from sentio_kedro.market.ingestion.timestamps import Floats, periods_per_year
 from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
-from sentio_kedro.market.timestamps import Floats, periods_per_year
 
 SCALES = (0.3, 0.4, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6, 2.0)
 FLAT_BARS = (0, 1, 2, 4)

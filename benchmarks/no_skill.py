@@ -21,8 +21,8 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
 YEARS, DAYS, PER_DAY, HELD_DAYS = 4, 365, 12, 5
 DAILY_VOLATILITY, CORRELATION, MEMORY_DAYS = 0.03, 0.5, 20

@@ -37,7 +37,7 @@ from pydantic import TypeAdapter
 
 from planted.injection import Oracle, draw_signal, mirrored, planted
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
-from sentio_kedro.agent.forecasting.inputs import LOOKBACK
+from sentio_kedro.agent.forecasting.inputs.history import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.sleeves import net_profit
 from sentio_kedro.config import (
@@ -47,12 +47,12 @@ from sentio_kedro.config import (
     RegimeParameters,
     TradingParameters,
 )
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import lockbox_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.timestamps import Floats, periods_per_year
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import fit_regimes, market_return
-from sentio_kedro.market.timestamps import Floats, periods_per_year
 
 CONFIGURATION = Path(__file__).parents[1] / "conf"
 ADJUSTED = ["open", "high", "low", "close"]

@@ -35,11 +35,11 @@ from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import FeatureParameters, NetworkParameters, RegimeParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.indicators import longest_lookback
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import aligned_to_frame
+from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.risk import trading_lookback
-from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.tracking.model import log_model

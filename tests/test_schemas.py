@@ -9,7 +9,7 @@ import pytest
 from kedro.io import DataCatalog
 
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.bars import align_bars, bars_hash
+from sentio_kedro.market.ingestion.bars import align_bars, bars_hash
 from sentio_kedro.schemas import Bars
 
 DATA = Path(__file__).parents[1] / "data"

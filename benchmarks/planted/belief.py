@@ -9,7 +9,7 @@ from scipy.sparse import csr_matrix
 
 from planted.control import follow, following_worth, interpolated
 from planted.paths import PlantedPath
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 RETURN_POINTS, RETURN_SPREAD = 97, 6.0  # grid of the last return, in deviations of the wilder regime
 BELIEF_POINTS, BELIEF_SPREAD = 41, 8.0  # grid of the log odds of the second regime

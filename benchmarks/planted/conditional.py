@@ -8,7 +8,7 @@ import numpy as np
 
 from planted.control import POINTS, SPREAD, follow, following_worth, gaussian_transition, interpolated
 from planted.paths import PLAIN_VOLUME, PlantedPath
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 VOLUME_STATE, VOLUME_NOISE = 0.5, 0.1  # log volume per unit of the state, and the deviation of its noise
 DAY = 48  # bars of half an hour

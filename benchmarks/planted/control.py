@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 TOLERANCE = 1e-9  # of the cost, in an iteration of the worth
 ITERATIONS = 20_000

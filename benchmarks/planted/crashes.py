@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from planted.paths import PlantedPath
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 
 @dataclass(frozen=True)

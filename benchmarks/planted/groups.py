@@ -8,7 +8,7 @@ import numpy as np
 
 from planted.control import autoregressive_positions
 from planted.paths import PlantedPath, autoregression
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from sentio_kedro.agent.control import Control
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.sleeves import net_profit
 from sentio_kedro.agent.forecasting.targets import RELATIVE
-from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.adjustment import adjusted
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.timestamps import Floats
 
 PERSISTENCE = 0.98
 WEAKEST, STRONGEST = 1e-4, 1.0  # mean of a return per deviation of the signal, in volatilities of a bar

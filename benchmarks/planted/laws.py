@@ -21,7 +21,7 @@ from planted.control import (
     interpolated,
 )
 from planted.paths import PLAIN_VOLUME, PlantedPath, autoregression
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 VOLUME_SWING = 0.3  # deviation of the log volume that shows a signal
 SIZE_MEAN = (2.0 / np.pi) ** 0.5  # mean size of a standard normal draw

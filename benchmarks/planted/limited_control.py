@@ -24,7 +24,7 @@ import numba
 import numpy as np
 
 from planted.control import gaussian_transition
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 WIDTH = 5.0  # deviations of the signal that its grid covers
 WIDEST = 1.5  # caps: the largest position on the grid; a loss can lower the cap below a position

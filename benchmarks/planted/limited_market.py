@@ -17,17 +17,17 @@ from planted.laws import AutoregressiveLaw
 from planted.limited_control import Limits
 from planted.paths import PlantedPath, planted_bars
 from sentio_kedro.config import CostParameters, IngestionParameters, OrderParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.records import Market
 from sentio_kedro.trading.simulate import simulate
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
+from sentio_kedro.trading.step.walk import Ledger
 
 DAY = 1_440  # minutes
 WARM_UP = 1_027  # bars before the first train row

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV  # type: ignore[import-untyped]
 
 from planted.control import autoregressive_positions
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.timestamps import Floats
 
 LAGS = (1, 4)  # bars of features that a regression may see, the current one included
 PENALTIES = np.logspace(0.0, 5.0, 11)

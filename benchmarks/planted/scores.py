@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 
 def expected_profit(positions: Floats, means: Floats, cost: float) -> Floats:

@@ -28,15 +28,15 @@ from sentio_kedro.config import (
     TradingParameters,
 )
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.sessions import market_clock
+from sentio_kedro.market.ingestion.timestamps import Floats, periods_per_year
 from sentio_kedro.market.purged_folds import Fold, Spans
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.market.risk import trading_lookback
-from sentio_kedro.market.sessions import market_clock
-from sentio_kedro.market.timestamps import Floats, periods_per_year
 from sentio_kedro.trading.accounts import allocation
 
 BASIS_POINT = 1e-4

@@ -8,7 +8,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
 
-from sentio_kedro.market.bar_checks import BarsError, check_bars, parse_timestamps
+from sentio_kedro.market.ingestion.bar_checks import BarsError, check_bars, parse_timestamps
 
 
 class BarsSchemaError(SchemaErrors):

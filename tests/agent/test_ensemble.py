@@ -21,9 +21,17 @@ from sentio_kedro.market.regimes import RegimeModel
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import HEADS, SAMPLED, Heads, Policies, make_policies, set_probabilities, with_heads
 from sentio_kedro.trading.simulate import make_scratch, net_returns, simulate
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import (
+    HEADS,
+    SAMPLED,
+    Heads,
+    Policies,
+    make_policies,
+    set_probabilities,
+    with_heads,
+)
+from sentio_kedro.trading.step.walk import Ledger
 
 DOUBLE = torch.float64
 TRADING = TradingParameters()

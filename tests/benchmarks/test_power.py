@@ -7,7 +7,7 @@ import pytest
 
 from planted.paths import PlantedPath, path_bars
 from power import Settings, make_blocks, measure, read_bars, summary
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 
 CHANGES = ["trading.costs.commission_bps=1", "trading.costs.half_spread_bps=0", "forecasting.sleeves=[directional]"]
 

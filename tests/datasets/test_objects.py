@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from sentio_kedro.datasets import AlignedBarsDataset, FeaturesDataset, FoldsDataset, RegimeModelsDataset
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
 

@@ -13,7 +13,7 @@ from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
 from sentio_kedro.datasets.files import JSONDataset, ParquetDataset
 from sentio_kedro.hooks.manifests import StageManifests
 from sentio_kedro.manifests import STAGES, StaleArtifactsError
-from sentio_kedro.market.bars import bars_hash
+from sentio_kedro.market.ingestion.bars import bars_hash
 
 COLUMNS = {"columns": [{"name": "return_1", "indicator": "log_return"}]}
 PARAMETERS = {

@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
+from tests.market.ingestion.test_bars import frame_of
 
 from sentio_kedro.config import FeatureColumn, IngestionParameters
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.indicators import compute_features
-
-from .test_bars import frame_of
+from sentio_kedro.market.ingestion.bars import align_bars
 
 COLUMNS = [FeatureColumn(name="r", indicator="log_return"), FeatureColumn(name="v", indicator="volatility", bars=2)]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import FeatureColumn
 from sentio_kedro.market import formulas, indicators, large_arrays
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, lookback, newest_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 
 HORIZONS = {
     "log_return": (1, 4, 48),

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.adjustment import adjustment_factors
-from sentio_kedro.market.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.adjustment import adjustment_factors
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.sessions import Clock, market_clock
 from sentio_kedro.market.risk import MIN_VOLATILITY, MIN_VOLUME, risk_facts, trading_lookback
-from sentio_kedro.market.sessions import Clock, market_clock
 from sentio_kedro.market.tensors import delisted_rows
 
 MINUTE, DAY = np.timedelta64(1, "m"), np.timedelta64(1, "D")

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market import large_arrays, session_risk
-from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.adjustment import adjusted
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import Clock, market_clock
 from sentio_kedro.market.risk import MIN_VOLUME
-from sentio_kedro.market.sessions import Clock, market_clock
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
 from sentio_kedro.market.trailing import estimated_spread
 

@@ -22,12 +22,12 @@ from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.config import ForecastingParameters, IngestionParameters, SignalParameters
 from sentio_kedro.evaluation.backtest.backtest import timestamp
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import aligned_to_frame
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.purged_folds import Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.pipelines.forecasting.nodes import fit_final
 from sentio_kedro.pipelines.signals.nodes import decide
 from sentio_kedro.serving.accounts import Account, accounts_to_json

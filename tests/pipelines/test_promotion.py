@@ -29,9 +29,9 @@ from sentio_kedro.evaluation.skill.trials import make_trial
 from sentio_kedro.evaluation.statistics.deflated_sharpe import deflated_sharpe, sharpe_moments
 from sentio_kedro.evaluation.statistics.overfitting import backtest_overfitting
 from sentio_kedro.hooks.promotion import RefusedPromotions
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Segment, Spans
 from sentio_kedro.pipeline_registry import register_pipelines
 from sentio_kedro.pipelines.promotion import measures, nodes

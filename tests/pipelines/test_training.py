@@ -12,8 +12,8 @@ import pytest
 
 from sentio_kedro.config import IngestionParameters, NetworkParameters, TradingParameters, TrainingParameters
 from sentio_kedro.evaluation.run_frames import COLUMNS
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.pipelines.training import nodes
 from sentio_kedro.pipelines.training.nodes import prepare_training_sets, train_agents, warn_of_lots
 

@@ -13,11 +13,11 @@ from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.network.encoder import NetworkShape, receptive_field
 from sentio_kedro.agent.network.network import build_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, RegimeParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import longest_lookback
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.regimes import fit_regimes, market_return
 from sentio_kedro.market.risk import trading_lookback
-from sentio_kedro.market.sessions import market_clock
 
 SYMBOLS = ("AAA", "BBB", "CCC")
 TRAIN, MEMBERS = 900, 2  # bars before the first halt; networks of an agent

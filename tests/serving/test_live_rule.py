@@ -10,8 +10,8 @@ from sentio_kedro.agent.forecasting.fold import forecast_fold
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.config import CostParameters, ForecastingParameters, IngestionParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.serving.live_rule import LiveRule, asset_rows
 from sentio_kedro.serving.rolling_bars import RollingBars

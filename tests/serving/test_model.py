@@ -23,8 +23,8 @@ from mlflow.exceptions import MlflowException
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import aligned_to_frame
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import aligned_to_frame
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.model import SignalModel
 from sentio_kedro.serving.newest import newest_signals

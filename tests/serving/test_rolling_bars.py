@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from sentio_kedro.config import FeatureColumn
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, newest_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows
 

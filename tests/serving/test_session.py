@@ -16,13 +16,13 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.ensemble import AgentNetworks, as_one
 from sentio_kedro.config import BacktestParameters, RobustnessParameters, SignalParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bar_checks import BarsError
-from sentio_kedro.market.bars import aligned_to_frame
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bar_checks import BarsError
+from sentio_kedro.market.ingestion.bars import aligned_to_frame
+from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import market_return
-from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import market_tensors
 from sentio_kedro.serving.accounts import ACCOUNT, Account, accounts_to_json
 from sentio_kedro.serving.newest import newest_signals
@@ -30,10 +30,10 @@ from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import for_symbols, open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import HEADS, make_policies, with_heads
 from sentio_kedro.trading.records import LAYERS, Accounts
 from sentio_kedro.trading.simulate import simulate
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import HEADS, make_policies, with_heads
+from sentio_kedro.trading.step.walk import Ledger
 
 FIRST, STOP = 1_150, 1_480  # decision rows that are replayed
 FLAT_ONLY = [False, True, False]  # of levels -1, 0 and 1

@@ -17,7 +17,7 @@ from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.frames import forecast_frame, out_of_fold_forecasts
-from sentio_kedro.agent.forecasting.inputs import LOOKBACK
+from sentio_kedro.agent.forecasting.inputs.history import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.agent.forecasting.rule_inputs import input_names, rule_inputs, training_path
@@ -41,11 +41,11 @@ from sentio_kedro.config import (
 from sentio_kedro.evaluation.backtest import backtest
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent, backtest_folds
 from sentio_kedro.evaluation.backtest.start_dates import held_correlation
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
-from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.pipelines.training.nodes import of_rule
 from sentio_kedro.serving.accounts import ACCOUNT, Account, account_report, accounts_to_json
 from sentio_kedro.serving.newest import newest_signals

@@ -7,17 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentio_kedro.trading.policies import (
-    ACCOUNT_FEATURES,
-    LANES,
-    NEVER,
-    SAMPLED,
-    TARGETS,
-    Heads,
-    Policies,
-    make_policies,
-    with_heads,
-)
 from sentio_kedro.trading.records import (
     ACCOUNT,
     CLOCK,
@@ -28,6 +17,17 @@ from sentio_kedro.trading.records import (
     Market,
     Terms,
     records,
+)
+from sentio_kedro.trading.step.policies import (
+    ACCOUNT_FEATURES,
+    LANES,
+    NEVER,
+    SAMPLED,
+    TARGETS,
+    Heads,
+    Policies,
+    make_policies,
+    with_heads,
 )
 
 LEVELS = ([-1.0, 0.0, 1.0], [-1.0, -0.5, 0.0, 0.5, 1.0], [0.0, 1.0], [-1.0, 0.0], [-0.3, 0.0, 0.2, 1.0])

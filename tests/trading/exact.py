@@ -9,10 +9,10 @@ import numpy as np
 
 from sentio_kedro.config import CostParameters, OrderParameters, TradingParameters
 from sentio_kedro.trading.accounts import open_accounts, terms_of
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.records import CLOCK, FACTS, LAYERS, Accounts, Market, records
 from sentio_kedro.trading.simulate import simulate
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
+from sentio_kedro.trading.step.walk import Ledger
 
 FREE = CostParameters(commission_bps=0.0, half_spread_bps=0.0)
 DAY = 1.0 / 365.0

@@ -11,7 +11,7 @@ import pytest
 from sentio_kedro.trading.compilation import COMPILED, PACKAGE, cache_folder, sources_hash
 
 CALL = """
-from sentio_kedro.trading.orders import drop_increases
+from sentio_kedro.trading.step.orders import drop_increases
 from sentio_kedro.trading.records import LIMIT, records
 limits = records((1,), LIMIT)
 limits.position, limits.target = 0.9, 1.0
@@ -44,7 +44,7 @@ def package(tmp_path: Path) -> Path:
 
 def edit(package: Path) -> None:
     """Turn a comparison round in a function of another file than that of its caller."""
-    path = package / "trading" / "limits.py"
+    path = package / "trading" / "step" / "limits.py"
     source = path.read_text()
     assert source.count(BAND) == 1
     path.write_text(source.replace(BAND, BAND.replace("<=", ">")))

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import IngestionParameters, TradingParameters
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
 SHIPPED = Path(__file__).parents[2] / "data" / "01_raw" / "crypto_30min.parquet"
 LIMIT, BARS, WARM_UP = 0.08, 1_000, 200

@@ -12,9 +12,9 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import kelly_cap, market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.records import RULES
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
 BARS = 6
 

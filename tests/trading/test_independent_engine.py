@@ -27,8 +27,8 @@ from sentio_kedro.config import CostParameters, OrderParameters, TradingParamete
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
 backtesting = pytest.importorskip("backtesting")
 

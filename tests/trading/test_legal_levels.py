@@ -12,8 +12,8 @@ from tests.trading.exact import account, bar, bars, equity, holding, legal, obje
 
 from sentio_kedro.config import MaskParameters, TradingParameters
 from sentio_kedro.trading.accounts import open_accounts, terms_of
-from sentio_kedro.trading.policies import SAMPLED, make_policies, with_heads
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import SAMPLED, make_policies, with_heads
 
 FIVE = [-1.0, -0.5, 0.0, 0.5, 1.0]
 FLAT_ONLY = [False, False, True, False, False]

@@ -11,9 +11,9 @@ import numpy as np
 from tests.trading import twin, twin_limits
 from tests.trading.cases import ACCOUNTS, CASH, STEPS, Case, random_case
 
-from sentio_kedro.trading.policies import TARGETS
 from sentio_kedro.trading.records import Accounts
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import TARGETS
 
 SIMULATIONS = 64
 MONEY = ("price_pnl", "commission", "spread", "impact", "borrow", "funding", "dividends", "traded")

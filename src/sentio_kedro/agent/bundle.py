@@ -16,16 +16,16 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from sentio_kedro.agent.forecasting.inputs import forecast_inputs
+from sentio_kedro.agent.forecasting.inputs.history import forecast_inputs
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.agent.forecasting.rule_inputs import input_names
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import PolicyNetwork, load_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.timestamps import Floats
 
 FORMAT = 3
 WEIGHTS, DESCRIPTION = "weights.safetensors", "agent.json"

@@ -21,7 +21,7 @@ import numpy as np
 
 from sentio_kedro.agent.marginal_value import marginal_value
 from sentio_kedro.agent.neutral_control import PLACES, follow_neutral
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.trading.compilation import compiled
 
 PRICE_OF_RISK = 1.0  # annual Sharpe ratio of a forecast at which the largest position is held

@@ -17,9 +17,9 @@ from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights, me
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.traced import StackedEncoders
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.policies import Heads
 from sentio_kedro.trading.records import Floats
 from sentio_kedro.trading.simulate import one_thread
+from sentio_kedro.trading.step.policies import Heads
 
 ENCODED_ASSET_BARS = 6400  # embedded at once: what lies between two layers then stays in the processor's cache
 SHARED = (

@@ -6,7 +6,7 @@ from math import sqrt
 
 import numpy as np
 
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.trading.compilation import compiled
 
 

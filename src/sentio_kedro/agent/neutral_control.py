@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from sentio_kedro.agent.marginal_value import expected_clip
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.trading.compilation import compiled
 
 PLACES = 41  # positions from -1 to 1 at which D is tabulated

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sentio_kedro.datasets.files import ParquetDataset
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import aligned_from_frame, aligned_to_frame
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import aligned_from_frame, aligned_to_frame
 
 
 class AlignedBarsDataset(ParquetDataset):

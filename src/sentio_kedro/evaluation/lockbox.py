@@ -21,9 +21,9 @@ from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.metrics import build_metrics, json_ready
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames, account_table
 from sentio_kedro.evaluation.statistics.bootstrap import headline_samples, percentile_interval
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.timestamps import Floats
 
 NO_STRESS = RobustnessParameters(
     cost_multipliers=None, latency_bars=None, start_shares=None, paths=None, without_seeds=False

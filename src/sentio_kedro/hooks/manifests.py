@@ -28,7 +28,7 @@ from sentio_kedro.manifests import (
     tracked_identity,
     upstream_stages,
 )
-from sentio_kedro.market.bars import bars_hash
+from sentio_kedro.market.ingestion.bars import bars_hash
 
 if TYPE_CHECKING:  # the datasets import torch, which slows every kedro command
     from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset

@@ -17,7 +17,7 @@ import talib
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from sentio_kedro.market.timestamps import Floats, Timestamps
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
 MIN_VOLATILITY = 1e-6  # of a one-bar log return: flat prices count as this
 FORGOTTEN = 1e-8  # weight of the past at which a recursive indicator has forgotten where it started

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import FeatureColumn, IndicatorName
 from sentio_kedro.market import formulas
-from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.formulas import AssetBars
+from sentio_kedro.market.ingestion.adjustment import adjusted
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 from sentio_kedro.market.large_arrays import large_array
-from sentio_kedro.market.timestamps import Floats, Timestamps
 
 RANKED_ROWS = 4096  # ranked at a time
 

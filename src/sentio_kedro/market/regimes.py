@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentio_kedro.config import RegimeParameters
-from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.adjustment import adjusted
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 if TYPE_CHECKING:  # only a fit needs it, and it brings scikit-learn, two thirds of a second
     from hmmlearn.hmm import GaussianHMM

@@ -17,12 +17,12 @@ import numba
 import numpy as np
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.adjustment import Factors
-from sentio_kedro.market.aligned_bars import AlignedBars, Mask
+from sentio_kedro.market.ingestion.adjustment import Factors
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, Mask
+from sentio_kedro.market.ingestion.sessions import Clock, Integers
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.large_arrays import by_assets
 from sentio_kedro.market.session_risk import correlations, tails
-from sentio_kedro.market.sessions import Clock, Integers
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.market.trailing import SessionRows, sum_before
 
 MIN_VOLATILITY = 1e-5  # per bar; keeps rewards finite where a price stands still

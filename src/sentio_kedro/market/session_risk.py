@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.trailing import SessionRows
 
 CHUNK = 2**22  # numbers of session windows that are in memory at a time

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.adjustment import adjustment_factors
-from sentio_kedro.market.aligned_bars import NEUTRAL, AlignedBars, Mask, hold
+from sentio_kedro.market.ingestion.adjustment import adjustment_factors
+from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, Mask, hold
+from sentio_kedro.market.ingestion.sessions import Clock, Integers, market_clock
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.large_arrays import by_assets, large_array
 from sentio_kedro.market.risk import RiskFacts, risk_facts
-from sentio_kedro.market.sessions import Clock, Integers, market_clock
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.market.trailing import estimated_spread
 
 LONGEST_HALT_SESSIONS = 20  # of the calendar, that an asset may be missing at the end before it counts as delisted

@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from sentio_kedro.market.aligned_bars import hold
-from sentio_kedro.market.sessions import Integers
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.aligned_bars import hold
+from sentio_kedro.market.ingestion.sessions import Integers
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 
 def trailing_sum(values: Floats, length: int) -> Floats:

@@ -13,11 +13,11 @@ from pydantic import Field, TypeAdapter
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.config.fields import NonNegative, NonNegativeCount, Positive, parameters
-from sentio_kedro.market.timestamps import Timestamps
+from sentio_kedro.market.ingestion.timestamps import Timestamps
 from sentio_kedro.trading.accounts import open_accounts
-from sentio_kedro.trading.execution import DEAD_FRACTION
 from sentio_kedro.trading.records import DAY_TRADE_SESSIONS, Accounts, Floats
 from sentio_kedro.trading.simulate import require_indices
+from sentio_kedro.trading.step.execution import DEAD_FRACTION
 
 _BY_SYMBOL = ("shares", "bars_held", "in_flight", "entry_price", "trades_today", "opened_today")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sentio_kedro.trading.compilation import compiled
-from sentio_kedro.trading.limits import set_forbidden_shares
-from sentio_kedro.trading.orders import plan_orders
-from sentio_kedro.trading.policies import Policies, decide
 from sentio_kedro.trading.records import Accounts, Floats, Integers, Market, Scratch, Terms
-from sentio_kedro.trading.walk import advance, observe
+from sentio_kedro.trading.step.limits import set_forbidden_shares
+from sentio_kedro.trading.step.orders import plan_orders
+from sentio_kedro.trading.step.policies import Policies, decide
+from sentio_kedro.trading.step.walk import advance, observe
 
 
 @compiled

@@ -9,8 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bar_checks import (
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bar_checks import (
     COLUMNS,
     OPTIONAL_COLUMNS,
     VALUE_COLUMNS,
@@ -19,8 +19,8 @@ from sentio_kedro.market.bar_checks import (
     check_bars,
     parse_timestamps,
 )
-from sentio_kedro.market.bars import bars_on_grid, delivered_values, whole_rows
-from sentio_kedro.market.timestamps import Floats, Timestamps
+from sentio_kedro.market.ingestion.bars import bars_on_grid, delivered_values, whole_rows
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
 RawBars = AlignedBars | pd.DataFrame
 """Aligned bars, or a long frame whose timestamps are ends of bars with a zone."""

@@ -13,14 +13,14 @@ from torch import Tensor
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs
 from sentio_kedro.agent.network.encoder import receptive_field
-from sentio_kedro.market.adjustment import adjusted, adjustment_factors
-from sentio_kedro.market.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.indicators import compute_features, longest_lookback, newest_features
+from sentio_kedro.market.ingestion.adjustment import adjusted, adjustment_factors
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.sessions import Clock, Schedule, expected_timestamps, market_clock, session_schedule
+from sentio_kedro.market.ingestion.timestamps import Floats, bars_per_session
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.risk import RiskFacts, risk_facts, trading_lookback
-from sentio_kedro.market.sessions import Clock, Schedule, expected_timestamps, market_clock, session_schedule
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
-from sentio_kedro.market.timestamps import Floats, bars_per_session
 from sentio_kedro.market.trailing import estimated_spread
 from sentio_kedro.serving.live_rule import LiveRule, asset_rows
 from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sentio_kedro.agent.forecasting.inputs.newest import NewestInputs
 from sentio_kedro.agent.forecasting.market import unit_costs
-from sentio_kedro.agent.forecasting.newest_inputs import NewestInputs
 from sentio_kedro.agent.forecasting.rule import ForecastRule, RulePath
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import IngestionParameters, SignalParameters
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.serving.accounts import ACCOUNT, Account
 from sentio_kedro.serving.newest import decide_from
 from sentio_kedro.serving.session import DecisionSession

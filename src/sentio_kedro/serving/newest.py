@@ -9,7 +9,7 @@ import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.serving.accounts import Account, row_of
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.serving.signal import START_TOLERANCE, Signal

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sentio_kedro.market.aligned_bars import NEUTRAL, AlignedBars, hold
-from sentio_kedro.market.timestamps import Floats, Timestamps
+from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, hold
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,8 +19,8 @@ from sentio_kedro.agent.ppo.losses import lower_tail_mean
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
-from sentio_kedro.market.aligned_bars import AlignedBars, hold
-from sentio_kedro.market.bars import align_bars, whole_rows
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.bars import align_bars, whole_rows
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.serving.accounts import (
     Account,
@@ -36,10 +36,10 @@ from sentio_kedro.serving.live_market import LiveMarket
 from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.limits import MIN_EQUITY
-from sentio_kedro.trading.policies import HEADS, Heads, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import LAYERS, Accounts, Floats, Records, Scratch
 from sentio_kedro.trading.simulate import make_scratch, one_thread
+from sentio_kedro.trading.step.limits import MIN_EQUITY
+from sentio_kedro.trading.step.policies import HEADS, Heads, Policies, make_policies, with_heads
 
 TAIL = 0.05  # share of outcomes in the tail of `tail_risk`
 

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sentio_kedro.market.aligned_bars import Mask
-from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.orders import whole_lots
+from sentio_kedro.market.ingestion.aligned_bars import Mask
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.trading.records import LAYERS
+from sentio_kedro.trading.step.orders import whole_lots
 
 START_TOLERANCE = 0.1  # of the largest position: targets of two starts that are further apart disagree
 

@@ -17,9 +17,9 @@ from packaging.requirements import Requirement
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import SignalParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
-from sentio_kedro.market.bars import aligned_to_frame
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
+from sentio_kedro.market.ingestion.bars import aligned_to_frame
 from sentio_kedro.serving.model import DEFAULTS
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.tracking.client import optional_tracking

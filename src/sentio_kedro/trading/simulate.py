@@ -12,7 +12,6 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES, HEADS, LANES, SAMPLED, TARGETS, Policies
 from sentio_kedro.trading.records import (
     BOUNDS,
     FILL,
@@ -27,7 +26,8 @@ from sentio_kedro.trading.records import (
     Terms,
     records,
 )
-from sentio_kedro.trading.walk import Ledger, Route, walk_parallel, walk_serial
+from sentio_kedro.trading.step.policies import ACCOUNT_FEATURES, HEADS, LANES, SAMPLED, TARGETS, Policies
+from sentio_kedro.trading.step.walk import Ledger, Route, walk_parallel, walk_serial
 
 logger = logging.getLogger(__name__)
 RUIN = 1e-9  # of the first equity; smaller equity counts as zero
@@ -80,7 +80,7 @@ def simulate(
     alone = size > 1 and threading.current_thread() is threading.main_thread()
     walk = walk_parallel if alone else walk_serial
     if any(isinstance(part, torch.Tensor) for part in (*market, *policies)):
-        from sentio_kedro.trading.gpu_walk import walk_on_gpu as walk  # noqa: PLC0415 - loads numba.cuda
+        from sentio_kedro.trading.step.gpu_walk import walk_on_gpu as walk  # noqa: PLC0415 - loads numba.cuda
     walk(route, market, accounts, terms, policies, scratch, ledger)
     return ledger
 

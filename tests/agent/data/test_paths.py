@@ -14,11 +14,11 @@ from sentio_kedro.agent.data.resampling import resample
 from sentio_kedro.agent.data.training_set import TrainingSet, member_segments, visible_bars
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.config import FeatureColumn, TradingParameters, TrainingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel
-from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import MarketTensors
 
 ROWS, STEPS, CONTEXT = 120, 5, 6

@@ -15,10 +15,10 @@ from sentio_kedro.agent.forecasting.forecaster import (
     forecast_rows,
     forward_blocks,
 )
-from sentio_kedro.agent.forecasting.inputs import ForecastInputs, forecast_inputs
+from sentio_kedro.agent.forecasting.inputs.history import ForecastInputs, forecast_inputs
 from sentio_kedro.agent.forecasting.targets import Horizon, bar_targets, segment_targets
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 
 PARTS = (Horizon(1, 1), Horizon(2, 4))
 PURGE = 5

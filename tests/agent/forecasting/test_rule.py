@@ -15,14 +15,14 @@ from planted.paths import path_bars
 from sentio_kedro.agent.control import Control
 from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
-from sentio_kedro.agent.forecasting.inputs import LOOKBACK
+from sentio_kedro.agent.forecasting.inputs.history import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ARRAYS, DESCRIPTION, MOST_VALUE, ForecastRule
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import INTRADAY, Horizon
 from sentio_kedro.config import CostParameters, ForecastingParameters, IngestionParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Segment
 
 TRADING = TradingParameters(costs=CostParameters(commission_bps=1, half_spread_bps=1))

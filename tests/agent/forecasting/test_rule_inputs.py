@@ -6,7 +6,7 @@ import pytest
 from sentio_kedro.agent.forecasting.rule import RulePath
 from sentio_kedro.agent.forecasting.rule_inputs import input_names, rule_inputs
 from sentio_kedro.agent.forecasting.targets import INTRADAY, Horizon
-from sentio_kedro.market.sessions import Clock
+from sentio_kedro.market.ingestion.sessions import Clock
 
 SEGMENTS = [Horizon(*pair) for pair in INTRADAY]
 

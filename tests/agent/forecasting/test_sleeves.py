@@ -25,8 +25,8 @@ from sentio_kedro.config import (
     TradingParameters,
 )
 from sentio_kedro.evaluation.plots.forecasts import evidence_figure
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Segment
 
 TRADING = TradingParameters(costs=CostParameters(commission_bps=1, half_spread_bps=1))

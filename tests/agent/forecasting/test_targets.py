@@ -9,8 +9,8 @@ import pytest
 from planted.paths import planted_bars
 from sentio_kedro.agent.forecasting.targets import Horizon, bar_targets, horizons, segment_targets
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 
 
 def bars_of(*returns: np.ndarray) -> AlignedBars:

@@ -9,8 +9,8 @@ from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import draw_dropout, receptive_field
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import grid_loss
-from sentio_kedro.agent.ppo.grid_values import evaluate_grid
-from sentio_kedro.agent.ppo.position_grid import draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.positions import draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.values import evaluate_grid
 from sentio_kedro.agent.ppo.rollout import RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import UpdateReport, estimate_targets, minibatch_loss, value_scale
 from sentio_kedro.agent.training.validation import account_returns

@@ -10,7 +10,7 @@ from torch import Tensor
 from sentio_kedro.agent.network.distributions import divergence, entropy, masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.losses import clipped_surrogate, critic_loss
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES
+from sentio_kedro.trading.step.policies import ACCOUNT_FEATURES
 
 HALF = [torch.bfloat16, torch.float16]
 SHAPE = (6, 3, 2)  # bars, accounts, assets

@@ -11,8 +11,8 @@ from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import Head, PolicyNetwork, build_network, head_width, load_network, rising
 from sentio_kedro.agent.ppo.all_action import grid_loss
-from sentio_kedro.agent.ppo.grid_values import evaluate_grid
-from sentio_kedro.agent.ppo.position_grid import draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.positions import draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.values import evaluate_grid
 from sentio_kedro.agent.ppo.rollout import collect, draw_rollout
 from sentio_kedro.agent.ppo.update import estimate_targets, minibatch_loss
 from sentio_kedro.config import MaskParameters, NetworkParameters, TradingParameters, TrainingParameters

@@ -9,8 +9,8 @@ import torch
 from sentio_kedro.agent.data.windows import Windows, cut_windows
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import grid_loss
-from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
-from sentio_kedro.agent.ppo.position_grid import PositionGrid, draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.positions import PositionGrid, draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.values import GridTargets, evaluate_grid
 from sentio_kedro.agent.ppo.update import update, value_scale
 from sentio_kedro.config import CostParameters, TradingParameters, TrainingParameters
 from sentio_kedro.market.tensors import MarketTensors

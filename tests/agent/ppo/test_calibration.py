@@ -12,7 +12,7 @@ from sentio_kedro.agent.ppo import losses
 from sentio_kedro.agent.ppo.losses import critic_loss, quantile_levels
 from sentio_kedro.agent.training.schedules import learning_rate
 from sentio_kedro.config import NetworkParameters, TrainingParameters
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES
+from sentio_kedro.trading.step.policies import ACCOUNT_FEATURES
 
 NETWORK, TRAINING = NetworkParameters(), TrainingParameters()
 BATCH = TRAINING.windows * TRAINING.episode_bars // TRAINING.minibatches  # returns of one asset in one step

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from sentio_kedro.agent.data.windows import Windows, cut_windows
-from sentio_kedro.agent.ppo.position_grid import PositionGrid, draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.positions import PositionGrid, draw_grid, position_grid
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import hold_positions, open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.simulate import asset_rewards, simulate
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
 DOUBLE = torch.float64
 COSTS = {"commission_bps": 20.0, "half_spread_bps": 10.0}

@@ -17,10 +17,10 @@ from sentio_kedro.config import CostParameters, MaskParameters, OrderParameters,
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import hold_positions, open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, Policies, make_policies
 from sentio_kedro.trading.records import Accounts, Market
 from sentio_kedro.trading.simulate import asset_rewards, simulate
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import TARGETS, Policies, make_policies
+from sentio_kedro.trading.step.walk import Ledger
 
 TRADING = TradingParameters(max_drawdown=0.3, initial_cash=1.0)
 FLAT = 1  # of the levels -1, 0, 1

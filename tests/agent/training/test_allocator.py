@@ -28,9 +28,9 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.market.regimes import fit_regimes, market_return
 

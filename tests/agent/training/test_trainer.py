@@ -35,10 +35,10 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Spans
 from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
 from sentio_kedro.market.tensors import market_tensors

@@ -21,16 +21,16 @@ from sentio_kedro.agent.training.validation import (
 )
 from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
 from sentio_kedro.trading.performance import sharpe_ratio
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.simulate import net_returns, simulate
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
 DOUBLE = torch.float64
 TRADING = TradingParameters(max_drawdown=0.3)

@@ -10,8 +10,8 @@ from planted.laws import VOLUME_SWING
 from planted.paths import PLAIN_VOLUME, PlantedPath, autoregression, path_bars
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.config import CostParameters, IngestionParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Segment
 
 

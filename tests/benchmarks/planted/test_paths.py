@@ -5,7 +5,7 @@ import numpy as np
 from planted.catalogue import MARKETS
 from planted.paths import autoregressive_returns, path_bars, planted_bars
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 
 
 def test_bars_open_at_the_previous_close_and_give_the_returns_back() -> None:

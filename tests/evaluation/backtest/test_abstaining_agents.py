@@ -32,8 +32,8 @@ from sentio_kedro.evaluation.metrics import build_metrics
 from sentio_kedro.evaluation.report.report import render_report
 from sentio_kedro.evaluation.report.verdict import verdict
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Fold, Segment
 
 MakeRun = Callable[..., RunFrames]

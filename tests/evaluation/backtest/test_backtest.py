@@ -38,12 +38,12 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.segments import walk_forward
 from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
-from sentio_kedro.market.aligned_bars import AlignedBars, hold
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.folds import make_folds
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.records import LAYERS
 
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)

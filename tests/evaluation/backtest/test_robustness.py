@@ -28,15 +28,15 @@ from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.robustness import break_even_cost
 from sentio_kedro.evaluation.backtest.stress_variants import Variant, draw_paths, simulate_variants
 from sentio_kedro.evaluation.run_frames import COLUMNS
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.performance import maximum_drawdown, sharpe_ratio
 from sentio_kedro.trading.records import CLOCK, FACTS, Market, records
-from sentio_kedro.trading.walk import move_prices
+from sentio_kedro.trading.step.walk import move_prices
 
 NETWORK = NetworkParameters(width=8, heads=2, window=4, convolution=2, hidden=8, quantiles=5)
 FEATURES = [FeatureColumn(name="r1", indicator="log_return")]

@@ -9,10 +9,10 @@ from sentio_kedro.evaluation.backtest.round_trips import RoundTripCutter, RoundT
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.records import Accounts, Market
 from sentio_kedro.trading.simulate import simulate
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
+from sentio_kedro.trading.step.walk import Ledger
 
 STOPPED = TradingParameters(
     preset="none",

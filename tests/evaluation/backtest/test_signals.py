@@ -10,8 +10,8 @@ from tests.evaluation.backtest.test_backtest import AGENTS, COLUMNS, LIMITS, QUI
 
 from sentio_kedro.config import SignalParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.serving.accounts import Account
 from sentio_kedro.serving.newest import choose_agents, newest_signals
 

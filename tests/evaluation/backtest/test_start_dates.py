@@ -20,9 +20,9 @@ from tests.evaluation.backtest.test_robustness import (
 from sentio_kedro.config import RobustnessParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.start_dates import held_correlation, simulate_starts
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.timestamps import Floats
 
 __all__ = ["bars_fixture", "features_fixture"]
 SHARES = (0.0, 0.25, 0.5)

@@ -6,7 +6,7 @@ import pandas as pd
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.value_at_risk import value_at_risk_frame
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Segment
 
 DAYS, PER_DAY = 10, 4

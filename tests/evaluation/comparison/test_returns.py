@@ -12,7 +12,7 @@ from sentio_kedro.evaluation.comparison.returns import (
     rows_digest,
     shared_rows,
 )
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 
 
 def rows_of(rows=range(6), fold=0, market=0.01, agent=0.0):

@@ -20,9 +20,9 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
-from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
 from sentio_kedro.trading.records import Market
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sentio_kedro.market.adjustment import adjustment_factors
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.adjustment import adjustment_factors
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, most_common_gap
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.timestamps import Floats, Timestamps, most_common_gap
 from sentio_kedro.market.trailing import trailing_mean
 
 Rows = NDArray[np.int64]

@@ -14,11 +14,11 @@ import torch
 from sentio_kedro.agent.data.windows import path_facts
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.config import FeatureColumn, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.records import Integers, Market
 
 MIN_CHUNKS = 4  # a member misses one of at least this many parts of the train rows

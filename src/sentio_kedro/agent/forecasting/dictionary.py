@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sentio_kedro.agent.forecasting.inputs import DIRECTIONS, LIMIT, RELATIVE, STATES, ForecastInputs
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.agent.forecasting.inputs.history import DIRECTIONS, LIMIT, RELATIVE, STATES, ForecastInputs
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 MIN_DEVIATION = 1e-6
 

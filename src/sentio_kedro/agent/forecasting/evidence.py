@@ -9,7 +9,7 @@ import numpy as np
 
 from sentio_kedro.agent.forecasting.experts import block_sums, block_t
 from sentio_kedro.agent.forecasting.targets import Horizon
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 MIN_T = 2.0  # of an expert, and of the combination of experts
 SLEEVE_MIN_T = 2.5  # of the combination of a sleeve's best segment: five segments are five chances

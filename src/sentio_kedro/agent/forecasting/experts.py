@@ -17,7 +17,7 @@ import numpy as np
 from sentio_kedro.agent.forecasting.dictionary import Dictionary
 from sentio_kedro.agent.forecasting.regressions import Trees, linear
 from sentio_kedro.agent.forecasting.targets import PREMIUM, Horizon
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 MIN_T = 3.4  # |t| at which one of all columns enters a stepwise regression
 PLAIN_MIN_T = 2.5  # |t| at which a plain input of an asset does: chance finds less among fewer

@@ -14,8 +14,8 @@ from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.agent.forecasting.sleeves import Sleeve, fit_sleeves
 from sentio_kedro.config import ForecastingParameters
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.timestamps import Floats
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from threadpoolctl import threadpool_limits
 from sentio_kedro.agent.forecasting.dictionary import Dictionary, usable
 from sentio_kedro.agent.forecasting.evidence import Evidence, block_length, filled, supported, weigh
 from sentio_kedro.agent.forecasting.experts import Expert, make_experts
-from sentio_kedro.agent.forecasting.inputs import ForecastInputs
+from sentio_kedro.agent.forecasting.inputs.history import ForecastInputs
 from sentio_kedro.agent.forecasting.targets import Horizon
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 FORWARD_BLOCKS = 6  # of the train rows
 FIRST_FORECAST = 2  # number of the first block that is forecast, from the blocks before it

@@ -10,8 +10,8 @@ from sentio_kedro.agent.forecasting.fold import FoldForecasts, complete_rows
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import Horizon, segment_targets
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 EVIDENCE = (
     *("fold", "sleeve", "segment", "expert", "t", "correlation", "validation_correlation", "weight", "combined_t"),

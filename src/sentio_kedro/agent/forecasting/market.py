@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentio_kedro.agent.forecasting.inputs import ForecastInputs, forecast_inputs
+from sentio_kedro.agent.forecasting.inputs.history import ForecastInputs, forecast_inputs
 from sentio_kedro.agent.forecasting.targets import Horizon, bar_targets, horizons
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.adjustment import adjusted
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, bars_per_session
 from sentio_kedro.market.tensors import quoted_spread
-from sentio_kedro.market.timestamps import Floats, Timestamps, bars_per_session
 from sentio_kedro.trading.accounts import BASIS_POINT, allocation
 
 

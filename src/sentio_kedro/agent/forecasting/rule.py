@@ -17,15 +17,15 @@ from sentio_kedro.agent.forecasting.dictionary import Dictionary
 from sentio_kedro.agent.forecasting.evidence import Evidence
 from sentio_kedro.agent.forecasting.experts import EXPERTS
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
-from sentio_kedro.agent.forecasting.inputs import ForecastInputs, forecast_inputs
+from sentio_kedro.agent.forecasting.inputs.history import ForecastInputs, forecast_inputs
 from sentio_kedro.agent.forecasting.market import unit_costs
 from sentio_kedro.agent.forecasting.regressions import Trees
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import Horizon
 from sentio_kedro.agent.saving import packed, unpacked
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.timestamps import Floats, Timestamps
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
 FORMAT = 1
 ARRAYS, DESCRIPTION = "rule.safetensors", "rule.json"

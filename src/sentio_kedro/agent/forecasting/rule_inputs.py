@@ -10,9 +10,9 @@ from sentio_kedro.agent.control import MOST_BARS
 from sentio_kedro.agent.forecasting.rule import MIN_COST, ForecastRule, RulePath
 from sentio_kedro.agent.forecasting.targets import Horizon
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.sessions import Clock
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import Clock
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 LARGEST = 5.0  # size at which ratios to the cost are cut off
 SOON, LATE = 60.0, 480.0  # minutes to the session's close that count as near, and from which on it is far

@@ -14,7 +14,7 @@ from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster, fit_slee
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.targets import RELATIVE, segment_targets
 from sentio_kedro.config import ForecastingParameters
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 GATE_BLOCKS = 60  # of the out-of-fold rows, for the gate's t
 

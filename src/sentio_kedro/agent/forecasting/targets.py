@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sentio_kedro.market.adjustment import adjusted
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.adjustment import adjusted
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 
 LIMIT = 6.0  # volatilities at which the return of a bar is clipped
 INTRADAY = ((1, 1), (2, 4), (5, 16), (17, 48), (49, 192))  # first and last bar after the decision

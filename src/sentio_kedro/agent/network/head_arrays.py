@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sentio_kedro.agent.network.network import Head, rising
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES, LANES, Heads
 from sentio_kedro.trading.records import Floats, Mask
+from sentio_kedro.trading.step.policies import ACCOUNT_FEATURES, LANES, Heads
 
 
 class HeadWeights(NamedTuple):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sentio_kedro.agent.network.encoder import Encoder, NetworkShape
 from sentio_kedro.config import NetworkParameters
-from sentio_kedro.trading.policies import ACCOUNT_FEATURES
+from sentio_kedro.trading.step.policies import ACCOUNT_FEATURES
 
 _BUILDING = Lock()
 PRIOR_LOGIT = 3.0  # of the rule's own position above the others: probability 0.87 of four

@@ -7,9 +7,9 @@ from torch import Tensor
 from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.network.distributions import divergence, masked_log_probabilities
 from sentio_kedro.agent.network.network import PolicyNetwork
-from sentio_kedro.agent.ppo.grid_values import GridTargets
+from sentio_kedro.agent.ppo.grid.positions import PositionGrid
+from sentio_kedro.agent.ppo.grid.values import GridTargets
 from sentio_kedro.agent.ppo.losses import clipped_surrogate, critic_loss
-from sentio_kedro.agent.ppo.position_grid import PositionGrid
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport, weighted_loss
 from sentio_kedro.config import TrainingParameters
 

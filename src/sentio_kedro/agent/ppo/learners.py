@@ -16,8 +16,8 @@ from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.ppo.all_action import grid_loss
 from sentio_kedro.agent.ppo.compiled import Loss, shared_loss
 from sentio_kedro.agent.ppo.constraints import TailFound, TailState
-from sentio_kedro.agent.ppo.grid_values import GridTargets, evaluate_grid
-from sentio_kedro.agent.ppo.position_grid import GridDraws, PositionGrid, draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.positions import GridDraws, PositionGrid, draw_grid, position_grid
+from sentio_kedro.agent.ppo.grid.values import GridTargets, evaluate_grid
 from sentio_kedro.agent.ppo.rollout import Rollout, RolloutDraws, collect, draw_rollout
 from sentio_kedro.agent.ppo.update import (
     Coefficients,

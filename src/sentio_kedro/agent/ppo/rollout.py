@@ -14,10 +14,10 @@ from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights
 from sentio_kedro.agent.network.network import Head, PolicyNetwork
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import allocation, hold_positions, open_accounts, terms_of
-from sentio_kedro.trading.policies import SAMPLED, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import Accounts, Floats, Terms
 from sentio_kedro.trading.simulate import asset_rewards, simulate, walks_on
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import SAMPLED, Policies, make_policies, with_heads
+from sentio_kedro.trading.step.walk import Ledger
 
 
 class RolloutDraws(NamedTuple):

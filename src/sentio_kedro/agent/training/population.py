@@ -26,8 +26,8 @@ from sentio_kedro.agent.training.member import Curve, Member, MemberKey, choose_
 from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.agent.training.validation import account_returns, recent_train_rows
 from sentio_kedro.config import AgentParameters, TrainingParameters
+from sentio_kedro.market.ingestion.timestamps import bars_per_session
 from sentio_kedro.market.purged_folds import Segment, Spans
-from sentio_kedro.market.timestamps import bars_per_session
 from sentio_kedro.trading.performance import sharpe_ratio
 
 logger = logging.getLogger(__name__)

@@ -20,9 +20,9 @@ from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.performance import sharpe_ratio
-from sentio_kedro.trading.policies import HEADS, make_policies, with_heads
 from sentio_kedro.trading.records import Market
 from sentio_kedro.trading.simulate import net_returns, simulate
+from sentio_kedro.trading.step.policies import HEADS, make_policies, with_heads
 
 MIN_DEVIATION = 1e-12  # of returns per bar
 

@@ -19,9 +19,9 @@ from sentio_kedro.evaluation.backtest.segments import contiguous, simulate_folds
 from sentio_kedro.evaluation.backtest.value_at_risk import value_at_risk_frame
 from sentio_kedro.evaluation.run_frames import FORECAST_RULE
 from sentio_kedro.evaluation.run_frames import TARGETS as TARGETS_ACCOUNT
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.timestamps import Floats
 
 
 def backtest_folds(

@@ -16,13 +16,13 @@ from sentio_kedro.agent.forecasting.rule_inputs import input_names, rule_inputs
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.walk import chunk_rows, row_chunks
 from sentio_kedro.evaluation.run_frames import ENSEMBLE, NETWORKS, SEED_PREFIX
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import market_clock
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.large_arrays import large_array
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import market_return
-from sentio_kedro.market.sessions import market_clock
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import for_symbols, open_accounts
 from sentio_kedro.trading.facts import market_facts, market_outline
 from sentio_kedro.trading.records import Accounts, Records

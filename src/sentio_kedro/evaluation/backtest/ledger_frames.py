@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.evaluation.backtest.round_trips import RoundTripCutter
 from sentio_kedro.evaluation.run_frames import COLUMNS, LINES
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.limits import MIN_EQUITY
 from sentio_kedro.trading.records import LAYERS, Accounts, Integers, Market, Records
 from sentio_kedro.trading.simulate import RUIN
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.limits import MIN_EQUITY
+from sentio_kedro.trading.step.walk import Ledger
 
 Frames = dict[str, pd.DataFrame]
 

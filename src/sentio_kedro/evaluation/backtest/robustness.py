@@ -14,8 +14,8 @@ from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.start_dates import simulate_starts
 from sentio_kedro.evaluation.backtest.stress_variants import Variant, VariantResults, simulate_variants
 from sentio_kedro.evaluation.run_frames import COLUMNS, ENSEMBLE
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.performance import annual_return, maximum_drawdown, sharpe_ratio
 
 BPS = 1e4

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sentio_kedro.market.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.trading.performance import round_trips
 from sentio_kedro.trading.records import Integers, Records
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.walk import Ledger
 
 MIN_NOTIONAL = 1e-12
 

@@ -16,8 +16,8 @@ from sentio_kedro.evaluation.backtest.ledger_frames import NO_FOLD, Frames, Ledg
 from sentio_kedro.evaluation.backtest.walk import PolicyMaker, simulate_rows
 from sentio_kedro.evaluation.run_frames import FORECAST_RULE
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.trading.policies import HEADS, TARGETS, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import Accounts
+from sentio_kedro.trading.step.policies import HEADS, TARGETS, Policies, make_policies, with_heads
 
 
 def walk_forward(folds: Sequence[Fold]) -> bool:

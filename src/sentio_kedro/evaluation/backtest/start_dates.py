@@ -13,10 +13,10 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import last_step
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
 from sentio_kedro.evaluation.backtest.walk import simulate_rows
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.timestamps import Floats
-from sentio_kedro.trading.limits import MIN_EQUITY
-from sentio_kedro.trading.policies import HEADS, Policies, make_policies, with_heads
+from sentio_kedro.trading.step.limits import MIN_EQUITY
+from sentio_kedro.trading.step.policies import HEADS, Policies, make_policies, with_heads
 
 
 class StartResults(NamedTuple):

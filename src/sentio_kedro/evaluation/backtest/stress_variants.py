@@ -16,15 +16,15 @@ from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.ledger_frames import equity_returns
 from sentio_kedro.evaluation.backtest.walk import row_chunks
 from sentio_kedro.evaluation.statistics.bootstrap import stationary_bootstrap_indices
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.limits import MIN_EQUITY
-from sentio_kedro.trading.policies import HEADS, Policies, make_policies, with_heads
 from sentio_kedro.trading.records import Accounts, Integers, Market
 from sentio_kedro.trading.simulate import simulate
-from sentio_kedro.trading.walk import Ledger, move_prices
+from sentio_kedro.trading.step.limits import MIN_EQUITY
+from sentio_kedro.trading.step.policies import HEADS, Policies, make_policies, with_heads
+from sentio_kedro.trading.step.walk import Ledger, move_prices
 
 CHUNK_ROWS = 1024  # steps whose ledger is held at once
 

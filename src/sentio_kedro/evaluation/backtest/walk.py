@@ -14,10 +14,10 @@ from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import terms_of
 from sentio_kedro.trading.facts import market_facts, market_outline
-from sentio_kedro.trading.policies import Policies
 from sentio_kedro.trading.records import Accounts, Integers, Market
 from sentio_kedro.trading.simulate import simulate
-from sentio_kedro.trading.walk import Ledger
+from sentio_kedro.trading.step.policies import Policies
+from sentio_kedro.trading.step.walk import Ledger
 
 CHUNK_ASSET_BARS = 12_800  # assets x decision rows that are walked at once: larger arrays come fresh from the system
 LEDGER_ROWS = 2**19  # assets x accounts x decision rows, likewise

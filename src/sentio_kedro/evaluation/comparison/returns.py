@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.evaluation.run_frames import ENSEMBLE, SEED_PREFIX, RunFrames, account_table, row_times
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.regimes import market_return
 
 DECIMALS = 9  # of a market return; a difference beyond them is rounding

@@ -9,9 +9,9 @@ import pandas as pd
 
 from sentio_kedro.evaluation.run_frames import RunFrames
 from sentio_kedro.evaluation.statistics.kupiec import kupiec_p
-from sentio_kedro.trading.execution import DEAD_FRACTION
-from sentio_kedro.trading.limits import MIN_EQUITY
 from sentio_kedro.trading.records import LAYERS
+from sentio_kedro.trading.step.execution import DEAD_FRACTION
+from sentio_kedro.trading.step.limits import MIN_EQUITY
 
 
 def mask_shares(frames: RunFrames) -> list[dict[str, Any]]:

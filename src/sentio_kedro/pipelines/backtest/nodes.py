@@ -10,10 +10,10 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.forecasting.frames import units_from_frame
 from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
-from sentio_kedro.market.timestamps import periods_per_year
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.serving.accounts import account_report, accounts_to_json
 
 FRAMES = ("accounts", "positions", "trades", "holdings", "actions", "masks", "value_at_risk", "robustness")

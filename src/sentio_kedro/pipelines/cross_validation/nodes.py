@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from sentio_kedro.agent.forecasting.inputs import LOOKBACK
+from sentio_kedro.agent.forecasting.inputs.history import LOOKBACK
 from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.config import (
     CrossValidationParameters,
@@ -15,12 +15,12 @@ from sentio_kedro.config import (
     TrainingParameters,
 )
 from sentio_kedro.evaluation.plots.folds import fold_figure
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds, lockbox_bars
 from sentio_kedro.market.folds import make_folds as split
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import Clock, market_clock
 from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.market.risk import trading_lookback
-from sentio_kedro.market.sessions import Clock, market_clock
 
 
 def measure_spans(

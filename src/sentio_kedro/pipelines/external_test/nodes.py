@@ -20,10 +20,10 @@ from sentio_kedro.evaluation.backtest.backtest import backtest_agent
 from sentio_kedro.evaluation.lockbox import TRADED
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.manifests import flatten_parameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds, lockbox_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
-from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking.trials import AgentsOrigin, external_origin
 
 logger = logging.getLogger(__name__)

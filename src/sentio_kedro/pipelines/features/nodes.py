@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from sentio_kedro.config import FeatureParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.indicators import compute_features as compute
 from sentio_kedro.market.indicators import longest_lookback, lookback
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 
 
 def compute_features(aligned_bars: AlignedBars, parameters: FeatureParameters) -> Features:

@@ -16,11 +16,11 @@ from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.config import ForecastingParameters, IngestionParameters, TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.timestamps import periods_per_year
 
 logger = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market import bars as market
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion import bars as market
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 
 
 def align_bars(bars: pd.DataFrame, parameters: IngestionParameters) -> AlignedBars:

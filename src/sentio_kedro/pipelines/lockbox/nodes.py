@@ -20,10 +20,10 @@ from sentio_kedro.evaluation import lockbox
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.run_frames import RunFacts
 from sentio_kedro.manifests import agents_identity, flatten_parameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
-from sentio_kedro.market.timestamps import periods_per_year
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.tracking import client as tracking
 

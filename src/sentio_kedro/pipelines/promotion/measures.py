@@ -10,8 +10,8 @@ import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.evaluation.comparison.drift import feature_drift
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import aligned_to_frame
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import aligned_to_frame
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.serving.model import SignalModel
 from sentio_kedro.tracking.model import newest_bars

@@ -17,8 +17,8 @@ from sentio_kedro.evaluation.comparison.gates import apply_gates, failures, swit
 from sentio_kedro.evaluation.lockbox import earned_in_lockbox
 from sentio_kedro.evaluation.skill.skill import choice_metrics
 from sentio_kedro.evaluation.skill.trials import recall, recorded_trials
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.pipelines.promotion.measures import decision_latency, example_bars, market_drift
 from sentio_kedro.tracking import registry
 from sentio_kedro.tracking.candidates import Candidates, find_candidates, load_agents

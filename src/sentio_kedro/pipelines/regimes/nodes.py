@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from sentio_kedro.config import RegimeParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.regimes import fit_regimes as fit
 

@@ -23,10 +23,10 @@ from sentio_kedro.evaluation.report.report import render_report
 from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames, Scheme
 from sentio_kedro.evaluation.skill.trials import RecordedTrials, make_trial, recorded_trials, trial_returns
 from sentio_kedro.manifests import flatten_parameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.purged_folds import count_rows
-from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.registry import metric_tags, tag_tested_version, tag_version
 from sentio_kedro.tracking.tags import describe_test_rows

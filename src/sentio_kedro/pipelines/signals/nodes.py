@@ -8,7 +8,7 @@ import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import IngestionParameters, SignalParameters
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.serving.accounts import ACCOUNT
 from sentio_kedro.serving.newest import choose_agents, newest_signals
 

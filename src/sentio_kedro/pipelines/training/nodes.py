@@ -33,12 +33,12 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
-from sentio_kedro.market.aligned_bars import AlignedBars
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import market_clock
+from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.sessions import market_clock
-from sentio_kedro.market.timestamps import periods_per_year
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.model import log_model

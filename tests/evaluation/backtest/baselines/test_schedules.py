@@ -23,13 +23,13 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
     simulate_schedules,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.market.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import market_facts, market_outline
-from sentio_kedro.trading.policies import TARGETS, make_policies
 from sentio_kedro.trading.simulate import simulate
+from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
 TRADING = TradingParameters()
 STAMPS = np.datetime64("2020-01-01T08:00", "ns") + np.arange(40) * np.timedelta64(8, "h")

@@ -16,7 +16,7 @@ from sentio_kedro.evaluation.backtest.baselines.signal_rule import (
     signal_schedule,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Segment
 
 BARS = 200

@@ -23,9 +23,9 @@ from sentio_kedro.evaluation.backtest.baselines.supervised import (
     ridge,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
 from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
 

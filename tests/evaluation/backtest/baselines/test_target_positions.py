@@ -16,8 +16,8 @@ from sentio_kedro.config import (
 from sentio_kedro.evaluation.backtest.baselines.schedules import simulate_schedules
 from sentio_kedro.evaluation.backtest.baselines.target_positions import TargetsError, read_targets, target_schedule
 from sentio_kedro.evaluation.backtest.context import BacktestContext
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bars import align_bars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Segment
 
 BARS = 60

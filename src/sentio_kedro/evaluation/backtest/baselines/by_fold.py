@@ -20,8 +20,8 @@ from sentio_kedro.evaluation.backtest.baselines.signal_rule import ForecastSigna
 from sentio_kedro.evaluation.backtest.baselines.supervised import LEARNERS, Examples, fold_forecasts
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import final_accounts
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
-from sentio_kedro.market.timestamps import Floats
 
 REGIME_RULE = "regime_rule"
 MIN_GROWTH = 1e-300  # equity over starting equity below which a logarithm is cut off

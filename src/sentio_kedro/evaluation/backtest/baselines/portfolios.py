@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines.schedules import every, scheduled
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import allocation
 
 logger = logging.getLogger(__name__)

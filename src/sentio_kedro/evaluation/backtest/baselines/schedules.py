@@ -15,11 +15,11 @@ from sentio_kedro.config import BacktestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
 from sentio_kedro.evaluation.run_frames import FORECAST_RULE
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import allocation
-from sentio_kedro.trading.policies import TARGETS, Policies, make_policies
+from sentio_kedro.trading.step.policies import TARGETS, Policies, make_policies
 
 Mask = NDArray[np.bool_]
 Schedules = Mapping[str, Floats]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sentio_kedro.agent.forecasting.market import trade_cost
 from sentio_kedro.evaluation.backtest.baselines.schedules import every, scheduled
 from sentio_kedro.evaluation.backtest.context import BacktestContext
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.timestamps import Floats
 from sentio_kedro.trading.accounts import allocation
 
 MAX_PERSISTENCE = 0.99

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.risk import MIN_VOLATILITY
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.market.timestamps import Floats
 
 RIDGE, BOOSTED_TREES = "ridge", "boosted_trees"
 PENALTIES = (0.01, 0.1, 1.0)  # of squared coefficients, added to the mean of squared errors

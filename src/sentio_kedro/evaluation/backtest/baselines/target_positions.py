@@ -9,10 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.aligned_bars import AlignedBars
-from sentio_kedro.market.bar_checks import localize_timestamps, parse_timestamps
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bar_checks import localize_timestamps, parse_timestamps
+from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.market.timestamps import Floats
 
 COLUMNS = ("timestamp", "symbol", "target")
 ROUNDING = 1e-9

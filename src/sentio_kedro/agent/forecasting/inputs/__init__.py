@@ -1,0 +1,1 @@
+"""Inputs of the experts: over a history, and at its newest bar."""

@@ -1,0 +1,1 @@
+"""All actions of all positions on the grid: accounts, steps and values."""

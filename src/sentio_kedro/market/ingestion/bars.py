@@ -1,0 +1,210 @@
+"""Bars of several assets on one time grid."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sentio_kedro.config import IngestionParameters
+from sentio_kedro.market.ingestion.adjustment import adjusted
+from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars
+from sentio_kedro.market.ingestion.bar_checks import (
+    COLUMNS,
+    OPTIONAL_COLUMNS,
+    VALUE_COLUMNS,
+    check_bars,
+    localize_timestamps,
+    parse_timestamps,
+)
+from sentio_kedro.market.ingestion.timestamps import (
+    Floats,
+    Timestamps,
+    most_common_gap,
+    shortest_common_gap,
+)
+
+_MINUTE = 60_000_000_000  # nanoseconds
+
+
+def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedBars:
+    """Put long bars on one grid of bar ends.
+
+    Args:
+        frame: Long bars as a feed delivers them.
+        parameters: Label, zone and what to do with missing bars.
+
+    Returns:
+        Bars on the union of all timestamps (``missing: halt``) or on those that all symbols have (``drop_bar``). A
+        missing bar is NaN. Optional columns that the feed lacks are null; where a bar has no value in one it is neutral
+        (dividend 0, split 1, spread 0, funding 0). Splits and dividends of a dropped bar move to the asset's next bar.
+
+    Raises:
+        BarsError: If the bars cannot be used, or none is left.
+    """
+    check_bars(frame, parameters)
+    frame = frame.reset_index(drop=True)
+    timestamps = localize_timestamps(parse_timestamps(frame["timestamp"]), parameters.timezone)
+    ends = timestamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    if parameters.bar_label == "start":
+        ends = ends + _bar_length(ends, frame["symbol"].to_numpy(dtype=object), parameters)
+    bars = pivot_bars(ends, frame)
+    return bars if parameters.missing == "halt" else whole_rows(bars)
+
+
+def whole_rows(bars: AlignedBars) -> AlignedBars:
+    """Return the rows that all symbols have; splits and dividends of dropped bars move to the asset's next bar.
+
+    Raises:
+        ValueError: If no row is left.
+    """
+    complete = np.asarray(bars.present.all(axis=1))
+    if not complete.any():
+        raise ValueError(
+            "`ingestion.missing: drop_bar` leaves no bar: no timestamp has bars of all symbols "
+            f"{list(bars.symbols)}; set `ingestion.missing: halt`, drop a symbol, or, in a session, give the bars "
+            "together with the next that all symbols have."
+        )
+    return bars.without(~complete[:, None]).rows(complete)
+
+
+def pivot_bars(ends: Timestamps, frame: pd.DataFrame) -> AlignedBars:
+    """Put long bars [n] whose ends are ``ends`` [n] on one grid; a missing value of an optional column is neutral."""
+    return bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame))
+
+
+def delivered_values(frame: pd.DataFrame | Mapping[str, pd.Series]) -> dict[str, Floats]:
+    """Return the numbers of long bars by column, [n] each; NaN where there is none."""
+    columns = {name: frame[name] for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
+    numbers = {
+        name: column if pd.api.types.is_numeric_dtype(column) else pd.to_numeric(column)
+        for name, column in columns.items()
+    }
+    return {name: column.to_numpy(dtype=np.float64, na_value=np.nan) for name, column in numbers.items()}
+
+
+def bars_on_grid(
+    ends: Timestamps, symbols: NDArray[np.object_] | pd.Series, values: Mapping[str, Floats]
+) -> AlignedBars:
+    """Put long bars [n] on one grid; see ``pivot_bars`` and ``delivered_values``."""
+    grid, row = np.unique(ends, return_inverse=True)
+    place, names = pd.factorize(symbols, sort=True)
+    columns = {name: np.full((len(grid), len(names)), np.nan) for name in values}
+    for name, delivered in values.items():
+        columns[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
+    return AlignedBars(grid, tuple(str(name) for name in names), **columns)
+
+
+def _bar_length(ends: Timestamps, symbol: NDArray[np.object_], parameters: IngestionParameters) -> np.timedelta64:
+    if parameters.bar_minutes is not None:
+        return np.timedelta64(round(parameters.bar_minutes * _MINUTE), "ns")
+    gaps = [np.diff(ends[symbol == name]) for name in dict.fromkeys(symbol.tolist())]
+    return shortest_common_gap(np.concatenate(gaps))
+
+
+def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
+    """Return the present bars as a long frame with all their columns, sorted by ``timestamp`` (UTC) and ``symbol``."""
+    row, column = np.nonzero(bars.present)
+    values = {name: values[row, column] for name, values in bars.columns().items()}
+    timestamps = pd.DatetimeIndex(bars.timestamps[row]).tz_localize("UTC")
+    symbols = np.asarray(bars.symbols, dtype=object)[column]
+    return pd.DataFrame({"timestamp": timestamps, "symbol": pd.Series(symbols, dtype="str"), **values})
+
+
+def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
+    """Read what ``aligned_to_frame`` returned; its values are not checked again.
+
+    Raises:
+        ValueError: If the frame lacks a column or is not sorted by bar end and symbol.
+    """
+    lacking = [name for name in COLUMNS if name not in frame.columns]
+    if lacking:
+        raise ValueError(f"Aligned bars lack the columns {lacking}; run `kedro run --pipeline ingestion`.")
+    ends = frame["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    place, gaps = pd.factorize(frame["symbol"], sort=True)[0], np.diff(ends).astype(np.int64)
+    if not ((gaps > 0) | ((gaps == 0) & (np.diff(place) > 0))).all():
+        raise ValueError("Aligned bars must be sorted by timestamp and symbol; run `kedro run --pipeline ingestion`.")
+    return pivot_bars(ends, frame)
+
+
+def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionParameters) -> dict[str, Any]:
+    """Describe the bars and their gaps.
+
+    Args:
+        frame: The bars as delivered.
+        bars: The same bars aligned.
+        parameters: How they were read.
+
+    Returns:
+        Plain values for the grid and per symbol. A gap is a run of grid bars that a symbol lacks between its first and
+        its last bar.
+    """
+    adjusted_bars = adjusted(bars)  # a split is no return
+    minutes = most_common_gap(bars.timestamps) / np.timedelta64(1, "m") if len(bars.timestamps) > 1 else None
+    return {
+        "rows": len(frame),
+        "grid_bars": len(bars.timestamps),
+        "symbols": len(bars.symbols),
+        "bar_minutes": None if minutes is None else float(minutes),
+        "first": _iso(bars.timestamps[0]),
+        "last": _iso(bars.timestamps[-1]),
+        "bar_label": parameters.bar_label,
+        "missing": parameters.missing,
+        "universe": parameters.universe,
+        "per_symbol": {symbol: _symbol_quality(adjusted_bars, asset) for asset, symbol in enumerate(bars.symbols)},
+    }
+
+
+def _symbol_quality(bars: AlignedBars, asset: int) -> dict[str, Any]:
+    rows = np.flatnonzero(bars.present[:, asset])
+    if not rows.size:
+        return {"bars": 0}
+    gaps = np.diff(rows) - 1  # grid bars missing between two bars
+    sizes = np.abs(np.diff(np.log(bars.close[rows, asset])))
+    return {
+        "bars": int(rows.size),
+        "first": _iso(bars.timestamps[rows[0]]),
+        "last": _iso(bars.timestamps[rows[-1]]),
+        "missing_bars": int(gaps.sum()),
+        "gaps": int((gaps > 0).sum()),
+        "longest_gap_bars": int(gaps.max(initial=0)),
+        "zero_volume_bars": int((bars.volume[rows, asset] == 0.0).sum()),
+        "biggest_log_return": float(sizes.max(initial=0.0)),
+    }
+
+
+def _iso(timestamp: np.datetime64) -> str:
+    return f"{pd.Timestamp(timestamp).isoformat()}Z"
+
+
+def bars_hash(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of the bars, the same for any order of rows and columns.
+
+    Args:
+        frame: Long bars; columns other than those of ``bar_checks`` are ignored.
+    """
+    names = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns]
+    timestamps = parse_timestamps(frame["timestamp"].reset_index(drop=True))
+    zone = "UTC" if isinstance(timestamps.dtype, pd.DatetimeTZDtype) else "naive"
+    values = (
+        frame[names]
+        .reset_index(drop=True)
+        .assign(
+            timestamp=timestamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").astype(np.int64),
+            symbol=frame["symbol"].astype(str).to_numpy(dtype=object),
+        )
+    )
+    values = values.sort_values(["timestamp", "symbol"], kind="stable")
+    digest = hashlib.sha256(zone.encode())
+    for name in names:
+        digest.update(f"\n{name}:{len(values)}\n".encode())
+        if name == "symbol":
+            digest.update("\0".join(values[name]).encode())
+        else:
+            kind = np.int64 if name == "timestamp" else np.float64
+            digest.update(np.ascontiguousarray(pd.to_numeric(values[name]).to_numpy(dtype=kind)).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Episodes for learners that act one step at a time."""

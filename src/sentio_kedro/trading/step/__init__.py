@@ -1,0 +1,1 @@
+"""The compiled account step: limits, decision, orders, execution, walk."""
