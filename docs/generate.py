@@ -19,7 +19,7 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
         ("Architecture", "architecture.md"),
         ("Trading", "trading.md"),
         ("Training", "training.md"),
-        ("Synthetic markets", "learning.md"),
+        ("Forecasts, and what they earn", "learning.md"),
     ],
     "How-to": [
         ("Bring your own bars", "your_own_bars.md"),
