@@ -17,8 +17,8 @@ class ForecastingParameters:
 
     Attributes:
         sleeves: What is forecast: ``relative`` (returns less the mean over the assets; needs two), ``directional``
-            (returns less their mean over the train rows) or ``premium`` (that mean). Each is traded only where it
-            earned on out-of-fold train rows.
+            (returns less their mean over the train rows) or ``premium`` (that mean). Each is traded only where
+            its gate opens on out-of-fold train rows.
         gate_level: Level of the one-sided test, on out-of-fold train rows, that opens a sleeve: whether its forecasts
             are worth more than the costs of trading them. All sleeves of a fold share it (Bonferroni's correction).
         price_of_risk: Annual Sharpe ratio of a forecast at which the largest position is held; larger values hold less.
