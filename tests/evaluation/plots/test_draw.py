@@ -188,6 +188,14 @@ def test_actions_are_shares_of_all_decisions(make_run: MakeRun) -> None:
     assert lines["Legal"] == pytest.approx([1.0] * 3)
 
 
+def test_levels_that_no_network_chose_are_a_sentence_not_an_empty_plot(make_run: MakeRun) -> None:
+    frames = make_run()
+    ruled = dataclasses.replace(frames, actions=frames.actions.assign(count=0, legal=0))
+    figure = action_figure(ruled)
+    assert not figure.data
+    assert "the forecast rule decides" in figure.layout.annotations[-1].text
+
+
 def test_round_trips_are_all_counted_the_tails_in_the_outermost_bars(make_run: MakeRun) -> None:
     (trace,) = round_trip_figure(make_run()).data
     assert sum(trace.y) == 40

@@ -68,7 +68,10 @@ def action_figure(frames: RunFrames) -> go.Figure:
     figure = new_figure("Chosen levels", "Share of decisions", percent=True, height=340)
     order = [str(action) for action in dict.fromkeys(frames.actions["action"])]
     totals = frames.actions.groupby("action")[["count", "legal"]].sum().reindex(order)
-    decisions = float(totals["count"].sum()) or 1.0
+    decisions = float(totals["count"].sum())
+    if not decisions:
+        write_note(figure, "No network chose a level: the forecast rule decides, or nothing can be traded.")
+        return figure
     names = [f"level {action}" for action in order]
     figure.add_bar(
         x=names, y=drawn(totals["count"] / decisions), name="Chosen", marker={"color": BLUE},
