@@ -12,6 +12,7 @@ import pytest
 
 from sentio_kedro.config import (
     IngestionParameters,
+    OrderParameters,
     TradingParameters,
     TrainingParameters,
 )
@@ -32,7 +33,7 @@ def test_every_frame_of_the_backtest_is_read() -> None:
 
 
 def test_facts_are_those_of_the_run() -> None:
-    trading = TradingParameters(max_drawdown=0.08)
+    trading = TradingParameters(max_drawdown=0.08, orders=OrderParameters(latency_bars=2))
     frames: Any = SimpleNamespace(agent_table=pd.DataFrame({"peak_device_bytes": [np.nan]}))
     bars: Any = SimpleNamespace(timestamps=np.datetime64("2024-01-01", "ns") + np.arange(96) * np.timedelta64(30, "m"))
     fold = Fold(0, (Segment(0, 20), Segment(30, 35)), (), (Segment(20, 30),))
@@ -40,7 +41,7 @@ def test_facts_are_those_of_the_run() -> None:
     parameters = IngestionParameters(), TrainingParameters(), trading
     facts = nodes.state_facts(bars, folds, frames, *parameters, "combinatorial")
     assert (facts.max_drawdown, facts.scheme, facts.train_bars) == (0.08, "combinatorial", 25)
-    assert facts.accelerator_peak_bytes is None
+    assert (facts.latency_bars, facts.accelerator_peak_bytes) == (2, None)
 
 
 def test_kedro_viz_gets_its_figures_in_the_order_of_their_datasets(monkeypatch: pytest.MonkeyPatch) -> None:

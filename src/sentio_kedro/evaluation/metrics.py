@@ -84,7 +84,7 @@ def build_metrics(
     tables = ledger_tables(frames)
     paths = split_paths(tables)
     by_account = path_metrics(paths, frames.trades, facts.periods_per_year)
-    for more in (order_metrics(frames), behaviour_metrics(frames, paths, facts.scheme)):
+    for more in (order_metrics(frames), behaviour_metrics(frames, paths, facts)):
         for name, found in more.items():
             by_account[name] |= found
     metrics = _agent_and_baselines(frames, facts, parameters, tables["return"], by_account)

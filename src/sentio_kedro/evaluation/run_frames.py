@@ -66,6 +66,7 @@ class RunFacts:
         accelerator_peak_bytes: Peak accelerator memory of training; None on the CPU.
         scheme: Scheme of the folds.
         max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; None is off.
+        latency_bars: ``trading.orders.latency_bars`` of the agents.
     """
 
     periods_per_year: float
@@ -75,6 +76,7 @@ class RunFacts:
     accelerator_peak_bytes: float | None = None
     scheme: Scheme = "walk_forward"
     max_drawdown: float | None = None
+    latency_bars: int = 0
 
 
 class AccountPath(NamedTuple):

@@ -18,7 +18,7 @@ from sentio_kedro.evaluation.measures.behaviour import (
     holding_metrics,
     market_metrics,
 )
-from sentio_kedro.evaluation.run_frames import COLUMNS, RunFrames
+from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames
 
 MakeRun = Callable[..., RunFrames]
 
@@ -58,6 +58,8 @@ def test_a_trip_that_the_end_of_a_fold_closes_is_no_exit_of_its_own() -> None:
     index = index_of((0, 0, 100), (1, 100, 200), (2, 250, 300))
     made = trips((5, 50), (5, 99), (5, 100), (150, 199), (260, 299))
     assert closed_by_a_fold(made, index, "walk_forward").tolist() == [False, False, True, True, True]
+    late = closed_by_a_fold(made.assign(exit_row=[101, 102, 100, 199, 299]), index, "walk_forward", latency=2)
+    assert late.tolist() == [False, True, False, True, True]  # orders of the fold before are still under way at 101
     rules = made.assign(account="buy_and_hold")
     assert closed_by_a_fold(rules, index, "walk_forward").tolist() == [False, False, False, True, True]
     afresh = made.assign(fold=[0, 0, 1, 1, 2])
@@ -98,9 +100,9 @@ def test_alpha_is_tested_by_newey_and_wests_standard_error() -> None:
     assert market_metrics(np.zeros(400), market) == {"market_r2": None, "alpha_t": None}
 
 
-def test_every_account_of_a_run_is_measured(make_run: MakeRun) -> None:
+def test_every_account_of_a_run_is_measured(make_run: MakeRun, facts: RunFacts) -> None:
     frames = make_run()
-    found = behaviour_metrics(frames, split_paths(ledger_tables(frames)), "walk_forward")
+    found = behaviour_metrics(frames, split_paths(ledger_tables(frames)), facts)
     assert set(found) == set(frames.accounts["account"])
     assert found["equal_weight"]["alpha_t"] is None
     costs = frames.accounts[frames.accounts["account"] == "ensemble"]
@@ -112,13 +114,14 @@ def test_every_account_of_a_run_is_measured(make_run: MakeRun) -> None:
     assert agent["own_exits"] == 40 - ended
 
 
-def test_several_paths_give_medians_and_mean_sums(make_run: MakeRun) -> None:
+def test_several_paths_give_medians_and_mean_sums(make_run: MakeRun, facts: RunFacts) -> None:
     rng = np.random.default_rng(0)
     noise = rng.normal(0.0, 0.01, (4, 120))
     frames = combinatorial_run(lambda name, path: noise[path if name == "seed_0" else 3])
     rows = [("seed_0", fold, "A", 60, 0.5, 0.1, 0.08, 6) for fold in range(6)]
     held = dataclasses.replace(frames, holdings=pd.DataFrame(rows, columns=list(COLUMNS["holdings"])))
-    found = behaviour_metrics(held, split_paths(ledger_tables(held)), "combinatorial")["seed_0"]
+    scheme = dataclasses.replace(facts, scheme="combinatorial")
+    found = behaviour_metrics(held, split_paths(ledger_tables(held)), scheme)["seed_0"]
     assert found["static_return"] == pytest.approx(6 * 0.05 / 3)
     assert found["timing_return"] == pytest.approx(6 * 0.03 / 3)
     r2 = [np.corrcoef(noise[path], noise[3])[0, 1] ** 2 for path in range(3)]

@@ -13,18 +13,18 @@ from sentio_kedro.agent.training.abstention import mean_t_statistic
 from sentio_kedro.evaluation.measures.accounts import Metrics, entered_on, median_metrics
 from sentio_kedro.evaluation.measures.attribution import Tables
 from sentio_kedro.evaluation.measures.returns import REFERENCE
-from sentio_kedro.evaluation.run_frames import OF_A_FOLD, SEED_PREFIX, RunFrames, Scheme
+from sentio_kedro.evaluation.run_frames import OF_A_FOLD, SEED_PREFIX, RunFacts, RunFrames, Scheme
 
 MIN_VARIATION = 1e-12  # variances below this share of an account's own are rounding
 
 
-def behaviour_metrics(frames: RunFrames, paths: Sequence[Tables], scheme: Scheme) -> dict[str, Metrics]:
+def behaviour_metrics(frames: RunFrames, paths: Sequence[Tables], facts: RunFacts) -> dict[str, Metrics]:
     """Measure the behaviour of every account; with several backtest paths the median over paths.
 
     Args:
         frames: Frames of the run.
         paths: See ``accounts.split_paths``.
-        scheme: Scheme of the folds.
+        facts: Scheme of the folds, and latency of orders.
 
     Returns:
         Per account, None where undefined: ``changed_decisions``, ``static_return`` and ``timing_return`` (see
@@ -36,7 +36,7 @@ def behaviour_metrics(frames: RunFrames, paths: Sequence[Tables], scheme: Scheme
     for path in paths:
         returns = path["return"]
         trades = entered_on(frames.trades, returns.index)
-        forced = closed_by_a_fold(trades, returns.index, scheme)
+        forced = closed_by_a_fold(trades, returns.index, facts.scheme, facts.latency_bars)
         of_account = dict(list(trades.assign(forced=forced).groupby("account")))
         nothing = trades.iloc[:0].assign(forced=forced.iloc[:0])
         market = returns[REFERENCE].to_numpy(dtype=np.float64)
@@ -78,17 +78,19 @@ def holding_metrics(holdings: pd.DataFrame, paths: int = 1) -> dict[str, Metrics
     return metrics
 
 
-def closed_by_a_fold(trades: pd.DataFrame, index: pd.Index, scheme: Scheme) -> pd.Series:
+def closed_by_a_fold(trades: pd.DataFrame, index: pd.Index, scheme: Scheme, latency: int = 0) -> pd.Series:
     """Tell which round trips the end of a fold closed, not a decision of the agents that opened them.
 
     Those are trips that end at the last row before a gap or the end, and, of accounts that agents of folds trade one
-    after the other, those that the next fold's agents close at their first decision. Where accounts start anew in each
-    fold (schemes other than walk-forward) they are all that end at the last row of a fold's test segment.
+    after the other, those that the first decision of the next fold's agents closes, ``latency`` rows later. Where
+    accounts start anew in each fold (schemes other than walk-forward) they are all that end at the last row of a fold's
+    test segment.
 
     Args:
         trades: Round trips entered on the rows.
         index: ``(fold, row)`` of the test rows, in order.
         scheme: Scheme of the folds.
+        latency: Rows from a decision to the one in whose step its order fills.
 
     Returns:
         Boolean, index of ``trades``.
@@ -98,7 +100,7 @@ def closed_by_a_fold(trades: pd.DataFrame, index: pd.Index, scheme: Scheme) -> p
     if scheme == "walk_forward":
         known = np.unique(rows["row"])
         ends = known[np.diff(known, append=known[-1] + 2) > 1]
-        starts = rows.groupby("fold")["row"].min().iloc[1:]
+        starts = rows.groupby("fold")["row"].min().iloc[1:] + latency
         forced: pd.Series = trades["exit_row"].isin(ends) | (by_fold & trades["exit_row"].isin(starts))
         return forced
     last = rows[rows.groupby("fold")["row"].diff(-1).fillna(-2.0) < -1.0]

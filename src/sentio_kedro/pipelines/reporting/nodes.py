@@ -95,6 +95,7 @@ def state_facts(
         accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
         scheme=scheme,
         max_drawdown=trading.max_drawdown,
+        latency_bars=trading.orders.latency_bars,
     )
 
 
