@@ -72,6 +72,7 @@ def test_complete_candidates_enter_the_ledger_of_trials(evaluate, monkeypatch, t
     run(evaluate, 3)
     (record,) = ledger.records()
     assert (record["study"], record["candidate"], record["kind"]) == ("abc", 3, "validation")
+    assert record["periods_per_year"] == 17_520.0
     assert ledger.returns(record["returns"])["return"].tolist() == [0.01, -0.02]  # of the median seed, the lower of two
     as_run = shaping_parameters(flatten_parameters(vars(BASE)) | FLAT)
     assert record["identity"] == trial_identity(as_run, learner_hash(), "BTC / 30 min")

@@ -23,6 +23,7 @@ SECTIONS: dict[str, Any] = {
 } | {"features": COLUMNS}
 QUALITY = {"per_symbol": {"BTC": {}, "ETH": {}}, "bar_minutes": 30.0, "bars_hash": "bars"}
 NOTHING: Any = None
+FACTS: Any = SimpleNamespace(periods_per_year=17_520.0)
 FOLDS: Any = SimpleNamespace(lockbox_dates={"first": "2021-01-01T00:00:00Z", "last": "2021-02-01T00:00:00Z"})
 
 
@@ -44,7 +45,7 @@ def record(tmp_path, monkeypatch):
         reporting = ReportingParameters(trials=TrialParameters(record=kept))
         ledger = TrialLedger(tmp_path)
         origin = nodes.describe_agents(agents(code), quality, sections)
-        return nodes.record_trial(NOTHING, origin, quality, FOLDS, ledger, reporting).count
+        return nodes.record_trial(NOTHING, FACTS, origin, quality, FOLDS, ledger, reporting).count
 
     return one
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -116,11 +117,30 @@ def test_a_candidate_of_a_search_counts_at_any_date_but_did_not_see_these_rows()
 
 
 def test_a_sharpe_ratio_on_other_bars_is_brought_to_the_tested_ones_bar() -> None:
-    ledger, hourly = Ledger(), _returns(1)
+    ledger, hourly = Ledger(), _returns(1).assign(timestamp=pd.date_range("2020", periods=100, freq="h", tz="UTC"))
     ledger.add(32, hourly, universe=universe_name(["BTC", "ETH"], 60))
     among = ledger.among(16, _returns(0))
     assert among.sharpes[1] == pytest.approx(sharpe_moments(hourly["return"].to_numpy()).sharpe / np.sqrt(2.0))
     assert (among.count, among.returns.shape) == (2, (100, 1))  # returns of other bars are not compared
+
+
+def test_a_year_of_bars_is_that_of_the_trial_not_of_the_clock() -> None:
+    days = pd.date_range("2020-01-01", periods=200, freq="D", tz="UTC")  # seven hourly bars of a session each
+    hours = pd.DatetimeIndex([day + pd.Timedelta(hours=14 + bar) for day in days for bar in range(7)])
+    noise = np.random.default_rng(0).normal(0.0, 0.01, 1_400)
+    hourly, daily = pd.DataFrame({"timestamp": hours, "return": noise}), _returns(1, 200)
+    ledger, sharpe = Ledger(), sharpe_moments(noise).sharpe
+    ledger.add(32, hourly, universe=universe_name(["BTC"], 60))
+    mine = make_trial(*({}, "code", universe_name(["BTC"], 1440), daily.assign(timestamp=days), "test"), bars_hash="b")
+    found = recorded_trials(mine, ledger.records, ledger.returns_by_name.get).sharpes
+    assert found[1] == pytest.approx(sharpe * np.sqrt(7.0), rel=1e-2)  # by the clock: sqrt(24)
+    ledger.records[0]["periods_per_year"], year = 252.0 * 7.0, {"periods_per_year": 252.0}
+    stated = dataclasses.replace(mine, record=dict(mine.record) | year)
+    found = recorded_trials(stated, ledger.records, ledger.returns_by_name.get).sharpes
+    assert found[1] == pytest.approx(sharpe * np.sqrt(7.0))
+    lost = given_up({"network.width": 64}, "code", universe_name(["BTC"], 60), -0.02) | {"returns": None}
+    among = recorded_trials(mine, [lost], ledger.returns_by_name.get)  # of other bars and unknown dates
+    assert (among.count, len(among.sharpes)) == (2, 1)
 
 
 def test_the_deviation_of_few_or_unknown_sharpe_ratios_is_that_of_chance() -> None:

@@ -27,6 +27,7 @@ SEEDS = frozenset({"training.seed", "training.seeds"})
 """Parameters that do not make another trial: seeds and their number."""
 
 COLUMNS = ("timestamp", "return")
+SECONDS_A_YEAR = 365.25 * 86_400.0
 
 LoadReturns = Callable[[str], pd.DataFrame | None]
 """Loads the returns that a record names, None if they are gone."""
@@ -132,7 +133,7 @@ def make_trial(
         universe: Name of the universe.
         returns: Columns ``COLUMNS``, one row per bar in order.
         kind: Rows that it was tested on.
-        about: More entries of the record, such as the time and the MLflow run.
+        about: More entries of the record: ``periods_per_year`` (bars a year), the time, the MLflow run.
         bars_hash: Hash of the raw bars.
 
     Raises:
@@ -245,6 +246,7 @@ def recorded_trials(
         lockbox: ``first`` and ``last`` timestamp of the lockbox; None if there is none.
     """
     symbols, minutes = _symbols_and_minutes(trial.universe)
+    per_year = _bars_a_year(trial.record)
     related = [record for record in records if symbols & _symbols_and_minutes(record["universe"])[0]]
     times = pd.DatetimeIndex(pd.to_datetime(trial.returns["timestamp"], utc=True))
     others: dict[str, tuple[float, Mapping[str, Any]]] = {}
@@ -257,8 +259,9 @@ def recorded_trials(
     sharpes, returns = [sharpe_moments(own).sharpe], [own]
     for shared, record in others.values():
         bar = _symbols_and_minutes(record["universe"])[1]
-        if record["sharpe"] is not None:
-            sharpes.append(record["sharpe"] * math.sqrt(minutes / bar))
+        factor = 1.0 if bar == minutes else _bars_a_year(record) / per_year
+        if record["sharpe"] is not None and not math.isnan(factor):
+            sharpes.append(record["sharpe"] * math.sqrt(factor))
         name = record["returns"] if shared >= 0.0 and bar == minutes else None
         if name is not None and (frame := load(name)) is not None:
             by_time = frame.set_index(pd.to_datetime(frame["timestamp"], utc=True))["return"]
@@ -270,6 +273,14 @@ def recorded_trials(
         1 + sum(shared >= 0.0 for shared, _ in others.values()),
         0 if lockbox is None else _in_lockbox(related, lockbox),
     )
+
+
+def _bars_a_year(record: Mapping[str, Any]) -> float:
+    """``periods_per_year`` of a record, of older ones their bars a calendar year; NaN if their dates are unknown."""
+    if "periods_per_year" in record:
+        return float(record["periods_per_year"])
+    seconds = _shared_seconds(record, pd.Timestamp.min.tz_localize("UTC"), pd.Timestamp.max.tz_localize("UTC"))
+    return (record["bars"] - 1) * SECONDS_A_YEAR / seconds if seconds > 0.0 else math.nan
 
 
 def _shared_seconds(record: Mapping[str, Any], first: pd.Timestamp, last: pd.Timestamp) -> float:

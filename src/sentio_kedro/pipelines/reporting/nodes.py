@@ -116,6 +116,7 @@ def export_returns(frames: RunFrames, aligned_bars: AlignedBars) -> pd.DataFrame
 
 def record_trial(
     frames: RunFrames,
+    facts: RunFacts,
     origin: AgentsOrigin,
     data_quality: dict[str, Any],
     folds: Folds,
@@ -124,8 +125,8 @@ def record_trial(
 ) -> RecordedTrials:
     """Enter the run into the ledger of trials, before its metrics are computed; return the trials related to it."""
     returns, universe = trial_returns(frames), universe_of(data_quality)
-    bars = data_quality["bars_hash"]
-    trial = make_trial(origin.parameters, origin.code, universe, returns, "test", record_context(), bars_hash=bars)
+    bars, about = data_quality["bars_hash"], record_context(periods_per_year=facts.periods_per_year)
+    trial = make_trial(origin.parameters, origin.code, universe, returns, "test", about, bars_hash=bars)
     if parameters.trials.record:
         trials.append(trial.record, trial.returns)
     tracking.log_tags({TRIAL_TAG: trial.identity, UNIVERSE_TAG: universe})

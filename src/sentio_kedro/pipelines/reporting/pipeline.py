@@ -26,7 +26,7 @@ def create_pipeline() -> Pipeline:
     facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
     tested = ["agents_origin", "data_quality", "folds"]
     measured = ["run_frames", "run_facts", "recorded_trials", "lockbox_openings@read", *tested, "params:reporting"]
-    trial = ["run_frames", *tested, "trials", "params:reporting"]
+    trial = ["run_frames", "run_facts", *tested, "trials", "params:reporting"]
     plots = [f"{name}_figure" for name in DRAWN]
     page = ["metrics", "data_quality", "logged_model", "parameters", "folds_figure", *plots]
     return pipeline(

@@ -68,4 +68,4 @@ class CandidateEntries:
         return shaping_parameters({**self.flat, **flatten_parameters(vars(candidate.parameters))})
 
     def _context(self, candidate: Proposal) -> dict[str, Any]:
-        return record_context(study=self.study, candidate=candidate.number)
+        return record_context(study=self.study, candidate=candidate.number, periods_per_year=self.periods_per_year)
