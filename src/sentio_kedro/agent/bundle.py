@@ -27,7 +27,7 @@ from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.regimes import RegimeModel
 
-FORMAT = 3
+FORMAT = 4  # of the description and of the names of the weights
 WEIGHTS, DESCRIPTION = "weights.safetensors", "agent.json"
 
 

@@ -1,5 +1,6 @@
 """A fold's rule: saved, loaded and followed on raw bars as when it was fitted."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
 from sentio_kedro.agent.forecasting.inputs.history import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
-from sentio_kedro.agent.forecasting.rule import ARRAYS, DESCRIPTION, MOST_VALUE, ForecastRule
+from sentio_kedro.agent.forecasting.rule import ARRAYS, DESCRIPTION, FORMAT, KINDS, MOST_VALUE, ForecastRule
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import INTRADAY, Horizon
 from sentio_kedro.config import CostParameters, ForecastingParameters, IngestionParameters, TradingParameters
@@ -171,8 +172,11 @@ def test_a_fold_without_sleeves_has_a_flat_rule(found: FoldForecasts, bars: Alig
 
 def test_another_format_or_kind_is_refused(found: FoldForecasts) -> None:
     arrays, description = found.rule.to_arrays()
-    with pytest.raises(ValueError, match="format 0, this version reads 1; run `kedro run --pipeline forecasting`"):
-        ForecastRule.from_arrays(arrays, {**description, "format": 0})
+    with pytest.raises(ValueError, match="format 1, this version reads 2; run `kedro run --pipeline forecasting`"):
+        ForecastRule.from_arrays(arrays, {**description, "format": 1})
+    layout = {kind.__name__: list(getattr(kind, "_fields", None) or kind.__dataclass_fields__) for kind in KINDS}
+    digest = hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()[:8]
+    assert (FORMAT, digest) == (2, "73a695c2")  # another layout is another format
     description["rule"]["kind"] = "os.system"
     with pytest.raises(ValueError, match=r"`kind` must be one of .*, was 'os.system'"):
         ForecastRule.from_arrays(arrays, description)

@@ -27,7 +27,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
-FORMAT = 1
+FORMAT = 2  # of the fields of ``KINDS`` and of what their numbers mean
 ARRAYS, DESCRIPTION = "rule.safetensors", "rule.json"
 KINDS = (*EXPERTS, Trees, Control, Dictionary, Evidence, Horizon, Sleeve, SleeveForecaster)
 MOST_VALUE = 5.0  # costs at which a marginal value is clipped
