@@ -116,3 +116,12 @@ def test_the_surprise_is_the_deviation_of_the_next_value_from_what_was_expected(
     rule = Control(LENGTHS, 1e-9).with_surprise(values, costs)
     assert rule.surprise == pytest.approx(0.1, rel=0.05)
     assert Control(LENGTHS, 1e-9).with_surprise(forecasts(rows=9), np.ones((9, 1))).surprise == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("neutral", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_forecast_that_is_no_number_is_refused_and_not_traded(value: float, neutral: bool) -> None:
+    given_ = forecasts(rows=3, assets=2)
+    given_[1, 0, 2] = value
+    with pytest.raises(ValueError, match=rf"`forecasts` must be finite, was {value} at .* = \[1, 0, 2\]"):
+        control().positions(given_, np.full((3, 2), 0.1), np.zeros(2), neutral=neutral)

@@ -76,7 +76,15 @@ class Control:
             costs: ``[n, A]`` cost of a unit of risk, volatilities; infinite where an asset cannot be traded.
             start: ``[A]`` positions before the first row.
             neutral: Positions of the assets that can be traded sum to 0, but for ``SNAP``: see ``neutral_control.py``.
+
+        Raises:
+            ValueError: If a forecast is not finite: comparisons with NaN would end in the largest short position.
         """
+        if not np.isfinite(forecasts).all():
+            place = tuple(np.argwhere(~np.isfinite(forecasts))[0].tolist())
+            raise ValueError(
+                f"`forecasts` must be finite, was {forecasts[place]} at [row, asset, segment] = {list(place)}; run `kedro run --pipeline forecasting` again and check the bars for extreme prices."
+            )
         found, held = np.zeros(costs.shape), np.array(start, np.float64)
         constants = (self.lengths, self.price, self.discount, self.surprise)
         if neutral:
