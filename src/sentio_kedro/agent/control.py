@@ -83,7 +83,8 @@ class Control:
         if not np.isfinite(forecasts).all():
             place = tuple(np.argwhere(~np.isfinite(forecasts))[0].tolist())
             raise ValueError(
-                f"`forecasts` must be finite, was {forecasts[place]} at [row, asset, segment] = {list(place)}; run `kedro run --pipeline forecasting` again and check the bars for extreme prices."
+                f"`forecasts` must be finite, was {forecasts[place]} at [row, asset, segment] = {list(place)}; run "
+                "`kedro run --pipeline forecasting` again and check the bars for extreme prices."
             )
         found, held = np.zeros(costs.shape), np.array(start, np.float64)
         constants = (self.lengths, self.price, self.discount, self.surprise)

@@ -21,6 +21,7 @@ from tests.trading.exact import (
 
 from sentio_kedro.config import MarginParameters, MaskParameters, TradingParameters
 from sentio_kedro.trading.accounts import allocation, open_accounts
+from sentio_kedro.trading.records import LAYERS
 
 FIVE = [-1.0, -0.5, 0.0, 0.5, 1.0]
 ALL = [True] * 5
@@ -116,6 +117,12 @@ def test_at_the_drawdown_limit_an_open_position_must_go_and_past_the_soft_one_an
     assert legal(small, bar(), setting) == [[True] * 5]
     settle(small, 0.5, bar(), setting)
     assert shares(small)[0] * 100.0 / 1000.0 == pytest.approx(0.5 * 0.01 / 0.06)  # small positions shrink, too
+
+
+def test_a_drawdown_is_named_as_what_cuts_small_levels_too() -> None:
+    lost = drawn_down(0.0, 0.044)  # headroom 0.6, above the level 0.5
+    cut = walk(lost, [None], bar(), trading(max_drawdown=0.08, levels=FIVE), layers=True).layers[0, 0]
+    assert cut[LAYERS.index("drawdown")] == pytest.approx(0.8)  # of five levels all but flat
 
 
 def test_the_peak_forgets_after_drawdown_sessions_so_that_an_account_at_its_limit_comes_back_small() -> None:

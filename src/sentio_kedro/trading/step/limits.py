@@ -219,7 +219,8 @@ def set_forbidden_shares(
     for layer in range(len(shares)):
         shares[layer] = 0.0
     for a in range(assets[0], assets[1]):
-        fact, position = market.facts[row, a], scratch.limits[n, a].position
+        fact, limit = market.facts[row, a], scratch.limits[n, a]
+        position = limit.position
         for b in range(len(levels)):
             exposure = levels[b] * fact.unit
             reduces = abs(exposure) <= abs(position) * (1.0 + TIE) and exposure * position >= 0.0
@@ -232,7 +233,7 @@ def set_forbidden_shares(
                     binds = False
                 else:
                     cap = layer_cap(layer, a, n, row, market, accounts, terms, scratch)
-                    binds = cap < MIN_SHARE * abs(exposure)
+                    binds = cap < MIN_SHARE * abs(exposure) or (layer == DRAWDOWN and limit.scale < MIN_SHARE)
                     binds = binds or (layer == COMPLIANCE and exposure < 0.0 and not fact.shortable)
                 if binds:
                     shares[layer] += 1.0 / count
