@@ -227,7 +227,14 @@ def test_what_moves_all_assets_alike_is_no_evidence_for_relative_values(market: 
     forecasts = (common + difference)[:, :, None]
     rows = np.arange(2_000)
     assert tried(sleeve("directional", 0.0, 0.0), forecasts, two, rows).gate_t > 3.0
-    assert tried(sleeve("relative", 0.0, 0.0), forecasts, two, rows).gate_t < -5.0
+    alone = tried(sleeve("relative", 0.0, 0.0), forecasts, two, rows).gate_t
+    assert alone < -5.0
+    unlisted = market._replace(
+        targets=np.pad(two.targets, [(0, 0), (0, 1)], constant_values=np.nan),
+        costs=np.pad(two.costs, [(0, 0), (0, 1)], constant_values=np.inf),
+    )
+    beside = tried(sleeve("relative", 0.0, 0.0), np.pad(forecasts, [(0, 0), (0, 1), (0, 0)]), unlisted, rows)
+    assert beside.gate_t == pytest.approx(alone)  # an asset without bars has no part in the mean
 
 
 def test_frames_hold_the_forecasts_and_give_the_positions_back(

@@ -12,7 +12,7 @@ from sentio_kedro.agent.control import Control
 from sentio_kedro.agent.forecasting.experts import block_t
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster, fit_sleeve, forecast_rows
 from sentio_kedro.agent.forecasting.market import ForecastMarket
-from sentio_kedro.agent.forecasting.targets import RELATIVE, segment_targets
+from sentio_kedro.agent.forecasting.targets import RELATIVE, less_mean, segment_targets
 from sentio_kedro.config import ForecastingParameters
 from sentio_kedro.market.ingestion.timestamps import Floats
 
@@ -109,7 +109,7 @@ def tried(sleeve: Sleeve, forecasts: Floats, market: ForecastMarket, rows: np.nd
     units = sleeve.units(forecasts, costs)
     profit, paid = net_profit(units, targets, costs), -net_profit(units, np.zeros_like(units), costs).sum()
     if sleeve.neutral:  # what its positions cannot hold is no evidence
-        first, targets = (part - part.mean(axis=1, keepdims=True) for part in (first, targets))
+        first, targets = (less_mean(part, np.isfinite(costs)) for part in (first, targets))
     sharpe = profit.mean() / max(profit.std(), 1e-12) * market.periods_per_year**0.5
     return replace(sleeve, gate_t=forecast_t(units, first, targets, float(paid)), sharpe=float(sharpe))
 

@@ -57,6 +57,13 @@ def bar_targets(bars: AlignedBars, volatility: Floats, latency: int) -> Floats:
     return np.asarray(np.clip(targets / volatility, -LIMIT, LIMIT))
 
 
+def less_mean(values: Floats, known: np.ndarray) -> Floats:
+    """Subtract from ``[n, A]`` the mean of a row's ``known`` ones; the others are 0."""
+    own = np.where(known, values, 0.0)
+    mean = own.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+    return np.where(known, own - mean, 0.0)
+
+
 def segment_targets(targets: Floats, segments: Sequence[Horizon], sleeve: str, rows: np.ndarray) -> Floats:
     """Sum of bar targets over each segment, over the root of its length ``[T, A, segments]``.
 
@@ -73,9 +80,7 @@ def segment_targets(targets: Floats, segments: Sequence[Horizon], sleeve: str, r
     known = np.isfinite(targets)
     own = np.where(known, targets, 0.0)
     if sleeve == RELATIVE:
-        own = np.where(
-            known, own - own.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1), 0.0
-        )
+        own = less_mean(own, known)
     elif sleeve == DIRECTIONAL:
         own = np.where(known, own - own[rows].sum() / max(known[rows].sum(), 1), 0.0)
     present = np.flatnonzero(known.any(axis=1))
