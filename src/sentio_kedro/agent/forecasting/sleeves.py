@@ -83,7 +83,7 @@ def forecast_t(units: Floats, forecasts: Floats, targets: Floats, paid: float) -
 def fit_sleeves(
     market: ForecastMarket, rows: np.ndarray, parameters: ForecastingParameters
 ) -> tuple[list[Sleeve], dict[str, Floats]]:
-    """Fit every sleeve on train ``rows`` and open those that earned there out of fold.
+    """Fit every sleeve on train ``rows`` and open those whose gate passes there out of fold.
 
     Returns:
         The sleeves, and the out-of-fold forecasts per bar of each ``[T, A, segments]``, 0 elsewhere.
