@@ -85,6 +85,15 @@ def test_a_missing_bar_moves_no_other_assets_relative_price(bars: AlignedBars) -
     assert change[ROWS - 29 :].max() < 0.02
 
 
+def test_an_asset_that_is_listed_late_brings_no_level_of_prices_to_the_others(bars: AlignedBars) -> None:
+    dear = bars.map_columns(lambda column: column * 10.0 ** np.arange(3))
+    unlisted = np.zeros((ROWS, 3), bool)
+    unlisted[: ROWS - 30, 2] = True
+    part = forecast_inputs(dear.without(unlisted))
+    gaps = part.values[:, :2, part.names.index("relative_price")]
+    assert np.abs(np.diff(gaps[ROWS - 40 :], axis=0)).max() < 0.5  # its level would push them to the bound of -8
+
+
 def test_regimes_enter_as_the_expected_state(bars: AlignedBars) -> None:
     posterior = np.tile([0.2, 0.3, 0.5], (ROWS, 1))
     inputs = forecast_inputs(bars).with_regimes(posterior)

@@ -157,20 +157,19 @@ def forecast_inputs(bars: AlignedBars, minutes: np.ndarray | None = None) -> For
     bars = adjusted(bars)
     shape = bars.close.shape
     columns: dict[str, Floats] = {}
-    volatility = np.full(shape, np.nan)
+    volatility, gap = np.full(shape, np.nan), np.full(shape, np.nan)
     for asset in range(shape[1]):
         rows = np.flatnonzero(bars.present[:, asset])
         if not rows.size:
             continue
         high, low, close, volume = (getattr(bars, name)[rows, asset] for name in ("high", "low", "close", "volume"))
         own, volatility[rows, asset] = asset_columns(HISTORY, log_returns(close), np.log1p(volume), high, low, close)
+        gap[rows, asset] = price_gap(HISTORY, np.log(close))
         for name, values in own.items():
             columns.setdefault(name, np.full(shape, np.nan))[rows, asset] = values
     columns["regime"] = np.where(bars.present, 0.0, np.nan)
     if shape[1] > 1:
-        columns |= cross_section(columns) | {
-            "relative_price": _price_gaps(relative_prices(bars.close, hold(bars.close)), volatility)
-        }
+        columns |= cross_section(columns) | {"relative_price": relative_gaps(gap, hold(gap), volatility)}
     return stacked(columns, volatility, bars.timestamps, minutes)
 
 
@@ -255,23 +254,17 @@ def cross_section(columns: Mapping[str, Floats]) -> dict[str, Floats]:
     return found | {f"mean_{name}": np.where(np.isnan(columns[name]), np.nan, mean[name]) for name in MEANS}
 
 
-def relative_prices(close: Floats, held: Floats) -> Floats:
-    """Logs of prices ``[T, A]`` less the mean of all assets' last ones, ``held``: who lacks a bar moves no mean."""
-    return np.asarray(np.log(close) - _row_mean(np.log(held)))
+def price_gap(windows: Windows, price: Floats) -> Floats:
+    """Distance of series of log prices from their mean."""
+    return np.asarray(windows.newest(price) - windows.mean(price, GAP))
 
 
-def price_gap(windows: Windows, spread: Floats, volatility: Floats) -> Floats:
-    """Distance of series of relative prices from their mean, in volatilities."""
-    return np.asarray((windows.newest(spread) - windows.mean(spread, GAP)) / (volatility * np.sqrt(GAP)))
+def relative_gaps(gap: Floats, held: Floats, volatility: Floats) -> Floats:
+    """Gaps of assets ``[T, A]`` less the mean of all assets' last ones, ``held``, in volatilities.
 
-
-def _price_gaps(spread: Floats, volatility: Floats) -> Floats:
-    gaps = np.full(spread.shape, np.nan)
-    for asset in range(spread.shape[1]):
-        rows = np.flatnonzero(np.isfinite(spread[:, asset]))
-        if rows.size:
-            gaps[rows, asset] = price_gap(HISTORY, spread[rows, asset], volatility[rows, asset])
-    return gaps
+    So an asset that lacks a bar moves no mean, and one that gets its first bar brings no level of prices with it.
+    """
+    return np.asarray((gap - _row_mean(held)) / (volatility * np.sqrt(GAP)))
 
 
 def _row_mean(values: Floats) -> Floats:

@@ -15,7 +15,7 @@ from sentio_kedro.agent.forecasting.inputs.history import (
     cross_section,
     log_returns,
     price_gap,
-    relative_prices,
+    relative_gaps,
     scaled_returns,
     stacked,
     window_bars,
@@ -36,7 +36,8 @@ class NewestInputs:
         known: ``[A, LONGEST]`` 1 where an asset has a bar, else 0; the newest is the last.
         returns: ``[A, LONGEST]`` log returns, 0 where it has none.
         traded: ``[A, LONGEST]`` logs of 1 + volume, likewise.
-        spread: ``[A, LONGEST]`` relative prices, likewise.
+        price: ``[A, LONGEST]`` logs of adjusted closes, likewise.
+        gap: ``[A]`` distance of each asset's last one from their mean; NaN without one.
         scaled: ``[A, LAGS - 1]`` returns in trailing deviations.
     """
 
@@ -46,7 +47,8 @@ class NewestInputs:
     known: Floats
     returns: Floats
     traded: Floats
-    spread: Floats
+    price: Floats
+    gap: Floats
     scaled: Floats
 
     @classmethod
@@ -54,18 +56,20 @@ class NewestInputs:
         """Take the last bars of a history T x A as traded."""
         factors, total = adjustment_factors(bars), adjusted(bars)
         assets = len(bars.symbols)
-        known, returns, traded, spreads = (np.zeros((assets, LONGEST)) for _ in range(4))
-        scaled, spread = np.full((assets, LAGS - 1), np.nan), relative_prices(total.close, hold(total.close))
+        known, returns, traded, price = (np.zeros((assets, LONGEST)) for _ in range(4))
+        scaled = np.full((assets, LAGS - 1), np.nan)
         for asset in range(assets):
             rows = np.flatnonzero(bars.present[:, asset])
             own = log_returns(total.close[rows, asset])
             _put(known[asset], np.ones(rows.size))
             _put(returns[asset], own)
             _put(traded[asset], np.log1p(total.volume[rows, asset]))
-            _put(spreads[asset], spread[rows, asset])
+            _put(price[asset], np.log(total.close[rows, asset]))
             _put(scaled[asset], scaled_returns(HISTORY, own)[0])
         latest = np.ones((2, 1, assets)) if factors is None else [part[-1:] for part in factors]
-        return cls(minutes, Factors._make(latest), hold(total.close)[-1], known, returns, traded, spreads, scaled)
+        with np.errstate(invalid="ignore"):  # of assets without a bar
+            gap = price_gap(NewestWindows(known, scaled), price)
+        return cls(minutes, Factors._make(latest), hold(total.close)[-1], known, returns, traded, price, gap, scaled)
 
     def with_bar(self, own: AlignedBars, bar: AlignedBars) -> tuple[NewestInputs, ForecastInputs]:
         """Return the series one row later, and the inputs of that row, T = 1, with regime 0; these series stay.
@@ -81,18 +85,16 @@ class NewestInputs:
         factors = self._factors(own.rows(slice(-2, None)), present)
         total = factors.applied(bar)
         with np.errstate(invalid="ignore", divide="ignore"):  # of assets without a bar
-            close = np.where(present, total.close[0], self.close)
-            spread = relative_prices(total.close, close[None])
             returns = (np.log(total.close) - np.log(self.close))[0]
             volume = np.log1p(total.volume[0])
             after = replace(
                 self,
                 factors=factors,
-                close=close,
+                close=np.where(present, total.close[0], self.close),
                 known=_pushed(self.known, np.ones(len(present)), present),
                 returns=_pushed(self.returns, returns, present),
                 traded=_pushed(self.traded, volume, present),
-                spread=_pushed(self.spread, spread[0], present),
+                price=_pushed(self.price, np.log(total.close[0]), present),
             )
             return after._with_inputs(total, self.scaled)
 
@@ -112,10 +114,10 @@ class NewestInputs:
         columns = {name: np.where(present, values, np.nan) for name, values in own.items()}
         volatility = np.where(present, deviation, np.nan)
         columns["regime"] = np.where(present, 0.0, np.nan)
+        gap = np.where(present, price_gap(windows, self.price), self.gap)  # [1, A]
         if present.size > 1:
-            gap = np.where(present, price_gap(windows, self.spread, volatility), np.nan)
-            columns |= cross_section(columns) | {"relative_price": gap}
-        after = replace(self, scaled=_pushed(scaled, own["return_0"], present[0]))
+            columns |= cross_section(columns) | {"relative_price": relative_gaps(gap, gap, volatility)}
+        after = replace(self, gap=gap[0], scaled=_pushed(scaled, own["return_0"], present[0]))
         return after, stacked(columns, volatility, total.timestamps, self.minutes)
 
 
