@@ -103,6 +103,16 @@ def test_it_decides_from_the_recorded_start_and_says_that_it_is_untested(
     assert decide(raw, tested, saved, ingestion, SignalParameters())["untested"].tolist() == [False, False]
 
 
+def test_networks_that_a_closed_rule_left_untrained_do_not_decide(
+    bars: AlignedBars, folds: Folds, regimes: RegimeModel, found: FoldForecasts
+) -> None:
+    deciding = agents(bars, regimes, found, abstains=False)
+    assert not any(agent.spec.abstains for agent in fit_final(bars, folds, deciding, DIRECTIONAL, INGESTION).values())
+    closed = {name: replace(agent, rule=replace(found.rule, sleeves=())) for name, agent in deciding.items()}
+    final = fit_final(bars, folds, closed, DIRECTIONAL, INGESTION)
+    assert all(agent.spec.abstains and agent.rule.opened for agent in final.values())
+
+
 def test_agents_without_a_rule_are_refused(bars: AlignedBars, folds: Folds, tested: dict[str, AgentBundle]) -> None:
     alone = {name: replace(agent, rule=None) for name, agent in tested.items()}
     with pytest.raises(ValueError, match=r"agent fold_0/seed_0 acts on none. Train agents with `trading.unit: rule`"):

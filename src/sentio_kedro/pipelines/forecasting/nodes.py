@@ -74,7 +74,8 @@ def fit_final(
 ) -> dict[str, AgentBundle]:
     """Fit the rule of the latest fold's agents again, on all bars outside the lockbox; the rest of them stays.
 
-    They follow it from where the fold's own rule begins. No bars are left that test it, so they are marked.
+    They follow it from where the fold's own rule begins. No bars are left that test it, so they are marked. Networks of
+    a fold whose rule held nothing were not trained, and leave the decision to the new one.
 
     Raises:
         ValueError: If the agents act on no rule.
@@ -96,7 +97,12 @@ def fit_final(
     with threadpool_limits(limits=1, user_api="blas"):
         rule = replace(forecast_fold(market, whole, parameters).rule, begin=trained.rule.begin)
     end = f"{np.datetime_as_string(bars.timestamps[last], unit='s')}+00:00"
+    untrained = not trained.rule.opened
     return {
-        name: replace(agent, rule=rule, spec=replace(agent.spec, train_end=end, untested=True))
+        name: replace(
+            agent,
+            rule=rule,
+            spec=replace(agent.spec, train_end=end, untested=True, abstains=agent.spec.abstains or untrained),
+        )
         for name, agent in chosen.items()
     }
