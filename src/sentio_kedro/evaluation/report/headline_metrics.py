@@ -99,10 +99,6 @@ def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | No
     best = max(metrics["baselines"], key=lambda name: metrics[name]["annual_return"])
     best_return = formatted(metrics[best]["annual_return"], "percent")
     limit, depth = metrics["drawdown_limit"]["limit"], agent["max_drawdown"]
-    symbols = f" of {len(quality['per_symbol'])} symbols" if quality else ""
-    biased = metrics["universe"] == "survivorship_biased"
-    openings = skill["lockbox_openings"]
-    of_these_agents = sum(bool(opening.get("this_model")) for opening in openings)
     return [
         HeadlineMetric("Verdict", verdict, "reasons below", TONES.get(skill["verdict"], "")),
         HeadlineMetric(
@@ -125,6 +121,17 @@ def headline_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | No
         ),
         _break_even(metrics["robustness"]["break_even"]),
         HeadlineMetric("Targets met", f"{met} of {len(metrics['targets'])}", "see the table of targets"),
+        *_data_metrics(metrics, quality),
+    ]
+
+
+def _data_metrics(metrics: Mapping[str, Any], quality: Mapping[str, Any] | None) -> list[HeadlineMetric]:
+    """Span of the test, choice of the symbols and openings of the lockbox."""
+    agent, openings = metrics["agent"], metrics["skill"]["lockbox_openings"]
+    symbols = f" of {len(quality['per_symbol'])} symbols" if quality else ""
+    biased = metrics["universe"] == "survivorship_biased"
+    of_these_agents = sum(bool(opening.get("this_model")) for opening in openings)
+    return [
         HeadlineMetric(
             "Data",
             agent["first_timestamp"][:10],
