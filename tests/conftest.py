@@ -1,5 +1,6 @@
 """A small project of its own for each test that runs pipelines."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -108,6 +109,15 @@ class Project:
         target = self.path / "data" / "01_raw" / "bars.parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
         frame.to_parquet(target)
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, and the names of its folders; locks apart."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        for path in folder.rglob("*")
+        if path.suffix != ".lock"
+    }
 
 
 @pytest.fixture(scope="session")

@@ -249,14 +249,16 @@ def require_manifests(
     expected: Mapping[str, Manifest],
     *,
     present: Collection[str] = (),
+    damaged: Mapping[str, str] | None = None,
     options: Sequence[str] = (),
 ) -> None:
-    """Stop if a stage that a run builds on is missing or was made from something else.
+    """Stop if a stage that a run builds on is missing, was made from something else or was changed.
 
     Args:
         saved: Manifests that were saved, by stage.
         expected: Manifests that the run needs.
         present: Stages of which any manifest will do.
+        damaged: Clause by stage whose artifacts were changed since, or were made from earlier ones.
         options: Options of the command line to repeat in the remedy, such as ``--env=equities``.
 
     Raises:
@@ -264,6 +266,7 @@ def require_manifests(
     """
     problems = {stage: explain_difference(saved.get(stage), manifest) for stage, manifest in expected.items()}
     problems |= {stage: f"`{stage}` has not been run to its end" for stage in present if saved.get(stage) is None}
+    problems = {**(damaged or {}), **{stage: problem for stage, problem in problems.items() if problem}}
     stale = [stage for stage in STAGES if problems.get(stage)]
     if stale:
         option = f"--pipeline {stale[0]}" if len(stale) == 1 else f"--pipelines {','.join(stale)}"

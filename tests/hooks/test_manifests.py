@@ -1,16 +1,20 @@
 """Toy stages through Kedro's own runners: each stage adds its name to what it read."""
 
+import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
 from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner, ThreadRunner
+from tests.conftest import snapshot
 
 from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
 from sentio_kedro.datasets.files import JSONDataset, ParquetDataset
+from sentio_kedro.hooks.locks import LockedError
 from sentio_kedro.hooks.manifests import StageManifests
 from sentio_kedro.manifests import STAGES, StaleArtifactsError
 from sentio_kedro.market.ingestion.bars import bars_hash
@@ -34,6 +38,7 @@ class Toy:
 
     def __init__(self, folder: Path, make_bars) -> None:
         self.folder, self.crash, self.make_bars = folder, "", make_bars
+        self.luck = ""  # what another run of the same parameters makes differently
         self.write_bars(30)
 
     def write_bars(self, bars: int) -> None:
@@ -41,12 +46,12 @@ class Toy:
 
     def stage(self, name: str, source: str) -> Pipeline:
         def first(data):
-            return name
+            return name + self.luck
 
         def second(data):
             if self.crash == name:
                 raise Killed
-            return name
+            return name + self.luck
 
         inputs = [source, "checkpoints"] if name == "training" else source
         start = (lambda data, store: store.save("half", {}, {}) or name) if name == "training" else first
@@ -116,17 +121,26 @@ def test_each_stage_leaves_a_manifest_that_the_next_command_accepts(toy, runner)
         toy.run(stage, runner=runner())
 
 
-def test_stage_that_is_killed_leaves_no_manifest(toy):
+def test_stage_that_is_killed_before_it_replaced_anything_changes_nothing(toy):
     toy.run()
+    before = snapshot(toy.folder)
     toy.crash = "regimes"
     with pytest.raises(Killed):
         toy.run("regimes")
-    assert "regimes" not in toy.manifests()
-    with pytest.raises(StaleArtifactsError, match=r"kedro run --pipeline regimes"):
-        toy.run("training")
-    toy.crash = ""
-    toy.run("regimes", "forecasting", "training")
-    assert toy.manifests() == list(STAGES[:6])  # what judged the former agents must run again
+    assert snapshot(toy.folder) == before
+    toy.run("training")
+
+
+def test_stage_that_was_run_in_part_with_other_parameters_must_run_again(toy):
+    toy.run()
+    pipeline, other = toy.pipelines()["regimes"], {"regimes": {"states": 4}}
+    toy.luck = ", other"
+    toy.run(pipeline=pipeline.only_nodes("regimes_first"), parameters=other)
+    toy.run("forecasting")  # what it reads is as it was
+    toy.run(pipeline=pipeline.only_nodes("regimes_second"), parameters=other)
+    with pytest.raises(StaleArtifactsError, match=r"`regimes_data` is not what `regimes` saved: .* changed") as refused:
+        toy.run("forecasting")
+    assert "kedro run --pipeline regimes`" in str(refused.value)
 
 
 def test_later_stage_stops_before_any_node_and_names_every_problem(toy):
@@ -199,8 +213,12 @@ def test_part_of_a_stage_renews_a_manifest_that_fits_and_no_other(toy):
     part = toy.pipelines()["features"].only_nodes("features_second")
     toy.run(pipeline=part)
     assert toy.manifests() == list(STAGES)
+    before = (toy.folder / "features_manifest.json").read_bytes()
+    toy.luck = ", other"
     toy.run(pipeline=part, parameters={"features": {"columns": [{"name": "x", "indicator": "log_return"}]}})
-    assert "features" not in toy.manifests()
+    assert (toy.folder / "features_manifest.json").read_bytes() == before
+    with pytest.raises(StaleArtifactsError, match="`features_data` is not what `features` saved"):
+        toy.run("cross_validation")
 
 
 def test_training_continues_from_its_own_checkpoints_and_clears_them_at_its_end(toy):
@@ -225,12 +243,52 @@ def test_checkpoints_of_other_code_are_not_continued(toy, monkeypatch):
     assert len(toy.checkpoints()) == 2
 
 
-def test_agents_that_are_trained_again_must_be_tested_again(toy):
+def test_agents_that_are_trained_again_are_tested_again_if_they_are_others(toy):
     toy.run()
     toy.run("training")
-    assert toy.manifests() == list(STAGES[:6])
-    with pytest.raises(StaleArtifactsError, match="kedro run --pipeline backtest"):
+    toy.run("reporting")  # the same agents
+    toy.luck = ", other"
+    toy.run("training")
+    with pytest.raises(StaleArtifactsError, match=r"`backtest` was made from an earlier `training_data` of `training`"):
         toy.run("reporting")
+    toy.run("backtest", "reporting")
+
+
+@pytest.mark.parametrize(
+    ("damage", "clause"),
+    [
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: path.write_text(path.read_text() + " "), "changed"),
+    ],
+)
+def test_a_file_that_was_changed_or_deleted_is_named_before_any_node(toy, damage, clause):
+    toy.run()
+    damage(toy.folder / "training_data.json")
+    before = snapshot(toy.folder)
+    for stage in ("backtest", "signals"):
+        with pytest.raises(StaleArtifactsError, match=rf"`training_data` is not what .* `training_data.json` {clause}"):
+            toy.run(stage)
+    assert snapshot(toy.folder) == before
+    toy.run("training", "backtest")
+
+
+def test_what_an_earlier_version_saved_is_made_again(toy):
+    toy.run()
+    path = toy.folder / "ingestion_manifest.json"
+    path.write_text(
+        json.dumps({key: value for key, value in json.loads(path.read_text()).items() if key != "artifacts"})
+    )
+    with pytest.raises(StaleArtifactsError, match="`ingestion` was run by an earlier version"):
+        toy.run("features")
+
+
+def test_manifests_hold_the_hashes_of_what_a_stage_read_and_made(toy):
+    toy.run()
+    record = json.loads((toy.folder / "features_manifest.json").read_text())
+    content = (toy.folder / "features_data.json").read_bytes()
+    assert record["artifacts"]["features_data"] == {"features_data.json": hashlib.sha256(content).hexdigest()}
+    assert set(record["artifacts"]) == {"features_half", "features_data"}
+    assert set(record["read"]) == {"ingestion_data"}
 
 
 @pytest.mark.parametrize(
@@ -243,11 +301,38 @@ def test_agents_that_are_trained_again_must_be_tested_again(toy):
 )
 def test_what_makes_a_run_and_what_reads_finished_ones_are_not_mixed(toy, stages, message):
     toy.run()
-    before = {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")}
+    before = snapshot(toy.folder)
     with pytest.raises(ValueError, match=message) as refused:
         toy.run(*stages)
     assert str(refused.value).endswith(f"afterwards type `kedro run --pipeline {stages[-1]}`.")
-    assert {path: path.stat().st_mtime_ns for path in toy.folder.rglob("*")} == before
+    assert snapshot(toy.folder) == before
+
+
+def test_one_run_writes_to_a_folder_of_artifacts_and_one_to_the_registry(toy):
+    def hooks(artifacts):
+        made = StageManifests()
+        loader = {"globals": {"artifacts": artifacts, "registry": "registry"}}
+        made.after_context_created(SimpleNamespace(config_loader=loader, project_path=toy.folder))
+        return made
+
+    def begin(hook, stage):
+        hook.before_pipeline_run(run_params={}, pipeline=toy.pipelines()[stage], catalog=toy.catalog())
+
+    toy.run()
+    first, other = hooks("data"), hooks("elsewhere")
+    begin(first, "training")
+    with pytest.raises(LockedError, match="`data` must have one writer"):
+        begin(hooks("data"), "backtest")
+    begin(other, "promotion")  # other artifacts
+    with pytest.raises(LockedError, match="`registry` must have one writer"):
+        begin(hooks("third"), "lockbox")
+    first.after_pipeline_run()
+    other.on_pipeline_error()
+    with pytest.raises(ValueError, match="only-missing-outputs"):
+        first.before_pipeline_run(
+            run_params={"only_missing_outputs": True}, pipeline=toy.pipelines()["backtest"], catalog=toy.catalog()
+        )
+    begin(hooks("data"), "promotion")
 
 
 def test_parallel_runner_is_refused_in_one_sentence(toy):

@@ -1,5 +1,7 @@
 import logging
+import os
 import shutil
+import signal
 from types import SimpleNamespace
 
 import mlflow
@@ -211,11 +213,33 @@ def test_failed_run_is_marked_failed_and_then_continued(toy):
     assert [run.info.status for run in toy.runs()] == ["FINISHED"]
 
 
+@pytest.mark.parametrize("ended", ["FAILED", "KILLED"])
+def test_a_finished_run_stays_finished_whatever_becomes_of_the_next_attempt(toy, ended):
+    toy.run("training")
+    if ended == "FAILED":
+        toy.fail = True
+        with pytest.raises(RuntimeError, match="out of luck"):
+            toy.run("training")
+    else:
+        client = MlflowClient(f"sqlite:///{toy.folder / 'mlflow.db'}")
+        for run in (*toy.runs(), *toy.runs(parents=False)):
+            client.update_run(run.info.run_id, status="RUNNING")
+            client.set_tag(run.info.run_id, "sentio.process", "999999999")
+        toy.bars_hash = "other bars"
+        toy.run("backtest")
+    (parent,) = [run for run in toy.runs() if run.data.tags["sentio.bars"] == "bars"]
+    children = toy.runs(parents=False)
+    assert {run.info.status for run in (parent, *children)} == {"FINISHED"}
+    assert parent.data.tags["sentio.last_attempt"] == ended
+    assert len(children) == 2
+
+
 def test_killed_runs_are_closed_by_the_next_and_living_ones_left_alone(toy):
     toy.run("training")
     (parent,) = toy.runs()
     client = MlflowClient(f"sqlite:///{toy.folder / 'mlflow.db'}")
     mine = {name: value for name, value in parent.data.tags.items() if name.startswith("sentio.")}
+    del mine["sentio.finished"]
 
     def left_open(**tags):
         return client.create_run(parent.info.experiment_id, tags={**mine, "sentio.agents": "x", **tags}).info.run_id
@@ -228,6 +252,23 @@ def test_killed_runs_are_closed_by_the_next_and_living_ones_left_alone(toy):
     status = {run.info.run_id: run.info.status for run in toy.runs()}
     assert (status[reused], status[gone]) == ("KILLED", "KILLED")
     assert (status[living], status[elsewhere]) == ("RUNNING", "RUNNING")
+
+
+def test_a_terminated_run_is_closed_as_killed_before_the_process_ends(toy, monkeypatch):
+    class Ended(BaseException):
+        """End of the process."""
+
+    def end(number):
+        assert (number, signal.getsignal(number)) == (signal.SIGTERM, signal.SIG_DFL)
+        raise Ended
+
+    monkeypatch.setattr(toy, "train", lambda data: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr("sentio_kedro.hooks.manifests.pipelines", toy.pipelines())
+    monkeypatch.setattr("sentio_kedro.hooks.tracking.signal.raise_signal", end)
+    with pytest.raises(Ended):
+        toy.run("training")
+    (parent,) = toy.runs()
+    assert parent.info.status == "KILLED"
 
 
 def test_unreachable_server_costs_a_warning_that_hides_the_password(toy, caplog):

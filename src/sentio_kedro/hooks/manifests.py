@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
-import click
+from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines
-from kedro.io import DataCatalog, SharedMemoryDataCatalog
+from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
+from sentio_kedro.hooks.artifacts import digest_of, explain_files, file_hashes
+from sentio_kedro.hooks.locks import held_locks
+from sentio_kedro.hooks.options import (
+    STORE_READERS,
+    readable_refusals,
+    refuse_mixed_stages,
+    refuse_unsafe_runs,
+    repeated_options,
+)
 from sentio_kedro.manifests import (
     STAGES,
     Manifest,
-    dotted_values,
     expected_manifest,
     explain_difference,
     flatten_parameters,
@@ -34,14 +42,10 @@ if TYPE_CHECKING:  # the datasets import torch, which slows every kedro command
     from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
     from sentio_kedro.datasets.files import JSONDataset
 
-STORE_READERS = ("comparison", "promotion", "rollback")
-"""Pipelines that read finished runs from MLflow; of earlier stages they need none, or any result."""
-
-TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox", "external_test")
-"""Stages that log to MLflow."""
-
 UNMANIFESTED = ("lockbox", "search", "signals", "final", "external_test", *STORE_READERS)
 """Pipelines that are checked before they run but write no manifest: no stage reads their artifacts."""
+
+_REGISTRY_WRITERS = ("lockbox", "promotion", "rollback")
 
 
 @dataclass
@@ -92,16 +96,28 @@ class RunContext:
 class StageManifests:
     """Checks before a run that earlier stages fit it, and writes each stage's manifest after all its artifacts.
 
+    A manifest holds the hashes of the stage's artifacts and of what it read. It is replaced when the stage is whole
+    again: until then the artifacts that the stage has replaced do not match it.
+
     Attributes:
         run_context: Context of the present or last run, None before the first.
     """
 
     def __init__(self) -> None:
         self.run_context: RunContext | None = None
+        self._folders: dict[str, Path] = {}
+        self._locks = ExitStack()
         self._stage_of: dict[str, str] = {}
-        self._unstarted: set[str] = set()
         self._unsaved: dict[str, set[str]] = {}
+        self._hashes: dict[str, dict[str, str] | None] = {}
         self._lock = Lock()
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Remember the folders that a run writes to."""
+        names = context.config_loader["globals"]
+        folders = {key: str(names[key]) for key in ("artifacts", "registry") if key in names}
+        self._folders = {key: Path(context.project_path) / path for key, path in folders.items() if "://" not in path}
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -109,59 +125,49 @@ class StageManifests:
 
         Raises:
             ValueError: If the runner or an option could mix artifacts.
-            sentio_kedro.manifests.StaleArtifactsError: If an earlier stage is missing or does not fit.
+            sentio_kedro.hooks.locks.LockedError: If another process writes to the same artifacts.
+            sentio_kedro.manifests.StaleArtifactsError: If an earlier stage is missing, does not fit or was damaged.
         """
-        with readable_refusals():
+        self._locks.close()  # an interrupt from the keyboard reaches no hook of Kedro's
+        with readable_refusals(), ExitStack() as locks:
             refuse_unsafe_runs(run_params, catalog)
-            self._prepare(run_params, pipeline, catalog)
+            stages = registered_stages()
+            chosen = {node.name: node for node in pipeline.nodes}
+            running = {stage: names & chosen.keys() for stage, names in stages.items() if names & chosen.keys()}
+            refuse_mixed_stages(running.keys())
+            written = [self._folders[key] for key in self._written(running) if key in self._folders]
+            locks.push(held_locks(written, f"kedro run: {', '.join(running)}"))
+            complete = {stage for stage, names in running.items() if names == stages[stage]}
+            self._prepare(run_params, pipeline, RunContext.of(catalog), running, complete)
+            self._locks = locks.pop_all()
 
-    def _prepare(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        stages = registered_stages()
-        chosen = {node.name: node for node in pipeline.nodes}
-        running = {stage: names & chosen.keys() for stage, names in stages.items() if names & chosen.keys()}
-        refuse_mixed_stages(running.keys())
-        complete = {stage for stage, names in running.items() if names == stages[stage]}
-        context = RunContext.of(catalog)
+    @staticmethod
+    def _written(running: Collection[str]) -> list[str]:
+        return ["artifacts", "registry"] if set(_REGISTRY_WRITERS) & set(running) else ["artifacts"]
+
+    def _prepare(
+        self,
+        run_params: dict[str, Any],
+        pipeline: Pipeline,
+        context: RunContext,
+        running: Mapping[str, set[str]],
+        complete: set[str],
+    ) -> None:
         partial = {stage: context.saved(stage) for stage in running.keys() - complete - set(UNMANIFESTED)}
-        self._check(context, run_params, running.keys(), complete)
+        require_fitting_stages(context, run_params, running.keys(), complete, pipeline.inputs())
         self.run_context = context
         rewritten = complete | {
             stage for stage, saved in partial.items() if explain_difference(saved, context.expected(stage)) is None
         }
         stage_names = [stage for stage in STAGES if stage in running]
         self._stage_of = {name: stage for stage in stage_names for name in running[stage]}
-        self._unstarted = set(stage_names)
+        nodes = {node.name: node for node in pipeline.nodes}
         self._unsaved = {
-            stage: {key for name in running[stage] for key in saved_names(chosen[name])}
+            stage: {key for name in running[stage] for key in saved_names(nodes[name])}
             for stage in stage_names
             if stage in rewritten
         }
-
-    @staticmethod
-    def _check(context: RunContext, run_params: dict[str, Any], running: Collection[str], complete: set[str]) -> None:
-        needed = {earlier for stage in running for earlier in stages_read(stage)} - complete
-        present = {"training", "backtest"} - complete if "signals" in running else set()
-        present |= {"ingestion", "cross_validation", "training"} - complete if "promotion" in running else set()
-        require_manifests(
-            {stage: context.saved(stage) for stage in needed | present},
-            {stage: context.expected(stage) for stage in needed},
-            present=present,
-            options=repeated_options(run_params),
-        )
-
-    @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """Delete a stage's manifest before its first node; training also deletes those of the stages that read it."""
-        stage = self._stage_of.get(node.name)
-        with self._lock:
-            if self.run_context is None or stage not in self._unstarted:
-                return
-            self._unstarted.discard(stage)
-            self.run_context.dataset(stage).remove()
-            if stage == "training":  # the same parameters need not make the same agents
-                for later in STAGES[STAGES.index(stage) + 1 :]:
-                    if stage in (self.run_context.saved(later) or {}).get("upstream", {}):
-                        self.run_context.dataset(later).remove()
+        self._hashes = {}
 
     @hook_impl
     def before_dataset_loaded(self, dataset_name: str) -> None:
@@ -178,6 +184,8 @@ class StageManifests:
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Write the stage's manifest once all its datasets are saved."""
+        if self.run_context is not None and node.name in self._stage_of:
+            self._hashes[dataset_name] = file_hashes(self.run_context.catalog[dataset_name])
         self._mark(node, dataset_name)
 
     def _mark(self, node: Node, name: str) -> None:
@@ -190,22 +198,109 @@ class StageManifests:
             if unsaved:
                 return
             del self._unsaved[stage]
-            manifest = self.run_context.expected(stage)
-            record = {**manifest.to_dict(), "digest": manifest.digest}
-            self.run_context.dataset(stage).save(record)
+            self.run_context.dataset(stage).save(self._record(stage, self.run_context))
             if stage == "training":
                 self.run_context.checkpoints.remove()
 
+    def _record(self, stage: str, context: RunContext) -> dict[str, Any]:
+        manifest, nodes = context.expected(stage), pipelines[stage]
+        # Of a stage that ran in part, the other artifacts are those of the manifest that fits.
+        earlier = saved_artifacts(context)
+        hashes = {name: self._hashes.get(name, earlier.get(name)) for name in nodes.all_outputs() | nodes.inputs()}
+        kept = [(name, files) for name, files in sorted(hashes.items()) if files]
+        return {
+            **manifest.to_dict(),
+            "digest": manifest.digest,
+            "artifacts": {name: files for name, files in kept if name in nodes.all_outputs()},
+            "read": {name: digest_of(files) for name, files in kept if name in nodes.inputs()},
+        }
 
-@contextmanager
-def readable_refusals() -> Iterator[None]:
-    """On the command line, show a ``ValueError`` without a traceback."""
-    try:
-        yield
-    except ValueError as error:
-        if click.get_current_context(silent=True) is None:
-            raise
-        raise click.ClickException(str(error)) from error
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Free the locks."""
+        self._locks.close()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Free the locks."""
+        self._locks.close()
+
+
+def require_fitting_stages(
+    context: RunContext,
+    run_params: Mapping[str, Any],
+    running: Collection[str],
+    complete: Collection[str],
+    inputs: Collection[str],
+) -> None:
+    """Stop if an earlier stage is missing, does not fit the run, or left artifacts that were changed since.
+
+    Args:
+        context: The run.
+        run_params: Its options, for the remedy.
+        running: Pipelines of which a node runs.
+        complete: Those of which all nodes run.
+        inputs: Datasets that the run reads and does not make.
+
+    Raises:
+        sentio_kedro.manifests.StaleArtifactsError: With every problem and the pipelines to rerun.
+    """
+    needed = {earlier for stage in running for earlier in stages_read(stage)} - set(complete)
+    present = {"training", "backtest"} - set(complete) if "signals" in running else set()
+    present |= {"ingestion", "cross_validation", "training"} - set(complete) if "promotion" in running else set()
+    saved = {stage: context.saved(stage) for stage in STAGES if stage not in complete}
+    require_manifests(
+        {stage: saved[stage] for stage in needed | present},
+        {stage: context.expected(stage) for stage in needed},
+        present=present,
+        damaged=damaged_stages(context, saved, set(inputs), running) | outdated_stages(saved, needed | present),
+        options=repeated_options(run_params),
+    )
+
+
+def damaged_stages(
+    context: RunContext,
+    saved: Mapping[str, Mapping[str, Any] | None],
+    inputs: Collection[str],
+    running: Collection[str],
+) -> dict[str, str]:
+    """Return a clause for each stage of whose artifacts a file that the run reads was changed, by stage.
+
+    A stage that runs in part may read what its other nodes have made since.
+    """
+    clauses = {}
+    for stage, record in saved.items():
+        artifacts = {} if record is None or stage in running else record.get("artifacts", {})
+        for name in sorted(artifacts.keys() & inputs):
+            found = explain_files(artifacts[name], file_hashes(context.catalog[name]) or {})
+            if found:
+                clauses[stage] = f"`{name}` is not what `{stage}` saved: {found}"
+    return clauses
+
+
+def outdated_stages(saved: Mapping[str, Mapping[str, Any] | None], needed: Collection[str]) -> dict[str, str]:
+    """Return a clause for each stage that read an artifact which was made anew since, by stage."""
+    made = {
+        name: (digest_of(files), stage)
+        for stage, record in saved.items()
+        for name, files in (record or {}).get("artifacts", {}).items()
+    }
+    clauses = {}
+    for stage in needed:
+        record = saved[stage] or {"artifacts": {}}
+        if "artifacts" not in record:
+            clauses[stage] = f"`{stage}` was run by an earlier version, which kept no hashes of artifacts"
+        for name, digest in record.get("read", {}).items():
+            now, maker = made.get(name, (digest, ""))
+            if now != digest:
+                clauses[stage] = f"`{stage}` was made from an earlier `{name}` of `{maker}`"
+    return clauses
+
+
+def saved_artifacts(context: RunContext) -> dict[str, dict[str, str]]:
+    """Return the hashes of all artifacts that manifests hold, by dataset."""
+    records = [context.saved(stage) or {} for stage in STAGES]
+    return {name: files for record in records for name, files in record.get("artifacts", {}).items()}
 
 
 def saved_names(node: Node) -> set[str]:
@@ -233,58 +328,3 @@ def registered_stages() -> dict[str, set[str]]:
         for stage, pipeline in pipelines.items()
         if stage in STAGES or stage in UNMANIFESTED
     }
-
-
-def refuse_unsafe_runs(run_params: Mapping[str, Any], catalog: DataCatalog) -> None:
-    """Stop a run whose runner or options could mix artifacts of different parameters.
-
-    Raises:
-        ValueError: With what to use instead.
-    """
-    if isinstance(catalog, SharedMemoryDataCatalog):
-        raise ValueError(
-            "ParallelRunner is not supported, because its processes do not share which results are saved; use the "
-            "default runner or `--runner=ThreadRunner`."
-        )
-    if run_params.get("only_missing_outputs"):
-        raise ValueError(
-            "`--only-missing-outputs` is not supported, because it keeps files that other parameters made; leave it "
-            "out, or name the stages with `--pipelines`."
-        )
-
-
-def refuse_mixed_stages(running: Collection[str]) -> None:
-    """Stop a command that would need two runs of MLflow: it tests an external agent too, or reads finished runs.
-
-    Raises:
-        ValueError: With the command to type afterwards.
-    """
-    own = [stage for stage in TRACKED_STAGES if stage in running and stage != "external_test"]
-    if own and "external_test" in running:
-        raise ValueError(
-            f"`external_test` cannot be in one command with {_listed(own)}, which are about other agents; afterwards "
-            "type `kedro run --pipeline external_test`."
-        )
-    reading = [stage for stage in STORE_READERS if stage in running]
-    making = [stage for stage in TRACKED_STAGES if stage in running]
-    if reading and making:
-        option = f"--pipeline {reading[0]}" if len(reading) == 1 else f"--pipelines {','.join(reading)}"
-        raise ValueError(
-            f"{_listed(reading)} cannot be in one command with {_listed(making)}, whose MLflow run is not finished "
-            f"before the command is; afterwards type `kedro run {option}`."
-        )
-
-
-def _listed(stages: Sequence[str]) -> str:
-    return ", ".join(f"`{stage}`" for stage in stages)
-
-
-def repeated_options(run_params: Mapping[str, Any]) -> list[str]:
-    """Return the options of a command line that its remedy must repeat: environment and parameters."""
-    options = [f"--env {run_params['env']}"] if run_params.get("env") else []
-    values = [
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for section, values in (run_params.get("runtime_params") or {}).items()
-        for name, value in dotted_values(section, values).items()
-    ]
-    return [*options, f'--params "{",".join(values)}"'] if values else options

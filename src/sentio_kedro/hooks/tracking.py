@@ -6,11 +6,16 @@ import atexit
 import json
 import logging
 import os
+import signal
+import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import mlflow
+from filelock import FileLock
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
@@ -21,11 +26,13 @@ from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-from sentio_kedro.hooks.manifests import STORE_READERS, TRACKED_STAGES, RunContext, StageManifests, registered_stages
+from sentio_kedro.hooks.manifests import RunContext, StageManifests, registered_stages
+from sentio_kedro.hooks.options import STORE_READERS, TRACKED_STAGES
 from sentio_kedro.manifests import expected_manifest, tracked_identity
 from sentio_kedro.tracking.client import (
     AGENTS_TAG,
     close_killed_runs,
+    close_run,
     find_run_by_tags,
     optional_tracking,
     process_tags,
@@ -34,6 +41,7 @@ from sentio_kedro.tracking.tags import EXTERNAL, describe_origin, variant_of
 
 _SQLITE = "sqlite:///"
 _PARAMETERS_PER_CALL = 100  # MLflow takes no more at once
+_STORE_SECONDS = 60.0  # until another run has made the tables of a new store
 _logger = logging.getLogger(__name__)
 
 
@@ -48,6 +56,7 @@ class MlflowTracking(MlflowHook):
         self._is_mlflow_enabled = False
         self._manifests = manifests
         self._context: KedroContext | None = None
+        self._process = 0
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
@@ -70,7 +79,7 @@ class MlflowTracking(MlflowHook):
         chosen = {node.name for node in pipeline.nodes}
         stages = registered_stages()
         if any(stages.get(stage, set()) & chosen for stage in STORE_READERS) and self._context is not None:
-            with optional_tracking():
+            with optional_tracking(), self._one_at_a_time():
                 super().after_context_created(self._context)  # they read the store and open runs themselves, if any
         if not any(stages.get(stage, set()) & chosen for stage in TRACKED_STAGES):
             return
@@ -81,7 +90,7 @@ class MlflowTracking(MlflowHook):
         tested = "external_test" if external else "training"
         identity = tracked_identity(expected_manifest(tested, run_context.bars_hash, run_context.parameters).digest)
         opened = None
-        with optional_tracking():
+        with optional_tracking(), self._one_at_a_time():
             super().after_context_created(self._context)
             self._find_run(identity, EXTERNAL if external else variant_of(run_context.parameters))
             super().before_pipeline_run(run_params, pipeline, catalog)
@@ -89,6 +98,13 @@ class MlflowTracking(MlflowHook):
                 self._describe_run(identity, run_context, external)
             opened = self.run_id
         self.run_id = opened
+
+    def _one_at_a_time(self) -> AbstractContextManager[Any]:
+        """Serialise the first use of a SQLite store, whose tables two processes cannot make at once."""
+        uri = str(cast("Any", self._context).mlflow.server.mlflow_tracking_uri or "")
+        path = Path(f"{uri.removeprefix(_SQLITE)}.lock")
+        fresh = uri.startswith(_SQLITE) and path.parent.is_dir()
+        return FileLock(path.with_name(f".{path.name}"), timeout=_STORE_SECONDS) if fresh else nullcontext()
 
     def _find_run(self, identity: str, variant: str) -> None:
         tracking = self.mlflow_config.tracking
@@ -108,6 +124,10 @@ class MlflowTracking(MlflowHook):
         self._log_parameters(run_context.parameters)
         atexit.unregister(self._close_killed)
         atexit.register(self._close_killed)
+        self._process = os.getpid()
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._terminate)
 
     def _log_parameters(self, parameters: Mapping[str, Any]) -> None:
         client = self.mlflow_config.server._mlflow_client
@@ -145,14 +165,28 @@ class MlflowTracking(MlflowHook):
         # An interrupt from the keyboard reaches no Kedro hook.
         self._close(RunStatus.KILLED)
 
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        # Threads may work on for minutes: the run is closed here, and the process ends as it would without us.
+        if os.getpid() == self._process:
+            self._close(RunStatus.KILLED)
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
     def _close(self, status: int) -> None:
         run_id, self.run_id, self._is_mlflow_enabled = self.run_id, None, False
+        if (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGTERM) == self._terminate
+        ):
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if run_id is None or self._already_active_mlflow:
             return
         with optional_tracking():
-            while mlflow.active_run():
+            client = self.mlflow_config.server._mlflow_client
+            while active := mlflow.active_run():
                 mlflow.end_run(RunStatus.to_string(status))
-            self.mlflow_config.server._mlflow_client.set_terminated(run_id, RunStatus.to_string(status))
+                close_run(client, active.info.run_id, status)
+            close_run(client, run_id, status)
 
 
 def _in_project(project: Path, uri: str | None) -> str | None:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import psutil
-from mlflow.entities import Metric, Run, RunStatus
+from mlflow.entities import Metric, Run, RunStatus, RunTag
 from mlflow.tracking import MlflowClient
 
 AGENTS_TAG = "sentio.agents"
@@ -27,6 +27,9 @@ AGENTS_TAG = "sentio.agents"
 
 RETURNS_FILE = "returns.parquet"
 """Artifact of a parent run: out-of-sample returns of every account."""
+
+_FINISHED_TAG, _ATTEMPT_TAG = "sentio.finished", "sentio.last_attempt"
+"""Tag of a run that finished once, and tag with the end of the last attempt."""
 
 _PROCESS_TAG, _STARTED_TAG, _HOST_TAG = "sentio.process", "sentio.process_started", "sentio.host"
 _METRICS_PER_CALL = 1000  # MLflow takes no more at once
@@ -63,13 +66,27 @@ def process_tags() -> dict[str, str]:
 
 
 def close_killed_runs(client: MlflowClient, experiment_id: str) -> list[str]:
-    """Mark open runs of this machine as killed if their process is gone, and return their ids."""
+    """Close open runs of this machine whose process is gone as killed, and return their ids; see ``close_run``."""
     query = f"attributes.status = '{_RUNNING}' and tags.`{_HOST_TAG}` = '{socket.gethostname()}'"
     closed = [run.info.run_id for run in _search(client, experiment_id, query) if not _is_alive(run.data.tags)]
     for run_id in closed:
-        client.set_terminated(run_id, RunStatus.to_string(RunStatus.KILLED))
+        close_run(client, run_id, RunStatus.KILLED)
         _logger.warning("MLflow run %s was left open by a process that is gone; closed it as killed.", run_id)
     return closed
+
+
+def close_run(client: MlflowClient, run_id: str, status: int) -> None:
+    """End an attempt at a run; one that finished before stays finished, with the end of this attempt as a tag.
+
+    Args:
+        client: Client of the store.
+        run_id: The run.
+        status: End of the attempt, one of ``RunStatus``.
+    """
+    finished = status == RunStatus.FINISHED or _FINISHED_TAG in client.get_run(run_id).data.tags
+    tags = [RunTag(_ATTEMPT_TAG, RunStatus.to_string(status)), *([RunTag(_FINISHED_TAG, "true")] if finished else [])]
+    client.log_batch(run_id, tags=tags)
+    client.set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED if finished else status))
 
 
 def _is_alive(tags: Mapping[str, str]) -> bool:
@@ -148,6 +165,7 @@ def _ending_as_the_body(run_id: str | None) -> Iterator[None]:
             active = mlflow.active_run()
             if active is not None and active.info.run_id == run_id:
                 mlflow.end_run(RunStatus.to_string(status))
+                close_run(MlflowClient(), active.info.run_id, status)
 
 
 def _continue_or_start(
@@ -253,7 +271,7 @@ def log_frame(frame: pd.DataFrame, name: str) -> None:
 
 def run_tags() -> dict[str, str]:
     """Return the tags ``sentio.*`` of the active run without those of its process; none if nothing is tracked."""
-    run, process = mlflow.active_run(), (_PROCESS_TAG, _STARTED_TAG, _HOST_TAG)
+    run, process = mlflow.active_run(), (_PROCESS_TAG, _STARTED_TAG, _HOST_TAG, _FINISHED_TAG, _ATTEMPT_TAG)
     sentio_tags: dict[str, str] = {}
     if run is not None:
         with optional_tracking():
