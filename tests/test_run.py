@@ -186,9 +186,7 @@ class TestOnePipelineAlone:
         shutil.rmtree(copied.artifact(AGENTS) / "fold_1" / "seed_0")
         before = snapshot(copied.path)
         for pipeline in ("signals", "backtest", "final", "lockbox"):
-            with pytest.raises(
-                StaleArtifactsError, match=r"`agents` is not what .* `fold_1/seed_0/agent.json`, "
-            ):
+            with pytest.raises(StaleArtifactsError, match=r"`agents` is not what .* `fold_1/seed_0/agent.json`, "):
                 copied.run(pipeline)
         assert snapshot(copied.path) == before
 

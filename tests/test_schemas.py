@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DataCatalog
+from kedro.validation import DataValidationError
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.ingestion.bars import align_bars, bars_hash
@@ -38,12 +39,13 @@ def frame_of(symbols=("BTC", "ETH"), rows=20):
     return pd.concat(parts, ignore_index=True)
 
 
-def load(frame, folder):
+def load(frame, folder, **keys):
     frame.to_csv(folder / "bars.csv", index=False)
     entry = {
         "type": "pandas.CSVDataset",
         "filepath": str(folder / "bars.csv"),
         "validator": "sentio_kedro.schemas.Bars",
+        **keys,
     }
     return DataCatalog.from_config({"bars": entry}).load("bars")
 
@@ -72,26 +74,61 @@ def test_catalog_shows_all_problems_with_symbol_timestamp_value_and_remedy(tmp_p
     frame.loc[31, "timestamp"] = frame.loc[30, "timestamp"]
     with pytest.raises(Exception, match="bars") as caught:
         load(frame, tmp_path)
-    message = str(caught.value)
-    for line in (
-        "timestamp is duplicated within its symbol: keep one bar — 1 case (e.g. ETH 2020-01-01T05:00Z row 31)",
-        "values must be finite numbers: fill in or drop the bar (a missing bar is allowed) — 1 case "
-        "(e.g. ETH 2020-01-01T01:00Z close=nan)",
-        "prices must be above 0: drop the bar or correct the price — 1 case (e.g. ETH 2020-01-01T02:00Z low=-0.25)",
-        "high must not be below low: check the column order of the feed — 1 case "
-        "(e.g. ETH 2020-01-01T01:30Z high=0.5 low=1)",
-        "open and close must lie in [low, high]: correct or drop the bar — 1 case (e.g. BTC 2020-01-01T01:30Z open=9)",
-        "volume and spread must be 0 or more, split above 0: correct the value — 6 cases "
-        "(e.g. BTC 2020-01-01T02:00Z volume=-1,",
-    ):
-        assert line in message
-    assert "6 check(s) failed" in message
-    assert "BTC 2020-01-01T04:30Z volume=-1" in str(caught.value.__cause__)  # the full list is the cause
+    assert str(caught.value).splitlines() == [
+        "The bars have 11 problem(s):",
+        "- timestamp is duplicated within its symbol: keep one bar (1 case(s))",
+        "    ETH 2020-01-01T05:00Z row 31",
+        "- values must be finite numbers: fill in or drop the bar (a missing bar is allowed) (1 case(s))",
+        "    ETH 2020-01-01T01:00Z close=nan",
+        "- prices must be above 0: drop the bar or correct the price (1 case(s))",
+        "    ETH 2020-01-01T02:00Z low=-0.25",
+        "- high must not be below low: check the column order of the feed (1 case(s))",
+        "    ETH 2020-01-01T01:30Z high=0.5 low=1",
+        "- open and close must lie in [low, high]: correct or drop the bar (1 case(s))",
+        "    BTC 2020-01-01T01:30Z open=9",
+        "- volume and spread must be 0 or more, split above 0: correct the value (6 case(s))",
+        *(f"    BTC 2020-01-01T0{time}Z volume=-1" for time in ("2:00", "2:30", "3:00", "3:30", "4:00", "4:30")),
+    ]
+
+
+def test_a_refusal_is_an_error_of_the_catalog_and_of_the_values_without_another_behind_it(tmp_path):
+    with pytest.raises(DataValidationError) as caught:
+        load(frame_of(rows=2).assign(volume=-1.0), tmp_path)
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    assert (caught.value.dataset_name, caught.value.mode) == ("bars", "load")
+    assert str(caught.value).count("problem(s)") == 1
+
+
+def test_long_values_reach_the_catalog_in_full(tmp_path):
+    frame = frame_of(rows=2)
+    frame["timestamp"] = np.arange(4) + 1_577_836_800_000
+    with pytest.raises(DataValidationError, match=r"BTC 1577836800000 in row 0\n"):
+        load(frame, tmp_path)
 
 
 def test_catalog_names_missing_columns(tmp_path):
-    with pytest.raises(Exception, match=r"columns are missing.*column `open`, column `volume`"):
+    with pytest.raises(DataValidationError, match=r"columns are missing.*\n.*column `open`\n.*column `volume`"):
         load(frame_of().drop(columns=["open", "volume"]), tmp_path)
+
+
+def test_symbols_that_a_file_reads_as_numbers_need_to_be_read_as_text(tmp_path):
+    frame = frame_of(("000001", "000002"))
+    with pytest.raises(DataValidationError, match=r"symbol must be text.*load_args") as caught:
+        load(frame, tmp_path)
+    remedy = {"dtype": {"symbol": str}, "keep_default_na": False}
+    assert "`load_args: {dtype: {symbol: str}, keep_default_na: false}`" in str(caught.value)
+    bars = load(frame.assign(split=np.where(np.arange(40) % 2, 1.0, np.nan)), tmp_path, load_args=remedy)
+    assert bars["symbol"].unique().tolist() == ["000001", "000002"]
+    assert bars["split"].dtype == np.float64
+
+
+def test_a_bar_beyond_the_range_of_time_does_not_reach_ingestion(tmp_path):
+    frame = frame_of(rows=2)
+    frame["timestamp"] = ["2020-01-01", "9999-12-31"] * 2
+    with pytest.raises(DataValidationError, match=r"BTC '9999-12-31' in row 1"):
+        load(frame, tmp_path)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -14,6 +14,7 @@ from sentio_kedro.pipelines import (
     forecasting,
     ingestion,
     lockbox,
+    preflight,
     promotion,
     regimes,
     reporting,
@@ -30,6 +31,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     ``external_test``.
     """
     pipelines = {
+        "preflight": preflight.create_pipeline(),
         "ingestion": ingestion.create_pipeline(),
         "features": features.create_pipeline(),
         "cross_validation": cross_validation.create_pipeline(),

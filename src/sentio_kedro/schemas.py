@@ -6,35 +6,24 @@ from typing import Any, cast
 
 import pandas as pd
 import pandera.pandas as pa
-from pandera.errors import SchemaErrors
+from kedro.validation import DataValidationError
 
-from sentio_kedro.market.ingestion.bar_checks import BarsError, check_bars, parse_timestamps
+from sentio_kedro.market.ingestion.bar_checks import check_bars
+from sentio_kedro.market.ingestion.bars import delivered_values
+from sentio_kedro.market.ingestion.problems import BarsError, Problem
+from sentio_kedro.market.ingestion.timestamps import parse_timestamps
 
 
-class BarsSchemaError(SchemaErrors):
-    """Problems of the bars, in the form that the catalog prints and in full as text.
+class BarsSchemaError(BarsError, DataValidationError):
+    """Problems of the bars as an error of the catalog, which lets it through with its own text, in full and once."""
 
-    Attributes:
-        failure_cases: One row per occurrence: the rule as ``check``, symbol, timestamp and value as ``failure_case``.
-    """
-
-    def __init__(self, error: BarsError, data: pd.DataFrame) -> None:
-        """Convert the problems of ``error``."""
-        Exception.__init__(self, str(error))
-        self.text = str(error)
-        self.data = data
-        self.schema_errors = []
-        self.error_counts = {problem.rule: len(problem.cases) for problem in error.problems}
-        self.failure_cases = pd.DataFrame(
-            [
-                {"column": None, "check": problem.rule, "failure_case": case}
-                for problem in error.problems
-                for case in problem.cases
-            ]
-        )
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        """Render ``problems``."""
+        BarsError.__init__(self, problems)
+        DataValidationError.__init__(self, *self.args)
 
     def __str__(self) -> str:
-        return self.text
+        return self.message
 
 
 class Bars(pa.DataFrameModel):
@@ -91,5 +80,6 @@ class Bars(pa.DataFrameModel):
         try:
             check_bars(frame)
         except BarsError as error:
-            raise BarsSchemaError(error, frame) from None
-        return super().validate(frame.assign(timestamp=parse_timestamps(frame["timestamp"])), *args, **kwargs)
+            raise BarsSchemaError(error.problems) from None
+        read = frame.assign(timestamp=parse_timestamps(frame["timestamp"]), **delivered_values(frame))
+        return super().validate(read, *args, **kwargs)

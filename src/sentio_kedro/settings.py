@@ -5,6 +5,7 @@ import logging
 from kedro.config import OmegaConfigLoader
 
 from sentio_kedro.hooks.manifests import StageManifests
+from sentio_kedro.hooks.preflight import Preflight
 from sentio_kedro.hooks.promotion import RefusedPromotions
 from sentio_kedro.hooks.tracking import MlflowTracking
 
@@ -12,7 +13,8 @@ from sentio_kedro.hooks.tracking import MlflowTracking
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
 
 _MANIFESTS = StageManifests()
-HOOKS = (_MANIFESTS, MlflowTracking(_MANIFESTS), RefusedPromotions())
+# Of hooks that come first, the last one comes before the others.
+HOOKS = (_MANIFESTS, MlflowTracking(_MANIFESTS), RefusedPromotions(), Preflight())
 # MlflowTracking does the plugin's work.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-mlflow", "kedro_mlflow")
 

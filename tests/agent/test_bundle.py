@@ -82,6 +82,8 @@ def test_other_symbols_are_refused() -> None:
     same_symbols([make_bundle()], ["AAA", "BBB"])
     with pytest.raises(ValueError, match="trades"):
         same_symbols([make_bundle()], ["BBB", "AAA"])
+    with pytest.raises(ValueError, match=r"hold \['bbb'\] \(perhaps 'BBB' is meant by 'bbb'\) too"):
+        same_symbols([make_bundle()], ["AAA", "bbb"])
 
 
 def test_what_the_gate_said_travels_with_the_agent_and_older_agents_never_abstain(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from sentio_kedro.config import (
     CrossValidationParameters,
-    ExternalTestParameters,
     IngestionParameters,
     TradingParameters,
     TrainingParameters,
@@ -43,11 +42,6 @@ def test_without_a_lockbox_there_is_no_warning(caplog):
 def test_an_agent_brings_its_own_drawdown_limit():
     facts = nodes.state_facts(AGENT, BARS, IngestionParameters(), TrainingParameters())
     assert (facts.max_drawdown, facts.scheme, facts.train_bars) == (0.2, "walk_forward", None)
-
-
-def test_no_agent_says_what_to_set():
-    with pytest.raises(ValueError, match=r"`external_test.agent` must be the folder of an agent, was null"):
-        nodes.load_agent(ExternalTestParameters())
 
 
 def test_it_reads_bars_and_ledgers_and_replaces_nothing_of_the_backtest():

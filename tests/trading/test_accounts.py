@@ -54,6 +54,8 @@ def test_symbols_that_are_not_of_the_bars_and_weights_of_other_assets_are_refuse
     given = TradingParameters(allocation={"A": 0.5, "X": 0.25})
     with pytest.raises(ValueError, match=r"`trading.allocation` must name symbols .*'A', 'B', 'C'.*\['X'\]; correct"):
         for_symbols(given, SYMBOLS)
+    with pytest.raises(ValueError, match=r"had \['a'\] \(perhaps 'A' is meant by 'a'\)"):
+        for_symbols(TradingParameters(allocation={"a": 0.5}), SYMBOLS)
     with pytest.raises(ValueError, match=r"each of the 3 assets here, named \['A', 'X'\]"):
         terms_of(given, 3)
     assert for_symbols(WEIGHTS, SYMBOLS) == WEIGHTS

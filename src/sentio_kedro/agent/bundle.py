@@ -22,6 +22,7 @@ from sentio_kedro.agent.forecasting.rule_inputs import input_names
 from sentio_kedro.agent.network.encoder import NetworkShape
 from sentio_kedro.agent.network.network import PolicyNetwork, load_network
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
+from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import Floats
@@ -216,7 +217,8 @@ def same_symbols(bundles: Sequence[AgentBundle], symbols: Sequence[str]) -> None
     """
     for bundle in bundles:
         if list(symbols) != bundle.spec.symbols:
+            unknown = unknown_symbols(symbols, bundle.spec.symbols)
             raise ValueError(
-                f"Agent {bundle.name} trades {bundle.spec.symbols}, the bars hold {list(symbols)}; give bars of the "
-                "same symbols."
+                f"Agent {bundle.name} trades {bundle.spec.symbols}, the bars hold "
+                f"{f'{unknown} too' if unknown else list(symbols)}; give bars of the same symbols."
             )

@@ -10,9 +10,9 @@ from sentio_kedro.config.fields import (
     Count,
     Fraction,
     NonNegative,
-    NonNegativeCount,
     Positive,
     PositiveFraction,
+    Resamples,
     parameters,
 )
 
@@ -41,7 +41,7 @@ class RobustnessParameters:
         default_factory=lambda: [0.0, 0.125, 0.25, 0.5]
     )
     without_seeds: bool = True
-    paths: NonNegativeCount | None = 20
+    paths: Annotated[int, Field(ge=0, le=10_000)] | None = 20
     block_bars: Annotated[float, Field(ge=1.0)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -139,7 +139,7 @@ class ReportingParameters:
         skill: Conditions of the verdict ``skill``.
     """
 
-    bootstrap_samples: Count = 10_000
+    bootstrap_samples: Resamples = 10_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0

@@ -16,6 +16,7 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 Count = Annotated[int, Field(ge=1)]
 NonNegativeCount = Annotated[int, Field(ge=0)]
+Resamples = Annotated[int, Field(ge=1, le=1_000_000)]  # beyond, the ends of an interval move by less than they say
 
 
 def null_is_off(name: str, off: float | str = 0, bound: str = "above 0") -> BeforeValidator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,7 @@ from pydantic import Field, model_validator
 from sentio_kedro.config.fields import Count, Fraction, Positive, null_is_off, parameters
 
 MIN_BLOCKS = 2  # of a k-fold
+MAX_FOLDS = 2_000  # each is trained on its own
 
 
 @parameters
@@ -105,8 +107,8 @@ class RegimeParameters:
 
     states: Annotated[int, Field(ge=1, le=8)] = 3
     memory: Count = 512
-    restarts: Count = 3
-    iterations: Count = 50
+    restarts: Annotated[int, Field(ge=1, le=10_000)] = 3
+    iterations: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     min_occupancy: Fraction = 0.02
 
 
@@ -144,6 +146,20 @@ class CrossValidationParameters:
             raise ValueError(
                 f"`cross_validation.test_groups` must be at most groups - 2 = {self.groups - 2}, so that one group is "
                 f"for training and one for validation; was {self.test_groups}; lower it."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_trained(self) -> CrossValidationParameters:
+        count = min(self.groups, MAX_FOLDS + 1)  # so that the binomial coefficient of a huge number is not computed
+        folds = self.folds if self.scheme != "combinatorial" else math.comb(count, min(self.test_groups, count - 2))
+        if folds > MAX_FOLDS:
+            given = f"`folds` = {self.folds}"
+            if self.scheme == "combinatorial":
+                given = f"`groups` = {self.groups} and `test_groups` = {self.test_groups}"
+            raise ValueError(
+                f"`cross_validation` must make at most {MAX_FOLDS:,} folds, each of which is trained on its own, had "
+                f"{given}; lower them."
             )
         return self
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, parameters
+from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, Resamples, parameters
 
 Names = Annotated[list[str], Field(min_length=1)]
 
@@ -60,9 +60,9 @@ class PromotionParameters:
     max_drift: NonNegative | None = 0.25
     min_sharpe_gain: float | None = 0.0
     min_common_bars: Annotated[int, Field(ge=2)] = 500
-    latency_calls: Count = 100
+    latency_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     drift_bars: Annotated[int, Field(ge=2)] = 1_000
-    bootstrap_samples: Count = 1_000
+    bootstrap_samples: Resamples = 1_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0
@@ -94,7 +94,7 @@ class ComparisonParameters:
             *("agent.turnover_per_bar", "agent.win_rate", "agent.trades", "agent.deflated_sharpe", "agent.pbo"),
         ]
     )
-    bootstrap_samples: Count = 1_000
+    bootstrap_samples: Resamples = 1_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
     seed: int = 0

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, NonNegativeCount, parameters
+from sentio_kedro.config.fields import NonNegativeCount, parameters
 
 Scalar = bool | int | float | str | None
 """Type of a searched parameter."""
@@ -51,7 +51,7 @@ class SearchParameters:
         seed: Seed of the proposals.
     """
 
-    trials: Count = 20
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 20
     space: dict[str, SearchRange | None] = Field(default_factory=dict)
     folds: list[NonNegativeCount] | None = None
     objective: Literal["mean", "lowest"] = "mean"

@@ -25,6 +25,7 @@ from sentio_kedro.config.fields import (
     parameters,
 )
 from sentio_kedro.config.presets import PresetName, with_preset
+from sentio_kedro.config.symbols import symbol_problems
 
 ROUNDING = 1e-9  # of the gross limit, in a sum of weights
 MOST_OF_RULE = 2.0  # largest multiple of the rule's position
@@ -84,7 +85,7 @@ class TradingParameters:
         Annotated[float, Field(gt=0.0, lt=1.0)] | None, null_is_off("trading.max_drawdown", 1, "below 1")
     ] = None
     drawdown_soft_limit: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
-    drawdown_sessions: Annotated[int, Field(ge=2)] | None = 126
+    drawdown_sessions: Annotated[int, Field(ge=2, le=100_000)] | None = 126
     delisting_return: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
     calendar: str | None = None
     memory_sessions: Annotated[int, Field(ge=2)] = 20
@@ -104,7 +105,7 @@ class TradingParameters:
     @model_validator(mode="after")
     def _settings_can_be_met(self) -> TradingParameters:
         problems = [*_level_problems(self.levels, self.unit), *_allocation_problems(self), *_leverage_problems(self)]
-        problems += _session_problems(self)
+        problems += [*_session_problems(self), *symbol_problems("trading.masks.no_short", self.masks.no_short)]
         if problems:
             raise ValueError("; ".join(problems) + ".")
         return self
@@ -130,6 +131,8 @@ def _level_problems(levels: list[float], unit: str) -> list[str]:
 def _allocation_problems(trading: TradingParameters) -> list[str]:
     if not isinstance(trading.allocation, dict):
         return []
+    if problems := symbol_problems("trading.allocation", trading.allocation):
+        return problems
     weights, limit = trading.allocation, trading.gross_limit
     refused = {symbol: weight for symbol, weight in weights.items() if not 0.0 <= weight < math.inf}
     if refused:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, Fraction, NonNegative, NonNegativeCount, Positive, null_is_off, parameters
+from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, null_is_off, parameters
 from sentio_kedro.config.presets import VariantName, with_variant
 
 MoreThanOne = Annotated[float, Field(gt=1.0)]
@@ -34,7 +34,7 @@ class DivergenceParameters:
     min_coefficient: Positive = 1e-4
     max_coefficient: Positive = 100.0
     max_kl: Positive | None = None
-    halvings: NonNegativeCount = 0
+    halvings: Annotated[int, Field(ge=0, le=64)] = 0
 
     @model_validator(mode="after")
     def _bounds_in_order(self) -> DivergenceParameters:
@@ -154,7 +154,7 @@ class TrainingParameters:
     path_baseline: bool = True
     learning_rate: Positive = 8e-3
     weight_decay: NonNegative = 0.0
-    epochs: Count = 1
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
     minibatches: Count = 4
     accumulation: Count = 1
     clip: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
@@ -174,7 +174,7 @@ class TrainingParameters:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["never", "auto", "always"] = "never"
     workers: Count | None = None
-    threads: Count | None = None
+    threads: Annotated[int, Field(ge=1, le=1_024)] | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
     @model_validator(mode="before")

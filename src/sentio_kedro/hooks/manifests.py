@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # the datasets import torch, which slows every kedro command
     from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
     from sentio_kedro.datasets.files import JSONDataset
 
-UNMANIFESTED = ("lockbox", "search", "signals", "final", "external_test", *STORE_READERS)
+UNMANIFESTED = ("preflight", "lockbox", "search", "signals", "final", "external_test", *STORE_READERS)
 """Pipelines that are checked before they run but write no manifest: no stage reads their artifacts."""
 
 _REGISTRY_WRITERS = ("lockbox", "promotion", "rollback")
@@ -143,6 +143,8 @@ class StageManifests:
 
     @staticmethod
     def _written(running: Collection[str]) -> list[str]:
+        if set(running) == {"preflight"}:
+            return []
         return ["artifacts", "registry"] if set(_REGISTRY_WRITERS) & set(running) else ["artifacts"]
 
     def _prepare(
@@ -314,7 +316,7 @@ def stages_read(stage: str) -> tuple[str, ...]:
     Args:
         stage: Name of a pipeline.
     """
-    if stage == "signals" or stage in STORE_READERS:
+    if stage in ("preflight", "signals") or stage in STORE_READERS:
         return ()  # agents decide on newer bars than they were trained on
     trained = upstream_stages("training")
     others = {"search": trained, "lockbox": (*trained, "training"), "final": (*trained, "training", "backtest")}

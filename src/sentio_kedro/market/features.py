@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
-from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, utc_timestamps
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Features:
         Raises:
             ValueError: If a bar lacks the row of a symbol, or rows are not sorted by bar end and symbol.
         """
-        ends = frame["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+        ends = utc_timestamps(frame["timestamp"])
         place, symbols = pd.factorize(frame["symbol"], sort=True)
         assets = max(1, len(symbols))
         grid = ends[::assets]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentio_kedro.config import CrossValidationParameters
+from sentio_kedro.market.ingestion.timestamps import moment
 from sentio_kedro.market.purged_folds import (
     PARTS,
     Fold,
@@ -179,8 +180,9 @@ class Folds:
         dates = self.lockbox_dates
         if dates is None:
             return None
-        first, last = (np.datetime64(dates[end].removesuffix("Z"), "s") for end in ("first", "last"))
-        start, stop = np.searchsorted(timestamps, np.array([first, last + 1]))  # dates are whole seconds
+        first, last = (moment(dates[end], end) for end in ("first", "last"))
+        after = last + np.timedelta64(1, "s")  # dates are whole seconds
+        start, stop = np.searchsorted(timestamps, np.array([first, after]))
         return Segment(int(start), int(stop))
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.market.ingestion.adjustment import adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, Mask, hold
 from sentio_kedro.market.ingestion.sessions import Clock, Integers, market_clock
@@ -245,7 +246,7 @@ def quoted_spread(bars: AlignedBars, adjusted_bars: AlignedBars, trading: Tradin
 
 
 def _shortable(symbols: Sequence[str], no_short: Sequence[str]) -> Mask:
-    unknown = sorted(set(no_short) - set(symbols) - {EVERY})
+    unknown = unknown_symbols(no_short, [*symbols, EVERY])
     if unknown:
         raise ValueError(
             f"`trading.masks.no_short` must hold symbols of the bars, {list(symbols)}, or {EVERY!r} for all; had "

@@ -5,21 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, TypeAdapter
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.config.fields import NonNegative, NonNegativeCount, Positive, parameters
-from sentio_kedro.market.ingestion.timestamps import Timestamps
+from sentio_kedro.config.symbols import unknown_symbols
+from sentio_kedro.market.ingestion.timestamps import Timestamps, moment
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.records import DAY_TRADE_SESSIONS, Accounts, Floats
 from sentio_kedro.trading.simulate import require_indices
 from sentio_kedro.trading.step.execution import DEAD_FRACTION
 
 _BY_SYMBOL = ("shares", "bars_held", "in_flight", "entry_price", "trades_today", "opened_today")
+
+
+def _in_range(time: datetime) -> datetime:
+    moment(time)
+    return time
 
 
 @parameters
@@ -50,7 +56,7 @@ class Account:
     """
 
     cash: float
-    time: datetime | None = None
+    time: Annotated[datetime, AfterValidator(_in_range)] | None = None
     equity: NonNegative | None = None
     shares: dict[str, float] = Field(default_factory=dict)
     peak_equity: NonNegative | None = None
@@ -67,7 +73,7 @@ class Account:
     @property
     def bar(self) -> np.datetime64 | None:
         """``time`` as the stamp of a bar, UTC."""
-        return None if self.time is None else np.datetime64(pd.to_datetime(self.time, utc=True).tz_localize(None))
+        return None if self.time is None else moment(self.time)
 
 
 ACCOUNT = TypeAdapter(Account)
@@ -92,6 +98,22 @@ def row_of(account: GivenAccount, timestamps: Timestamps) -> int:
             "give the bars from there on, or accounts at the newest bar."
         )
     return int(found[0]) if len(found) else newest
+
+
+def require_history(required: int, first: int, bars: int) -> None:
+    """Refuse bars that are too few for agents to decide from row ``first`` on.
+
+    Args:
+        required: Bars that reproduce a decision (``AgentSpec.required_bars``).
+        first: Row at whose close the account stands.
+        bars: Number of bars.
+
+    Raises:
+        ValueError: If they are too few.
+    """
+    lacking = required - 1 - first
+    if lacking > 0:
+        raise ValueError(f"The agents need {bars + lacking} bars to decide, were given {bars}; give {lacking} more.")
 
 
 def account_records(
@@ -207,9 +229,9 @@ def _require_sane(account: Account, symbols: Sequence[str], trading: TradingPara
     latency, sessions = trading.orders.latency_bars, open_accounts(1, 1, trading).session_highs.shape[1]
     symbols_of: dict[str, Collection[str]] = {name: getattr(account, name) for name in _BY_SYMBOL}
     problems = [
-        f"`account.{name}` names {sorted(set(values) - set(symbols))}, the agents trade {list(symbols)}; leave them out"
+        f"`account.{name}` names {unknown}, the agents trade {list(symbols)}; correct them, or leave them out"
         for name, values in symbols_of.items()
-        if not set(values) <= set(symbols)
+        if (unknown := unknown_symbols(values, symbols))
     ]
     numbers = {"cash": account.cash}
     numbers |= {f"shares[{name}]": amount for name, amount in account.shares.items()}

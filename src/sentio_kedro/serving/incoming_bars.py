@@ -9,18 +9,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sentio_kedro.config import IngestionParameters
+from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bar_checks import (
     COLUMNS,
     OPTIONAL_COLUMNS,
     VALUE_COLUMNS,
-    BarsError,
-    Problem,
     check_bars,
-    parse_timestamps,
 )
 from sentio_kedro.market.ingestion.bars import bars_on_grid, delivered_values, whole_rows
-from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
+from sentio_kedro.market.ingestion.problems import BarsError, Problem, shown
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, parse_timestamps
+
+_NANOSECONDS = pd.DatetimeTZDtype("ns", "UTC")
+_MINUTE = 60_000_000_000  # nanoseconds
 
 RawBars = AlignedBars | pd.DataFrame
 """Aligned bars, or a long frame whose timestamps are ends of bars with a zone."""
@@ -54,19 +56,20 @@ def new_rows(
 
 
 def _refuse_disorder(timestamps: Timestamps, newest: np.datetime64, longest_gap: np.timedelta64) -> None:
-    late = int((timestamps <= newest).sum())
+    before = np.concatenate([[newest], timestamps[:-1]])
+    late = int((~(timestamps > np.maximum(before, newest))).sum())  # NaT is too
     if late:
         raise ValueError(
             f"New bars must be later than the newest bar known, {_text(newest)}, the first was {_text(timestamps[0])}; "
             f"give each bar once, in order of time ({late} of {len(timestamps)} are too old)."
         )
-    gaps = np.diff(timestamps, prepend=newest)
-    if (gaps > longest_gap).any():
-        row, minute = int(np.argmax(gaps > longest_gap)), np.timedelta64(1, "m")
-        before = newest if row == 0 else timestamps[row - 1]
+    gaps = (timestamps - before).view(np.uint64) / _MINUTE  # of up to 584 years
+    longest = longest_gap / np.timedelta64(1, "m")
+    if (gaps > longest).any():
+        row = int(np.argmax(gaps > longest))
         raise ValueError(
-            f"The bars from {_text(before)} to {_text(timestamps[row])} are missing: {gaps[row] / minute:g} minutes "
-            f"have passed, at most {longest_gap / minute:g} may; give the bars in between; if "
+            f"The bars from {_text(before[row])} to {_text(timestamps[row])} are missing: {gaps[row]:g} minutes "
+            f"have passed, at most {longest:g} may; give the bars in between; if "
             "there were none, give `decide` a `longest_gap` of that length."
         )
 
@@ -77,26 +80,28 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
     Raises:
         BarsError: If columns, timestamps or values are invalid; see ``check_bars``.
     """
-    columns: dict[str, pd.Series] = {}
-    if frame.columns.is_unique:
-        columns = {str(name): column for name, column in frame.items()}  # quicker than one by one
+    if not frame.columns.is_unique:
+        check_bars(frame, IngestionParameters())  # passes if other columns occur twice
+        frame = frame[[name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame]]
+    columns = {str(name): column for name, column in frame.items()}  # quicker than one by one
     if not set(COLUMNS) <= set(columns) or not len(frame):
         check_bars(frame, IngestionParameters())
     timestamps, symbols = columns["timestamp"], columns["symbol"].to_numpy(dtype=object)
-    if not isinstance(timestamps.dtype, pd.DatetimeTZDtype):
+    if timestamps.dtype != _NANOSECONDS:
         timestamps = parse_timestamps(timestamps)
     numeric = all(columns[name].dtype.kind in "iuf" for name in VALUE_COLUMNS)
-    if not isinstance(timestamps.dtype, pd.DatetimeTZDtype) or not numeric:
+    if timestamps.dtype != _NANOSECONDS or not numeric:
         check_bars(frame, IngestionParameters())
     ends, values = timestamps.to_numpy(dtype="datetime64[ns]"), delivered_values(columns)
     if _unusable(ends, symbols, [values[name] for name in VALUE_COLUMNS]):
         check_bars(frame, IngestionParameters())
-    return bars_on_grid(ends, np.array([str(symbol) for symbol in symbols], dtype=object), values)
+    return bars_on_grid(ends, symbols, values)
 
 
 def _unusable(ends: Timestamps, symbols: NDArray[np.object_], values: Sequence[Floats]) -> bool:
-    """Return whether timestamps, symbols or numbers are missing, or a bar occurs twice, which a grid would hide."""
-    gaps = np.isnat(ends).any() or pd.isna(symbols).any() or any(np.isnan(column).any() for column in values)
+    """Return whether keys or numbers are missing or of another kind, or a bar occurs twice, which a grid would hide."""
+    named = all(isinstance(symbol, str) for symbol in symbols)
+    gaps = np.isnat(ends).any() or not named or any(np.isnan(column).any() for column in values)
     return bool(gaps or len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(ends))
 
 
@@ -108,9 +113,9 @@ def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
     """
     if bars.symbols == tuple(symbols):
         return bars
-    unknown = sorted(set(bars.symbols) - set(symbols))
+    unknown = unknown_symbols(bars.symbols, symbols)
     if unknown:
-        raise ValueError(f"The agents trade {list(symbols)}, the bars hold {unknown} too; leave those out.")
+        raise ValueError(f"The agents trade {list(symbols)}, the bars hold {unknown} too; correct or leave those out.")
     place = [symbols.index(symbol) for symbol in bars.symbols]
     widened = {}
     for name, column in bars.columns().items():
@@ -143,9 +148,10 @@ def _refuse_invalid(bars: AlignedBars) -> None:
     if not invalid.any():
         return
     row, asset = (int(index[0]) for index in np.nonzero(invalid))
-    values = ", ".join(f"{name}={column[row, asset]:g}" for name, column in columns.items())
+    values = ", ".join(f"{name}={shown(column[row, asset])}" for name, column in columns.items())
     rule = "values must be finite and fit together (0 < low <= open, close <= high): correct the bar"
-    raise BarsError((Problem(rule, (f"{bars.symbols[asset]} {_text(bars.timestamps[row])} {values}",)),))
+    first = f"{bars.symbols[asset]} {_text(bars.timestamps[row])} {values}"
+    raise BarsError((Problem(rule, int(invalid.sum()), (first,)),))
 
 
 def _text(timestamp: np.datetime64) -> str:

@@ -28,6 +28,7 @@ from sentio_kedro.serving.accounts import (
     account_records,
     account_report,
     in_agent_shape,
+    require_history,
     row_of,
 )
 from sentio_kedro.serving.decision import decide_all, fill_orders
@@ -141,11 +142,7 @@ class DecisionSession:
         bars = whole_rows(bars) if self._drops_bars else bars
         opening = Account(cash=self.trading.initial_cash) if account is None else account
         first, last = row_of(opening, bars.timestamps), len(bars.timestamps) - 1
-        if first < self.required_bars - 1:
-            needed = last - first + self.required_bars
-            raise ValueError(
-                f"The agents need {needed} bars to decide, were given {last + 1}; give {needed - last - 1} more."
-            )
+        require_history(self.required_bars, first, len(bars.timestamps))
         with one_thread(), self._restored_on_error():
             self._allowed_gap = np.diff(bars.timestamps).max() if self.longest_gap is None else self.longest_gap
             self._market, self._pending = LiveMarket([self.agent], bars), None

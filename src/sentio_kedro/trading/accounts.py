@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.trading.records import (
     ACCOUNT,
     DAY_TRADE_SESSIONS,
@@ -49,7 +50,7 @@ def for_symbols(parameters: TradingParameters, symbols: Sequence[str]) -> Tradin
     given = parameters.allocation
     if not isinstance(given, dict):
         return parameters
-    unknown = sorted(set(given) - set(symbols))
+    unknown = unknown_symbols(given, symbols)
     if unknown:
         raise ValueError(
             f"`trading.allocation` must name symbols of the bars, {list(symbols)}, had {unknown}; correct or "

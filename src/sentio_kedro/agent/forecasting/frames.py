@@ -11,7 +11,7 @@ from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import Horizon, segment_targets
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
-from sentio_kedro.market.ingestion.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import Floats, utc_timestamps
 
 EVIDENCE = (
     *("fold", "sleeve", "segment", "expert", "t", "correlation", "validation_correlation", "weight", "combined_t"),
@@ -66,7 +66,7 @@ def out_of_fold_forecasts(frame: pd.DataFrame, bars: AlignedBars, fold: int) -> 
     forecasts: dict[str, Floats] = {}
     rows = np.zeros(0, np.int64)
     for sleeve, own in part.groupby("sleeve", sort=False):
-        ends = own["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+        ends = utc_timestamps(own["timestamp"])
         rows = np.unique(np.searchsorted(bars.timestamps, ends))
         values = own[columns].to_numpy(dtype=np.float64)
         forecasts[str(sleeve)] = values.reshape(len(rows), len(bars.symbols), -1)
@@ -80,7 +80,7 @@ def units_from_frame(frame: pd.DataFrame, bars: AlignedBars, fold: int) -> Float
     part = part[part["sleeve"] == part["sleeve"].iloc[0]] if len(part) else part
     if part.empty:
         return units
-    ends = part["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    ends = utc_timestamps(part["timestamp"])
     rows = np.searchsorted(bars.timestamps, ends)
     units[rows, pd.Index(bars.symbols).get_indexer(pd.Index(part["symbol"]))] = part["units"].to_numpy(dtype=np.float64)
     return units

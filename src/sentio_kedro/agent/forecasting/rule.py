@@ -25,7 +25,7 @@ from sentio_kedro.agent.forecasting.targets import Horizon
 from sentio_kedro.agent.saving import packed, unpacked
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
-from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, moment
 
 FORMAT = 2  # of the fields of ``KINDS`` and of what their numbers mean
 ARRAYS, DESCRIPTION = "rule.safetensors", "rule.json"
@@ -86,7 +86,7 @@ class ForecastRule:
 
     def first_row(self, timestamps: Timestamps) -> int:
         """Row of the first of the bars ``[T]`` from which the rule is followed."""
-        return int(np.searchsorted(timestamps, np.datetime64(self.begin.removesuffix("Z"))))
+        return int(np.searchsorted(timestamps, moment(self.begin, "begin")))
 
     def follow(
         self, bars: AlignedBars, posterior: Floats, trading: TradingParameters, begins: Sequence[int] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle, refuse_seen_bars, same_symbols
-from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.config import BacktestParameters, ExternalTestParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.baselines import portfolios, schedules
 from sentio_kedro.evaluation.backtest.baselines.by_fold import concatenate_schedules, fold_baselines
 from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_schedule
@@ -64,7 +64,7 @@ def backtest_folds(
     alone = alone.with_rules(folds) if continuous else alone
     several = any(len(of_fold) > 1 for of_fold in by_fold.values())
     context = alone.ensembles() if several else alone
-    span = Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
+    span = tested_span(folds)
     rules = {} if units is None else {FORECAST_RULE: schedules.forecast_rule(context, folds, span, units)}
     rules |= _rules(context, span, parameters, periods_per_year)
     rules |= concatenate_schedules(fitted, span) if continuous else {}
@@ -111,6 +111,31 @@ def backtest_agent(
     Raises:
         ValueError: If the agent has seen a row, trades other symbols, or there are too few bars.
     """
+    fold = agent_fold(bars, agent)
+    return backtest_folds(bars, features, [fold], {agent.name: agent}, agent.spec.trading, parameters, periods_per_year)
+
+
+def load_agent(parameters: ExternalTestParameters) -> AgentBundle:
+    """Read the agent trained elsewhere that a section names.
+
+    Raises:
+        ValueError: If no folder is named.
+        FileNotFoundError: If it is none of an agent.
+    """
+    if parameters.agent is None:
+        raise ValueError(
+            "`external_test.agent` must be the folder of an agent, was null; name one, for example with "
+            '`--params "external_test.agent=data/smoke/06_models/agents/fold_0/seed_0"`.'
+        )
+    return AgentBundle.load(Path(parameters.agent))
+
+
+def agent_fold(bars: AlignedBars, agent: AgentBundle) -> Fold:
+    """Return all rows that an agent's features allow as the test rows of one fold.
+
+    Raises:
+        ValueError: If the agent has seen a row, trades other symbols, or there are too few bars.
+    """
     first, stop = agent.spec.required_bars - 1, len(bars.timestamps) - 1
     if stop - first < 2:  # noqa: PLR2004 - a return needs two rows
         raise ValueError(
@@ -118,7 +143,13 @@ def backtest_agent(
             f"bars are {len(bars.timestamps)}; give at least {agent.spec.required_bars + 2}."
         )
     fold = Fold(agent.spec.fold, (), (), (Segment(first, stop),))
-    return backtest_folds(bars, features, [fold], {agent.name: agent}, agent.spec.trading, parameters, periods_per_year)
+    _agents_by_fold([fold], {agent.name: agent}, bars)
+    return fold
+
+
+def tested_span(folds: Sequence[Fold]) -> Segment:
+    """Return the rows from the first to the last test row of any fold."""
+    return Segment(min(s.start for f in folds for s in f.test), max(s.stop for f in folds for s in f.test))
 
 
 def _agents_by_fold(

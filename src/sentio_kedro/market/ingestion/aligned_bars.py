@@ -49,6 +49,18 @@ class AlignedBars:
     spread: Floats | None = None
     funding: Floats | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse timestamps of another resolution, which numpy would let wrap around.
+
+        Raises:
+            ValueError: With the resolution.
+        """
+        if self.timestamps.dtype != "datetime64[ns]":
+            raise ValueError(
+                f"`timestamps` of aligned bars must be datetime64[ns], were {self.timestamps.dtype}; let `align_bars` "
+                "make the bars from a frame, or convert with `utc_timestamps`."
+            )
+
     @property
     def present(self) -> Mask:
         """Mask of the bars that assets have [T, A]."""

@@ -18,14 +18,17 @@ from sentio_kedro.market.ingestion.bar_checks import (
     OPTIONAL_COLUMNS,
     VALUE_COLUMNS,
     check_bars,
-    localize_timestamps,
-    parse_timestamps,
+    numbers,
 )
 from sentio_kedro.market.ingestion.timestamps import (
+    RANGE,
     Floats,
     Timestamps,
+    localize_timestamps,
     most_common_gap,
+    parse_timestamps,
     shortest_common_gap,
+    utc_timestamps,
 )
 
 _MINUTE = 60_000_000_000  # nanoseconds
@@ -44,14 +47,15 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
         (dividend 0, split 1, spread 0, funding 0). Splits and dividends of a dropped bar move to the asset's next bar.
 
     Raises:
-        BarsError: If the bars cannot be used, or none is left.
+        BarsError: If the bars cannot be used.
+        ValueError: If no bar is left, or starts have no ends that can be told.
     """
     check_bars(frame, parameters)
     frame = frame.reset_index(drop=True)
     timestamps = localize_timestamps(parse_timestamps(frame["timestamp"]), parameters.timezone)
-    ends = timestamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    ends = utc_timestamps(timestamps)
     if parameters.bar_label == "start":
-        ends = ends + _bar_length(ends, frame["symbol"].to_numpy(dtype=object), parameters)
+        ends = _moved_to_ends(ends, frame["symbol"], parameters)
     bars = pivot_bars(ends, frame)
     return bars if parameters.missing == "halt" else whole_rows(bars)
 
@@ -79,12 +83,7 @@ def pivot_bars(ends: Timestamps, frame: pd.DataFrame) -> AlignedBars:
 
 def delivered_values(frame: pd.DataFrame | Mapping[str, pd.Series]) -> dict[str, Floats]:
     """Return the numbers of long bars by column, [n] each; NaN where there is none."""
-    columns = {name: frame[name] for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
-    numbers = {
-        name: column if pd.api.types.is_numeric_dtype(column) else pd.to_numeric(column)
-        for name, column in columns.items()
-    }
-    return {name: column.to_numpy(dtype=np.float64, na_value=np.nan) for name, column in numbers.items()}
+    return {name: numbers(frame[name]) for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
 
 
 def bars_on_grid(
@@ -99,11 +98,25 @@ def bars_on_grid(
     return AlignedBars(grid, tuple(str(name) for name in names), **columns)
 
 
-def _bar_length(ends: Timestamps, symbol: NDArray[np.object_], parameters: IngestionParameters) -> np.timedelta64:
+def _moved_to_ends(starts: Timestamps, symbols: pd.Series, parameters: IngestionParameters) -> Timestamps:
+    """Return the ends of bars [n] from their ``starts`` [n]."""
+    length = _bar_length(starts, symbols, parameters)
+    ends = starts + length
+    if (ends < starts).any():  # wrapped around
+        minutes = length / np.timedelta64(1, "m")
+        raise ValueError(
+            f"Bars of {minutes:g} minutes that start at {_iso(starts.max())} must end in {RANGE}; correct the "
+            "timestamps or `ingestion.bar_minutes`."
+        )
+    return ends
+
+
+def _bar_length(starts: Timestamps, symbols: pd.Series, parameters: IngestionParameters) -> np.timedelta64:
     if parameters.bar_minutes is not None:
         return np.timedelta64(round(parameters.bar_minutes * _MINUTE), "ns")
-    gaps = [np.diff(ends[symbol == name]) for name in dict.fromkeys(symbol.tolist())]
-    return shortest_common_gap(np.concatenate(gaps))
+    place = pd.factorize(symbols)[0]
+    order = np.argsort(place, kind="stable")
+    return shortest_common_gap(np.diff(starts[order])[np.diff(place[order]) == 0])
 
 
 def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
@@ -124,7 +137,7 @@ def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
     lacking = [name for name in COLUMNS if name not in frame.columns]
     if lacking:
         raise ValueError(f"Aligned bars lack the columns {lacking}; run `kedro run --pipeline ingestion`.")
-    ends = frame["timestamp"].dt.tz_localize(None).to_numpy(dtype="datetime64[ns]")
+    ends = utc_timestamps(frame["timestamp"])
     place, gaps = pd.factorize(frame["symbol"], sort=True)[0], np.diff(ends).astype(np.int64)
     if not ((gaps > 0) | ((gaps == 0) & (np.diff(place) > 0))).all():
         raise ValueError("Aligned bars must be sorted by timestamp and symbol; run `kedro run --pipeline ingestion`.")
@@ -194,7 +207,7 @@ def bars_hash(frame: pd.DataFrame) -> str:
         frame[names]
         .reset_index(drop=True)
         .assign(
-            timestamp=timestamps.dt.tz_localize(None).to_numpy(dtype="datetime64[ns]").astype(np.int64),
+            timestamp=utc_timestamps(timestamps).astype(np.int64),
             symbol=frame["symbol"].astype(str).to_numpy(dtype=object),
         )
     )

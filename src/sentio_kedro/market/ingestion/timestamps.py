@@ -1,12 +1,104 @@
-"""Arithmetic on the ends of bars."""
+"""Timestamps of bars: reading them, their range, and arithmetic on the ends of bars."""
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Timestamps = NDArray[np.datetime64]
+
+FIRST_YEAR, LAST_YEAR = 1678, 2261
+"""Whole years that nanoseconds since 1970 hold; beyond 1677-09-21 and 2262-04-11 they wrap around."""
+RANGE = f"the years {FIRST_YEAR} to {LAST_YEAR}"
+_BEGIN, _END = pd.Timestamp(FIRST_YEAR, 1, 1), pd.Timestamp(LAST_YEAR + 1, 1, 1)
+_OFFSET = r"(?:[zZ]|UTC|[Tt ]\d{2}.*[+-]\d{2}(?::?\d{2})?)$"
+_FINER = r"\.\d{10}"  # than nanoseconds
+
+
+def parse_timestamps(column: pd.Series) -> pd.Series:
+    """Parse a column of ISO 8601 texts, dates or timestamps of any resolution.
+
+    Args:
+        column: The ``timestamp`` column of a feed.
+
+    Returns:
+        Nanoseconds, in UTC if the timestamps name their zone, else naive. NaT where unreadable, outside ``RANGE``,
+        finer than nanoseconds, or naive among zoned ones.
+    """
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return _in_range(column.dt.tz_convert("UTC"))
+    if pd.api.types.is_datetime64_dtype(column.dtype):
+        return _in_range(column)
+    if pd.api.types.is_numeric_dtype(column.dtype):  # an epoch has no unit
+        return pd.Series(pd.NaT, index=column.index, dtype="datetime64[ns]")
+    text = column.astype("string").str.strip()
+    text = text.mask(text.str.contains(_FINER, regex=True))
+    zoned = text.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(dtype=bool)
+    if zoned.any():
+        return _in_range(pd.to_datetime(text.where(zoned), format="ISO8601", errors="coerce", utc=True))
+    return _in_range(pd.to_datetime(text, format="ISO8601", errors="coerce"))
+
+
+def localize_timestamps(timestamps: pd.Series, timezone: str | None) -> pd.Series:
+    """Read naive timestamps in ``timezone`` and return them in UTC.
+
+    Args:
+        timestamps: The result of ``parse_timestamps``.
+        timezone: Zone of naive timestamps; null turns them into NaT.
+
+    Returns:
+        Timestamps in UTC; NaT where daylight saving makes them ambiguous or skips them.
+    """
+    if isinstance(timestamps.dtype, pd.DatetimeTZDtype):
+        return timestamps
+    if timezone is None:
+        return pd.Series(pd.NaT, index=timestamps.index, dtype="datetime64[ns, UTC]")
+    zoned: pd.Series = timestamps.dt.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    return zoned
+
+
+def utc_timestamps(timestamps: pd.Series) -> Timestamps:
+    """Return timestamps [n] in UTC of any resolution as an array of nanoseconds.
+
+    Raises:
+        ValueError: If nanoseconds do not hold one.
+    """
+    try:
+        exact = timestamps.dt.tz_localize(None).dt.as_unit("ns")
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise ValueError(_outside("timestamp", error)) from None
+    ends: Timestamps = exact.to_numpy(dtype="datetime64[ns]")
+    return ends
+
+
+def moment(time: str | datetime, name: str = "time") -> np.datetime64:
+    """Return one ``time``, UTC if it names no zone, in nanoseconds.
+
+    Raises:
+        ValueError: If it cannot be read or nanoseconds do not hold it, with its ``name``.
+    """
+    stamp = pd.Timestamp(time)
+    stamp = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
+    try:
+        return stamp.as_unit("ns").to_datetime64()
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise ValueError(_outside(name, error)) from None
+
+
+def _outside(name: str, error: pd.errors.OutOfBoundsDatetime) -> str:
+    return f"`{name}` must lie in {RANGE}, which nanoseconds hold ({error}); correct it."
+
+
+def _in_range(timestamps: pd.Series) -> pd.Series:
+    """Convert timestamps of any resolution to nanoseconds, NaT outside ``RANGE``."""
+    zone = timestamps.dt.tz
+    inside = (timestamps >= _BEGIN.tz_localize(zone)) & (timestamps < _END.tz_localize(zone))
+    exact: pd.Series = timestamps.where(inside).dt.as_unit("ns")
+    return exact
 
 
 def shortest_common_gap(gaps: NDArray[np.timedelta64]) -> np.timedelta64:

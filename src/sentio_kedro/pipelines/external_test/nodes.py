@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,6 @@ from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import (
     BacktestParameters,
     CrossValidationParameters,
-    ExternalTestParameters,
     IngestionParameters,
     TrainingParameters,
 )
@@ -27,20 +25,6 @@ from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.tracking.trials import AgentsOrigin, external_origin
 
 logger = logging.getLogger(__name__)
-
-
-def load_agent(parameters: ExternalTestParameters) -> AgentBundle:
-    """Read the agent.
-
-    Raises:
-        ValueError: If no folder is named.
-    """
-    if parameters.agent is None:
-        raise ValueError(
-            "`external_test.agent` must be the folder of an agent, was null; name one, for example with "
-            '`--params "external_test.agent=data/smoke/06_models/agents/fold_0/seed_0"`.'
-        )
-    return AgentBundle.load(Path(parameters.agent))
 
 
 def trade_bars(

@@ -2,9 +2,9 @@
 
 from kedro.pipeline import Pipeline, node, pipeline
 
+from sentio_kedro.evaluation.backtest.backtest import load_agent
 from sentio_kedro.pipelines.external_test.nodes import (
     describe_agent,
-    load_agent,
     locate_test_rows,
     state_facts,
     trade_bars,

@@ -12,6 +12,7 @@ from sentio_kedro.agent.bundle import AgentBundle, same_symbols
 from sentio_kedro.evaluation.comparison.drift import feature_drift
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import aligned_to_frame
+from sentio_kedro.market.ingestion.timestamps import moment
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.serving.model import SignalModel
 from sentio_kedro.tracking.model import newest_bars
@@ -62,10 +63,7 @@ def market_drift(
     same_symbols(agents, bars.symbols)
     spec = agents[0].spec
     features = agents[0].inputs(bars)
-    ends = (
-        pd.Timestamp(timestamp).tz_convert("UTC").tz_localize(None) for timestamp in (spec.train_start, spec.train_end)
-    )
-    first, last = (timestamp.to_datetime64() for timestamp in ends)
+    first, last = (moment(getattr(spec, name), name) for name in ("train_start", "train_end"))
     train, later = (bars.timestamps >= first) & (bars.timestamps <= last), bars.timestamps > last
     if lockbox is not None:
         later[lockbox.start : lockbox.stop] = False

@@ -73,14 +73,31 @@ def test_everything_that_is_wrong_is_told_at_once(bars: AlignedBars) -> None:
     frame.loc[len(frame)] = [timestamp(bars, 16), "AAA", "much"]
     frame.loc[len(frame)] = ["2020-01-01T00:07:00Z", "AAA", 0.1]
     frame.loc[len(frame)] = ["2020-01-01T01:00:00", "AAA", 0.1]
+    frame.loc[len(frame)] = ["9999-12-31T00:00Z", "AAA", 0.1]
     with pytest.raises(TargetsError) as refused:
         target_schedule(frame, bars, ROWS, LIMITS)
     for part in (
         "1 symbols other than ['AAA', 'BBB'] (", "ZZZ", "1 targets beyond 1 of equity (", "AAA 1.5",
         "2 targets of one timestamp that add up to more than `trading.gross_limit` = 1 (", "1 repeated rows", "much",
-        "1 timestamps that are no bar's end (2020-01-01T00:07:00Z", "1 timestamps that cannot be read or have no zone",
+        "1 timestamps that are no bar's end (2020-01-01T00:07:00Z",
+        "2 timestamps that cannot be read, have no zone or lie outside the years 1678 to 2261 (", "9999-12-31T00:00Z",
     ):  # fmt: skip
         assert part in str(refused.value), part
+
+
+@pytest.mark.parametrize("unit", ["s", "us"])
+def test_targets_beyond_the_range_of_time_are_no_targets_of_another_bar(bars: AlignedBars, unit: str) -> None:
+    frame = table(bars, (12, "AAA", 0.1), (13, "AAA", 0.2))
+    frame["timestamp"] = pd.to_datetime(frame["timestamp"]).dt.as_unit(unit)  # type: ignore[arg-type]
+    frame.loc[1, "timestamp"] = pd.Timestamp("9999-12-31T00:00Z")
+    with pytest.raises(TargetsError, match=r"1 timestamps that .*lie outside the years 1678 to 2261 \(9999-12-31"):
+        target_schedule(frame, bars, ROWS, LIMITS)
+
+
+def test_a_symbol_of_another_case_is_told_with_the_one_that_it_may_mean(bars: AlignedBars) -> None:
+    frame = table(bars, (12, "aaa", 0.1), (13, "BBB ", 0.2))
+    with pytest.raises(TargetsError, match=r"'BBB' is meant by 'BBB ', 'AAA' is meant by 'aaa'"):
+        target_schedule(frame, bars, ROWS, LIMITS)
 
 
 def test_a_target_may_use_the_leverage_that_the_limits_allow(bars: AlignedBars) -> None:

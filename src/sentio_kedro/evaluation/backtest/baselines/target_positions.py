@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
-from sentio_kedro.market.ingestion.bar_checks import localize_timestamps, parse_timestamps
-from sentio_kedro.market.ingestion.timestamps import Floats
+from sentio_kedro.market.ingestion.timestamps import RANGE, Floats, localize_timestamps, parse_timestamps
 from sentio_kedro.market.purged_folds import Segment
 
 COLUMNS = ("timestamp", "symbol", "target")
@@ -59,7 +59,9 @@ def target_schedule(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, tradi
     off_grid = timestamps.notna().to_numpy() & (row < 0)
     problems += _listed(off_grid, frame, "timestamps that are no bar's end", "shift them to ends of bars in UTC")
     unknown = ~frame["symbol"].isin(bars.symbols).to_numpy()
-    problems += _listed(unknown, frame, f"symbols other than {list(bars.symbols)}", "correct or remove them")
+    problem = f"symbols other than {list(bars.symbols)}"
+    named = unknown_symbols(frame["symbol"][unknown].unique(), bars.symbols)
+    problems += _listed(unknown, frame, problem, f"correct or remove {named}")
     repeated = frame.assign(timestamp=timestamps).duplicated(["timestamp", "symbol"]) & timestamps.notna()
     problems += _listed(repeated.to_numpy(), frame, "repeated rows of one timestamp and symbol", "keep one")
     target = pd.to_numeric(frame["target"], errors="coerce").to_numpy(dtype=np.float64)
@@ -82,9 +84,9 @@ def _parsed(column: pd.Series) -> tuple[pd.Series, list[str]]:
     """Timestamps in UTC without their zone, missing where they cannot be read, and their problems."""
     timestamps = localize_timestamps(parse_timestamps(column), None)
     wrong = timestamps.isna().to_numpy(dtype=np.bool_)
-    problem = "timestamps that cannot be read or have no zone"
+    problem = f"timestamps that cannot be read, have no zone or lie outside {RANGE}"
     problems = _listed(wrong, column.to_frame(), problem, "write ISO 8601 with Z")
-    return timestamps.dt.tz_localize(None).astype("datetime64[ns]"), problems
+    return timestamps.dt.tz_localize(None), problems
 
 
 def _beyond_limits(

@@ -1,0 +1,72 @@
+"""Check settings before anything is read, and all else that can be known before a run begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kedro.config import AbstractConfigLoader
+from kedro.framework.context import KedroContext
+from kedro.framework.hooks import hook_impl
+from kedro.framework.project import pipelines, settings
+from kedro.io import DataCatalog
+from kedro.pipeline import Pipeline
+
+from sentio_kedro.hooks.manifests import registered_stages
+from sentio_kedro.hooks.options import readable_refusals
+from sentio_kedro.preflight.settings import global_problems, own_names, referred_globals, section_problems
+
+
+class Preflight:
+    """Refuses, before any work, settings that cannot work: nothing is written and no run is opened before it."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Refuse unknown or impossible settings before the catalog is built.
+
+        Raises:
+            ValueError: With all problems.
+        """
+        loader = context.config_loader
+        problems = names_refused(loader, Path(context.project_path))
+        problems += section_problems(loader["parameters"], sections_of_pipelines)
+        with readable_refusals():
+            if problems:
+                raise ValueError("\n".join(problems))
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Refuse what the bars, the files, the device, the memory or the disk do not allow.
+
+        Raises:
+            ValueError: With all problems.
+        """
+        from sentio_kedro.preflight.check import check  # noqa: PLC0415 - torch, which a listing does not need
+
+        chosen = {node.name for node in pipeline.nodes}
+        running = {stage for stage, names in registered_stages().items() if names & chosen}
+
+        def load(name: str) -> Any:
+            dataset = catalog[name]
+            return dataset.load() if name == "bars" or dataset.exists() else None
+
+        with readable_refusals():
+            check(catalog["parameters"].load(), load, running)
+
+
+def sections_of_pipelines() -> set[str]:
+    """Return the sections of parameters that some registered pipeline reads."""
+    read = {name for pipeline in pipelines.values() for name in pipeline.inputs() if name.startswith("params:")}
+    return {name.removeprefix("params:").partition(".")[0] for name in read}
+
+
+def names_refused(loader: AbstractConfigLoader, project: Path) -> list[str]:
+    """List the faults of ``globals.yml`` as the catalog would read it; of an archive, those of values alone."""
+    base, environment = (settings.CONFIG_LOADER_ARGS[name] for name in ("base_env", "default_run_env"))
+    environment, names = loader.env or environment, loader["globals"]
+    folders = [Path(loader.conf_source) / name for name in (base, environment)]
+    if not folders[0].is_dir():
+        return global_problems(names, names, names, environment, project)
+    of_base, own = (own_names(folder) for folder in folders)
+    known = of_base | {name for folder in folders for name in referred_globals(folder)}
+    return global_problems(names, own, known, environment, project)

@@ -1,0 +1,96 @@
+"""Bars, and the parameters that must fit them: calendar, symbols, look-backs, folds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from sentio_kedro.agent.spans import plan_folds
+from sentio_kedro.config import AgentParameters
+from sentio_kedro.market.folds import Folds
+from sentio_kedro.market.indicators import longest_lookback
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.tensors import market_tensors
+from sentio_kedro.trading.accounts import for_symbols
+from sentio_kedro.trading.facts import market_facts
+
+T = TypeVar("T")
+
+SPLIT = frozenset(
+    {"cross_validation", "regimes", "forecasting", "training", "backtest", "reporting", "search", "lockbox"}
+)
+"""Pipelines that work on folds of these bars."""
+
+TRADED = SPLIT - {"cross_validation", "regimes", "reporting"}
+"""Pipelines that trade these bars by the section ``trading``."""
+
+LEARNT = frozenset({"training", "search"})
+"""Pipelines that train."""
+
+_ROWS = 64  # of the bars on which the facts of trading are tried
+
+
+@dataclass(frozen=True)
+class MarketPlan:
+    """The grid of bars and its folds.
+
+    Attributes:
+        bars: The raw bars aligned.
+        folds: Their folds; null if none are needed or they cannot be made.
+    """
+
+    bars: AlignedBars
+    folds: Folds | None = None
+
+
+def attempt(problems: list[str], function: Callable[..., T], *arguments: Any) -> T | None:
+    """Call a function; if it refuses, put the reason into ``problems`` and return None."""
+    try:
+        return function(*arguments)
+    except (ValueError, FileNotFoundError) as error:
+        problems.append(str(error))
+        return None
+
+
+def plan_market(
+    bars: pd.DataFrame, parameters: Mapping[str, Any], running: Collection[str], problems: list[str]
+) -> MarketPlan | None:
+    """Align raw bars and split them, by the functions of the pipelines; their refusals go into ``problems``.
+
+    Args:
+        bars: Raw bars.
+        parameters: Typed sections by name.
+        running: Pipelines that run.
+        problems: Receives all refusals.
+
+    Returns:
+        The plan; null if the bars cannot be used.
+    """
+    aligned = attempt(problems, align_bars, bars, parameters["ingestion"])
+    if aligned is None:
+        return None
+    if not SPLIT.isdisjoint(running) or "features" in running:
+        lookback = attempt(problems, longest_lookback, parameters["features"].columns)
+    if SPLIT.isdisjoint(running) or lookback is None:
+        return MarketPlan(aligned)
+    sections = (parameters[name] for name in ("cross_validation", "network", "regimes", "training", "trading"))
+    folds = attempt(problems, plan_folds, aligned.timestamps, lookback, *sections)
+    if not TRADED.isdisjoint(running) and folds is not None:
+        attempt(problems, _try_trading, aligned, parameters)
+    if not LEARNT.isdisjoint(running):
+        attempt(problems, AgentParameters, *(parameters[name] for name in ("network", "training", "trading")))
+    return MarketPlan(aligned, folds)
+
+
+def _try_trading(bars: AlignedBars, parameters: Mapping[str, Any]) -> None:
+    """Compute the facts of trading on the first bars, which names every column, symbol or regime that is lacking."""
+    some = bars.rows(slice(0, _ROWS))
+    rows, states = len(some.timestamps), parameters["regimes"].states
+    trading = for_symbols(parameters["trading"], some.symbols)
+    posterior = np.full((rows, states), 1.0 / states)
+    market_facts(market_tensors(some, np.zeros((*some.close.shape, 1)), posterior, trading), 0, rows, trading)

@@ -1,0 +1,148 @@
+"""Settings alone, before any data is read: sections, their keys, and the names of ``globals.yml``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from sentio_kedro.config import (
+    ComparisonParameters,
+    PromotionParameters,
+    RegistryParameters,
+    SearchParameters,
+    SignalParameters,
+)
+from sentio_kedro.manifests import SECTIONS
+
+KINDS: dict[str, Any] = {
+    **SECTIONS,
+    "signals": SignalParameters,
+    "search": SearchParameters,
+    "registry": RegistryParameters,
+    "promotion": PromotionParameters,
+    "comparison": ComparisonParameters,
+}
+"""All sections of the project and their types; ``SECTIONS`` are those that shape artifacts."""
+
+RAW = Path("data/01_raw")
+"""Folder of the raw data, below the project's."""
+
+FOLDERS = ("artifacts", "trials", "registry")
+"""Names of ``globals.yml`` that are folders, into which runs write."""
+
+SHARED_ENVIRONMENTS = ("base", "local")
+"""Environments that may leave out ``artifacts``."""
+
+_REFERENCE = re.compile(r"\$\{globals:\s*(\w+)")
+
+
+def section_problems(sections: Mapping[str, Any], own_sections: Callable[[], Collection[str]]) -> list[str]:
+    """List unknown sections and what the types of the known ones refuse.
+
+    Args:
+        sections: Parameters by section, as plain values or as the typed classes.
+        own_sections: Returns further sections that some pipeline reads; called only if a section is not of ``KINDS``.
+    """
+    problems = []
+    unknown = [name for name in sections if name not in KINDS]
+    known = {*KINDS, *(own_sections() if unknown else ())}
+    for name in unknown:
+        if name not in known:
+            problems.append(f"`{name}` is no section of the parameters{_nearest(name, known)}.")
+    for name, kind in KINDS.items():
+        if name in sections:
+            try:
+                TypeAdapter(kind).validate_python(sections[name])
+            except ValidationError as error:
+                problems += [_refusal(name, kind, detail) for detail in error.errors()]
+    return problems
+
+
+def _refusal(section: str, kind: Any, detail: ErrorDetails) -> str:
+    name = ".".join([section, *(str(part) for part in detail["loc"])])
+    if detail["type"] == "value_error":
+        return detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "unexpected_keyword_argument":
+        return f"`{name}` is no parameter{_nearest(name, [f'{section}.{key}' for key in _keys(kind)])}."
+    if detail["type"] == "missing":
+        return f"`{name}` is missing; give it a value."
+    return f"`{name}` {detail['msg'].removeprefix('Input ')}, was {detail['input']!r}; change it."
+
+
+def _keys(kind: Any) -> Iterator[str]:
+    """Yield the dotted names of a section's keys, those of sections inside it included."""
+    for name, field in kind.__pydantic_fields__.items():
+        yield name
+        inner = next((one for one in (field.annotation, *get_args(field.annotation)) if is_dataclass(one)), None)
+        if inner is not None:
+            yield from (f"{name}.{key}" for key in _keys(inner))
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    """Name what may have been meant: the closest dotted name, or one whose last part is the same."""
+    plain = re.sub(r"\.\d+\.", ".", name)
+    last = plain.rpartition(".")[2]
+    same = [other for other in known if other.rpartition(".")[2] == last]
+    close = same or difflib.get_close_matches(plain, known, n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else f"; known are {', '.join(sorted(known))}"
+
+
+def own_names(folder: Path) -> set[str]:
+    """Return the names that an environment's own ``globals.yml`` sets; none without such a file."""
+    file = folder / "globals.yml"
+    return set(yaml.safe_load(file.read_text(encoding="utf-8")) or ()) if file.is_file() else set()
+
+
+def referred_globals(configuration: Path) -> set[str]:
+    """Return the names that files below ``configuration`` refer to as ``${globals:name}``."""
+    files = [path for path in configuration.rglob("*") if path.suffix in (".yml", ".yaml", ".json")]
+    return {name for path in files for name in _REFERENCE.findall(path.read_text(encoding="utf-8"))}
+
+
+def global_problems(
+    names: Mapping[str, Any], own: Collection[str], known: Collection[str], environment: str, project: Path
+) -> list[str]:
+    """List the faults of ``globals.yml``.
+
+    Args:
+        names: Names that hold in the environment, those of ``conf/base`` included.
+        own: Names that the environment's own file sets.
+        known: Names that may be set.
+        environment: The environment.
+        project: Folder of the project.
+    """
+    place = f"`conf/{environment}/globals.yml`"
+    problems = [f"`{name}` is no name of {place}{_nearest(name, known)}." for name in names if name not in known]
+    if environment not in SHARED_ENVIRONMENTS and "artifacts" not in own:
+        problems.append(
+            f"{place} must name the folder of the environment's `artifacts`, or it would write over those in "
+            f"`{names.get('artifacts')}`; add `artifacts: data/{environment}`."
+        )
+    for name in ("experiment", *FOLDERS):
+        value = names.get(name)
+        if not isinstance(value, str) or not value.strip():
+            problems.append(f"`{name}` of {place} must be a text that is not empty, was {value!r}; name one.")
+        elif name in FOLDERS:
+            problems += _folder_problems(name, value, place, project)
+    return problems
+
+
+def _folder_problems(name: str, value: str, place: str, project: Path) -> list[str]:
+    folder, raw = (project / value).resolve(), (project / RAW).resolve()
+    if folder == raw or raw in folder.parents:
+        return [
+            f"`{name}` of {place} must lie outside the raw data in `{RAW}`, was {value!r}; name another folder, such "
+            "as `data/mine`."
+        ]
+    blocking = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
+    if blocking is not None:
+        return [f"`{name}` of {place} must be a folder, but `{blocking}` is a file; name another folder."]
+    return []
