@@ -75,7 +75,7 @@ def report(
         seconds.setdefault(f"{name} (processor)", []).append(time.process_time() - used)
         return result
 
-    facts = RunFacts(365.0 * 48.0, "survivorship_biased", episode_bars=64, train_bars=9_000, max_drawdown=0.08)
+    facts = RunFacts(365.0 * 48.0, "survivorship_biased", max_drawdown=0.08)
     frames = timed("collect_frames", lambda: RunFrames(**pieces))
     metrics = timed("measure", lambda: build_metrics(frames, facts, parameters))
     figures = timed("draw", lambda: draw_figures(frames, facts, metrics))
@@ -182,7 +182,6 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
             for member in range(4):
                 validated = updates % 10 == 0
                 frame = pd.DataFrame({"fold": fold, "seed": seed, "member": member, "update": updates})
-                frame["steps_per_second"] = 40_000.0
                 frame["train_sharpe"] = np.where(validated, updates / 10 + rng.normal(0, 0.3, 50), np.nan)
                 frame["validation_sharpe"] = np.where(validated, updates / 20 + rng.normal(0, 0.5, 50), np.nan)
                 curves.append(frame)

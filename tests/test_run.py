@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from tests.conftest import snapshot
 
 from sentio_kedro.manifests import StaleArtifactsError
+from sentio_kedro.tracking.metrics import OF_AGENT, metric_values
 
 KEYS = {
     *("sharpe", "sharpe_low", "sharpe_high", "annual_return", "annual_volatility", "max_drawdown", "win_rate"),
@@ -127,6 +129,12 @@ class TestFinishedRun:
         metrics = json.loads(finished.artifact("08_reporting/metrics.json").read_text())
         assert parent.data.metrics["out_of_sample.agent.sharpe"] == pytest.approx(metrics["agent"]["sharpe"])
         assert "out_of_sample.buy_and_hold.max_drawdown" in parent.data.metrics
+        assert len(parent.data.metrics) <= 120
+        named = {f"agent.{name}" for name in OF_AGENT} & metric_values(metrics).keys()
+        assert {f"out_of_sample.{name}" for name in named} <= parent.data.metrics.keys()
+        assert "Sharpe ratio" in parent.data.tags["mlflow.note.content"]
+        (bars,) = parent.inputs.dataset_inputs
+        assert bars.dataset.name == "AAPL, NFLX, daily bars"
         artifacts = finished.path / "mlartifacts"
         names = {path.name for path in artifacts.rglob("*")}
         drawn = {"equity.html", "drawdown.html", "round_trips.html"}
@@ -166,14 +174,14 @@ class TestOnePipelineAlone:
         assert manifest["parameters"]["training.total_steps"] == 192
         assert sorted(run.data.params["training.total_steps"] for run in runs(copied)) == ["1024", "192"]
 
-    def test_backtest_and_reporting_again_continue_the_same_parent_run_and_give_the_same_figures(self, copied):
+    def test_backtest_and_reporting_again_continue_the_same_parent_run_and_give_the_same_bytes(self, copied):
         (before,) = runs(copied)
-        metrics = copied.artifact("08_reporting/metrics.json").read_bytes()
+        report = contents(copied.artifact("08_reporting"))  # of another process, in another folder
         copied.run("backtest", "reporting")
         (after,) = runs(copied)
         assert after.info.run_id == before.info.run_id
         assert after.info.status == "FINISHED"
-        assert copied.artifact("08_reporting/metrics.json").read_bytes() == metrics
+        assert contents(copied.artifact("08_reporting")) == report
 
     def test_backtest_after_another_parameter_names_the_pipeline_to_rerun(self, copied):
         before = snapshot(copied.path)
@@ -250,8 +258,13 @@ class TestKilledRun:
         assert not copied.artifact(AGENTS).exists()
         assert not copied.artifact("06_models/training_manifest.json").exists()
         copied.run("training")
-        assert contents(copied.artifact(AGENTS)) == contents(finished.artifact(AGENTS))
-        assert not copied.artifact("06_models/checkpoints").exists()
+        made, wanted = contents(copied.artifact("06_models")), contents(finished.artifact("06_models"))
+        timings = Path("training_timings.parquet")
+        assert made.pop(timings) != wanted.pop(timings)
+        assert made == wanted
+        (version,) = store(copied).search_model_versions()  # the agents of the finished run, not registered again
+        assert version.tags["sentio.content"] == json.loads(made[Path("logged_model.json")])["content"]
+        assert len(store(copied).search_logged_models(["1"])) == 1
         (parent,) = runs(copied)
         assert {run.info.status for run in [parent, *runs(copied, parent.info.run_id)]} == {"FINISHED"}
 

@@ -50,9 +50,9 @@ def test_versions_are_tagged_with_their_metrics(variants):
         tags = client.get_model_version(MODEL, number).tags
         metrics = json.loads((variants.path / "data" / env / "08_reporting" / "metrics.json").read_text())
         assert tags["sentio.variant"] == variant
-        assert float(tags["sentio.sharpe"]) == pytest.approx(metrics["agent"]["sharpe"], rel=1e-5)
-        assert {"sentio.agents", "sentio.fold", "sentio.test_first", "sentio.test_bars"} <= tags.keys()
-        assert len(tags["sentio.bars"]) == len(tags["sentio.code"]) == 64
+        assert float(tags["sentio.sharpe"]) == pytest.approx(metrics["agent"]["sharpe"], rel=1e-3)
+        assert {"sentio.agents", "sentio.fold", "sentio.content", "sentio.verdict"} <= tags.keys()
+        assert len(tags) <= 12  # the page of the model lists them all beside each version
 
 
 def test_a_challenger_is_refused_then_promoted_served_by_alias_and_rolled_back(variants):

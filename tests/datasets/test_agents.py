@@ -72,3 +72,15 @@ def test_rules_come_back_by_fold(tmp_path):
         assert {key: (rule.begin, rule.minutes.tolist()) for key, rule in rules.load().items()} == {
             f"fold_{n}": (begin, list(range(n))) for n, begin in enumerate(begins)
         }
+
+
+def test_an_agent_that_is_missing_or_was_added_is_named(agents, tmp_path):
+    agents.save({"fold_0/seed_0": Bundle("a"), "fold_0/seed_1": Bundle("b")})
+    folder = tmp_path / "agents" / "fold_0"
+    (folder / "seed_1" / "agent.json").unlink()
+    with pytest.raises(DatasetError, match=r"`fold_0/seed_1` is missing. Restore it, or run `kedro run --pipeline tr"):
+        agents.load()
+    Bundle("b").save(folder / "seed_1")
+    Bundle("c").save(folder / "seed_2")
+    with pytest.raises(DatasetError, match=r"`fold_0/seed_2` was added"):
+        agents.load()

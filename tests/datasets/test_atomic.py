@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,51 @@ def test_what_a_killed_process_left_is_not_mixed_in(tmp_path):
     with replaced_folder(target) as partial:
         (partial / "fresh").write_text("1")
     assert files(tmp_path) == ["agents/fresh"]
+
+
+def full_disk(*args: object, **kwargs: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def torn(*args: object, **kwargs: object) -> None:
+    raise RuntimeError("I/O error: No space left on device (os error 28)")  # as safetensors says it
+
+
+@pytest.mark.parametrize("failing", [full_disk, torn])
+@pytest.mark.parametrize("when", ["writing", "flushing"])
+def test_a_full_disk_leaves_the_old_file_and_is_named_once(tmp_path, monkeypatch, failing, when):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    if when == "flushing":
+        monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="No space left") as full, replaced_file(target) as partial:
+        partial.write_text("ne")
+        if when == "writing":
+            failing()
+    assert (full.value.errno, full.value.filename) == (errno.ENOSPC, str(target))
+    assert (files(tmp_path), target.read_text()) == (["a.txt"], "old")
+
+
+@pytest.mark.parametrize("failing", [full_disk, torn])
+@pytest.mark.parametrize("when", ["writing", "flushing", "renaming"])
+def test_a_full_disk_leaves_the_old_folder(tmp_path, monkeypatch, failing, when):
+    target = tmp_path / "agents"
+    target.mkdir()
+    (target / "kept").write_text("old")
+    replace = os.replace
+    if when == "flushing":
+        monkeypatch.setattr(os, "fsync", failing)
+    if when == "renaming":  # the old folder is aside already
+        monkeypatch.setattr(os, "replace", lambda a, b: failing() if ".partial" in str(a) else replace(a, b))
+    with pytest.raises(OSError, match="No space left") as full, replaced_folder(target) as partial:
+        (partial / "fresh").write_text("1")
+        if when == "writing":
+            failing()
+    assert full.value.filename == str(target)
+    assert files(tmp_path) == ["agents/kept"]
+
+
+def test_another_error_of_the_system_stays_what_it_is(tmp_path):
+    with pytest.raises(OSError, match="Input/output") as broken, replaced_file(tmp_path / "a.txt"):
+        raise OSError(errno.EIO, "Input/output error")
+    assert broken.value.filename is None

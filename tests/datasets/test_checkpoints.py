@@ -1,6 +1,7 @@
 import pytest
 import torch
 from kedro.io import DatasetError
+from safetensors import SafetensorError
 
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 
@@ -33,6 +34,21 @@ def test_crash_while_saving_keeps_the_previous_checkpoint(tmp_path):
     with pytest.raises(TypeError):
         store.save("a", {"x": torch.ones(1)}, {"update": object()})
     assert store.load("a")[1] == {"update": 1}
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
+    store = CheckpointStore(tmp_path)
+    store.save("a", {"x": torch.zeros(1)}, {"update": 1})
+
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("sentio_kedro.datasets.checkpoints.save_file", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.safetensors"):
+        store.save("a", {"x": torch.ones(1)}, {"update": 2})
+    assert store.load("a")[1] == {"update": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 def test_unreadable_checkpoint_is_named_with_its_remedy(tmp_path):

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import pytest
 from kedro.io import DatasetError
 
+from sentio_kedro.damage import DamagedFileError
 from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
 
 FRAME = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
@@ -30,6 +31,30 @@ def test_what_is_saved_comes_back(tmp_path, dataset, name, data):
     assert loaded.equals(data) if isinstance(data, pd.DataFrame) else loaded == data
     kept.remove()
     assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "content", "fault"),
+    [
+        (ParquetDataset, None, "is missing"),
+        (ParquetDataset, b"", "cannot be read (Parquet file size is 0 bytes)"),
+        (ParquetDataset, b"PAR1, but only the beginning", "cannot be read (Parquet magic bytes not found in footer"),
+        (CSVDataset, b"", "cannot be read (No columns to parse from file)"),
+        (CSVDataset, b"a\xff,b\n1,2\n", "is not UTF-8 text (byte 1)"),
+        (JSONDataset, b'{"a": 1', "is not whole JSON (line 1, column 8: Expecting ',' delimiter)"),
+        (JSONDataset, b"[1]", "has another form than is saved here (it must hold names with values, had list)"),
+        (PlotlyDataset, b'{"nothing": 1}', "cannot be read ("),
+        (TextDataset, b"\xff", "is not UTF-8 text (byte 0)"),
+    ],
+)
+def test_damage_is_told_in_words_with_the_file(tmp_path, dataset, content, fault):
+    path = tmp_path / "artifact"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DatasetError) as damaged:
+        dataset(filepath=path.as_posix()).load()
+    assert isinstance(damaged.value.__cause__, DamagedFileError)
+    assert str(damaged.value.__cause__).startswith(f"`{path}` {fault}")
 
 
 def test_csv_comes_back(tmp_path):

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 
 from sentio_kedro.datasets import AlignedBarsDataset, FeaturesDataset, FoldsDataset, RegimeModelsDataset
 from sentio_kedro.market.features import Features
@@ -64,3 +65,60 @@ def test_regime_models_come_back_by_fold(tmp_path):
 def test_kedro_viz_knows_what_a_preview_is(dataset, preview):
     annotation = inspect.signature(dataset.preview, eval_str=True).return_annotation
     assert getattr(annotation, "__name__", str(annotation)) == preview
+
+
+ROWS = {"start": 0, "stop": 1, "first": "2024-01-01T00:00:00Z", "last": "2024-01-01T00:00:00Z"}
+SAVED = Folds.of([FOLD], Spans(1, 1, 1), TIMES).to_dict()
+MODEL = {"means": [0.1], "deviations": [1.0], "transition": [[1.0]], "stationary": [1.0], "memory": 8}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "content", "fault"),
+    [
+        (FoldsDataset, {}, "`spans`: Field required; `folds`: Field required; `lockbox`: Field required"),
+        (FoldsDataset, {**SAVED, "spans": {"input": "1"}}, "`spans.input`: Input should be a valid integer"),
+        (FoldsDataset, {**SAVED, "spans": {"input": 1}}, "missing 2 required positional arguments"),
+        (FoldsDataset, {**SAVED, "folds": [{"number": 0}]}, "`folds.0.train`: Field required"),
+        (FoldsDataset, {**SAVED, "lockbox": {**ROWS, "stop": 2.5}}, "`lockbox.stop`: Input should be a valid integer"),
+        (RegimeModelsDataset, {"0": {}}, "lacks 'means'"),
+        (RegimeModelsDataset, {"first": MODEL}, "invalid literal for int"),
+        (
+            RegimeModelsDataset,
+            {"0": {**MODEL, "means": [0.1, 0.2]}},
+            "`deviations` of a regime model must be",
+        ),
+        (
+            RegimeModelsDataset,
+            {"0": {**MODEL, "means": [float("nan")]}},
+            "`means` of a regime model must be",
+        ),
+        (RegimeModelsDataset, {"0": {**MODEL, "memory": None}}, "has another form than is saved here"),
+        (RegimeModelsDataset, {"0": [1]}, "has another form than is saved here"),
+    ],
+)
+def test_json_of_another_shape_names_the_file_and_what_is_wrong(tmp_path, dataset, content, fault):
+    path = tmp_path / "artifact.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError) as damaged:
+        dataset(filepath=path.as_posix()).load()
+    told = str(damaged.value.__cause__)
+    assert told.startswith(f"`{path}` ")
+    assert fault in told
+
+
+@pytest.mark.parametrize(
+    ("dataset", "frame", "fault"),
+    [
+        (FeaturesDataset, pd.DataFrame({"symbol": ["A"]}), "lacks 'timestamp'"),
+        (FeaturesDataset, pd.DataFrame({"timestamp": [1], "symbol": ["A"]}), "has another form than is saved here"),
+        (AlignedBarsDataset, pd.DataFrame({"symbol": ["A"]}), "Aligned bars lack the columns ['timestamp', 'open'"),
+    ],
+)
+def test_a_table_of_other_columns_names_the_file_and_what_is_wrong(tmp_path, dataset, frame, fault):
+    path = tmp_path / "artifact.parquet"
+    frame.to_parquet(path)
+    with pytest.raises(DatasetError) as damaged:
+        dataset(filepath=path.as_posix()).load()
+    told = str(damaged.value.__cause__)
+    assert told.startswith(f"`{path}` ")
+    assert fault in told

@@ -2,13 +2,15 @@
 
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
+from sentio_kedro.damage import DamagedFileError
 from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
 
-RECORD = {"identity": "a" * 64, "rows": "r1", "sharpe": 0.1}
+RECORD = {"identity": "a" * 64, "universe": "BTC / 30 min", "kind": "test", "rows": "r1", "sharpe": 0.1}
 RETURNS = pd.DataFrame({"timestamp": pd.date_range("2020-01-01", periods=3, tz="UTC"), "return": [0.1, -0.1, 0.0]})
 
 
@@ -68,3 +70,30 @@ def test_a_node_cannot_replace_the_ledger(tmp_path):
     assert not dataset.exists()
     with pytest.raises(DatasetError, match="one by one"):
         dataset.save(dataset.load())
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), r"cannot be read \("),
+        (lambda path: path.write_bytes(b""), r"cannot be read \("),
+        (lambda path: RETURNS.rename(columns={"return": "profit"}).to_parquet(path), "lacks 'return'"),
+        (lambda path: RETURNS.assign(**{"return": "x"}).to_parquet(path), r"cannot be read \(could not convert"),
+        (lambda path: RETURNS.assign(**{"return": np.nan}).to_parquet(path), "one finite return for each timestamp"),
+        (lambda path: pd.concat([RETURNS, RETURNS]).to_parquet(path), "one finite return for each timestamp"),
+    ],
+)
+def test_returns_that_are_damaged_name_file_fault_and_remedy(ledger, tmp_path, damage, said):
+    ledger.append(RECORD, RETURNS)
+    (path,) = (tmp_path / "deep" / "trial_returns").iterdir()
+    damage(path)
+    with pytest.raises(DamagedFileError, match=rf"{path.name}` .*{said}.*; restore it from a copy, or delete it"):
+        ledger.returns(path.stem)
+
+
+def test_a_record_of_another_shape_names_its_line(ledger, tmp_path):
+    ledger.append(RECORD)
+    with (tmp_path / "deep" / "trials.jsonl").open("a") as file:
+        file.write('{"identity": "b"}\n')
+    with pytest.raises(DatasetError, match=r"Line 2 of `.*trials.jsonl` has another form .*`universe`: Field required"):
+        ledger.records()

@@ -84,7 +84,7 @@ def _training(rng: np.random.Generator, seeds: int) -> tuple[pd.DataFrame, pd.Da
             for member in range(2):
                 update = np.arange(1, 31)
                 frame = pd.DataFrame({"fold": fold, "seed": seed, "member": member, "update": update})
-                frame["steps"], frame["steps_per_second"] = update * 8_192, 40_000.0
+                frame["steps"] = update * 8_192
                 frame["reward"] = 0.05 * (1 - np.exp(-update / 10)) + rng.normal(0.0, 0.005, 30)
                 frame["entropy"], frame["kl"] = 1.0 - update / 60, 0.01
                 frame["policy_loss"], frame["value_loss"], frame["gradient_norm"] = -0.01, 0.2, 0.5
@@ -218,4 +218,4 @@ def make_run() -> MakeRun:
 @pytest.fixture(scope="session")
 def facts() -> RunFacts:
     """Facts of the synthetic run."""
-    return RunFacts(PERIODS_PER_YEAR, "survivorship_biased", episode_bars=64, train_bars=9_000)
+    return RunFacts(PERIODS_PER_YEAR, "survivorship_biased")

@@ -11,6 +11,7 @@ from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
 from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner, ThreadRunner
 from tests.conftest import snapshot
+from tests.hooks.conftest import in_namespaces
 
 from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
 from sentio_kedro.datasets.files import JSONDataset, ParquetDataset
@@ -46,15 +47,15 @@ class Toy:
 
     def stage(self, name: str, source: str) -> Pipeline:
         def first(data):
-            return name + self.luck
+            return {"made": name + self.luck}
 
         def second(data):
             if self.crash == name:
                 raise Killed
-            return name + self.luck
+            return {"made": name + self.luck}
 
         inputs = [source, "checkpoints"] if name == "training" else source
-        start = (lambda data, store: store.save("half", {}, {}) or name) if name == "training" else first
+        start = (lambda data, store: store.save("half", {}, {}) or {"made": name}) if name == "training" else first
         return Pipeline(
             [
                 node(start, inputs, f"{name}_half", name=f"{name}_first"),
@@ -71,7 +72,7 @@ class Toy:
         made["promotion"] = Pipeline([node(lambda data: "decision", "ingestion_data", "decision", name="promote")])
         made["external_test"] = Pipeline([node(lambda data: "done", "ingestion_data", "external_data", name="test")])
         made["comparison"] = Pipeline([node(lambda: "table", None, "table", name="compare")])
-        return made
+        return in_namespaces(made)
 
     def catalog(self, parameters=None, kind=DataCatalog) -> DataCatalog:
         def file(name):
@@ -135,9 +136,9 @@ def test_stage_that_was_run_in_part_with_other_parameters_must_run_again(toy):
     toy.run()
     pipeline, other = toy.pipelines()["regimes"], {"regimes": {"states": 4}}
     toy.luck = ", other"
-    toy.run(pipeline=pipeline.only_nodes("regimes_first"), parameters=other)
+    toy.run(pipeline=pipeline.only_nodes("regimes.regimes_first"), parameters=other)
     toy.run("forecasting")  # what it reads is as it was
-    toy.run(pipeline=pipeline.only_nodes("regimes_second"), parameters=other)
+    toy.run(pipeline=pipeline.only_nodes("regimes.regimes_second"), parameters=other)
     with pytest.raises(StaleArtifactsError, match=r"`regimes_data` is not what `regimes` saved: .* changed") as refused:
         toy.run("forecasting")
     assert "kedro run --pipeline regimes`" in str(refused.value)
@@ -210,7 +211,7 @@ def test_an_external_agent_is_tested_without_a_training(toy):
 
 def test_part_of_a_stage_renews_a_manifest_that_fits_and_no_other(toy):
     toy.run()
-    part = toy.pipelines()["features"].only_nodes("features_second")
+    part = toy.pipelines()["features"].only_nodes("features.features_second")
     toy.run(pipeline=part)
     assert toy.manifests() == list(STAGES)
     before = (toy.folder / "features_manifest.json").read_bytes()

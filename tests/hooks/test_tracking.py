@@ -12,6 +12,7 @@ from kedro.io import DataCatalog, MemoryDataset
 from kedro.pipeline import Pipeline, node
 from kedro.runner import SequentialRunner, ThreadRunner
 from mlflow.tracking import MlflowClient
+from tests.hooks.conftest import in_namespaces
 
 from sentio_kedro.hooks.tracking import MlflowTracking
 from sentio_kedro.manifests import flatten_parameters
@@ -60,11 +61,13 @@ class Toy:
         return "accounts"
 
     def pipelines(self):
-        return {
-            "ingestion": Pipeline([node(lambda data: data, "bars", "aligned_bars", name="align")]),
-            "training": Pipeline([node(self.train, "aligned_bars", "agents", name="train")]),
-            "backtest": Pipeline([node(self.judge, "agents", "accounts", name="test")]),
-        }
+        return in_namespaces(
+            {
+                "ingestion": Pipeline([node(lambda data: data, "bars", "aligned_bars", name="align")]),
+                "training": Pipeline([node(self.train, "aligned_bars", "agents", name="train")]),
+                "backtest": Pipeline([node(self.judge, "agents", "accounts", name="test")]),
+            }
+        )
 
     def run(self, *stages, runner=None):
         loader = OmegaConfigLoader(
@@ -164,6 +167,7 @@ def test_tags_say_what_the_run_can_be_compared_by(toy):
     }
     assert parent.info.run_name == f"maskable {tags['sentio.agents'][:8]}"
     assert len(tags["sentio.code"]) == len(tags["sentio.execution"]) == 64
+    assert {"project_path", "runner"}.isdisjoint(tags)
 
 
 def test_pipelines_that_read_the_store_are_connected_and_open_no_run_of_agents(toy, monkeypatch):
@@ -175,7 +179,8 @@ def test_pipelines_that_read_the_store_are_connected_and_open_no_run_of_agents(t
 
     toy.run("training")
     pipelines = toy.pipelines()
-    pipelines["comparison"] = Pipeline([node(read, "bars", "comparison_table", name="compare")])
+    reading = Pipeline([node(read, "bars", "comparison_table", name="compare")])
+    pipelines |= in_namespaces({"comparison": reading})
     monkeypatch.setattr(toy, "pipelines", lambda: pipelines)
     monkeypatch.setattr("sentio_kedro.hooks.manifests.pipelines", toy.pipelines())
     mlflow.set_tracking_uri("sqlite:///elsewhere.db")

@@ -57,6 +57,9 @@ def test_what_was_logged_comes_back(store):
     (run,) = find_tested_runs("toy", None, 8)
     assert run.metrics == {"agent.sharpe": 2.5, "agent.periods_per_year": 252.0}
     assert (run.variant, run.origin, run.periods_per_year) == ("enhanced", {"bars": "b", "execution": "e"}, 252.0)
+    with mlflow.start_run(run_id=run.run_id):
+        tracking.log_text('{"agent": {"omega": 1.5, "sharpe": 9.0}, "baselines": []}', "metrics.json")
+    assert find_tested_runs("toy", None, 8)[0].metrics == run.metrics | {"agent.omega": 1.5}
     assert run.returns["seed_0"].tolist() == np.random.default_rng(1).normal(0.001, 0.01, 60).tolist()
     assert str(run.returns["timestamp"].dt.tz) == "UTC"
 

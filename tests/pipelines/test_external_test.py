@@ -40,8 +40,8 @@ def test_without_a_lockbox_there_is_no_warning(caplog):
 
 
 def test_an_agent_brings_its_own_drawdown_limit():
-    facts = nodes.state_facts(AGENT, BARS, IngestionParameters(), TrainingParameters())
-    assert (facts.max_drawdown, facts.scheme, facts.train_bars) == (0.2, "walk_forward", None)
+    facts = nodes.state_facts(AGENT, BARS, IngestionParameters())
+    assert (facts.max_drawdown, facts.scheme) == (0.2, "walk_forward")
 
 
 def test_it_reads_bars_and_ledgers_and_replaces_nothing_of_the_backtest():

@@ -460,14 +460,17 @@ def test_a_run_that_is_not_tracked_judges_no_version(toy):
 
 def test_a_new_version_is_not_registered_with_what_an_earlier_one_earned(store, monkeypatch):
     registered = {}
-    monkeypatch.setattr(training, "log_model", lambda chosen, seen: "somewhere")
-    monkeypatch.setattr(training, "register", lambda uri, model, tags: registered.update(tags) or "2")
+    monkeypatch.setattr(training, "log_model", lambda chosen, seen, content: "somewhere")
+    monkeypatch.setattr(training, "agents_content", lambda chosen: "d")
+    monkeypatch.setattr(training, "describe_agents", lambda chosen, quality: "")
+    monkeypatch.setattr(training, "register", lambda uri, model, tags, words: registered.update(tags) or "2")
+    monkeypatch.setattr(training, "challenge", lambda model, number: None)
     agents = {"fold_3/seed_0": SimpleNamespace(spec=SimpleNamespace(fold=3))}
     test_tags = {"sentio.verdict": "skill", "sentio.test_bars": "60", registry.TESTS_TAG: "toy/1"}
     with mlflow.start_run(tags={"sentio.agents": "a", "sentio.code": "c", **test_tags}):
         bars = SimpleNamespace(rows=lambda rows: None)
-        training.log_agents(agents, bars, SimpleNamespace(open_bars=slice(None)), RegistryParameters(model="toy"))
-    assert registered == {"sentio.agents": "a", "sentio.code": "c", "sentio.fold": "3"}
+        training.log_agents(agents, bars, SimpleNamespace(open_bars=slice(None)), {}, RegistryParameters(model="toy"))
+    assert registered == {"sentio.agents": "a", "sentio.content": "d", "sentio.fold": "3"}
 
 
 def test_without_a_registered_model_everything_says_what_to_do(store):
@@ -492,11 +495,12 @@ def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_co
 
     monkeypatch.setattr(mlflow, "register_model", create)
     assert registry.register("somewhere", "toy", {"sentio.fold": "3"}) == "1"
+    registry.challenge("toy", "1")
     assert registry.aliases("toy") == {"challenger": "1"}
-    metrics = {"agent": {"sharpe": 1.25, "max_drawdown": None, "bars": 7}, "skill": {"pbo": 0.5}}
+    metrics = {"agent": {"sharpe": 1.25, "max_drawdown": None}, "skill": {"pbo": 0.5, "verdict": "not_shown"}}
     registry.tag_version("toy", "1", registry.metric_tags(metrics))
     tags = store.get_model_version("toy", "1").tags
-    assert tags == {"sentio.fold": "3", "sentio.sharpe": "1.25", "sentio.pbo": "0.5", "sentio.test_bars": "7"}
+    assert tags == {"sentio.fold": "3", "sentio.sharpe": "1.25", "sentio.pbo": "0.5", "sentio.verdict": "not_shown"}
 
     def broken(*args, **kwargs):
         raise ConnectionError("http://me:pa55@registry is gone")

@@ -14,6 +14,7 @@ from sentio_kedro.config import IngestionParameters, NetworkParameters, TradingP
 from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.pipelines.training import nodes
 from sentio_kedro.pipelines.training.nodes import prepare_training_sets, train_agents, warn_of_lots
 
@@ -56,10 +57,15 @@ def test_affordable_lots_and_fractions_are_not_mentioned(
 
 def test_curves_of_untrained_agents_have_their_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     agent = SimpleNamespace(name="fold_0/seed_0", spec=SimpleNamespace(fold=0, seed=0))
-    trained = (agent, [], {"fold": 0, "untrained": "no sleeve is open"})
+    about = {"fold": 0, "untrained": "no sleeve is open", "train_seconds": 1.5, "peak_device_bytes": float("nan")}
+    trained = (agent, [], about)
     monkeypatch.setattr(nodes, "train_population", lambda *_: iter([trained]))
-    training_set, folds = SimpleNamespace(bars=SimpleNamespace(symbols=("A",))), SimpleNamespace(spans=None)
+    fold, folds = SimpleNamespace(train=(Segment(0, 9),)), SimpleNamespace(spans=None)
+    training_set = SimpleNamespace(bars=SimpleNamespace(symbols=("A",)), fold=fold)
     settings = NetworkParameters(), TrainingParameters(), TradingParameters()
-    agents, curves, table = train_agents([training_set], folds, {"bars_hash": ""}, None, *settings)  # type: ignore[list-item,arg-type]
+    agents, curves, table, timings = train_agents([training_set], folds, {"bars_hash": ""}, None, *settings)  # type: ignore[list-item,arg-type]
     assert (list(agents), len(curves), table["untrained"].tolist()) == (["fold_0/seed_0"], 0, ["no sleeve is open"])
     assert set(COLUMNS["training_curves"]) <= set(curves.columns)
+    assert list(table.columns) == ["fold", "untrained"]  # nothing that a repeated training does not repeat
+    assert list(timings.columns) == ["fold", "seed", "member", "update", *nodes.TIMED]
+    assert set(nodes.TIMED).isdisjoint(curves.columns)

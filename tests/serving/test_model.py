@@ -21,7 +21,7 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.bundle import AgentBundle, save_agents
 from sentio_kedro.config import SignalParameters
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import aligned_to_frame
@@ -45,11 +45,17 @@ def known_fixture(bars: AlignedBars, agent: AgentBundle) -> AlignedBars:
 @pytest.fixture(scope="module", name="model")
 def model_fixture(agents: list[AgentBundle], tmp_path_factory: pytest.TempPathFactory) -> SignalModel:
     folder = tmp_path_factory.mktemp("agents")
-    for agent in agents:
-        agent.save(folder / agent.name)
+    save_agents({agent.name: agent for agent in agents}, folder)
     model = SignalModel()
     model.load_context(SimpleNamespace(artifacts={"agents": str(folder)}))
     return model
+
+
+def test_a_model_that_lost_an_agent_is_not_served(agents: list[AgentBundle], tmp_path: Path) -> None:
+    save_agents({agent.name: agent for agent in agents}, tmp_path)
+    (tmp_path / agents[0].name / "agent.json").unlink()
+    with pytest.raises(ValueError, match=f"`{agents[0].name}` is missing"):
+        SignalModel().load_context(SimpleNamespace(artifacts={"agents": str(tmp_path)}))
 
 
 def predict(model: SignalModel, frame: pd.DataFrame, **params: Any) -> pd.DataFrame:
@@ -230,8 +236,7 @@ def test_agents_are_logged_and_served_though_a_symbol_was_delisted(
     example, params = logged["input_example"]
     assert set(example["symbol"]) == {"AAA", "BBB"}
     model = SignalModel()
-    for agent in agents:
-        agent.save(tmp_path / agent.name)
+    save_agents({agent.name: agent for agent in agents}, tmp_path)
     model.load_context(SimpleNamespace(artifacts={"agents": str(tmp_path)}))
     answer = predict(model, example, **params)
     assert answer["symbol"].tolist() == ["AAA", "BBB", "CCC"]

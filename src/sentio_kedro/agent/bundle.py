@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,19 +16,30 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sentio_kedro.agent.forecasting.inputs.history import forecast_inputs
-from sentio_kedro.agent.forecasting.rule import ForecastRule
+from sentio_kedro.agent.forecasting.rule import ARRAYS, ForecastRule
+from sentio_kedro.agent.forecasting.rule import DESCRIPTION as RULE_DESCRIPTION
 from sentio_kedro.agent.forecasting.rule_inputs import input_names
 from sentio_kedro.agent.network.encoder import NetworkShape
-from sentio_kedro.agent.network.network import PolicyNetwork, load_network
+from sentio_kedro.agent.network.network import PolicyNetwork, build_network, load_network
+from sentio_kedro.agent.saving import (
+    indexed_folders,
+    read_description,
+    refuse_non_finite,
+    write_description,
+    write_index,
+)
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.config.symbols import unknown_symbols
+from sentio_kedro.damage import reading
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.regimes import RegimeModel
 
-FORMAT = 4  # of the description and of the names of the weights
+FORMAT = 5  # of the description and of the names of the weights
 WEIGHTS, DESCRIPTION = "weights.safetensors", "agent.json"
+RULE_FILES = (ARRAYS, RULE_DESCRIPTION)
+REMEDY = "train the agent again"
 
 
 @pydantic_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -148,18 +158,23 @@ class AgentBundle:
         return members
 
     def save(self, folder: Path) -> None:
-        """Write the bundle into ``folder``."""
+        """Write the bundle into ``folder``.
+
+        Raises:
+            DamagedFileError: If a weight is not finite.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {
             f"member_{index}.{name}": value.detach().cpu().contiguous()
             for index, weights in enumerate(self.weights)
             for name, value in weights.items()
         }
+        refuse_non_finite(f"The weights of agent `{self.name}`", _non_finite(tensors), "lower `training.learning_rate`")
         save_file(tensors, folder / WEIGHTS)
-        description = SPEC.dump_python(self.spec, mode="json")
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
         if self.rule is not None:
             self.rule.save(folder)
+        files = [WEIGHTS, *(RULE_FILES if self.rule is not None else ())]
+        write_description(folder / DESCRIPTION, SPEC.dump_python(self.spec, mode="json"), files)
 
     @classmethod
     def load(cls, folder: Path) -> AgentBundle:
@@ -167,7 +182,7 @@ class AgentBundle:
 
         Raises:
             FileNotFoundError: If ``folder`` is not an agent.
-            ValueError: If the agent was written in another format.
+            DamagedFileError: If the agent was written in another format, or a file is not the one that was saved.
         """
         missing = [name for name in (DESCRIPTION, WEIGHTS) if not (folder / name).is_file()]
         if missing:
@@ -175,19 +190,56 @@ class AgentBundle:
                 f"`{folder}` is not an agent: {' and '.join(missing)} missing; name a folder like "
                 "06_models/agents/fold_0/seed_0."
             )
-        description = json.loads((folder / DESCRIPTION).read_text())
-        if description.get("format") != FORMAT:
-            raise ValueError(
-                f"`{folder / DESCRIPTION}` has format {description.get('format')}, this version reads {FORMAT}; train "
-                "the agent again."
-            )
-        spec = SPEC.validate_python(description)
-        tensors = load_file(folder / WEIGHTS)
-        weights: list[dict[str, Tensor]] = [{} for _ in range(spec.members)]
-        for name, value in tensors.items():
-            member, _, rest = name.partition(".")
-            weights[int(member.removeprefix("member_"))][rest] = value
-        return cls(spec, tuple(weights), ForecastRule.load(folder) if spec.trading.unit == "rule" else None)
+        description = read_description(folder / DESCRIPTION, FORMAT, [WEIGHTS], REMEDY)
+        with reading(folder / DESCRIPTION, REMEDY):
+            spec = SPEC.validate_python(description)
+            RegimeModel.from_dict(spec.regimes)
+        rule = ForecastRule.load(folder) if spec.trading.unit == "rule" else None
+        with reading(folder / WEIGHTS, REMEDY):
+            tensors = load_file(folder / WEIGHTS)
+            refuse_non_finite(f"`{folder / WEIGHTS}`", _non_finite(tensors), REMEDY)
+            bundle = cls(spec, tuple(_of_member(tensors, member) for member in range(spec.members)), rule)
+            bundle.refuse_other_weights()
+        return bundle
+
+    def refuse_other_weights(self) -> None:
+        """Refuse weights that are not those of its networks.
+
+        Raises:
+            ValueError: With the first names whose weights are missing, too many or of another shape.
+        """
+        network = build_network(self.spec.network, self.shape(), torch.Generator().manual_seed(0))
+        expected = {name: value.shape for name, value in network.state_dict().items()}
+        for member, weights in enumerate(self.weights):
+            shapes = {name: value.shape for name, value in weights.items()}
+            other = [name for name in sorted(expected | shapes) if expected.get(name) != shapes.get(name)]
+            if other:
+                raise ValueError(f"weights of member {member} are not those of the network: {', '.join(other[:3])}")
+
+
+def _non_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    return [name for name, value in tensors.items() if not bool(value.isfinite().all())]
+
+
+def _of_member(tensors: Mapping[str, Tensor], member: int) -> dict[str, Tensor]:
+    prefix = f"member_{member}."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def save_agents(agents: Mapping[str, AgentBundle], root: Path) -> None:
+    """Write agents into the folders of ``root`` that their names say, with an index."""
+    for name, agent in agents.items():
+        agent.save(root / name)
+    write_index(root, DESCRIPTION)
+
+
+def load_agents(root: Path) -> dict[str, AgentBundle]:
+    """Read what ``save_agents`` wrote, ordered by name.
+
+    Raises:
+        DamagedFileError: If an agent is missing, was added or changed.
+    """
+    return {name: AgentBundle.load(folder) for name, folder in indexed_folders(root, DESCRIPTION, REMEDY).items()}
 
 
 def refuse_seen_bars(spec: AgentSpec, first: str, last: str) -> None:

@@ -28,7 +28,7 @@ class PromotionParameters:
 
     Attributes:
         challenger: Version to promote: ``own`` (the agents among this environment's artifacts),
-            ``newest`` (the version that was registered last, alias ``challenger``) or a version's number.
+            ``newest`` (the version that was trained last, alias ``challenger``) or a version's number.
         min_deflated_sharpe: Smallest deflated Sharpe ratio, a confidence.
         max_overfitting: Probability of backtest overfitting that must not be reached.
         max_trials: Largest number of trials on the test rows, the challenger's own included; beyond it the challenger

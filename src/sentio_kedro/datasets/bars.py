@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from sentio_kedro.datasets.files import ParquetDataset
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import aligned_from_frame, aligned_to_frame
@@ -10,9 +12,9 @@ from sentio_kedro.market.ingestion.bars import aligned_from_frame, aligned_to_fr
 class AlignedBarsDataset(ParquetDataset):
     """``AlignedBars`` in a Parquet file of long bars, a row per present bar; previews show its rows."""
 
-    def load(self) -> AlignedBars:
-        """Read the bars; what ingestion checked is not checked again."""
-        return aligned_from_frame(super().load())
+    def decoded(self, content: pd.DataFrame) -> AlignedBars:
+        """Return the bars; what ingestion checked is not checked again."""
+        return aligned_from_frame(content)
 
     def save(self, data: AlignedBars) -> None:
         """Save the present bars."""

@@ -9,14 +9,15 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-import torch
 from kedro.io import AbstractDataset, DatasetError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from sentio_kedro.datasets.atomic import replaced_file
+
+if TYPE_CHECKING:
+    import torch
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 _IDENTITY_LENGTH = 16
@@ -61,6 +62,8 @@ class CheckpointStore:
             tensors: Tensors of any device; they come back bit for bit.
             state: JSON-able values.
         """
+        from safetensors.torch import save_file  # noqa: PLC0415 - listing a catalog needs no torch
+
         owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         with replaced_file(self._path(key)) as partial:
             save_file(owned, partial, metadata={"state": json.dumps(dict(state))})

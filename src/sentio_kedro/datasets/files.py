@@ -1,4 +1,4 @@
-"""Kedro's file datasets with atomic saves; loading and previews are Kedro's own."""
+"""Kedro's file datasets with atomic saves, and loads that name a file and its fault; previews are Kedro's own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,39 @@ import copy
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
+from kedro.io import DatasetError
 from kedro_datasets import json, pandas, plotly, text
 
+from sentio_kedro.damage import reading
 from sentio_kedro.datasets.atomic import replaced_file
 
 
-class AtomicSave:
-    """Mixin for Kedro's file datasets: a local file is replaced in one step; other file systems save as before."""
+class SafeFile:
+    """Mixin for Kedro's file datasets: a local file is replaced in one step, and damage of it is told in words.
+
+    Files on other file systems are saved as Kedro does.
+    """
 
     _filepath: PurePosixPath
     _protocol: str
     _version: Any
+
+    def load(self) -> Any:
+        """Read the file.
+
+        Raises:
+            DamagedFileError: If it is missing or cannot be read, or ``decoded`` fails; Kedro makes it a DatasetError.
+        """
+        with reading(Path(self._filepath)):
+            try:
+                content = super().load()  # type: ignore[misc]
+            except DatasetError as error:  # Kedro's own load says no more than what it caught
+                raise error.__cause__ or error from None
+            return self.decoded(content)
+
+    def decoded(self, content: Any) -> Any:
+        """Return what a load gives for the file's content."""
+        return content
 
     def save(self, data: Any) -> None:
         """Save ``data`` so that a reader finds the old file or the new one, never a part."""
@@ -26,30 +48,36 @@ class AtomicSave:
         with replaced_file(Path(self._filepath)) as partial:
             twin = copy.copy(self)
             twin._filepath = PurePosixPath(partial)
-            super(AtomicSave, twin).save(data)  # type: ignore[misc]
+            super(SafeFile, twin).save(data)  # type: ignore[misc]
 
     def remove(self) -> None:
         """Delete the file if it is there."""
         Path(self._filepath).unlink(missing_ok=True)
 
 
-class ParquetDataset(AtomicSave, pandas.ParquetDataset):
+class ParquetDataset(SafeFile, pandas.ParquetDataset):
     """A pandas frame in a Parquet file."""
 
 
-class CSVDataset(AtomicSave, pandas.CSVDataset):
+class CSVDataset(SafeFile, pandas.CSVDataset):
     """A pandas frame in a CSV file."""
 
 
-class JSONDataset(AtomicSave, json.JSONDataset):
-    """Plain data in a JSON file."""
+class JSONDataset(SafeFile, json.JSONDataset):
+    """An object of plain data in a JSON file."""
+
+    def decoded(self, content: Any) -> Any:
+        """Return the object."""
+        if not isinstance(content, dict):
+            raise TypeError(f"it must hold names with values, had {type(content).__name__}")
+        return content
 
 
-class PlotlyDataset(AtomicSave, plotly.JSONDataset):
+class PlotlyDataset(SafeFile, plotly.JSONDataset):
     """A Plotly figure in a JSON file."""
 
 
-class TextDataset(AtomicSave, text.TextDataset):
+class TextDataset(SafeFile, text.TextDataset):
     """Text, UTF-8 on every system."""
 
     DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {

@@ -4,15 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kedro_datasets._typing import JSONPreview
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from sentio_kedro.datasets.files import JSONDataset
 from sentio_kedro.market.folds import Folds
 
 if TYPE_CHECKING:
     from sentio_kedro.market.regimes import RegimeModel
+
+
+class _Rows(TypedDict):
+    start: int
+    stop: int
+    first: str
+    last: str
+
+
+class _Fold(TypedDict):
+    number: int
+    train: list[_Rows]
+    validation: list[_Rows]
+    test: list[_Rows]
+
+
+class _Folds(TypedDict):
+    spans: dict[str, int]
+    folds: list[_Fold]
+    lockbox: _Rows | None
+
+
+_FOLDS = TypeAdapter(_Folds)
 
 
 class _ObjectDataset(JSONDataset):
@@ -24,9 +49,10 @@ class _ObjectDataset(JSONDataset):
 class FoldsDataset(_ObjectDataset):
     """``Folds`` in a JSON file: spans, folds and lockbox by rows and dates."""
 
-    def load(self) -> Folds:
-        """Read the folds."""
-        return Folds.from_dict(super().load())
+    def decoded(self, content: Any) -> Folds:
+        """Return the folds."""
+        _FOLDS.validate_python(content, strict=True)
+        return Folds.from_dict(content)
 
     def save(self, data: Folds) -> None:
         """Save the folds."""
@@ -36,11 +62,11 @@ class FoldsDataset(_ObjectDataset):
 class RegimeModelsDataset(_ObjectDataset):
     """The ``RegimeModel`` of each fold, by its number, in a JSON file."""
 
-    def load(self) -> dict[int, RegimeModel]:
-        """Read the models."""
+    def decoded(self, content: Any) -> dict[int, RegimeModel]:
+        """Return the models."""
         from sentio_kedro.market.regimes import RegimeModel  # noqa: PLC0415 - listing a catalog needs no hmmlearn
 
-        return {int(fold): RegimeModel.from_dict(values) for fold, values in super().load().items()}
+        return {int(fold): RegimeModel.from_dict(values) for fold, values in super().decoded(content).items()}
 
     def save(self, data: Mapping[int, RegimeModel]) -> None:
         """Save the models."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from kedro.io import AbstractDataset, DatasetError
 
+from sentio_kedro.agent.saving import indexed_folders, write_index
 from sentio_kedro.datasets.atomic import replaced_folder
 
 
@@ -26,7 +27,8 @@ T = TypeVar("T", bound=Savable)
 class SavedFolders(AbstractDataset[Mapping[str, T], dict[str, T]]):
     """Objects by key, such as ``{"fold_0/seed_1": agent}``, each in the folder that its key names.
 
-    A save replaces the whole folder at once, so that objects of two runs never mix.
+    A save replaces the whole folder at once, so that objects of two runs never mix. Its index names them, so that none
+    is missed.
 
     Attributes:
         marker: File that each object's folder has.
@@ -54,12 +56,11 @@ class SavedFolders(AbstractDataset[Mapping[str, T], dict[str, T]]):
 
     def load(self) -> dict[str, T]:
         """Read every object, ordered by key."""
-        folders = sorted(path.parent for path in self._filepath.rglob(self.marker))
-        if not folders:
-            raise DatasetError(
-                f"`{self._filepath}` must hold {self.content}, was empty; run `kedro run --pipeline {self.pipeline}`."
-            )
-        return {folder.relative_to(self._filepath).as_posix(): self.read(folder) for folder in folders}
+        remedy = f"run `kedro run --pipeline {self.pipeline}`"
+        if not self._exists():
+            raise DatasetError(f"`{self._filepath}` must hold {self.content}, was empty; {remedy}.")
+        folders = indexed_folders(self._filepath, self.marker, f"{remedy} again")
+        return {name: self.read(folder) for name, folder in folders.items()}
 
     def save(self, data: Mapping[str, T]) -> None:
         """Replace all objects by ``data``."""
@@ -67,6 +68,7 @@ class SavedFolders(AbstractDataset[Mapping[str, T], dict[str, T]]):
             for key, value in data.items():
                 (folder / key).parent.mkdir(parents=True, exist_ok=True)
                 value.save(folder / key)
+            write_index(folder, self.marker)
 
     def _exists(self) -> bool:
         return any(self._filepath.rglob(self.marker))

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
+from sentio_kedro.damage import reading
 from sentio_kedro.datasets.atomic import replaced_file
 from sentio_kedro.datasets.json_lines import LedgerDataset
 
@@ -45,15 +47,27 @@ class TrialLedger:
         self._ledger.save({**record, "returns": name})  # last: a record never names returns that are not there
 
     def returns(self, name: str) -> pd.DataFrame | None:
-        """Return the returns per bar that a record names, None if their file is gone."""
-        return pd.read_parquet(self._path(name)) if self._path(name).exists() else None
+        """Return the returns per bar that a record names, None if their file is gone.
+
+        Raises:
+            DamagedFileError: If the file holds something else.
+        """
+        path = self._path(name)
+        if not path.exists():
+            return None
+        with reading(path, "restore it from a copy, or delete it: the trial then counts without its returns"):
+            frame = pd.read_parquet(path)
+            times, returns = pd.to_datetime(frame["timestamp"], utc=True), frame["return"].astype("float64")
+            if times.duplicated().any() or times.isna().any() or not np.isfinite(returns).all():
+                raise ValueError("it must have one finite return for each timestamp")
+        return frame
 
     def _path(self, name: str) -> Path:
         return self.folder / RETURNS / f"{name}.parquet"
 
     @property
     def _ledger(self) -> LedgerDataset:
-        return LedgerDataset(filepath=str(self.folder / LEDGER))
+        return LedgerDataset(filepath=str(self.folder / LEDGER), record="trial")
 
 
 class TrialLedgerDataset(AbstractDataset[NoReturn, TrialLedger]):

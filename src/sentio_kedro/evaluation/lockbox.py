@@ -159,7 +159,9 @@ def earned_in_lockbox(records: Sequence[Mapping[str, Any]], agents_identity: str
     if not own:
         return False
     first, *later = openings(records, agents_identity, own[-1]["symbols"], own[-1])
-    earned = any(one["this_model"] and one["finished"] and one["total_return"] > 0.0 for one in (first, *later))
+    earned = any(
+        one["this_model"] and one["finished"] and (one["total_return"] or 0.0) > 0.0 for one in (first, *later)
+    )
     return first["this_model"] and earned
 
 

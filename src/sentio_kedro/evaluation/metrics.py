@@ -101,7 +101,7 @@ def build_metrics(
     metrics["drawdown_limit"] = drawdown_limit(frames, facts)
     metrics["drawdowns"] = worst_drawdowns(frames)
     metrics["robustness"] = stress_metrics(frames)
-    metrics["targets"] = measure_targets(metrics["agent"], frames, facts)
+    metrics["targets"] = measure_targets(metrics["agent"])
     metrics["skill"] = skill_metrics(frames, facts, parameters, tables["return"], metrics, trials, openings)
     block = headline_block(frames, parameters, tables["return"])
     metrics["added_by_networks"] = added_by_networks(frames, facts, parameters, block)

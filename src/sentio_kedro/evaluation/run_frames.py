@@ -42,7 +42,7 @@ COLUMNS = {
         *("cost_bps", "correlation"),
     ),
     "regime_posteriors": ("timestamp", "fold", "state_0"),
-    "training_curves": ("fold", "seed", "member", "update", "steps_per_second", "train_sharpe", "validation_sharpe"),
+    "training_curves": ("fold", "seed", "member", "update", "train_sharpe", "validation_sharpe"),
     "agent_table": (
         *("fold", "seed", "train_sharpe", "validation_sharpe", "members"),
         *("validation_t", "abstention_threshold", "abstains", "rule_sharpe"),
@@ -61,9 +61,6 @@ class RunFacts:
     Attributes:
         periods_per_year: Bars a year.
         universe: ``survivorship_biased`` or ``dated``.
-        episode_bars: Decisions of one training episode.
-        train_bars: Decision rows of the longest train span; None if unknown.
-        accelerator_peak_bytes: Peak accelerator memory of training; None on the CPU.
         scheme: Scheme of the folds.
         max_drawdown: ``trading.max_drawdown`` of the agents, fraction of the peak; None is off.
         latency_bars: ``trading.orders.latency_bars`` of the agents.
@@ -71,9 +68,6 @@ class RunFacts:
 
     periods_per_year: float
     universe: str
-    episode_bars: int
-    train_bars: int | None = None
-    accelerator_peak_bytes: float | None = None
     scheme: Scheme = "walk_forward"
     max_drawdown: float | None = None
     latency_bars: int = 0

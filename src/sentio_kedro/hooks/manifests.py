@@ -131,7 +131,7 @@ class StageManifests:
         self._locks.close()  # an interrupt from the keyboard reaches no hook of Kedro's
         with readable_refusals(), ExitStack() as locks:
             refuse_unsafe_runs(run_params, catalog)
-            stages = registered_stages()
+            stages = registered_stages(pipeline)
             chosen = {node.name: node for node in pipeline.nodes}
             running = {stage: names & chosen.keys() for stage, names in stages.items() if names & chosen.keys()}
             refuse_mixed_stages(running.keys())
@@ -323,10 +323,11 @@ def stages_read(stage: str) -> tuple[str, ...]:
     return others[stage] if stage in others else upstream_stages(stage)
 
 
-def registered_stages() -> dict[str, set[str]]:
-    """Return the names of each registered stage's nodes, stages without a manifest included."""
-    return {
-        stage: {node.name for node in pipeline.nodes}
-        for stage, pipeline in pipelines.items()
-        if stage in STAGES or stage in UNMANIFESTED
-    }
+def registered_stages(chosen: Pipeline) -> dict[str, set[str]]:
+    """Return the names of all nodes of each stage that has nodes in ``chosen``, stages without a manifest included.
+
+    A node's namespace names its stage; no other pipeline is imported.
+    """
+    spaces = {(node.namespace or "").partition(".")[0] for node in chosen.nodes}
+    stages = [stage for stage in (*STAGES, *UNMANIFESTED) if stage in spaces]
+    return {stage: {node.name for node in pipelines[stage].nodes} for stage in stages}

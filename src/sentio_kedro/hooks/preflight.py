@@ -44,7 +44,7 @@ class Preflight:
         from sentio_kedro.preflight.check import check  # noqa: PLC0415 - torch, which a listing does not need
 
         chosen = {node.name for node in pipeline.nodes}
-        running = {stage for stage, names in registered_stages().items() if names & chosen}
+        running = {stage for stage, names in registered_stages(pipeline).items() if names & chosen}
 
         def load(name: str) -> Any:
             dataset = catalog[name]

@@ -24,6 +24,7 @@ from kedro.pipeline.node import Node
 from kedro_mlflow.config.kedro_mlflow_config import KedroMlflowConfig
 from kedro_mlflow.framework.hooks.mlflow_hook import MlflowHook
 from mlflow.entities import Param, RunStatus, RunTag
+from mlflow.tracking import MlflowClient
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
 from sentio_kedro.hooks.manifests import RunContext, StageManifests, registered_stages
@@ -77,7 +78,7 @@ class MlflowTracking(MlflowHook):
         """Continue the run of these agents, or begin it."""
         self.run_id, self._is_mlflow_enabled = None, False
         chosen = {node.name for node in pipeline.nodes}
-        stages = registered_stages()
+        stages = registered_stages(pipeline)
         if any(stages.get(stage, set()) & chosen for stage in STORE_READERS) and self._context is not None:
             with optional_tracking(), self._one_at_a_time():
                 super().after_context_created(self._context)  # they read the store and open runs themselves, if any
@@ -121,6 +122,9 @@ class MlflowTracking(MlflowHook):
         project = Path(cast("KedroContext", self._context).project_path)
         origin = describe_origin(run_context.bars_hash, run_context.parameters, project, external=external)
         mlflow.set_tags({AGENTS_TAG: identity, **origin, **process_tags()})
+        for name in ("project_path", "runner"):  # of kedro-mlflow: a path of this machine, an address in its memory
+            if name in MlflowClient().get_run(str(self.run_id)).data.tags:
+                mlflow.delete_tag(name)
         self._log_parameters(run_context.parameters)
         atexit.unregister(self._close_killed)
         atexit.register(self._close_killed)

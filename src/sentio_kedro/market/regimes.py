@@ -134,11 +134,20 @@ class RegimeModel:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> RegimeModel:
-        """Read what ``to_dict`` wrote."""
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            ValueError: If it is no such model.
+        """
         arrays = {
             name: np.asarray(values[name], dtype=np.float64)
             for name in ("means", "deviations", "transition", "stationary")
         }
+        states = len(arrays["means"])
+        for name, array in arrays.items():
+            shape = (states, states) if name == "transition" else (states,)
+            if array.shape != shape or not np.isfinite(array).all():
+                raise ValueError(f"`{name}` of a regime model must be finite and of shape {shape}, was {values[name]}")
         return cls(**arrays, memory=int(values["memory"]))
 
 

@@ -15,7 +15,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import ValidationError
 
-from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.bundle import load_agents
 from sentio_kedro.config import IngestionParameters, SignalParameters
 from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.serving.accounts import ACCOUNT, Account
@@ -34,8 +34,8 @@ class SignalModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the agents from the model's artifact."""
-        folders = sorted(path.parent for path in Path(context.artifacts[ARTIFACT]).rglob("agent.json"))
-        self.session = DecisionSession([AgentBundle.load(folder) for folder in folders], traced=False)
+        agents = load_agents(Path(context.artifacts[ARTIFACT]))
+        self.session = DecisionSession(list(agents.values()), traced=False)
         self.busy = Lock()  # a server answers requests in parallel, a session in sequence
 
     def predict(

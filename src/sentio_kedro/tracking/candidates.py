@@ -11,8 +11,10 @@ from typing import Any
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 
+from sentio_kedro.agent import bundle
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import PromotionParameters
+from sentio_kedro.damage import DamagedFileError
 from sentio_kedro.evaluation.comparison.compare import TestedRun
 from sentio_kedro.tracking import registry
 from sentio_kedro.tracking.runs import StoreError, get_run, tested_run
@@ -127,10 +129,15 @@ def _tested_version(version: ModelVersion) -> TestedVersion:
 
 
 def load_agents(model: str, number: str) -> list[AgentBundle]:
-    """Load the agents of a version."""
+    """Load the agents of a version.
+
+    Raises:
+        StoreError: If it holds none, or they are not those that were logged.
+    """
     with TemporaryDirectory() as scratch:
         files = Path(mlflow.artifacts.download_artifacts(f"models:/{model}/{number}", dst_path=scratch))
-        folders = sorted(path.parent for path in (files / AGENTS_FOLDER).rglob("agent.json"))
-        if not folders:
-            raise StoreError(f"Version {number} of model `{model}` must hold agents, holds none; train again.")
-        return [AgentBundle.load(folder) for folder in folders]
+        try:
+            return list(bundle.load_agents(files / AGENTS_FOLDER).values())
+        except DamagedFileError as error:
+            reason = str(error).replace(f"{files.as_posix()}/", "")
+            raise StoreError(f"Version {number} of model `{model}` cannot be read: {reason}") from error

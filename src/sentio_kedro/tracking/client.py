@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import psutil
-from mlflow.entities import Metric, Run, RunStatus, RunTag
+from mlflow.entities import LoggedModel, LoggedModelStatus, Metric, Run, RunStatus, RunTag
 from mlflow.tracking import MlflowClient
 
 AGENTS_TAG = "sentio.agents"
@@ -72,6 +72,22 @@ def close_killed_runs(client: MlflowClient, experiment_id: str) -> list[str]:
     for run_id in closed:
         close_run(client, run_id, RunStatus.KILLED)
         _logger.warning("MLflow run %s was left open by a process that is gone; closed it as killed.", run_id)
+    close_pending_models(client, experiment_id)
+    return closed
+
+
+def close_pending_models(client: MlflowClient, experiment_id: str) -> list[str]:
+    """Mark models that no open run is writing as failed, and return their ids."""
+    models: list[LoggedModel] = []
+    token: str | None = ""
+    while token is not None:
+        page = client.search_logged_models([experiment_id], page_token=token or None)
+        models, token = [*models, *page], page.token or None
+    pending = [model for model in models if model.status == LoggedModelStatus.PENDING]
+    closed = [model.model_id for model in pending if client.get_run(str(model.source_run_id)).info.status != _RUNNING]
+    for model_id in closed:
+        client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
+        _logger.warning("MLflow model %s was left unfinished by a run that is over; closed it as failed.", model_id)
     return closed
 
 
@@ -269,14 +285,12 @@ def log_frame(frame: pd.DataFrame, name: str) -> None:
         mlflow.log_artifact(str(path))
 
 
-def run_tags() -> dict[str, str]:
-    """Return the tags ``sentio.*`` of the active run without those of its process; none if nothing is tracked."""
+def run_tags(prefix: str = "sentio.") -> dict[str, str]:
+    """Return the tags of the active run that begin with ``prefix``, without those of its process; none if untracked."""
     run, process = mlflow.active_run(), (_PROCESS_TAG, _STARTED_TAG, _HOST_TAG, _FINISHED_TAG, _ATTEMPT_TAG)
     sentio_tags: dict[str, str] = {}
     if run is not None:
         with optional_tracking():
             tags = MlflowClient().get_run(run.info.run_id).data.tags
-            sentio_tags = {
-                name: tag for name, tag in tags.items() if name.startswith("sentio.") and name not in process
-            }
+            sentio_tags = {name: tag for name, tag in tags.items() if name.startswith(prefix) and name not in process}
     return sentio_tags

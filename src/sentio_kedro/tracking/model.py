@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from importlib.metadata import requires, version
@@ -10,12 +11,14 @@ from tempfile import TemporaryDirectory
 
 import mlflow
 import pandas as pd
+from mlflow.entities import LoggedModelStatus
 from mlflow.models import ModelSignature, infer_signature
+from mlflow.tracking import MlflowClient
 from mlflow.types.schema import AnyType, ColSpec, Schema, TensorSpec
 from packaging.requirements import Requirement
 
 import sentio_kedro
-from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.bundle import AgentBundle, save_agents
 from sentio_kedro.config import SignalParameters
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
@@ -26,6 +29,9 @@ from sentio_kedro.tracking.client import optional_tracking
 
 PACKAGE = Path(sentio_kedro.__file__).parent
 MODEL_NAME = "agents"
+CONTENT_TAG = "sentio.content"
+"""Tag of a logged model and of its version: digest of its agents (``agents_content``)."""
+
 SERVING_NEEDS = (
     "exchange_calendars",
     "hmmlearn",
@@ -39,12 +45,25 @@ SERVING_NEEDS = (
 )
 
 
-def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> str | None:
+def agents_content(agents: Mapping[str, AgentBundle]) -> str:
+    """Return the SHA-256 of the files that agents are saved in, names included: the same agents have the same."""
+    digest = hashlib.sha256()
+    with TemporaryDirectory() as scratch:
+        for name, agent in agents.items():
+            agent.save(Path(scratch) / name)
+        for path in sorted(path for path in Path(scratch).rglob("*") if path.is_file()):
+            digest.update(path.relative_to(scratch).as_posix().encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars, content: str | None = None) -> str | None:
     """Log agents of one fold as a pyfunc model of the active run.
 
     Args:
         agents: Agents by name.
         aligned_bars: Bars, the newest of which become the input example.
+        content: Digest of the agents, a tag by which ``logged_model`` finds the model.
 
     Returns:
         The model's URI, or None when nothing is tracked.
@@ -59,8 +78,7 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> s
     uri: str | None = None
     with optional_tracking(), TemporaryDirectory() as scratch:
         folder = Path(scratch) / MODEL_NAME
-        for name, agent in agents.items():
-            agent.save(folder / name)
+        save_agents(agents, folder)
         account = json.dumps({"cash": SignalParameters().equity, "shares": {}})
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
@@ -70,9 +88,21 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> s
             signature=model_signature(signals),
             input_example=(aligned_to_frame(example), {"account": account}),
             pip_requirements=pinned_requirements(),
+            tags=None if content is None else {CONTENT_TAG: content},
         )
         uri = str(info.model_uri)
     return uri
+
+
+def logged_model(content: str) -> str | None:
+    """Return the URI of a finished model of the active run's experiment that holds the agents of this digest."""
+    run, found = mlflow.active_run(), None
+    if run is not None:
+        with optional_tracking():
+            query = f"tags.`{CONTENT_TAG}` = '{content}'"
+            models = MlflowClient().search_logged_models([run.info.experiment_id], query)
+            found = next((model.model_uri for model in models if model.status == LoggedModelStatus.READY), None)
+    return found
 
 
 def model_signature(signals: pd.DataFrame) -> ModelSignature:

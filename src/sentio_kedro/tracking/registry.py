@@ -1,6 +1,6 @@
 """The agents' model in MLflow's registry: versions and aliases.
 
-``champion`` is served, ``previous`` was champion before it, ``challenger`` is the version that was registered last.
+``champion`` is served, ``previous`` was champion before it, ``challenger`` is the version that was trained last.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from mlflow.tracking import MlflowClient
 
 from sentio_kedro.serving.model import SignalModel
 from sentio_kedro.tracking.client import log_tags, optional_tracking
+from sentio_kedro.tracking.descriptions import describe_model, with_test
+from sentio_kedro.tracking.model import CONTENT_TAG
 from sentio_kedro.tracking.runs import MISSING, StoreError
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -24,27 +26,55 @@ TESTED_BY_TAG, TESTS_TAG = "sentio.tested_by", "sentio.tests"
 MOVERS = {"promoted": "version", "rolled_back": "restored"}
 """Decisions that change the champion, and the key of their record that names the new one."""
 
-METRICS = ("sharpe", "max_drawdown", "annual_return", "turnover_per_bar")
-SKILL = ("deflated_sharpe", "pbo")
-SPAN = {"test_first": "first_timestamp", "test_last": "last_timestamp", "test_bars": "bars"}
+METRICS, SKILL = ("sharpe", "max_drawdown"), ("deflated_sharpe", "pbo")
 
 
-def register(uri: str, model: str, tags: Mapping[str, str]) -> str | None:
-    """Register a logged model as the newest version and make it the challenger.
+def registered_version(model: str, content: str) -> str | None:
+    """Return the newest version of the agents with this digest, or None."""
+    number: str | None = None
+    with optional_tracking():
+        found = MlflowClient().search_model_versions(f"tags.`{CONTENT_TAG}` = '{content}'")
+        numbers = [int(one.version) for one in found if one.name == model and one.status == "READY"]
+        number = str(max(numbers)) if numbers else None
+    return number
+
+
+def register(uri: str, model: str, tags: Mapping[str, str], description: str = "") -> str | None:
+    """Register a logged model as the newest version.
 
     Args:
         uri: Address of the logged model.
-        model: Name of the registered model, made if there is none.
+        model: Name of the registered model, made and described if there is none.
         tags: Tags of the version.
+        description: What the version is, in Markdown.
 
     Returns:
         The version's number, or None, with a warning in the log, where the registry fails.
     """
     number: str | None = None
     with optional_tracking():
-        number = str(mlflow.register_model(uri, model, tags=dict(tags)).version)
-        MlflowClient().set_registered_model_alias(model, CHALLENGER, number)
+        client = MlflowClient()
+        made = str(mlflow.register_model(uri, model, tags=dict(tags)).version)
+        if not client.get_registered_model(model).description:
+            client.update_registered_model(model, describe_model(model))
+        client.update_model_version(model, made, description)
+        number = made
     return number
+
+
+def challenge(model: str, number: str) -> None:
+    """Make a version the challenger; a failing registry costs a warning."""
+    with optional_tracking():
+        MlflowClient().set_registered_model_alias(model, CHALLENGER, number)
+
+
+def describe_tested(model: str, number: str, metrics: Mapping[str, Any]) -> None:
+    """Add the result of its test to a version's description; a failing registry costs a warning."""
+    with optional_tracking():
+        client = MlflowClient()
+        client.update_model_version(
+            model, number, with_test(client.get_model_version(model, number).description, metrics)
+        )
 
 
 def tag_version(model: str, number: str, tags: Mapping[str, str]) -> None:
@@ -72,11 +102,14 @@ def _tag(model: str, number: str, tags: Mapping[str, str]) -> None:
 
 
 def metric_tags(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """Return the tags of a version's out-of-sample metrics, from ``metrics.json``, without undefined ones."""
+    """Return the tags of a version's out-of-sample metrics, from ``metrics.json``, without undefined ones.
+
+    They are few, as the page of the model lists them all beside each version; the description has more.
+    """
     agent, skill = metrics["agent"], metrics.get("skill") or {}
     values = {name: agent.get(name) for name in METRICS} | {name: skill.get(name) for name in SKILL}
-    span = {f"sentio.{tag}": str(agent[name]) for tag, name in SPAN.items() if name in agent}
-    return span | {f"sentio.{name}": f"{value:.6g}" for name, value in values.items() if value is not None}
+    verdict = {"sentio.verdict": str(skill["verdict"])} if "verdict" in skill else {}
+    return {f"sentio.{name}": f"{value:.4g}" for name, value in values.items() if value is not None} | verdict
 
 
 def aliases(model: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from mlflow.tracking import MlflowClient
 
 from sentio_kedro.evaluation.comparison.compare import ORIGINS, TestedRun
 from sentio_kedro.tracking.client import AGENTS_TAG, RETURNS_FILE, without_credentials
+from sentio_kedro.tracking.metrics import METRICS_FILE, metric_values
 from sentio_kedro.tracking.trials import TRIAL_FILE
 
 PREFIX = "out_of_sample."
@@ -110,11 +112,18 @@ def tested_run(run: Run) -> TestedRun:
         name=run.info.run_name,
         variant=tags.get("sentio.variant", "unknown"),
         started=pd.Timestamp(run.info.start_time, unit="ms", tz="UTC"),
-        metrics={name.removeprefix(PREFIX): value for name, value in metrics.items() if name.startswith(PREFIX)},
+        metrics=_read_metrics(run.info.run_id)
+        | {name.removeprefix(PREFIX): value for name, value in metrics.items() if name.startswith(PREFIX)},
         origin={key: tags[f"sentio.{key}"] for key in ORIGINS if f"sentio.{key}" in tags},
         returns=read_returns(run.info.run_id),
         periods_per_year=metrics.get(f"{PREFIX}agent.periods_per_year", 1.0),
     )
+
+
+def _read_metrics(run_id: str) -> dict[str, float]:
+    """Download the metrics of a run, those that MLflow has no name for too; none if it stored none."""
+    with _downloaded(run_id, METRICS_FILE) as path:
+        return {} if path is None else metric_values(json.loads(path.read_text(encoding="utf-8")))
 
 
 def read_trial_returns(run_id: str) -> pd.DataFrame | None:

@@ -22,10 +22,10 @@ EXECUTION = (
 )
 """Names of parameters, or their beginnings, of the filling of orders and the costs of accounts."""
 
-ORIGIN_TAGS = frozenset(
-    f"sentio.{name}" for name in ("agents", "variant", "bars", "code", "execution", "universe_bias", "scheme", "seeds")
-)
-"""Tags of a run that hold from the training on; the others describe the test."""
+VERSION_TAGS = ("sentio.agents", "sentio.variant")
+"""Tags of a run that its registered version has too; the page of the version links to the run and its other tags."""
+
+SHORT = 12  # characters of a digest that only tells things apart
 
 EXTERNAL = "external"
 """Variant of a run that tests an agent trained elsewhere."""

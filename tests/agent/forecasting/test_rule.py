@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from planted.catalogue import MARKETS
 from planted.paths import path_bars
@@ -18,10 +19,20 @@ from sentio_kedro.agent.forecasting.fold import FoldForecasts, forecast_fold
 from sentio_kedro.agent.forecasting.forecaster import SleeveForecaster
 from sentio_kedro.agent.forecasting.inputs.history import LOOKBACK
 from sentio_kedro.agent.forecasting.market import ForecastMarket
-from sentio_kedro.agent.forecasting.rule import ARRAYS, DESCRIPTION, FORMAT, KINDS, MOST_VALUE, ForecastRule
+from sentio_kedro.agent.forecasting.rule import (
+    ARRAYS,
+    DESCRIPTION,
+    FORMAT,
+    KINDS,
+    MOST_VALUE,
+    ForecastRule,
+    _non_finite,
+)
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import INTRADAY, Horizon
+from sentio_kedro.agent.saving import write_description
 from sentio_kedro.config import CostParameters, ForecastingParameters, IngestionParameters, TradingParameters
+from sentio_kedro.damage import DamagedFileError
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.purged_folds import Fold, Segment
@@ -172,11 +183,9 @@ def test_a_fold_without_sleeves_has_a_flat_rule(found: FoldForecasts, bars: Alig
 
 def test_another_format_or_kind_is_refused(found: FoldForecasts) -> None:
     arrays, description = found.rule.to_arrays()
-    with pytest.raises(ValueError, match="format 1, this version reads 2; run `kedro run --pipeline forecasting`"):
-        ForecastRule.from_arrays(arrays, {**description, "format": 1})
     layout = {kind.__name__: list(getattr(kind, "_fields", None) or kind.__dataclass_fields__) for kind in KINDS}
     digest = hashlib.sha256(json.dumps(layout, sort_keys=True).encode()).hexdigest()[:8]
-    assert (FORMAT, digest) == (2, "73a695c2")  # another layout is another format
+    assert (FORMAT, digest) == (3, "73a695c2")  # another layout is another format
     description["rule"]["kind"] = "os.system"
     with pytest.raises(ValueError, match=r"`kind` must be one of .*, was 'os.system'"):
         ForecastRule.from_arrays(arrays, description)
@@ -193,3 +202,44 @@ def test_a_loaded_rule_needs_nothing_that_fits(found: FoldForecasts, tmp_path: P
         "assert not {'sklearn', 'scipy.optimize'} & sys.modules.keys()\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603 - this test's own code
+
+
+def told(folder: Path) -> str:
+    with pytest.raises(DamagedFileError) as damaged:
+        ForecastRule.load(folder)
+    return str(damaged.value).replace(f"{folder.as_posix()}/", "")
+
+
+def test_a_rule_that_is_not_the_saved_one_names_file_fault_and_remedy(found: FoldForecasts, tmp_path: Path) -> None:
+    found.rule.save(tmp_path)
+    path, arrays = tmp_path / DESCRIPTION, tmp_path / ARRAYS
+    saved, bits = json.loads(path.read_text()), arrays.read_bytes()
+    remedy = "; run `kedro run --pipeline forecasting` again"
+    for changes, said in (
+        ({"format": 2}, f"`rule.json` has format 2, this version reads 3{remedy}."),
+        ({"rule": 3}, "`rule.json` has another form than is saved here"),
+        ({"rule": {**saved["rule"], "begin": 3}}, "(a rule must have a str there, had [3])"),
+        ({"rule": {**saved["rule"], "sleeves": 3}}, "('int' object is not iterable)"),
+        ({"rule": {**saved["rule"], "minutes": {"array": "x"}}}, f"`rule.json` lacks 'x'{remedy}"),
+        ({"rule": {"kind": "ForecastRule"}}, "missing 4 required positional arguments"),
+    ):
+        path.write_text(json.dumps({**saved, **changes}))
+        assert said in told(tmp_path)
+    path.write_text(json.dumps(saved))
+    arrays.write_bytes(bits[:-1] + bytes([bits[-1] ^ 1]))
+    assert told(tmp_path).startswith("`rule.safetensors` is not the file that was saved: its SHA-256 is ")
+    arrays.unlink()
+    assert told(tmp_path) == f"`rule.safetensors` is missing{remedy}"
+
+
+def test_arrays_that_are_no_numbers_are_neither_saved_nor_loaded(found: FoldForecasts, tmp_path: Path) -> None:
+    rule = replace(found.rule, minutes=np.array([0.0, np.nan]))
+    with pytest.raises(DamagedFileError, match=r"The forecast rule must hold finite numbers, .*\(rule.minutes\); look"):
+        rule.save(tmp_path)
+    found.rule.save(tmp_path)
+    arrays, description = rule.to_arrays()
+    save_file(arrays, tmp_path / ARRAYS)
+    write_description(tmp_path / DESCRIPTION, description, [ARRAYS])
+    assert "`rule.safetensors` must hold finite numbers, had others in 1 arrays (rule.minutes); run" in told(tmp_path)
+    constant = ForecastRule((), (), np.array([np.inf]), "2020")
+    assert _non_finite({"a.deviation": constant.minutes, "a.mean": constant.minutes}) == ["a.mean"]

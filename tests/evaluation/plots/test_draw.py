@@ -254,7 +254,6 @@ def test_an_agent_trained_elsewhere_leaves_no_training_frames_and_is_reported_al
         for name in ("regime_posteriors", "training_curves", "agent_table", "masks", "robustness", "evidence")
     }
     frames = dataclasses.replace(make_run(seeds=1), **nothing)
-    facts = dataclasses.replace(facts, train_bars=None)
     metrics = build_metrics(frames, facts, ReportingParameters(bootstrap_samples=20))
     assert metrics["agent"]["members"] is None
     assert set(draw_figures(frames, facts, metrics)) == set(CAPTIONS) - {"folds"}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import gzip
+import html
 import json
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,7 @@ def metrics(make_run: MakeRun, facts: RunFacts) -> dict[str, Any]:
 def page(make_run: MakeRun, facts: RunFacts, metrics: dict[str, Any]) -> str:
     """The whole report of the synthetic run."""
     figures = draw_figures(make_run(), facts, metrics, fold_figure(Folds.of(FOLDS, Spans(5, 1, 4), STAMPS), STAMPS))
-    context = {"parameters": {"training": {"seeds": 2}}, "bars_sha256": "<abc>"}
+    context = {"bars": "<abc>", "training.seeds": 2}
     return render_report(metrics, figures, data_quality=QUALITY, context=context)
 
 
@@ -69,8 +71,7 @@ def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> Non
         *(
             "Survivorship-biased universe",
             "Five targets",
-            "extrapolated",
-            "not measured",
+            "not judged",
             "not met",
             "95\u00a0% interval",
         ),
@@ -87,7 +88,7 @@ def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> Non
         *(
             "Mean Sharpe ratio over folds and seeds",
             "Method and limitations",
-            "parameters.training.seeds",
+            "training.seeds",
             "BTC",
             "34,950",
         ),
@@ -102,6 +103,65 @@ def test_the_report_says_what_it_must(page: str, metrics: dict[str, Any]) -> Non
 def test_values_are_escaped(page: str) -> None:
     assert "&lt;abc&gt;" in page
     assert "<abc>" not in page
+
+
+def test_parameters_are_rows_of_dotted_names_in_the_order_that_is_given(metrics: dict[str, Any]) -> None:
+    columns = [{"name": "return_1", "bars": 1}, {"name": "weekday", "bars": None}]
+    context = {"bars": "ab", "features.columns": columns, "trading.levels": [-1.0, 0.0], "trading.net_limit": None}
+    page = render_report(metrics, {}, context=context)
+    cells = re.findall(r'<td class="(?:name|value)">([^<]*)</td>', page)
+    assert list(map(html.unescape, cells)) == [
+        *("bars", "ab"),
+        *("features.columns[0]", '{"name": "return_1", "bars": 1}'),
+        *("features.columns[1]", '{"name": "weekday", "bars": null}'),
+        *("trading.levels", "[-1.0, 0.0]", "trading.net_limit", "null"),
+    ]
+
+
+class Texts(HTMLParser):
+    """Collects scripts by id and the texts of cells as a browser reads them."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.scripts: dict[str | None, str] = {}
+        self.cells: list[str] = []
+        self.tag, self.id = "", ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tag, self.id = tag, dict(attrs).get("id") or ""
+
+    def handle_data(self, data: str) -> None:
+        if self.tag == "script":
+            self.scripts[self.id] = self.scripts.get(self.id, "") + data
+        elif self.tag == "td":
+            self.cells.append(data)
+
+
+HOSTILE = ["<!--<script>", "</script><b>&amp;\"'%{x}{{ y }}"]
+
+
+def test_symbols_that_look_like_html_break_no_figure_and_are_shown_as_they_are(
+    make_run: MakeRun, facts: RunFacts
+) -> None:
+    frames = make_run()
+    named = dict(zip(("BTC", "ETH"), HOSTILE, strict=True))
+    held = {
+        name: getattr(frames, name).assign(symbol=getattr(frames, name)["symbol"].map(named))
+        for name in ("positions", "trades", "holdings", "actions", "value_at_risk")
+    }
+    frames = dataclasses.replace(frames, **held)
+    metrics = build_metrics(frames, facts, ReportingParameters(bootstrap_samples=10))
+    quality = QUALITY | {"per_symbol": {symbol: QUALITY["per_symbol"]["BTC"] for symbol in HOSTILE}}
+    page = render_report(metrics, draw_figures(frames, facts, metrics), data_quality=quality)
+    texts = Texts(page.replace(packed_plotly(), ""))
+    figures = {name: text for name, text in texts.scripts.items() if name and name.startswith("data-")}
+    assert {f"data-{name}" for name in CAPTIONS if name != "folds"} == set(figures)
+    assert all("<" not in text for text in figures.values())
+    drawn = json.loads(figures["data-positions"])["data"][0]["y"]
+    assert list(map(html.unescape, drawn)) == HOSTILE  # Plotly reads entities, and no tags are left to read
+    assert not any("<" in name for name in drawn)
+    assert set(HOSTILE) <= set(texts.cells)
 
 
 def test_every_figure_is_json_that_a_browser_reads(page: str) -> None:

@@ -71,7 +71,7 @@ def test_bars_are_summed_where_there_are_many_and_the_answer_stays(monkeypatch: 
         return SPA(benchmark, models, block, samples, seed=seed)
 
     monkeypatch.setattr(module, "MAX_OBSERVATIONS", 250)
-    monkeypatch.setattr(module, "SPA", spying)
+    monkeypatch.setattr("arch.bootstrap.SPA", spying)
     assert superiority(agent, baseline, samples=2_000, mean_block=32.0) == pytest.approx(whole, abs=0.04)
     assert asked == [(201, 6)]  # five bars an observation: blocks of 32 bars are about six of them
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,13 +21,15 @@ from sentio_kedro.agent.forecasting.market import unit_costs
 from sentio_kedro.agent.forecasting.regressions import Trees
 from sentio_kedro.agent.forecasting.sleeves import Sleeve
 from sentio_kedro.agent.forecasting.targets import Horizon
-from sentio_kedro.agent.saving import packed, unpacked
+from sentio_kedro.agent.saving import packed, read_description, refuse_non_finite, unpacked, write_description
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.damage import reading
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, moment
 
-FORMAT = 2  # of the fields of ``KINDS`` and of what their numbers mean
+FORMAT = 3  # of the fields of ``KINDS`` and of what their numbers mean
 ARRAYS, DESCRIPTION = "rule.safetensors", "rule.json"
+REMEDY = "run `kedro run --pipeline forecasting` again"
 KINDS = (*EXPERTS, Trees, Control, Dictionary, Evidence, Horizon, Sleeve, SleeveForecaster)
 MOST_VALUE = 5.0  # costs at which a marginal value is clipped
 MIN_COST = 1e-12
@@ -167,27 +168,46 @@ class ForecastRule:
         """Read what ``to_arrays`` wrote.
 
         Raises:
-            ValueError: If it was written in another format.
+            KeyError, TypeError, ValueError: If it is no rule.
         """
-        if description.get("format") != FORMAT:
-            raise ValueError(
-                f"The rule has format {description.get('format')}, this version reads {FORMAT}; run `kedro run "
-                "--pipeline forecasting` again."
-            )
-        return cast(ForecastRule, unpacked(description["rule"], arrays, (*KINDS, cls)))
+        rule = unpacked(description["rule"], arrays, (*KINDS, cls))
+        parts = (rule.sleeves, Sleeve), (rule.segments, Horizon), ([rule.begin], str), ([rule.minutes], np.ndarray)
+        for values, kind in parts:
+            if not all(isinstance(value, kind) for value in values):
+                raise TypeError(f"a rule must have a {kind.__name__} there, had {values!r}")
+        return cast(ForecastRule, rule)
 
     def save(self, folder: Path) -> None:
-        """Write the rule into ``folder``."""
+        """Write the rule into ``folder``.
+
+        Raises:
+            DamagedFileError: If an array is not finite.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         arrays, description = self.to_arrays()
+        refuse_non_finite("The forecast rule", _non_finite(arrays), "look for wild values in the bars")
         save_file(arrays, folder / ARRAYS)
-        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n")
+        write_description(folder / DESCRIPTION, description, [ARRAYS])
 
     @classmethod
     def load(cls, folder: Path) -> ForecastRule:
         """Read a rule.
 
         Raises:
-            ValueError: If it was written in another format.
+            DamagedFileError: If it was written in another format, or a file is not the one that was saved.
         """
-        return cls.from_arrays(load_file(folder / ARRAYS), json.loads((folder / DESCRIPTION).read_text()))
+        description = read_description(folder / DESCRIPTION, FORMAT, [ARRAYS], REMEDY)
+        with reading(folder / ARRAYS, REMEDY):
+            arrays = load_file(folder / ARRAYS)
+            refuse_non_finite(f"`{folder / ARRAYS}`", _non_finite(arrays), REMEDY)
+        with reading(folder / DESCRIPTION, REMEDY):
+            return cls.from_arrays(arrays, description)
+
+
+def _non_finite(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Names of arrays that are not finite; constant columns are scaled by an infinite deviation, to nothing."""
+    return [
+        name
+        for name, array in arrays.items()
+        if not (np.isfinite(array) | (name.endswith(".deviation") & (array == np.inf))).all()
+    ]

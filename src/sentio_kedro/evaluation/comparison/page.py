@@ -10,7 +10,17 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sentio_kedro.evaluation.plots.style import BLUE, GREY, ORANGE, RULE, TITLE_MARGIN, VERMILLION, drawn, style
+from sentio_kedro.evaluation.plots.style import (
+    BLUE,
+    GREY,
+    ORANGE,
+    RULE,
+    TITLE_MARGIN,
+    VERMILLION,
+    drawn,
+    plain_text,
+    style,
+)
 from sentio_kedro.evaluation.statistics.bootstrap import confidence_percent
 
 SHARPE, LOW, HIGH = "agent.sharpe", "agent.sharpe_low", "agent.sharpe_high"
@@ -28,7 +38,7 @@ def comparison_figure(table: pd.DataFrame) -> go.Figure:
     """
     titles = ("Sharpe ratio", "Sharpe difference", "Return, drawdown")
     figure = make_subplots(rows=1, cols=3, shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
-    labels = [label.replace(" (", "<br>(") for label in run_labels(table)]
+    labels = [plain_text(label).replace(" (", "<br>(") for label in run_labels(table)]
     colours = [BLUE if comparable else GREY for comparable in table["comparable"]]
     opacity = [1.0 if comparable else 0.35 for comparable in table["comparable"]]
     _dots(figure, 1, labels, table, (SHARPE, LOW, HIGH), colours)

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import empyrical
 import numpy as np
 import pandas as pd
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from sentio_kedro.trading.performance import (
     MIN_BARS,
@@ -94,6 +93,8 @@ def tail_metrics(
         ``conditional_value_at_risk`` at 95 % (losses as positive fractions of equity), and both of daily returns. None
         for constant returns and for fewer than two.
     """
+    import empyrical  # noqa: PLC0415 - half a second of scipy.stats, before any figure is needed
+
     metrics: dict[str, float | None] = dict.fromkeys(EMPIRICAL)
     if len(returns) < MIN_BARS or not varies(returns):
         return metrics
@@ -102,8 +103,8 @@ def tail_metrics(
             "sortino": float(empyrical.sortino_ratio(returns, annualization=periods_per_year)),
             "omega": float(empyrical.omega_ratio(returns)),
             "tail_ratio": float(empyrical.tail_ratio(returns)),
-            "skew": float(stats.skew(returns)),
-            "kurtosis": float(stats.kurtosis(returns)),
+            "skew": float(scipy.stats.skew(returns)),
+            "kurtosis": float(scipy.stats.kurtosis(returns)),
         }
     if reference is not None:
         metrics["information_ratio"] = information_ratio(returns, reference, periods_per_year)
@@ -117,6 +118,8 @@ def information_ratio(returns: Floats, reference: Floats, periods_per_year: floa
     """Annualised mean over standard deviation of ``returns - reference`` ``[T]``; None for a constant difference."""
     if len(returns) < MIN_BARS or not varies(returns - reference):
         return None
+    import empyrical  # noqa: PLC0415 - as above
+
     return float(empyrical.excess_sharpe(returns, reference)) * math.sqrt(periods_per_year)
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sentio_kedro.evaluation.run_frames import RunFacts, RunFrames
+import pandas as pd
 
 EPISODES = 1_000
 SECONDS_PER_HOUR = 3_600.0
@@ -20,52 +20,50 @@ TARGETS = (  # name, title, direction, target, baseline of the predecessor, unit
 )
 KEYS = ("name", "title", "direction", "target", "baseline", "unit")
 NO_TRADES = (None, "Not measured: the agent never traded.")  # an account without trades meets any limit
+OF_THE_MACHINE = (None, "Differs when the same run is repeated, so it stands in MLflow alone.")
 
 
-def measure_targets(agent: Mapping[str, Any], frames: RunFrames, facts: RunFacts) -> list[dict[str, Any]]:
-    """Compare the targets with the measured values.
+def measure_targets(agent: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Compare the targets with the measured values; those of the machine are left to MLflow (``machine_metrics``).
 
     Args:
         agent: Metrics of the agent: ``sharpe``, ``max_drawdown``, ``win_rate``, ``trades``.
-        frames: Frames of the run.
-        facts: Facts of the run.
 
     Returns:
-        One entry per target: ``KEYS``, ``measured`` and ``met`` (None if not measured), ``extrapolated`` and ``note``;
-        ``direction`` is ``at_least`` or ``below``.
+        One entry per target: ``KEYS``, ``measured`` and ``met`` (None if not measured) and ``note``; ``direction`` is
+        ``at_least`` or ``below``.
     """
-    trades, peak = agent["trades"], facts.accelerator_peak_bytes
+    trades = agent["trades"]
     measurements = (
         (agent["sharpe"], "Net of costs, out of sample.") if trades else NO_TRADES,
         (agent["max_drawdown"], "From the highest equity of all time, initial capital included.")
         if trades
         else NO_TRADES,
         (agent["win_rate"], f"Net of costs, of {trades:g} round trips." if trades else "No round trip was made."),
-        _training_hours(frames, facts),
-        (None, "Not measured: trained on the CPU.")
-        if peak is None
-        else (peak / BYTES_PER_GIGABYTE, "Peak of the memory reserved while training."),
+        *(OF_THE_MACHINE, OF_THE_MACHINE),
     )
     entries = []
     for values, (measured, note) in zip(TARGETS, measurements, strict=True):
         entry: dict[str, Any] = dict(zip(KEYS, values, strict=True))
         value = measured if measured is not None and math.isfinite(measured) else None
         met = value is not None and (value >= entry["target"]) == (entry["direction"] == "at_least")
-        entry |= {"measured": value, "met": None if value is None else met, "note": note}
-        entries.append(entry | {"extrapolated": value is not None and entry["unit"] == "hours"})
+        entries.append(entry | {"measured": value, "met": None if value is None else met, "note": note})
     return entries
 
 
-def _training_hours(frames: RunFrames, facts: RunFacts) -> tuple[float | None, str]:
-    """Hours for 1,000 episodes, extrapolated from the median speed of all updates.
+def machine_metrics(timings: pd.DataFrame, peak_bytes: float | None, episode_bars: int) -> dict[str, float | None]:
+    """Return what training took of the machine, by the names of the targets; None where it was not measured.
 
-    An episode is the longer of a training episode and the longest train span.
+    The hours for 1,000 episodes are extrapolated from the median speed of all updates.
+
+    Args:
+        timings: A row per update with ``steps_per_second``.
+        peak_bytes: Peak accelerator memory; None on the CPU.
+        episode_bars: Decisions of an episode.
     """
-    speed = float(frames.training_curves["steps_per_second"].median())
-    bars = max(facts.episode_bars, facts.train_bars or 0)
-    if not (math.isfinite(speed) and speed > 0.0):
-        return None, "Not measured: no training speed was recorded."
-    return (
-        EPISODES * bars / speed / SECONDS_PER_HOUR,
-        f"Extrapolated: {EPISODES:,} episodes of {bars:,} decisions at the measured {speed:,.0f} steps/s.",
-    )
+    speed = float(timings["steps_per_second"].median())
+    known = math.isfinite(speed) and speed > 0.0
+    return {
+        "hours_per_1000_episodes": EPISODES * episode_bars / speed / SECONDS_PER_HOUR if known else None,
+        "accelerator_gigabytes": None if peak_bytes is None else peak_bytes / BYTES_PER_GIGABYTE,
+    }

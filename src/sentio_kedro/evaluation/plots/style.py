@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -95,12 +96,17 @@ def write_note(figure: go.Figure, text: str) -> None:
     figure.add_annotation(text=text, showarrow=False)
 
 
+def plain_text(name: object) -> str:
+    """Return a name that Plotly draws as it is: it reads ``<b>`` and ``&amp;`` in texts."""
+    return html.escape(str(name), quote=False)
+
+
 def add_heatmap(figure: go.Figure, table: pd.DataFrame, hover: str, **options: object) -> None:
     """Draw a table as a heat map of gains and losses, one row per index entry, top to bottom."""
     values = table.to_numpy(dtype=np.float64)
     bound = float(np.nanmax(np.abs(values))) or 1.0
     figure.add_heatmap(
-        z=[drawn(row) for row in values], x=list(table.columns), y=[str(name) for name in table.index],
+        z=[drawn(row) for row in values], x=list(table.columns), y=[plain_text(name) for name in table.index],
         colorscale=DIVERGING, zmin=-bound, zmax=bound, hovertemplate=f"{hover}<extra></extra>",
         colorbar={"tickformat": ".0%", "thickness": 12, "outlinewidth": 0}, **options,
     )  # fmt: skip

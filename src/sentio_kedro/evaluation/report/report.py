@@ -5,13 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import jinja2
 import plotly.graph_objects as go
-from plotly.offline import get_plotlyjs
 
 from sentio_kedro.evaluation.plots.draw import CAPTIONS
 from sentio_kedro.evaluation.report.account_tables import (
@@ -81,7 +80,7 @@ def render_report(
         metrics: Result of ``build_metrics``.
         figures: Result of ``draw_figures``.
         data_quality: Data quality from ingestion; None leaves the section out.
-        context: Nested parameters, hashes and versions.
+        context: Parameters and hashes by dotted name, in the order of the page; values are shown as JSON.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sentio_kedro.evaluation.report"),
@@ -107,7 +106,7 @@ def render_report(
         figures=[_figure_entry(name, figure) for name, figure in figures.items()],
         quality=data_quality,
         quality_table=quality_table(data_quality) if data_quality else None,
-        context_rows=list(_flat(context or {})),
+        context_rows=[row for name, value in (context or {}).items() for row in _context_rows(name, value)],
         plotly=packed_plotly(),
     )
 
@@ -115,6 +114,8 @@ def render_report(
 @cache
 def packed_plotly() -> str:
     """Return plotly.js compressed, as text; the page's script decompresses it."""
+    from plotly.offline import get_plotlyjs  # noqa: PLC0415 - imports IPython
+
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=9, mtime=0)).decode("ascii")
 
 
@@ -155,8 +156,7 @@ def _target_row(target: Mapping[str, Any]) -> dict[str, Any]:
         "target": f"{bound} {with_unit(target['target'])}",
         "baseline": with_unit(target["baseline"]),
         "measured": with_unit(target["measured"]),
-        "extrapolated": target["extrapolated"],
-        "met": {True: "met", False: "not met", None: "not measured"}[target["met"]],
+        "met": {True: "met", False: "not met", None: "not judged"}[target["met"]],
         "note": target["note"],
     }
 
@@ -177,7 +177,7 @@ def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
     bare = PANEL_MARGIN if notes else BARE_MARGIN
     plain["layout"]["margin"]["t"] = bare if plain["layout"].get("showlegend") is False else LEGEND_MARGIN
     _share_x(plain["data"])
-    text = json.dumps(plain, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
     return {
         "name": name,
         "section": SECTIONS[name],
@@ -185,7 +185,7 @@ def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
         "caption": CAPTIONS[name],
         "note": notes[0]["text"] if notes and not plain["data"] else None,
         "height": figure.layout.height,
-        "json": text,
+        "json": text.replace("<", "\\u003c"),  # "</script>" and "<!--<script>" mean something to the page
     }
 
 
@@ -199,9 +199,8 @@ def _share_x(traces: list[dict[str, Any]]) -> None:
                 trace["x"] = place
 
 
-def _flat(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, item in value.items():
-        if isinstance(item, Mapping):
-            yield from _flat(item, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", str(item)
+def _context_rows(name: str, value: object) -> list[tuple[str, str]]:
+    """Name and text of a value; a list of records, such as the feature columns, has a row each."""
+    if isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+        return [(f"{name}[{place}]", json.dumps(item)) for place, item in enumerate(value)]
+    return [(name, value if isinstance(value, str) else json.dumps(value))]

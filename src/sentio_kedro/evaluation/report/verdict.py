@@ -35,7 +35,7 @@ def verdict(metrics: Mapping[str, Any]) -> list[str]:
         f"{_number(agent['sharpe_low'])} to {_number(agent['sharpe_high'])}).",
         *_behaviour(agent),
         *_significance_or_gate(agent, metrics["seeds"], metrics["folds"]),
-        *_skill(metrics["skill"]),
+        *skill_sentences(metrics["skill"]),
     ]
     if agent["seeds"] > 1:
         sentences.append(
@@ -114,7 +114,7 @@ def _significance(agent: Mapping[str, Any]) -> str:
     return "The interval contains zero: a Sharpe ratio above zero is not shown on these bars."
 
 
-def _skill(skill: Mapping[str, Any]) -> list[str]:
+def skill_sentences(skill: Mapping[str, Any]) -> list[str]:
     """Verdict on skill with its reasons; none without trades."""
     if skill["verdict"] not in SKILL:
         return []
@@ -178,7 +178,7 @@ def _against_baselines(metrics: Mapping[str, Any]) -> str:
 def _targets_met(targets: list[Mapping[str, Any]]) -> str:
     met = sum(target["met"] is True for target in targets)
     unmeasured = sum(target["met"] is None for target in targets)
-    missing = f"; {unmeasured} not measured" if unmeasured else ""
+    missing = f"; {unmeasured} not judged" if unmeasured else ""
     return f"Targets met: {met} of {len(targets)}{missing}."
 
 

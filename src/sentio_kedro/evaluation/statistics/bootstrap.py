@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from arch.bootstrap import optimal_block_length
 from numpy.typing import NDArray
 
 from sentio_kedro.trading.compilation import compiled
@@ -47,6 +46,8 @@ def automatic_block(returns: Floats) -> float:
     """
     if len(returns) < MIN_BLOCK_BARS or not np.ptp(returns) > 0.0:
         return 1.0
+    from arch.bootstrap import optimal_block_length  # noqa: PLC0415 - takes a second: statsmodels, matplotlib
+
     return max(1.0, float(optimal_block_length(returns)["stationary"].iloc[0]))
 
 

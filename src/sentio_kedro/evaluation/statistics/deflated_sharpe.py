@@ -13,7 +13,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from sentio_kedro.evaluation.statistics.bootstrap import Floats
 from sentio_kedro.trading.performance import STILL
@@ -51,8 +51,8 @@ def sharpe_moments(returns: Floats) -> SharpeMoments:
     mean, deviation = float(np.mean(returns)), float(np.std(returns, ddof=1))
     if not deviation > STILL * abs(mean):
         return SharpeMoments(0.0, 0.0, NORMAL_KURTOSIS, bars)
-    kurtosis = float(stats.kurtosis(returns, fisher=False))
-    return SharpeMoments(mean / deviation, float(stats.skew(returns)), kurtosis, bars)
+    kurtosis = float(scipy.stats.kurtosis(returns, fisher=False))
+    return SharpeMoments(mean / deviation, float(scipy.stats.skew(returns)), kurtosis, bars)
 
 
 def sharpe_error(moments: SharpeMoments) -> float:
@@ -67,7 +67,7 @@ def probabilistic_sharpe(moments: SharpeMoments, benchmark: float = 0.0) -> floa
     difference, error = moments.sharpe - benchmark, sharpe_error(moments)
     if error == 0.0:
         return 0.5 if difference == 0.0 else float(difference > 0.0)
-    return float(stats.norm.cdf(difference / error))
+    return float(scipy.stats.norm.cdf(difference / error))
 
 
 def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confidence: float = 0.95) -> float:
@@ -85,7 +85,7 @@ def minimum_track_record(moments: SharpeMoments, benchmark: float = 0.0, confide
     if difference <= 0.0:
         return math.inf
     spread = sharpe_error(moments) ** 2 * (moments.bars - 1)
-    return float(1.0 + spread * (stats.norm.ppf(confidence) / difference) ** 2)
+    return float(1.0 + spread * (scipy.stats.norm.ppf(confidence) / difference) ** 2)
 
 
 def effective_trials(returns: Floats, trials: int) -> int:
@@ -133,7 +133,7 @@ def expected_maximum_sharpe(trials: int, deviation: float) -> float:
         raise ValueError(f"`trials` must be at least 1, was {trials}: count the tested one too.")
     if trials == 1:
         return 0.0
-    high, higher = stats.norm.ppf([1.0 - 1.0 / trials, 1.0 - 1.0 / (trials * math.e)])
+    high, higher = scipy.stats.norm.ppf([1.0 - 1.0 / trials, 1.0 - 1.0 / (trials * math.e)])
     return float(deviation * ((1.0 - np.euler_gamma) * high + np.euler_gamma * higher))
 
 

@@ -8,7 +8,7 @@ less by one outlying seed than a mean.
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, Interval, percentile_interval
 
@@ -17,7 +17,7 @@ QUARTER = 0.25
 
 def interquartile_mean(scores: Floats) -> float:
     """Return the mean of the middle half of ``scores``, of any shape."""
-    return float(stats.trim_mean(scores, QUARTER, axis=None))
+    return float(scipy.stats.trim_mean(scores, QUARTER, axis=None))
 
 
 def interquartile_interval(
@@ -40,4 +40,4 @@ def interquartile_interval(
         return None
     drawn = rng.integers(0, seeds, (samples, seeds, folds))
     resampled = np.take_along_axis(scores[None], drawn, axis=1).reshape(samples, -1)
-    return percentile_interval(stats.trim_mean(resampled, QUARTER, axis=1), confidence)
+    return percentile_interval(scipy.stats.trim_mean(resampled, QUARTER, axis=1), confidence)

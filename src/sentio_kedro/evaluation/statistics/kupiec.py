@@ -5,7 +5,7 @@ Kupiec 1995, Techniques for Verifying the Accuracy of Risk Measurement Models, J
 
 from __future__ import annotations
 
-from scipy import stats
+import scipy
 from scipy.special import xlogy
 
 
@@ -39,4 +39,4 @@ def likelihood_ratio(observations: int, exceedances: int, rate: float) -> float:
 
 def kupiec_p(observations: int, exceedances: int, rate: float) -> float:
     """Probability of a share of exceedances at least as far from ``rate``; arguments as in ``likelihood_ratio``."""
-    return float(stats.chi2.sf(likelihood_ratio(observations, exceedances, rate), df=1))
+    return float(scipy.stats.chi2.sf(likelihood_ratio(observations, exceedances, rate), df=1))

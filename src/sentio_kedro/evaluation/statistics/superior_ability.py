@@ -7,7 +7,6 @@ Hansen 2005, A Test for Superior Predictive Ability, Journal of Business and Eco
 from __future__ import annotations
 
 import numpy as np
-from arch.bootstrap import SPA
 
 from sentio_kedro.evaluation.statistics.bootstrap import Floats, automatic_block
 
@@ -45,6 +44,8 @@ def superiority(
     Raises:
         ValueError: If the returns are not on the same rows.
     """
+    from arch.bootstrap import SPA  # noqa: PLC0415 - takes a second: statsmodels, matplotlib
+
     models = agent[:, None] if others is None else np.column_stack([agent, others])
     if len(baseline) != len(models):
         raise ValueError(f"`baseline` must have the rows of `agent`, {len(models)}, had {len(baseline)}.")

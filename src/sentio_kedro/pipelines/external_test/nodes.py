@@ -67,14 +67,11 @@ def locate_test_rows(
     return folds
 
 
-def state_facts(
-    agent: AgentBundle, aligned_bars: AlignedBars, ingestion: IngestionParameters, training: TrainingParameters
-) -> RunFacts:
+def state_facts(agent: AgentBundle, aligned_bars: AlignedBars, ingestion: IngestionParameters) -> RunFacts:
     """State the facts of the test that its frames do not hold."""
     return RunFacts(
         periods_per_year=periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year),
         universe=ingestion.universe,
-        episode_bars=training.episode_bars,
         max_drawdown=agent.spec.trading.max_drawdown,
     )
 

@@ -21,7 +21,7 @@ def create_pipeline() -> Pipeline:
             node(load_agent, "params:external_test", "agent", name="load_agent"),
             node(trade_bars, [*bars, "params:backtest", ingestion], ["accounts", "run_frames"], name="trade_bars"),
             node(locate_test_rows, rows, "folds", name="locate_test_rows"),
-            node(state_facts, [*bars, ingestion, training], "run_facts", name="state_facts"),
+            node(state_facts, [*bars, ingestion], "run_facts", name="state_facts"),
             node(describe_agent, origin, ["agents_origin", "logged_model"], name="describe_agent"),
         ]
     )

@@ -14,7 +14,6 @@ from sentio_kedro.config import (
     IngestionParameters,
     ReportingParameters,
     TradingParameters,
-    TrainingParameters,
 )
 from sentio_kedro.evaluation import lockbox
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
@@ -26,6 +25,7 @@ from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.tracking import client as tracking
+from sentio_kedro.tracking.metrics import OF_LOCKBOX, chosen_metrics
 
 OPENINGS_TAG = "sentio.lockbox_openings"
 """Tag of a parent run: number of openings of the lockbox for its agents."""
@@ -89,7 +89,6 @@ def measure_lockbox(
     aligned_bars: AlignedBars,
     folds: Folds,
     ingestion: IngestionParameters,
-    training: TrainingParameters,
     trading: TradingParameters,
     parameters: ReportingParameters,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -100,9 +99,8 @@ def measure_lockbox(
     """
     timestamps = aligned_bars.timestamps[folds.open_bars]
     per_year = periods_per_year(timestamps, ingestion.sessions_per_year)
-    facts = RunFacts(per_year, ingestion.universe, training.episode_bars, max_drawdown=trading.max_drawdown)
+    facts = RunFacts(per_year, ingestion.universe, max_drawdown=trading.max_drawdown)
     metrics = lockbox.lockbox_metrics(frames, facts, parameters)
-    for name in ("agent", *metrics["baselines"]):
-        tracking.log_metrics(metrics[name], prefix=f"lockbox.{name}.")
+    tracking.log_metrics(chosen_metrics(metrics, OF_LOCKBOX), prefix="lockbox.")
     result = lockbox.result_record(datetime.now(UTC), opening, metrics)
     return {"opening": opening, **metrics}, result

@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
     opening = ["agents", "aligned_bars", "folds", "data_quality", "parameters"]
     market = ["agents", "aligned_bars", "features", "folds", "params:backtest", "params:trading", "params:ingestion"]
     outcome = ["lockbox_frames", "lockbox_opening", "aligned_bars", "folds"]
-    sections = ["params:ingestion", "params:training", "params:trading", "params:reporting"]
+    sections = ["params:ingestion", "params:trading", "params:reporting"]
     return pipeline(
         [
             node(record_opening, opening, ["lockbox_openings@append", "lockbox_opening"], name="record_opening"),

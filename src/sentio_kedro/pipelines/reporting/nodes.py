@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pandas as pd
@@ -12,7 +13,6 @@ from sentio_kedro.config import (
     IngestionParameters,
     ReportingParameters,
     TradingParameters,
-    TrainingParameters,
 )
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.comparison.returns import out_of_sample_returns
@@ -26,9 +26,11 @@ from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
-from sentio_kedro.market.purged_folds import count_rows
 from sentio_kedro.tracking import client as tracking
-from sentio_kedro.tracking.registry import metric_tags, tag_tested_version, tag_version
+from sentio_kedro.tracking.descriptions import NOTE_TAG, log_bars, with_test
+from sentio_kedro.tracking.metrics import METRICS_FILE, chosen_metrics
+from sentio_kedro.tracking.registry import describe_tested, metric_tags, tag_tested_version, tag_version
+from sentio_kedro.tracking.runs import PREFIX
 from sentio_kedro.tracking.tags import describe_test_rows
 from sentio_kedro.tracking.trials import (
     TRIAL_FILE,
@@ -79,20 +81,14 @@ def collect_frames(
 def state_facts(
     aligned_bars: AlignedBars,
     folds: Folds,
-    frames: RunFrames,
     ingestion: IngestionParameters,
-    training: TrainingParameters,
     trading: TradingParameters,
     scheme: Scheme,
 ) -> RunFacts:
     """State the facts of the run that its frames do not hold."""
-    peak = frames.agent_table["peak_device_bytes"].max()
     return RunFacts(
         periods_per_year=periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year),
         universe=ingestion.universe,
-        episode_bars=training.episode_bars,
-        train_bars=max(count_rows(fold.train) for fold in folds.folds),
-        accelerator_peak_bytes=None if pd.isna(peak) else float(peak),
         scheme=scheme,
         max_drawdown=trading.max_drawdown,
         latency_bars=trading.orders.latency_bars,
@@ -124,6 +120,7 @@ def record_trial(
     parameters: ReportingParameters,
 ) -> RecordedTrials:
     """Enter the run into the ledger of trials, before its metrics are computed; return the trials related to it."""
+    log_bars(data_quality, "test")
     returns, universe = trial_returns(frames), universe_of(data_quality)
     bars, about = data_quality["bars_hash"], record_context(periods_per_year=facts.periods_per_year)
     trial = make_trial(origin.parameters, origin.code, universe, returns, "test", about, bars_hash=bars)
@@ -148,12 +145,10 @@ def measure(
     symbols = list(data_quality["per_symbol"])
     lockbox_openings = openings(lockbox_records, origin.identity, symbols, folds.lockbox_dates)
     metrics = build_metrics(frames, facts, parameters, recorded_trials, lockbox_openings)
-    tracking.log_metrics(metrics["skill"], prefix="out_of_sample.agent.")
-    tracking.log_metrics(metrics["skill"]["iqm"], prefix="out_of_sample.agent.iqm.")
-    tracking.log_tags({VERDICT_TAG: metrics["skill"]["verdict"]})
-    for name in ("agent", *metrics["baselines"]):
-        tracking.log_metrics(metrics[name], prefix=f"out_of_sample.{name}.")
-        tracking.log_metrics(metrics[name]["costs"], prefix=f"out_of_sample.{name}.costs.")
+    tracking.log_metrics(chosen_metrics(metrics), prefix=PREFIX)
+    tracking.log_text(json.dumps(metrics, indent=2), METRICS_FILE)
+    note = with_test(tracking.run_tags(NOTE_TAG).get(NOTE_TAG), metrics)
+    tracking.log_tags({VERDICT_TAG: metrics["skill"]["verdict"], NOTE_TAG: note})
     return metrics
 
 
@@ -168,6 +163,7 @@ def tag_model_version(metrics: dict[str, Any], logged_model: dict[str, Any]) -> 
     """Tag the registered version of these agents with what they earned out of sample, and tie it to the run."""
     if logged_model["version"] is not None:
         tag_version(logged_model["model"], logged_model["version"], metric_tags(metrics))
+        describe_tested(logged_model["model"], logged_model["version"], metrics)
         tag_tested_version(logged_model["model"], logged_model["version"])
 
 
@@ -179,9 +175,13 @@ def write_report(
     folds_figure: go.Figure,
     *drawn: go.Figure,
 ) -> str:
-    """Write the report as one HTML page from metrics and the figures ``DRAWN``; MLflow gets a copy."""
+    """Write the report as one HTML page from metrics and the figures ``DRAWN``; MLflow gets a copy.
+
+    The page names the agents by their digest, not by an address in MLflow, so that the same run gives the same page.
+    """
     figures = {"folds": folds_figure, **dict(zip(DRAWN, drawn, strict=True))}
-    context = {"parameters": parameters, "bars_hash": data_quality.get("bars_hash"), "model": logged_model}
+    hashes = {"bars": data_quality.get("bars_hash"), "agents": logged_model.get("content")}
+    context = hashes | dict(sorted(flatten_parameters(parameters).items()))
     page = render_report(metrics, figures, data_quality=data_quality, context=context)
     tracking.log_text(page, "report.html")
     return page

@@ -23,7 +23,7 @@ FRAMES = (
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns a backtest into metrics, figures and the report."""
-    facts = ["aligned_bars", "folds", "run_frames", "params:ingestion", "params:training", "params:trading"]
+    facts = ["aligned_bars", "folds", "params:ingestion", "params:trading"]
     tested = ["agents_origin", "data_quality", "folds"]
     measured = ["run_frames", "run_facts", "recorded_trials", "lockbox_openings@read", *tested, "params:reporting"]
     trial = ["run_frames", "run_facts", *tested, "trials", "params:reporting"]

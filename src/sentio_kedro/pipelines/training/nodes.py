@@ -31,6 +31,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.evaluation.measures.targets import machine_metrics
 from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
 from sentio_kedro.market.features import Features
@@ -38,13 +39,20 @@ from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
+from sentio_kedro.market.purged_folds import count_rows
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.pipelines.training.progress import TrainingProgress
 from sentio_kedro.tracking import client as tracking
-from sentio_kedro.tracking.model import log_model
-from sentio_kedro.tracking.registry import register
-from sentio_kedro.tracking.tags import ORIGIN_TAGS
+from sentio_kedro.tracking.descriptions import NOTE_TAG, describe_agents, log_bars
+from sentio_kedro.tracking.model import CONTENT_TAG, agents_content, log_model, logged_model
+from sentio_kedro.tracking.registry import challenge, register, registered_version
+from sentio_kedro.tracking.tags import VERSION_TAGS
 from sentio_kedro.trading.accounts import for_symbols, unaffordable
+
+UPDATE = ["fold", "seed", "member", "update"]
+PHASES = ("seconds_paths", "seconds_rollout", "seconds_advantages", "seconds_update", "peak_gigabytes")
+TIMED = ("steps_per_second", *PHASES)
+"""Columns of an update that a repeated training does not repeat."""
 
 logger = logging.getLogger(__name__)
 
@@ -111,14 +119,16 @@ def train_agents(
     network: NetworkParameters,
     training: TrainingParameters,
     trading: TradingParameters,
-) -> tuple[dict[str, AgentBundle], pd.DataFrame, pd.DataFrame]:
+) -> tuple[dict[str, AgentBundle], pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Train ``training.seeds`` agents per fold, continuing from checkpoints.
 
     Returns:
-        Agents by name, a row per member and update, a row per agent.
+        Agents by name, a row per member and update, a row per agent, and the time and memory of each update: all but
+        the last are the same when the training is repeated.
     """
     parameters = AgentParameters(network, training, for_symbols(trading, training_sets[0].bars.symbols))
     hashes = training_hashes(parameters, data_quality["bars_hash"])
+    log_bars(data_quality, "training")
     agents, curves, table = {}, [], []
     updates = training.seeds * training.members * count_updates(parameters)
     with TrainingProgress(len(training_sets), updates) as progress:
@@ -131,15 +141,21 @@ def train_agents(
             agents[agent.name] = agent
             curves += curve
             table.append(record)
-    rows = pd.DataFrame(curves) if curves else pd.DataFrame(columns=list(COLUMNS["training_curves"]), dtype=float)
-    return agents, rows.astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
+    columns = [*COLUMNS["training_curves"], *TIMED]
+    rows = pd.DataFrame(curves) if curves else pd.DataFrame(columns=columns, dtype=float)
+    rows, about = rows.astype({"fold": int, "seed": int, "member": int}), pd.DataFrame(table)
+    timings = rows[[*UPDATE, *TIMED]]
+    longest = max([training.episode_bars, *(count_rows(one.fold.train) for one in training_sets)])
+    peak = about.pop("peak_device_bytes").max()
+    tracking.log_metrics(machine_metrics(timings, None if pd.isna(peak) else peak, longest), prefix="training.")
+    return agents, rows.drop(columns=list(TIMED)), about.drop(columns="train_seconds"), timings
 
 
 def _log_agent(curve: list[dict[str, float]], record: dict[str, Any]) -> None:
     if not tracking.is_tracked():
         return
     for member, rows in pd.DataFrame(curve).astype({"update": int}).groupby("member") if curve else ():
-        named = rows.drop(columns=["fold", "seed", "member", "selected"]).set_index("update")
+        named = rows.drop(columns=["fold", "seed", "member", "selected", "steps", *PHASES]).set_index("update")
         tracking.log_curves(named.add_prefix(f"member_{member}.").reset_index(), "update")
     tracking.log_metrics({name: value for name, value in record.items() if name not in ("fold", "seed")})
 
@@ -157,17 +173,31 @@ def training_hashes(parameters: AgentParameters, bars: str) -> dict[str, str]:
 
 
 def log_agents(
-    agents: dict[str, AgentBundle], aligned_bars: AlignedBars, folds: Folds, registered: RegistryParameters
+    agents: dict[str, AgentBundle],
+    aligned_bars: AlignedBars,
+    folds: Folds,
+    data_quality: dict[str, Any],
+    registered: RegistryParameters,
 ) -> dict[str, Any]:
     """Log the latest fold's agents to MLflow as one model, of code and safetensors, and register it.
 
+    Agents that are there already, from an interrupted training for example, are logged and registered no second time.
+
     Returns:
-        ``agents`` (their names), ``model_uri``, ``model`` (registered name) and ``version``; null where there is none.
+        ``agents`` (their names), ``content`` (their digest), ``model_uri``, ``model`` (registered name) and
+        ``version``; null where there is none.
     """
     latest = max(agent.spec.fold for agent in agents.values())
     chosen = {name: agent for name, agent in agents.items() if agent.spec.fold == latest}
-    uri, version = log_model(chosen, aligned_bars.rows(folds.open_bars)), None
-    if uri is not None and registered.model is not None:
-        origin = {name: text for name, text in tracking.run_tags().items() if name in ORIGIN_TAGS}
-        version = register(uri, registered.model, origin | {"sentio.fold": str(latest)})
-    return {"agents": sorted(chosen), "model_uri": uri, "model": registered.model, "version": version}
+    content, model = agents_content(chosen), registered.model
+    uri = logged_model(content) or log_model(chosen, aligned_bars.rows(folds.open_bars), content)
+    description, version = describe_agents(chosen, data_quality), None
+    tracking.log_tags({NOTE_TAG: description})
+    if uri is not None and model is not None:
+        tags = {name: text for name, text in tracking.run_tags().items() if name in VERSION_TAGS}
+        tags |= {CONTENT_TAG: content, "sentio.fold": str(latest)}
+        version = registered_version(model, content) or register(uri, model, tags, description)
+    if version is not None:
+        challenge(str(model), version)
+        uri = f"models:/{model}/{version}"  # the same in every store, other than the id of the logged model
+    return {"agents": sorted(chosen), "content": content, "model_uri": uri, "model": model, "version": version}

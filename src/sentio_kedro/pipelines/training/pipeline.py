@@ -11,11 +11,12 @@ def create_pipeline() -> Pipeline:
     market += ["forecasts", "forecast_rules", "params:features", "params:ingestion", "params:trading"]
     sections = ["params:network", "params:training", "params:trading"]
     run = ["folds", "data_quality", "checkpoints"]
-    results = ["agents", "training_curves", "agent_table"]
+    logged = ["agents", "aligned_bars", "folds", "data_quality", "params:registry"]
+    results = ["agents", "training_curves", "agent_table", "training_timings"]
     return pipeline(
         [
             node(prepare_training_sets, market, "training_sets", name="prepare_training_sets"),
             node(train_agents, ["training_sets", *run, *sections], results, name="train_agents"),
-            node(log_agents, ["agents", "aligned_bars", "folds", "params:registry"], "logged_model", name="log_agents"),
+            node(log_agents, logged, "logged_model", name="log_agents"),
         ]
     )

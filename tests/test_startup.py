@@ -1,0 +1,48 @@
+"""A command imports what its pipeline needs before its first node, and no more."""
+
+import subprocess
+import sys
+
+import pytest
+
+LEARNING = ("torch", "sklearn", "hmmlearn", "optuna", "skfolio", "talib", "sentio_kedro.agent")
+SLOW = ("arch", "statsmodels", "matplotlib", "IPython", "scipy.stats", "empyrical", "cvxpy", "sklearn", "hmmlearn")
+RUN = """
+import sys
+from kedro.framework.session import KedroSession
+from kedro.framework.project import configure_project
+from kedro.runner import SequentialRunner
+
+class Prepared(SequentialRunner):
+    def run(self, *arguments, **options):
+        print(*sys.modules)
+        return {}
+
+configure_project("sentio_kedro")
+with KedroSession.create(project_path=sys.argv[1], env=sys.argv[2]) as session:
+    session.run(pipeline_names=["ingestion"], runner=Prepared())
+"""
+IMPORT = """
+import sys
+import sentio_kedro.datasets, sentio_kedro.settings
+from sentio_kedro.pipeline_registry import register_pipelines
+
+register_pipelines()[sys.argv[1]]
+print(*sys.modules)
+"""
+
+
+def imported(code: str, *arguments: str) -> set[str]:
+    """Modules that a process of its own has imported."""
+    command = [sys.executable, "-c", code, *arguments]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own command
+    return set(output.splitlines()[-1].split())
+
+
+def test_the_first_stage_starts_without_what_the_later_ones_compute_with(project):
+    assert not imported(RUN, str(project.path), project.env).intersection((*LEARNING, *SLOW))
+
+
+@pytest.mark.parametrize("pipeline", ["__default__", "promotion"])
+def test_libraries_of_single_figures_wait_until_these_are_computed(pipeline):
+    assert not imported(IMPORT, pipeline).intersection(SLOW)
