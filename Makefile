@@ -2,13 +2,14 @@
 # make test   lint, types, import contract and tests
 # make quality  pylint's score and radon's maintainability index
 # make docs   the documentation, into site/
+# make notebooks  JupyterLab with the notebooks, which open a finished run
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint quality docs viz mlflow bench clean
+.PHONY: run test lint quality docs viz mlflow notebooks bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/kedro run
@@ -37,6 +38,9 @@ viz: $(VENV)/.installed
 mlflow: $(VENV)/.installed
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/kedro mlflow ui  # which calls `mlflow` by its bare name
 
+notebooks: $(VENV)/.installed-notebooks
+	$(BIN)/jupyter-lab notebooks
+
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/throughput.py --peer
 
@@ -53,6 +57,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) --editable '.[test]'
+	touch $(VENV)/.installed $@
+
+$(VENV)/.installed-notebooks: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[notebooks]'
 	touch $(VENV)/.installed $@
 
 $(VENV)/.installed-bench: pyproject.toml constraints.txt | $(BIN)/python

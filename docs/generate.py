@@ -23,6 +23,7 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
     ],
     "How-to": [
         ("Bring your own bars", "your_own_bars.md"),
+        ("Check before a run", "preflight.md"),
         ("Read the report", "reading_the_report.md"),
         ("Compare runs", "comparison.md"),
         ("Promote a model", "registry.md"),
@@ -34,6 +35,7 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
         ("Artifacts", "artifacts.md"),
         ("Mistakes and their tests", "traps.md"),
         ("Scaling", "scaling.md"),
+        ("Licences", "licences.md"),
     ],
 }
 GENERATED = ("parameters.md",)

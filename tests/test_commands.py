@@ -20,7 +20,10 @@ from tests.conftest import ROOT
 from urllib3.util import Retry
 
 README = (ROOT / "README.md").read_text()
-TESTED_ELSEWHERE = ("make test", "make docs", "make quality", "python benchmarks/")  # by CI itself, tests/benchmarks
+TESTED_ELSEWHERE = (  # by CI itself, tests/test_notebooks.py and tests/benchmarks
+    *("make test", "make docs", "make quality"),
+    *("make notebooks", "python benchmarks/"),
+)
 SERVERS = {  # address, and the line that says that it answers
     "make viz": ("http://127.0.0.1:4141/", r"^\s*http://127\.0\.0\.1:4141/\s*$"),
     "make mlflow": ("http://127.0.0.1:5000/", r"Application startup complete"),

@@ -37,7 +37,7 @@ def test_each_fault_has_words(error, words):
 
 def test_reading_names_file_fault_and_remedy_once():
     with (
-        pytest.raises(DamagedFileError, match=r"^`b\.json` lacks 'x'; run it again$") as damaged,
+        pytest.raises(DamagedFileError, match=r"^`b\.json` lacks 'x'; run it again\.$") as damaged,
         reading(Path("a"), "other"),
         reading(Path("b.json"), "run it again"),
     ):

@@ -90,6 +90,11 @@ def test_wrong_parameters_are_listed_with_dotted_names_and_values(refused):
     )
 
 
+def test_a_parameter_that_no_node_of_the_pipeline_reads_is_checked_by_its_name_too(refused):
+    text = refused("--pipeline", "ingestion", "--params", "backtest.initial_rows=3")
+    assert text.startswith("Error: There is no parameter `backtest.initial_rows`; there are `baselines`, ")
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

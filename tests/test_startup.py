@@ -43,6 +43,9 @@ def test_the_first_stage_starts_without_what_the_later_ones_compute_with(project
     assert not imported(RUN, str(project.path), project.env).intersection((*LEARNING, *SLOW))
 
 
-@pytest.mark.parametrize("pipeline", ["__default__", "promotion"])
-def test_libraries_of_single_figures_wait_until_these_are_computed(pipeline):
-    assert not imported(IMPORT, pipeline).intersection(SLOW)
+@pytest.mark.parametrize(
+    ("pipeline", "absent"),
+    [("cross_validation", ("torch", *SLOW)), ("promotion", SLOW), ("__default__", SLOW)],
+)
+def test_a_pipeline_is_made_without_what_it_does_not_need_yet(pipeline, absent):
+    assert not imported(IMPORT, pipeline).intersection(absent)

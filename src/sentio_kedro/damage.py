@@ -40,7 +40,7 @@ def reading(path: Path, remedy: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         end = f"; {remedy}" if remedy else ""
-        raise DamagedFileError(f"`{path}` {fault_in_words(error)}{end}") from error
+        raise DamagedFileError(f"`{path}` {fault_in_words(error)}{end}.") from error
 
 
 def fault_in_words(error: Exception) -> str:
@@ -58,7 +58,7 @@ def fault_in_words(error: Exception) -> str:
     elif isinstance(error, KeyError):
         text = f"lacks {error}"
     elif isinstance(error, ValidationError):
-        problems = [f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in error.errors(include_url=False)]
+        problems = [f"`{'.'.join(map(str, one['loc'])) or 'all of it'}`: {one['msg']}" for one in error.errors()]
         text = f"has another form than is saved here ({'; '.join(problems[:_PROBLEMS])})"
     elif isinstance(error, AttributeError | TypeError | IndexError):
         text = f"has another form than is saved here ({reason})"

@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from sentio_kedro.damage import fault_in_words, is_full_disk
+from sentio_kedro.manifests import SECTIONS
 
 CONTINUES = "Nothing that was saved is lost, and the same command continues"
 _OURS = ("sentio_kedro", "kedro")
@@ -174,7 +175,8 @@ def _interpolation(error: OmegaConfBaseException) -> str:
 def _parameters(error: BaseException) -> str | None:
     """Return each problem with the parameter's dotted name; Kedro's error is text, its frame has the values."""
     if isinstance(error, ValidationError):
-        return _listed(_problems(error, error.title))
+        named = {kind.__name__: (name, kind) for name, kind in SECTIONS.items()}
+        return _listed(_problems(error, *named.get(error.title, (error.title, None))))
     if not isinstance(error, ParameterValidationError):
         return None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
@@ -193,7 +195,7 @@ def _listed(problems: Sequence[str]) -> str:
     return problems[0] if len(problems) == 1 else "\n- ".join(["Several parameters are refused:", *problems])
 
 
-def _problems(error: ValidationError, section: str, kind: Any = None) -> list[str]:
+def _problems(error: ValidationError, section: str, kind: Any) -> list[str]:
     """Return a sentence per problem: dotted name, what is wrong, value."""
     problems = []
     for problem in error.errors(include_url=False):

@@ -8,7 +8,13 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets import AlignedBarsDataset, FeaturesDataset, FoldsDataset, RegimeModelsDataset
+from sentio_kedro.datasets import (
+    AccountStatesDataset,
+    AlignedBarsDataset,
+    FeaturesDataset,
+    FoldsDataset,
+    RegimeModelsDataset,
+)
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
@@ -47,6 +53,13 @@ def test_folds_come_back(tmp_path):
     dataset.save(folds)
     assert dataset.load() == folds
     assert json.loads(dataset.preview()) == folds.to_dict() == json.loads((tmp_path / "folds.json").read_text())
+
+
+def test_accounts_come_back_as_plain_data(tmp_path):
+    dataset = AccountStatesDataset(filepath=str(tmp_path / "account_states.json"))
+    states = {"fold_0": {"cash": 1.5, "time": "2024-01-01T00:00:00Z", "shares": {"AAA": 2.0}}}
+    dataset.save(states)
+    assert dataset.load() == states
 
 
 def test_regime_models_come_back_by_fold(tmp_path):
@@ -93,6 +106,9 @@ MODEL = {"means": [0.1], "deviations": [1.0], "transition": [[1.0]], "stationary
             "`means` of a regime model must be",
         ),
         (RegimeModelsDataset, {"0": {**MODEL, "memory": None}}, "has another form than is saved here"),
+        (AccountStatesDataset, {"fold_0": {"shares": {"BTC": 1.0}}}, "`fold_0.cash`: Field required"),
+        (AccountStatesDataset, [1], "`all of it`: Input should be a valid dictionary"),
+        (AccountStatesDataset, {"fold_0": 3}, "Input should be a dictionary or an instance of Account"),
         (RegimeModelsDataset, {"0": [1]}, "has another form than is saved here"),
     ],
 )

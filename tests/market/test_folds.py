@@ -258,3 +258,7 @@ def test_the_lockbox_is_found_by_its_stamps_on_bars_that_have_moved():
     within = timestamps + np.timedelta64(400, "ms")  # the dates of folds are whole seconds
     assert Folds.of([], Spans(1, 1, 1), within, sealed).locate_lockbox(within) == sealed
     assert Folds.of([], Spans(1, 1, 1), timestamps).locate_lockbox(timestamps) is None
+    far = folds.to_dict()
+    far["lockbox"]["last"] = "9999-12-31T00:00:00Z"
+    with pytest.raises(ValueError, match=r"`last` must lie in the years 1678 to 2261"):
+        Folds.from_dict(far).locate_lockbox(timestamps)

@@ -101,6 +101,10 @@ def test_it_decides_from_the_recorded_start_and_says_that_it_is_untested(
     assert signals["untested"].tolist() == [True, True]
     assert signals["start_agrees"].tolist() == [True, True]
     assert decide(raw, tested, saved, ingestion, SignalParameters())["untested"].tolist() == [False, False]
+    with pytest.raises(
+        ValueError, match=r"must have an account of `fold_0`, has \['fold_9'\]; run `kedro run --pipeline b"
+    ):
+        decide(raw, tested, {"fold_9": saved["fold_0"]}, ingestion, SignalParameters())
 
 
 def test_networks_that_a_closed_rule_left_untrained_do_not_decide(

@@ -25,8 +25,9 @@ from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.pipelines.search import trials as tracked
 from sentio_kedro.pipelines.search.entries import CandidateEntries
-from sentio_kedro.pipelines.search.nodes import describe_search, fixed_names, warn_of_test_rows
+from sentio_kedro.pipelines.search.nodes import describe_search, warn_of_test_rows
 from sentio_kedro.pipelines.search.trials import STATE_TAG, TrackedTrials, best_as_yaml, trial_table
+from sentio_kedro.preflight.search import fixed_names
 from sentio_kedro.search.study import Proposal, SearchTrial
 from sentio_kedro.search.trials import AgentScore, PrunedTrialError, TrialProgress
 from sentio_kedro.tracking.trials import learner_hash, shaping_parameters

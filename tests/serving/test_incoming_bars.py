@@ -91,6 +91,15 @@ def test_columns_that_occur_twice_are_refused_unless_they_are_not_read():
     np.testing.assert_array_equal(bars.close, [[10.5, 10.5]])
 
 
+@pytest.mark.parametrize("value", ["two", [2.0], dt.date(2020, 1, 1)])
+def test_an_optional_value_that_is_no_number_is_not_taken_as_none(value):
+    frame = bars_of(["2020-01-01T00:30"]).assign(split=pd.Series([1.0, value], dtype=object))
+    with pytest.raises(BarsError, match=r"BBB 2020-01-01T00:30Z split="):
+        aligned_new(frame)
+    frame["split"] = pd.Series([2, None], dtype=object)
+    np.testing.assert_array_equal(aligned_new(frame).split, [[2.0, 1.0]])
+
+
 def test_good_bars_take_the_fast_path(monkeypatch):
     monkeypatch.setattr(incoming_bars, "check_bars", None)
     aligned_new(bars_of(["2020-01-01T00:30"]))

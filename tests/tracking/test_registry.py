@@ -68,7 +68,8 @@ def test_a_version_killed_before_it_had_an_alias_becomes_the_challenger(train, s
 def test_the_pages_of_model_version_and_run_say_what_they_show(train, store):
     train("one")
     version = store.get_model_version("toy", "1")
-    assert version.description == "what they are"
+    command = "`mlflow models serve -m 'models:/toy/1' --env-manager local -p 5001`"
+    assert version.description == f"what they are\n- Serve: {command}"
     assert version.tags == {"sentio.content": "one", "sentio.agents": "a" * 64, "sentio.fold": "0"}
     assert "-m 'models:/toy@champion'" in store.get_registered_model("toy").description
     (run,) = store.search_runs(["1"])
@@ -82,11 +83,12 @@ def test_models_that_a_killed_process_left_pending_are_closed_and_those_of_open_
     client = MlflowClient()
     gone, living, ended = (client.create_run("1", tags=process_tags() | tags) for tags in
                            ({"sentio.process": "999999999"}, {}, {}))  # fmt: skip
-    pending = [client.create_logged_model("1", "agents", run.info.run_id).model_id for run in (gone, living, ended)]
+    writers = [gone.info.run_id, living.info.run_id, ended.info.run_id, None]  # the last was deleted
+    pending = [client.create_logged_model("1", "agents", run_id).model_id for run_id in writers]
     done = client.create_logged_model("1", "agents", gone.info.run_id).model_id
     client.finalize_logged_model(done, LoggedModelStatus.READY)
     client.set_terminated(ended.info.run_id, "FAILED")
     close_killed_runs(client, "1")
     states = [str(client.get_logged_model(name).status) for name in (*pending, done)]
-    assert states == ["FAILED", "PENDING", "FAILED", "READY"]
+    assert states == ["FAILED", "PENDING", "FAILED", "FAILED", "READY"]
     assert "was left unfinished by a run that is over" in caplog.text

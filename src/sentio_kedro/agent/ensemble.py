@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle, same_symbols
-from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.head_arrays import head_arrays, head_weights, member_quantiles
 from sentio_kedro.agent.network.network import PolicyNetwork
 from sentio_kedro.agent.traced import StackedEncoders
+from sentio_kedro.config.network import receptive_field
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.records import Floats
 from sentio_kedro.trading.simulate import one_thread

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sentio_kedro.agent.forecasting.inputs.history import LOOKBACK
-from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.config import (
     CrossValidationParameters,
     NetworkParameters,
@@ -11,6 +10,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.config.network import receptive_field
 from sentio_kedro.market.folds import Folds, lockbox_bars, make_folds
 from sentio_kedro.market.ingestion.sessions import Clock, market_clock
 from sentio_kedro.market.ingestion.timestamps import Timestamps

@@ -17,8 +17,9 @@ from torch.func import functional_call, stack_module_state
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sentio_kedro.agent.network.encoder import Encoder, NetworkShape, receptive_field
+from sentio_kedro.agent.network.encoder import Encoder, NetworkShape
 from sentio_kedro.config import NetworkParameters
+from sentio_kedro.config.network import receptive_field
 
 ATEN = torch.ops.aten
 WITHOUT_EFFECT = (ATEN.detach.default, ATEN.alias.default)

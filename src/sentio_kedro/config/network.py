@@ -81,3 +81,14 @@ class NetworkParameters:
         if problems:
             raise ValueError(" ".join(problems))
         return self
+
+
+def layer_reach(parameters: NetworkParameters) -> int:
+    """Bars before its own that one layer reads: W - 1, or none without attention."""
+    return 0 if parameters.encoder == "mlp" else parameters.window - 1
+
+
+def receptive_field(parameters: NetworkParameters) -> int:
+    """Bars that one embedding depends on, its own included: L (W - 1) + k, or 1 for the ``mlp``."""
+    taps = 1 if parameters.encoder == "mlp" else parameters.convolution
+    return parameters.layers * layer_reach(parameters) + taps

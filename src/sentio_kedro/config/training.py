@@ -140,8 +140,8 @@ class TrainingParameters:
     """
 
     variant: VariantName = "enhanced"
-    seeds: Count = 2
-    members: Count = 4
+    seeds: Annotated[int, Field(ge=1, le=10_000)] = 2
+    members: Annotated[int, Field(ge=1, le=10_000)] = 4
     total_steps: Count = 400_000
     windows: Count = 32
     replicas: Annotated[int, Field(ge=1)] = 8

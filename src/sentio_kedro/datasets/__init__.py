@@ -5,11 +5,12 @@ from sentio_kedro.datasets.bars import AlignedBarsDataset
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 from sentio_kedro.datasets.features import FeaturesDataset
 from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
-from sentio_kedro.datasets.folds import FoldsDataset, RegimeModelsDataset
+from sentio_kedro.datasets.folds import AccountStatesDataset, FoldsDataset, RegimeModelsDataset
 from sentio_kedro.datasets.json_lines import LedgerDataset
 from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
 
 __all__ = [
+    "AccountStatesDataset",
     "AgentBundles",
     "AlignedBarsDataset",
     "CSVDataset",

@@ -64,13 +64,7 @@ class CSVDataset(SafeFile, pandas.CSVDataset):
 
 
 class JSONDataset(SafeFile, json.JSONDataset):
-    """An object of plain data in a JSON file."""
-
-    def decoded(self, content: Any) -> Any:
-        """Return the object."""
-        if not isinstance(content, dict):
-            raise TypeError(f"it must hold names with values, had {type(content).__name__}")
-        return content
+    """Plain data in a JSON file."""
 
 
 class PlotlyDataset(SafeFile, plotly.JSONDataset):

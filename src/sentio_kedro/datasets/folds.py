@@ -1,4 +1,4 @@
-"""Folds and the regime model of each fold as datasets."""
+"""Folds, and the regime model and the account of each fold, as datasets."""
 
 from __future__ import annotations
 
@@ -66,8 +66,19 @@ class RegimeModelsDataset(_ObjectDataset):
         """Return the models."""
         from sentio_kedro.market.regimes import RegimeModel  # noqa: PLC0415 - listing a catalog needs no hmmlearn
 
-        return {int(fold): RegimeModel.from_dict(values) for fold, values in super().decoded(content).items()}
+        return {int(fold): RegimeModel.from_dict(values) for fold, values in content.items()}
 
     def save(self, data: Mapping[int, RegimeModel]) -> None:
         """Save the models."""
         super().save({str(fold): model.to_dict() for fold, model in data.items()})
+
+
+class AccountStatesDataset(JSONDataset):
+    """The ``Account`` of each fold, such as ``fold_0``, as plain data in a JSON file."""
+
+    def decoded(self, content: Any) -> dict[str, Any]:
+        """Return the accounts as they are, if each is one."""
+        from sentio_kedro.serving.accounts import Account  # noqa: PLC0415 - listing a catalog needs no numba
+
+        TypeAdapter(dict[str, Account]).validate_python(content)
+        return dict(content)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import click
 from kedro.io import DataCatalog, SharedMemoryDataCatalog
 
 from sentio_kedro.manifests import dotted_values
@@ -17,17 +15,6 @@ STORE_READERS = ("comparison", "promotion", "rollback")
 
 TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox", "external_test")
 """Stages that log to MLflow."""
-
-
-@contextmanager
-def readable_refusals() -> Iterator[None]:
-    """On the command line, show a ``ValueError`` without a traceback."""
-    try:
-        yield
-    except ValueError as error:
-        if click.get_current_context(silent=True) is None:
-            raise
-        raise click.ClickException(str(error)) from error
 
 
 def refuse_unsafe_runs(run_params: Mapping[str, Any], catalog: DataCatalog) -> None:

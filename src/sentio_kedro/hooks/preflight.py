@@ -13,7 +13,7 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from sentio_kedro.hooks.manifests import registered_stages
-from sentio_kedro.hooks.options import readable_refusals
+from sentio_kedro.hooks.options import STORE_READERS
 from sentio_kedro.preflight.settings import global_problems, own_names, referred_globals, section_problems
 
 
@@ -30,9 +30,8 @@ class Preflight:
         loader = context.config_loader
         problems = names_refused(loader, Path(context.project_path))
         problems += section_problems(loader["parameters"], sections_of_pipelines)
-        with readable_refusals():
-            if problems:
-                raise ValueError("\n".join(problems))
+        if problems:
+            raise ValueError("\n".join(problems))
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -41,17 +40,18 @@ class Preflight:
         Raises:
             ValueError: With all problems.
         """
-        from sentio_kedro.preflight.check import check  # noqa: PLC0415 - torch, which a listing does not need
-
         chosen = {node.name for node in pipeline.nodes}
-        running = {stage for stage, names in registered_stages(pipeline).items() if names & chosen}
+        stages = registered_stages(pipeline)
+        running = {stage for stage, names in stages.items() if names & chosen} - set(STORE_READERS)
+        if not running:
+            return
+        from sentio_kedro.preflight.check import check  # noqa: PLC0415 - torch, which they do not need
 
         def load(name: str) -> Any:
             dataset = catalog[name]
             return dataset.load() if name == "bars" or dataset.exists() else None
 
-        with readable_refusals():
-            check(catalog["parameters"].load(), load, running)
+        check(catalog["parameters"].load(), load, running)
 
 
 def sections_of_pipelines() -> set[str]:

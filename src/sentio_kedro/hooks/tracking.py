@@ -27,8 +27,9 @@ from mlflow.entities import Param, RunStatus, RunTag
 from mlflow.tracking import MlflowClient
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH
 
-from sentio_kedro.hooks.manifests import RunContext, StageManifests, registered_stages
+from sentio_kedro.hooks.manifests import StageManifests, registered_stages
 from sentio_kedro.hooks.options import STORE_READERS, TRACKED_STAGES
+from sentio_kedro.hooks.run_context import RunContext
 from sentio_kedro.manifests import expected_manifest, tracked_identity
 from sentio_kedro.tracking.client import (
     AGENTS_TAG,

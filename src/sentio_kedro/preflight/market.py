@@ -84,6 +84,10 @@ def plan_market(
         attempt(problems, _try_trading, aligned, parameters)
     if not LEARNT.isdisjoint(running):
         attempt(problems, AgentParameters, *(parameters[name] for name in ("network", "training", "trading")))
+    if folds is not None and "search" in running:
+        from sentio_kedro.preflight.search import check_search  # noqa: PLC0415 - optuna, which no other pipeline needs
+
+        attempt(problems, check_search, folds, parameters)
     return MarketPlan(aligned, folds)
 
 

@@ -18,24 +18,24 @@ from sentio_kedro.preflight.sizes import PARAMETERS, Sizes
 
 GIGABYTE = 1e9
 SLACK = 1.5  # by which an estimate may exceed what is free: a false refusal is worse than a missed one
-LIBRARIES = 400e6  # bytes of compiled code and of libraries that a run loads later
+LIBRARIES = 300e6  # bytes of compiled code and of libraries that a run loads later
 _CGROUP = Path("/sys/fs/cgroup")
 
 Estimate = Callable[[Sizes], float]
 
 
 def market_bytes(sizes: Sizes) -> float:
-    """Bars, features and regimes, and a training set per fold."""
-    return sizes.bars * sizes.assets * (1 + sizes.folds) * (600.0 + 20.0 * sizes.inputs)
+    """Bars, features, regimes and facts of one market."""
+    return sizes.bars * sizes.assets * (600.0 + 20.0 * sizes.inputs)
 
 
 def forecasting_bytes(sizes: Sizes) -> float:
     """Inputs, targets and forecasts of the experts, for the folds that are fitted at once."""
-    return sizes.bars * sizes.assets * 4_000.0 * min(sizes.forecast_workers, max(1, sizes.folds))
+    return sizes.bars * sizes.assets * 2_000.0 * min(sizes.forecast_workers, max(1, sizes.folds))
 
 
 def training_bytes(sizes: Sizes) -> float:
-    """Rollouts and gradients of the members that train at once, all weights and all curves."""
+    """Markets of all folds, rollouts and gradients of the members that train at once, all weights and all curves."""
     path = float(sizes.windows * sizes.episode_bars)
     cells, context = path * sizes.assets, 1.0 + sizes.context / sizes.episode_bars
     accounts, batch = sizes.accounts, cells / sizes.parts
@@ -48,7 +48,7 @@ def training_bytes(sizes: Sizes) -> float:
     gradient += batch * 40.0 * of_critic + 16.0 * sizes.quantiles**2
     validation = 40.0 * sizes.validation * sizes.assets * sizes.hidden
     one = rollout + gradient + validation + 22.0 * sizes.weights
-    return sizes.workers * one + agents_bytes(sizes) + curves_bytes(sizes)
+    return sizes.folds * market_bytes(sizes) + sizes.workers * one + agents_bytes(sizes) + curves_bytes(sizes)
 
 
 def agents_bytes(sizes: Sizes) -> float:
@@ -73,7 +73,7 @@ def backtest_bytes(sizes: Sizes) -> float:
 def reporting_bytes(sizes: Sizes) -> float:
     """Frames of all accounts, and the resampled metrics."""
     accounts = sizes.seeds + 14
-    return 1_300.0 * sizes.tested * accounts + 230.0 * sizes.bootstrap_samples * accounts
+    return 600.0 * sizes.tested * accounts + 230.0 * sizes.bootstrap_samples * accounts
 
 
 STAGES: dict[str, Estimate] = {
@@ -162,7 +162,8 @@ def _beyond(what: str, sizes: Sizes, estimate: Estimate, free: float) -> list[st
         for field, name in PARAMETERS.items()
         if (fitting := _largest(sizes, field, lambda of: estimate(of) <= SLACK * free)) is not None
     ]
-    remedy = "lower one of " + "; ".join(causes) if causes else "give fewer bars or symbols, or lower several sizes"
+    choice = "lower one of " if len(causes) > 1 else "lower "
+    remedy = choice + "; ".join(causes) if causes else "give fewer bars or symbols, or lower several sizes"
     amounts = f"{needed / GIGABYTE:,.1f} GB of {what}, where {free / GIGABYTE:,.1f} GB are free"
     return [f"This run needs about {amounts}: {remedy}."]
 

@@ -56,7 +56,7 @@ def section_problems(sections: Mapping[str, Any], own_sections: Callable[[], Col
     known = {*KINDS, *(own_sections() if unknown else ())}
     for name in unknown:
         if name not in known:
-            problems.append(f"`{name}` is no section of the parameters{_nearest(name, known)}.")
+            problems.append(f"`{name}` is no section of the parameters{_nearest(name, known)}")
     for name, kind in KINDS.items():
         if name in sections:
             try:
@@ -71,7 +71,7 @@ def _refusal(section: str, kind: Any, detail: ErrorDetails) -> str:
     if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "unexpected_keyword_argument":
-        return f"`{name}` is no parameter{_nearest(name, [f'{section}.{key}' for key in _keys(kind)])}."
+        return f"`{name}` is no parameter{_nearest(name, [f'{section}.{key}' for key in _keys(kind)])}"
     if detail["type"] == "missing":
         return f"`{name}` is missing; give it a value."
     return f"`{name}` {detail['msg'].removeprefix('Input ')}, was {detail['input']!r}; change it."
@@ -92,7 +92,7 @@ def _nearest(name: str, known: Collection[str]) -> str:
     last = plain.rpartition(".")[2]
     same = [other for other in known if other.rpartition(".")[2] == last]
     close = same or difflib.get_close_matches(plain, known, n=1, cutoff=0.5)
-    return f"; did you mean `{close[0]}`?" if close else f"; known are {', '.join(sorted(known))}"
+    return f"; did you mean `{close[0]}`?" if close else f"; remove it, or take one of {', '.join(sorted(known))}."
 
 
 def own_names(folder: Path) -> set[str]:
@@ -120,7 +120,7 @@ def global_problems(
         project: Folder of the project.
     """
     place = f"`conf/{environment}/globals.yml`"
-    problems = [f"`{name}` is no name of {place}{_nearest(name, known)}." for name in names if name not in known]
+    problems = [f"`{name}` is no name of {place}{_nearest(name, known)}" for name in names if name not in known]
     if environment not in SHARED_ENVIRONMENTS and "artifacts" not in own:
         problems.append(
             f"{place} must name the folder of the environment's `artifacts`, or it would write over those in "

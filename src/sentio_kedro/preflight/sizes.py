@@ -27,6 +27,24 @@ class Sizes:
         parts: Parts of a rollout whose loss is computed one after the other.
         sampled: Whether accounts sample actions, instead of all actions being valued.
         attends: Whether the encoder is a transformer.
+        levels: Levels of a position.
+        replicas: Accounts per window when actions are sampled.
+        total_steps: Account-bars of a member.
+        seeds: Agents of a fold.
+        members: Networks of an agent.
+        windows: Windows W of a rollout.
+        episode_bars: Decisions of a window.
+        width: Width of the embedding.
+        layers: Layers of the encoder.
+        heads: Attention heads.
+        window: Bars that a layer sees.
+        convolution: Taps of the convolution.
+        hidden: Width of the account head.
+        quantiles: Quantiles of the critic.
+        drawdown_sessions: Sessions that an account remembers, 0 without a limit on drawdown.
+        paths: Bootstrapped paths of the stress tests.
+        bootstrap_samples: Resamples of the report.
+        forecast_workers: Folds whose forecasts are fitted at once.
     """
 
     bars: int

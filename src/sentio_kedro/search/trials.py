@@ -18,11 +18,11 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.training.member import MemberKey, choose_device
 from sentio_kedro.agent.training.population import train_population
 from sentio_kedro.agent.training.validation import account_returns
 from sentio_kedro.config import AgentParameters
+from sentio_kedro.config.network import receptive_field
 from sentio_kedro.market.purged_folds import Fold, Spans
 
 

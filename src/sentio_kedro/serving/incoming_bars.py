@@ -89,7 +89,8 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
     timestamps, symbols = columns["timestamp"], columns["symbol"].to_numpy(dtype=object)
     if timestamps.dtype != _NANOSECONDS:
         timestamps = parse_timestamps(timestamps)
-    numeric = all(columns[name].dtype.kind in "iuf" for name in VALUE_COLUMNS)
+    read = [name for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in columns]
+    numeric = all(columns[name].dtype.kind in "iuf" for name in read)
     if timestamps.dtype != _NANOSECONDS or not numeric:
         check_bars(frame, IngestionParameters())
     ends, values = timestamps.to_numpy(dtype="datetime64[ns]"), delivered_values(columns)

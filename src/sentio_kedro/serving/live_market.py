@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs
-from sentio_kedro.agent.network.encoder import receptive_field
+from sentio_kedro.config.network import receptive_field
 from sentio_kedro.market.indicators import compute_features, longest_lookback, newest_features
 from sentio_kedro.market.ingestion.adjustment import adjusted, adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold

@@ -83,8 +83,9 @@ def close_pending_models(client: MlflowClient, experiment_id: str) -> list[str]:
     while token is not None:
         page = client.search_logged_models([experiment_id], page_token=token or None)
         models, token = [*models, *page], page.token or None
-    pending = [model for model in models if model.status == LoggedModelStatus.PENDING]
-    closed = [model.model_id for model in pending if client.get_run(str(model.source_run_id)).info.status != _RUNNING]
+    pending = {model.model_id: model.source_run_id for model in models if model.status == LoggedModelStatus.PENDING}
+    running = {run.info.run_id for run in _search(client, experiment_id, f"attributes.status = '{_RUNNING}'")}
+    closed = [model_id for model_id, run_id in pending.items() if run_id not in running]
     for model_id in closed:
         client.finalize_logged_model(model_id, LoggedModelStatus.FAILED)
         _logger.warning("MLflow model %s was left unfinished by a run that is over; closed it as failed.", model_id)

@@ -106,9 +106,13 @@ def describe_model(model: str) -> str:
     return (
         "Trading agents that turn raw bars into target positions. Each version is one training, tested out of sample. "
         "`champion` is in use, `previous` was the champion before it, `challenger` was trained last. "
-        "`kedro run --pipeline promotion` moves them.\n\n"
-        f"    mlflow models serve -m 'models:/{model}@champion' --env-manager local -p 5001\n"
+        f"`kedro run --pipeline promotion` moves them.\n\n{serving_command(f'{model}@champion')}"
     )
+
+
+def serving_command(name: str) -> str:
+    """Return the command that serves a version, such as ``model/3`` or ``model@champion``, as code."""
+    return f"`mlflow models serve -m 'models:/{name}' --env-manager local -p 5001`"
 
 
 def bar_length(minutes: float) -> str:

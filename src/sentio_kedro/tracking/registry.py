@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from sentio_kedro.serving.model import SignalModel
 from sentio_kedro.tracking.client import log_tags, optional_tracking
-from sentio_kedro.tracking.descriptions import describe_model, with_test
+from sentio_kedro.tracking.descriptions import describe_model, serving_command, with_test
 from sentio_kedro.tracking.model import CONTENT_TAG
 from sentio_kedro.tracking.runs import MISSING, StoreError
 
@@ -57,7 +57,7 @@ def register(uri: str, model: str, tags: Mapping[str, str], description: str = "
         made = str(mlflow.register_model(uri, model, tags=dict(tags)).version)
         if not client.get_registered_model(model).description:
             client.update_registered_model(model, describe_model(model))
-        client.update_model_version(model, made, description)
+        client.update_model_version(model, made, f"{description}\n- Serve: {serving_command(f'{model}/{made}')}")
         number = made
     return number
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import click
 import mlflow
 import pandas as pd
 from mlflow.entities import LifecycleStage, Run
@@ -29,8 +28,8 @@ MISSING = ErrorCode.Name(RESOURCE_DOES_NOT_EXIST)
 _TESTED = f"{PREFIX}agent.sharpe"
 
 
-class StoreError(click.ClickException, ValueError):
-    """MLflow cannot be read, or lacks a run or version. The command line shows it without a traceback."""
+class StoreError(ValueError):
+    """MLflow cannot be read, or lacks a run or version."""
 
 
 @contextmanager

@@ -229,7 +229,7 @@ def test_a_rule_that_is_not_the_saved_one_names_file_fault_and_remedy(found: Fol
     arrays.write_bytes(bits[:-1] + bytes([bits[-1] ^ 1]))
     assert told(tmp_path).startswith("`rule.safetensors` is not the file that was saved: its SHA-256 is ")
     arrays.unlink()
-    assert told(tmp_path) == f"`rule.safetensors` is missing{remedy}"
+    assert told(tmp_path) == f"`rule.safetensors` is missing{remedy}."
 
 
 def test_arrays_that_are_no_numbers_are_neither_saved_nor_loaded(found: FoldForecasts, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -232,9 +233,12 @@ def test_dates_and_numbers_beyond_all_floats_are_no_prices():
     (problem,) = problems_of(frame)[0].values()
     assert problem.count == 8
     assert problem.cases[0] == "A 2020-01-01T00:00Z volume=2020-01-01 00:00:00+00:00"
-    frame["volume"] = pd.Series([5.0] * 7 + [10**400], dtype=object)
-    (problem,) = problems_of(frame)[0].values()
-    assert problem.count == 1
+    for value in (10**400, [5.0], 5j, dt.date(2020, 1, 1)):
+        frame["volume"] = pd.Series([5.0] * 7 + [value], dtype=object)
+        (problem,) = problems_of(frame)[0].values()
+        assert problem.count == 1
+    frame["volume"] = pd.Series([5, 5.0, "5", Decimal(5), np.int8(5), np.float32(5), True, 5], dtype=object)
+    assert align_bars(frame, IngestionParameters()).volume[:, 0].tolist() == [5.0] * 4
 
 
 def test_columns_that_occur_twice_are_refused():

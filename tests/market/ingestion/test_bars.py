@@ -202,6 +202,9 @@ def test_a_frame_that_is_not_of_aligned_bars_is_refused():
     with pytest.raises(ValueError, match=r"lack the columns \['close'\]"):
         aligned_from_frame(frame.drop(columns="close"))
     assert aligned_from_frame(frame.iloc[:0]).close.shape == (0, 0)
+    far = frame.assign(timestamp=frame["timestamp"].dt.as_unit("us") + pd.Timedelta(10**6, "D"))
+    with pytest.raises(ValueError, match=r"`timestamp` must lie in the years 1678 to 2261"):
+        aligned_from_frame(far)
 
 
 @settings(max_examples=20, deadline=None)

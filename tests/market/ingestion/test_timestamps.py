@@ -97,6 +97,8 @@ def test_texts_are_read_exactly_or_not_at_all(time, nanosecond, offset):
         "2261-12-31T23:59-12:00",
         "2020-01-01T00:00:00.1234567891Z",
         "2020-02-30",
+        "2020-01-01\ud800",
+        b"\xd8",
         None,
     ],
 )

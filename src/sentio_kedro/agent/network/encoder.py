@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sentio_kedro.agent.network.attention import AssetAttention, WindowAttention
 from sentio_kedro.config import NetworkParameters
+from sentio_kedro.config.network import layer_reach, receptive_field
 
 SCALED_LIMIT = 5.0  # scaled features are clipped here, so that one wild bar cannot dominate
 
@@ -34,17 +35,6 @@ class NetworkShape(NamedTuple):
     regimes: int
     actions: int
     followed: int | None = None
-
-
-def layer_reach(parameters: NetworkParameters) -> int:
-    """Bars before its own that one layer reads: W - 1, or none without attention."""
-    return 0 if parameters.encoder == "mlp" else parameters.window - 1
-
-
-def receptive_field(parameters: NetworkParameters) -> int:
-    """Bars that one embedding depends on, its own included: L (W - 1) + k, or 1 for the ``mlp``."""
-    taps = 1 if parameters.encoder == "mlp" else parameters.convolution
-    return parameters.layers * layer_reach(parameters) + taps
 
 
 def draw_dropout(

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.training_set import TrainingSet, member_segments
-from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.ppo.constraints import TailFound, next_tail
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport
 from sentio_kedro.agent.training.member import Member, MemberKey, choose_device, new_member, restore, snapshot
@@ -25,6 +24,7 @@ from sentio_kedro.agent.training.schedules import (
 )
 from sentio_kedro.agent.training.validation import Score, sharpe_lead
 from sentio_kedro.config import AgentParameters
+from sentio_kedro.config.network import receptive_field
 from sentio_kedro.market.tensors import MarketTensors
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,6 @@ import torch
 
 from sentio_kedro.agent.bundle import AgentBundle, AgentSpec
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.agent.network.encoder import receptive_field
 from sentio_kedro.agent.network.network import load_network
 from sentio_kedro.agent.ppo.compiled import compiles
 from sentio_kedro.agent.training.abstention import abstains, mean_t_statistic
@@ -26,6 +25,7 @@ from sentio_kedro.agent.training.member import Curve, Member, MemberKey, choose_
 from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.agent.training.validation import account_returns, recent_train_rows
 from sentio_kedro.config import AgentParameters, TrainingParameters
+from sentio_kedro.config.network import receptive_field
 from sentio_kedro.market.ingestion.timestamps import bars_per_session
 from sentio_kedro.market.purged_folds import Segment, Spans
 from sentio_kedro.trading.performance import sharpe_ratio

@@ -12,7 +12,7 @@ from torch import Tensor
 from sentio_kedro.agent.data.paths import PathSampler
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows
-from sentio_kedro.agent.network.encoder import draw_dropout, receptive_field
+from sentio_kedro.agent.network.encoder import draw_dropout
 from sentio_kedro.agent.ppo.learners import make_learner
 from sentio_kedro.agent.ppo.losses import adapted_coefficient
 from sentio_kedro.agent.ppo.update import Coefficients, UpdateReport, update
@@ -40,6 +40,7 @@ from sentio_kedro.agent.training.member import (
 from sentio_kedro.agent.training.timing import Phases
 from sentio_kedro.agent.training.validation import Score, recent_train_rows, validate_parts
 from sentio_kedro.config import AgentParameters
+from sentio_kedro.config.network import receptive_field
 
 logger = logging.getLogger(__name__)
 

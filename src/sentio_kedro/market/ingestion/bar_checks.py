@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -55,14 +57,19 @@ def check_bars(frame: pd.DataFrame, parameters: IngestionParameters | None = Non
 
 def numbers(column: pd.Series) -> Floats:
     """Return a column of a feed as numbers [n]; NaN where there is none."""
-    if pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype):
-        return np.full(len(column), np.nan)
-    if not pd.api.types.is_numeric_dtype(column.dtype):
-        try:
-            column = pd.to_numeric(column, errors="coerce")
-        except OverflowError:  # a whole number beyond all floats
-            column = pd.to_numeric(column.astype("string"), errors="coerce")
+    if column.dtype.kind == "c" or not pd.api.types.is_numeric_dtype(column.dtype):
+        texts = column if isinstance(column.dtype, pd.StringDtype) else column.astype(object).map(_text_or_number)
+        column = pd.to_numeric(texts, errors="coerce")
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _text_or_number(value: object) -> object:
+    """Return a text, or a number that a float holds, as it is; None for dates, lists and the like."""
+    if isinstance(value, int):
+        return value if abs(value) <= sys.float_info.max else None
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if isinstance(value, str | float | np.integer | np.floating) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +152,8 @@ def _timestamp_problems(bars: _Delivered, parameters: IngestionParameters | None
     timestamps = bars.timestamps
     unread = timestamps.isna().to_numpy()
     problems = bars.problem(
-        f"timestamp must be an ISO 8601 date and time in {RANGE}, which nanoseconds hold, all with a zone or all "
-        "without: rewrite the timestamp, or drop the bar",
+        f"timestamp must be an ISO 8601 date and time in {RANGE} with at most nine decimals, which nanoseconds hold, "
+        "all with a zone or all without: rewrite the timestamp, or drop the bar",
         unread,
         lambda row: f"in row {row}",
     )

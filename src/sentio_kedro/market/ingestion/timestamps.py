@@ -14,7 +14,7 @@ Timestamps = NDArray[np.datetime64]
 FIRST_YEAR, LAST_YEAR = 1678, 2261
 """Whole years that nanoseconds since 1970 hold; beyond 1677-09-21 and 2262-04-11 they wrap around."""
 RANGE = f"the years {FIRST_YEAR} to {LAST_YEAR}"
-_BEGIN, _END = pd.Timestamp(FIRST_YEAR, 1, 1), pd.Timestamp(LAST_YEAR + 1, 1, 1)
+_BEGIN, _END = np.datetime64(f"{FIRST_YEAR}-01-01"), np.datetime64(f"{LAST_YEAR + 1}-01-01")
 _OFFSET = r"(?:[zZ]|UTC|[Tt ]\d{2}.*[+-]\d{2}(?::?\d{2})?)$"
 _FINER = r"\.\d{10}"  # than nanoseconds
 
@@ -35,7 +35,10 @@ def parse_timestamps(column: pd.Series) -> pd.Series:
         return _in_range(column)
     if pd.api.types.is_numeric_dtype(column.dtype):  # an epoch has no unit
         return pd.Series(pd.NaT, index=column.index, dtype="datetime64[ns]")
-    text = column.astype("string").str.strip()
+    try:
+        text = column.astype("string").str.strip()
+    except UnicodeError:  # among bytes or halves of characters
+        text = column.map(lambda value: ascii(str(value))[1:-1]).astype("string").str.strip()
     text = text.mask(text.str.contains(_FINER, regex=True))
     zoned = text.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(dtype=bool)
     if zoned.any():
@@ -94,10 +97,11 @@ def _outside(name: str, error: pd.errors.OutOfBoundsDatetime) -> str:
 
 
 def _in_range(timestamps: pd.Series) -> pd.Series:
-    """Convert timestamps of any resolution to nanoseconds, NaT outside ``RANGE``."""
-    zone = timestamps.dt.tz
-    inside = (timestamps >= _BEGIN.tz_localize(zone)) & (timestamps < _END.tz_localize(zone))
-    exact: pd.Series = timestamps.where(inside).dt.as_unit("ns")
+    """Convert timestamps of any resolution, naive or in UTC, to nanoseconds; NaT outside ``RANGE``."""
+    parts = timestamps.dt
+    values = timestamps.to_numpy(dtype=f"datetime64[{parts.unit}]")
+    inside = (values >= _BEGIN.astype(values.dtype)) & (values < _END.astype(values.dtype))
+    exact: pd.Series = (parts if inside.all() else timestamps.where(inside).dt).as_unit("ns")
     return exact
 
 

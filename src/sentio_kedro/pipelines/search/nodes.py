@@ -19,11 +19,12 @@ from sentio_kedro.config import (
 )
 from sentio_kedro.datasets.checkpoints import CheckpointStore
 from sentio_kedro.datasets.trials import TrialLedger
-from sentio_kedro.manifests import WITHOUT_EFFECT, expected_manifest, flatten_parameters, upstream_stages
+from sentio_kedro.manifests import expected_manifest, flatten_parameters, upstream_stages
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.purged_folds import Fold
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.pipelines.search.trials import TrackedTrials, best_as_yaml, trial_table
+from sentio_kedro.preflight.search import fixed_names
 from sentio_kedro.search.study import best_trial, open_study, search
 from sentio_kedro.search.trials import overlapping_test_rows, searchable_folds
 from sentio_kedro.tracking.trials import universe_of
@@ -99,15 +100,6 @@ def describe_search(
         "pruning": parameters.pruning,
         "seed": parameters.seed,
     }
-
-
-def fixed_names(bars_hash: str, flat: Mapping[str, Any]) -> dict[str, str]:
-    """Return parameters that must not be searched, with the reason: without effect, or shaping earlier stages."""
-    fixed = dict.fromkeys(WITHOUT_EFFECT, "it changes how a result is computed, not the result")
-    for stage in upstream_stages("training"):
-        shaping = expected_manifest(stage, bars_hash, flat).parameters
-        fixed |= dict.fromkeys(shaping, f"`{stage}` was made with it, so change it in conf and run that stage again")
-    return fixed
 
 
 def warn_of_test_rows(folds: Sequence[Fold], chosen: Sequence[int]) -> str:

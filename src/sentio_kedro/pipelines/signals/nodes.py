@@ -24,7 +24,16 @@ def decide(
 
     Returns:
         Signals as from ``newest_signals``.
+
+    Raises:
+        ValueError: If no account of the fold was saved.
     """
     chosen = choose_agents(agents, parameters.fold)
-    account = ACCOUNT.validate_python(account_states[f"fold_{chosen[0].spec.fold}"])
+    name = f"fold_{chosen[0].spec.fold}"
+    if name not in account_states:
+        raise ValueError(
+            f"`account_states` must have an account of `{name}`, has {sorted(account_states)}; run `kedro run "
+            "--pipeline backtest`."
+        )
+    account = ACCOUNT.validate_python(account_states[name])
     return newest_signals(chosen, align_bars(bars, ingestion), parameters, account)

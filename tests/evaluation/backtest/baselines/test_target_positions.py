@@ -13,6 +13,7 @@ from sentio_kedro.config import (
     IngestionParameters,
     TradingParameters,
 )
+from sentio_kedro.damage import DamagedFileError
 from sentio_kedro.evaluation.backtest.baselines.schedules import simulate_schedules
 from sentio_kedro.evaluation.backtest.baselines.target_positions import TargetsError, read_targets, target_schedule
 from sentio_kedro.evaluation.backtest.context import BacktestContext
@@ -114,6 +115,9 @@ def test_missing_columns_rows_and_files_are_named(bars: AlignedBars, tmp_path: P
         target_schedule(table(bars, (3, "AAA", 0.1)), bars, ROWS, LIMITS)
     with pytest.raises(TargetsError, match=r"is none; correct the path"):
         read_targets(tmp_path / "nothing.csv")
+    (tmp_path / "torn.csv").write_text('timestamp,symbol,target\n"2020')
+    with pytest.raises(DamagedFileError, match=r"torn.csv` cannot be read \(.*; correct the file, or set"):
+        read_targets(tmp_path / "torn.csv")
 
 
 def test_a_symbol_may_be_called_na(tmp_path: Path) -> None:

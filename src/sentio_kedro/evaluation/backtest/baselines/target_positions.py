@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.config.symbols import unknown_symbols
+from sentio_kedro.damage import reading
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import RANGE, Floats, localize_timestamps, parse_timestamps
 from sentio_kedro.market.purged_folds import Segment
@@ -28,11 +29,13 @@ def read_targets(path: Path) -> pd.DataFrame:
 
     Raises:
         TargetsError: If there is no such file or a column is missing.
+        DamagedFileError: If it is no CSV file.
     """
     if not path.is_file():
         raise TargetsError(f"`backtest.targets` must name a CSV file, `{path}` is none; correct the path, or set null.")
     empty = {"target": ["", "NaN", "nan", "null"]}  # and nothing else: NA may be a symbol
-    return pd.read_csv(path, dtype={"symbol": str}, keep_default_na=False, na_values=empty)
+    with reading(path, "correct the file, or set `backtest.targets` to null"):
+        return pd.read_csv(path, dtype={"symbol": str}, keep_default_na=False, na_values=empty)
 
 
 def target_schedule(frame: pd.DataFrame, bars: AlignedBars, rows: Segment, trading: TradingParameters) -> Floats:
