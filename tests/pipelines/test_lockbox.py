@@ -71,6 +71,9 @@ def test_an_opening_that_fails_is_on_record(copied, monkeypatch):
         copied.run("lockbox", params=QUICK)
     assert [record["event"] for record in seen[0]] == ["opened"]  # before anything of it was computed
     (opening,) = seen[0]
+    client = MlflowClient(f"sqlite:///{copied.path / 'mlflow.db'}")
+    (version,) = client.search_model_versions()
+    assert opening["tracked"] == version.tags["sentio.agents"]  # by which a promotion knows the agents
     (entry,) = lockbox.openings(ledger(copied), opening["model"], opening["symbols"], opening)
     assert (entry["this_model"], entry["finished"], entry["sharpe"]) == (True, False, None)
 

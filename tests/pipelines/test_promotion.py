@@ -90,7 +90,8 @@ class Registry:
     def open_lockbox(self, agents, earned):
         opening = f"{agents} {len(self.openings)}"
         span = {"symbols": ["AAA"], "first": "2025-01-01T00:00:00Z", "last": "2025-06-01T00:00:00Z"}
-        given = {"event": "opened", "opening": opening, "time": "now", "model": agents, "agents": [], "bars_hash": "b"}
+        given = {"event": "opened", "opening": opening, "time": opening, "model": f"model {agents}"}
+        given |= {"tracked": agents, "agents": [], "bars_hash": "b"}
         self.openings.append({**given, **span})
         if earned is not None:
             self.openings.append({"event": "result", "opening": opening, "time": "now", "total_return": earned})

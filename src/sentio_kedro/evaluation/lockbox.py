@@ -150,19 +150,23 @@ def openings(
     ]
 
 
-def earned_in_lockbox(records: Sequence[Mapping[str, Any]], agents_identity: str) -> bool:
+def earned_in_lockbox(records: Sequence[Mapping[str, Any]], tracked: str) -> bool:
     """Whether agents earned in a lockbox that no other agents opened before them.
 
-    Arguments as in ``openings``.
+    Args:
+        records: Records of the ledger, in order.
+        tracked: Digest of the agents and of the code that trained them (``manifests.tracked_identity``), which records
+            hold as ``tracked`` and registered versions as the tag ``sentio.agents``.
     """
-    own = [record for record in records if record["event"] == "opened" and record["model"] == agents_identity]
+    own = [record for record in records if record["event"] == "opened" and record.get("tracked") == tracked]
     if not own:
         return False
-    first, *later = openings(records, agents_identity, own[-1]["symbols"], own[-1])
+    keys = {record["time"] for record in own}
+    first, *later = openings(records, own[-1]["model"], own[-1]["symbols"], own[-1])
     earned = any(
-        one["this_model"] and one["finished"] and (one["total_return"] or 0.0) > 0.0 for one in (first, *later)
+        one["time"] in keys and one["finished"] and (one["total_return"] or 0.0) > 0.0 for one in (first, *later)
     )
-    return first["this_model"] and earned
+    return first["time"] in keys and earned
 
 
 def _overlaps(record: Mapping[str, Any], lockbox: Mapping[str, Any] | None) -> bool:

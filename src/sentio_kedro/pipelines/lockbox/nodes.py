@@ -18,7 +18,7 @@ from sentio_kedro.config import (
 from sentio_kedro.evaluation import lockbox
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.run_frames import RunFacts
-from sentio_kedro.manifests import agents_identity, flatten_parameters
+from sentio_kedro.manifests import agents_identity, flatten_parameters, tracked_identity
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
@@ -52,6 +52,7 @@ def record_opening(
     model = agents_identity(data_quality["bars_hash"], flatten_parameters(sections))
     chosen = choose_agents(agents, None)
     record = lockbox.opening_record(datetime.now(UTC), model, chosen, aligned_bars, rows, data_quality["bars_hash"])
+    record["tracked"] = tracked_identity(model)
     logger.info("Opening the lockbox, %s to %s. This goes on record.", record["first"], record["last"])
     return record, record
 
