@@ -19,6 +19,7 @@ import griffe
 from pydantic.fields import FieldInfo
 
 from sentio_kedro import config
+from sentio_kedro.config.fields import LARGEST
 from sentio_kedro.config.presets import PRESETS, VARIANTS
 from sentio_kedro.pipeline_registry import register_pipelines
 
@@ -207,7 +208,8 @@ def _kind(hint: Any) -> str:  # noqa: PLR0911 - one line for each kind of type
 
 def _bounds(marks: list[Any]) -> str:
     single = [inner for mark in marks for inner in (mark.metadata if isinstance(mark, FieldInfo) else [mark])]
-    parts = [f"{BOUNDS[type(mark)]} {dataclasses.astuple(mark)[0]:g}" for mark in single if type(mark) in BOUNDS]
+    bounds = [(type(mark), dataclasses.astuple(mark)[0]) for mark in single if type(mark) in BOUNDS]
+    parts = [f"{BOUNDS[kind]} {bound:g}" for kind, bound in bounds if bound < LARGEST]  # what none reaches is noise
     return " " + ", ".join(parts) if parts else ""
 
 

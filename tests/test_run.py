@@ -26,9 +26,12 @@ KEYS = {
 }
 ACCOUNTS = ("agent", "buy_and_hold", "equal_weight", "momentum", "random")
 SEARCHED = {"search_trials", "search_returns", "best_parameters"}
-OPENED = {"lockbox_accounts", "lockbox_metrics", "lockbox_result", "lockbox_openings@append", "lockbox_openings@read"}
+OPENED = {
+    *("lockbox_accounts", "lockbox_metrics", "lockbox_result"),
+    *("lockbox_openings@append", "lockbox_openings@read", "earlier_openings"),
+}
 COMPARED = {"comparison", "comparison_table", "comparison_figure"}
-PROMOTED = {"gate_verdicts", "registry_decision", "promotions@append", "promotions@read"}
+PROMOTED = {"gate_verdicts", "registry_decision", "promotions@append", "promotions@read", "earlier_promotions"}
 NOT_LEFT_BEHIND = {
     "signals",
     "final_agents",
@@ -373,4 +376,4 @@ def test_combinatorial_folds_run_end_to_end(project):
     metrics = json.loads(project.artifact("08_reporting/metrics.json").read_text())
     assert metrics["agent"]["folds"] == 6
     assert "combinatorial folds" in project.artifact("08_reporting/report.html").read_text().lower()
-    assert {path.name for path in project.artifact(AGENTS).iterdir()} == {f"fold_{fold}" for fold in range(6)}
+    assert {path.name for path in project.artifact(AGENTS).glob("fold_*")} == {f"fold_{fold}" for fold in range(6)}

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import dis
 import re
 import shutil
 import traceback
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import cast
 
 import click
 import yaml
@@ -23,10 +21,10 @@ from kedro.utils import find_kedro_project
 from kedro.validation import DataValidationError, ParameterValidationError
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from sentio_kedro.damage import fault_in_words, is_full_disk
-from sentio_kedro.manifests import SECTIONS
+from sentio_kedro.preflight.settings import KINDS, nearest, validation_texts
 
 CONTINUES = "Nothing that was saved is lost, and the same command continues"
 _OURS = ("sentio_kedro", "kedro")
@@ -96,7 +94,7 @@ def _command(error: BaseException) -> str | None:
 
 def _raised(error: BaseException) -> str | None:
     """Return the text of an error that this package or Kedro raised by a statement, not by a call that failed."""
-    if isinstance(error, PermissionError):
+    if isinstance(error, PermissionError) and error.filename:
         return f"`{error.filename}` cannot be opened ({error.strerror}); let your user read and write it."
     last = error.__traceback__
     while last is not None and last.tb_next is not None:
@@ -110,31 +108,17 @@ def _raised(error: BaseException) -> str | None:
     if unknown is None:
         return str(error)
     pipelines.set_requested(None)  # Kedro holds those that were asked for
-    return f"There is no pipeline `{unknown[1]}`{_nearest(unknown[1], pipelines.keys())}"
+    return f"There is no pipeline `{unknown[1]}`{nearest(unknown[1], list(pipelines.keys()))}"
 
 
 def _module(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__"))
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
-    """Return the end of a sentence about an unknown name: the nearest one, or all."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean `{near[0]}`?" if near else f"; there are {', '.join(f'`{one}`' for one in sorted(names))}."
-
-
 def _configuration(error: BaseException) -> str | None:
     if isinstance(error, OmegaConfBaseException):
         return _interpolation(error)
-    return _environment(error) if isinstance(error, MissingConfigException) else _file_of_settings(error)
-
-
-def _environment(error: MissingConfigException) -> str:
-    folder = Path(str(error).rpartition(": ")[2])
-    if not folder.parent.is_dir() or folder.is_dir():
-        return str(error)
-    names = [path.name for path in folder.parent.iterdir() if path.is_dir()]
-    return f"There is no environment `{folder.name}` in `{folder.parent}`{_nearest(folder.name, names)}"
+    return str(error) if isinstance(error, MissingConfigException) else _file_of_settings(error)
 
 
 def _file_of_settings(error: BaseException) -> str | None:
@@ -173,47 +157,10 @@ def _interpolation(error: OmegaConfBaseException) -> str:
 
 
 def _parameters(error: BaseException) -> str | None:
-    """Return each problem with the parameter's dotted name; Kedro's error is text, its frame has the values."""
     if isinstance(error, ValidationError):
-        named = {kind.__name__: (name, kind) for name, kind in SECTIONS.items()}
-        return _listed(_problems(error, *named.get(error.title, (error.title, None))))
-    if not isinstance(error, ParameterValidationError):
-        return None
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    known = next((frame.f_locals for frame in frames if "requirements" in frame.f_locals), {})
-    problems = []
-    for name, kind in known.get("requirements", {}).items():
-        with suppress(TypeError):  # of what is no section; Kedro's text says it
-            try:
-                TypeAdapter(kind).validate_python(known["raw_params"].get(name))
-            except ValidationError as refused:
-                problems += _problems(refused, name, kind)
-    return _listed(problems) if problems else str(error)
-
-
-def _listed(problems: Sequence[str]) -> str:
-    return problems[0] if len(problems) == 1 else "\n- ".join(["Several parameters are refused:", *problems])
-
-
-def _problems(error: ValidationError, section: str, kind: Any) -> list[str]:
-    """Return a sentence per problem: dotted name, what is wrong, value."""
-    problems = []
-    for problem in error.errors(include_url=False):
-        *_, last = problem["loc"] or ("",)
-        name = ".".join(map(str, (section, *problem["loc"])))
-        if problem["type"] == "value_error":
-            problems.append(f"`{name}`: {problem['msg'].removeprefix('Value error, ')}")
-        elif problem["type"] == "unexpected_keyword_argument":
-            problems.append(f"There is no parameter `{name}`{_nearest(str(last), _fields(kind))}")
-        else:
-            problems.append(f"`{name}`: {problem['msg'][:1].lower()}{problem['msg'][1:]}, was {problem['input']!r}.")
-    return problems
-
-
-def _fields(kind: Any) -> set[str]:
-    """Return the names of all parameters of a section."""
-    schema = {} if kind is None else TypeAdapter(kind).json_schema()
-    return {name for part in (schema, *schema.get("$defs", {}).values()) for name in part.get("properties", {})}
+        named = {kind.__name__: (name, kind) for name, kind in KINDS.items()}
+        return "\n".join(validation_texts(error, *named.get(error.title, (error.title, None))))
+    return str(error) if isinstance(error, ParameterValidationError) else None
 
 
 def _dataset(error: BaseException) -> str | None:

@@ -20,7 +20,7 @@ SEARCH = TypeAdapter(SearchParameters)
         ({"low": 0.1, "high": 1.0, "log": True, "step": 0.1}, "must be null where `log` is true, was 0.1"),
         ({"low": 0.1, "high": 1.0, "step": 0.4}, r"must be above 0 and divide `high` - `low` = 0.9, was 0.4"),
         ({"low": 0.1, "high": 1.0, "step": -0.1}, "must be above 0 and divide"),
-        ({"low": 0.1, "high": float("inf")}, "must have finite bounds"),
+        ({"low": 0.1, "high": float("inf")}, "should be a finite number"),
         ({"choices": [0.9]}, r"must be two or more different values, was \[0.9\]"),
         ({"choices": [0.9, 0.9]}, "must be two or more different values"),
         ({"choices": [0.9, 0.5], "low": 0.1}, "must have `choices` or a range, had both"),

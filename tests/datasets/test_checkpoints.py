@@ -44,7 +44,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("sentio_kedro.datasets.checkpoints.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(OSError, match=r"No space left on device: .*a\.safetensors"):
         store.save("a", {"x": torch.ones(1)}, {"update": 2})
     assert store.load("a")[1] == {"update": 1}

@@ -32,6 +32,12 @@ def test_records_add_up_in_order_and_earlier_bytes_stay(ledger, tmp_path):
     assert path.read_bytes().startswith(before)
 
 
+def test_the_last_record_once_more_is_not_appended(ledger):
+    for record in ({"trial": 1}, {"trial": 1}, {"trial": 2}, {"trial": 1}):
+        ledger.save(record)
+    assert ledger.load() == [{"trial": 1}, {"trial": 2}, {"trial": 1}]
+
+
 def test_a_line_left_unfinished_costs_no_other_record(ledger, tmp_path, caplog):
     path = tmp_path / "deep" / "trials.jsonl"
     ledger.save({"trial": 1})

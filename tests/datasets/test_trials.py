@@ -26,14 +26,19 @@ def test_a_record_names_its_returns_which_come_back_bit_for_bit(ledger):
     pd.testing.assert_frame_equal(ledger.returns(record["returns"]), RETURNS, check_freq=False)
 
 
-def test_a_repeat_adds_a_line_and_leaves_the_returns_as_they_were(ledger, tmp_path):
-    ledger.append(RECORD, RETURNS)
+def test_a_repeat_that_differs_in_its_time_alone_changes_nothing(ledger, tmp_path):
+    ledger.append({**RECORD, "time": "today", "levels": (0, 1)}, RETURNS)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    TrialLedger(tmp_path / "deep").append(RECORD, RETURNS.assign(**{"return": 9.0}))
-    after = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
-    assert len(ledger.records()) == 2
-    assert before.keys() == after.keys()
-    assert all(after[path].startswith(content) for path, content in before.items())
+    again = TrialLedger(tmp_path / "deep")
+    again.append({**RECORD, "time": "tomorrow", "levels": (0, 1)}, RETURNS.assign(**{"return": 9.0}))
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
+    assert ledger.returns(f"{'a' * 16}-r1")["return"].tolist() == [0.1, -0.1, 0.0]
+
+
+def test_a_trial_of_another_run_adds_a_line_and_leaves_the_returns_as_they_were(ledger):
+    ledger.append({**RECORD, "run": "a"}, RETURNS)
+    ledger.append({**RECORD, "run": "b"}, RETURNS.assign(**{"return": 9.0}))
+    assert [record["run"] for record in ledger.records()] == ["a", "b"]
     assert ledger.returns(f"{'a' * 16}-r1")["return"].tolist() == [0.1, -0.1, 0.0]
 
 
@@ -48,7 +53,7 @@ def test_two_processes_that_keep_the_same_trial_at_once_do_not_collide(ledger, m
 
     monkeypatch.setattr(pd.DataFrame, "to_parquet", overtaken)
     ledger.append(RECORD, RETURNS)
-    assert len(ledger.records()) == 2
+    assert len(ledger.records()) == 1
     pd.testing.assert_frame_equal(ledger.returns(ledger.records()[0]["returns"]), RETURNS, check_freq=False)
     assert len(list((tmp_path / "deep" / "trial_returns").iterdir())) == 1
 

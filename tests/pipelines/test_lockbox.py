@@ -76,6 +76,10 @@ def test_an_opening_that_fails_is_on_record(copied, monkeypatch):
     assert opening["tracked"] == version.tags["sentio.agents"]  # by which a promotion knows the agents
     (entry,) = lockbox.openings(ledger(copied), opening["model"], opening["symbols"], opening)
     assert (entry["this_model"], entry["finished"], entry["sharpe"]) == (True, False, None)
+    monkeypatch.undo()
+    copied.run("lockbox", params=QUICK)  # the same agents: it goes on with that opening
+    assert ledger(copied)[0] == opening
+    assert [(record["event"], record["opening"]) for record in ledger(copied)[1:]] == [("result", opening["opening"])]
 
 
 def test_an_opening_is_told_in_every_environment_on_these_bars(copied):

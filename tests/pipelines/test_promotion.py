@@ -108,7 +108,8 @@ class Registry:
             "max_overfitting": None,
             **changes,
         }
-        ledger = {f"promotions@{side}": LedgerDataset(filepath=str(self.ledger)) for side in ("append", "read")}
+        names = ("promotions@append", "promotions@read", "earlier_promotions")
+        ledger = {name: LedgerDataset(filepath=str(self.ledger)) for name in names}
         catalog = DataCatalog(
             {
                 "params:promotion": MemoryDataset(PromotionParameters(**given)),
@@ -397,6 +398,29 @@ def test_a_decision_that_a_failing_store_cut_off_names_the_command_that_finishes
     assert toy.aliases["champion"] == (second if decision == "promoted" else first)
 
 
+@pytest.mark.parametrize("decision", ["promoted", "rolled_back"])
+def test_a_decision_that_was_killed_before_it_took_effect_is_on_record_once(toy, monkeypatch, decision):
+    first = toy.add(1)
+    toy.promote()
+    second = toy.add(1)
+    if decision == "rolled_back":
+        toy.promote()
+    work = toy.promote if decision == "promoted" else toy.roll_back
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr("mlflow.tracking.MlflowClient.set_registered_model_alias", killed)
+        work()
+    before = toy.ledger.read_text()
+    monkeypatch.setattr(nodes, "_record", lambda *args, make=nodes._record: make(*args) | {"time": "later"})
+    record = work()
+    assert toy.ledger.read_text() == before
+    assert json.loads(before.splitlines()[-1]) == record
+    assert toy.aliases["champion"] == (second if decision == "promoted" else first)
+
+
 def test_the_challenger_is_named_or_refused(toy):
     own, newest = toy.add(1), toy.add(2)
 
@@ -479,9 +503,9 @@ def test_without_a_registered_model_everything_says_what_to_do(store):
     with pytest.raises(StoreError, match="No model `toy` is registered in MLflow; `kedro run --pipeline training`"):
         nodes.read_candidates(PromotionParameters(), toy, {})
     with pytest.raises(StoreError, match="No model `toy` is registered"):
-        nodes.decide_rollback(toy)
+        nodes.decide_rollback(toy, [])
     with pytest.raises(StoreError, match=r"`registry.model` is null"):
-        nodes.decide_rollback(nothing)
+        nodes.decide_rollback(nothing, [])
 
 
 def test_registering_makes_a_version_the_challenger_and_a_registry_that_fails_costs_a_warning(

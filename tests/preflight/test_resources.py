@@ -80,6 +80,12 @@ def test_the_largest_value_that_fits_is_named():
     assert (fits(fitting), fits(fitting + 4)) == (True, False)
 
 
+def test_large_arrays_of_a_market_do_not_count_as_memory():
+    small, large = (Sizes(**{**SMALL, "bars": bars, "assets": 100}) for bars in (2_000, 2_000_000))
+    assert resources.market_bytes(small) == 100 * 2_000 * (600 + 20 * 8)
+    assert resources.market_bytes(large) < 0.5 * 1_000 * resources.market_bytes(small)
+
+
 def test_pipelines_that_do_not_train_need_no_memory_for_it():
     sizes = Sizes(**{**SMALL, "windows": 10**9})
     assert resources.memory_bytes(sizes, {"ingestion", "features"}) < 1e9

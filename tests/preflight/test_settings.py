@@ -33,6 +33,11 @@ def no_more():
             {"cross_validation": {"scheme": "combinatorial", "groups": 10**9, "test_groups": 10**8}},
             "`cross_validation` must make at most 2,000 folds, each of which is trained on its own, had `groups` = 100",
         ),
+        ({"training": {"learning_rate": float("inf")}}, "`training.learning_rate` should be a finite number, was inf;"),
+        (
+            {"signals": {"fold": "x"}},
+            "`signals.fold` should be a valid integer, unable to parse string as an integer, w",
+        ),
         ({"features": {}}, "`features.columns` is missing; give it a value."),
         ({"training": None}, "`training` should be a dictionary or an instance of TrainingParameters, was None; chan"),
     ],

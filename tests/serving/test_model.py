@@ -121,9 +121,12 @@ def test_too_few_bars_are_refused_with_what_is_missing(model: SignalModel, known
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{cash: 1}", r"`account` must be a JSON object such as .*all of it: Invalid JSON"),
-        ('{"cash": "much"}', r"cash: Input should be a valid number"),
-        ('{"cash": 1, "stocks": {}}', r"stocks: Unexpected keyword argument"),
+        ("{cash: 1}", r"`account` must be a JSON object: Expecting property name .* at line 1, column 2"),
+        (
+            '{"cash": "much"}',
+            r"`account` must be a JSON object such as .*`cash`: Input should be a valid number, was 'much'",
+        ),
+        ('{"cash": 1, "stocks": {}}', r"`stocks`: Unexpected keyword argument"),
         ('{"cash": 1, "shares": {"XXX": 1}}', r"`account.shares` names \['XXX'\]"),
     ],
 )
@@ -132,6 +135,36 @@ def test_accounts_that_cannot_be_read_are_refused(
 ) -> None:
     with pytest.raises(MlflowException, match=message):
         predict(model, aligned_to_frame(known), account=text)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_decision_that_is_no_number_is_refused(model: SignalModel, known: AlignedBars) -> None:
+    frame = aligned_to_frame(known)
+    prices = ["open", "high", "low", "close"]
+    with pytest.raises(
+        MlflowException, match=r"must be finite numbers, was \[nan, .*; bars or account hold numbers that"
+    ):
+        predict(model, frame.assign(**(1e300 * frame[prices])), account='{"cash": 1e5, "shares": {"AAA": 1e18}}')
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"acount": ""}, r"^`params` may hold `account`, .*, and `equity`, .*; `acount`: Unexpected keyword argument"),
+        ({"equity": 0.0}, r"`equity`: Input should be greater than 0, was 0\.0\.$"),
+        ({"equity": float("nan")}, r"`equity`: Input should be less than or equal to 10+, was nan\.$"),
+        (
+            {"account": '{"cash": 1, "cash": 2}'},
+            r"^`account` must name a key once, named 'cash' twice; leave one out\.$",
+        ),
+        ({"account": '{"cash": true}'}, r"`cash`: Input should be a valid number, was True\.$"),
+    ],
+)
+def test_parameters_that_are_misspelt_or_out_of_bounds_are_refused(
+    model: SignalModel, known: AlignedBars, params: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MlflowException, match=message):
+        predict(model, aligned_to_frame(known), **params)
 
 
 class Server:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -478,12 +479,15 @@ def test_a_history_that_is_too_short_is_refused(agent: AgentBundle, bars: Aligne
     ("account", "message"),
     [
         (Account(cash=1.0, shares={"XXX": 1.0}), r"`account.shares` names \['XXX'\], the agents trade"),
-        (Account(cash=float("nan")), r"`account.cash` must be a finite number, was nan"),
         (
-            Account(cash=1.0, shares={"AAA": float("inf")}),
-            r"`account.shares\[AAA\]` must be a finite number, was inf",
+            Account(cash=-1e6, shares={"AAA": 1.0}),
+            r"`account` is ruined and must hold nothing: it is worth -9999\d\d\.\d+, which",
         ),
-        (Account(cash=1.0, in_flight={"AAA": [float("nan")]}), r"`account.in_flight\[AAA\]\[0\]` must be a finite"),
+        (
+            Account(cash=0.0, in_flight={"AAA": [1.0]}),
+            r"`account` is ruined and must hold nothing.*name what is left as",
+        ),
+        (Account(cash=1.0, initial_equity=1e5, shares={"AAA": 1e-9}), r"above 0.001 of its `initial_equity`, 100000;"),
         (Account(cash=1.0, in_flight={"AAA": [1.0, 2.0]}), r"`account.in_flight\[AAA\]` must hold one number per bar"),
         (Account(cash=1.0, session_highs=[1.0] * 127), r"at most 126 sessions .*named 127; leave out the oldest"),
         (open_accounts(2, 3, TRADING), r"`account` must have the shape \[..., 1\], was \[2\]; add a last dimension"),
@@ -504,6 +508,23 @@ def test_accounts_that_are_not_the_agents_are_refused(
     with pytest.raises(ValueError, match=message):
         started.decide(new, account)
     started.decide(new)  # the bars were not taken in
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cash": float("nan")},
+        {"cash": 1e19},
+        {"cash": 1.0, "shares": {"AAA": float("inf")}},
+        {"cash": 1.0, "in_flight": {"AAA": [float("nan")]}},
+        {"cash": 1.0, "equity": float("inf")},
+        {"cash": 1.0, "entry_price": {"AAA": float("nan")}},
+        {"cash": 1.0, "bars_held": {"AAA": 10**400}},
+    ],
+)
+def test_numbers_that_no_account_has_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"less than or equal to 10+ |valid integer"):
+        Account(**fields)
 
 
 def test_agents_that_differ_need_sessions_of_their_own(agent: AgentBundle) -> None:

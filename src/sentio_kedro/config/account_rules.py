@@ -12,6 +12,7 @@ from sentio_kedro.config.fields import (
     NonNegative,
     Positive,
     PositiveFraction,
+    TwoOrMore,
     null_is_off,
     parameters,
 )
@@ -40,7 +41,7 @@ class CostParameters:
     min_commission: NonNegative = 0.0
     half_spread: Literal["constant", "bars", "estimated"] = "constant"
     half_spread_bps: NonNegative = 1.0
-    spread_bars: Annotated[int, Field(ge=2)] = 96
+    spread_bars: TwoOrMore = 96
     impact: NonNegative = 0.0
     max_impact: PositiveFraction = 0.1
 
@@ -174,4 +175,4 @@ class MaskParameters:
     pattern_day_trader: bool = False
     min_holding_bars: Annotated[Count | None, null_is_off("trading.masks.min_holding_bars")] = None
     kelly_fraction: Positive | None = None
-    kelly_bars: Annotated[int, Field(ge=2)] = 480
+    kelly_bars: TwoOrMore = 480

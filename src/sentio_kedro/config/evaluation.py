@@ -7,12 +7,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from sentio_kedro.config.fields import (
+    LARGEST,
     Count,
     Fraction,
     NonNegative,
+    NonNegativeCount,
     Positive,
     PositiveFraction,
     Resamples,
+    Seed,
+    TwoOrMore,
     parameters,
 )
 
@@ -42,8 +46,8 @@ class RobustnessParameters:
     )
     without_seeds: bool = True
     paths: Annotated[int, Field(ge=0, le=10_000)] | None = 20
-    block_bars: Annotated[float, Field(ge=1.0)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    block_bars: Annotated[float, Field(ge=1.0, le=LARGEST)] | None = None
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _no_part_is_empty(self) -> Self:
@@ -80,7 +84,7 @@ class BacktestParameters:
     momentum_bars: Count = 480
     volatility_target: Positive = 0.15
     rebalance_days: Positive = 7.0
-    portfolio_bars: Annotated[int, Field(ge=2)] = 1_440
+    portfolio_bars: TwoOrMore = 1_440
     robustness: RobustnessParameters = Field(default_factory=RobustnessParameters)
 
 
@@ -107,7 +111,7 @@ class TrialParameters:
 
     record: bool = True
     cscv_blocks: Annotated[int, Field(ge=2, le=20, multiple_of=2)] = 16
-    min_trials: Annotated[int, Field(ge=2)] = 5
+    min_trials: TwoOrMore = 5
 
 
 @parameters
@@ -142,7 +146,7 @@ class ReportingParameters:
     bootstrap_samples: Resamples = 10_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    seed: int = 0
+    seed: Seed = 0
     trials: TrialParameters = Field(default_factory=TrialParameters)
     skill: SkillParameters = Field(default_factory=SkillParameters)
 
@@ -157,6 +161,6 @@ class SignalParameters:
         refuse_disagreement: Fail where the target of an account that began halfway differs, instead of marking it.
     """
 
-    fold: Annotated[int, Field(ge=0)] | None = None
+    fold: NonNegativeCount | None = None
     equity: Positive = 1_000_000.0
     refuse_disagreement: bool = False

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from sentio_kedro.config.fields import Count, Fraction, Positive, null_is_off, parameters
+from sentio_kedro.config.fields import LARGEST, Count, Fraction, Positive, null_is_off, parameters
 
 MIN_BLOCKS = 2  # of a k-fold
 MAX_FOLDS = 2_000  # each is trained on its own
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError(
+            f"`ingestion.timezone` must be a zone of the IANA database, was {name!r}; write one such as "
+            "America/New_York, or null where timestamps name their zone."
+        )
+    return name
 
 
 @parameters
@@ -19,7 +29,8 @@ class IngestionParameters:
 
     Attributes:
         bar_label: Meaning of the feed's ``timestamp``: ``start`` or ``end`` of its bar. The project uses the end.
-        bar_minutes: Length of a bar in minutes, to convert starts into ends; null takes the most common gap.
+        bar_minutes: Length of a bar in minutes, a second to a year, to convert starts into ends; null takes the most
+            common gap.
         timezone: Zone of naive timestamps (for example ``America/New_York``); null refuses naive timestamps.
         missing: Treatment of a bar that some asset lacks: ``halt`` makes that asset untradable there, ``drop_bar``
             drops the bar for all assets.
@@ -29,8 +40,8 @@ class IngestionParameters:
     """
 
     bar_label: Literal["start", "end"] = "end"
-    bar_minutes: Positive | None = None
-    timezone: str | None = None
+    bar_minutes: Annotated[float, Field(ge=1 / 60, le=366 * 24 * 60)] | None = None
+    timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
     missing: Literal["drop_bar", "halt"] = "halt"
     sessions_per_year: Positive = 365.0
     universe: Literal["survivorship_biased", "dated"] = "survivorship_biased"
@@ -136,7 +147,7 @@ class CrossValidationParameters:
     first_test: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     validation: Annotated[float, Field(gt=0.0, lt=0.9)] = 0.15
     window: Literal["expanding", "rolling"] = "expanding"
-    groups: Annotated[int, Field(ge=3)] = 6
+    groups: Annotated[int, Field(ge=3, le=LARGEST)] = 6
     test_groups: Count = 2
     lockbox: Annotated[Annotated[float, Field(gt=0.0, lt=0.9)] | None, null_is_off("cross_validation.lockbox")] = 0.15
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, parameters
+from sentio_kedro.config.fields import LARGEST, Count, TwoOrMore, parameters
 from sentio_kedro.config.presets import VariantName, with_variant
 
 MIN_QUANTILES = 3  # one is a critic of the mean alone; two have no tails
@@ -45,14 +45,14 @@ class NetworkParameters:
 
     variant: VariantName = "enhanced"
     encoder: Literal["transformer", "mlp"] = "transformer"
-    width: Annotated[int, Field(ge=4)] = 16
+    width: Annotated[int, Field(ge=4, le=LARGEST)] = 16
     layers: Count = 1
     heads: Count = 2
-    window: Annotated[int, Field(ge=2)] = 16
+    window: TwoOrMore = 16
     convolution: Count = 4
     asset_identity: bool = False
     asset_attention: bool = True
-    hidden: Annotated[int, Field(ge=4)] = 64
+    hidden: Annotated[int, Field(ge=4, le=LARGEST)] = 64
     regime_experts: bool = True
     quantiles: Count = 51
     masked: bool = True

@@ -6,7 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, Resamples, parameters
+from sentio_kedro.config.fields import (
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Resamples,
+    Seed,
+    TwoOrMore,
+    parameters,
+)
 
 Names = Annotated[list[str], Field(min_length=1)]
 
@@ -59,13 +68,13 @@ class PromotionParameters:
     max_latency_ms: Positive | None = 1_000.0
     max_drift: NonNegative | None = 0.25
     min_sharpe_gain: float | None = 0.0
-    min_common_bars: Annotated[int, Field(ge=2)] = 500
+    min_common_bars: TwoOrMore = 500
     latency_calls: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    drift_bars: Annotated[int, Field(ge=2)] = 1_000
+    drift_bars: TwoOrMore = 1_000
     bootstrap_samples: Resamples = 1_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    seed: int = 0
+    seed: Seed = 0
 
 
 @parameters
@@ -97,7 +106,7 @@ class ComparisonParameters:
     bootstrap_samples: Resamples = 1_000
     bootstrap_block: Positive | None = None
     confidence: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.95
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def wanted(self) -> list[str] | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import NonNegativeCount, parameters
+from sentio_kedro.config.fields import NonNegativeCount, Seed, parameters
 
 Scalar = bool | int | float | str | None
 """Type of a searched parameter."""
@@ -56,7 +55,7 @@ class SearchParameters:
     folds: list[NonNegativeCount] | None = None
     objective: Literal["mean", "lowest"] = "mean"
     pruning: bool = True
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @property
     def ranges(self) -> dict[str, SearchRange]:
@@ -84,8 +83,6 @@ def _range_problems(name: str, values: SearchRange) -> list[str]:
         return [
             f"`{path}` must have `low` and `high`, or `choices`, was low {values.low}, high {values.high}; give both"
         ]
-    if not (math.isfinite(values.low) and math.isfinite(values.high)):
-        return [f"`{path}` must have finite bounds, was low {values.low}, high {values.high}; give numbers"]
     if values.low >= values.high:
         return [f"`{path}.low` must be below `high` = {values.high:g}, was {values.low:g}; swap or widen them"]
     return _spacing_problems(path, values.low, values.high, values)

@@ -21,6 +21,7 @@ from sentio_kedro.config.account_rules import (
 from sentio_kedro.config.fields import (
     Positive,
     PositiveFraction,
+    TwoOrMore,
     null_is_off,
     parameters,
 )
@@ -88,7 +89,7 @@ class TradingParameters:
     drawdown_sessions: Annotated[int, Field(ge=2, le=100_000)] | None = 126
     delisting_return: Annotated[float, Field(ge=-1.0, le=1.0)] = 0.0
     calendar: str | None = None
-    memory_sessions: Annotated[int, Field(ge=2)] = 20
+    memory_sessions: TwoOrMore = 20
     costs: CostParameters = Field(default_factory=CostParameters)
     carry: CarryParameters = Field(default_factory=CarryParameters)
     margin: MarginParameters = Field(default_factory=MarginParameters)
@@ -134,11 +135,9 @@ def _allocation_problems(trading: TradingParameters) -> list[str]:
     if problems := symbol_problems("trading.allocation", trading.allocation):
         return problems
     weights, limit = trading.allocation, trading.gross_limit
-    refused = {symbol: weight for symbol, weight in weights.items() if not 0.0 <= weight < math.inf}
+    refused = {symbol: weight for symbol, weight in weights.items() if weight < 0.0}
     if refused:
-        return [
-            f"`trading.allocation` must hold finite weights of at least 0, had {refused}; `trading.levels` set sides"
-        ]
+        return [f"`trading.allocation` must hold weights of at least 0, had {refused}; `trading.levels` set sides"]
     total = math.fsum(weights.values())
     if not 0.0 < total <= limit * (1.0 + ROUNDING):
         return [

@@ -6,10 +6,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sentio_kedro.config.fields import Count, Fraction, NonNegative, Positive, null_is_off, parameters
+from sentio_kedro.config.fields import (
+    LARGEST,
+    Count,
+    Fraction,
+    NonNegative,
+    Positive,
+    Seed,
+    TwoOrMore,
+    null_is_off,
+    parameters,
+)
 from sentio_kedro.config.presets import VariantName, with_variant
 
-MoreThanOne = Annotated[float, Field(gt=1.0)]
+MoreThanOne = Annotated[float, Field(gt=1.0, le=LARGEST)]
 
 
 @parameters
@@ -144,8 +154,8 @@ class TrainingParameters:
     members: Annotated[int, Field(ge=1, le=10_000)] = 4
     total_steps: Count = 400_000
     windows: Count = 32
-    replicas: Annotated[int, Field(ge=1)] = 8
-    episode_bars: Annotated[int, Field(ge=2)] = 64
+    replicas: Count = 8
+    episode_bars: TwoOrMore = 64
     advantages: Literal["all_action", "sampled"] = "all_action"
     gamma: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     greedy_exponent: Annotated[float, Field(ge=1.0, le=1e6)] = 20.0
@@ -166,7 +176,7 @@ class TrainingParameters:
     gradient_norm: Positive = 1.0
     block_bars: Annotated[Count | None, null_is_off("training.block_bars")] = 128
     mirror_blocks: bool = True
-    abstention: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    abstention: float | None = None
     validations: Count = 5
     selection_margin: NonNegative = 2.0
     stopping: StoppingParameters = Field(default_factory=StoppingParameters)
@@ -175,7 +185,7 @@ class TrainingParameters:
     compile: Literal["never", "auto", "always"] = "never"
     workers: Count | None = None
     threads: Annotated[int, Field(ge=1, le=1_024)] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod

@@ -72,7 +72,7 @@ class LedgerDataset(AbstractDataset[Record, list[dict[str, Any]]]):
         return record
 
     def save(self, data: Record) -> None:
-        """Append one record; earlier ones stay as they are.
+        """Append one record, unless the last one is the same: a command that was killed and typed again doubles none.
 
         Args:
             data: What JSON can hold, of the ledger's kind.
@@ -88,6 +88,8 @@ class LedgerDataset(AbstractDataset[Record, list[dict[str, Any]]]):
             reason = fault_in_words(error) if isinstance(error, ValidationError) else error
             raise DatasetError(f"A record of {self._filepath.name} must be plain and finite: {reason}.") from error
         self._filepath.parent.mkdir(parents=True, exist_ok=True)
+        if self._exists() and self._filepath.read_bytes().endswith(line + b"\n"):
+            return
         append(self._filepath, self._end_of_last_line() + line + b"\n")
 
     def _end_of_last_line(self) -> bytes:

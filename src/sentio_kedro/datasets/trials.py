@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class TrialLedger:
         return self._ledger.load()
 
     def append(self, record: Mapping[str, Any], returns: pd.DataFrame | None = None) -> None:
-        """Add a record; returns that are there already stay as they are.
+        """Add a record, unless one is there that differs in its time alone; returns that are there stay as they are.
 
         Args:
             record: Plain values with the keys ``identity`` and ``rows``; it gets the key ``returns``, the name under
@@ -44,7 +45,9 @@ class TrialLedger:
         if returns is not None and not self._path(str(name)).exists():
             with replaced_file(self._path(str(name)), shared=True) as partial:  # environments share the ledger
                 returns.to_parquet(partial, index=False)
-        self._ledger.save({**record, "returns": name})  # last: a record never names returns that are not there
+        added = json.loads(json.dumps({**record, "returns": name}))
+        if not any({**entry, "time": None} == {**added, "time": None} for entry in self.records()):
+            self._ledger.save(added)  # last: a record never names returns that are not there
 
     def returns(self, name: str) -> pd.DataFrame | None:
         """Return the returns per bar that a record names, None if their file is gone.

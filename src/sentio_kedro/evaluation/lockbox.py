@@ -112,6 +112,17 @@ def opening_record(
     }
 
 
+def or_unfinished(record: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the last record of the ledger where it is this opening, without a result; else ``record``.
+
+    Args:
+        record: An opening, as from ``opening_record``.
+        earlier: All records of the ledger, in order.
+    """
+    last, own = (earlier[-1] if earlier else {}), dict.fromkeys(("time", "opening"))
+    return last if {**last, **own} == {**record, **own} else record
+
+
 def result_record(time: datetime, opening: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of an opening's result: its key, and ``FIGURES`` of the agent in ``lockbox_metrics``."""
     values = {name: metrics["agent"][name] for name in FIGURES}

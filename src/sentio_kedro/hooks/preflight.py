@@ -14,7 +14,7 @@ from kedro.pipeline import Pipeline
 
 from sentio_kedro.hooks.manifests import registered_stages
 from sentio_kedro.hooks.options import STORE_READERS
-from sentio_kedro.preflight.settings import global_problems, own_names, referred_globals, section_problems
+from sentio_kedro.preflight.settings import global_problems, nearest, own_names, referred_globals, section_problems
 
 
 class Preflight:
@@ -28,8 +28,10 @@ class Preflight:
             ValueError: With all problems.
         """
         loader = context.config_loader
-        problems = names_refused(loader, Path(context.project_path))
-        problems += section_problems(loader["parameters"], sections_of_pipelines)
+        problems = environment_refused(loader)
+        if not problems:
+            problems = names_refused(loader, Path(context.project_path))
+            problems += section_problems(loader["parameters"], sections_of_pipelines)
         if problems:
             raise ValueError("\n".join(problems))
 
@@ -58,6 +60,15 @@ def sections_of_pipelines() -> set[str]:
     """Return the sections of parameters that some registered pipeline reads."""
     read = {name for pipeline in pipelines.values() for name in pipeline.inputs() if name.startswith("params:")}
     return {name.removeprefix("params:").partition(".")[0] for name in read}
+
+
+def environment_refused(loader: AbstractConfigLoader) -> list[str]:
+    """Refuse an environment without a folder."""
+    source = Path(loader.conf_source)
+    if loader.env is None or not source.is_dir() or (source / loader.env).is_dir():
+        return []
+    known = [folder.name for folder in source.iterdir() if folder.is_dir()]
+    return [f"`{loader.env}` is no environment, a folder of `{source.name}`{nearest(loader.env, known)}"]
 
 
 def names_refused(loader: AbstractConfigLoader, project: Path) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sentio_kedro.agent.spans import plan_folds
-from sentio_kedro.config import AgentParameters
+from sentio_kedro.config import AgentParameters, BacktestParameters
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.indicators import longest_lookback
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
@@ -76,6 +76,7 @@ def plan_market(
         return None
     if not SPLIT.isdisjoint(running) or "features" in running:
         lookback = attempt(problems, longest_lookback, parameters["features"].columns)
+        problems += _look_back_problems(len(aligned.timestamps), lookback or 1, parameters["backtest"], running)
     if SPLIT.isdisjoint(running) or lookback is None:
         return MarketPlan(aligned)
     sections = (parameters[name] for name in ("cross_validation", "network", "regimes", "training", "trading"))
@@ -89,6 +90,20 @@ def plan_market(
 
         attempt(problems, check_search, folds, parameters)
     return MarketPlan(aligned, folds)
+
+
+def _look_back_problems(bars: int, lookback: int, backtest: BacktestParameters, running: Collection[str]) -> list[str]:
+    """List look-backs of more than all bars, which would leave features and baselines empty."""
+    needed = {"the longest `lookback` of `features.columns`": lookback} if "features" in running else {}
+    if not {"backtest", "lockbox"}.isdisjoint(running):
+        needed |= {"`backtest.momentum_bars`": backtest.momentum_bars}
+        if not {"minimum_variance", "risk_parity"}.isdisjoint(backtest.baselines):
+            needed |= {"`backtest.portfolio_bars`": backtest.portfolio_bars}
+    return [
+        f"{name} must be below the number of bars, {bars}, was {value}; lower it, or give more bars."
+        for name, value in needed.items()
+        if value >= bars
+    ]
 
 
 def _try_trading(bars: AlignedBars, parameters: Mapping[str, Any]) -> None:

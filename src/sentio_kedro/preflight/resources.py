@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from sentio_kedro.market.large_arrays import LARGEST_IN_MEMORY
 from sentio_kedro.preflight.sizes import PARAMETERS, Sizes
 
 GIGABYTE = 1e9
@@ -25,8 +26,10 @@ Estimate = Callable[[Sizes], float]
 
 
 def market_bytes(sizes: Sizes) -> float:
-    """Bars, features, regimes and facts of one market."""
-    return sizes.bars * sizes.assets * (600.0 + 20.0 * sizes.inputs)
+    """Bars, features, regimes and facts of one market; its largest arrays lie in files."""
+    cells = float(sizes.bars * sizes.assets)
+    in_memory = min(cells, LARGEST_IN_MEMORY / 8.0)
+    return 270.0 * cells + 330.0 * in_memory + 2.5 * min(8.0 * sizes.inputs * cells, LARGEST_IN_MEMORY)
 
 
 def forecasting_bytes(sizes: Sizes) -> float:

@@ -41,6 +41,7 @@ FOLDERS = ("artifacts", "trials", "registry")
 SHARED_ENVIRONMENTS = ("base", "local")
 """Environments that may leave out ``artifacts``."""
 
+_OF_UNION = re.compile(r"int|float|str|bool|.*[\[-].*")  # alternatives that pydantic names beside the keys
 _REFERENCE = re.compile(r"\$\{globals:\s*(\w+)")
 
 
@@ -56,22 +57,35 @@ def section_problems(sections: Mapping[str, Any], own_sections: Callable[[], Col
     known = {*KINDS, *(own_sections() if unknown else ())}
     for name in unknown:
         if name not in known:
-            problems.append(f"`{name}` is no section of the parameters{_nearest(name, known)}")
+            problems.append(f"`{name}` is no section of the parameters{nearest(name, known)}")
     for name, kind in KINDS.items():
         if name in sections:
             try:
                 TypeAdapter(kind).validate_python(sections[name])
             except ValidationError as error:
-                problems += [_refusal(name, kind, detail) for detail in error.errors()]
+                problems += validation_texts(error, name, kind)
     return problems
 
 
+def validation_texts(error: ValidationError, section: str, kind: Any) -> list[str]:
+    """Return a sentence per problem of a section: dotted name, what is wrong, value.
+
+    Args:
+        error: What pydantic found.
+        section: Name of the section.
+        kind: Its type; null if it is none of ``KINDS``.
+    """
+    return [_refusal(section, kind, detail) for detail in error.errors(include_url=False)]
+
+
 def _refusal(section: str, kind: Any, detail: ErrorDetails) -> str:
-    name = ".".join([section, *(str(part) for part in detail["loc"])])
+    path = (str(part) for part in detail["loc"])
+    name = ".".join([section, *(part for part in path if not _OF_UNION.fullmatch(part))])
     if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "unexpected_keyword_argument":
-        return f"`{name}` is no parameter{_nearest(name, [f'{section}.{key}' for key in _keys(kind)])}"
+        keys = [] if kind is None else [f"{section}.{key}" for key in _keys(kind)]
+        return f"`{name}` is no parameter{nearest(name, keys)}"
     if detail["type"] == "missing":
         return f"`{name}` is missing; give it a value."
     return f"`{name}` {detail['msg'].removeprefix('Input ')}, was {detail['input']!r}; change it."
@@ -86,8 +100,8 @@ def _keys(kind: Any) -> Iterator[str]:
             yield from (f"{name}.{key}" for key in _keys(inner))
 
 
-def _nearest(name: str, known: Collection[str]) -> str:
-    """Name what may have been meant: the closest dotted name, or one whose last part is the same."""
+def nearest(name: str, known: Collection[str]) -> str:
+    """Return a clause that names what may have been meant: the closest dotted name, or one with the same last part."""
     plain = re.sub(r"\.\d+\.", ".", name)
     last = plain.rpartition(".")[2]
     same = [other for other in known if other.rpartition(".")[2] == last]
@@ -104,7 +118,7 @@ def own_names(folder: Path) -> set[str]:
 def referred_globals(configuration: Path) -> set[str]:
     """Return the names that files below ``configuration`` refer to as ``${globals:name}``."""
     files = [path for path in configuration.rglob("*") if path.suffix in (".yml", ".yaml", ".json")]
-    return {name for path in files for name in _REFERENCE.findall(path.read_text(encoding="utf-8"))}
+    return {name for path in files for name in _REFERENCE.findall(path.read_text("utf-8", errors="replace"))}
 
 
 def global_problems(
@@ -120,7 +134,7 @@ def global_problems(
         project: Folder of the project.
     """
     place = f"`conf/{environment}/globals.yml`"
-    problems = [f"`{name}` is no name of {place}{_nearest(name, known)}" for name in names if name not in known]
+    problems = [f"`{name}` is no name of {place}{nearest(name, known)}" for name in names if name not in known]
     if environment not in SHARED_ENVIRONMENTS and "artifacts" not in own:
         problems.append(
             f"{place} must name the folder of the environment's `artifacts`, or it would write over those in "

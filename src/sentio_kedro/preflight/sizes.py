@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sentio_kedro.agent.training.population import count_workers
+from sentio_kedro.config import SearchParameters
 from sentio_kedro.market.purged_folds import count_rows
 from sentio_kedro.preflight.market import LEARNT, MarketPlan
 
@@ -125,6 +126,21 @@ PARAMETERS = {
 """Sizes that a user sets, and their names; the order is that in which remedies name them."""
 
 
+OF_TRAINING = ("total_steps", "seeds", "members", "windows", "episode_bars", "replicas")
+OF_NETWORK = ("width", "layers", "heads", "window", "convolution", "hidden", "quantiles")
+
+
+def _largest_searched(search: SearchParameters) -> dict[str, int]:
+    """Return the largest value of each size that a search may propose."""
+    largest = {}
+    for name, values in search.ranges.items():
+        proposed = [value for value in (values.high, *(values.choices or ())) if isinstance(value, int | float)]
+        field = name.partition(".")[2]
+        if field in (*OF_TRAINING, *OF_NETWORK) and proposed:
+            largest[field] = int(max(proposed))
+    return largest
+
+
 def sizes_of(parameters: Mapping[str, Any], plan: MarketPlan, running: Collection[str]) -> Sizes:
     """Read the sizes of a run of the pipelines ``running`` from typed sections and the plan of its bars.
 
@@ -132,6 +148,7 @@ def sizes_of(parameters: Mapping[str, Any], plan: MarketPlan, running: Collectio
         ValueError: If agents are to be trained on a device that is not there.
     """
     network, training, trading = (parameters[name] for name in ("network", "training", "trading"))
+    searched = _largest_searched(parameters["search"]) if "search" in running else {}
     bars, folds = plan.bars, plan.folds.folds if plan.folds is not None else ()
     return Sizes(
         bars=len(bars.timestamps),
@@ -146,10 +163,8 @@ def sizes_of(parameters: Mapping[str, Any], plan: MarketPlan, running: Collectio
         sampled=training.advantages == "sampled",
         attends=network.encoder == "transformer",
         levels=len(trading.levels),
-        **{name: getattr(training, name) for name in ("total_steps", "seeds", "members", "windows")},
-        **{name: getattr(training, name) for name in ("episode_bars", "replicas")},
-        **{name: getattr(network, name) for name in ("width", "layers", "heads", "window", "convolution")},
-        **{name: getattr(network, name) for name in ("hidden", "quantiles")},
+        **{name: searched.get(name, getattr(training, name)) for name in OF_TRAINING},
+        **{name: searched.get(name, getattr(network, name)) for name in OF_NETWORK},
         drawdown_sessions=(trading.drawdown_sessions or 0) if trading.max_drawdown is not None else 0,
         paths=parameters["backtest"].robustness.paths or 0,
         bootstrap_samples=parameters["reporting"].bootstrap_samples,

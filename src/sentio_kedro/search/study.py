@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ class Proposal:
     """Parameters of one trial.
 
     Attributes:
-        number: Number of the trial, from 0.
+        number: Number of the candidate, from 0.
         values: The searched parameters by dotted name.
         parameters: All parameters, validated.
     """
@@ -126,7 +126,8 @@ def search(
 ) -> list[SearchTrial]:
     """Try candidates until ``parameters.trials`` are finished; the base parameters come first, if the space holds them.
 
-    Trials that an interrupted search left open are marked failed, and their parameters are tried again.
+    Trials that an interrupted search left open are marked failed, and their parameters are tried again under the same
+    number: a search that was killed ends as an uninterrupted one does.
 
     Args:
         base: Parameters that are searched around.
@@ -146,8 +147,7 @@ def search(
     if not study.trials and first is not None:
         study.enqueue_trial(first)
     for interrupted in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(interrupted.number, state=TrialState.FAIL)
-        study.enqueue_trial(interrupted.params, user_attrs={_REPEATS: interrupted.number})
+        _try_again(study, interrupted, space)
     while len(finished_trials(study)) < parameters.trials:
         # Keyed by trial, so that a continued search draws what an uninterrupted one would.
         key = np.random.SeedSequence([parameters.seed, len(finished_trials(study))])
@@ -156,11 +156,35 @@ def search(
     return finished_trials(study)
 
 
+def _try_again(study: optuna.Study, interrupted: FrozenTrial, space: Collection[str]) -> None:
+    """Enqueue what an interrupted trial tried, and only then mark it failed: a kill in between loses nothing."""
+    if interrupted.number not in _repeated(study):
+        # A trial that was killed while it drew its parameters draws them all again, from the same generator.
+        drawn, given = interrupted.params, interrupted.system_attrs.get("fixed_params", {})
+        values = drawn if len(drawn) == len(space) else given
+        study.enqueue_trial(values, user_attrs={_REPEATS: interrupted.number})
+    study.tell(interrupted.number, state=TrialState.FAIL)
+
+
+def _repeated(study: optuna.Study) -> set[int | None]:
+    return {trial.user_attrs.get(_REPEATS) for trial in study.get_trials(deepcopy=False)}
+
+
+def _candidate_numbers(study: optuna.Study) -> dict[int, int]:
+    """Return the number of each trial's candidate: one that is tried again keeps its own."""
+    numbers: dict[int, int] = {}
+    for trial in study.get_trials(deepcopy=False):
+        before = trial.user_attrs.get(_REPEATS)
+        numbers[trial.number] = len(set(numbers.values())) if before is None else numbers[before]
+    return numbers
+
+
 def finished_trials(study: optuna.Study) -> list[SearchTrial]:
     """Return the finished trials of a study by number, without interrupted ones that were tried again."""
-    repeated = {trial.user_attrs.get(_REPEATS) for trial in study.get_trials(deepcopy=False)}
+    repeated, numbers = _repeated(study), _candidate_numbers(study)
     trials = study.get_trials(deepcopy=False, states=tuple(_STATES))
-    return [_search_trial(trial) for trial in trials if trial.number not in repeated]
+    finished = [_search_trial(trial, numbers[trial.number]) for trial in trials if trial.number not in repeated]
+    return sorted(finished, key=lambda trial: trial.number)
 
 
 def best_trial(trials: Sequence[SearchTrial]) -> SearchTrial:
@@ -193,22 +217,22 @@ def _run(
     parameters: SearchParameters,
     evaluate: Evaluate,
 ) -> None:
-    started = time.perf_counter()
+    started, number = time.perf_counter(), _candidate_numbers(study)[trial.number]
     values = {name: trial.params[name] for name in parameters.ranges}
     try:
-        candidate = Proposal(trial.number, values, candidate_parameters(base, values))
+        candidate = Proposal(number, values, candidate_parameters(base, values))
     except ValueError as error:
         study.tell(trial, state=TrialState.FAIL)
-        logger.warning("Trial %d failed: %s: %s", trial.number, _text(values), error)
+        logger.warning("Trial %d failed: %s: %s", number, _text(values), error)
         return
     try:
         scores = evaluate(candidate, TrialProgress(trial))
     except PrunedTrialError:
         study.tell(trial, state=TrialState.PRUNED)
-        logger.info("Trial %d pruned: %s", trial.number, _text(values))
+        logger.info("Trial %d pruned: %s", number, _text(values))
     except FloatingPointError as error:
         study.tell(trial, state=TrialState.FAIL)
-        logger.warning("Trial %d failed: %s: %s", trial.number, _text(values), error)
+        logger.warning("Trial %d failed: %s: %s", number, _text(values), error)
     else:
         folds = fold_means(scores)
         train_sharpe = _mean([score.train_sharpe for score in scores])
@@ -219,7 +243,7 @@ def _run(
         study.tell(trial, objective)
         logger.info(
             "Trial %d: Sharpe ratio %.2f on validation rows, %.2f on train rows: %s",
-            *(trial.number, objective, train_sharpe, _text(values)),
+            *(number, objective, train_sharpe, _text(values)),
         )
 
 
@@ -227,9 +251,9 @@ def _text(values: Mapping[str, Scalar]) -> str:
     return ", ".join(f"{name} = {value}" for name, value in values.items())
 
 
-def _search_trial(trial: FrozenTrial) -> SearchTrial:
+def _search_trial(trial: FrozenTrial, number: int) -> SearchTrial:
     return SearchTrial(
-        number=trial.number,
+        number=number,
         state=_STATES[trial.state],
         values=dict(trial.params),
         objective=trial.value,

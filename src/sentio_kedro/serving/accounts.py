@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,13 +11,20 @@ import pandas as pd
 from pydantic import AfterValidator, Field, TypeAdapter
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.config.fields import NonNegative, NonNegativeCount, Positive, parameters
+from sentio_kedro.config.fields import parameters
 from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.market.ingestion.timestamps import Timestamps, moment
 from sentio_kedro.trading.accounts import open_accounts
 from sentio_kedro.trading.records import DAY_TRADE_SESSIONS, Accounts, Floats
 from sentio_kedro.trading.simulate import require_indices
 from sentio_kedro.trading.step.execution import DEAD_FRACTION
+
+LARGEST = 1e18  # money, prices and shares beyond it are mistakes, and overflow when multiplied
+
+Amount = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Worth = Annotated[float, Field(ge=0.0, le=LARGEST)]
+Price = Annotated[float, Field(gt=0.0, le=LARGEST)]
+Bars = Annotated[int, Field(ge=0, le=10**9)]
 
 _BY_SYMBOL = ("shares", "bars_held", "in_flight", "entry_price", "trades_today", "opened_today")
 
@@ -55,20 +61,20 @@ class Account:
         day_trades: Day trades of each of the last sessions, five at most, this session's last.
     """
 
-    cash: float
+    cash: Amount
     time: Annotated[datetime, AfterValidator(_in_range)] | None = None
-    equity: NonNegative | None = None
-    shares: dict[str, float] = Field(default_factory=dict)
-    peak_equity: NonNegative | None = None
-    session_highs: list[NonNegative] = Field(default_factory=list)
-    session_equity: NonNegative | None = None
-    initial_equity: NonNegative | None = None
-    bars_held: dict[str, NonNegativeCount] = Field(default_factory=dict)
-    in_flight: dict[str, list[float]] = Field(default_factory=dict)
-    entry_price: dict[str, Positive] = Field(default_factory=dict)
-    trades_today: dict[str, NonNegativeCount] = Field(default_factory=dict)
+    equity: Worth | None = None
+    shares: dict[str, Amount] = Field(default_factory=dict)
+    peak_equity: Worth | None = None
+    session_highs: list[Worth] = Field(default_factory=list)
+    session_equity: Worth | None = None
+    initial_equity: Worth | None = None
+    bars_held: dict[str, Bars] = Field(default_factory=dict)
+    in_flight: dict[str, list[Amount]] = Field(default_factory=dict)
+    entry_price: dict[str, Price] = Field(default_factory=dict)
+    trades_today: dict[str, Bars] = Field(default_factory=dict)
     opened_today: list[str] = Field(default_factory=list)
-    day_trades: list[NonNegative] = Field(default_factory=list, max_length=DAY_TRADE_SESSIONS)
+    day_trades: list[Worth] = Field(default_factory=list, max_length=DAY_TRADE_SESSIONS)
 
     @property
     def bar(self) -> np.datetime64 | None:
@@ -128,8 +134,8 @@ def account_records(
         trading: Latency of orders and memory of the drawdown.
 
     Raises:
-        ValueError: If an account names other symbols, holds values that are not finite, or orders under way for another
-            latency.
+        ValueError: If an account names other symbols, holds orders under way for another latency, or holds anything
+            although it is ruined.
     """
     for account in accounts:
         _require_sane(account, symbols, trading)
@@ -167,7 +173,21 @@ def account_records(
         opened.day_trades[place, DAY_TRADE_SESSIONS - len(counts) :] = counts
     under_way = [[account.in_flight.get(symbol, [0.0] * latency) for symbol in symbols] for account in accounts]
     opened.in_flight[:] = np.array(under_way).reshape(opened.in_flight.shape)
+    _refuse_ruined(opened, equity)
     return opened
+
+
+def _refuse_ruined(accounts: Accounts, equity: Floats) -> None:
+    """Refuse ruined accounts that hold something: the backtest closes all at once, and trades no more."""
+    holds = (accounts.holdings.shares != 0.0).any(-1) | (accounts.in_flight != 0.0).any((-2, -1))
+    ruined = np.flatnonzero(holds & ~accounts.account.alive & np.isfinite(equity))
+    if ruined.size:
+        worth, start = equity[ruined[0]], accounts.account.initial_equity[ruined[0]]
+        raise ValueError(
+            f"`account` is ruined and must hold nothing: it is worth {worth:.10g}, which must be above 0 and above "
+            f"{DEAD_FRACTION:g} of its `initial_equity`, {start:.10g}; close its positions, cancel its orders, and "
+            "name what is left as `cash`."
+        )
 
 
 def account_report(accounts: Accounts, symbols: Sequence[str], bar: np.datetime64 | None = None) -> Account:
@@ -232,15 +252,6 @@ def _require_sane(account: Account, symbols: Sequence[str], trading: TradingPara
         f"`account.{name}` names {unknown}, the agents trade {list(symbols)}; correct them, or leave them out"
         for name, values in symbols_of.items()
         if (unknown := unknown_symbols(values, symbols))
-    ]
-    numbers = {"cash": account.cash}
-    numbers |= {f"shares[{name}]": amount for name, amount in account.shares.items()}
-    for name, under_way in account.in_flight.items():
-        numbers |= {f"in_flight[{name}][{bar}]": amount for bar, amount in enumerate(under_way)}
-    problems += [
-        f"`account.{name}` must be a finite number, was {value}; correct it"
-        for name, value in numbers.items()
-        if not math.isfinite(value)
     ]
     problems += [
         f"`account.in_flight[{name}]` must hold one number per bar of `orders.latency_bars` = {latency}, held "

@@ -5,25 +5,47 @@ MLflow runs this file to rebuild the model ("models from code"); the agents' fol
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter
 
 from sentio_kedro.agent.bundle import load_agents
 from sentio_kedro.config import IngestionParameters, SignalParameters
+from sentio_kedro.config.fields import parameters
 from sentio_kedro.market.ingestion.bars import align_bars
-from sentio_kedro.serving.accounts import ACCOUNT, Account
+from sentio_kedro.market.ingestion.problems import BarsError
+from sentio_kedro.serving.accounts import ACCOUNT, Account, Worth
 from sentio_kedro.serving.newest import decide_from
+from sentio_kedro.serving.request_body import read_json, read_request, validated
 from sentio_kedro.serving.session import DecisionSession
 
 ARTIFACT = "agents"
-DEFAULTS: dict[str, Any] = {"account": "", "equity": SignalParameters().equity}
+SERVER_VARIABLE = "__pyfunc_model_path__"  # MLflow sets it in the processes of `mlflow models serve`
+
+
+@parameters
+class ModelParameters:
+    """Parameters of a request.
+
+    Attributes:
+        account: JSON object with the fields of ``Account``, as text; empty opens one with ``equity``.
+        equity: Cash of an account that is opened at the newest close, quote currency.
+    """
+
+    account: str = ""
+    equity: Annotated[Worth, Field(gt=0.0, strict=True)] = SignalParameters().equity
+
+
+DEFAULTS: dict[str, Any] = {"account": ModelParameters().account, "equity": ModelParameters().equity}
+_PARAMETERS = TypeAdapter(ModelParameters)
 
 
 class SignalModel(PythonModel):
@@ -37,6 +59,10 @@ class SignalModel(PythonModel):
         agents = load_agents(Path(context.artifacts[ARTIFACT]))
         self.session = DecisionSession(list(agents.values()), traced=False)
         self.busy = Lock()  # a server answers requests in parallel, a session in sequence
+        if SERVER_VARIABLE in os.environ:
+            from sentio_kedro.serving.http import answer_by  # noqa: PLC0415 - pipelines load no web server
+
+            answer_by(self.respond)
 
     def predict(
         self,
@@ -58,15 +84,30 @@ class SignalModel(PythonModel):
                 answers with status 400 and the message.
         """
         try:
-            return self._answer(model_input, DEFAULTS | (params or {}))
+            return self._answer(model_input, params or {})
         except ValueError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
+    def respond(self, body: bytes) -> str:
+        """Turn the JSON of a request into that of its answer, in MLflow's formats; what is missing is null.
+
+        Raises:
+            ValueError: With the reason for what is refused.
+        """
+        try:
+            frame = self._answer(*read_request(body))
+        except BarsError as error:  # its first line is a count
+            first = error.problems[0]
+            raise ValueError(f"The bars are refused: {first.rule}; {first.cases[0]}.\n{error}") from error
+        rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+        return json.dumps({"predictions": rows}, default=pd.Timestamp.isoformat, allow_nan=False)
+
     def _answer(self, model_input: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
+        wanted = "`params` may hold `account`, a JSON object as text, and `equity`, a number above 0"
+        given = validated(lambda: _PARAMETERS.validate_python(params), wanted)
+        account = read_account(given.account) if given.account else Account(cash=given.equity)
         bars = align_bars(model_input, IngestionParameters(timezone="UTC"))
         with self.busy:
-            text = params["account"]
-            account = read_account(text) if text else Account(cash=float(params["equity"]))
             return decide_from(self.session, bars, account).frame()
 
 
@@ -76,15 +117,9 @@ def read_account(text: str) -> Account:
     Raises:
         ValueError: With every field that is wrong.
     """
-    try:
-        return ACCOUNT.validate_json(text)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'all of it'}: {problem['msg']}" for problem in error.errors()
-        )
-        raise ValueError(
-            f'`account` must be a JSON object such as {{"cash": 50000, "shares": {{"BTC": 1.5}}}}; {problems}.'
-        ) from error
+    wanted = '`account` must be a JSON object such as {"cash": 50000, "shares": {"BTC": 1.5}}'
+    read_json(text, "`account`")  # pydantic would take the last of two values of a key
+    return validated(lambda: ACCOUNT.validate_json(text, strict=True), wanted)
 
 
 set_model(SignalModel())

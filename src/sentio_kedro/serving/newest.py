@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
@@ -63,8 +64,18 @@ def decide_from(session: DecisionSession, bars: AlignedBars, account: Account) -
     """Let an account trade from its bar to the newest, and compare its target with one that begins halfway.
 
     The second account is flat and follows the agents' rule from its own first bar on, as in the start-date test.
+
+    Raises:
+        ValueError: If the bars are too few or of other symbols, the account does not fit, or the decision is no finite
+            number.
     """
     signal = session.start(bars, account)
+    numbers = np.array([signal.target, signal.shares, signal.orders, signal.tail_risk])
+    if not np.isfinite(numbers).all() or not np.isfinite(signal.regime).all():
+        raise ValueError(
+            f"A decision must be finite numbers, was {signal.target.tolist()} as target; bars or account hold numbers "
+            "that no market has: correct what is far too large or too small."
+        )
     timestamps = session.market.bars.grid.timestamps
     first, last = row_of(account, timestamps), len(timestamps) - 1
     if first == last:

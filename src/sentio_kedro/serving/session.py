@@ -264,7 +264,7 @@ class DecisionSession:
             agents=self.agents,
             target=target,
             shares=committed + orders,
-            orders=orders.copy(),
+            orders=orders + 0.0,  # without a sign where it is 0
             regime=self.market.posteriors[0][-1].numpy(),
             tail_risk=self._tail_risk(heads, scratch.features.reshape(*shape, -1), facts.reward_unit),
             actions=scratch.actions.reshape(shape),

@@ -39,8 +39,11 @@ def record_opening(
     folds: Folds,
     data_quality: dict[str, Any],
     sections: dict[str, Any],
+    earlier: list[dict[str, Any]],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Put the opening on record, before anything of the lockbox is computed.
+
+    One of the same agents that was killed before it had a result, and that no other record follows, is continued.
 
     Returns:
         The record twice: for the ledger, and for the nodes that need it.
@@ -53,6 +56,7 @@ def record_opening(
     chosen = choose_agents(agents, None)
     record = lockbox.opening_record(datetime.now(UTC), model, chosen, aligned_bars, rows, data_quality["bars_hash"])
     record["tracked"] = tracked_identity(model)
+    record = lockbox.or_unfinished(record, earlier)
     logger.info("Opening the lockbox, %s to %s. This goes on record.", record["first"], record["last"])
     return record, record
 

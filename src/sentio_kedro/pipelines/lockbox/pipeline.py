@@ -9,9 +9,10 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that opens the lockbox.
 
     The ledger gets its record before the lockbox is traded: the node that trades reads the ledger and the record, which
-    is in memory alone, so that no part of the pipeline trades without a record.
+    is in memory alone, so that no part of the pipeline trades without a record. Before that it is read as
+    ``earlier_openings``.
     """
-    opening = ["agents", "aligned_bars", "folds", "data_quality", "parameters"]
+    opening = ["agents", "aligned_bars", "folds", "data_quality", "parameters", "earlier_openings"]
     market = ["agents", "aligned_bars", "features", "folds", "params:backtest", "params:trading", "params:ingestion"]
     outcome = ["lockbox_frames", "lockbox_opening", "aligned_bars", "folds"]
     sections = ["params:ingestion", "params:trading", "params:reporting"]

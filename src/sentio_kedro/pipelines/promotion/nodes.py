@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -118,8 +119,9 @@ def decide(
     candidates: Candidates,
     measured: tuple[dict[str, float | None], ChampionComparison | None],
     parameters: PromotionParameters,
+    earlier: list[dict[str, Any]],
 ) -> tuple[pd.DataFrame, dict[str, Any], dict[str, Any]]:
-    """Apply the gates.
+    """Apply the gates; a decision that is the last one on record is that one.
 
     Returns:
         A row per gate, and the decision's record twice: for the environment, and for the ledger of all decisions.
@@ -144,12 +146,15 @@ def decide(
     }
     if record["switched_off"]:
         logger.warning("Gates that are switched off: %s.", ", ".join(record["switched_off"]))
+    record = _or_last(record, earlier)
     _log(record)
     return pd.DataFrame([result._asdict() for result in gate_results]), record, record
 
 
-def decide_rollback(registered: RegistryParameters) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Decide to make the previous champion champion again.
+def decide_rollback(
+    registered: RegistryParameters, earlier: list[dict[str, Any]]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Decide to make the previous champion champion again; a rollback that was killed on its way is finished.
 
     Returns:
         The decision's record twice, as in ``decide``.
@@ -166,8 +171,19 @@ def decide_rollback(registered: RegistryParameters) -> tuple[dict[str, Any], dic
         raise StoreError(f"Model `{model}` has no {lacking}, so that there is nothing to roll back to.")
     reasons = [f"Rolled back to version {previous}."]
     record = {**_record("rolled_back", model, champion, champion, reasons), "restored": previous}
+    record = _or_last(record, earlier)
     _log(record)
     return record, record
+
+
+def _or_last(record: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the last decision of the ledger where only its time differs: its command was killed, or came to the same.
+
+    Another champion since then would be another record.
+    """
+    last = earlier[-1] if earlier else {}
+    plain = json.loads(json.dumps(record))
+    return last if {**last, "time": None} == {**plain, "time": None} else record
 
 
 def _record(decision: str, model: str, number: str, champion: str | None, reasons: Sequence[str]) -> dict[str, Any]:

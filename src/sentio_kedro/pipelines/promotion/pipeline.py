@@ -13,6 +13,7 @@ from sentio_kedro.pipelines.promotion.nodes import (
 
 DECISION = "registry_decision"
 RECORDED = [DECISION, "promotions@append"]
+EARLIER = "earlier_promotions"  # the same ledger, read before it is appended to
 
 
 def create_pipeline() -> Pipeline:
@@ -29,7 +30,12 @@ def create_pipeline() -> Pipeline:
                 "gate_metrics",
                 name="measure_candidates",
             ),
-            node(decide, ["candidates", "gate_metrics", gates], ["gate_verdicts", *RECORDED], name="decide_promotion"),
+            node(
+                decide,
+                ["candidates", "gate_metrics", gates, EARLIER],
+                ["gate_verdicts", *RECORDED],
+                name="decide_promotion",
+            ),
             node(apply_decision, [DECISION, "promotions@read"], None, name="promote"),
         ]
     )
@@ -39,7 +45,7 @@ def create_rollback() -> Pipeline:
     """Return the pipeline that makes the previous champion champion again."""
     return pipeline(
         [
-            node(decide_rollback, "params:registry", RECORDED, name="decide_rollback"),
+            node(decide_rollback, ["params:registry", EARLIER], RECORDED, name="decide_rollback"),
             node(apply_decision, [DECISION, "promotions@read"], None, name="roll_back"),
         ]
     )
