@@ -44,14 +44,15 @@ contains no code of other packages, but for plotly.js (MIT), which each report c
 
 This page lists the packages of `constraints.txt` with the licence that their metadata or licence file states, and who
 installs them: every run, or an extra alone. It is no legal advice. `.venv/bin/python docs/licences_page.py` writes it.
-On Linux the wheel of torch from PyPI also brings NVIDIA's libraries, under NVIDIA's own licence; they are not locked.
+`constraints.txt` locks none of NVIDIA's libraries for CUDA (`nvidia-*`), so none of them is listed here.
 
 """
 ABOUT_COPYLEFT = """## Copyleft
 
-MPL-2.0 covers changes to the package's own files. What is shared or served together with a package under the GPL,
-LGPL or AGPL can fall under its licence. Nothing in `src` imports such a package, tests and checks do;
-what a run installs of them leaves the choice of another licence.
+Of what every run installs, certifi, orjson, pathspec and tqdm are under MPL-2.0, in whole or in part. It covers changes
+to their own files and, as they are dependencies, asks nothing of this project's code. text-unidecode may be taken under
+the Artistic License instead of the GPL. Other packages under the GPL, LGPL or AGPL come with extras alone: what is
+shared or served together with one can fall under its licence. Nothing in `src` imports one, tests and checks do.
 
 """
 

@@ -176,7 +176,7 @@ def test_a_full_disk_is_one_line_with_path_and_space_even_below_other_errors(tmp
 def test_too_little_memory_is_a_text_with_what_to_lower(error):
     text = refusal_text(error) or ""
     assert text.startswith(f"Memory ran out ({error}). Nothing that was saved is lost")
-    assert "`training.environments`" in text
+    assert "`training.windows`" in text
 
 
 def test_a_folder_that_may_not_be_written_is_named():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-LEARNING = ("torch", "sklearn", "hmmlearn", "optuna", "skfolio", "talib", "sentio_kedro.agent")
+LEARNING = ("torch", "sklearn", "hmmlearn", "optuna", "skfolio", "talib", "sentio_kedro.agent.bundle")
 SLOW = ("arch", "statsmodels", "matplotlib", "IPython", "scipy.stats", "empyrical", "cvxpy", "sklearn", "hmmlearn")
 RUN = """
 import sys
@@ -20,7 +20,7 @@ class Prepared(SequentialRunner):
 
 configure_project("sentio_kedro")
 with KedroSession.create(project_path=sys.argv[1], env=sys.argv[2]) as session:
-    session.run(pipeline_names=["ingestion"], runner=Prepared())
+    session.run(pipeline_names=sys.argv[3:], runner=Prepared())
 """
 IMPORT = """
 import sys
@@ -39,13 +39,20 @@ def imported(code: str, *arguments: str) -> set[str]:
     return set(output.splitlines()[-1].split())
 
 
-def test_the_first_stage_starts_without_what_the_later_ones_compute_with(project):
-    assert not imported(RUN, str(project.path), project.env).intersection((*LEARNING, *SLOW))
+@pytest.mark.parametrize(
+    ("pipelines", "absent"),
+    [
+        (("ingestion",), (*LEARNING, "sentio_kedro.agent.spans", *SLOW, "exchange_calendars")),
+        (("ingestion", "features", "cross_validation", "regimes"), ("torch", *SLOW)),
+    ],
+)
+def test_a_run_is_checked_without_what_only_later_pipelines_compute_with(project, pipelines, absent):
+    assert not imported(RUN, str(project.path), project.env, *pipelines).intersection(absent)
 
 
 @pytest.mark.parametrize(
     ("pipeline", "absent"),
-    [("cross_validation", ("torch", *SLOW)), ("promotion", SLOW), ("__default__", SLOW)],
+    [("promotion", SLOW), ("__default__", SLOW)],
 )
 def test_a_pipeline_is_made_without_what_it_does_not_need_yet(pipeline, absent):
     assert not imported(IMPORT, pipeline).intersection(absent)

@@ -19,7 +19,7 @@ NOW = "time at which the command ran"
 SPEED = "speed and memory of this machine"
 
 COLUMNS = (
-    ("training_curves.parquet", r"seconds_|steps_per_second|peak_gigabytes", SPEED),
+    ("training_curves.parquet", r"seconds_.*|steps_per_second|peak_gigabytes", SPEED),
     ("agent_table.parquet", r"train_seconds|peak_device_bytes", SPEED),
     ("search_trials.csv", r"seconds", SPEED),
     ("comparison.csv", r"run|started", f"{ID}; {NOW}"),
@@ -30,10 +30,11 @@ TEXTS = (
     ("logged_model.json", r"models:/m-[0-9a-f]{32}", ID),
     ("report.html", r"models:/m-[0-9a-f]{32}", ID),
     ("report.html", r"measured [\d,]+ steps/s|[\d.]+ h<small>extrapolated", SPEED),
-    ("metrics.json", r'(?s)\{[^{}]*"hours_per_1000_episodes"[^{}]*\}', SPEED),
+    ("metrics.json", r'\{[^{}]*"hours_per_1000_episodes"[^{}]*\}', SPEED),
+    ("metrics.json", r'"time": "[^"]*"', f"{NOW}, of openings of the lockbox"),
+    ("report.html", r"\d{4}-\d\d-\d\d \d\d:\d\d</td>", f"{NOW}, of openings of the lockbox"),
     ("lockbox_metrics.json", r'"(time|opening)": "[^"]*"', NOW),
     ("registry_decision.json", r'"(time|run)": "[^"]*"', f"{ID}; {NOW}"),
-    ("comparison.*", r"[0-9a-f]{8,32}|\d{4}-\d\d-\d\d \d\d:\d\d", f"{ID}; {NOW}"),
 )
 """Texts that differ between two uninterrupted runs: file, pattern, reason."""
 
@@ -67,7 +68,7 @@ def _comparable(path: Path) -> bytes:
     columns = [pattern for file, pattern, _ in COLUMNS if fnmatch(path.name, file)]
     if columns:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-        dropped = [name for name in frame if re.match("|".join(columns), str(name))]
+        dropped = [name for name in frame if re.fullmatch("|".join(columns), str(name))]
         return frame.drop(columns=dropped).to_csv().encode()
     if path.name == "studies.db":
         return b""  # Optuna's database holds the time of each trial; search_trials.csv is its content

@@ -80,7 +80,7 @@ def _memory(error: BaseException) -> str | None:
         if isinstance(one, MemoryError) or from_torch:
             return (
                 f"Memory ran out ({_first_line(one)}). {CONTINUES}. Lower the sizes of the stage, such as "
-                "`training.environments`, `network.width`, `training.workers` or `forecasting.workers`, or give fewer "
+                "`training.windows`, `network.width`, `training.workers` or `forecasting.workers`, or give fewer "
                 "bars."
             )
     return None

@@ -38,6 +38,8 @@ def test_what_is_installed_states_the_licence_that_the_page_tells() -> None:
 def test_a_run_installs_no_copyleft_but_of_single_files_or_by_choice() -> None:
     strict = [row.name for row in page.page_rows() if row.needed_by == page.RUN and "GPL" in row.licence]
     assert strict == ["text-unidecode"]  # or the Artistic License
+    told = {row.name for row in page.page_rows() if row.needed_by == page.RUN and page.COPYLEFT.search(row.licence)}
+    assert all(name in page.ABOUT_COPYLEFT for name in told), told
 
 
 OSI = "Classifier: License :: OSI Approved :: "

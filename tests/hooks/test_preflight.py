@@ -1,11 +1,15 @@
 """Refusals before a run: each says what, bound and remedy, and leaves the project as it was, byte for byte."""
 
+import json
 import logging
 
 import pytest
+from kedro.framework.project import pipelines
+from kedro_datasets.pandas import ParquetDataset
 from tests.conftest import Project, snapshot
 
 from sentio_kedro.hooks.preflight import sections_of_pipelines
+from sentio_kedro.market.ingestion.bars import bars_hash
 
 GLOBALS = "conf/tiny/globals.yml"
 
@@ -76,6 +80,16 @@ def test_a_section_that_a_pipeline_reads_is_known():
 )
 def test_what_cannot_work_is_refused_before_work(project, pipelines, params, text):
     assert text in refusal(project, *pipelines, **params)
+
+
+def test_bars_are_loaded_once_for_the_hooks_and_once_for_each_node(project, monkeypatch):
+    loads, load = [], ParquetDataset.load
+    monkeypatch.setattr(ParquetDataset, "load", lambda self: loads.append(self) or load(self))
+    project.run("ingestion")
+    loads = [dataset for dataset in loads if type(dataset) is ParquetDataset]  # those of our own classes are artifacts
+    assert len(loads) == 1 + len(pipelines["ingestion"].nodes)
+    saved = json.loads(project.artifact("02_intermediate/ingestion_manifest.json").read_text())
+    assert saved["bars_hash"] == bars_hash(load(loads[0]))
 
 
 def test_a_device_that_is_not_there_is_refused_before_work(project, monkeypatch):

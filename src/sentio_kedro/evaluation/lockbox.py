@@ -113,14 +113,15 @@ def opening_record(
 
 
 def or_unfinished(record: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the last record of the ledger where it is this opening, without a result; else ``record``.
+    """Return ``record`` with key and time of the last one in the ledger, where that is this opening without a result.
 
     Args:
         record: An opening, as from ``opening_record``.
         earlier: All records of the ledger, in order.
     """
-    last, own = (earlier[-1] if earlier else {}), dict.fromkeys(("time", "opening"))
-    return last if {**last, **own} == {**record, **own} else record
+    last = earlier[-1] if earlier else {}
+    continued = record | {name: last[name] for name in ("time", "opening") if name in last}
+    return continued if continued == last else record
 
 
 def result_record(time: datetime, opening: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, Any]:

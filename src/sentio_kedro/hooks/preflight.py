@@ -9,11 +9,14 @@ from kedro.config import AbstractConfigLoader
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines, settings
-from kedro.io import DataCatalog
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
 
 from sentio_kedro.hooks.manifests import registered_stages
 from sentio_kedro.hooks.options import STORE_READERS
+from sentio_kedro.hooks.run_context import BARS_HASH
+from sentio_kedro.market.ingestion.bars import bars_hash
+from sentio_kedro.preflight.check import check
 from sentio_kedro.preflight.settings import global_problems, nearest, own_names, referred_globals, section_problems
 
 
@@ -39,6 +42,8 @@ class Preflight:
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Refuse what the bars, the files, the device, the memory or the disk do not allow.
 
+        The hash of the bars becomes a dataset of the run, so that other hooks need not load them again.
+
         Raises:
             ValueError: With all problems.
         """
@@ -47,13 +52,19 @@ class Preflight:
         running = {stage for stage, names in stages.items() if names & chosen} - set(STORE_READERS)
         if not running:
             return
-        from sentio_kedro.preflight.check import check  # noqa: PLC0415 - torch, which they do not need
+        loaded: dict[str, Any] = {}
 
         def load(name: str) -> Any:
             dataset = catalog[name]
-            return dataset.load() if name == "bars" or dataset.exists() else None
+            try:
+                loaded[name] = dataset.load() if name == "bars" or dataset.exists() else None
+            except DatasetError as error:
+                raise DatasetError(f"{name}: {error}") from error  # as the catalog does
+            return loaded[name]
 
         check(catalog["parameters"].load(), load, running)
+        if "bars" in loaded:
+            catalog[BARS_HASH] = MemoryDataset(bars_hash(loaded["bars"]))
 
 
 def sections_of_pipelines() -> set[str]:

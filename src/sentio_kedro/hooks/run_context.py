@@ -25,6 +25,9 @@ if TYPE_CHECKING:  # the datasets import torch, which slows every kedro command
     from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
     from sentio_kedro.datasets.files import JSONDataset
 
+BARS_HASH = "bars_hash"
+"""Dataset that holds the hash of the raw bars, if a hook has loaded them in this run."""
+
 
 @dataclass
 class RunContext:
@@ -46,6 +49,8 @@ class RunContext:
     @cached_property
     def bars_hash(self) -> str:
         """Hash of the raw bars, read without the checks of ingestion."""
+        if BARS_HASH in self.catalog:
+            return str(self.catalog[BARS_HASH].load())
         try:
             return bars_hash(self.catalog["bars"].load())
         except (KeyError, TypeError, ValueError):

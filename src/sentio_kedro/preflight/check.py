@@ -10,8 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from sentio_kedro.manifests import STAGES
-from sentio_kedro.preflight.files import Load, file_problems
-from sentio_kedro.preflight.market import MarketPlan, attempt, plan_market
+from sentio_kedro.preflight.market import Load, MarketPlan, attempt, plan_market
 from sentio_kedro.preflight.resources import disk_bytes, memory_bytes, resource_problems
 from sentio_kedro.preflight.settings import KINDS
 from sentio_kedro.preflight.sizes import Sizes, sizes_of
@@ -21,6 +20,9 @@ WHOLE_RUN = "preflight"
 
 _BARS = frozenset({*STAGES, "search", "lockbox", "external_test", "signals", "final"})
 """Pipelines that read bars of the catalog."""
+
+_TRADERS = frozenset({"backtest", "lockbox", "external_test", "signals"})
+"""Pipelines that read agents, or files that parameters name."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,11 @@ def check(sections: Mapping[str, Any], load: Load, running: Collection[str]) -> 
     market = sizes = None
     if not _BARS.isdisjoint(stages):
         market = plan_market(load("bars"), parameters, stages, problems)
-    if market is not None:
+    if market is not None and not _TRADERS.isdisjoint(stages):
+        from sentio_kedro.preflight.files import file_problems  # noqa: PLC0415 - torch, which earlier ones do not need
+
         problems += file_problems(market, parameters, load, stages)
+    if market is not None:
         sizes = attempt(problems, sizes_of, parameters, market, stages)
     if sizes is not None:
         problems += resource_problems(sizes, stages, Path(load("artifacts_folder")))

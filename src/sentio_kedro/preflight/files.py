@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,10 @@ from sentio_kedro.evaluation.backtest.baselines.target_positions import read_tar
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import whole_rows
 from sentio_kedro.market.purged_folds import Segment
-from sentio_kedro.preflight.market import MarketPlan, attempt
+from sentio_kedro.preflight.market import Load, MarketPlan, attempt
 from sentio_kedro.serving.accounts import ACCOUNT, require_history, row_of
 from sentio_kedro.serving.incoming_bars import of_symbols
 from sentio_kedro.serving.newest import choose_agents
-
-Load = Callable[[str], Any]
-"""Loads a dataset of the catalog by name; null if it does not exist."""
 
 
 def file_problems(plan: MarketPlan, parameters: Mapping[str, Any], load: Load, running: Collection[str]) -> list[str]:

@@ -6,18 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 
-from sentio_kedro.agent.spans import plan_folds
 from sentio_kedro.config import AgentParameters, BacktestParameters
 from sentio_kedro.market.folds import Folds
-from sentio_kedro.market.indicators import longest_lookback
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import align_bars
-from sentio_kedro.market.tensors import market_tensors
-from sentio_kedro.trading.accounts import for_symbols
-from sentio_kedro.trading.facts import market_facts
+
+Load = Callable[[str], Any]
+"""Loads a dataset of the catalog by name; null if it does not exist."""
 
 T = TypeVar("T")
 
@@ -31,8 +28,6 @@ TRADED = SPLIT - {"cross_validation", "regimes", "reporting"}
 
 LEARNT = frozenset({"training", "search"})
 """Pipelines that train."""
-
-_ROWS = 64  # of the bars on which the facts of trading are tried
 
 
 @dataclass(frozen=True)
@@ -75,14 +70,20 @@ def plan_market(
     if aligned is None:
         return None
     if not SPLIT.isdisjoint(running) or "features" in running:
+        from sentio_kedro.market.indicators import longest_lookback  # noqa: PLC0415 - TA-Lib; ingestion needs no columns
+
         lookback = attempt(problems, longest_lookback, parameters["features"].columns)
         problems += _look_back_problems(len(aligned.timestamps), lookback or 1, parameters["backtest"], running)
     if SPLIT.isdisjoint(running) or lookback is None:
         return MarketPlan(aligned)
+    from sentio_kedro.agent.spans import plan_folds  # noqa: PLC0415 - the agent, which earlier pipelines do not need
+
     sections = (parameters[name] for name in ("cross_validation", "network", "regimes", "training", "trading"))
     folds = attempt(problems, plan_folds, aligned.timestamps, lookback, *sections)
     if not TRADED.isdisjoint(running) and folds is not None:
-        attempt(problems, _try_trading, aligned, parameters)
+        from sentio_kedro.preflight.trading import check_trading  # noqa: PLC0415 - torch; only these pipelines need it
+
+        attempt(problems, check_trading, aligned, parameters)
     if not LEARNT.isdisjoint(running):
         attempt(problems, AgentParameters, *(parameters[name] for name in ("network", "training", "trading")))
     if folds is not None and "search" in running:
@@ -104,12 +105,3 @@ def _look_back_problems(bars: int, lookback: int, backtest: BacktestParameters, 
         for name, value in needed.items()
         if value >= bars
     ]
-
-
-def _try_trading(bars: AlignedBars, parameters: Mapping[str, Any]) -> None:
-    """Compute the facts of trading on the first bars, which names every column, symbol or regime that is lacking."""
-    some = bars.rows(slice(0, _ROWS))
-    rows, states = len(some.timestamps), parameters["regimes"].states
-    trading = for_symbols(parameters["trading"], some.symbols)
-    posterior = np.full((rows, states), 1.0 / states)
-    market_facts(market_tensors(some, np.zeros((*some.close.shape, 1)), posterior, trading), 0, rows, trading)

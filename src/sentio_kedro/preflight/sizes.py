@@ -6,8 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sentio_kedro.agent.training.population import count_workers
-from sentio_kedro.config import SearchParameters
+from sentio_kedro.config import SearchParameters, TrainingParameters
 from sentio_kedro.market.purged_folds import count_rows
 from sentio_kedro.preflight.market import LEARNT, MarketPlan
 
@@ -158,7 +157,7 @@ def sizes_of(parameters: Mapping[str, Any], plan: MarketPlan, running: Collectio
         validation=max((count_rows(fold.validation) for fold in folds), default=0),
         tested=sum(count_rows(fold.test) for fold in folds),
         inputs=len(parameters["features"].columns),
-        workers=0 if LEARNT.isdisjoint(running) else count_workers(training, max(1, len(folds) * training.seeds)),
+        workers=0 if LEARNT.isdisjoint(running) else _workers(training, max(1, len(folds) * training.seeds)),
         parts=training.minibatches * training.accumulation,
         sampled=training.advantages == "sampled",
         attends=network.encoder == "transformer",
@@ -170,3 +169,9 @@ def sizes_of(parameters: Mapping[str, Any], plan: MarketPlan, running: Collectio
         bootstrap_samples=parameters["reporting"].bootstrap_samples,
         forecast_workers=parameters["forecasting"].workers,
     )
+
+
+def _workers(training: TrainingParameters, agents: int) -> int:
+    from sentio_kedro.agent.training.population import count_workers  # noqa: PLC0415 - torch; only training needs it
+
+    return count_workers(training, agents)

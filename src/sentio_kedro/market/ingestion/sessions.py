@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import NamedTuple
 
-import exchange_calendars
 import numpy as np
-from exchange_calendars.errors import CalendarError, InvalidCalendarName
 from numpy.typing import NDArray
 
 from sentio_kedro.market.ingestion.timestamps import (
@@ -161,6 +159,9 @@ def session_schedule(timestamps: Timestamps, calendar: str, ahead: np.timedelta6
     Raises:
         ValueError: If there is no such calendar, or it does not cover the timestamps.
     """
+    import exchange_calendars  # noqa: PLC0415 - slow to import, and a market that never closes needs none
+    from exchange_calendars.errors import CalendarError, InvalidCalendarName  # noqa: PLC0415
+
     first, last = (str(day) for day in (timestamps[[0, -1]] + np.array([-MARGIN, DAY])).astype("datetime64[D]"))
     try:
         sessions = exchange_calendars.get_calendar(calendar, start=first, end=last)

@@ -177,13 +177,13 @@ def decide_rollback(
 
 
 def _or_last(record: dict[str, Any], earlier: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the last decision of the ledger where only its time differs: its command was killed, or came to the same.
+    """Give a decision the time of the last one in the ledger if they are equal: that was killed, or came to the same.
 
     Another champion since then would be another record.
     """
     last = earlier[-1] if earlier else {}
-    plain = json.loads(json.dumps(record))
-    return last if {**last, "time": None} == {**plain, "time": None} else record
+    same = record | {"time": last.get("time")}
+    return same if json.loads(json.dumps(same)) == last else record
 
 
 def _record(decision: str, model: str, number: str, champion: str | None, reasons: Sequence[str]) -> dict[str, Any]:
