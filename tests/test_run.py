@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from kedro.io import DatasetError
 from kedro.runner import ParallelRunner, ThreadRunner
 from mlflow.tracking import MlflowClient
 from tests.conftest import snapshot
@@ -197,7 +198,7 @@ class TestOnePipelineAlone:
         shutil.rmtree(copied.artifact(AGENTS) / "fold_1" / "seed_0")
         before = snapshot(copied.path)
         for pipeline in ("signals", "backtest", "final", "lockbox"):
-            with pytest.raises(StaleArtifactsError, match=r"`agents` is not what .* `fold_1/seed_0/agent.json`, "):
+            with pytest.raises((StaleArtifactsError, DatasetError), match=r"is not what .* `fold_1/seed_0"):
                 copied.run(pipeline)
         assert snapshot(copied.path) == before
 
@@ -262,8 +263,11 @@ class TestKilledRun:
         assert not copied.artifact("06_models/training_manifest.json").exists()
         copied.run("training")
         made, wanted = contents(copied.artifact("06_models")), contents(finished.artifact("06_models"))
-        timings = Path("training_timings.parquet")
+        timings, manifest = Path("training_timings.parquet"), Path("training_manifest.json")
         assert made.pop(timings) != wanted.pop(timings)
+        records = [json.loads(files.pop(manifest)) for files in (made, wanted)]
+        assert [record["artifacts"].pop("training_timings").keys() for record in records] == [{timings.name}] * 2
+        assert records[0] == records[1]
         assert made == wanted
         (version,) = store(copied).search_model_versions()  # the agents of the finished run, not registered again
         assert version.tags["sentio.content"] == json.loads(made[Path("logged_model.json")])["content"]
@@ -342,9 +346,9 @@ class TestExternalAgent:
         bars = pd.read_parquet(raw)
         bars[bars["timestamp"] > pd.Timestamp(spec["train_end"])].to_parquet(raw)
         own = copied.artifact("08_reporting/metrics.json").read_bytes()
+        copied.params = {"external_test": {"agent": str(folder)}}
         with pytest.raises(ValueError, match=r"`external_test` cannot be in one command with `backtest`"):
             copied.run("backtest", "external_test")
-        copied.params = {"external_test": {"agent": str(folder)}}
         copied.run("ingestion", "external_test")
         metrics = json.loads(copied.artifact("08_reporting/external_test/metrics.json").read_text())
         assert metrics["agent"]["seeds"] == 1

@@ -19,18 +19,14 @@ NOW = "time at which the command ran"
 SPEED = "speed and memory of this machine"
 
 COLUMNS = (
-    ("training_curves.parquet", r"seconds_.*|steps_per_second|peak_gigabytes", SPEED),
-    ("agent_table.parquet", r"train_seconds|peak_device_bytes", SPEED),
+    ("training_timings.parquet", r".*", SPEED),
     ("search_trials.csv", r"seconds", SPEED),
     ("comparison.csv", r"run|started", f"{ID}; {NOW}"),
 )
 """Columns that differ between two uninterrupted runs: file, pattern, reason."""
 
 TEXTS = (
-    ("logged_model.json", r"models:/m-[0-9a-f]{32}", ID),
-    ("report.html", r"models:/m-[0-9a-f]{32}", ID),
-    ("report.html", r"measured [\d,]+ steps/s|[\d.]+ h<small>extrapolated", SPEED),
-    ("metrics.json", r'\{[^{}]*"hours_per_1000_episodes"[^{}]*\}', SPEED),
+    ("training_manifest.json", r'"training_timings.parquet": "[^"]*"', f"{SPEED}, by its hash"),
     ("metrics.json", r'"time": "[^"]*"', f"{NOW}, of openings of the lockbox"),
     ("report.html", r"\d{4}-\d\d-\d\d \d\d:\d\d</td>", f"{NOW}, of openings of the lockbox"),
     ("lockbox_metrics.json", r'"(time|opening)": "[^"]*"', NOW),

@@ -23,10 +23,10 @@ def test_changed_missing_and_added_files_are_told(tmp_path: Path) -> None:
     ("name", "one", "same", "other"),
     [
         (
-            "report.html",
-            "<p>models:/m-" + "a" * 32 + " measured 3,225 steps/s</p>",
-            "<p>models:/m-" + "b" * 32 + " measured 79 steps/s</p>",
-            "<p>models:/m-" + "a" * 32 + " measured 3,225 steps/s twice</p>",
+            "training_manifest.json",
+            '{"training_timings.parquet": "a", "folds.json": "a"}',
+            '{"training_timings.parquet": "b", "folds.json": "a"}',
+            '{"training_timings.parquet": "a", "folds.json": "b"}',
         ),
         (
             "registry_decision.json",
@@ -34,12 +34,7 @@ def test_changed_missing_and_added_files_are_told(tmp_path: Path) -> None:
             '{"time": "2", "version": "1"}',
             '{"version": "2"}',
         ),
-        (
-            "metrics.json",
-            '{"targets": [{"measured": 1}, {"name": "hours_per_1000_episodes", "measured": 1}]}',
-            '{"targets": [{"measured": 1}, {"name": "hours_per_1000_episodes", "measured": 2}]}',
-            '{"targets": [{"measured": 2}, {"name": "hours_per_1000_episodes", "measured": 1}]}',
-        ),
+        ("report.html", "<p>1</p>", "<p>1</p>", "<p>2</p>"),
         ("search_trials.csv", "trial,seconds\n0,1\n", "trial,seconds\n0,2\n", "trial,seconds\n1,1\n"),
         ("folds.json", '{"time": 1}', '{"time": 1}', '{"time": 2}'),
     ],
@@ -52,12 +47,12 @@ def test_only_what_is_named_may_differ(tmp_path: Path, name: str, one: str, same
     assert digest(one) == digest(same) != digest(other)
 
 
-def test_speeds_in_a_table_may_differ_and_results_may_not(tmp_path: Path) -> None:
-    curves = pd.DataFrame({"update": [1, 2], "kl": [0.1, 0.2], "seconds_update": [1.0, 2.0]})
+def test_speeds_may_differ_and_the_curves_of_a_training_may_not(tmp_path: Path) -> None:
     digests = []
-    for changed in (curves, curves.assign(seconds_update=9.0), curves.assign(kl=[0.1, 0.2 + 1e-16 + 1e-15])):
-        changed.to_parquet(tmp_path / "training_curves.parquet")
-        digests.append(artifacts(tmp_path)["training_curves.parquet"])
+    for kl, seconds in ((0.1, 1.0), (0.1, 9.0), (0.1 + 2e-16, 1.0)):
+        pd.DataFrame({"update": [1], "kl": [kl]}).to_parquet(tmp_path / "training_curves.parquet")
+        pd.DataFrame({"update": [1], "seconds_update": [seconds]}).to_parquet(tmp_path / "training_timings.parquet")
+        digests.append(artifacts(tmp_path))
     assert digests[0] == digests[1] != digests[2]
 
 

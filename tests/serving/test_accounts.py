@@ -29,7 +29,7 @@ def test_a_time_is_kept_exactly_or_refused(time):
 def test_a_time_beyond_the_range_is_no_bar_of_the_history():
     """9999-12-31 in microseconds wraps around to 1816-03-29."""
     bars = np.array(["1816-03-29T05:56:08.066277376", "2020-01-01"], dtype="datetime64[ns]")
-    with pytest.raises(ValueError, match=r"time: Value error, `time` must lie in the years 1678 to 2261.*9999-12-31"):
+    with pytest.raises(ValueError, match=r"`time`: Value error, `time` must lie in the years 1678 to 2261.*9999-12-31"):
         row_of(read_account('{"cash": 1, "time": "9999-12-31T00:00:00Z"}'), bars)
     assert row_of(read_account('{"cash": 1, "time": "2020-01-01T00:00:00Z"}'), bars) == 1
 

@@ -19,7 +19,7 @@ from mlflow.pyfunc import scoring_server
 
 from hostile_bodies import Hostile, encoded
 from hostile_requests import all_requests, faults_of
-from sentio_kedro.agent.bundle import AgentBundle
+from sentio_kedro.agent.bundle import AgentBundle, save_agents
 from sentio_kedro.config import SignalParameters
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import aligned_to_frame
@@ -84,8 +84,7 @@ def good_fixture(bars: AlignedBars, agent: AgentBundle) -> dict[str, Any]:
 def saved_fixture(agents: list[AgentBundle], bars: AlignedBars, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model in a folder."""
     folder = tmp_path_factory.mktemp("served")
-    for agent in agents:
-        agent.save(folder / "agents" / agent.name)
+    save_agents({agent.name: agent for agent in agents}, folder / "agents")
     signals = newest_signals(agents, bars.rows(slice(0, 1_151)), SignalParameters())
     mlflow.pyfunc.save_model(
         folder / "model",

@@ -299,7 +299,7 @@ def test_a_failure_stops_the_other_agents() -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint() -> None:
-    wild = replace(PARAMETERS, training=replace(TRAINING, learning_rate=1e30))
+    wild = replace(PARAMETERS, training=replace(TRAINING, learning_rate=1e12))
     with pytest.raises(FloatingPointError, match=r"are not finite.*training.learning_rate"):
         train(make_training_set(), wild)
 
