@@ -45,7 +45,7 @@ class Store(NamedTuple):
         runs: Name, status and the name of the parent run.
         versions: Versions of registered models: fold and decision.
         aliases: Number of the version of each alias.
-        models: Logged models by status.
+        models: Logged models by status, without those that the command after a kill has closed as failed.
     """
 
     runs: Counter[str]
@@ -124,5 +124,5 @@ def store(database: Path) -> Store:
         Counter(described),
         Counter(f"fold {one.tags.get('sentio.fold')} {one.tags.get('sentio.decision')}" for one in versions),
         Counter(numbers),
-        Counter(str(LoggedModelStatus(model.status)) for model in models),
+        Counter(str(model.status) for model in models if model.status != LoggedModelStatus.FAILED),
     )
