@@ -321,6 +321,17 @@ def test_rollback_steps_back_once_for_every_promotion_and_is_recorded(toy):
     assert decisions == ["promoted"] * 3 + ["rolled_back"] * 2
 
 
+def test_a_rollback_that_was_killed_between_its_aliases_is_finished_and_recorded_once(toy):
+    first, second = toy.add(1), toy.add(1)
+    for number in (first, second):
+        toy.promote(challenger=int(number))
+    done = toy.roll_back()
+    toy.client.set_registered_model_alias("toy", "previous", first)  # as it was before the second alias moved
+    assert toy.roll_back() == done
+    assert toy.aliases == {"champion": first, "challenger": second}
+    assert [json.loads(line)["decision"] for line in toy.ledger.read_text().splitlines()].count("rolled_back") == 1
+
+
 def test_rollback_follows_the_history_where_a_version_was_champion_twice(toy):
     first, second, third = toy.add(1), toy.add(1), toy.add(1)
     steps = []

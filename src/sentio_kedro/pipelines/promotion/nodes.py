@@ -169,9 +169,13 @@ def decide_rollback(
     if champion is None or previous is None:
         lacking = "champion" if champion is None else "previous champion"
         raise StoreError(f"Model `{model}` has no {lacking}, so that there is nothing to roll back to.")
-    reasons = [f"Rolled back to version {previous}."]
-    record = {**_record("rolled_back", model, champion, champion, reasons), "restored": previous}
-    record = _or_last(record, earlier)
+    last: dict[str, Any] = next((entry for entry in reversed(earlier) if entry["model"] == model), {})
+    if champion == previous == last.get("restored"):  # killed between the two aliases
+        record = last
+    else:
+        reasons = [f"Rolled back to version {previous}."]
+        record = {**_record("rolled_back", model, champion, champion, reasons), "restored": previous}
+        record = _or_last(record, earlier)
     _log(record)
     return record, record
 
