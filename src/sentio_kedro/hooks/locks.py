@@ -45,7 +45,7 @@ def held_locks(folders: Sequence[Path], command: str) -> ExitStack:
             except Timeout:
                 raise LockedError(
                     f"`{folder.name}` must have one writer at a time, is written by {_owner(path)}; wait until it has "
-                    "ended, stop it, or set another `artifacts` in the environment's globals.yml."
+                    "ended, or stop it."
                 ) from None
             path.write_text(json.dumps(_myself(command)))
         return stack.pop_all()
