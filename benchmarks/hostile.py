@@ -65,7 +65,7 @@ class Count:
 
 
 def _text(trial: Trial) -> str | None:
-    return None if trial.error is None else f"{type(trial.error).__name__}: {trial.error}"[:LONGEST]
+    return None if trial.error is None else f"{type(trial.error).__name__}: {trial.text or trial.error}"[:LONGEST]
 
 
 def main() -> None:

@@ -47,6 +47,7 @@ COMMANDS: dict[str, list[str]] = {
 LONG = ("default", "default of the other environment", "training", "search")
 KILLS, KILLS_OF_LONG = 2, 4  # of each command in a round
 MOST_TYPED = 12  # times that one command is typed
+DONE = "there is nothing to roll back to"  # a rollback took effect before it was killed, and is not repeated
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,8 @@ def type_until_it_ends(
         outcome.seconds = round(outcome.seconds + ended.seconds, 1)
         if ended.code == -signal.SIGKILL and share is not None:
             outcome.kills.append(round(share, 3))
+        elif ended.code and outcome.kills and DONE in ended.text:
+            break
         elif ended.code:
             outcome.failures.append(ended.text[-600:])
             wanted = 0

@@ -41,7 +41,7 @@ class HostileBars:
 
     def write(self, folder: Path) -> Path:
         """Write the file and return its path."""
-        path = folder / f"bars.{self.suffix}"
+        path = folder / f"hostile.{self.suffix}"
         if self.frame is None:
             path.write_bytes(self.content)
         elif self.suffix == "csv":
@@ -202,7 +202,7 @@ def hostile_bars(frame: pd.DataFrame) -> st.SearchStrategy[HostileBars]:
             f"{len(content)} bytes of {suffix}", None, content, suffix, Expected(f"{content[:20]!r}", True, ("bars",))
         ),
         st.one_of(st.just(b""), st.binary(max_size=40), st.integers(1, 5_000).map(lambda size: _parquet(frame)[:size])),
-        st.just("parquet"),
+        st.sampled_from(("parquet", "csv")),
     )
     return st.one_of(wrong, wrong, wrong, unusual, broken)
 

@@ -21,9 +21,11 @@ WRONG_GLOBALS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "misspelt registry": ({"regsitry": "data/other"}, ("regsitry",)),
     "missing artifacts": ({"artifacts": None}, ("artifacts",)),
     **{f"artifacts: {value!r}": ({"artifacts": value}, ("artifacts",))
-       for value in ("null", 5, True, "", [], {"a": 1}, "data/01_raw", "data/01_raw/deep", ".", "data/../data/01_raw")},
+       for value in ("null", 5, True, "", [], {"a": 1}, "data/01_raw", "data/01_raw/deep", ".", "data/../data/01_raw",
+                     "conf/x", "~/x", "\0", "x" * 300, "{x}")},
     **{f"experiment: {value!r}": ({"experiment": value}, ("experiment",)) for value in ("null", [], "")},
-    **{f"registry: {value!r}": ({"registry": value}, ("registry",)) for value in ("null", 5, [])},
+    **{f"{name}: {value!r}": ({name: value}, (name,))
+       for name in ("registry", "trials") for value in ("null", 5, [], ".", "..", "src/x", "s3://a/b", "x" * 300)},
 }  # fmt: skip
 """Changes of an environment's globals.yml that no run can be right with; None removes a key, "null" is YAML's null."""
 
@@ -89,6 +91,14 @@ def hostile_parameters(sections: Mapping[str, Any]) -> st.SearchStrategy[tuple[d
         st.sampled_from(found),
         st.one_of(st.sampled_from(NO_NUMBERS), st.sampled_from(SHAPES), st.sampled_from(NUMBERS), st.none()),
     )
+    near = st.builds(
+        lambda leaf, factor: (
+            changed(sections, leaf.keys, leaf.value * factor),
+            expected_value(leaf, leaf.value * factor),
+        ),
+        st.sampled_from([leaf for leaf in found if _is_number(leaf.value)]),
+        st.sampled_from((2, 3, 10, 100, 0.5, 1.01)),
+    )
     renamed = st.builds(lambda leaf, place: _renamed(sections, leaf, place), st.sampled_from(found), st.integers(0, 30))
     added = st.builds(
         lambda keys, key, value: (
@@ -107,7 +117,7 @@ def hostile_parameters(sections: Mapping[str, Any]) -> st.SearchStrategy[tuple[d
         st.sampled_from(sorted(sections)),
         st.sampled_from((5, "abc", [], [1], math.nan)),
     )
-    return st.one_of(value, value, renamed, added, section)
+    return st.one_of(value, value, near, renamed, added, section)
 
 
 def _renamed(sections: Mapping[str, Any], leaf: Leaf, place: int) -> tuple[dict[str, Any], Expected]:
@@ -127,13 +137,20 @@ def _renamed(sections: Mapping[str, Any], leaf: Leaf, place: int) -> tuple[dict[
 
 def expected_value(leaf: Leaf, value: Any) -> Expected:
     """Tell from the present value's type whether ``value`` can be right."""
-    is_number = isinstance(leaf.value, int | float) and not isinstance(leaf.value, bool)
+    is_number = _is_number(leaf.value)
     is_text = isinstance(leaf.value, str) and leaf.keys[-1] not in FREE_TEXTS
     wrong_shape = isinstance(value, str | list | dict) and (is_number or isinstance(leaf.value, bool))
     wrong_text = (isinstance(value, list | dict | int | float) or value in SHAPES) and is_text
     no_number = isinstance(value, float) and not math.isfinite(value)
     must = wrong_shape or wrong_text or (no_number and leaf.value is not None) or value == [math.nan]
-    return Expected(f"{leaf.name}={_short(value)}", must, (leaf.name, leaf.keys[-1]), _text(value))
+    names: tuple[str, ...] = (leaf.name, leaf.keys[-1])
+    if leaf.keys[:2] == ("search", "space"):
+        names += (".".join(leaf.keys[:-1]),)  # the range, which shows its values
+    return Expected(f"{leaf.name}={_short(value)}", must, names, _text(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _short(value: Any) -> str:

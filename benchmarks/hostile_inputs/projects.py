@@ -25,6 +25,7 @@ from hostile_inputs.trials import Expected, Trial
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.indicators import compute_features
 from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.refusals import refusal_text
 
 ROOT = Path(__file__).parents[2]
 ENV = "hostile"
@@ -38,6 +39,8 @@ READING = (
     "reporting",
     "signals",
     "lockbox",
+    "search",
+    "final",
 )
 CHEAP = ("ingestion", "features", "cross_validation")
 
@@ -175,7 +178,6 @@ class HostileProject:
 
     @contextmanager
     def _session(self, configuration: Mapping[str, Any] | None = None) -> Iterator[KedroSession]:
-        configure_project("sentio_kedro")
         with KedroSession.create(project_path=self.path, env=self.env) as session:
             given = trials.LoadedConfiguration(session._get_config_loader(), configuration or self.configuration)
             session._get_config_loader = lambda: given
@@ -191,7 +193,7 @@ class HostileProject:
                 catalog = session.load_context().catalog
                 features, folds = catalog.load("features"), catalog.load("folds")
         except Exception as error:
-            return [f"late: {fault}" for fault in trials.unreadable(error, expected) or [type(error).__name__]]
+            return _told_late(error, expected)
         finally:
             logging.disable(logging.NOTSET)
         return [] if np.isfinite(features.values[-1]).all() and folds.folds else ["features are not finite"]
@@ -205,7 +207,7 @@ class HostileProject:
                 aligned = align_bars(context.catalog.load("bars"), context.params["ingestion"])
                 features = compute_features(aligned, context.params["features"].columns)
         except Exception as error:
-            return [f"late: {fault}" for fault in trials.unreadable(error, bars.expected) or [type(error).__name__]]
+            return _told_late(error, bars.expected)
         finally:
             logging.disable(logging.NOTSET)
         found = [] if np.isfinite(np.asarray(features)[-1]).all() else ["features are not finite"]
@@ -217,6 +219,11 @@ class HostileProject:
             if not same or not np.array_equal(values, wanted.to_numpy(), equal_nan=True):
                 return [*found, f"`{name}` is not that of an independent pivot"]
         return found
+
+
+def _told_late(error: Exception, expected: Expected) -> list[str]:
+    found = trials.unreadable(error, refusal_text(error), expected) or [type(error).__name__]
+    return [f"late: {fault}: {error}"[:300] for fault in found]
 
 
 @contextmanager

@@ -6,37 +6,27 @@ import copy
 import hashlib
 import logging
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
-import pydantic
 from kedro.framework.hooks import hook_impl
-from kedro.framework.project import configure_project
 from kedro.framework.session import KedroSession
-from kedro.io import DatasetError
-from kedro.validation.exceptions import ParameterValidationError
 
-import sentio_kedro
+from sentio_kedro.refusals import refusal_text
 
 LIMIT = 10.0  # seconds before the first node
 LONGEST = 6_000  # characters of a readable text
 KEPT = ("data", "mlflow.db", "mlartifacts")
 """What a refusal must leave as it is: artifacts, ledgers, the tracking store."""
 
-READABLE = (ValueError, DatasetError, click.ClickException, ParameterValidationError)
-"""Exceptions that the command line shows as a text."""
-
 LIBRARY_TEXTS = ("errors.pydantic.dev", "Failed to instantiate", "Failed while loading data from dataset")
 REMEDIES = (
     *("add", "change", "check", "choose", "convert", "correct", "delete", "drop", "free", "give", "keep", "leave"),
     *("lower", "make", "name", "point", "raise", "remove", "rename", "rerun", "restore", "run", "set", "shorten"),
-    *("sort", "start", "switch", "use", "write", "must"),
+    *("sort", "start", "switch", "take", "use", "write", "must", "did you mean"),
 )
-PACKAGE = str(Path(sentio_kedro.__file__).parent)
 
 
 class AcceptedError(Exception):
@@ -81,11 +71,13 @@ class Trial:
         error: The exception; None if the input was accepted.
         seconds: Until then.
         changed: Files that a refusal changed.
+        text: What the command line shows; None for a fault of the code, and for accepted inputs.
     """
 
     error: BaseException | None
     seconds: float
     changed: list[str] = field(default_factory=list)
+    text: str | None = None
 
 
 def attempt(project: Path, env: str, pipelines: Sequence[str] | None, configuration: Mapping[str, Any] | None) -> Trial:
@@ -101,7 +93,6 @@ def attempt(project: Path, env: str, pipelines: Sequence[str] | None, configurat
     before, began = contents(project), time.perf_counter()
     error: BaseException | None = None
     try:
-        configure_project("sentio_kedro")
         with KedroSession.create(project_path=project, env=env) as session:
             if configuration is not None:
                 given = LoadedConfiguration(session._get_config_loader(), configuration)
@@ -114,7 +105,8 @@ def attempt(project: Path, env: str, pipelines: Sequence[str] | None, configurat
         error = refused
     finally:
         logging.disable(logging.NOTSET)
-    return Trial(error, time.perf_counter() - began, changes(before, contents(project)))
+    text = None if error is None else refusal_text(error)
+    return Trial(error, time.perf_counter() - began, changes(before, contents(project)), text)
 
 
 class LoadedConfiguration(dict[str, Any]):
@@ -133,8 +125,9 @@ class LoadedConfiguration(dict[str, Any]):
 
 
 def contents(project: Path) -> dict[str, tuple[int, str]]:
-    """Return size and digest of every file that a refusal must leave."""
-    paths = [path for name in KEPT for path in [project / name, *(project / name).rglob("*")] if path.is_file()]
+    """Return mode and digest of every file that a refusal must leave; locks are no part of what is saved."""
+    found = [path for name in KEPT for path in [project / name, *(project / name).rglob("*")]]
+    paths = [path for path in found if path.is_file() and path.suffix != ".lock"]
     return {
         path.relative_to(project).as_posix(): (path.stat().st_mode, hashlib.sha256(path.read_bytes()).hexdigest())
         for path in paths
@@ -152,29 +145,19 @@ def faults(trial: Trial, expected: Expected) -> list[str]:
     found += [f"took {trial.seconds:.0f} s"] if trial.seconds > LIMIT else []
     if trial.error is None:
         return [*found, "accepted"] if expected.must_refuse else found
-    return [*found, *unreadable(trial.error, expected)]
+    return [*found, *unreadable(trial.error, trial.text, expected)]
 
 
-def unreadable(error: BaseException, expected: Expected) -> list[str]:
-    """Return what a refusal lacks to be read: its kind, name, value, remedy, length."""
-    kind, text = type(error).__name__, str(error)
-    if not isinstance(error, READABLE) or not _ours(error):
-        return [f"{kind} of a library"]
+def unreadable(error: BaseException, text: str | None, expected: Expected) -> list[str]:
+    """Return what a refusal lacks to be read: a text at all, name, value, remedy, length."""
+    kind = type(error).__name__
+    if text is None:
+        return [f"{kind} without a text"]
     lower = text.lower()
     found = [f"words of a library: {one}" for one in LIBRARY_TEXTS if one in text]
     found += [] if any(name.lower() in lower for name in expected.names) else [f"{kind} without a name"]
     found += [] if expected.value.lower() in lower else [f"{kind} without the value"]
-    words = set("".join(letter if letter.isalpha() else " " for letter in lower).split())
-    found += [] if words & set(REMEDIES) else [f"{kind} without a remedy"]
+    words = " ".join("".join(letter if letter.isalpha() else " " for letter in lower).split())
+    found += [] if any(f" {remedy} " in f" {words} " for remedy in REMEDIES) else [f"{kind} without a remedy"]
     found += [] if len(text) <= LONGEST else [f"{kind} of {len(text)} characters"]
     return found
-
-
-def _ours(error: BaseException) -> bool:
-    """Return whether this package, or Kedro for it, raised the error: not numpy, pandas, json or pydantic."""
-    if isinstance(error, pydantic.ValidationError | UnicodeError):
-        return False
-    if type(error).__module__.partition(".")[0] in ("sentio_kedro", "kedro", "click"):
-        return True
-    frames = traceback.extract_tb(error.__traceback__)
-    return type(error) is ValueError and bool(frames) and frames[-1].filename.startswith(PACKAGE)

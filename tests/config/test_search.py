@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from sentio_kedro.config import SearchParameters
+from sentio_kedro.config import SearchParameters, SearchRange
 
 SEARCH = TypeAdapter(SearchParameters)
 
@@ -26,11 +26,20 @@ SEARCH = TypeAdapter(SearchParameters)
         ({"choices": [0.9, 0.5], "low": 0.1}, "must have `choices` or a range, had both"),
         ({"low": "small", "high": 1.0}, "valid number"),
         ({"lowest": 0.1}, "lowest"),
+        ({"low": -1.0, "high": 0.5}, r"`search.space.training.gamma` must hold values that .*had -1.0: .*; change it"),
+        ({"choices": [0.5, "a"]}, r"`search.space.training.gamma` must hold .*, had 'a': .*; change it"),
     ],
 )
 def test_ranges_that_make_no_sense_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         SEARCH.validate_python({"space": {"training.gamma": values}})
+
+
+def test_a_name_that_is_no_parameter_is_refused_once() -> None:
+    with pytest.raises(ValidationError) as refused:
+        SEARCH.validate_python({"space": {"trainign.gamma": {"low": 0.1, "high": 0.2}}})
+    text = "`search.space` must name parameters of network and training, had `trainign.gamma`; use names such as "
+    assert str(refused.value).count(text) == 1
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -51,7 +60,7 @@ def test_all_problems_are_told_at_once() -> None:
     ],
 )
 def test_values_keep_their_types(values: dict[str, Any]) -> None:
-    made = SEARCH.validate_python({"space": {"a.b": values, "c.d": None}}).ranges["a.b"]
+    made = TypeAdapter(SearchRange).validate_python(values)
     kept = {name: value for name, value in vars(made).items() if name in values}
     assert kept == values
     for name, value in kept.items():
@@ -60,5 +69,5 @@ def test_values_keep_their_types(values: dict[str, Any]) -> None:
 
 
 def test_a_name_with_null_is_not_searched() -> None:
-    made = SEARCH.validate_python({"space": {"a.b": None, "c.d": {"low": 0, "high": 1}}})
-    assert list(made.ranges) == ["c.d"]
+    made = SEARCH.validate_python({"space": {"training.gamma": None, "network.width": {"low": 4, "high": 9}}})
+    assert list(made.ranges) == ["network.width"]

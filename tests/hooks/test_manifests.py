@@ -273,6 +273,15 @@ def test_a_file_that_was_changed_or_deleted_is_named_before_any_node(toy, damage
     toy.run("training", "backtest")
 
 
+def test_all_changed_artifacts_of_a_stage_are_named(toy):
+    toy.run()
+    for name in ("training_half", "training_data"):
+        (toy.folder / f"{name}.json").write_text("5")
+    reader = Pipeline([node(lambda *data: "done", ["training_data", "training_half"], "signals_data", name="signals")])
+    with pytest.raises(StaleArtifactsError, match=r"- `training_data` is not what .*\n- `training_half` is not what"):
+        toy.run(pipeline=in_namespaces({"signals": reader})["signals"])
+
+
 def test_what_an_earlier_version_saved_is_made_again(toy):
     toy.run()
     path = toy.folder / "ingestion_manifest.json"

@@ -5,6 +5,7 @@ import logging
 
 import pytest
 from kedro.framework.project import pipelines
+from kedro.io import DatasetError
 from kedro_datasets.pandas import ParquetDataset
 from tests.conftest import Project, snapshot
 
@@ -58,6 +59,28 @@ def test_a_name_that_a_file_of_the_environment_refers_to_may_be_set(project):
     catalog.write_text(catalog.read_text().replace("data/01_raw/bars.parquet", "${globals:feed}"))
     project.run("ingestion")
     assert project.artifact("02_intermediate/aligned_bars.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("ledger", "pipeline"),
+    [
+        ("trials", "search"),
+        ("trials", "promotion"),
+        ("lockbox_openings", "reporting"),
+        ("lockbox_openings", "lockbox"),
+        ("promotions", "rollback"),
+    ],
+)
+def test_a_ledger_with_another_line_than_a_record_is_refused_before_any_node(project, ledger, pipeline):
+    path = project.path / "data" / "registry" / f"{ledger}.jsonl"
+    path.parent.mkdir()
+    path.write_text('{"a": 1}\n')
+    before = snapshot(project.path)
+    with pytest.raises(
+        DatasetError, match=rf"^Line 1 of `.*{ledger}.jsonl` has another form .* Correct it, or restore"
+    ):
+        project.run(pipeline)
+    assert snapshot(project.path) == before
 
 
 def test_an_environment_without_a_folder_is_refused(project):

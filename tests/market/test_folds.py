@@ -186,6 +186,15 @@ def test_the_lockbox_counts_in_the_arithmetic_and_is_named_as_a_remedy():
     make_folds(130, spans, unlocked(folds=1, validation=0.2))
 
 
+@pytest.mark.parametrize("share", [1e-300, 5e-324])
+def test_a_share_that_no_number_of_bars_fits_is_named_with_its_value(share):
+    with pytest.raises(ValueError, match=r"Too short: .*\. Lower .*`cross_validation.first_test` = ") as caught:
+        make_folds(700, Spans(input=20, reward=1, episode=10), unlocked(first_test=share))
+    assert f"raise `cross_validation.first_test` = {share:g} or `cross_validation.validation` = 0.15" in str(
+        caught.value
+    )
+
+
 def test_a_lockbox_too_small_for_a_sharpe_ratio_is_refused():
     spans = Spans(input=5, reward=1, episode=2)
     with pytest.raises(ValueError, match="the lockbox has 1 rows and needs 2: raise it or set it to null"):
@@ -194,7 +203,9 @@ def test_a_lockbox_too_small_for_a_sharpe_ratio_is_refused():
 
 
 def test_bars_shorter_than_the_input_span_are_refused():
-    with pytest.raises(ValueError, match=r"0 rows are usable.*lower .*`trading\.memory_sessions`"):
+    with pytest.raises(
+        ValueError, match=r"0 rows are usable.*lower .*`trading\.memory_sessions`, .*kelly_bars`, .*spread_bars`"
+    ):
         make_folds(30, Spans(100, 1, 8), unlocked(scheme="combinatorial"))
 
 

@@ -69,9 +69,17 @@ def test_pipelines_are_not_loaded_where_all_sections_are_known():
         ({"artifacts": None}, "`artifacts` of `conf/mine/globals.yml` must be a text that is not empty, was None; na"),
         ({"artifacts": 5}, "`artifacts` of `conf/mine/globals.yml` must be a text that is not empty, was 5; name one."),
         ({"artifacts": " "}, "`artifacts` of `conf/mine/globals.yml` must be a text that is not empty, was ' '; name"),
-        ({"artifacts": "data/01_raw"}, "`artifacts` of `conf/mine/globals.yml` must lie outside the raw data in `data"),
-        ({"artifacts": "data/x/../01_raw/x"}, "`artifacts` of `conf/mine/globals.yml` must lie outside the raw data"),
-        ({"artifacts": "x", "trials": "data/01_raw"}, "`trials` of `conf/mine/globals.yml` must lie outside the raw"),
+        *(
+            ({"artifacts": "x", name: value}, f"`{name}` of `conf/mine/globals.yml` must lie outside `data/01_raw`, ")
+            for name in ("artifacts", "trials", "registry")
+            for value in (".", "..", "data/..", "data/01_raw", "data/x/../01_raw/x", "conf", "conf/mine/x", "src/x")
+        ),
+        *(
+            ({"artifacts": "x", "trials": "x", name: value}, f"`{name}` of `conf/mine/globals.yml` must be the path of")
+            for name in ("artifacts", "trials")
+            for value in ("\0", "x" * 256, "é" * 128, " x", "~/x", "{x}", "x\ny")
+        ),
+        ({"artifacts": "x", "trials": "s3://x/y"}, "`trials` of `conf/mine/globals.yml` must be the path of a folder"),
         ({"artifacts": "file/x"}, "`artifacts` of `conf/mine/globals.yml` must be a folder, but `"),
         ({"artifacts": "x", "experiment": None}, "`experiment` of `conf/mine/globals.yml` must be a text that is not"),
     ],

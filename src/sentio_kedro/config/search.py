@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from sentio_kedro.config.fields import NonNegativeCount, Seed, parameters
+from sentio_kedro.config.network import NetworkParameters
+from sentio_kedro.config.training import TrainingParameters
+
+SECTIONS: dict[str, Any] = {"network": NetworkParameters, "training": TrainingParameters}
+"""Sections that can be searched; costs and limits of trading cannot."""
 
 Scalar = bool | int | float | str | None
 """Type of a searched parameter."""
@@ -65,6 +73,9 @@ class SearchParameters:
     @model_validator(mode="after")
     def _ranges_make_sense(self) -> SearchParameters:
         problems = [text for name, values in self.ranges.items() for text in _range_problems(name, values)]
+        problems += dict.fromkeys(
+            text for name, values in self.ranges.items() for text in _value_problems(name, values)
+        )
         if self.folds is not None and (not self.folds or len(set(self.folds)) != len(self.folds)):
             problems.append(
                 f"`search.folds` must name each fold once, was {self.folds}; set it to null for the folds whose rows "
@@ -88,6 +99,14 @@ def _range_problems(name: str, values: SearchRange) -> list[str]:
     return _spacing_problems(path, values.low, values.high, values)
 
 
+def _value_problems(name: str, values: SearchRange) -> Iterator[str]:
+    for value in values.choices or [bound for bound in (values.low, values.high) if bound is not None]:
+        try:
+            typed_value(name, value)
+        except ValueError as error:
+            yield str(error).rstrip(".")
+
+
 def _choice_problems(path: str, values: SearchRange, choices: Sequence[Scalar]) -> list[str]:
     problems = []
     if values.low is not None or values.high is not None or values.step is not None or values.log:
@@ -109,3 +128,46 @@ def _spacing_problems(path: str, low: float, high: float, values: SearchRange) -
     if steps < 1 or abs(steps - round(steps)) > _TOLERANCE * steps:
         return [f"`{path}.step` must be above 0 and divide `high` - `low` = {high - low:g}, was {step:g}; change one"]
     return []
+
+
+def typed_value(name: str, value: Scalar) -> Any:
+    """Return ``value`` as the type of the parameter ``name``.
+
+    Raises:
+        ValueError: If there is no such parameter, or it cannot have that value.
+    """
+    field = _field(name)
+    # Annotated needs at least one metadatum.
+    kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    try:
+        return TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        bound = error.errors()[0]["msg"].lower()
+        raise ValueError(
+            f"`search.space.{name}` must hold values that the parameter can have, had {value!r}: {bound}; change it."
+        ) from error
+
+
+def _field(name: str) -> FieldInfo:
+    """Find the parameter in the sections' classes."""
+    fields = {f"{section}.{rest}": field for section, kind in SECTIONS.items() for rest, field in _fields(kind)}
+    if name in fields:
+        return fields[name]
+    inside = [other for other in fields if other.startswith(f"{name}.")]
+    if inside:
+        raise ValueError(f"`search.space` must name single parameters, had `{name}`; name one such as `{inside[0]}`.")
+    if name.partition(".")[0] not in SECTIONS:
+        raise ValueError(
+            f"`search.space` must name parameters of {' and '.join(SECTIONS)}, had `{name}`; use names such as "
+            "`training.entropy`."
+        )
+    close = difflib.get_close_matches(name, fields, n=1) or list(fields)
+    raise ValueError(f"`search.space` must name parameters that exist, had `{name}`; did you mean `{close[0]}`?")
+
+
+def _fields(kind: Any) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in kind.__pydantic_fields__.items():
+        if is_dataclass(field.annotation):
+            yield from ((f"{name}.{rest}", inner) for rest, inner in _fields(field.annotation))
+        else:
+            yield name, field

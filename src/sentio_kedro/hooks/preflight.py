@@ -19,6 +19,9 @@ from sentio_kedro.market.ingestion.bars import bars_hash
 from sentio_kedro.preflight.check import check
 from sentio_kedro.preflight.settings import global_problems, nearest, own_names, referred_globals, section_problems
 
+LEDGERS = ("trials", "earlier_openings", "lockbox_openings@read", "earlier_promotions", "promotions@read")
+"""Datasets of records that no manifest vouches for, since every environment adds some."""
+
 
 class Preflight:
     """Refuses, before any work, settings that cannot work: nothing is written and no run is opened before it."""
@@ -46,7 +49,9 @@ class Preflight:
 
         Raises:
             ValueError: With all problems.
+            DatasetError: If a line of a ledger is no record.
         """
+        _require_records(pipeline, catalog)
         chosen = {node.name for node in pipeline.nodes}
         stages = registered_stages(pipeline)
         running = {stage for stage, names in stages.items() if names & chosen} - set(STORE_READERS)
@@ -65,6 +70,16 @@ class Preflight:
         check(catalog["parameters"].load(), load, running)
         if "bars" in loaded:
             catalog[BARS_HASH] = MemoryDataset(bars_hash(loaded["bars"]))
+
+
+def _require_records(pipeline: Pipeline, catalog: DataCatalog) -> None:
+    """Read every line of the ledgers that nodes will read."""
+    read = {name for node in pipeline.nodes for name in node.inputs}
+    for name in LEDGERS:
+        if name in read and name in catalog:
+            ledger = catalog[name].load()
+            if name == "trials":
+                ledger.records()
 
 
 def sections_of_pipelines() -> set[str]:

@@ -118,14 +118,14 @@ def damaged_stages(
 
     A stage that runs in part may read what its other nodes have made since.
     """
-    clauses = {}
+    clauses: dict[str, list[str]] = {}
     for stage, record in saved.items():
         artifacts = {} if record is None or stage in running else record.get("artifacts", {})
         for name in sorted(artifacts.keys() & inputs):
             found = explain_files(artifacts[name], file_hashes(context.catalog[name]) or {})
             if found:
-                clauses[stage] = f"`{name}` is not what `{stage}` saved: {found}"
-    return clauses
+                clauses.setdefault(stage, []).append(f"`{name}` is not what `{stage}` saved: {found}")
+    return {stage: "\n- ".join(found) for stage, found in clauses.items()}
 
 
 def outdated_stages(saved: Mapping[str, Mapping[str, Any] | None], needed: Collection[str]) -> dict[str, str]:

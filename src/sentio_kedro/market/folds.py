@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentio_kedro.config import CrossValidationParameters
+from sentio_kedro.config.fields import LARGEST
 from sentio_kedro.market.ingestion.timestamps import moment
 from sentio_kedro.market.purged_folds import (
     PARTS,
@@ -83,29 +84,35 @@ def _explain(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
     lockbox = lockbox_bars(bars, parameters)
     usable = max(0, lockbox.start - spans.input - spans.reward + 1)
     lockbox_term = f"lockbox {lockbox.stop - lockbox.start} - " if parameters.lockbox else ""
+    validation = f"`cross_validation.validation` = {parameters.validation:g}"
     shape = {
-        "walk_forward": "`cross_validation.folds` or raise `cross_validation.validation`",
-        "k_fold": "`cross_validation.folds` or raise `cross_validation.validation`",
-        "combinatorial": "`cross_validation.groups`",
+        "walk_forward": f"`cross_validation.folds` = {parameters.folds}, or raise `cross_validation.first_test` = "
+        f"{parameters.first_test:g} or {validation}",
+        "k_fold": f"`cross_validation.folds` = {parameters.folds}, or raise {validation}",
+        "combinatorial": f"`cross_validation.groups` = {parameters.groups}",
     }[parameters.scheme]
+    least = _min_bars(spans, parameters)
     remedies = "`training.episode_bars`, " + ("`cross_validation.lockbox`, " if parameters.lockbox else "") + shape
     listed = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")  # noqa: PLR2004
     return (
         f"{bars} bars are too few for {parameters.scheme} folds: {usable} rows are usable ({bars} bars - {lockbox_term}"
         f"input span {spans.input} - reward span {spans.reward} + 1), and every part of a fold needs one episode of "
         f"{spans.episode} rows after purging. Too short: {listed}. "
-        f"Give at least {_min_bars(spans, parameters)} bars, or lower {remedies}, or the input "
-        "span: `network.window`, `network.layers`, `regimes.memory`, `trading.memory_sessions`, the longest `lookback` "
-        "of `features.columns`; without forecasts (`trading.unit: allocation`, `network.variant` and "
+        f"{'Lower' if least is None else f'Give at least {least} bars, or lower'} {remedies}, or the input "
+        "span: `network.window`, `network.layers`, `regimes.memory`, `trading.memory_sessions`, "
+        "`trading.masks.kelly_bars`, `trading.costs.spread_bars`, the longest `lookback` of `features.columns`; "
+        "without forecasts (`trading.unit: allocation`, `network.variant` and "
         "`training.variant: enhanced`) it is shorter."
     )
 
 
-def _min_bars(spans: Spans, parameters: CrossValidationParameters) -> int:
-    """Return the smallest sufficient number of bars, by bisection."""
+def _min_bars(spans: Spans, parameters: CrossValidationParameters) -> int | None:
+    """Return the smallest sufficient number of bars, by bisection; null if it is more than any feed has."""
     low, high = 1, 2 * (spans.input + spans.reward + spans.episode)
     while _too_short(high, spans, parameters):
         low, high = high, 2 * high
+        if low > LARGEST:
+            return None
     while low < high:
         middle = (low + high) // 2
         if _too_short(middle, spans, parameters):

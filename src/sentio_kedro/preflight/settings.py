@@ -32,11 +32,13 @@ KINDS: dict[str, Any] = {
 }
 """All sections of the project and their types; ``SECTIONS`` are those that shape artifacts."""
 
-RAW = Path("data/01_raw")
-"""Folder of the raw data, below the project's."""
+KEPT = ("data/01_raw", "conf", "src")
+"""Folders of the project that no run may write into: raw data, configuration, code."""
 
 FOLDERS = ("artifacts", "trials", "registry")
 """Names of ``globals.yml`` that are folders, into which runs write."""
+
+LONGEST_PATH = 255  # bytes of a folder in ``globals.yml``; systems take no longer name
 
 SHARED_ENVIRONMENTS = ("base", "local")
 """Environments that may leave out ``artifacts``."""
@@ -75,7 +77,7 @@ def validation_texts(error: ValidationError, section: str, kind: Any) -> list[st
         section: Name of the section.
         kind: Its type; null if it is none of ``KINDS``.
     """
-    return [_refusal(section, kind, detail) for detail in error.errors(include_url=False)]
+    return list(dict.fromkeys(_refusal(section, kind, detail) for detail in error.errors(include_url=False)))
 
 
 def _refusal(section: str, kind: Any, detail: ErrorDetails) -> str:
@@ -150,11 +152,18 @@ def global_problems(
 
 
 def _folder_problems(name: str, value: str, place: str, project: Path) -> list[str]:
-    folder, raw = (project / value).resolve(), (project / RAW).resolve()
-    if folder == raw or raw in folder.parents:
+    plain = value.isprintable() and value == value.strip() and not set("{}~") & set(value)
+    if not plain or len(value.encode()) > LONGEST_PATH or ("://" in value and name != "artifacts"):
         return [
-            f"`{name}` of {place} must lie outside the raw data in `{RAW}`, was {value!r}; name another folder, such "
-            "as `data/mine`."
+            f"`{name}` of {place} must be the path of a folder: printable, without blanks at its ends, `{{`, `}}` and "
+            f"`~`, at most {LONGEST_PATH} bytes{'' if name == 'artifacts' else ', on this machine'}; was "
+            f"{value[:LONGEST_PATH]!r}; name another one."
+        ]
+    folder, root = (project / value).resolve(), project.resolve()
+    if folder in (root, *root.parents) or any((root / kept).resolve() in (folder, *folder.parents) for kept in KEPT):
+        return [
+            f"`{name}` of {place} must lie outside {', '.join(f'`{kept}`' for kept in KEPT)} and not hold the project "
+            f"itself, was {value!r}; name another folder, such as `data/mine`."
         ]
     blocking = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), None)
     if blocking is not None:

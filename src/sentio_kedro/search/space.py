@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass, replace
-from typing import Annotated, Any
+from dataclasses import replace
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
-from sentio_kedro.config import AgentParameters, NetworkParameters, TrainingParameters
-from sentio_kedro.config.search import Scalar, SearchRange
-
-SECTIONS: dict[str, Any] = {"network": NetworkParameters, "training": TrainingParameters}
-"""Sections that can be searched; costs and limits of trading cannot."""
+from sentio_kedro.config import AgentParameters
+from sentio_kedro.config.search import SECTIONS, Scalar, SearchRange, typed_value
 
 NOT_SEARCHED = {
     "training.seed": "the best of several seeds is chance",
@@ -115,9 +110,9 @@ def _refuse_fixed(name: str, fixed: Mapping[str, str]) -> None:
 
 def _distribution(name: str, values: SearchRange) -> BaseDistribution:
     if values.choices is not None:
-        return CategoricalDistribution([_typed(name, choice) for choice in values.choices])
+        return CategoricalDistribution([typed_value(name, choice) for choice in values.choices])
     # A validated range has both bounds.
-    low, high = (_typed(name, bound) for bound in (values.low, values.high))
+    low, high = (typed_value(name, bound) for bound in (values.low, values.high))
     if _is_whole(low) and _is_whole(high):
         step = 1 if values.step is None else values.step
         if step != int(step):
@@ -131,45 +126,6 @@ def _distribution(name: str, values: SearchRange) -> BaseDistribution:
         f"`search.space.{name}` must have `choices`, because the parameter is no number; was low {values.low!r}, high "
         f"{values.high!r}."
     )
-
-
-def _typed(name: str, value: Scalar) -> Any:
-    """Return ``value`` as the type of the parameter ``name``."""
-    field = _field(name)
-    # Annotated needs at least one metadatum.
-    kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
-    try:
-        return TypeAdapter(kind).validate_python(value)
-    except ValidationError as error:
-        bound = error.errors()[0]["msg"].lower()
-        raise ValueError(
-            f"`search.space.{name}` must hold values that the parameter can have, had {value!r}: {bound}; change it."
-        ) from error
-
-
-def _field(name: str) -> FieldInfo:
-    """Find the parameter in the sections' classes."""
-    fields = {f"{section}.{rest}": field for section, kind in SECTIONS.items() for rest, field in _fields(kind)}
-    if name in fields:
-        return fields[name]
-    inside = [other for other in fields if other.startswith(f"{name}.")]
-    if inside:
-        raise ValueError(f"`search.space` must name single parameters, had `{name}`; name one such as `{inside[0]}`.")
-    if name.partition(".")[0] not in SECTIONS:
-        raise ValueError(
-            f"`search.space` must name parameters of {' and '.join(SECTIONS)}, had `{name}`; use names such as "
-            "`training.entropy`."
-        )
-    close = difflib.get_close_matches(name, fields, n=1) or list(fields)
-    raise ValueError(f"`search.space` must name parameters that exist, had `{name}`; did you mean `{close[0]}`?")
-
-
-def _fields(kind: Any) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in kind.__pydantic_fields__.items():
-        if is_dataclass(field.annotation):
-            yield from ((f"{name}.{rest}", inner) for rest, inner in _fields(field.annotation))
-        else:
-            yield name, field
 
 
 def _leaf(values: Any, path: Sequence[str]) -> Any:
