@@ -47,7 +47,7 @@ SECTIONS: dict[str, Any] = {
 """The parameter sections and their types."""
 
 _SHAPED_BY: dict[str, tuple[str, ...]] = {
-    "ingestion": ("ingestion",),
+    "ingestion": ("ingestion", "trading.calendar"),  # whose sessions bars lie in
     "features": ("features",),
     # The spans of a row depend on the network, the filter's memory, the episode's length, the look-backs of masks and
     # costs, and the latency of orders.

@@ -2,13 +2,17 @@
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from kedro.config import OmegaConfigLoader
+from pydantic import TypeAdapter
 from tests.conftest import ROOT, synthetic_bars
 
 from sentio_kedro.manifests import STAGES
+from sentio_kedro.pipelines.ingestion.nodes import align_bars, measure_data_quality
 from sentio_kedro.preflight import resources
 from sentio_kedro.preflight.check import check
+from sentio_kedro.preflight.settings import KINDS
 
 DATA = {"bars": synthetic_bars(), "artifacts_folder": "data/tiny"}
 
@@ -80,7 +84,7 @@ def test_features_that_claim_too_few_bars_are_refused(sections):
 
 
 def test_only_what_a_pipeline_needs_is_checked(sections):
-    wrong = changed(changed(sections, "trading", calendar="XNYZ"), "training", windows=10**9)
+    wrong = changed(changed(sections, "trading", masks={"no_short": ["CCC"]}), "training", windows=10**9)
     assert check(wrong, DATA.get, {"ingestion"}) is not None
     assert check(wrong, {}.get, {"comparison", "rollback"}) is None
 
@@ -127,3 +131,36 @@ def test_signals_need_the_look_back_of_their_agents(sections):
     later = {**data, "account_states": {"fold_0": {**account, "time": "2015-02-27T00:00:00Z"}}}
     assert check(sections, later.get, {"signals"}) is not None
     assert check(sections, {**DATA, "agents": None, "account_states": None}.get, {"signals"}) is not None
+
+
+WRONG_BARS = {
+    "outside the sessions": (lambda bars: bars, {}, {"calendar": "XNYS"}),
+    "no calendar": (lambda bars: bars, {}, {"calendar": "NYSE2"}),
+    "sessions a year": (lambda bars: bars, {"sessions_per_year": 52}, {}),
+    "symbols apart": (lambda bars: bars[(bars["symbol"] == "AAA") == (bars["timestamp"].dt.hour % 2 == 0)], {}, {}),
+    "high below low": (lambda bars: bars.assign(high=1e-9), {}, {}),
+    "naive": (lambda bars: bars.assign(timestamp=bars["timestamp"].dt.tz_localize(None)), {}, {}),
+    "right": (lambda bars: bars, {}, {}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_BARS)
+def test_it_refuses_what_ingestion_refuses_in_the_same_words(sections, name):
+    change, ingestion, trading = WRONG_BARS[name]
+    stamps = pd.date_range("2016-01-04 00:30", periods=1_200, freq="h", tz="UTC")
+    bars = pd.concat([one.assign(timestamp=stamps[: len(one)]) for _, one in synthetic_bars().groupby("symbol")])
+    bars = change(bars)
+    sections = changed(sections, "ingestion", **{"bar_label": "end", "sessions_per_year": 365, **ingestion})
+    sections = changed(sections, "trading", **{"masks": {}, **trading})
+    typed = [TypeAdapter(KINDS[key]).validate_python(sections[key]) for key in ("ingestion", "trading")]
+    stage = refused(lambda: measure_data_quality(bars, align_bars(bars, *typed), *typed))
+    assert refused(lambda: check(sections, {**DATA, "bars": bars}.get, {"ingestion"})) == stage
+    assert (stage is None) == (name == "right")
+
+
+def refused(call):
+    try:
+        call()
+    except ValueError as error:
+        return str(error)
+    return None

@@ -144,7 +144,10 @@ def test_hostile_requests_are_told_why_and_change_nothing(app: Any, good: dict[s
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"params": {"acount": "{}"}}, r"`params` may hold `account`, .* and `equity`, .*; `acount`: Unexpected"),
+        (
+            {"params": {"acount": "{}"}},
+            r"`params` may hold `account`, .*, `equity`, .* and `max_age`, .*; `acount`: Unexpected",
+        ),
         ({"params": {"equity": 0}}, r"`equity`: Input should be greater than 0, was 0"),
         ({"params": {"account": "{}"}}, r"`account` must be a JSON object such as .*; `cash`: Field required"),
         ({"dataframe_split": {"columns": [], "data": []}}, "The bars are refused: columns are missing: .*; column "),

@@ -12,9 +12,9 @@ from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bar_checks import check_bars
 from sentio_kedro.market.ingestion.problems import BarsError
 from sentio_kedro.serving import incoming_bars
-from sentio_kedro.serving.incoming_bars import aligned_new, new_rows, of_symbols
+from sentio_kedro.serving.incoming_bars import GapBounds, aligned_new, new_rows, of_symbols
 
-HALF_HOUR = np.timedelta64(30, "m")
+HALF_HOUR = GapBounds(np.timedelta64(30, "m"), np.timedelta64(30, "m"))
 
 
 def bars_of(times, symbols=("AAA", "BBB"), unit="ns"):

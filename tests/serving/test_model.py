@@ -150,7 +150,10 @@ def test_a_decision_that_is_no_number_is_refused(model: SignalModel, known: Alig
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"acount": ""}, r"^`params` may hold `account`, .*, and `equity`, .*; `acount`: Unexpected keyword argument"),
+        (
+            {"acount": ""},
+            r"^`params` may hold `account`, .*, `equity`, .* and `max_age`, .*; `acount`: Unexpected keyword argument",
+        ),
         ({"equity": 0.0}, r"`equity`: Input should be greater than 0, was 0\.0\.$"),
         ({"equity": float("nan")}, r"`equity`: Input should be a finite number, was nan\.$"),
         (

@@ -71,6 +71,7 @@ class AgentSpec:
         bars_per_session: Bars a session of the bars that it was trained on; null if unknown.
         missing: ``ingestion.missing`` of the bars that it was trained on: ``halt`` keeps a bar that a symbol lacks,
             ``drop_bar`` drops it for all.
+        outside_session: ``ingestion.outside_session`` of these bars: what becomes of a bar outside of all sessions.
         untested: Whether its rule was fitted on all bars, so that none is left that tests it.
         format: Version of this description.
     """
@@ -96,6 +97,7 @@ class AgentSpec:
     abstains: bool = False
     bars_per_session: float | None = None
     missing: Literal["drop_bar", "halt"] = "halt"
+    outside_session: Literal["refuse", "drop", "keep"] = "refuse"
     untested: bool = False
     format: int = FORMAT
 

@@ -29,6 +29,7 @@ SHARED = (
     "trading",
     "gamma",
     "missing",
+    "outside_session",
     "regimes",
     "untested",
 )  # by the agents of one fold

@@ -159,8 +159,13 @@ class SignalParameters:
         fold: Fold whose agents decide; null takes the latest.
         equity: Equity that the shares are sized for, quote currency.
         refuse_disagreement: Fail where the target of an account that began halfway differs, instead of marking it.
+        max_age: Minutes since the newest bar ended, beyond which it is refused; null is any number.
+        longest_gap: Minutes from one bar to the next, beyond which bars count as missing; null is the longest of the
+            bars up to the account's.
     """
 
     fold: NonNegativeCount | None = None
     equity: Positive = 1_000_000.0
     refuse_disagreement: bool = False
+    max_age: Positive | None = None
+    longest_gap: Positive | None = None

@@ -34,6 +34,8 @@ class IngestionParameters:
         timezone: Zone of naive timestamps (for example ``America/New_York``); null refuses naive timestamps.
         missing: Treatment of a bar that some asset lacks: ``halt`` makes that asset untradable there, ``drop_bar``
             drops the bar for all assets.
+        outside_session: Treatment of a bar that ends outside the sessions of ``trading.calendar``: ``refuse``,
+            ``drop``, or ``keep`` for who trades extended hours, where it belongs to the nearer session.
         sessions_per_year: Trading days a year: 365 for crypto, 252 for US equities. Bars per session are counted.
         universe: ``survivorship_biased`` if the symbols were chosen with hindsight (the report warns of it), ``dated``
             if the bars hold the investable symbols of each date.
@@ -43,6 +45,7 @@ class IngestionParameters:
     bar_minutes: Annotated[float, Field(ge=1 / 60, le=366 * 24 * 60)] | None = None
     timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
     missing: Literal["drop_bar", "halt"] = "halt"
+    outside_session: Literal["refuse", "drop", "keep"] = "refuse"
     sessions_per_year: Positive = 365.0
     universe: Literal["survivorship_biased", "dated"] = "survivorship_biased"
 

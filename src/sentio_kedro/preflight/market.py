@@ -12,6 +12,8 @@ from sentio_kedro.config import AgentParameters, BacktestParameters
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.session_checks import placed_in_sessions, session_findings
+from sentio_kedro.preflight.capacity import check_capacity
 
 Load = Callable[[str], Any]
 """Loads a dataset of the catalog by name; null if it does not exist."""
@@ -67,8 +69,13 @@ def plan_market(
         The plan; null if the bars cannot be used.
     """
     aligned = attempt(problems, align_bars, bars, parameters["ingestion"])
+    trading = parameters["trading"]
+    if aligned is not None:
+        aligned = attempt(problems, placed_in_sessions, aligned, parameters["ingestion"], trading.calendar)
     if aligned is None:
         return None
+    attempt(problems, session_findings, aligned, parameters["ingestion"], trading.calendar)
+    attempt(problems, check_capacity, aligned, trading)
     if not SPLIT.isdisjoint(running) or "features" in running:
         from sentio_kedro.market.indicators import longest_lookback  # noqa: PLC0415 - TA-Lib; ingestion needs no columns
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,20 @@ RawBars = AlignedBars | pd.DataFrame
 """Aligned bars, or a long frame whose timestamps are ends of bars with a zone."""
 
 
+class GapBounds(NamedTuple):
+    """Bounds of the time from one bar to the next.
+
+    Attributes:
+        shortest: Of the history; a bar that comes sooner has another length.
+        longest: Beyond it, bars are missing.
+    """
+
+    shortest: np.timedelta64
+    longest: np.timedelta64
+
+
 def new_rows(
-    new_bars: RawBars, earlier: AlignedBars, longest_gap: np.timedelta64, *, drop_bar: bool = False
+    new_bars: RawBars, earlier: AlignedBars, bounds: GapBounds, *, drop_bar: bool = False
 ) -> list[AlignedBars]:
     """Return new rows of the grid one by one, if all of them may follow the ``earlier`` bars.
 
@@ -38,24 +51,25 @@ def new_rows(
     Args:
         new_bars: The bars.
         earlier: Bars so far.
-        longest_gap: Longest time from one bar to the next.
+        bounds: Of the time from one bar to the next.
         drop_bar: Drop timestamps that not all symbols have, instead of halting symbols without a bar.
 
     Raises:
-        ValueError: If the bars are of other symbols, not later than the earlier ones, leave a gap, or are none.
+        ValueError: If the bars are of other symbols, not later than the earlier ones, leave a gap, come too soon,
+            or are none.
         BarsError: If a value is invalid.
     """
     bars = new_bars if isinstance(new_bars, AlignedBars) else aligned_new(new_bars)
     bars = of_symbols(bars, earlier.symbols)
     if not len(bars.timestamps):
         raise ValueError("There must be new bars, were 0 rows; give a bar, or null to decide again at the newest one.")
-    _refuse_disorder(bars.timestamps, earlier.timestamps[-1], longest_gap)
+    _refuse_disorder(bars.timestamps, earlier.timestamps[-1], bounds)
     _refuse_invalid(bars)
     bars = whole_rows(bars) if drop_bar else bars
     return [bars.rows(slice(row, row + 1)) for row in range(len(bars.timestamps))]
 
 
-def _refuse_disorder(timestamps: Timestamps, newest: np.datetime64, longest_gap: np.timedelta64) -> None:
+def _refuse_disorder(timestamps: Timestamps, newest: np.datetime64, bounds: GapBounds) -> None:
     before = np.concatenate([[newest], timestamps[:-1]])
     late = int((~(timestamps > np.maximum(before, newest))).sum())  # NaT is too
     if late:
@@ -63,14 +77,35 @@ def _refuse_disorder(timestamps: Timestamps, newest: np.datetime64, longest_gap:
             f"New bars must be later than the newest bar known, {_text(newest)}, the first was {_text(timestamps[0])}; "
             f"give each bar once, in order of time ({late} of {len(timestamps)} are too old)."
         )
+    require_gaps(timestamps, newest, bounds, "if there were none, give `decide` a `longest_gap` of that length")
+
+
+def require_gaps(timestamps: Timestamps, newest: np.datetime64, bounds: GapBounds, remedy: str) -> None:
+    """Refuse bars at ``timestamps`` [n], increasing and later than the ``newest``, that come too soon or too late.
+
+    Args:
+        timestamps: Ends of the bars, UTC.
+        newest: End of the bar before them.
+        bounds: Of the time from one bar to the next.
+        remedy: What to do about a gap in which there were no bars.
+
+    Raises:
+        ValueError: With the first of them and the bound.
+    """
+    before = np.concatenate([[newest], timestamps[:-1]])
     gaps = (timestamps - before).view(np.uint64) / _MINUTE  # of up to 584 years
-    longest = longest_gap / np.timedelta64(1, "m")
+    shortest, longest = (bound / np.timedelta64(1, "m") for bound in bounds)
+    if (gaps < shortest).any():
+        row = int(np.argmax(gaps < shortest))
+        raise ValueError(
+            f"The bar at {_text(timestamps[row])} ends {gaps[row]:g} minutes after the one before, bars of the history "
+            f"at least {shortest:g}: it has another length, or is not complete; give whole bars of the same length."
+        )
     if (gaps > longest).any():
         row = int(np.argmax(gaps > longest))
         raise ValueError(
             f"The bars from {_text(before[row])} to {_text(timestamps[row])} are missing: {gaps[row]:g} minutes "
-            f"have passed, at most {longest:g} may; give the bars in between; if "
-            "there were none, give `decide` a `longest_gap` of that length."
+            f"have passed, at most {longest:g} may; give the bars in between; {remedy}."
         )
 
 

@@ -129,7 +129,7 @@ class LiveMarket:
             return newest_features(by_asset, self.columns, present, bar.timestamps, self.features[-1])[None]
         self._rule = self._rule.with_bar(by_asset, bar, self._filtered[0][-1])
         self.units = np.concatenate([self.units[1 - self._reads :], self._rule.path.units])
-        clock = market_clock(self.bars.grid.timestamps[-2:], self.trading.calendar, self._sessions())
+        clock = market_clock(self.bars.grid.timestamps[-2:], self.trading.calendar, self.schedule)
         return rule_inputs(self._rule.path, self._rule.rule.segments, clock.rows(slice(1, None)))
 
     def decision_rows(self) -> LiveRows:
@@ -138,7 +138,7 @@ class LiveMarket:
 
     def rows(self, count: int | None = None) -> LiveRows:
         """Return the last ``count`` rows, for decisions at the last two; None is all rows with features."""
-        grid, ahead, schedule = self.bars.grid, self.trading.orders.latency_bars + 2, self._sessions()
+        grid, ahead, schedule = self.bars.grid, self.trading.orders.latency_bars + 2, self.schedule
         total = len(grid.timestamps)
         known = len(self.features) if count is None else min(count, len(self.features))
         ends = np.concatenate([grid.timestamps, expected_timestamps(grid.timestamps, ahead, schedule)])
@@ -173,8 +173,9 @@ class LiveMarket:
         )
         return torch.from_numpy(spread[-1])
 
-    def _sessions(self) -> Schedule | None:
-        """Return the exchange's sessions, computed once a year; None for a market that never closes."""
+    @property
+    def schedule(self) -> Schedule | None:
+        """The exchange's sessions, computed once a year; None for a market that never closes."""
         calendar, timestamps = self.trading.calendar, self.bars.grid.timestamps
         if calendar is None:
             return None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any
@@ -19,11 +21,13 @@ from pydantic import Field, TypeAdapter
 
 from sentio_kedro.agent.bundle import load_agents
 from sentio_kedro.config import IngestionParameters, SignalParameters
-from sentio_kedro.config.fields import parameters
+from sentio_kedro.config.fields import NonNegative, parameters
 from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.ingestion.problems import BarsError
+from sentio_kedro.market.ingestion.timestamps import moment
 from sentio_kedro.serving.accounts import ACCOUNT, Account, Worth
 from sentio_kedro.serving.newest import decide_from
+from sentio_kedro.serving.newest_bar import require_newest
 from sentio_kedro.serving.request_body import read_json, read_request, validated
 from sentio_kedro.serving.session import DecisionSession
 
@@ -38,13 +42,15 @@ class ModelParameters:
     Attributes:
         account: JSON object with the fields of ``Account``, as text; empty opens one with ``equity``.
         equity: Cash of an account that is opened at the newest close, quote currency.
+        max_age: Minutes since the newest bar ended, beyond which it is refused; 0 is any number.
     """
 
     account: str = ""
     equity: Annotated[Worth, Field(gt=0.0, strict=True)] = SignalParameters().equity
+    max_age: Annotated[NonNegative, Field(strict=True)] = 0.0
 
 
-DEFAULTS: dict[str, Any] = {"account": ModelParameters().account, "equity": ModelParameters().equity}
+DEFAULTS: dict[str, Any] = asdict(ModelParameters())
 _PARAMETERS = TypeAdapter(ModelParameters)
 
 
@@ -103,10 +109,11 @@ class SignalModel(PythonModel):
         return json.dumps({"predictions": rows}, default=pd.Timestamp.isoformat, allow_nan=False)
 
     def _answer(self, model_input: pd.DataFrame, params: dict[str, Any]) -> pd.DataFrame:
-        wanted = "`params` may hold `account`, a JSON object as text, and `equity`, a number above 0"
+        wanted = "`params` may hold `account`, a JSON object as text, `equity`, above 0, and `max_age`, minutes"
         given = validated(lambda: _PARAMETERS.validate_python(params), wanted)
         account = read_account(given.account) if given.account else Account(cash=given.equity)
         bars = align_bars(model_input, IngestionParameters(timezone="UTC"))
+        require_newest(bars.timestamps, moment(datetime.now(UTC)), given.max_age or None)
         with self.busy:
             return decide_from(self.session, bars, account).frame()
 

@@ -21,6 +21,8 @@ from sentio_kedro.config import IngestionParameters
 from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.ingestion.bars import align_bars, whole_rows
+from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
+from sentio_kedro.market.ingestion.sessions import outside_sessions, require_sessions
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.serving.accounts import (
     Account,
@@ -32,7 +34,7 @@ from sentio_kedro.serving.accounts import (
     row_of,
 )
 from sentio_kedro.serving.decision import decide_all, fill_orders
-from sentio_kedro.serving.incoming_bars import RawBars, new_rows, of_symbols
+from sentio_kedro.serving.incoming_bars import GapBounds, RawBars, new_rows, of_symbols
 from sentio_kedro.serving.live_market import LiveMarket
 from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import terms_of
@@ -42,6 +44,7 @@ from sentio_kedro.trading.simulate import make_scratch, one_thread
 from sentio_kedro.trading.step.limits import MIN_EQUITY
 from sentio_kedro.trading.step.policies import HEADS, Heads, Policies, make_policies, with_heads
 
+KNOWN = 64  # newest bars that tell the length of a bar
 TAIL = 0.05  # share of outcomes in the tail of `tail_risk`
 
 
@@ -74,6 +77,7 @@ class DecisionSession:
         self.agent, self.agents = as_one(several), len(several)
         self.longest_gap = longest_gap
         self._allowed_gap: np.timedelta64 = np.timedelta64(0, "ns")
+        self._shortest_gap: np.timedelta64 = np.timedelta64(0, "ns")
         self.trading = self.agent.spec.trading
         self._drops_bars = self.agent.spec.missing == "drop_bar"
         self.symbols = tuple(self.agent.spec.symbols)
@@ -138,13 +142,15 @@ class DecisionSession:
             BarsError: If a bar is invalid.
         """
         bars = history if isinstance(history, AlignedBars) else align_bars(history, IngestionParameters())
-        bars = of_symbols(bars, self.symbols)
+        bars = self._in_sessions(of_symbols(bars, self.symbols))
         bars = whole_rows(bars) if self._drops_bars else bars
         opening = Account(cash=self.trading.initial_cash) if account is None else account
         first, last = row_of(opening, bars.timestamps), len(bars.timestamps) - 1
         require_history(self.required_bars, first, len(bars.timestamps))
         with one_thread(), self._restored_on_error():
-            self._allowed_gap = np.diff(bars.timestamps).max() if self.longest_gap is None else self.longest_gap
+            gaps = np.diff(bars.timestamps)
+            self._allowed_gap = gaps.max() if self.longest_gap is None else self.longest_gap
+            self._shortest_gap = gaps.min()
             self._market, self._pending = LiveMarket([self.agent], bars), None
             self._accounts = self._records(opening, hold(bars.close[: first + 1])[-1])
             if first < last:
@@ -180,7 +186,7 @@ class DecisionSession:
             BarsError: If a bar is invalid.
         """
         allowed = self._allowed_gap if longest_gap is None else longest_gap
-        rows = [] if new_bars is None else new_rows(new_bars, self.market.bars.grid, allowed, drop_bar=self._drops_bars)
+        rows = [] if new_bars is None else self._new_rows(new_bars, GapBounds(self._shortest_gap, allowed))
         if account is not None:
             row_of(account, (rows[-1] if rows else self.market.bars.grid).timestamps[-1:])
         given = None if account is None else self._records(account, self.market.close_after(rows))
@@ -195,14 +201,32 @@ class DecisionSession:
             self._accounts = self._accounts if given is None else given
             return self._decide(None)
 
+    def _in_sessions(self, bars: AlignedBars) -> AlignedBars:
+        """Return the bars that end in sessions, or refuse others, as the agents' ``ingestion.outside_session`` says."""
+        placed = IngestionParameters(outside_session=self.agent.spec.outside_session)
+        return placed_in_sessions(bars, placed, self.trading.calendar)
+
+    def _new_rows(self, new_bars: RawBars, bounds: GapBounds) -> list[AlignedBars]:
+        """Return the new rows of the grid that agents decide at, checked."""
+        rows = new_rows(new_bars, self.market.bars.grid, bounds, drop_bar=self._drops_bars)
+        calendar, policy = self.trading.calendar, self.agent.spec.outside_session
+        if calendar is None or policy == "keep":
+            return rows
+        known = self.market.bars.grid.timestamps[-KNOWN:]
+        ends = np.concatenate([known, *(row.timestamps for row in rows)])
+        outside = outside_sessions(ends, calendar, self.market.schedule)[len(known) :]
+        if policy == "refuse" or outside.all():
+            require_sessions(ends, calendar, self.market.schedule)
+        return [row for row, out in zip(rows, outside.tolist(), strict=True) if not out]
+
     @contextmanager
     def _restored_on_error(self) -> Iterator[None]:
         """Restore the session if anything fails; its attributes are replaced, never changed in place."""
-        before = self._market, self._accounts, self._pending, self._allowed_gap
+        before = self._market, self._accounts, self._pending, self._allowed_gap, self._shortest_gap
         try:
             yield
         except BaseException:
-            self._market, self._accounts, self._pending, self._allowed_gap = before
+            self._market, self._accounts, self._pending, self._allowed_gap, self._shortest_gap = before
             raise
 
     def _records(self, account: GivenAccount, close: Floats) -> Accounts:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentio_kedro.market.ingestion.sessions import Clock, expected_timestamps, market_clock, session_schedule
+from sentio_kedro.market.ingestion.sessions import (
+    Clock,
+    expected_timestamps,
+    market_clock,
+    outside_sessions,
+    require_sessions,
+    session_schedule,
+)
 
 
 def timestamps(*texts):
@@ -89,9 +96,18 @@ def test_a_bar_that_runs_past_the_close_belongs_to_the_session_that_it_has_seen_
 @pytest.mark.parametrize("lost", ["2024-01-03T14:30", "2024-01-03T12:00", "2024-01-03T21:30", "2024-01-06T16:00"])
 def test_bars_outside_every_session_are_refused(lost):
     with pytest.raises(ValueError, match=rf"1 of 15 bars.*XNYS: {lost}:00Z.*ingestion\.timezone"):
-        market_clock(
+        require_sessions(
             np.sort(np.append(half_hours("2024-01-04", "15:00", "21:00"), timestamps(lost, "2024-01-02T21:00"))), "XNYS"
         )
+
+
+def test_bars_outside_every_session_belong_to_the_nearer_one():
+    """Extended hours: before the open to the coming session, after the close to the one that closed."""
+    ends = timestamps(
+        "2024-01-03T14:00", "2024-01-03T15:00", "2024-01-03T22:00", "2024-01-03T23:00", "2024-01-04T14:30"
+    )
+    assert outside_sessions(ends, "XNYS").tolist() == [True, False, True, True, True]
+    assert columns(market_clock(ends, "XNYS")) == ([0, 0, 0, 0, 1], [0, 30, 390, 390, 0], [390, 360, 0, 0, 390])
 
 
 def test_an_unknown_calendar_is_refused_with_names_like_it():

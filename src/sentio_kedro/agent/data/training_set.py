@@ -64,6 +64,7 @@ class TrainingSet:
         rule: The forecast rule whose inputs ``features`` are; null without one.
         units: ``[T, A]`` its positions on these bars, units of risk; null without a rule.
         forecast_rows: ``[n]`` train rows that are forecast out of fold, which alone are learned from; null is all.
+        outside_session: ``ingestion.outside_session`` that the bars were read with.
     """
 
     fold: Fold
@@ -77,6 +78,7 @@ class TrainingSet:
     rule: ForecastRule | None = None
     units: Floats | None = None
     forecast_rows: Integers | None = None
+    outside_session: Literal["refuse", "drop", "keep"] = "refuse"
     _lock: RLock = field(default_factory=RLock, init=False, repr=False, compare=False)
     _markets: dict[tuple[torch.device, torch.dtype], MarketTensors] = field(
         default_factory=dict, init=False, repr=False, compare=False

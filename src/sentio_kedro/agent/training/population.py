@@ -244,5 +244,6 @@ def _spec(
         abstains=abstains(result.validation_t, parameters.training.abstention),
         bars_per_session=bars_per_session(bars.timestamps),
         missing=training_set.missing,
+        outside_session=training_set.outside_session,
         **result._asdict(),
     )

@@ -82,7 +82,8 @@ def market_clock(timestamps: Timestamps, calendar: str | None, schedule: Schedul
 
     A bar that ends less than its own length after a close belongs to the session that closed. Bars at least 20 hours
     apart are daily: such a bar belongs to the last session that ended by its timestamp if that is a UTC midnight, which
-    stands for a date, or outside every session. ``minutes_to_close`` is 0 for all of these.
+    stands for a date, or outside every session. ``minutes_to_close`` is 0 for all of these. Other bars outside of every
+    session (``outside_sessions``) belong to the nearer one, 0 minutes from its open or its close.
 
     Args:
         timestamps: Bar ends [T] in UTC, increasing.
@@ -94,7 +95,7 @@ def market_clock(timestamps: Timestamps, calendar: str | None, schedule: Schedul
         The clock of the bars.
 
     Raises:
-        ValueError: If there is no such calendar, it does not cover the timestamps, or a bar lies outside its sessions.
+        ValueError: If there is no such calendar, or it does not cover the timestamps.
     """
     elapsed, count = days_since_previous(timestamps), bars_per_session(timestamps)
     if calendar is None:
@@ -103,8 +104,8 @@ def market_clock(timestamps: Timestamps, calendar: str | None, schedule: Schedul
         return Clock(elapsed, days - days[0], endless, endless, count)
     schedule = session_schedule(timestamps, calendar) if schedule is None else schedule
     opens, closes = schedule.opens, schedule.closes
-    session = _sessions(timestamps, opens, closes, calendar)
-    ends = np.minimum(timestamps, closes[session])
+    session, _ = _sessions(timestamps, schedule)
+    ends = np.clip(timestamps, opens[session], closes[session])
     since_open, to_close = _minutes(opens[session], ends), _minutes(ends, closes[session])
     return Clock(elapsed, session - session[0], since_open, to_close, count)
 
@@ -135,7 +136,7 @@ def expected_timestamps(timestamps: Timestamps, count: int, schedule: Schedule |
 
 
 def _next_timestamp(timestamp: np.datetime64, length: np.timedelta64, schedule: Schedule) -> np.datetime64:
-    session = int(_sessions(np.array([timestamp]), schedule.opens, schedule.closes, schedule.calendar, length)[0])
+    session = int(_sessions(np.array([timestamp]), schedule, length)[0][0])
     close = schedule.closes[session]
     if session + 1 == len(schedule.closes) and (length >= DAILY or timestamp >= close):
         raise ValueError(
@@ -186,25 +187,61 @@ def session_schedule(timestamps: Timestamps, calendar: str, ahead: np.timedelta6
     return Schedule(calendar, opens, closes)
 
 
-def _sessions(
-    timestamps: Timestamps, opens: Timestamps, closes: Timestamps, calendar: str, length: np.timedelta64 | None = None
-) -> Integers:
-    """Return the row of the schedule of each timestamp [T]; null reads the ``length`` of a bar from the timestamps."""
-    if length is None:
-        length = most_common_gap(timestamps) if len(timestamps) > 1 else np.timedelta64(0, "ns")
-    daily = bool(length >= DAILY)
-    current = np.searchsorted(closes, timestamps, side="left")  # [T] first session that ends at the timestamp or later
-    inside = (current < len(closes)) & (opens[np.minimum(current, len(closes) - 1)] < timestamps)
-    if daily:
-        inside &= timestamps.astype("datetime64[D]") != timestamps
-    ended = np.searchsorted(closes, timestamps, side="right") - 1  # [T] last session that has ended, -1 if none
-    straddling = timestamps < closes[np.maximum(ended, 0)] + length
-    lost = np.flatnonzero(~inside & ((ended < 0) | (not daily and ~straddling)))
+def outside_sessions(timestamps: Timestamps, calendar: str, schedule: Schedule | None = None) -> NDArray[np.bool_]:
+    """Return which bars [T] end outside of every session of a calendar; see ``market_clock``.
+
+    Args:
+        timestamps: Bar ends [T] in UTC, increasing.
+        calendar: A name of the package exchange_calendars.
+        schedule: The calendar's sessions, if already loaded; null loads them.
+
+    Raises:
+        ValueError: If there is no such calendar, or it does not cover the timestamps.
+    """
+    return _sessions(timestamps, session_schedule(timestamps, calendar) if schedule is None else schedule)[1]
+
+
+def require_sessions(timestamps: Timestamps, calendar: str | None, schedule: Schedule | None = None) -> None:
+    """Refuse bars that end outside of every session.
+
+    Args:
+        timestamps: Bar ends [T] in UTC, increasing.
+        calendar: A name of the package exchange_calendars; null is a market that never closes.
+        schedule: The calendar's sessions, if already loaded; null loads them.
+
+    Raises:
+        ValueError: With the first of them, or if there is no such calendar or it does not cover the timestamps.
+    """
+    lost = np.flatnonzero(calendar is not None and outside_sessions(timestamps, calendar, schedule))
     if lost.size:
         examples = ", ".join(f"{np.datetime_as_string(timestamps[row], unit='s')}Z" for row in lost[:3])
         raise ValueError(
             f"{lost.size} of {len(timestamps)} bars end outside the sessions of `trading.calendar` {calendar}: "
-            f"{examples}; drop those bars, check `ingestion.bar_label` and `ingestion.timezone`, or name another "
-            "calendar."
+            f"{examples}; set `ingestion.outside_session` to `drop` (or to `keep`, if you trade extended hours), check "
+            "`ingestion.bar_label` and `ingestion.timezone`, or name another calendar."
         )
-    return np.where(inside, current, ended)
+
+
+def _sessions(
+    timestamps: Timestamps, schedule: Schedule, length: np.timedelta64 | None = None
+) -> tuple[Integers, NDArray[np.bool_]]:
+    """Return the row of the schedule of each timestamp, and which lie outside of all sessions, both [T].
+
+    A null ``length`` of a bar is read from the timestamps.
+    """
+    opens, closes = schedule.opens, schedule.closes
+    if length is None:
+        length = most_common_gap(timestamps) if len(timestamps) > 1 else np.timedelta64(0, "ns")
+    daily = bool(length >= DAILY)
+    last = len(closes) - 1
+    current = np.searchsorted(closes, timestamps, side="left")  # [T] first session that ends at the timestamp or later
+    coming = np.minimum(current, last)
+    inside = (current <= last) & (opens[coming] < timestamps)
+    if daily:
+        inside &= timestamps.astype("datetime64[D]") != timestamps
+    ended = np.searchsorted(closes, timestamps, side="right") - 1  # [T] last session that has ended, -1 if none
+    before = np.maximum(ended, 0)
+    straddling = timestamps < closes[before] + length
+    lost = np.asarray(~inside & ((ended < 0) | (not daily and ~straddling)))
+    nearer = (current <= last) & ((ended < 0) | (opens[coming] - timestamps < timestamps - closes[before]))
+    return np.where(inside | (lost & nearer), coming, before), lost

@@ -20,6 +20,7 @@ from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.folds import Folds, lockbox_bars
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import require_sessions
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.tracking.trials import AgentsOrigin, external_origin
@@ -34,7 +35,12 @@ def trade_bars(
 
     Returns:
         Accounts, and all frames of the run; those of regimes and training are empty.
+
+    Raises:
+        ValueError: If bars end outside the sessions of the agent's calendar and are to be refused.
     """
+    if ingestion.outside_session == "refuse":
+        require_sessions(aligned_bars.timestamps, agent.spec.trading.calendar)
     per_year = periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year)
     frames = backtest_agent(aligned_bars, agent.inputs(aligned_bars), agent, parameters, per_year)
     empty = {name: pd.DataFrame(columns=list(columns)) for name, columns in COLUMNS.items() if name not in TRADED}

@@ -9,10 +9,10 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that reads, checks and aligns bars."""
     return pipeline(
         [
-            node(align_bars, ["bars", "params:ingestion"], "aligned_bars", name="align_bars"),
+            node(align_bars, ["bars", "params:ingestion", "params:trading"], "aligned_bars", name="align_bars"),
             node(
                 measure_data_quality,
-                ["bars", "aligned_bars", "params:ingestion"],
+                ["bars", "aligned_bars", "params:ingestion", "params:trading"],
                 "data_quality",
                 name="measure_data_quality",
             ),

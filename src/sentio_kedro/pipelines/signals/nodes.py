@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -9,8 +11,13 @@ import pandas as pd
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.config import IngestionParameters, SignalParameters
 from sentio_kedro.market.ingestion.bars import align_bars
-from sentio_kedro.serving.accounts import ACCOUNT
+from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
+from sentio_kedro.market.ingestion.timestamps import moment
+from sentio_kedro.serving.accounts import ACCOUNT, row_of
 from sentio_kedro.serving.newest import choose_agents, newest_signals
+from sentio_kedro.serving.newest_bar import require_newest, require_same_feed
+
+logger = logging.getLogger(__name__)
 
 
 def decide(
@@ -26,7 +33,8 @@ def decide(
         Signals as from ``newest_signals``.
 
     Raises:
-        ValueError: If no account of the fold was saved.
+        ValueError: If no account of the fold was saved, or the newest bar has not ended, is too old, or follows bars of
+            another length or after a gap.
     """
     chosen = choose_agents(agents, parameters.fold)
     name = f"fold_{chosen[0].spec.fold}"
@@ -35,5 +43,9 @@ def decide(
             f"`account_states` must have an account of `{name}`, has {sorted(account_states)}; run `kedro run "
             "--pipeline backtest`."
         )
-    account = ACCOUNT.validate_python(account_states[name])
-    return newest_signals(chosen, align_bars(bars, ingestion), parameters, account)
+    account, aligned = ACCOUNT.validate_python(account_states[name]), align_bars(bars, ingestion)
+    spec = chosen[0].spec
+    placed = placed_in_sessions(aligned, ingestion, spec.trading.calendar)
+    logger.warning("%s", require_newest(placed.timestamps, moment(datetime.now(UTC)), parameters.max_age))
+    require_same_feed(placed.timestamps, row_of(account, placed.timestamps), parameters.longest_gap)
+    return newest_signals(chosen, placed, parameters, account)

@@ -79,8 +79,17 @@ def prepare_training_sets(
     training_sets = []
     for fold in folds.folds:
         visible, visible_values = visible_bars(aligned_bars, values, fold, folds.spans)
-        model, missing = regime_models[fold.number], ingestion.missing
-        training_set = TrainingSet(fold, visible, visible_values, columns.columns, model, per_year, trading, missing)
+        training_set = TrainingSet(
+            fold,
+            visible,
+            visible_values,
+            columns.columns,
+            regime_models[fold.number],
+            per_year,
+            trading,
+            ingestion.missing,
+            outside_session=ingestion.outside_session,
+        )
         if trading.unit == "rule":
             training_set = of_rule(training_set, forecast_rules[f"fold_{fold.number}"], forecasts)
         training_sets.append(training_set)

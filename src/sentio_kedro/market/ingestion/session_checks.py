@@ -1,0 +1,190 @@
+"""Checks of aligned bars against sessions, the year and the clock on the wall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sentio_kedro.config import IngestionParameters
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import (
+    DAILY,
+    DAY,
+    outside_sessions,
+    require_sessions,
+    session_schedule,
+)
+from sentio_kedro.market.ingestion.timestamps import Timestamps, closing_days, most_common_gap
+
+DAYS_PER_YEAR = 365.25
+TOLERANCE = 0.1  # of sessions a year, beyond which a difference is told
+FACTOR = 2.0  # between sessions a year, from which on they are refused
+MIN_SESSIONS = 30  # fewer do not tell how many a year has
+LONGEST_PAUSE = 3.0  # usual distances of two sessions, and four days more, from which on a pause is a hole
+FEW_SHARED = 0.2  # share of the timestamps of two symbols or more
+
+
+def placed_in_sessions(bars: AlignedBars, parameters: IngestionParameters, calendar: str | None) -> AlignedBars:
+    """Return the bars that end in sessions of the exchange, as ``ingestion.outside_session`` says.
+
+    Args:
+        bars: Aligned bars.
+        parameters: What to do with bars outside of all sessions.
+        calendar: ``trading.calendar``; null is a market that never closes, to which nothing is outside.
+
+    Returns:
+        The same object if no bar is dropped. Splits and dividends of dropped bars move to the asset's next bar.
+
+    Raises:
+        ValueError: If there is no such calendar, bars lie outside its sessions and are to be refused, none is left, or
+            dates that name a session are read as its end.
+    """
+    if calendar is None:
+        return bars
+    schedule = session_schedule(bars.timestamps, calendar)
+    if parameters.bar_label == "end":
+        _refuse_dates(bars.timestamps, schedule.closes, calendar)
+    if parameters.outside_session == "refuse":
+        require_sessions(bars.timestamps, calendar, schedule)
+        return bars
+    outside = outside_sessions(bars.timestamps, calendar, schedule)
+    if parameters.outside_session == "keep" or not outside.any():
+        return bars
+    if outside.all():
+        raise ValueError(
+            f"`ingestion.outside_session: drop` leaves no bar: all {len(outside)} end outside the sessions of "
+            f"`trading.calendar` {calendar}; check `ingestion.timezone` and `ingestion.bar_label`, or name another "
+            "calendar."
+        )
+    return bars.without(outside[:, None]).rows(~outside)
+
+
+def _refuse_dates(timestamps: Timestamps, closes: Timestamps, calendar: str) -> None:
+    """Refuse daily dates that each name a session, read as its end: the bar would be known a day before its close."""
+    days = timestamps.astype("datetime64[D]")
+    if len(days) < MIN_SESSIONS or most_common_gap(timestamps) < DAILY or (days != timestamps).any():
+        return
+    sessions = closes.astype("datetime64[D]")
+    if np.isin(days, sessions).all() and not np.isin(days - DAY, sessions).all():
+        raise ValueError(
+            f"`ingestion.bar_label` must be `start` for dates that name their session of `trading.calendar` "
+            f"{calendar}, such as {days[0]}, was `end`: the bar of a day would be stamped before the day begins; set "
+            "`start`, or give the time of the close."
+        )
+
+
+def sessions_per_year(timestamps: Timestamps, calendar: str | None) -> float | None:
+    """Return the sessions that a year has; null if the bars are too few to tell.
+
+    Args:
+        timestamps: Bar ends [T] in UTC, increasing.
+        calendar: Whose sessions are counted; null counts the UTC days that have bars, holes left out. A bar of a week
+            or a month is one session.
+    """
+    if calendar is not None and len(timestamps) > 1 and most_common_gap(timestamps) < 2 * DAY:
+        days = session_schedule(timestamps, calendar).closes.astype("datetime64[D]")
+    else:
+        days = np.unique(closing_days(timestamps))
+    gaps = np.diff(days) / DAY
+    if len(gaps) < MIN_SESSIONS - 1:
+        return None
+    gaps = gaps[gaps <= LONGEST_PAUSE * np.median(gaps) + 4.0]
+    return float(DAYS_PER_YEAR * len(gaps) / gaps.sum())
+
+
+def year_problem(timestamps: Timestamps, stated: float, calendar: str | None) -> str | None:
+    """Return a sentence if ``ingestion.sessions_per_year`` is not what the bars or the calendar have; else None.
+
+    Args:
+        timestamps: Bar ends [T] in UTC, increasing.
+        stated: The parameter.
+        calendar: ``trading.calendar``.
+
+    Raises:
+        ValueError: With that sentence, if a calendar says so or the figures differ by ``FACTOR``.
+    """
+    measured = sessions_per_year(timestamps, calendar)
+    if measured is None or abs(stated / measured - 1.0) <= TOLERANCE:
+        return None
+    source = "the bars have" if calendar is None else f"`trading.calendar` {calendar} has"
+    text = (
+        f"`ingestion.sessions_per_year` is {stated:g}, but {source} {measured:.1f} sessions a year: Sharpe ratios "
+        f"would be {np.sqrt(stated / measured):.2f} times what they are; set it to {measured:.0f}."
+    )
+    if calendar is not None or not 1.0 / FACTOR < stated / measured < FACTOR:
+        raise ValueError(text)
+    return text
+
+
+def shared_problem(bars: AlignedBars) -> str | None:
+    """Return a sentence if symbols share few timestamps, with the hours of each; None if they meet.
+
+    Only timestamps from the second symbol's first bar to the last but one's last bar count.
+
+    Raises:
+        ValueError: With that sentence, if no timestamp has two symbols.
+    """
+    present = bars.present
+    if len(bars.symbols) == 1:
+        return None
+    alive = np.maximum.accumulate(present, axis=0) & np.maximum.accumulate(present[::-1], axis=0)[::-1]
+    common = alive.sum(axis=1) > 1
+    if not common.any():
+        return None
+    share = float((present[common].sum(axis=1) > 1).mean())
+    if share >= FEW_SHARED:
+        return None
+    hours = "; ".join(f"{name} {_hours(bars.timestamps[present[:, place]])}" for place, name in enumerate(bars.symbols))
+    text = (
+        f"Only {share:.1%} of the timestamps have bars of two symbols or more, so that ranks, market returns and "
+        f"portfolios see one symbol at a time. Their bars end at (UTC): {hours}. Give all symbols the same timestamps "
+        "(of daily bars their dates, with `ingestion.bar_label: start`), or an environment each."
+    )
+    if share == 0.0:
+        raise ValueError(text)
+    return text
+
+
+def _hours(timestamps: Timestamps) -> str:
+    minutes = np.unique((timestamps - timestamps.astype("datetime64[D]")) // np.timedelta64(1, "m")).astype(int)
+    texts = [f"{minute // 60:02d}:{minute % 60:02d}" for minute in minutes.tolist()]
+    return ", ".join(texts) if len(texts) <= 3 else f"{texts[0]} to {texts[-1]}"  # noqa: PLR2004 - shown
+
+
+def future_problem(timestamps: Timestamps, now: np.datetime64) -> str | None:
+    """Return a sentence if the newest bars have not ended ``now`` (UTC); None if all have."""
+    late = int((timestamps > now).sum())
+    if not late:
+        return None
+    return (
+        f"{late} bar(s) have not ended: the newest ends at {np.datetime_as_string(timestamps[-1], unit='s')}Z, now it "
+        f"is {np.datetime_as_string(now, unit='s')}Z; leave out bars that are still being made, or check "
+        "`ingestion.timezone` and `ingestion.bar_label`."
+    )
+
+
+def session_findings(bars: AlignedBars, parameters: IngestionParameters, calendar: str | None) -> list[str]:
+    """Return what is odd about the sessions, the year and the hours of bars, a sentence each.
+
+    Args:
+        bars: Aligned bars, placed in sessions.
+        parameters: How they were read.
+        calendar: ``trading.calendar``.
+
+    Raises:
+        ValueError: With every sentence about what makes figures wrong.
+    """
+    told, refused = [], []
+    checks: list[Callable[[], str | None]] = [
+        lambda: year_problem(bars.timestamps, parameters.sessions_per_year, calendar),
+        lambda: shared_problem(bars),
+    ]
+    for check in checks:
+        try:
+            told.append(check())
+        except ValueError as error:
+            refused.append(str(error))
+    if refused:
+        raise ValueError("\n".join(refused))
+    return [text for text in told if text is not None]
