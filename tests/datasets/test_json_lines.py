@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from kedro.io import DatasetError
 
-from sentio_kedro.datasets.atomic import append
+from sentio_kedro.atomic import append
 from sentio_kedro.datasets.json_lines import LedgerDataset
 from sentio_kedro.refusals import refusal_text
 

@@ -1,6 +1,7 @@
 """Kedro datasets of this project: files and folders that appear whole or not at all."""
 
 from sentio_kedro.datasets.agents import AgentBundles, ForecastRules
+from sentio_kedro.datasets.bar_store import BarStore
 from sentio_kedro.datasets.bars import AlignedBarsDataset
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
 from sentio_kedro.datasets.features import FeaturesDataset
@@ -13,6 +14,7 @@ __all__ = [
     "AccountStatesDataset",
     "AgentBundles",
     "AlignedBarsDataset",
+    "BarStore",
     "CSVDataset",
     "CheckpointStore",
     "CheckpointStoreDataset",

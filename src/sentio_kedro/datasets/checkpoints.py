@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from kedro.io import AbstractDataset, DatasetError
 from safetensors import SafetensorError, safe_open
 
-from sentio_kedro.datasets.atomic import replaced_file
+from sentio_kedro.atomic import replaced_file
 
 if TYPE_CHECKING:
     import torch

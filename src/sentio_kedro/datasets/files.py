@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 from kedro.io import DatasetError
 from kedro_datasets import json, pandas, plotly, text
 
+from sentio_kedro.atomic import replaced_file
 from sentio_kedro.damage import reading
-from sentio_kedro.datasets.atomic import replaced_file
 
 
 class SafeFile:

@@ -11,8 +11,8 @@ from typing import Any
 from kedro.io import AbstractDataset, DatasetError
 from pydantic import TypeAdapter, ValidationError
 
+from sentio_kedro.atomic import append
 from sentio_kedro.damage import fault_in_words
-from sentio_kedro.datasets.atomic import append
 from sentio_kedro.datasets.records import RECORDS
 
 Record = Mapping[str, Any]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 from kedro.io import AbstractDataset, DatasetError
 
 from sentio_kedro.agent.saving import indexed_folders, write_index
-from sentio_kedro.datasets.atomic import replaced_folder
+from sentio_kedro.atomic import replaced_folder
 
 
 class Savable(Protocol):

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from kedro.io import AbstractDataset, DatasetError
 
+from sentio_kedro.atomic import replaced_file
 from sentio_kedro.damage import reading
-from sentio_kedro.datasets.atomic import replaced_file
 from sentio_kedro.datasets.json_lines import LedgerDataset
 
 LEDGER, RETURNS = "trials.jsonl", "trial_returns"

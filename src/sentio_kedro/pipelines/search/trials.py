@@ -12,7 +12,7 @@ import pandas as pd
 import yaml
 
 from sentio_kedro.agent.data.training_set import TrainingSet
-from sentio_kedro.datasets.atomic import replaced_file
+from sentio_kedro.atomic import replaced_file
 from sentio_kedro.market.purged_folds import Spans
 from sentio_kedro.pipelines.search.entries import CandidateEntries
 from sentio_kedro.search.study import Proposal, SearchTrial, best_trial, fold_means

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sentio_kedro.datasets.atomic import replaced_file, replaced_folder
+from sentio_kedro.atomic import replaced_file, replaced_folder
 
 
 def files(folder: Path) -> list[str]:
