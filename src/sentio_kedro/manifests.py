@@ -27,6 +27,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.config.market import SESSION_INDICATORS
 
 STAGES = ("ingestion", "features", "cross_validation", "regimes", "forecasting", "training", "backtest", "reporting")
 """The pipelines that write a manifest, in the order in which they run."""
@@ -189,6 +190,10 @@ def expected_manifest(stage: str, bars_hash: str, parameters: Mapping[str, Any])
         for name, value in parameters.items()
         if name not in WITHOUT_EFFECT and any(_within(name, section) for section in _SHAPED_BY[stage])
     }
+    if stage == "features" and any(
+        column["indicator"] in SESSION_INDICATORS for column in parameters.get("features.columns", ())
+    ):
+        shaping["trading.calendar"] = parameters.get("trading.calendar")
     upstream = {name: expected_manifest(name, bars_hash, parameters).digest for name in upstream_stages(stage)}
     return Manifest(stage, bars_hash, shaping, upstream)
 

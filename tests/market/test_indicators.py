@@ -9,9 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentio_kedro.config import FeatureColumn
+from sentio_kedro.config.market import OWN_INDICATORS, SESSION_PRICE_INDICATORS
 from sentio_kedro.market import formulas, indicators, large_arrays
 from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, lookback, newest_features
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import bar_times
 
 HORIZONS = {
     "log_return": (1, 4, 48),
@@ -25,6 +27,7 @@ HORIZONS = {
     "band_position": (1, 20),
     "return_rank": (1, 48),
 }
+BROUGHT = OWN_INDICATORS | SESSION_PRICE_INDICATORS  # tried in `test_own_columns` and `test_session_features`
 CALENDAR = [name for name, indicator in INDICATORS.items() if indicator.calendar is not None]
 
 
@@ -51,7 +54,7 @@ def of_prices(close, volume=1.0):
 
 
 def test_every_indicator_is_tried():
-    assert set(HORIZONS) | set(CALENDAR) == set(INDICATORS)
+    assert set(HORIZONS) | set(CALENDAR) | BROUGHT == set(INDICATORS)
     assert [field.name for field in fields(INDICATORS["volatility"])][:3] == ["function", "lookback", "cross_asset"]
 
 
@@ -207,14 +210,14 @@ def test_convergence_divergence_is_the_macd_histogram(walk):
 
 def test_calendar_columns_read_the_bar_end_or_the_given_stamps():
     bars = of_prices(np.ones(2))
-    columns = [column(name) for name in CALENDAR]
+    columns = [column(name) for name in CALENDAR if "_of_" in name]
     timestamps = np.array(["2024-01-01T06:00", "2024-01-03T12:00"], dtype="datetime64[ns]")  # a Monday and a Wednesday
-    features = compute_features(bars, columns, calendar=timestamps)[:, 0]
+    features = compute_features(bars, columns, bar_times(timestamps))[:, 0]
     angles = 2 * np.pi * np.array([[0.25, 0.25 / 7], [0.5, 2.5 / 7]])
     expected = [[np.sin(day), np.cos(day), np.sin(week), np.cos(week)] for day, week in angles]
     np.testing.assert_allclose(features, expected, atol=1e-12)
     np.testing.assert_array_equal(
-        compute_features(bars, columns), compute_features(bars, columns, calendar=bars.timestamps)
+        compute_features(bars, columns), compute_features(bars, columns, bar_times(bars.timestamps))
     )
 
 
@@ -226,7 +229,7 @@ def test_at_the_newest_bar_windows_give_the_bits_of_the_whole_series(walk):
     for last in (rows - 1, 400, 499):
         own = bars.rows(slice(last + 1 - rows, last + 1))
         everyone = np.ones(len(bars.symbols), dtype=bool)
-        newest = newest_features(own, COLUMNS, everyone, bars.timestamps[last : last + 1], whole[last - 1])
+        newest = newest_features(own, COLUMNS, everyone, bar_times(bars.timestamps).at(last), whole[last - 1])
         np.testing.assert_array_equal(newest[:, exact], whole[last][:, exact])
 
 

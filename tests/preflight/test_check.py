@@ -8,6 +8,7 @@ from kedro.config import OmegaConfigLoader
 from pydantic import TypeAdapter
 from tests.conftest import ROOT, synthetic_bars
 
+from sentio_kedro.config import FeatureColumn
 from sentio_kedro.manifests import STAGES
 from sentio_kedro.pipelines.ingestion.nodes import align_bars, measure_data_quality
 from sentio_kedro.preflight import resources
@@ -67,6 +68,18 @@ def refusal(sections, *running, data=DATA):
             {"columns": [{"name": "r", "indicator": "log_return", "bars": 900}]},
             "bars, 900, was 901",
         ),
+        (
+            "features",
+            "features",
+            {"columns": [{"name": "v", "indicator": "own_column", "column": "vix"}]},
+            "read the own columns ['vix'], the aligned bars hold []; name them in `ingestion.columns`",
+        ),
+        (
+            "features",
+            "features",
+            {"columns": [{"name": "g", "indicator": "overnight_gap"}]},
+            "`features.columns` `g`: `bars` must be above ",
+        ),
         ("backtest", "backtest", {"momentum_bars": 900}, "`backtest.momentum_bars` must be below the number of bars"),
         ("backtest", "backtest", {"portfolio_bars": 10**9}, "`backtest.portfolio_bars` must be below the number of ba"),
         ("lockbox", "cross_validation", {"lockbox": None}, "There is no lockbox to open"),
@@ -75,6 +88,15 @@ def refusal(sections, *running, data=DATA):
 )
 def test_what_does_not_fit_is_refused(sections, running, section, values, text):
     assert text in refusal(changed(sections, section, **values), running)
+
+
+def test_an_own_column_without_a_value_of_a_symbol_is_refused(sections):
+    columns = {"columns": [{"name": "v", "indicator": "own_column", "column": "vix"}]}
+    known = changed(changed(sections, "features", **columns), "ingestion", columns={"vix": {"known_at": "next_bar"}})
+    vix = DATA["bars"]["close"].where(DATA["bars"]["symbol"] == "AAA")
+    text = refusal(known, "features", data={**DATA, "bars": DATA["bars"].assign(vix=vix)})
+    assert text.startswith("The own column `vix` has no value of ['BBB'], which would never be traded")
+    assert check(known, {**DATA, "bars": DATA["bars"].assign(vix=1.0)}.get, {"features"}) is not None
 
 
 def test_features_that_claim_too_few_bars_are_refused(sections):
@@ -122,7 +144,7 @@ def test_memory_and_disk_that_are_not_free_are_refused(sections, monkeypatch):
 
 
 def test_signals_need_the_look_back_of_their_agents(sections):
-    spec = SimpleNamespace(fold=0, seed=0, symbols=["AAA", "BBB"], missing="halt", required_bars=58)
+    spec = SimpleNamespace(fold=0, seed=0, symbols=["AAA", "BBB"], missing="halt", required_bars=58, features=[])
     account = {"cash": 1e6, "time": "2015-02-26T00:00:00Z"}  # the 57th bar
     data = {**DATA, "agents": {"fold_0/seed_0": SimpleNamespace(spec=spec)}, "account_states": {"fold_0": account}}
     assert refusal(sections, "signals", data=data) == (
@@ -130,6 +152,8 @@ def test_signals_need_the_look_back_of_their_agents(sections):
     )
     later = {**data, "account_states": {"fold_0": {**account, "time": "2015-02-27T00:00:00Z"}}}
     assert check(sections, later.get, {"signals"}) is not None
+    spec.features = [FeatureColumn(name="v", indicator="own_column", column="vix")]
+    assert "The agents read the own columns ['vix'], the bars lack ['vix']" in refusal(sections, "signals", data=later)
     assert check(sections, {**DATA, "agents": None, "account_states": None}.get, {"signals"}) is not None
 
 

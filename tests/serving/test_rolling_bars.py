@@ -4,14 +4,30 @@ import numpy as np
 import pytest
 
 from sentio_kedro.config import FeatureColumn
-from sentio_kedro.market.indicators import INDICATORS, compute_features, longest_lookback, newest_features
+from sentio_kedro.config.market import OWN_INDICATORS, SESSION_PRICE_INDICATORS
+from sentio_kedro.market.indicators import (
+    INDICATORS,
+    compute_features,
+    longest_lookback,
+    newest_features,
+    with_sessions,
+)
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.sessions import bar_times
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.serving.rolling_bars import RollingBars, appended, missing_rows, newest_rows
 
 BARS = 260
 PRICES = ("open", "high", "low", "close", "volume")
-COLUMNS = [FeatureColumn(name=name, indicator=name, bars=4) for name in INDICATORS]
+COLUMNS = [
+    FeatureColumn(
+        name=name,
+        indicator=name,
+        bars=60 if name in SESSION_PRICE_INDICATORS else 4,  # a day has 48
+        column="vix" if name in OWN_INDICATORS else None,
+    )
+    for name in INDICATORS
+]
 OWN = longest_lookback(COLUMNS)
 
 
@@ -25,7 +41,9 @@ def halting_bars() -> AlignedBars:
     split, dividend = np.ones((BARS, 2)), np.zeros((BARS, 2))
     split[152, 1], dividend[201, 1], dividend[150, 1] = 3.0, 0.5, 0.7
     volume = 1_000.0 * np.exp(rng.standard_normal((BARS, 2)))
-    bars = AlignedBars(timestamps, ("AAA", "BBB"), opened, high, low, close, volume, dividend, split)
+    vix = 20.0 + np.cumsum(rng.standard_normal((BARS, 2)), axis=0)
+    prices = (opened, high, low, close)
+    bars = AlignedBars(timestamps, ("AAA", "BBB"), *prices, volume, dividend, split, extra={"vix": vix})
     hidden = np.zeros((BARS, 2), dtype=bool)
     hidden[130:133, 1] = hidden[160:200, 1] = hidden[230:232, 1] = True
     return bars.without(hidden)
@@ -37,14 +55,14 @@ def bars_fixture() -> AlignedBars:
 
 
 def test_features_of_the_newest_bar_are_those_of_the_whole_history(bars: AlignedBars) -> None:
-    whole = compute_features(bars, COLUMNS)
+    whole, bars = compute_features(bars, COLUMNS), with_sessions(bars, bar_times(bars.timestamps))
     first = 125
     rolling = RollingBars.of(bars.rows(slice(0, first)), 20, OWN)
     values = whole[first - 1]
     for row in range(first, BARS):
         new = bars.rows(slice(row, row + 1))
         rolling = rolling.with_bar(new)
-        values = newest_features(rolling.by_asset, COLUMNS, new.present[0], new.timestamps, values)
+        values = newest_features(rolling.by_asset, COLUMNS, new.present[0], bar_times(new.timestamps), values)
         np.testing.assert_allclose(values, whole[row], rtol=0, atol=1e-6)
     assert np.isfinite(values).all()
     assert len(rolling.grid.timestamps) == 20
@@ -54,7 +72,7 @@ def test_features_of_the_newest_bar_are_those_of_the_whole_history(bars: Aligned
 def test_an_asset_with_too_few_bars_has_no_features_but_the_calendar(bars: AlignedBars) -> None:
     short = RollingBars.of(bars.rows(slice(0, 6)), 20, OWN)
     before = np.full((2, len(COLUMNS)), np.nan)
-    values = newest_features(short.by_asset, COLUMNS, np.ones(2, dtype=bool), bars.timestamps[5:6], before)
+    values = newest_features(short.by_asset, COLUMNS, np.ones(2, dtype=bool), bar_times(bars.timestamps[5:6]), before)
     np.testing.assert_array_equal(
         np.isfinite(values), np.isfinite(compute_features(bars.rows(slice(0, 6)), COLUMNS)[5])
     )

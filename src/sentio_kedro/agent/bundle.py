@@ -31,7 +31,7 @@ from sentio_kedro.agent.saving import (
 from sentio_kedro.config import FeatureColumn, NetworkParameters, TradingParameters
 from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.damage import reading
-from sentio_kedro.market.indicators import compute_features
+from sentio_kedro.market.indicators import column_times, compute_features
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.regimes import RegimeModel
@@ -134,7 +134,8 @@ class AgentBundle:
     def inputs(self, bars: AlignedBars) -> Floats:
         """Compute its features ``[T, A, F]`` of bars T x A, or the columns that its rule forecasts from."""
         if self.rule is None:
-            return compute_features(bars, self.spec.features)
+            times = column_times(bars.timestamps, self.spec.features, self.spec.trading.calendar)
+            return compute_features(bars, self.spec.features, times)
         return np.asarray(forecast_inputs(bars, self.rule.minutes).values, np.float64)
 
     def regime_model(self) -> RegimeModel:

@@ -29,6 +29,7 @@ from sentio_kedro.config.market import (
     FeatureParameters,
     IndicatorName,
     IngestionParameters,
+    OwnColumn,
     RegimeParameters,
 )
 from sentio_kedro.config.network import NetworkParameters
@@ -60,6 +61,7 @@ __all__ = [
     "MaskParameters",
     "NetworkParameters",
     "OrderParameters",
+    "OwnColumn",
     "PromotionParameters",
     "RegimeParameters",
     "RegistryParameters",

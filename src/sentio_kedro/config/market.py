@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -23,6 +24,39 @@ def _known_zone(name: str) -> str:
     return name
 
 
+BAR_COLUMNS = frozenset(
+    {"timestamp", "symbol", "open", "high", "low", "close", "volume", "dividend", "split", "spread", "funding"}
+)
+"""Columns of bars that have a meaning of their own."""
+KNOWN_AT = (
+    "bar_end (known when its bar ends), next_bar (known after that, so used from the symbol's next bar on), a delay "
+    "after the bar's end such as 15min or 1d, or the name of the column that holds the time of publication"
+)
+_DELAY = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d|w)")
+_SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+
+@parameters
+class OwnColumn:
+    """When values of an own column may be used: from the first bar of the symbol that ends at that time or later.
+
+    Attributes:
+        known_at: ``bar_end``, ``next_bar`` (after the bar's end), a delay after it such as ``15min`` or ``1d`` (s, min,
+            h, d, w), or the name of the column that holds the time of publication. There is no default: a wrong one
+            looks ahead.
+    """
+
+    known_at: str | None = None
+
+    @property
+    def delay(self) -> float | None:
+        """Seconds from the bar's end to the time from which its value may be used; null if a column holds that time."""
+        if self.known_at in ("bar_end", "next_bar"):
+            return 0.0 if self.known_at == "bar_end" else 1e-9  # a nanosecond: any bar that ends later
+        read = _DELAY.fullmatch(self.known_at or "")
+        return None if read is None else float(read[1]) * _SECONDS[read[2]]
+
+
 @parameters
 class IngestionParameters:
     """Ingestion of bars.
@@ -39,6 +73,7 @@ class IngestionParameters:
         sessions_per_year: Trading days a year: 365 for crypto, 252 for US equities. Bars per session are counted.
         universe: ``survivorship_biased`` if the symbols were chosen with hindsight (the report warns of it), ``dated``
             if the bars hold the investable symbols of each date.
+        columns: Own columns of numbers to keep, by name, each with its ``known_at``; other columns are ignored.
     """
 
     bar_label: Literal["start", "end"] = "end"
@@ -48,6 +83,23 @@ class IngestionParameters:
     outside_session: Literal["refuse", "drop", "keep"] = "refuse"
     sessions_per_year: Positive = 365.0
     universe: Literal["survivorship_biased", "dated"] = "survivorship_biased"
+    columns: dict[str, OwnColumn] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _say_when_known(self) -> IngestionParameters:
+        taken = sorted(name for name in self.columns if name in BAR_COLUMNS or name.startswith("__"))
+        if taken:
+            raise ValueError(
+                f"`ingestion.columns` must name own columns of the bars, named {taken}, which bars use themselves; "
+                "rename the columns in the feed."
+            )
+        silent = [name for name, column in self.columns.items() if not column.known_at]
+        if silent:
+            raise ValueError(
+                f"`ingestion.columns` must say from when a value may be used, `known_at` of {silent} was not given; "
+                f"set it to {KNOWN_AT}."
+            )
+        return self
 
 
 IndicatorName = Literal[
@@ -65,7 +117,33 @@ IndicatorName = Literal[
     "time_of_day_cosine",
     "day_of_week_sine",
     "day_of_week_cosine",
+    "own_column",
+    "own_column_change",
+    "own_column_zscore",
+    "overnight_gap",
+    "prior_close_gap",
+    "session_vwap_gap",
+    "minute_profile",
+    "minutes_since_open",
+    "minutes_to_close",
+    "exchange_time_sine",
+    "exchange_time_cosine",
+    "exchange_day_sine",
+    "exchange_day_cosine",
 ]
+OWN_INDICATORS = frozenset({"own_column", "own_column_change", "own_column_zscore"})
+"""Indicators of a column that the user's bars bring along."""
+SESSION_PRICE_INDICATORS = frozenset({"overnight_gap", "prior_close_gap", "session_vwap_gap", "minute_profile"})
+"""Indicators that compare a bar with earlier ones of its session or of sessions before."""
+SESSION_INDICATORS = SESSION_PRICE_INDICATORS | {
+    "minutes_since_open",
+    "minutes_to_close",
+    "exchange_time_sine",
+    "exchange_time_cosine",
+    "exchange_day_sine",
+    "exchange_day_cosine",
+}
+"""Indicators that depend on ``trading.calendar``."""
 
 
 @parameters
@@ -75,15 +153,30 @@ class FeatureColumn:
     Attributes:
         name: Column name, unique in the list.
         indicator: The formula, one of ``sentio_kedro.market.indicators.INDICATORS``.
-        bars: Horizon of the formula in bars; calendar features ignore it.
+        bars: Horizon of the formula in bars; calendar features ignore it. A feature of sessions looks back on as many,
+            which must be more than a session has.
         lookback: Bars that reproduce the column to 1e-6; null takes the indicator's lookback, a smaller number is
             refused.
+        column: What an ``own_column`` indicator reads: a column of ``ingestion.columns``, ``spread`` or ``funding``;
+            null for all others.
     """
 
     name: str
     indicator: IndicatorName
     bars: Count = 1
     lookback: Count | None = None
+    column: Annotated[str | None, Field(exclude_if=lambda column: column is None)] = None
+
+    @model_validator(mode="after")
+    def _names_its_column(self) -> FeatureColumn:
+        if (self.column is not None) != (self.indicator in OWN_INDICATORS):
+            wanted = "must name the own column that it reads" if self.column is None else "must not be given"
+            remedy = "name it" if self.column is None else f"leave it out, or choose one of {sorted(OWN_INDICATORS)}"
+            raise ValueError(
+                f"`features.columns` `{self.name}`: `column` {wanted} with the indicator `{self.indicator}`, was "
+                f"{'null' if self.column is None else self.column}; {remedy}."
+            )
+        return self
 
 
 @parameters

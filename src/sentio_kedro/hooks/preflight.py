@@ -11,11 +11,14 @@ from kedro.framework.hooks import hook_impl
 from kedro.framework.project import pipelines, settings
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Pipeline
+from pydantic import TypeAdapter
 
+from sentio_kedro.config import IngestionParameters
 from sentio_kedro.hooks.manifests import registered_stages
 from sentio_kedro.hooks.options import STORE_READERS
 from sentio_kedro.hooks.run_context import BARS_HASH
 from sentio_kedro.market.ingestion.bars import bars_hash
+from sentio_kedro.market.ingestion.own_columns import feed_columns
 from sentio_kedro.preflight.check import check
 from sentio_kedro.preflight.settings import global_problems, nearest, own_names, referred_globals, section_problems
 
@@ -67,9 +70,11 @@ class Preflight:
                 raise DatasetError(f"{name}: {error}") from error  # as the catalog does
             return loaded[name]
 
-        check(catalog["parameters"].load(), load, running)
+        sections = catalog["parameters"].load()
+        check(sections, load, running)
         if "bars" in loaded:
-            catalog[BARS_HASH] = MemoryDataset(bars_hash(loaded["bars"]))
+            ingestion = TypeAdapter(IngestionParameters).validate_python(sections["ingestion"])
+            catalog[BARS_HASH] = MemoryDataset(bars_hash(loaded["bars"], feed_columns(ingestion)))
 
 
 def _require_records(pipeline: Pipeline, catalog: DataCatalog) -> None:

@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from kedro.io import DataCatalog
+from pydantic import TypeAdapter
 
+from sentio_kedro.config import IngestionParameters
 from sentio_kedro.hooks.artifacts import digest_of, explain_files, file_hashes
 from sentio_kedro.hooks.options import STORE_READERS, repeated_options
 from sentio_kedro.manifests import (
@@ -20,6 +22,7 @@ from sentio_kedro.manifests import (
     upstream_stages,
 )
 from sentio_kedro.market.ingestion.bars import bars_hash
+from sentio_kedro.market.ingestion.own_columns import feed_columns
 
 if TYPE_CHECKING:  # the datasets import torch, which slows every kedro command
     from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
@@ -51,8 +54,9 @@ class RunContext:
         """Hash of the raw bars, read without the checks of ingestion."""
         if BARS_HASH in self.catalog:
             return str(self.catalog[BARS_HASH].load())
+        ingestion = TypeAdapter(IngestionParameters).validate_python(self.catalog["parameters"].load()["ingestion"])
         try:
-            return bars_hash(self.catalog["bars"].load())
+            return bars_hash(self.catalog["bars"].load(), feed_columns(ingestion))
         except (KeyError, TypeError, ValueError):
             self.catalog.load("bars")  # raises an error that lists all problems of the bars
             raise

@@ -8,8 +8,8 @@ every price by a constant changes nothing. All are finite on flat prices and on 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -23,6 +23,7 @@ MIN_VOLATILITY = 1e-6  # of a one-bar log return: flat prices count as this
 FORGOTTEN = 1e-8  # weight of the past at which a recursive indicator has forgotten where it started
 LARGEST = 10.0  # bound of columns that divide by a volatility
 MIN_VOLUME = 1e-3  # share of the mean volume that zero volume counts as
+ROUNDING = 1e-12  # of the largest value: a smaller standard deviation is one of rounding
 PIECE = 4096  # windows whose bars are copied at a time
 SHORTEST_WILDER = 2  # TA-Lib's shortest period of a recursive average
 
@@ -37,6 +38,7 @@ class AssetBars:
         low: Lowest price.
         close: Price of the last trade.
         volume: Shares or coins traded.
+        extra: Own columns as known at each bar, and the facts of sessions, by name.
     """
 
     open: Floats
@@ -44,6 +46,7 @@ class AssetBars:
     low: Floats
     close: Floats
     volume: Floats
+    extra: Mapping[str, Floats] = field(default_factory=dict)
 
     def last(self, count: int) -> AssetBars:
         """Return the last ``count`` bars."""
@@ -53,12 +56,18 @@ class AssetBars:
             self.low[..., -count:],
             self.close[..., -count:],
             self.volume[..., -count:],
+            {name: values[..., -count:] for name, values in self.extra.items()},
         )
 
-    def of(self, assets: slice | NDArray[np.bool_]) -> AssetBars:
-        """Return the bars of some of several assets [A]."""
+    def of(self, assets: slice | int | NDArray[np.bool_]) -> AssetBars:
+        """Return the bars of some of several assets [A], or of one."""
         return AssetBars(
-            self.open[assets], self.high[assets], self.low[assets], self.close[assets], self.volume[assets]
+            self.open[assets],
+            self.high[assets],
+            self.low[assets],
+            self.close[assets],
+            self.volume[assets],
+            {name: values[assets] for name, values in self.extra.items()},
         )
 
 
@@ -135,6 +144,30 @@ def band_position(bars: AssetBars, horizon: int) -> Floats:
         # Deviations from the mean first: running sums of squares lose all digits when prices barely move.
         deviation = np.sqrt(np.mean((windows - middle[..., None]) ** 2, axis=-1))
         ends[..., part] = (last[..., part] - middle) / np.maximum(deviation, MIN_VOLATILITY * middle)
+    return result
+
+
+def change(values: Floats, horizon: int) -> Floats:
+    """Return ``values`` [n] less those of ``horizon`` bars ago [n]."""
+    result = np.full(values.shape, np.nan)
+    result[..., horizon:] = values[..., horizon:] - values[..., :-horizon]
+    return result
+
+
+def score(values: Floats, horizon: int) -> Floats:
+    """Return the distance of ``values`` [n] from their mean of ``horizon`` bars in standard deviations [n].
+
+    0 where they stood still, within ``LARGEST`` elsewhere.
+    """
+    result = np.full(values.shape, np.nan)
+    if values.shape[-1] < horizon:
+        return result
+    windows = _windows(values, horizon)  # [..., n - horizon + 1, horizon]
+    middle = windows.mean(axis=-1)
+    deviation = np.sqrt(np.mean((windows - middle[..., None]) ** 2, axis=-1))
+    still = deviation <= ROUNDING * np.abs(windows).max(axis=-1)
+    distance = (values[..., horizon - 1 :] - middle) / np.where(still, 1.0, deviation)
+    result[..., horizon - 1 :] = np.clip(np.where(still, 0.0, distance), -LARGEST, LARGEST)
     return result
 
 

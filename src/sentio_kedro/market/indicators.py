@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sentio_kedro.config import FeatureColumn, IndicatorName
-from sentio_kedro.market import formulas
+from sentio_kedro.config.market import KNOWN_AT, SESSION_INDICATORS, SESSION_PRICE_INDICATORS
+from sentio_kedro.market import formulas, session_formulas
 from sentio_kedro.market.formulas import AssetBars
 from sentio_kedro.market.ingestion.adjustment import adjusted
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.sessions import BarTimes, Schedule, bar_times
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 from sentio_kedro.market.large_arrays import large_array
+from sentio_kedro.market.session_formulas import MINUTE, SESSION
 
 RANKED_ROWS = 4096  # ranked at a time
 
@@ -29,20 +32,32 @@ class Indicator:
     """One formula.
 
     Attributes:
-        function: From an asset's bars and a horizon to one value per bar; null for a calendar column.
+        function: From an asset's bars and a horizon to one value per bar; null for the columns below.
         lookback: Bars that reproduce the value to 1e-6, by horizon.
         cross_asset: Whether the value is ranked among the assets present at the same timestamp.
-        calendar: From timestamps [T] to values [T]; null for a column made of prices.
+        calendar: From the times of bars [T] to values [T]; null for a column made of prices.
+        own: From an own column [n] and a horizon to values [n]; null for all others.
     """
 
     function: Callable[[AssetBars, int], Floats] | None
     lookback: Callable[[int], int]
     cross_asset: bool = False
-    calendar: Callable[[Timestamps], Floats] | None = None
+    calendar: Callable[[BarTimes], Floats] | None = None
+    own: Callable[[Floats, int], Floats] | None = None
+
+    def values(self, bars: AssetBars, column: FeatureColumn) -> Floats:
+        """Return the values of a column that is made of an asset's bars, one per bar."""
+        if self.own is not None:
+            return self.own(bars.extra[str(column.column)], column.bars)
+        return np.empty(0) if self.function is None else self.function(bars, column.bars)
 
 
 def _circle(share: Callable[[Timestamps], Floats], wave: Callable[[Floats], Floats]) -> Indicator:
-    return Indicator(None, lambda _: 1, calendar=lambda timestamps: wave(2.0 * math.pi * share(timestamps)))
+    return Indicator(None, lambda _: 1, calendar=lambda times: wave(2.0 * math.pi * share(times.timestamps)))
+
+
+def _local_circle(share: Callable[[Timestamps], Floats], wave: Callable[[Floats], Floats]) -> Indicator:
+    return Indicator(None, lambda _: 1, calendar=lambda times: wave(2.0 * math.pi * share(times.local)))
 
 
 INDICATORS: dict[IndicatorName, Indicator] = {
@@ -60,6 +75,19 @@ INDICATORS: dict[IndicatorName, Indicator] = {
     "time_of_day_cosine": _circle(formulas.time_of_day, np.cos),
     "day_of_week_sine": _circle(formulas.day_of_week, np.sin),
     "day_of_week_cosine": _circle(formulas.day_of_week, np.cos),
+    "own_column": Indicator(None, lambda _: 1, own=lambda values, _: values),
+    "own_column_change": Indicator(None, lambda bars: bars + 1, own=formulas.change),
+    "own_column_zscore": Indicator(None, lambda bars: bars, own=formulas.score),
+    "overnight_gap": Indicator(session_formulas.overnight_gap, lambda bars: bars),
+    "prior_close_gap": Indicator(session_formulas.prior_close_gap, lambda bars: bars),
+    "session_vwap_gap": Indicator(session_formulas.session_vwap_gap, lambda bars: bars),
+    "minute_profile": Indicator(session_formulas.minute_profile, lambda bars: bars),
+    "minutes_since_open": Indicator(None, lambda _: 1, calendar=lambda times: times.share),
+    "minutes_to_close": Indicator(None, lambda _: 1, calendar=lambda times: 1.0 - times.share),
+    "exchange_time_sine": _local_circle(formulas.time_of_day, np.sin),
+    "exchange_time_cosine": _local_circle(formulas.time_of_day, np.cos),
+    "exchange_day_sine": _local_circle(formulas.day_of_week, np.sin),
+    "exchange_day_cosine": _local_circle(formulas.day_of_week, np.cos),
 }
 
 
@@ -97,29 +125,96 @@ def longest_lookback(columns: Sequence[FeatureColumn]) -> int:
     return longest
 
 
-def compute_features(bars: AlignedBars, columns: Sequence[FeatureColumn], calendar: Timestamps | None = None) -> Floats:
+def own_columns(columns: Sequence[FeatureColumn]) -> list[str]:
+    """Return the own columns of the bars that feature ``columns`` read, spread and funding among them."""
+    return sorted({column.column for column in columns if column.column is not None})
+
+
+def of_sessions(columns: Sequence[FeatureColumn]) -> bool:
+    """Return whether a column depends on the sessions of the calendar."""
+    return any(column.indicator in SESSION_INDICATORS for column in columns)
+
+
+def column_times(
+    timestamps: Timestamps,
+    columns: Sequence[FeatureColumn],
+    calendar: str | None,
+    schedule: Schedule | None = None,
+) -> BarTimes:
+    """Return the times that ``columns`` read: in the sessions of ``calendar`` if one of them depends on it, else UTC.
+
+    Raises:
+        ValueError: If the calendar does not fit the timestamps; see ``bar_times``.
+    """
+    return bar_times(timestamps, calendar, schedule) if of_sessions(columns) else bar_times(timestamps)
+
+
+def require_inputs(bars: AlignedBars, columns: Sequence[FeatureColumn], times: BarTimes) -> None:
+    """Refuse columns that these bars cannot give.
+
+    Args:
+        bars: Aligned bars.
+        columns: The columns.
+        times: Their times (``column_times``).
+
+    Raises:
+        ValueError: If an own column is missing, or a feature of sessions may not look back on a whole session.
+    """
+    problems = []
+    missing = [name for name in own_columns(columns) if name not in bars.own]
+    if missing:
+        problems.append(
+            f"`features.columns` read the own columns {missing}, the aligned bars hold {sorted(bars.own)}; name them "
+            f"in `ingestion.columns`, each with `known_at`: {KNOWN_AT}."
+        )
+    longest = int(np.unique(times.session, return_counts=True)[1].max())
+    problems += [
+        f"`features.columns` `{column.name}`: `bars` must be above {longest}, the bars of the longest session, for "
+        f"`{column.indicator}`, was {column.bars}; {longest + 1} look back on one session, {20 * longest + 1} on 20."
+        for column in columns
+        if column.indicator in SESSION_PRICE_INDICATORS and column.bars <= longest
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def compute_features(
+    bars: AlignedBars,
+    columns: Sequence[FeatureColumn],
+    times: BarTimes | None = None,
+    copied: Floats | None = None,
+) -> Floats:
     """Compute all feature columns, on prices and volumes free of splits and dividends.
 
     Args:
         bars: Aligned bars as traded, T x A.
         columns: The columns, F of them, in order.
-        calendar: Timestamps [T] that calendar columns read, for resampled paths; null reads the bars'.
+        times: Times of the bars (``column_times``), those of the source rows for resampled paths; null reads the bars'
+            timestamps and counts UTC days as sessions.
+        copied: Values [T, A, F] that columns made of own columns take, for resampled paths; null computes them.
 
     Returns:
         [T, A, F]. NaN until an asset has ``lookback`` bars; at a missing bar the asset's last value is held; calendar
         columns have a value at every timestamp.
+
+    Raises:
+        ValueError: If a column claims too few bars, or cannot be had from these; see ``require_inputs``.
     """
-    timestamps = bars.timestamps if calendar is None else calendar
+    times = bar_times(bars.timestamps) if times is None else times
     longest_lookback(columns)
+    computed = columns if copied is None else [column for column in columns if column.column is None]
+    require_inputs(bars, computed, times)
     shape = (len(bars.symbols), len(bars.timestamps), len(columns))
     features: Floats = large_array(shape).transpose(1, 0, 2)  # an asset's columns lie together, as they are made
     for asset in range(len(bars.symbols)):
         own = adjusted(bars.assets(slice(asset, asset + 1)))
-        features[:, asset] = _asset_columns(own, columns)
+        features[:, asset] = _asset_columns(own, columns, times)
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
-        if indicator.calendar is not None:
-            features[:, :, number] = indicator.calendar(timestamps)[:, None]
+        if copied is not None and column.column is not None:
+            features[:, :, number] = copied[:, :, number]
+        elif indicator.calendar is not None:
+            features[:, :, number] = indicator.calendar(times)[:, None]
         elif indicator.cross_asset:
             _rank(features[:, :, number], bars.close)
     return features
@@ -129,7 +224,7 @@ def newest_features(
     own: AlignedBars,
     columns: Sequence[FeatureColumn],
     present: NDArray[np.bool_],
-    timestamp: Timestamps,
+    times: BarTimes,
     before: Floats,
 ) -> Floats:
     """Compute all feature columns at one bar, each from the last ``lookback`` bars that an asset has.
@@ -138,10 +233,11 @@ def newest_features(
 
     Args:
         own: The last bars of each asset as traded, the newest in the last row whatever its timestamp; NaN in the first
-            rows of an asset that has fewer. At least as many rows as the longest lookback.
+            rows of an asset that has fewer. At least as many rows as the longest lookback. With the facts of sessions
+            if a column depends on them (``with_sessions``).
         columns: The columns, F of them, in order.
         present: Whether an asset has a bar at the timestamp [A].
-        timestamp: The bar's end [1].
+        times: Time of the bar [1].
         before: The columns at the bar before [A, F], which an asset without a bar keeps.
 
     Returns:
@@ -149,36 +245,45 @@ def newest_features(
     """
     own, values = adjusted(own), before.copy()
     prices = (own.open, own.high, own.low, own.close, own.volume)
-    series = AssetBars(*(np.ascontiguousarray(column.T) for column in prices))
+    opened, high, low, close, volume = (np.ascontiguousarray(column.T) for column in prices)
+    extra = {name: np.ascontiguousarray(column.T) for name, column in own.own.items()}
+    series = AssetBars(opened, high, low, close, volume, extra)
     needed = [lookback(column) for column in columns]
     enough = present & (own.present.sum(axis=0) >= np.array(needed)[:, None])  # [F, A]
     some, every = enough.any(axis=1).tolist(), enough.all(axis=1).tolist()
     values[present] = np.nan
     for number, column in enumerate(columns):
-        function = INDICATORS[column.indicator].function
-        if function is not None and some[number]:
+        indicator = INDICATORS[column.indicator]
+        if indicator.calendar is None and some[number]:
             known = slice(None) if every[number] else enough[number]
-            values[known, number] = function(series.of(known).last(needed[number]), column.bars)[:, -1]
+            values[known, number] = indicator.values(series.of(known).last(needed[number]), column)[:, -1]
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
         if indicator.calendar is not None:
-            values[:, number] = indicator.calendar(timestamp)[0]
+            values[:, number] = indicator.calendar(times)[0]
         elif indicator.cross_asset:
             ranked = formulas.ranks(np.where(present, values[:, number], np.nan)[None])[0]
             values[:, number] = np.where(present, ranked, before[:, number])
     return values
 
 
-def _asset_columns(bars: AlignedBars, columns: Sequence[FeatureColumn]) -> Floats:
+def with_sessions(bars: AlignedBars, times: BarTimes) -> AlignedBars:
+    """Return the bars with the facts of their sessions, as ``newest_features`` needs them."""
+    facts = {SESSION: times.session, MINUTE: times.minute}
+    return bars.with_columns({n: np.where(bars.present, values[:, None], np.nan) for n, values in facts.items()})
+
+
+def _asset_columns(bars: AlignedBars, columns: Sequence[FeatureColumn], times: BarTimes) -> Floats:
     """Return the columns of bars [T, 1] on the grid [T, F], the last values held where there is no bar."""
     rows = np.flatnonzero(bars.present[:, 0])
-    own, total = _own_bars(bars, 0, rows), len(bars.timestamps)
+    own, total = _own_bars(bars, 0, rows, times), len(bars.timestamps)
     values = np.full((rows.size, len(columns)), np.nan)
     for number, column in enumerate(columns):
         indicator = INDICATORS[column.indicator]
         warm = lookback(column) - 1
-        if indicator.function is not None and warm < rows.size:
-            values[warm:, number] = indicator.function(own, column.bars)[warm:]
+        readable = column.column is None or column.column in own.extra  # on resampled paths they are copied
+        if indicator.calendar is None and readable and warm < rows.size:
+            values[warm:, number] = indicator.values(own, column)[warm:]
     if rows.size == total:
         return values
     latest = np.cumsum(bars.present[:, 0]) - 1  # [T] index of the asset's last bar, -1 before its first
@@ -187,7 +292,7 @@ def _asset_columns(bars: AlignedBars, columns: Sequence[FeatureColumn]) -> Float
     return held
 
 
-def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64]) -> AssetBars:
+def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64], times: BarTimes) -> AssetBars:
     def column(values: Floats) -> Floats:
         return np.ascontiguousarray(values[rows, asset])
 
@@ -197,6 +302,8 @@ def _own_bars(bars: AlignedBars, asset: int, rows: NDArray[np.int64]) -> AssetBa
         low=column(bars.low),
         close=column(bars.close),
         volume=column(bars.volume),
+        extra={name: column(values) for name, values in bars.own.items()}
+        | {SESSION: times.session[rows].astype(np.float64), MINUTE: times.minute[rows]},
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from sentio_kedro.config import SignalParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import agent_fold, load_agent, tested_span
 from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_schedule
+from sentio_kedro.market.indicators import own_columns
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import whole_rows
 from sentio_kedro.market.ingestion.sessions import require_sessions
@@ -17,7 +18,7 @@ from sentio_kedro.market.ingestion.timestamps import moment
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.preflight.market import Load, MarketPlan, attempt
 from sentio_kedro.serving.accounts import ACCOUNT, require_history, row_of
-from sentio_kedro.serving.incoming_bars import of_symbols
+from sentio_kedro.serving.incoming_bars import of_symbols, with_own
 from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.serving.newest_bar import require_newest, require_same_feed
 
@@ -63,8 +64,10 @@ def _check_targets(
 def _check_external(problems: list[str], bars: AlignedBars, parameters: Mapping[str, Any]) -> None:
     agent = attempt(problems, load_agent, parameters["external_test"])
     fold = None if agent is None else attempt(problems, agent_fold, bars, agent)
-    if agent is not None and parameters["ingestion"].outside_session == "refuse":
-        attempt(problems, require_sessions, bars.timestamps, agent.spec.trading.calendar)
+    if agent is not None:
+        attempt(problems, with_own, bars, own_columns(agent.spec.features))
+        if parameters["ingestion"].outside_session == "refuse":
+            attempt(problems, require_sessions, bars.timestamps, agent.spec.trading.calendar)
     if agent is not None and fold is not None:
         _check_targets(problems, parameters, bars, fold.test[0], agent.spec.trading)
 
@@ -77,7 +80,7 @@ def _check_history(bars: AlignedBars, load: Load, signals: SignalParameters) -> 
     require_newest(bars.timestamps, moment(datetime.now(UTC)), signals.max_age)
     chosen = choose_agents(agents, signals.fold)
     spec = chosen[0].spec
-    own = of_symbols(bars, spec.symbols)
+    own = with_own(of_symbols(bars, spec.symbols), own_columns(spec.features))
     own = whole_rows(own) if spec.missing == "drop_bar" else own
     row = row_of(ACCOUNT.validate_python(states[f"fold_{spec.fold}"]), own.timestamps)
     require_same_feed(own.timestamps, row, signals.longest_gap)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from sentio_kedro.config import AgentParameters, BacktestParameters
@@ -80,6 +81,7 @@ def plan_market(
         from sentio_kedro.market.indicators import longest_lookback  # noqa: PLC0415 - TA-Lib; ingestion needs no columns
 
         lookback = attempt(problems, longest_lookback, parameters["features"].columns)
+        attempt(problems, _check_columns, aligned, parameters)
         problems += _look_back_problems(len(aligned.timestamps), lookback or 1, parameters["backtest"], running)
     if SPLIT.isdisjoint(running) or lookback is None:
         return MarketPlan(aligned)
@@ -98,6 +100,22 @@ def plan_market(
 
         attempt(problems, check_search, folds, parameters)
     return MarketPlan(aligned, folds)
+
+
+def _check_columns(bars: AlignedBars, parameters: Mapping[str, Any]) -> None:
+    """Refuse columns that the features stage could not compute."""
+    from sentio_kedro.market.indicators import column_times, own_columns, require_inputs  # noqa: PLC0415 - TA-Lib
+
+    columns = parameters["features"].columns
+    require_inputs(bars, columns, column_times(bars.timestamps, columns, parameters["trading"].calendar))
+    for name in own_columns(columns):
+        unknown = np.isnan(bars.own[name]).all(axis=0)  # [A]
+        silent = [bars.symbols[asset] for asset in np.flatnonzero(unknown)]
+        if silent:
+            raise ValueError(
+                f"The own column `{name}` has no value of {silent}, which would never be traded; add the values, or "
+                "leave out the symbols or the feature."
+            )
 
 
 def _look_back_problems(bars: int, lookback: int, backtest: BacktestParameters, running: Collection[str]) -> list[str]:

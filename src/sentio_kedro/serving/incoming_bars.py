@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sentio_kedro.config import IngestionParameters
+from sentio_kedro.config import IngestionParameters, OwnColumn
 from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bar_checks import (
@@ -18,7 +19,8 @@ from sentio_kedro.market.ingestion.bar_checks import (
     VALUE_COLUMNS,
     check_bars,
 )
-from sentio_kedro.market.ingestion.bars import bars_on_grid, delivered_values, whole_rows
+from sentio_kedro.market.ingestion.bars import align_bars, bars_on_grid, delivered_values, whole_rows
+from sentio_kedro.market.ingestion.own_columns import known_columns
 from sentio_kedro.market.ingestion.problems import BarsError, Problem, shown
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, parse_timestamps
 
@@ -42,7 +44,12 @@ class GapBounds(NamedTuple):
 
 
 def new_rows(
-    new_bars: RawBars, earlier: AlignedBars, bounds: GapBounds, *, drop_bar: bool = False
+    new_bars: RawBars,
+    earlier: AlignedBars,
+    bounds: GapBounds,
+    *,
+    drop_bar: bool = False,
+    own: Sequence[str] = (),
 ) -> list[AlignedBars]:
     """Return new rows of the grid one by one, if all of them may follow the ``earlier`` bars.
 
@@ -53,14 +60,15 @@ def new_rows(
         earlier: Bars so far.
         bounds: Of the time from one bar to the next.
         drop_bar: Drop timestamps that not all symbols have, instead of halting symbols without a bar.
+        own: Own columns that the agents read, as known at each bar's end; NaN where nothing is new.
 
     Raises:
-        ValueError: If the bars are of other symbols, not later than the earlier ones, leave a gap, come too soon,
-            or are none.
+        ValueError: If the bars are of other symbols, lack an own column, are not later than the earlier ones, leave a
+            gap, come too soon, or are none.
         BarsError: If a value is invalid.
     """
-    bars = new_bars if isinstance(new_bars, AlignedBars) else aligned_new(new_bars)
-    bars = of_symbols(bars, earlier.symbols)
+    bars = new_bars if isinstance(new_bars, AlignedBars) else aligned_new(new_bars, own)
+    bars = with_own(of_symbols(bars, earlier.symbols), own)
     if not len(bars.timestamps):
         raise ValueError("There must be new bars, were 0 rows; give a bar, or null to decide again at the newest one.")
     _refuse_disorder(bars.timestamps, earlier.timestamps[-1], bounds)
@@ -109,15 +117,35 @@ def require_gaps(timestamps: Timestamps, newest: np.datetime64, bounds: GapBound
         )
 
 
-def aligned_new(frame: pd.DataFrame) -> AlignedBars:
-    """Put a long frame of a few bars on a grid.
+def read_history(frame: pd.DataFrame, own: Sequence[str], timezone: str | None = None) -> AlignedBars:
+    """Align a long frame of bars whose own columns are what was known at each bar's end.
+
+    Args:
+        frame: The bars.
+        own: Own columns that the agents read.
+        timezone: Zone of naive timestamps; null refuses them.
+
+    Raises:
+        BarsError: If the bars cannot be used.
+    """
+    return align_bars(frame, _as_known(frame, own, timezone))
+
+
+def _as_known(frame: pd.DataFrame, own: Sequence[str], timezone: str | None = None) -> IngestionParameters:
+    """Return how bars are read whose own columns hold what was known; a missing one is refused by ``with_own``."""
+    present = {name: OwnColumn(known_at="bar_end") for name in own if name in frame and name not in OPTIONAL_COLUMNS}
+    return IngestionParameters(timezone=timezone, columns=present)
+
+
+def aligned_new(frame: pd.DataFrame, own: Sequence[str] = ()) -> AlignedBars:
+    """Put a long frame of a few bars on a grid, with the columns ``own`` that it has.
 
     Raises:
         BarsError: If columns, timestamps or values are invalid; see ``check_bars``.
     """
     if not frame.columns.is_unique:
         check_bars(frame, IngestionParameters())  # passes if other columns occur twice
-        frame = frame[[name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame]]
+        frame = frame[[name for name in dict.fromkeys((*COLUMNS, *OPTIONAL_COLUMNS, *own)) if name in frame]]
     columns = {str(name): column for name, column in frame.items()}  # quicker than one by one
     if not set(COLUMNS) <= set(columns) or not len(frame):
         check_bars(frame, IngestionParameters())
@@ -129,6 +157,7 @@ def aligned_new(frame: pd.DataFrame) -> AlignedBars:
     if timestamps.dtype != _NANOSECONDS or not numeric:
         check_bars(frame, IngestionParameters())
     ends, values = timestamps.to_numpy(dtype="datetime64[ns]"), delivered_values(columns)
+    values |= known_columns(frame, ends, _as_known(frame, own)) if own else {}
     if _unusable(ends, symbols, [values[name] for name in VALUE_COLUMNS]):
         check_bars(frame, IngestionParameters())
     return bars_on_grid(ends, symbols, values)
@@ -139,6 +168,21 @@ def _unusable(ends: Timestamps, symbols: NDArray[np.object_], values: Sequence[F
     named = all(isinstance(symbol, str) for symbol in symbols)
     gaps = np.isnat(ends).any() or not named or any(np.isnan(column).any() for column in values)
     return bool(gaps or len(set(zip(ends.view(np.int64).tolist(), symbols.tolist(), strict=True))) < len(ends))
+
+
+def with_own(bars: AlignedBars, own: Sequence[str]) -> AlignedBars:
+    """Return the bars with no other own columns than ``own``.
+
+    Raises:
+        ValueError: If one is missing.
+    """
+    missing = [name for name in own if name not in bars.own]
+    if missing:
+        raise ValueError(
+            f"The agents read the own columns {list(own)}, the bars lack {missing}; give each bar the value that is "
+            "known at its end, or nothing where there is no new one."
+        )
+    return replace(bars, extra={name: bars.extra[name] for name in own if name in bars.extra})
 
 
 def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
@@ -157,7 +201,7 @@ def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
     for name, column in bars.columns().items():
         widened[name] = np.full((len(bars.timestamps), len(symbols)), np.nan)
         widened[name][:, place] = column
-    return AlignedBars(bars.timestamps, tuple(symbols), **widened)
+    return AlignedBars.of(bars.timestamps, symbols, widened)
 
 
 def _refuse_invalid(bars: AlignedBars) -> None:
@@ -178,6 +222,7 @@ def _refuse_invalid(bars: AlignedBars) -> None:
                 *(np.isfinite(columns[name]) for name in OPTIONAL_COLUMNS if name in columns),
                 *(columns[name] >= 0.0 for name in ("dividend", "spread") if name in columns),
                 *(columns[name] > 0.0 for name in ("split",) if name in columns),
+                *(~np.isinf(values) for values in bars.extra.values()),
             ]
         )
     invalid = present & ~sane

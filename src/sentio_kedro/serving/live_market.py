@@ -13,11 +13,25 @@ from torch import Tensor
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs
 from sentio_kedro.config.network import receptive_field
-from sentio_kedro.market.indicators import compute_features, longest_lookback, newest_features
+from sentio_kedro.market.indicators import (
+    column_times,
+    compute_features,
+    longest_lookback,
+    newest_features,
+    of_sessions,
+    with_sessions,
+)
 from sentio_kedro.market.ingestion.adjustment import adjusted, adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
-from sentio_kedro.market.ingestion.sessions import Clock, Schedule, expected_timestamps, market_clock, session_schedule
-from sentio_kedro.market.ingestion.timestamps import Floats, bars_per_session
+from sentio_kedro.market.ingestion.sessions import (
+    Clock,
+    Schedule,
+    bar_times,
+    expected_timestamps,
+    market_clock,
+    session_schedule,
+)
+from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, bars_per_session
 from sentio_kedro.market.regimes import RegimeModel, market_return
 from sentio_kedro.market.risk import RiskFacts, risk_facts, trading_lookback
 from sentio_kedro.market.tensors import MarketTensors, market_tensors
@@ -84,7 +98,10 @@ class LiveMarket:
         self.units: Floats | None = None
         if agents[0].rule is None:
             own_rows = max(own_rows, longest_lookback(self.columns))
-            self.features = compute_features(bars, self.columns)
+            times = column_times(bars.timestamps, self.columns, self.trading.calendar)
+            self.features = compute_features(bars, self.columns, times)
+            self._refuse_unknown(bars)
+            bars, self._times = with_sessions(bars, times) if of_sessions(self.columns) else bars, times.at(-1)
         else:
             self._rule = LiveRule.of(agents[0].rule, bars, self._filtered[0], self.trading)
             self.features = rule_inputs(self._rule.path, self._rule.rule.segments, clock)
@@ -110,6 +127,7 @@ class LiveMarket:
             ValueError: If a dividend is not below the previous close.
         """
         after = copy(self)
+        bar = bar if self._rule is not None else after._completed(bar)
         after.bars = self.bars.with_bar(bar)
         rows = len(after.bars.grid.timestamps)
         market = market_return(newest_rows(after.bars.grid, 2))[-1:]
@@ -121,15 +139,40 @@ class LiveMarket:
         after.features = np.concatenate([self.features[1 - self._reads :], after._newest_inputs(bar)])
         return after
 
+    def _completed(self, bar: AlignedBars) -> AlignedBars:
+        """Return a row with the last known values of own columns where it brings none, and the facts of its session."""
+        if bar.extra:
+            last = self.bars.by_asset.extra
+            told = {n: np.where(bar.present & np.isnan(new), last[n][-1:], new) for n, new in bar.extra.items()}
+            bar = bar.with_columns(told)
+        if not of_sessions(self.columns):
+            self._times = bar_times(bar.timestamps)
+            return bar
+        ends = np.concatenate([self.bars.grid.timestamps, bar.timestamps])
+        times = column_times(ends, self.columns, self.trading.calendar, self.schedule(ends))
+        session = self._times.session + times.session[-1] - times.session[-2]
+        self._times = times.at(-1)._replace(session=session)
+        return with_sessions(bar, self._times)
+
+    def _refuse_unknown(self, bars: AlignedBars) -> None:
+        """Refuse a history whose newest bar lacks a feature of an own column."""
+        for number, column in enumerate(self.columns):
+            unknown = bars.present[-1] & np.isnan(self.features[-1, :, number])
+            if column.column is not None and unknown.any():
+                names = [symbol for symbol, lacks in zip(bars.symbols, unknown.tolist(), strict=True) if lacks]
+                raise ValueError(
+                    f"The own column `{column.column}` of {names} has too few known values for the feature "
+                    f"`{column.name}` at the newest bar; give a history with earlier values."
+                )
+
     def _newest_inputs(self, bar: AlignedBars) -> Floats:
         """Compute the features ``[1, A, F]`` of the newest ``bar``, of which all else is known."""
         by_asset = self.bars.by_asset
         if self._rule is None or self.units is None:
-            present = bar.present[0]
-            return newest_features(by_asset, self.columns, present, bar.timestamps, self.features[-1])[None]
+            return newest_features(by_asset, self.columns, bar.present[0], self._times, self.features[-1])[None]
         self._rule = self._rule.with_bar(by_asset, bar, self._filtered[0][-1])
         self.units = np.concatenate([self.units[1 - self._reads :], self._rule.path.units])
-        clock = market_clock(self.bars.grid.timestamps[-2:], self.trading.calendar, self.schedule)
+        clock = market_clock(self.bars.grid.timestamps[-2:], self.trading.calendar, self.schedule())
         return rule_inputs(self._rule.path, self._rule.rule.segments, clock.rows(slice(1, None)))
 
     def decision_rows(self) -> LiveRows:
@@ -138,7 +181,7 @@ class LiveMarket:
 
     def rows(self, count: int | None = None) -> LiveRows:
         """Return the last ``count`` rows, for decisions at the last two; None is all rows with features."""
-        grid, ahead, schedule = self.bars.grid, self.trading.orders.latency_bars + 2, self.schedule
+        grid, ahead, schedule = self.bars.grid, self.trading.orders.latency_bars + 2, self.schedule()
         total = len(grid.timestamps)
         known = len(self.features) if count is None else min(count, len(self.features))
         ends = np.concatenate([grid.timestamps, expected_timestamps(grid.timestamps, ahead, schedule)])
@@ -173,10 +216,14 @@ class LiveMarket:
         )
         return torch.from_numpy(spread[-1])
 
-    @property
-    def schedule(self) -> Schedule | None:
-        """The exchange's sessions, computed once a year; None for a market that never closes."""
-        calendar, timestamps = self.trading.calendar, self.bars.grid.timestamps
+    def schedule(self, timestamps: Timestamps | None = None) -> Schedule | None:
+        """Return the exchange's sessions, computed once a year; None for a market that never closes.
+
+        Args:
+            timestamps: Ends of the newest bars; null takes those of the grid.
+        """
+        calendar = self.trading.calendar
+        timestamps = self.bars.grid.timestamps if timestamps is None else timestamps
         if calendar is None:
             return None
         if self._schedule is None or timestamps[-1] + MIN_AHEAD > self._schedule.closes[-1]:

@@ -20,12 +20,12 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from pydantic import Field, TypeAdapter
 
 from sentio_kedro.agent.bundle import load_agents
-from sentio_kedro.config import IngestionParameters, SignalParameters
+from sentio_kedro.config import SignalParameters
 from sentio_kedro.config.fields import NonNegative, parameters
-from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.ingestion.problems import BarsError
 from sentio_kedro.market.ingestion.timestamps import moment
 from sentio_kedro.serving.accounts import ACCOUNT, Account, Worth
+from sentio_kedro.serving.incoming_bars import read_history
 from sentio_kedro.serving.newest import decide_from
 from sentio_kedro.serving.newest_bar import require_newest
 from sentio_kedro.serving.request_body import read_json, read_request, validated
@@ -81,7 +81,8 @@ class SignalModel(PythonModel):
         Args:
             context: MLflow's context, unused.
             model_input: Bars in the long format of the catalog's ``bars``, at least ``required_bars`` of each symbol.
-                Timestamps without a zone are UTC.
+                Timestamps without a zone are UTC. Own columns that the agents read hold what was known at each bar's
+                end.
             params: ``account``: JSON object with the fields of ``Account``; or empty, which is ``equity`` in cash at
                 the newest close.
 
@@ -101,7 +102,7 @@ class SignalModel(PythonModel):
             ValueError: With the reason for what is refused.
         """
         try:
-            frame = self._answer(*read_request(body))
+            frame = self._answer(*read_request(body, self.session.own))
         except BarsError as error:  # its first line is a count
             first = error.problems[0]
             raise ValueError(f"The bars are refused: {first.rule}; {first.cases[0]}.\n{error}") from error
@@ -112,7 +113,7 @@ class SignalModel(PythonModel):
         wanted = "`params` may hold `account`, a JSON object as text, `equity`, above 0, and `max_age`, minutes"
         given = validated(lambda: _PARAMETERS.validate_python(params), wanted)
         account = read_account(given.account) if given.account else Account(cash=given.equity)
-        bars = align_bars(model_input, IngestionParameters(timezone="UTC"))
+        bars = read_history(model_input, self.session.own, timezone="UTC")
         require_newest(bars.timestamps, moment(datetime.now(UTC)), given.max_age or None)
         with self.busy:
             return decide_from(self.session, bars, account).frame()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import pandas as pd
@@ -49,8 +49,8 @@ class Body:
 _BODY = TypeAdapter(Body)
 
 
-def read_request(body: bytes) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the bars of a request, in the columns that bars have, and its parameters.
+def read_request(body: bytes, own: Sequence[str] = ()) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the bars of a request, in the columns that bars have and the ``own`` ones, and its parameters.
 
     Raises:
         ValueError: If it is not JSON, of another shape, or a cell is neither a number nor, where bars have text, text.
@@ -67,7 +67,7 @@ def read_request(body: bytes) -> tuple[pd.DataFrame, dict[str, Any]]:
     twice = sorted(set(frame.columns[frame.columns.duplicated()]))
     if twice:
         raise ValueError(f"The columns of bars must differ, {twice} are doubled; name each once.")
-    known = [name for name in frame.columns if name in (*COLUMNS, *OPTIONAL_COLUMNS)]
+    known = [name for name in frame.columns if name in (*COLUMNS, *OPTIONAL_COLUMNS, *own)]
     return pd.DataFrame({name: _typed(name, frame[name]) for name in known}), document.params or {}
 
 

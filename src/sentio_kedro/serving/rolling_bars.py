@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -55,27 +54,27 @@ def newest_rows(bars: AlignedBars, rows: int) -> AlignedBars:
         return newest
     halted = ~newest.present[0]
     close = hold(bars.close[: first + 1])[-1]
-    changed: dict[str, Any] = {}
+    changed: dict[str, Floats] = {}
     for name, column in bars.columns().items():
         before = hold(column[: first + 1])[-1]
         neutral = NEUTRAL[name] if name in ("dividend", "split", "funding") else before
         changed[name] = column[first:].copy()
         changed[name][0] = np.where(halted, np.where(np.isnan(close), np.nan, neutral), column[first])
-    return replace(newest, **changed)
+    return newest.with_columns(changed)
 
 
 def appended(bars: AlignedBars, more: AlignedBars) -> AlignedBars:
     """Return ``bars`` [T, A] followed by ``more`` [n, A]; columns of only one of them are neutral in the other."""
     parts = bars.columns(), more.columns()
-    columns: dict[str, Any] = {}
+    columns: dict[str, Floats] = {}
     for name in (*parts[0], *(name for name in parts[1] if name not in parts[0])):
         columns[name] = np.concatenate(
             [
-                part[name] if name in part else np.where(one.present, NEUTRAL[name], np.nan)
+                part[name] if name in part else np.where(one.present, NEUTRAL.get(name, np.nan), np.nan)
                 for one, part in zip((bars, more), parts, strict=True)
             ]
         )
-    return AlignedBars(np.concatenate([bars.timestamps, more.timestamps]), bars.symbols, **columns)
+    return AlignedBars.of(np.concatenate([bars.timestamps, more.timestamps]), bars.symbols, columns)
 
 
 def missing_rows(bars: AlignedBars, timestamps: Timestamps) -> AlignedBars:

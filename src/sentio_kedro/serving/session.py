@@ -19,8 +19,9 @@ from sentio_kedro.agent.ppo.losses import lower_tail_mean
 from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
+from sentio_kedro.market.indicators import own_columns
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
-from sentio_kedro.market.ingestion.bars import align_bars, whole_rows
+from sentio_kedro.market.ingestion.bars import whole_rows
 from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
 from sentio_kedro.market.ingestion.sessions import outside_sessions, require_sessions
 from sentio_kedro.market.purged_folds import Segment
@@ -34,7 +35,7 @@ from sentio_kedro.serving.accounts import (
     row_of,
 )
 from sentio_kedro.serving.decision import decide_all, fill_orders
-from sentio_kedro.serving.incoming_bars import GapBounds, RawBars, new_rows, of_symbols
+from sentio_kedro.serving.incoming_bars import GapBounds, RawBars, new_rows, of_symbols, read_history, with_own
 from sentio_kedro.serving.live_market import LiveMarket
 from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import terms_of
@@ -81,6 +82,7 @@ class DecisionSession:
         self.trading = self.agent.spec.trading
         self._drops_bars = self.agent.spec.missing == "drop_bar"
         self.symbols = tuple(self.agent.spec.symbols)
+        self.own = own_columns(self.agent.spec.features)
         self.required_bars = self.agent.spec.required_bars
         self._networks = AgentNetworks([self.agent], torch.float64, traced=traced)
         self._terms = terms_of(self.trading, len(self.symbols))
@@ -130,7 +132,8 @@ class DecisionSession:
 
         Args:
             history: At least ``required_bars`` bars: aligned, or a long frame whose timestamps are ends of bars in UTC.
-                An asset that was halted needs as many bars of its own; a symbol without any bar is halted.
+                An asset that was halted needs as many bars of its own; a symbol without any bar is halted. Own columns
+                that the agents read hold what was known at each bar's end, whatever ``known_at`` was in training.
             account: Accounts as in ``decide``, all of one bar; None opens one with ``trading.initial_cash``.
 
         Returns:
@@ -141,8 +144,8 @@ class DecisionSession:
                 stays as it was.
             BarsError: If a bar is invalid.
         """
-        bars = history if isinstance(history, AlignedBars) else align_bars(history, IngestionParameters())
-        bars = self._in_sessions(of_symbols(bars, self.symbols))
+        bars = history if isinstance(history, AlignedBars) else read_history(history, self.own)
+        bars = self._in_sessions(with_own(of_symbols(bars, self.symbols), self.own))
         bars = whole_rows(bars) if self._drops_bars else bars
         opening = Account(cash=self.trading.initial_cash) if account is None else account
         first, last = row_of(opening, bars.timestamps), len(bars.timestamps) - 1
@@ -169,7 +172,8 @@ class DecisionSession:
 
         Args:
             new_bars: One bar per symbol, or several timestamps in order; None decides again at the newest bar. A symbol
-                without a bar is halted; agents trained with ``ingestion.missing: drop_bar`` drop the timestamp.
+                without a bar is halted; agents trained with ``ingestion.missing: drop_bar`` drop the timestamp. An own
+                column without a value keeps its last one.
             account: The account at the close of the newest bar: one ``Account``, a sequence of them (a batch), or the
                 records of a batch ``[..., 1]``. None takes the session's own accounts: the orders of its last decision
                 fill at the next open by the execution step of the backtest, and the agents decide at every bar.
@@ -208,15 +212,15 @@ class DecisionSession:
 
     def _new_rows(self, new_bars: RawBars, bounds: GapBounds) -> list[AlignedBars]:
         """Return the new rows of the grid that agents decide at, checked."""
-        rows = new_rows(new_bars, self.market.bars.grid, bounds, drop_bar=self._drops_bars)
+        rows = new_rows(new_bars, self.market.bars.grid, bounds, drop_bar=self._drops_bars, own=self.own)
         calendar, policy = self.trading.calendar, self.agent.spec.outside_session
         if calendar is None or policy == "keep":
             return rows
         known = self.market.bars.grid.timestamps[-KNOWN:]
         ends = np.concatenate([known, *(row.timestamps for row in rows)])
-        outside = outside_sessions(ends, calendar, self.market.schedule)[len(known) :]
+        outside = outside_sessions(ends, calendar, self.market.schedule())[len(known) :]
         if policy == "refuse" or outside.all():
-            require_sessions(ends, calendar, self.market.schedule)
+            require_sessions(ends, calendar, self.market.schedule())
         return [row for row, out in zip(rows, outside.tolist(), strict=True) if not out]
 
     @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import requires, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 import sentio_kedro
 from sentio_kedro.agent.bundle import AgentBundle, save_agents
 from sentio_kedro.config import SignalParameters
+from sentio_kedro.market.indicators import own_columns
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
 from sentio_kedro.market.ingestion.bars import aligned_to_frame
@@ -85,7 +86,7 @@ def log_model(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars, cont
             python_model=str(PACKAGE / "serving" / "model.py"),
             artifacts={"agents": str(folder)},
             code_paths=[str(PACKAGE)],
-            signature=model_signature(signals),
+            signature=model_signature(signals, own_columns(next(iter(agents.values())).spec.features)),
             input_example=(aligned_to_frame(example), {"account": account}),
             pip_requirements=pinned_requirements(),
             tags=None if content is None else {CONTENT_TAG: content},
@@ -105,13 +106,13 @@ def logged_model(content: str) -> str | None:
     return found
 
 
-def model_signature(signals: pd.DataFrame) -> ModelSignature:
-    """Return the signature of the model: bars, an account as parameter, and ``signals`` as an example of the output.
+def model_signature(signals: pd.DataFrame, own: Sequence[str] = ()) -> ModelSignature:
+    """Return the signature of the model: bars with the agents' ``own`` columns and an account in, ``signals`` out.
 
     Timestamps may be text (as in JSON) or have a zone, which MLflow's type for datetimes allows neither.
     """
-    numbers = [ColSpec("double", name) for name in VALUE_COLUMNS]
-    optional = [ColSpec("double", name, required=False) for name in OPTIONAL_COLUMNS]
+    numbers = [ColSpec("double", name) for name in (*VALUE_COLUMNS, *own)]
+    optional = [ColSpec("double", name, required=False) for name in OPTIONAL_COLUMNS if name not in own]
     timestamps = ColSpec(AnyType(), "timestamp")  # type: ignore[no-untyped-call]
     columns: list[ColSpec | TensorSpec] = [timestamps, ColSpec("string", "symbol"), *numbers, *optional]
     answer = infer_signature(signals, signals, params=DEFAULTS)

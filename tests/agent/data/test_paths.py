@@ -302,3 +302,26 @@ def test_hidden_blocks_hand_their_splits_on_and_delist_nobody() -> None:
     for name, column in seen.columns().items():
         assert np.isnan(column[hidden]).all(), name
     assert replace(calm, fold=fold, bars=seen, features=features).market.delisted is None
+
+
+def test_paths_take_own_columns_from_the_bars_they_are_made_of_and_sessions_from_their_own_clock() -> None:
+    columns = [
+        FeatureColumn(name="change", indicator="own_column_change", bars=2, column="vix"),
+        FeatureColumn(name="return", indicator="log_return"),
+        FeatureColumn(name="gap", indicator="overnight_gap", bars=50),
+        FeatureColumn(name="share", indicator="minutes_since_open"),
+    ]
+    calm = training_set()
+    bars = replace(calm.bars, extra={"vix": np.random.default_rng(1).standard_normal((ROWS, 2))})
+    calm = replace(calm, bars=bars, columns=columns, features=compute_features(bars, columns))
+    market, source = drawn_path(sampler_of(calm), 120, 7)
+    features = np.asarray(market.features)
+    known = slice(49, None)  # from the longest look-back on
+    np.testing.assert_allclose(features[known, :, 0], calm.features[source][known, :, 0], rtol=1e-6)
+    np.testing.assert_allclose(features[known, :, 3], calm.features[source][known, :, 3], rtol=1e-6)
+    ends, begins = np.flatnonzero(np.diff(source) != 1), np.flatnonzero(np.diff(source) != 1) + 1
+    later = begins > 49
+    opened = np.exp(features[begins[later], :, 2])  # a block begins a session: its open against the close before
+    assert len(ends) > 3
+    expected = np.asarray(market.open)[begins[later]] / np.asarray(market.close)[ends[later]]
+    np.testing.assert_allclose(opened, expected, rtol=1e-6)

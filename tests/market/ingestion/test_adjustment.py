@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sentio_kedro.agent.data.resampling import relative_bars
 from sentio_kedro.config import FeatureColumn
+from sentio_kedro.config.market import SESSION_PRICE_INDICATORS
 from sentio_kedro.market.indicators import INDICATORS, compute_features
 from sentio_kedro.market.ingestion.adjustment import adjusted, adjustment_factors
 from sentio_kedro.market.regimes import market_return
@@ -16,8 +17,9 @@ from sentio_kedro.market.regimes import market_return
 PRICES = ("open", "high", "low", "close")
 ACTIONS = {(50, 0): (4.0, 0.0), (120, 0): (1.0, 2.5), (120, 1): (0.05, 0.0), (260, 1): (3.0, 1.5), (0, 1): (2.0, 5.0)}
 COLUMNS = [
-    FeatureColumn(name=name, indicator=name, bars=3 if indicator.function else 1)
+    FeatureColumn(name=name, indicator=name, bars=50 if name in SESSION_PRICE_INDICATORS else 3)
     for name, indicator in INDICATORS.items()
+    if indicator.own is None
 ]
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sentio_kedro.market.ingestion.adjustment import adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, acts, hold
 
-COLUMNS = [field.name for field in fields(AlignedBars)][2:]
+COLUMNS = [*(field.name for field in fields(AlignedBars)[2:] if field.name != "extra"), "vix"]
 
 
 def rich(bars, split=None, dividend=None):
@@ -23,12 +23,13 @@ def rich(bars, split=None, dividend=None):
         "spread": rng.random(shape),
         "funding": rng.standard_normal(shape),
     }
-    return replace(bars, **{name: np.where(present, value, np.nan) for name, value in values.items()})
+    own = {"vix": np.where(present, rng.random(shape), np.nan)}
+    return replace(bars, **{name: np.where(present, value, np.nan) for name, value in values.items()}, extra=own)
 
 
 def test_every_column_is_known_by_name(walk):
     assert set(rich(walk(5)).columns()) == set(COLUMNS)
-    assert set(walk(5).columns()) == set(COLUMNS) - set(NEUTRAL)
+    assert set(walk(5).columns()) == set(COLUMNS) - set(NEUTRAL) - {"vix"}
 
 
 @pytest.mark.parametrize("index", [slice(2, 6), np.array([5, 1, 1]), np.arange(8) % 3 == 0])
@@ -38,7 +39,7 @@ def test_rows_cut_every_column_alike(walk, index):
     np.testing.assert_array_equal(part.timestamps, bars.timestamps[index])
     assert part.symbols == bars.symbols
     for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(part, name), getattr(bars, name)[index])
+        np.testing.assert_array_equal(part.columns()[name], bars.columns()[name][index])
     plain = walk(8, 2).rows(index)
     assert plain.split is plain.dividend is plain.spread is plain.funding is None
 
@@ -47,7 +48,7 @@ def test_a_column_that_is_changed_leaves_the_others(walk):
     bars = rich(walk(8, 2))
     twice = bars.map_columns(lambda column: 2.0 * column)
     for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(twice, name), 2.0 * getattr(bars, name))
+        np.testing.assert_array_equal(twice.columns()[name], 2.0 * bars.columns()[name])
 
 
 def test_hidden_bars_are_missing_in_every_column(walk):
@@ -56,7 +57,7 @@ def test_hidden_bars_are_missing_in_every_column(walk):
     hidden[3, 1] = hidden[6] = True
     found = bars.without(hidden)
     for name in COLUMNS:
-        np.testing.assert_array_equal(getattr(found, name), np.where(hidden, np.nan, getattr(bars, name)))
+        np.testing.assert_array_equal(found.columns()[name], np.where(hidden, np.nan, bars.columns()[name]))
     np.testing.assert_array_equal(found.present, ~hidden)
     assert bars.present.all()  # the bars themselves are as they were
 

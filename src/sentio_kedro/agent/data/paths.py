@@ -19,7 +19,7 @@ from sentio_kedro.agent.data.resampling import (
 from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
 from sentio_kedro.config import TrainingParameters
-from sentio_kedro.market.indicators import compute_features, longest_lookback
+from sentio_kedro.market.indicators import column_times, compute_features, longest_lookback, own_columns
 from sentio_kedro.market.ingestion.sessions import market_clock
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
@@ -53,6 +53,7 @@ class PathSampler:
         self.context, self.device, self.dtype = context, device, dtype
         self.warm_up = longest_lookback(training_set.columns) if training_set.columns else 0
         self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
+        self.times = column_times(training_set.bars.timestamps, training_set.columns, training_set.trading.calendar)
         self.delisted = delisted_rows(training_set.bars, self.clock.session)
 
     @cached_property
@@ -85,7 +86,9 @@ class PathSampler:
         """Draw a path: its market on the device, and its facts in double precision."""
         mirror = self.parameters.mirror_blocks
         bars, source = resample(self.relative, self.segments, length, block_bars, rng, self.levels, mirror)
-        features = compute_features(bars, self.training_set.columns, calendar=self.training_set.bars.timestamps[source])
+        columns = self.training_set.columns
+        known = self.training_set.features[source] if own_columns(columns) else None  # they do not depend on prices
+        features = compute_features(bars, columns, self.times.along(source), known)
         posterior = self.training_set.regimes.filter(market_return(bars))
         market = market_tensors(bars, features, posterior, self.training_set.trading, self.clock.along(source))
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.

@@ -149,8 +149,8 @@ def resample(
         mirror_blocks: Mirror each block in log price with probability one half.
 
     Returns:
-        The path on a regular grid of timestamps. Pass ``relative.timestamps[rows]`` as the calendar of
-        ``compute_features`` and the source rows' clock to ``market_tensors``. Prices are total-return prices, so the
+        The path on a regular grid of timestamps. Pass the source rows' times to ``compute_features`` and their clock
+        to ``market_tensors``. Prices are total-return prices, so the
         path has neither splits nor dividends; spreads are copied, funding changes sign in a mirrored block.
 
     Raises:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numba
 import numpy as np
@@ -14,6 +13,7 @@ from sentio_kedro.market.ingestion.bar_checks import OPTIONAL_COLUMNS, VALUE_COL
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
 Mask = NDArray[np.bool_]
+READABLE = ("spread", "funding")  # columns of bars that are no prices: features read them like own ones
 NEUTRAL = {"dividend": 0.0, "split": 1.0, "spread": 0.0, "funding": 0.0}  # values that a bar without one gets
 
 
@@ -21,7 +21,8 @@ NEUTRAL = {"dividend": 0.0, "split": 1.0, "spread": 0.0, "funding": 0.0}  # valu
 class AlignedBars:
     """Bars on one time grid, as traded: prices are not adjusted for splits and dividends.
 
-    Every column is NaN where the asset has no bar; where it has one, an optional column is finite (see ``NEUTRAL``).
+    Every column is NaN where the asset has no bar; where it has one, an optional column is finite (see ``NEUTRAL``) and
+    an own column is what was known at the bar's end, NaN before its first value.
 
     Attributes:
         timestamps: Bar ends [T], datetime64[ns] in UTC, strictly increasing.
@@ -35,6 +36,7 @@ class AlignedBars:
         split: New shares per old share [T, A], applied before the bar opens and before its dividend; null if none.
         spread: Quoted spread [T, A], fraction of the mid price; null if the feed has none.
         funding: Funding rate of the bar [T, A], fraction of notional, paid by longs to shorts; null if none.
+        extra: Own columns [T, A] by name, as known at each bar's end; empty if none are kept.
     """
 
     timestamps: Timestamps
@@ -48,6 +50,7 @@ class AlignedBars:
     split: Floats | None = None
     spread: Floats | None = None
     funding: Floats | None = None
+    extra: Mapping[str, Floats] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse timestamps of another resolution, which numpy would let wrap around.
@@ -61,6 +64,13 @@ class AlignedBars:
                 "make the bars from a frame, or convert with `utc_timestamps`."
             )
 
+    @classmethod
+    def of(cls, timestamps: Timestamps, symbols: Sequence[str], columns: Mapping[str, Floats]) -> AlignedBars:
+        """Make bars of ``columns`` [T, A] by name; names that bars do not use themselves are own columns."""
+        named = {name: values for name, values in columns.items() if name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS)}
+        own = {name: values for name, values in columns.items() if name not in named}
+        return cls(timestamps, tuple(symbols), **named, extra=own)
+
     @property
     def present(self) -> Mask:
         """Mask of the bars that assets have [T, A]."""
@@ -69,12 +79,20 @@ class AlignedBars:
     def columns(self) -> dict[str, Floats]:
         """Return the columns that the bars have, each [T, A], by name."""
         values = {name: getattr(self, name) for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS)}
-        return {name: column for name, column in values.items() if column is not None}
+        return {name: column for name, column in values.items() if column is not None} | dict(self.extra)
+
+    @property
+    def own(self) -> dict[str, Floats]:
+        """The columns [T, A] that features of own columns may read: own ones, and the bars' spread and funding."""
+        return {name: column for name, column in self.columns().items() if name in (*READABLE, *self.extra)}
+
+    def with_columns(self, columns: Mapping[str, Floats]) -> AlignedBars:
+        """Return the bars with ``columns`` [T, A] in the place of those of the same name, or added to them."""
+        return AlignedBars.of(self.timestamps, self.symbols, self.columns() | dict(columns))
 
     def map_columns(self, change: Callable[[Floats], Floats]) -> AlignedBars:
         """Return the bars with every column [T, A] that they have replaced by ``change`` of it."""
-        changed: dict[str, Any] = {name: change(column) for name, column in self.columns().items()}
-        return replace(self, **changed)
+        return self.with_columns({name: change(column) for name, column in self.columns().items()})
 
     def rows(self, index: slice | NDArray[np.int64] | Mask) -> AlignedBars:
         """Return the bars of the rows ``index``, a slice, row numbers or a mask [T].

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from sentio_kedro.market.ingestion.bar_checks import (
     check_bars,
     numbers,
 )
+from sentio_kedro.market.ingestion.own_columns import known_columns
 from sentio_kedro.market.ingestion.timestamps import (
     RANGE,
     Floats,
@@ -45,6 +46,7 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
         Bars on the union of all timestamps (``missing: halt``) or on those that all symbols have (``drop_bar``). A
         missing bar is NaN. Optional columns that the feed lacks are null; where a bar has no value in one it is neutral
         (dividend 0, split 1, spread 0, funding 0). Splits and dividends of a dropped bar move to the asset's next bar.
+        Own columns hold what was known at each bar's end.
 
     Raises:
         BarsError: If the bars cannot be used.
@@ -56,7 +58,8 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
     ends = utc_timestamps(timestamps)
     if parameters.bar_label == "start":
         ends = _moved_to_ends(ends, frame["symbol"], parameters)
-    bars = pivot_bars(ends, frame)
+    own = known_columns(frame, ends, parameters)
+    bars = bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame) | own)
     return bars if parameters.missing == "halt" else whole_rows(bars)
 
 
@@ -76,11 +79,6 @@ def whole_rows(bars: AlignedBars) -> AlignedBars:
     return bars.without(~complete[:, None]).rows(complete)
 
 
-def pivot_bars(ends: Timestamps, frame: pd.DataFrame) -> AlignedBars:
-    """Put long bars [n] whose ends are ``ends`` [n] on one grid; a missing value of an optional column is neutral."""
-    return bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame))
-
-
 def delivered_values(frame: pd.DataFrame | Mapping[str, pd.Series]) -> dict[str, Floats]:
     """Return the numbers of long bars by column, [n] each; NaN where there is none."""
     return {name: numbers(frame[name]) for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
@@ -89,13 +87,16 @@ def delivered_values(frame: pd.DataFrame | Mapping[str, pd.Series]) -> dict[str,
 def bars_on_grid(
     ends: Timestamps, symbols: NDArray[np.object_] | pd.Series, values: Mapping[str, Floats]
 ) -> AlignedBars:
-    """Put long bars [n] on one grid; see ``pivot_bars`` and ``delivered_values``."""
+    """Put long bars [n] whose ends are ``ends`` [n] on one grid; a missing value of an optional column is neutral.
+
+    ``values`` are those of ``delivered_values`` and own columns as known at the bars' ends.
+    """
     grid, row = np.unique(ends, return_inverse=True)
     place, names = pd.factorize(symbols, sort=True)
     columns = {name: np.full((len(grid), len(names)), np.nan) for name in values}
     for name, delivered in values.items():
         columns[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
-    return AlignedBars(grid, tuple(str(name) for name in names), **columns)
+    return AlignedBars.of(grid, [str(name) for name in names], columns)
 
 
 def _moved_to_ends(starts: Timestamps, symbols: pd.Series, parameters: IngestionParameters) -> Timestamps:
@@ -141,7 +142,8 @@ def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
     place, gaps = pd.factorize(frame["symbol"], sort=True)[0], np.diff(ends).astype(np.int64)
     if not ((gaps > 0) | ((gaps == 0) & (np.diff(place) > 0))).all():
         raise ValueError("Aligned bars must be sorted by timestamp and symbol; run `kedro run --pipeline ingestion`.")
-    return pivot_bars(ends, frame)
+    own = {str(name): numbers(frame[name]) for name in frame if name not in (*COLUMNS, *OPTIONAL_COLUMNS)}
+    return bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame) | own)
 
 
 def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionParameters) -> dict[str, Any]:
@@ -194,13 +196,14 @@ def _iso(timestamp: np.datetime64) -> str:
     return f"{pd.Timestamp(timestamp).isoformat()}Z"
 
 
-def bars_hash(frame: pd.DataFrame) -> str:
+def bars_hash(frame: pd.DataFrame, own: Collection[str] = ()) -> str:
     """Return the SHA-256 of the bars, the same for any order of rows and columns.
 
     Args:
-        frame: Long bars; columns other than those of ``bar_checks`` are ignored.
+        frame: Long bars.
+        own: Own columns that count (see ``feed_columns``); other columns than these and the bars' are ignored.
     """
-    names = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS) if name in frame.columns]
+    names = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS, *sorted(own)) if name in frame.columns]
     timestamps = parse_timestamps(frame["timestamp"].reset_index(drop=True))
     zone = "UTC" if isinstance(timestamps.dtype, pd.DatetimeTZDtype) else "naive"
     values = (
@@ -215,8 +218,8 @@ def bars_hash(frame: pd.DataFrame) -> str:
     digest = hashlib.sha256(zone.encode())
     for name in names:
         digest.update(f"\n{name}:{len(values)}\n".encode())
-        if name == "symbol":
-            digest.update("\0".join(values[name]).encode())
+        if name == "symbol" or (name in own and not pd.api.types.is_numeric_dtype(values[name].dtype)):
+            digest.update("\0".join(values[name].astype(str)).encode())
         else:
             kind = np.int64 if name == "timestamp" else np.float64
             digest.update(np.ascontiguousarray(pd.to_numeric(values[name]).to_numpy(dtype=kind)).tobytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from sentio_kedro.market.ingestion.timestamps import (
     closing_days,
     days_since_previous,
     most_common_gap,
+    wall_clock,
 )
 
 Integers = NDArray[np.int64]
@@ -108,6 +110,66 @@ def market_clock(timestamps: Timestamps, calendar: str | None, schedule: Schedul
     ends = np.clip(timestamps, opens[session], closes[session])
     since_open, to_close = _minutes(opens[session], ends), _minutes(ends, closes[session])
     return Clock(elapsed, session - session[0], since_open, to_close, count)
+
+
+class BarTimes(NamedTuple):
+    """When bars end, as feature columns read it.
+
+    Attributes:
+        timestamps: Bar ends [T], UTC.
+        session: Number of the session [T], which never decreases.
+        minute: Minutes from the session's open to the bar's end [T]; from midnight UTC without a calendar.
+        share: Share of the session that has passed at the bar's end [T], in (0, 1].
+        local: Bar ends [T] by the clock on the exchange's wall, or the session's close if that is earlier; UTC without
+            a calendar.
+    """
+
+    timestamps: Timestamps
+    session: Integers
+    minute: Floats
+    share: Floats
+    local: Timestamps
+
+    def rows(self, index: slice | Integers) -> BarTimes:
+        """Return the times of the rows ``index``."""
+        return BarTimes._make(values[index] for values in self)
+
+    def at(self, row: int) -> BarTimes:
+        """Return the times of one row [1]."""
+        return self.rows(np.array([row]))
+
+    def along(self, rows: Integers) -> BarTimes:
+        """Return the times of a path that is made of ``rows`` [n] in any order; see ``Clock.along``."""
+        path = self.rows(rows)
+        begins = np.zeros(len(rows), dtype=np.int64)
+        begins[1:] = (np.diff(path.session) != 0) | (np.diff(rows) != 1)
+        return path._replace(session=np.cumsum(begins))
+
+
+def bar_times(timestamps: Timestamps, calendar: str | None = None, schedule: Schedule | None = None) -> BarTimes:
+    """Place bars in the sessions of an exchange and on its clock; see ``market_clock``.
+
+    Raises:
+        ValueError: If there is no such calendar, or it does not cover the timestamps.
+    """
+    if calendar is None:
+        days = closing_days(timestamps)
+        minute = _minutes(days.astype("datetime64[ns]"), timestamps)
+        return BarTimes(timestamps, days.astype(np.int64), minute, minute / (DAY / np.timedelta64(1, "m")), timestamps)
+    schedule = session_schedule(timestamps, calendar) if schedule is None else schedule
+    session, _ = _sessions(timestamps, schedule)
+    opens, closes = schedule.opens[session], schedule.closes[session]
+    ends = np.clip(timestamps, opens, closes)
+    minute = _minutes(opens, ends)
+    local = wall_clock(ends, _exchange_zone(calendar))
+    return BarTimes(timestamps, session, minute, minute / _minutes(opens, closes), local)
+
+
+@cache
+def _exchange_zone(calendar: str) -> str:
+    import exchange_calendars  # noqa: PLC0415 - slow to import, and a market that never closes needs none
+
+    return str(exchange_calendars.get_calendar(calendar, start="2024-01-02", end="2024-01-31").tz)
 
 
 def _minutes(start: Timestamps, stop: Timestamps) -> Floats:

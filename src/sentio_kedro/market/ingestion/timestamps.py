@@ -78,6 +78,12 @@ def utc_timestamps(timestamps: pd.Series) -> Timestamps:
     return ends
 
 
+def wall_clock(timestamps: Timestamps, timezone: str) -> Timestamps:
+    """Return what clocks in ``timezone`` show at ``timestamps`` [n] in UTC, daylight saving included."""
+    shown = pd.DatetimeIndex(timestamps).tz_localize("UTC").tz_convert(timezone).tz_localize(None)
+    return np.asarray(shown.to_numpy(dtype="datetime64[ns]"))
+
+
 def moment(time: str | datetime, name: str = "time") -> np.datetime64:
     """Return one ``time``, UTC if it names no zone, in nanoseconds.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pandas as pd
 
-from sentio_kedro.config import FeatureParameters
+from sentio_kedro.config import FeatureParameters, TradingParameters
 from sentio_kedro.market.features import Features
+from sentio_kedro.market.indicators import column_times, longest_lookback, lookback
 from sentio_kedro.market.indicators import compute_features as compute
-from sentio_kedro.market.indicators import longest_lookback, lookback
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 
 
-def compute_features(aligned_bars: AlignedBars, parameters: FeatureParameters) -> Features:
-    """Compute every feature column on every bar of the grid."""
-    values = compute(aligned_bars, parameters.columns)
+def compute_features(aligned_bars: AlignedBars, parameters: FeatureParameters, trading: TradingParameters) -> Features:
+    """Compute every feature column on every bar of the grid, in the sessions of ``trading.calendar``."""
+    times = column_times(aligned_bars.timestamps, parameters.columns, trading.calendar)
+    values = compute(aligned_bars, parameters.columns, times)
     names = [column.name for column in parameters.columns]
     return Features(names, aligned_bars.timestamps, aligned_bars.symbols, values)
 

@@ -9,7 +9,12 @@ def create_pipeline() -> Pipeline:
     """Return the pipeline that turns bars into features."""
     return pipeline(
         [
-            node(compute_features, ["aligned_bars", "params:features"], "features", name="compute_features"),
+            node(
+                compute_features,
+                ["aligned_bars", "params:features", "params:trading"],
+                "features",
+                name="compute_features",
+            ),
             node(list_features, "params:features", "feature_table", name="list_features"),
         ]
     )

@@ -11,6 +11,7 @@ import pandas as pd
 from sentio_kedro.config import IngestionParameters, TradingParameters
 from sentio_kedro.market.ingestion import bars as market
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.own_columns import feed_columns
 from sentio_kedro.market.ingestion.session_checks import future_problem, placed_in_sessions, session_findings
 from sentio_kedro.market.ingestion.timestamps import moment
 
@@ -36,4 +37,4 @@ def measure_data_quality(
     for text in told:
         logger.warning("%s", text)
     quality = market.data_quality(bars, aligned_bars, parameters)
-    return {"bars_hash": market.bars_hash(bars), **quality, "told": told}
+    return {"bars_hash": market.bars_hash(bars, feed_columns(parameters)), **quality, "told": told}
