@@ -23,6 +23,7 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
     ],
     "How-to": [
         ("Bring your own bars", "your_own_bars.md"),
+        ("What is checked in bars", "data_checks.md"),
         ("Check before a run", "preflight.md"),
         ("Read the report", "reading_the_report.md"),
         ("Compare runs", "comparison.md"),

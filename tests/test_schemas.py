@@ -76,16 +76,17 @@ def test_catalog_shows_all_problems_with_symbol_timestamp_value_and_remedy(tmp_p
         load(frame, tmp_path)
     assert str(caught.value).splitlines() == [
         "The bars have 11 problem(s):",
-        "- timestamp is duplicated within its symbol: keep one bar (1 case(s))",
-        "    ETH 2020-01-01T05:00Z row 31",
+        "- timestamp is duplicated within its symbol with other values: keep one bar; if these are bars of two symbols "
+        "or of two lengths, give each a symbol of its own or a file of its own (1 case(s))",
+        "    ETH 2020-01-01T05:00Z row 31 after row 30: close=2.0789473684210527 after 2.026315789473684",
         "- values must be finite numbers: fill in or drop the bar (a missing bar is allowed) (1 case(s))",
         "    ETH 2020-01-01T01:00Z close=nan",
         "- prices must be above 0: drop the bar or correct the price (1 case(s))",
         "    ETH 2020-01-01T02:00Z low=-0.25",
         "- high must not be below low: check the column order of the feed (1 case(s))",
-        "    ETH 2020-01-01T01:30Z high=0.5 low=1",
+        "    ETH 2020-01-01T01:30Z row 23 open=2, high=0.5, low=1, close=1.6578947368421053: 0.75 of the price",
         "- open and close must lie in [low, high]: correct or drop the bar (1 case(s))",
-        "    BTC 2020-01-01T01:30Z open=9",
+        "    BTC 2020-01-01T01:30Z row 3 open=9, high=3, low=1, close=1.6578947368421053: 0.67 of the price",
         "- volume and spread must be 0 or more, split above 0: correct the value (6 case(s))",
         *(f"    BTC 2020-01-01T0{time}Z volume=-1" for time in ("2:00", "2:30", "3:00", "3:30", "4:00", "4:30")),
     ]
@@ -103,8 +104,8 @@ def test_a_refusal_is_an_error_of_the_catalog_and_of_the_values_without_another_
 
 def test_long_values_reach_the_catalog_in_full(tmp_path):
     frame = frame_of(rows=2)
-    frame["timestamp"] = np.arange(4) + 1_577_836_800_000
-    with pytest.raises(DataValidationError, match=r"BTC 1577836800000 in row 0\n"):
+    frame["timestamp"] = np.arange(4) + 15_778_368_000_000
+    with pytest.raises(DataValidationError, match=r"BTC 15778368000000 in row 0\n"):
         load(frame, tmp_path)
 
 

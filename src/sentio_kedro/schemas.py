@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-import pandas as pd
 import pandera.pandas as pa
 from kedro.validation import DataValidationError
 
 from sentio_kedro.market.ingestion.bar_checks import check_bars
-from sentio_kedro.market.ingestion.bars import delivered_values
+from sentio_kedro.market.ingestion.checks.columns import named_columns
+from sentio_kedro.market.ingestion.checks.values import delivered_values
 from sentio_kedro.market.ingestion.problems import BarsError, Problem
-from sentio_kedro.market.ingestion.timestamps import parse_timestamps
+from sentio_kedro.market.ingestion.timestamps import parse_timestamps, read_epochs
 
 
 class BarsSchemaError(BarsError, DataValidationError):
@@ -29,7 +29,7 @@ class BarsSchemaError(BarsError, DataValidationError):
 class Bars(pa.DataFrameModel):
     """Price bars of several assets, long format, any feed.
 
-    Timestamps are ISO 8601 texts or datetimes that increase within each symbol; symbols may be stacked or interleaved.
+    Timestamps are ISO 8601 texts, datetimes or epochs; rows may be in any order.
     Naive timestamps pass here, since ``ingestion.timezone`` may name their zone. Other columns are allowed and ignored.
 
     Attributes:
@@ -66,20 +66,23 @@ class Bars(pa.DataFrameModel):
 
     @classmethod
     def validate(cls, check_obj: Any, *args: Any, **kwargs: Any) -> Any:
-        """Check all rules at once and return the bars with timestamps and numbers parsed.
+        """Check all rules at once and return the bars with columns named, and timestamps and numbers parsed.
+
+        No row is dropped, moved or repaired here, so that ingestion can count what it repairs.
 
         Args:
             check_obj: Bars as a feed delivers them.
-            args: Passed on to pandera.
-            kwargs: Passed on to pandera.
+            args: Of pandera, without effect: the rules are those of ``check_bars``.
+            kwargs: The same.
 
         Raises:
             BarsSchemaError: With every problem, its symbol, timestamp, value and remedy.
         """
-        frame = cast("pd.DataFrame", check_obj)
         try:
-            check_bars(frame)
+            check_bars(check_obj)
         except BarsError as error:
             raise BarsSchemaError(error.problems) from None
-        read = frame.assign(timestamp=parse_timestamps(frame["timestamp"]), **delivered_values(frame))
-        return super().validate(read, *args, **kwargs)
+        frame = named_columns(check_obj)
+        if read_epochs(frame["timestamp"]) is None:  # ingestion tells the unit of the others
+            frame = frame.assign(timestamp=parse_timestamps(frame["timestamp"]))
+        return frame.assign(**delivered_values(frame))

@@ -19,6 +19,7 @@ from sentio_kedro.hooks.locks import LockedError
 from sentio_kedro.hooks.manifests import StageManifests
 from sentio_kedro.manifests import STAGES, StaleArtifactsError
 from sentio_kedro.market.ingestion.bars import bars_hash
+from sentio_kedro.market.ingestion.problems import BarsError
 
 COLUMNS = {"columns": [{"name": "return_1", "indicator": "log_return"}]}
 PARAMETERS = {
@@ -359,5 +360,5 @@ def test_missing_outputs_only_is_refused(toy):
 
 def test_unreadable_bars_are_refused_by_their_schema(toy):
     ParquetDataset(filepath=str(toy.folder / "bars.parquet")).save(toy.make_bars(30).drop(columns="timestamp"))
-    with pytest.raises(KeyError):
+    with pytest.raises(BarsError, match=r"columns are missing.*\n.*column `timestamp`"):
         toy.run("training")

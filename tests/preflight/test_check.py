@@ -10,7 +10,7 @@ from tests.conftest import ROOT, synthetic_bars
 
 from sentio_kedro.config import FeatureColumn
 from sentio_kedro.manifests import STAGES
-from sentio_kedro.pipelines.ingestion.nodes import align_bars, measure_data_quality
+from sentio_kedro.pipelines.ingestion.nodes import align_bars
 from sentio_kedro.preflight import resources
 from sentio_kedro.preflight.check import check
 from sentio_kedro.preflight.settings import KINDS
@@ -177,7 +177,7 @@ def test_it_refuses_what_ingestion_refuses_in_the_same_words(sections, name):
     sections = changed(sections, "ingestion", **{"bar_label": "end", "sessions_per_year": 365, **ingestion})
     sections = changed(sections, "trading", **{"masks": {}, **trading})
     typed = [TypeAdapter(KINDS[key]).validate_python(sections[key]) for key in ("ingestion", "trading")]
-    stage = refused(lambda: measure_data_quality(bars, align_bars(bars, *typed), *typed))
+    stage = refused(lambda: align_bars(bars, *typed))
     assert refused(lambda: check(sections, {**DATA, "bars": bars}.get, {"ingestion"})) == stage
     assert (stage is None) == (name == "right")
 

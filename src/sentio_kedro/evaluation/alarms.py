@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -21,21 +21,28 @@ NEARLY_EVERY = 0.95  # of the decisions
 MIN_EXITS = 30  # round trips that a decision closed
 LONG_HOLDING = 0.25  # of a fold's bars
 MOST_PROFIT = 0.5
+SHOWN_BREAKS = 5
 MAJORITY = 0.5  # of the agents of a fold, from which on the ensemble abstains
 
 
-def alarms(frames: RunFrames, agent: Mapping[str, Any], starts: Mapping[str, Any] | None = None) -> list[str]:
+def alarms(
+    frames: RunFrames,
+    agent: Mapping[str, Any],
+    starts: Mapping[str, Any] | None = None,
+    price_breaks: Sequence[Mapping[str, Any]] = (),
+) -> list[str]:
     """List reasons to distrust the metrics.
 
     Args:
         frames: Frames of the run.
         agent: Metrics of the agent.
         starts: ``start_dates`` of ``robustness``; None if not simulated.
+        price_breaks: Those of ``data_quality``: moves that may be splits which nobody told.
 
     Returns:
         One sentence per alarm. Folds in which agents stay flat because they abstain raise none.
     """
-    sentences = _trading_alarms(frames) + _limit_alarms(frames)
+    sentences = _trading_alarms(frames) + _limit_alarms(frames) + _break_alarms(frames, price_breaks)
     if agent["trades"]:
         sentences += _behaviour_alarms(agent, starts) + _validation_alarms(frames)
     ledger = ledger_net(frames.accounts)
@@ -133,6 +140,25 @@ def _idle_share(account: pd.DataFrame) -> float:
     """Share of an account's rows after its last trade."""
     traded = account["turnover"].to_numpy() > 0.0
     return float(traded[::-1].argmax() / len(traded))
+
+
+def _break_alarms(frames: RunFrames, price_breaks: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Jumps of prices within the bars that some fold tests; they may be splits which nobody told."""
+    rows = frames.accounts[frames.accounts["account"] == frames.headline]
+    ends = pd.to_datetime(rows["timestamp"], utc=True)
+    next_ends = ends.groupby(rows["fold"]).shift(-1)  # a decision is judged by the bar after it
+    judged = []
+    for one in price_breaks:
+        moment = pd.Timestamp(one["timestamp"])
+        if ((ends < moment) & (moment <= next_ends)).any():
+            judged.append(f"{one['symbol']} {one['timestamp']} ({one['ratio']:.4g} times the price before)")
+    if not judged:
+        return []
+    more = f" and {len(judged) - SHOWN_BREAKS} more" if len(judged) > SHOWN_BREAKS else ""
+    return [
+        f"Prices jump in judged bars: {', '.join(judged[:SHOWN_BREAKS])}{more}. A split that nobody told is a profit "
+        "or a loss that nobody made: add `split`, or use adjusted prices."
+    ]
 
 
 def _limit_alarms(frames: RunFrames) -> list[str]:

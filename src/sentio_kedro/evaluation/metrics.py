@@ -58,6 +58,7 @@ def build_metrics(
     parameters: ReportingParameters,
     trials: RecordedTrials | None = None,
     openings: Sequence[Mapping[str, Any]] = (),
+    price_breaks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Evaluate the agents and the baselines on the out-of-sample rows.
 
@@ -71,6 +72,7 @@ def build_metrics(
         parameters: Bootstrap and confidence.
         trials: Trials that the agents were chosen from; None counts them as the only trial.
         openings: Records of the lockbox's openings.
+        price_breaks: Those of ``data_quality``.
 
     Returns:
         The JSON content of ``metrics.json``, None where a metric is undefined. ``agent`` and one entry per name in
@@ -105,7 +107,7 @@ def build_metrics(
     metrics["skill"] = skill_metrics(frames, facts, parameters, tables["return"], metrics, trials, openings)
     block = headline_block(frames, parameters, tables["return"])
     metrics["added_by_networks"] = added_by_networks(frames, facts, parameters, block)
-    metrics["alarms"] = alarms(frames, metrics["agent"], metrics["robustness"]["start_dates"])
+    metrics["alarms"] = alarms(frames, metrics["agent"], metrics["robustness"]["start_dates"], price_breaks)
     metrics |= {"universe": facts.universe, "scheme": facts.scheme, "confidence": parameters.confidence}
     metrics |= {"periods_per_year": facts.periods_per_year}
     metrics["bootstrap"] = {"samples": parameters.bootstrap_samples, "mean_block_bars": block, "seed": parameters.seed}

@@ -90,7 +90,10 @@ def _refusal(section: str, kind: Any, detail: ErrorDetails) -> str:
         return f"`{name}` is no parameter{nearest(name, keys)}"
     if detail["type"] == "missing":
         return f"`{name}` is missing; give it a value."
-    return f"`{name}` {detail['msg'].removeprefix('Input ')}, was {detail['input']!r}; change it."
+    remedy = "change it"
+    if detail["type"] == "string_type" and isinstance(detail["input"], bool):
+        remedy = "quote it, since YAML reads ON, NO and Y without quotes as true or false"
+    return f"`{name}` {detail['msg'].removeprefix('Input ')}, was {detail['input']!r}; {remedy}."
 
 
 def _keys(kind: Any) -> Iterator[str]:

@@ -19,7 +19,8 @@ from sentio_kedro.market.ingestion.bar_checks import (
     VALUE_COLUMNS,
     check_bars,
 )
-from sentio_kedro.market.ingestion.bars import align_bars, bars_on_grid, delivered_values, whole_rows
+from sentio_kedro.market.ingestion.bars import align_bars, bars_on_grid, whole_rows
+from sentio_kedro.market.ingestion.checks.values import delivered_values
 from sentio_kedro.market.ingestion.own_columns import known_columns
 from sentio_kedro.market.ingestion.problems import BarsError, Problem, shown
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, parse_timestamps

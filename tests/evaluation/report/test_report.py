@@ -32,8 +32,14 @@ from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 MakeRun = Callable[..., RunFrames]
 QUALITY: dict[str, Any] = {
     **{"grid_bars": 35_000, "bar_minutes": 30.0, "first": "2017-10-01", "last": "2019-10-01", "missing": "halt"},
+    **{"expected_bars": 35_040, "missing_share": 40 / 35_040},
+    "longest_hole": {"bars": 12, "after": "2018-02-01T00:00:00Z", "before": "2018-02-01T06:30:00Z"},
+    "findings": [
+        {"rule": "a split of 0 was read as none", "count": 4_100, "cases": ["BTC <0>", "b"], "severity": "told"},
+    ],
     "per_symbol": {"BTC": {"bars": 34_950, "first": "2017-10-01T00:30:00Z", "gaps": 7, "biggest_log_return": 0.13}},
 }
+QUALITY["per_symbol"]["BTC"]["longest_hole"] = QUALITY["longest_hole"]
 
 
 FOLDS = [Fold(0, (Segment(4, 50),), (Segment(50, 60),), (Segment(60, 99),))]
@@ -162,6 +168,14 @@ def test_symbols_that_look_like_html_break_no_figure_and_are_shown_as_they_are(
     assert list(map(html.unescape, drawn)) == HOSTILE  # Plotly reads entities, and no tags are left to read
     assert not any("<" in name for name in drawn)
     assert set(HOSTILE) <= set(texts.cells)
+
+
+def test_the_section_on_data_shows_holes_and_findings(page: str) -> None:
+    section = page.partition('<h2 id="data">')[2].partition("<h2")[0]
+    assert "0.11\u00a0% are missing, the longest hole\n(12 bars) between 2018-02-01T00:00:00Z and" in section
+    cells = [html.unescape(cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", section)]
+    assert cells[-4:] == ["told", "4,100", "a split of 0 was read as none", "BTC <0>; b"]
+    assert "12 bars, 2018-02-01 00:00 to 2018-02-01 06:30" in cells
 
 
 def test_every_figure_is_json_that_a_browser_reads(page: str) -> None:

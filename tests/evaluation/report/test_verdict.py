@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import pandas as pd
 import pytest
 
 from sentio_kedro.config import ReportingParameters
@@ -42,6 +43,18 @@ def test_the_verdict_follows_the_interval(
 
 def test_no_alarm_rings_for_a_sound_run(make_run: MakeRun) -> None:
     assert alarms(make_run(), CALM) == []
+
+
+def test_a_jump_of_a_judged_bar_raises_an_alarm_and_one_before_does_not(make_run: MakeRun) -> None:
+    frames = make_run()
+    ends = pd.to_datetime(frames.accounts.loc[frames.accounts["account"] == "ensemble", "timestamp"], utc=True)
+    times = [ends.iloc[0], ends.iloc[1], ends.iloc[-1] + pd.Timedelta("1D")]
+    breaks = [{"symbol": "BTC", "timestamp": time.isoformat(), "ratio": 0.05} for time in times]
+    (sentence,) = alarms(frames, CALM, price_breaks=breaks)
+    assert sentence.startswith(
+        f"Prices jump in judged bars: BTC {times[1].isoformat()} (0.05 times the price before). A"
+    )
+    assert alarms(frames, CALM, price_breaks=[breaks[0], breaks[2]]) == []
 
 
 def test_an_agent_that_never_changes_its_action_raises_an_alarm(make_run: MakeRun) -> None:

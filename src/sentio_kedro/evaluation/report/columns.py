@@ -224,6 +224,9 @@ QUALITY_COLUMNS: Columns = (
     ("missing_bars", "Missing", "count"),
     ("gaps", "Gaps", "count"),
     ("longest_gap_bars", "Longest gap, bars", "count"),
+    ("expected_bars", "Expected", "count"),
+    ("missing_share", "Missing of expected", "percent"),
+    ("longest_hole", "Longest hole", "text"),
     ("zero_volume_bars", "Without volume", "count"),
     ("biggest_log_return", "Largest log return", "percent"),
 )

@@ -30,6 +30,7 @@ from sentio_kedro.evaluation.report.tables import (
     MISSING,
     breach_table,
     drawdown_table,
+    finding_table,
     formatted,
     limit_table,
     mask_table,
@@ -106,6 +107,7 @@ def render_report(
         figures=[_figure_entry(name, figure) for name, figure in figures.items()],
         quality=data_quality,
         quality_table=quality_table(data_quality) if data_quality else None,
+        findings=finding_table(data_quality) if data_quality else None,
         context_rows=[row for name, value in (context or {}).items() for row in _context_rows(name, value)],
         plotly=packed_plotly(),
     )

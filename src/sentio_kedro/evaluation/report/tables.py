@@ -166,4 +166,24 @@ def sleeve_table(sleeves: Sequence[Mapping[str, Any]]) -> Table:
 def quality_table(quality: Mapping[str, Any]) -> Table:
     """Data quality by symbol."""
     empty = dict.fromkeys(key for key, *_ in QUALITY_COLUMNS)
-    return table_of("Symbol", ((name, empty | entry) for name, entry in quality["per_symbol"].items()), QUALITY_COLUMNS)
+    entries = (
+        (name, empty | entry | {"longest_hole": _hole_text(entry.get("longest_hole"))})
+        for name, entry in quality["per_symbol"].items()
+    )
+    return table_of("Symbol", entries, QUALITY_COLUMNS)
+
+
+def _hole_text(hole: Mapping[str, Any] | None) -> str | None:
+    if hole is None:
+        return None
+    return f"{hole['bars']:,} bars, {formatted(hole['after'], 'minute')} to {formatted(hole['before'], 'minute')}"
+
+
+def finding_table(quality: Mapping[str, Any]) -> Table:
+    """What was repaired in the bars, or is only told; no rows if nothing was found."""
+    rows = [
+        [one["severity"], f"{one['count']:,}", one["rule"], "; ".join(one["cases"])]
+        for one in quality.get("findings", ())
+    ]
+    note = "Repaired bars move no return by more than rounding. The first cases are shown."
+    return Table(["Bars are", "Cases", "Finding", "Such as"], rows, "Findings", note)

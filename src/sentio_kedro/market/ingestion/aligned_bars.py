@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from sentio_kedro.market.ingestion.bar_checks import OPTIONAL_COLUMNS, VALUE_COLUMNS
+from sentio_kedro.market.ingestion.checks.columns import OPTIONAL_COLUMNS, VALUE_COLUMNS
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
 Mask = NDArray[np.bool_]

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.ingestion.adjustment import adjusted
 from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars
-from sentio_kedro.market.ingestion.bar_checks import (
-    COLUMNS,
-    OPTIONAL_COLUMNS,
-    VALUE_COLUMNS,
-    check_bars,
-    numbers,
-)
+from sentio_kedro.market.ingestion.bar_checks import examine_bars
+from sentio_kedro.market.ingestion.checks.columns import COLUMNS, OPTIONAL_COLUMNS, named_columns
+from sentio_kedro.market.ingestion.checks.values import delivered_values, empty_cells, numbers, tidied
 from sentio_kedro.market.ingestion.own_columns import known_columns
+from sentio_kedro.market.ingestion.problems import Problem
 from sentio_kedro.market.ingestion.timestamps import (
     RANGE,
     Floats,
     Timestamps,
     localize_timestamps,
-    most_common_gap,
     parse_timestamps,
     shortest_common_gap,
     utc_timestamps,
@@ -36,7 +30,12 @@ _MINUTE = 60_000_000_000  # nanoseconds
 
 
 def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedBars:
-    """Put long bars on one grid of bar ends.
+    """Put long bars on one grid of bar ends; see ``align_and_find``, which returns what was found as well."""
+    return align_and_find(frame, parameters)[0]
+
+
+def align_and_find(frame: pd.DataFrame, parameters: IngestionParameters) -> tuple[AlignedBars, tuple[Problem, ...]]:
+    """Put long bars on one grid of bar ends, and return what was repaired in them or is only told.
 
     Args:
         frame: Long bars as a feed delivers them.
@@ -52,15 +51,15 @@ def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedB
         BarsError: If the bars cannot be used.
         ValueError: If no bar is left, or starts have no ends that can be told.
     """
-    check_bars(frame, parameters)
-    frame = frame.reset_index(drop=True)
+    examined = examine_bars(frame, parameters)
+    frame = examined.usable
     timestamps = localize_timestamps(parse_timestamps(frame["timestamp"]), parameters.timezone)
     ends = utc_timestamps(timestamps)
     if parameters.bar_label == "start":
         ends = _moved_to_ends(ends, frame["symbol"], parameters)
     own = known_columns(frame, ends, parameters)
-    bars = bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame) | own)
-    return bars if parameters.missing == "halt" else whole_rows(bars)
+    bars = bars_on_grid(ends, frame["symbol"], delivered_values(frame) | own)
+    return bars if parameters.missing == "halt" else whole_rows(bars), examined.findings
 
 
 def whole_rows(bars: AlignedBars) -> AlignedBars:
@@ -79,11 +78,6 @@ def whole_rows(bars: AlignedBars) -> AlignedBars:
     return bars.without(~complete[:, None]).rows(complete)
 
 
-def delivered_values(frame: pd.DataFrame | Mapping[str, pd.Series]) -> dict[str, Floats]:
-    """Return the numbers of long bars by column, [n] each; NaN where there is none."""
-    return {name: numbers(frame[name]) for name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS) if name in frame}
-
-
 def bars_on_grid(
     ends: Timestamps, symbols: NDArray[np.object_] | pd.Series, values: Mapping[str, Floats]
 ) -> AlignedBars:
@@ -91,12 +85,22 @@ def bars_on_grid(
 
     ``values`` are those of ``delivered_values`` and own columns as known at the bars' ends.
     """
-    grid, row = np.unique(ends, return_inverse=True)
-    place, names = pd.factorize(symbols, sort=True)
-    columns = {name: np.full((len(grid), len(names)), np.nan) for name in values}
-    for name, delivered in values.items():
-        columns[name][row, place] = np.where(np.isnan(delivered), NEUTRAL.get(name, np.nan), delivered)
-    return AlignedBars.of(grid, [str(name) for name in names], columns)
+    row, moments = pd.factorize(ends.view(np.int64))  # quicker than to sort millions
+    place, names = pd.factorize(symbols)
+    texts = np.array([str(name) for name in names], dtype=object)
+    row, place = _ranks(moments)[row], _ranks(texts)[place]
+    columns = {}
+    for name, delivered in tidied(values).items():
+        column = columns[name] = np.full((len(moments), len(names)), np.nan)
+        column[row, place] = np.where(np.isnan(delivered), NEUTRAL[name], delivered) if name in NEUTRAL else delivered
+    return AlignedBars.of(np.sort(moments).view("datetime64[ns]"), sorted(texts), columns)
+
+
+def _ranks(values: NDArray[np.int64] | NDArray[np.object_]) -> NDArray[np.int64]:
+    """Return the place of each of the distinct ``values`` [n] among them in order."""
+    ranks = np.empty(len(values), dtype=np.int64)
+    ranks[np.argsort(values)] = np.arange(len(values))
+    return ranks
 
 
 def _moved_to_ends(starts: Timestamps, symbols: pd.Series, parameters: IngestionParameters) -> Timestamps:
@@ -106,8 +110,8 @@ def _moved_to_ends(starts: Timestamps, symbols: pd.Series, parameters: Ingestion
     if (ends < starts).any():  # wrapped around
         minutes = length / np.timedelta64(1, "m")
         raise ValueError(
-            f"Bars of {minutes:g} minutes that start at {_iso(starts.max())} must end in {RANGE}; correct the "
-            "timestamps or `ingestion.bar_minutes`."
+            f"Bars of {minutes:g} minutes that start at {pd.Timestamp(starts.max()).isoformat()}Z must end in {RANGE}; "
+            "correct the timestamps or `ingestion.bar_minutes`."
         )
     return ends
 
@@ -146,81 +150,37 @@ def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
     return bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame) | own)
 
 
-def data_quality(frame: pd.DataFrame, bars: AlignedBars, parameters: IngestionParameters) -> dict[str, Any]:
-    """Describe the bars and their gaps.
-
-    Args:
-        frame: The bars as delivered.
-        bars: The same bars aligned.
-        parameters: How they were read.
-
-    Returns:
-        Plain values for the grid and per symbol. A gap is a run of grid bars that a symbol lacks between its first and
-        its last bar.
-    """
-    adjusted_bars = adjusted(bars)  # a split is no return
-    minutes = most_common_gap(bars.timestamps) / np.timedelta64(1, "m") if len(bars.timestamps) > 1 else None
-    return {
-        "rows": len(frame),
-        "grid_bars": len(bars.timestamps),
-        "symbols": len(bars.symbols),
-        "bar_minutes": None if minutes is None else float(minutes),
-        "first": _iso(bars.timestamps[0]),
-        "last": _iso(bars.timestamps[-1]),
-        "bar_label": parameters.bar_label,
-        "missing": parameters.missing,
-        "universe": parameters.universe,
-        "per_symbol": {symbol: _symbol_quality(adjusted_bars, asset) for asset, symbol in enumerate(bars.symbols)},
-    }
-
-
-def _symbol_quality(bars: AlignedBars, asset: int) -> dict[str, Any]:
-    rows = np.flatnonzero(bars.present[:, asset])
-    if not rows.size:
-        return {"bars": 0}
-    gaps = np.diff(rows) - 1  # grid bars missing between two bars
-    sizes = np.abs(np.diff(np.log(bars.close[rows, asset])))
-    return {
-        "bars": int(rows.size),
-        "first": _iso(bars.timestamps[rows[0]]),
-        "last": _iso(bars.timestamps[rows[-1]]),
-        "missing_bars": int(gaps.sum()),
-        "gaps": int((gaps > 0).sum()),
-        "longest_gap_bars": int(gaps.max(initial=0)),
-        "zero_volume_bars": int((bars.volume[rows, asset] == 0.0).sum()),
-        "biggest_log_return": float(sizes.max(initial=0.0)),
-    }
-
-
-def _iso(timestamp: np.datetime64) -> str:
-    return f"{pd.Timestamp(timestamp).isoformat()}Z"
-
-
 def bars_hash(frame: pd.DataFrame, own: Collection[str] = ()) -> str:
-    """Return the SHA-256 of the bars, the same for any order of rows and columns.
+    """Return the SHA-256 of the bars as delivered, the same for any order of rows and columns.
 
     Args:
         frame: Long bars.
         own: Own columns that count (see ``feed_columns``); other columns than these and the bars' are ignored.
+
+    Raises:
+        ValueError: If a column is missing, or a text is no number.
     """
-    names = [name for name in (*COLUMNS, *OPTIONAL_COLUMNS, *sorted(own)) if name in frame.columns]
+    frame = named_columns(frame)
     timestamps = parse_timestamps(frame["timestamp"].reset_index(drop=True))
     zone = "UTC" if isinstance(timestamps.dtype, pd.DatetimeTZDtype) else "naive"
-    values = (
-        frame[names]
-        .reset_index(drop=True)
-        .assign(
-            timestamp=utc_timestamps(timestamps).astype(np.int64),
-            symbol=frame["symbol"].astype(str).to_numpy(dtype=object),
-        )
-    )
-    values = values.sort_values(["timestamp", "symbol"], kind="stable")
+    moments = utc_timestamps(timestamps).astype(np.int64)
+    place, names = pd.factorize(frame["symbol"].astype(str))
+    texts = np.array(names, dtype=object)
+    order = np.lexsort((_ranks(texts)[place], moments))
     digest = hashlib.sha256(zone.encode())
-    for name in names:
-        digest.update(f"\n{name}:{len(values)}\n".encode())
-        if name == "symbol" or (name in own and not pd.api.types.is_numeric_dtype(values[name].dtype)):
-            digest.update("\0".join(values[name].astype(str)).encode())
+    for name in (name for name in (*COLUMNS, *OPTIONAL_COLUMNS, *sorted(own)) if name in frame.columns):
+        digest.update(f"\n{name}:{len(frame)}\n".encode())
+        if name == "symbol":
+            digest.update("\0".join(texts[place[order]]).encode())
+        elif name in own and not pd.api.types.is_numeric_dtype(frame[name].dtype):
+            digest.update("\0".join(frame[name].astype(str).to_numpy(dtype=object)[order]).encode())
         else:
-            kind = np.int64 if name == "timestamp" else np.float64
-            digest.update(np.ascontiguousarray(pd.to_numeric(values[name]).to_numpy(dtype=kind)).tobytes())
+            values = moments if name == "timestamp" else _exact_numbers(frame[name])
+            digest.update(np.ascontiguousarray(values[order]).tobytes())
     return digest.hexdigest()
+
+
+def _exact_numbers(column: pd.Series) -> Floats:
+    if not pd.api.types.is_numeric_dtype(column.dtype):
+        column = pd.to_numeric(column.mask(empty_cells(column)))
+    return column.to_numpy(dtype=np.float64, na_value=np.nan)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 EXAMPLES = 10
+FEW_EXAMPLES = 3  # of what is not refused
 LONGEST_VALUE = 100  # characters
+
+Severity = Literal["refused", "repaired", "told"]
+"""The bars cannot be used; they are used after a repair that moves no return; they are used as they are."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +24,21 @@ class Problem:
     """One kind of problem and its occurrences.
 
     Attributes:
-        rule: What must hold, and the remedy.
+        rule: What must hold, and the remedy; of a repair, what was done.
         count: Number of occurrences.
-        cases: Symbol, timestamp and value of the first ``EXAMPLES`` of them.
+        cases: Symbol, timestamp and value of the first of them.
+        severity: What follows from it.
     """
 
     rule: str
     count: int
     cases: tuple[str, ...]
+    severity: Severity = "refused"
+
+    def lines(self) -> list[str]:
+        """Return the rule, the cases and the number of those that are not shown, a line each."""
+        more = [f"    ... and {self.count - len(self.cases)} more"] if self.count > len(self.cases) else []
+        return [f"- {self.rule} ({self.count} case(s))", *(f"    {case}" for case in self.cases), *more]
 
 
 class BarsError(ValueError):
@@ -39,12 +52,30 @@ class BarsError(ValueError):
         """Render ``problems`` into one readable message."""
         self.problems = problems
         lines = [f"The bars have {sum(problem.count for problem in problems)} problem(s):"]
-        for problem in problems:
-            lines.append(f"- {problem.rule} ({problem.count} case(s))")
-            lines.extend(f"    {case}" for case in problem.cases)
-            if problem.count > len(problem.cases):
-                lines.append(f"    ... and {problem.count - len(problem.cases)} more")
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join([*lines, *(line for problem in problems for line in problem.lines())]))
+
+
+def listed(rule: str, cases: Sequence[str], severity: Severity = "refused") -> list[Problem]:
+    """Return the problem of ``cases``, none if there are none."""
+    return [Problem(rule, len(cases), tuple(cases[: _shown_cases(severity)]), severity)] if cases else []
+
+
+def counted(
+    rule: str, rows: NDArray[np.int64], case: Callable[[int], str], severity: Severity = "refused"
+) -> list[Problem]:
+    """Return the problem of ``rows``, none if there are none; ``case`` is asked about those that are shown alone."""
+    cases = tuple(case(int(row)) for row in rows[: _shown_cases(severity)])
+    return [Problem(rule, len(rows), cases, severity)] if len(rows) else []
+
+
+def _shown_cases(severity: Severity) -> int:
+    return EXAMPLES if severity == "refused" else FEW_EXAMPLES
+
+
+def findings_text(findings: Iterable[Problem]) -> str:
+    """Return what was repaired or only told as one readable text; empty if nothing was."""
+    lines = [line for finding in findings for line in finding.lines()]
+    return "\n".join(["The bars are used, but:", *lines]) if lines else ""
 
 
 def shown(value: Any) -> str:

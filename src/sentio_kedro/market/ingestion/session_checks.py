@@ -8,6 +8,7 @@ import numpy as np
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.problems import Problem
 from sentio_kedro.market.ingestion.sessions import (
     DAILY,
     DAY,
@@ -164,8 +165,8 @@ def future_problem(timestamps: Timestamps, now: np.datetime64) -> str | None:
     )
 
 
-def session_findings(bars: AlignedBars, parameters: IngestionParameters, calendar: str | None) -> list[str]:
-    """Return what is odd about the sessions, the year and the hours of bars, a sentence each.
+def session_findings(bars: AlignedBars, parameters: IngestionParameters, calendar: str | None) -> list[Problem]:
+    """Return what is odd about the year and the hours of bars.
 
     Args:
         bars: Aligned bars, placed in sessions.
@@ -175,7 +176,8 @@ def session_findings(bars: AlignedBars, parameters: IngestionParameters, calenda
     Raises:
         ValueError: With every sentence about what makes figures wrong.
     """
-    told, refused = [], []
+    told: list[str | None] = []
+    refused: list[str] = []
     checks: list[Callable[[], str | None]] = [
         lambda: year_problem(bars.timestamps, parameters.sessions_per_year, calendar),
         lambda: shared_problem(bars),
@@ -187,4 +189,10 @@ def session_findings(bars: AlignedBars, parameters: IngestionParameters, calenda
             refused.append(str(error))
     if refused:
         raise ValueError("\n".join(refused))
-    return [text for text in told if text is not None]
+    return [Problem(text, 1, (), "told") for text in told if text is not None]
+
+
+def future_findings(timestamps: Timestamps, now: np.datetime64) -> list[Problem]:
+    """Return the finding of ``future_problem``, none if all bars have ended."""
+    text = future_problem(timestamps, now)
+    return [] if text is None else [Problem(text, int((timestamps > now).sum()), (), "told")]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,10 +19,81 @@ RANGE = f"the years {FIRST_YEAR} to {LAST_YEAR}"
 _BEGIN, _END = np.datetime64(f"{FIRST_YEAR}-01-01"), np.datetime64(f"{LAST_YEAR + 1}-01-01")
 _OFFSET = r"(?:[zZ]|UTC|[Tt ]\d{2}.*[+-]\d{2}(?::?\d{2})?)$"
 _FINER = r"\.\d{10}"  # than nanoseconds
+EPOCH_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
+"""Units of epochs and their nanoseconds; of the years 1990 to 2100 each has numbers of its own."""
+_FIRST_SECOND, _LAST_SECOND = 631_152_000, 4_133_980_800  # 1990-01-01 and 2101-01-01
+_WHOLE_FLOATS = 2**53  # beyond, floats skip integers
+_EPOCH_TEXT = r"\d{9,19}(?:\.0*)?"
+
+
+class Epochs(NamedTuple):
+    """A column of numbers that count time since 1970.
+
+    Attributes:
+        timestamps: Moments in UTC; NaT where a number is none of ``unit``.
+        unit: One of ``EPOCH_UNITS``, that of the first number that has one; null if none has.
+        units: Unit of each row [n], "" where it has none.
+    """
+
+    timestamps: pd.Series
+    unit: str | None
+    units: NDArray[np.str_]
+
+
+def read_epochs(column: pd.Series) -> Epochs | None:
+    """Read numbers, or texts of digits alone, as time since 1970 by their magnitude; null if the column holds others.
+
+    A column is read in one unit, and never beyond the years 1990 to 2100: dates that are written as numbers (20240102,
+    45293 of a spreadsheet, 2024010209) are none.
+    """
+    numbers, whole = _whole_numbers(column)
+    if numbers is None:
+        return None
+    units = np.full(len(numbers), "", dtype="<U2")
+    for name, size in EPOCH_UNITS.items():
+        scale = 10**9 // size
+        units[whole & (numbers >= _FIRST_SECOND * scale) & (numbers < _LAST_SECOND * scale)] = name
+    if _are_written_hours(numbers[units == "s"]):
+        units[units == "s"] = ""
+    named = np.flatnonzero(units != "")
+    unit = str(units[named[0]]) if named.size else None
+    good = units == unit
+    moments = np.where(good, numbers * EPOCH_UNITS.get(unit or "", 1), np.iinfo(np.int64).min)  # the smallest is NaT
+    timestamps = pd.Series(moments.view("datetime64[ns]"), index=column.index).dt.tz_localize("UTC")
+    return Epochs(timestamps, unit, units)
+
+
+def _whole_numbers(column: pd.Series) -> tuple[NDArray[np.int64] | None, NDArray[np.bool_]]:
+    """Return a column as integers [n] and where they are exact; null for one of dates or other texts."""
+    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    if not numeric:
+        first = column.iloc[int(np.argmax(column.notna().to_numpy()))] if len(column) else None
+        if isinstance(first, str) and re.fullmatch(_EPOCH_TEXT, first.strip()):
+            texts = column.astype("string").str.strip()
+            digits = texts.str.fullmatch(_EPOCH_TEXT).fillna(False)
+            column = texts.where(digits, "0").str.partition(".")[0]
+        elif not isinstance(first, int | float | np.integer | np.floating) or isinstance(first, bool):
+            return None, np.zeros(0, dtype=bool)
+        column = pd.to_numeric(column, errors="coerce")
+    if column.dtype.kind in "iu":
+        values = column.to_numpy()
+        return values.astype(np.int64), np.asarray(values >= 0) & (values <= np.iinfo(np.int64).max)
+    floats = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    whole = np.isfinite(floats) & (np.abs(floats) < _WHOLE_FLOATS)
+    whole[whole] = floats[whole] == np.floor(floats[whole])
+    return np.where(whole, floats, 0.0).astype(np.int64), whole
+
+
+def _are_written_hours(seconds: NDArray[np.int64]) -> bool:
+    """Return whether numbers look like 2024010209, a date and an hour, which are seconds of the year 2034."""
+    month, day, hour = seconds // 10_000 % 100, seconds // 100 % 100, seconds % 100
+    inside = (seconds // 10**6 >= 1990) & (seconds // 10**6 <= 2100)  # noqa: PLR2004
+    written = inside & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31) & (hour <= 24)  # noqa: PLR2004
+    return bool(seconds.size and written.all())
 
 
 def parse_timestamps(column: pd.Series) -> pd.Series:
-    """Parse a column of ISO 8601 texts, dates or timestamps of any resolution.
+    """Parse a column of ISO 8601 texts, dates, timestamps of any resolution, or epochs (see ``read_epochs``).
 
     Args:
         column: The ``timestamp`` column of a feed.
@@ -33,8 +106,9 @@ def parse_timestamps(column: pd.Series) -> pd.Series:
         return _in_range(column.dt.tz_convert("UTC"))
     if pd.api.types.is_datetime64_dtype(column.dtype):
         return _in_range(column)
-    if pd.api.types.is_numeric_dtype(column.dtype):  # an epoch has no unit
-        return pd.Series(pd.NaT, index=column.index, dtype="datetime64[ns]")
+    epochs = read_epochs(column)
+    if epochs is not None:
+        return epochs.timestamps
     try:
         text = column.astype("string").str.strip()
     except UnicodeError:  # among bytes or halves of characters
@@ -121,8 +195,9 @@ def shortest_common_gap(gaps: NDArray[np.timedelta64]) -> np.timedelta64:
         raise ValueError(
             "The length of a bar does not follow from one bar per symbol; set `ingestion.bar_minutes` to its minutes."
         )
-    lengths, counts = np.unique(gaps.astype("timedelta64[ns]"), return_counts=True)
-    return np.timedelta64(lengths[np.argmax(counts)], "ns")
+    place, lengths = pd.factorize(gaps.astype("timedelta64[ns]").view(np.int64))  # quicker than to sort millions
+    counts = np.bincount(place, minlength=len(lengths))
+    return np.timedelta64(lengths[counts == counts.max()].min(), "ns")
 
 
 def most_common_gap(timestamps: Timestamps) -> np.timedelta64:

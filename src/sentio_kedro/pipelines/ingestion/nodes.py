@@ -9,32 +9,36 @@ from typing import Any
 import pandas as pd
 
 from sentio_kedro.config import IngestionParameters, TradingParameters
-from sentio_kedro.market.ingestion import bars as market
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import align_and_find, bars_hash
+from sentio_kedro.market.ingestion.data_quality import data_quality
 from sentio_kedro.market.ingestion.own_columns import feed_columns
-from sentio_kedro.market.ingestion.session_checks import future_problem, placed_in_sessions, session_findings
+from sentio_kedro.market.ingestion.problems import Problem, findings_text
+from sentio_kedro.market.ingestion.session_checks import future_findings, placed_in_sessions, session_findings
+from sentio_kedro.market.ingestion.sessions import session_schedule
 from sentio_kedro.market.ingestion.timestamps import moment
 
 logger = logging.getLogger(__name__)
 
 
-def align_bars(bars: pd.DataFrame, parameters: IngestionParameters, trading: TradingParameters) -> AlignedBars:
-    """Put the bars of all symbols that end in sessions of the exchange on one grid of bar ends in UTC."""
-    return placed_in_sessions(market.align_bars(bars, parameters), parameters, trading.calendar)
+def align_bars(
+    bars: pd.DataFrame, parameters: IngestionParameters, trading: TradingParameters
+) -> tuple[AlignedBars, dict[str, Any]]:
+    """Put the bars that end in sessions of the exchange on one grid of bar ends in UTC, and describe them.
 
-
-def measure_data_quality(
-    bars: pd.DataFrame, aligned_bars: AlignedBars, parameters: IngestionParameters, trading: TradingParameters
-) -> dict[str, Any]:
-    """Count gaps and extremes of the bars, in all and per symbol, tell what is odd about them, and hash them.
+    What was repaired or is only told is logged once, and kept with gaps, holes, extremes and the hash of the bars.
 
     Raises:
-        ValueError: If sessions a year are not those of the bars, or no timestamp has bars of two symbols.
+        ValueError: If bars cannot be used; sessions a year are not those of the bars; or symbols share no timestamp.
     """
-    told = session_findings(aligned_bars, parameters, trading.calendar)
-    unfinished = future_problem(aligned_bars.timestamps, moment(datetime.now(UTC)))
-    told += [] if unfinished is None else [unfinished]
-    for text in told:
+    aligned, findings = align_and_find(bars, parameters)
+    calendar = trading.calendar
+    aligned = placed_in_sessions(aligned, parameters, calendar)
+    told = [*findings, *session_findings(aligned, parameters, calendar)]
+    told += future_findings(aligned.timestamps, moment(datetime.now(UTC)))
+    schedule = None if calendar is None else session_schedule(aligned.timestamps, calendar)
+    quality = data_quality(bars, aligned, parameters, told, schedule)
+    text = findings_text(Problem(**{**one, "cases": tuple(one["cases"])}) for one in quality["findings"])
+    if text:
         logger.warning("%s", text)
-    quality = market.data_quality(bars, aligned_bars, parameters)
-    return {"bars_hash": market.bars_hash(bars, feed_columns(parameters)), **quality, "told": told}
+    return aligned, {"bars_hash": bars_hash(bars, feed_columns(parameters)), **quality}

@@ -144,7 +144,8 @@ def measure(
     """Compute the metrics of agents and baselines, and test for skill; MLflow gets the metrics as well."""
     symbols = list(data_quality["per_symbol"])
     lockbox_openings = openings(lockbox_records, origin.identity, symbols, folds.lockbox_dates)
-    metrics = build_metrics(frames, facts, parameters, recorded_trials, lockbox_openings)
+    breaks = data_quality.get("price_breaks", ())
+    metrics = build_metrics(frames, facts, parameters, recorded_trials, lockbox_openings, breaks)
     tracking.log_metrics(chosen_metrics(metrics), prefix=PREFIX)
     tracking.log_text(json.dumps(metrics, indent=2), METRICS_FILE)
     note = with_test(tracking.run_tags(NOTE_TAG).get(NOTE_TAG), metrics)
