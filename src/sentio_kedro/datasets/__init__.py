@@ -1,6 +1,7 @@
 """Kedro datasets of this project: files and folders that appear whole or not at all."""
 
 from sentio_kedro.datasets.agents import AgentBundles, ForecastRules
+from sentio_kedro.datasets.bar_files import BarFiles
 from sentio_kedro.datasets.bar_store import BarStore
 from sentio_kedro.datasets.bars import AlignedBarsDataset
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
@@ -14,6 +15,7 @@ __all__ = [
     "AccountStatesDataset",
     "AgentBundles",
     "AlignedBarsDataset",
+    "BarFiles",
     "BarStore",
     "CSVDataset",
     "CheckpointStore",

@@ -1,0 +1,1 @@
+"""Cells of vendors' files: numbers and timestamps, however they are written."""

@@ -1,0 +1,1 @@
+"""Files and archives as tables, before anyone knows the vendor."""
