@@ -44,13 +44,6 @@ def commands() -> list[str]:
     return [line for line in dict.fromkeys(typed) if not line.startswith(TESTED_ELSEWHERE)]
 
 
-def named_files() -> dict[str, str]:
-    """Files of the README's own-bars section by the path that each block's first comment names."""
-    blocks = re.findall(r"(?:^    .*\n|^\n)+", README, re.MULTILINE)
-    text = "\n".join(re.sub(r"^    ", "", block, flags=re.MULTILINE) for block in blocks)
-    return dict(re.findall(r"# (conf/mine/\w+\.yml)\n((?:.+\n)+)", text))
-
-
 def link_environment(path: Path) -> None:
     """Give a clone the present virtual environment as its own; make finds it installed."""
     if not (ENVIRONMENT / "pyvenv.cfg").exists():
@@ -121,19 +114,14 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bars = ROOT / "data" / "01_raw" / "equities_daily.parquet"
     shutil.copy(bars, path / "data" / "01_raw")
     smoke = {file.name: yaml.safe_load(file.read_text()) for file in (path / "conf" / "smoke").glob("parameters_*.yml")}
-    (path / "conf" / "mine").mkdir()
-    for name, text in named_files().items():
-        (path / name).write_text(text)
     frame = pd.read_parquet(bars).query("symbol in ['AAPL', 'NFLX']")
     frame.to_csv(path / "data" / "01_raw" / "mine.csv", index=False)
-    for environment in ("end_to_end", "mine"):
-        if environment == "end_to_end":
-            shutil.copy(path / "conf" / "smoke" / "catalog.yml", path / "conf" / environment)
-        for name, sections in smoke.items():
-            file = path / "conf" / environment / name
-            own = yaml.safe_load(file.read_text()) if file.exists() else {}
-            merged = {key: {**value, **own.get(key, {})} for key, value in sections.items()}
-            file.write_text(yaml.safe_dump(merged))
+    shutil.copy(path / "conf" / "smoke" / "catalog.yml", path / "conf" / "end_to_end")
+    for name, sections in smoke.items():
+        file = path / "conf" / "end_to_end" / name
+        own = yaml.safe_load(file.read_text()) if file.exists() else {}
+        merged = {key: {**value, **own.get(key, {})} for key, value in sections.items()}
+        file.write_text(yaml.safe_dump(merged))
     return path
 
 
@@ -149,13 +137,14 @@ def typed(clone: Path, shell: dict[str, str]) -> dict[str, "subprocess.Completed
     for command in commands():
         if command not in SERVERS:
             small = command.replace("training.total_steps=800000", "training.total_steps=64")
+            small += " --small" if " bars adopt " in small else ""
             results[command] = typed_in(clone, small, shell)
     return results
 
 
 def test_the_readme_names_its_commands() -> None:
     assert {"make run", "make viz", "make mlflow"} <= set(commands())
-    assert set(named_files()) == {"conf/mine/globals.yml", "conf/mine/catalog.yml"}
+    assert sum(" bars " in command for command in commands()) == 2
 
 
 def test_every_command_that_ends_succeeds(typed: dict[str, "subprocess.CompletedProcess[str]"]) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from kedro.framework.cli.project import run as kedro_run
 from kedro.framework.cli.utils import CONTEXT_SETTINGS
+
+if TYPE_CHECKING:
+    from sentio_kedro.market.formats import Reading
 
 _RUNNERS = ("kedro.runner.sequential_runner", "kedro.runner.thread_runner")
 
@@ -76,3 +81,94 @@ def cli() -> None:
 
 
 cli.add_command(run)
+
+
+@cli.group()
+def bars() -> None:
+    """Files of bars: what they are, an environment for them, a check before the run."""
+
+
+_OF_READING = (
+    click.option("--format", help="Format of the files, by name; found out by default."),
+    click.option(
+        "--symbol", "symbols", multiple=True, help="Symbol of a file that names none; or FILE=SYMBOL, for several."
+    ),
+    click.option("--symbol-pattern", help="Regular expression of the file name, whose first group is the symbol."),
+    click.option("--timezone", help="Zone of stamps that name none, such as America/New_York."),
+    click.option("--date-order", type=click.Choice(["dmy", "mdy"]), help="Order of dates such as 03/04/2024."),
+    click.option("--prices", type=click.Choice(["as_traded", "adjusted"]), default="as_traded", help="Prices to take."),
+    click.option("--column", "columns", multiple=True, help="Another name of a column: THEIRS=OURS."),
+    click.option("--table", help="Table of a DuckDB database."),
+    click.option("--query", help="SQL query of a DuckDB database."),
+    click.option("--calendar", help="Sessions: a name of exchange_calendars such as XNYS, or 24/7."),
+    click.option(
+        "--asset-class", type=click.Choice(["stock", "etf", "crypto", "fx", "future"]), help="What is traded."
+    ),
+    click.option(
+        "--bar-label", type=click.Choice(["start", "end"]), help="Whether a stamp is the start or end of its bar."
+    ),
+)
+
+
+def _of_reading(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(_OF_READING):
+        command = option(command)
+    return click.argument("files", nargs=-1, required=True)(command)
+
+
+def _reading(options: dict[str, Any]) -> Reading:
+    """Take the options of reading out of all."""
+    from sentio_kedro.market.formats import Reading  # noqa: PLC0415 - pandas, which a run's start does without
+
+    names = options.pop("symbols")
+    by_file = dict(_pair("--symbol", one) for one in names) if any("=" in one for one in names) else None
+    columns = dict(_pair("--column", one) for one in options.pop("columns"))
+    keys = ("format", "symbol_pattern", "timezone", "date_order", "prices", "table", "query")
+    single = names[0] if names and by_file is None else None
+    return Reading(symbol=single, symbols=by_file, columns=columns or None, **{key: options.pop(key) for key in keys})
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise click.BadParameter(f"must be NAME=VALUE, was {text!r}.", param_hint=option)
+    return name, value
+
+
+@bars.command(cls=Run)
+@_of_reading
+@click.option("--json", "as_json", is_flag=True, help="Print plain data, as one line.")
+def inspect(files: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Say what files of bars are; nothing is written."""
+    from sentio_kedro.adoption.description import Answers, describe  # noqa: PLC0415 - pandas
+    from sentio_kedro.adoption.rendering import description_data, description_text  # noqa: PLC0415
+
+    reading = _reading(options)
+    described = describe(files, reading, Answers(**options))
+    data = json.dumps(description_data(described), ensure_ascii=False) if as_json else ""
+    click.echo(data or description_text(described))
+
+
+@bars.command(cls=Run)
+@_of_reading
+@click.option("--env", "name", required=True, help="Name of the environment, a folder of conf.")
+@click.option("--small", is_flag=True, help="Networks and tests of seconds, for a first try.")
+@click.option("--force", is_flag=True, help="Replace an environment of that name.")
+def adopt(files: tuple[str, ...], name: str, small: bool, force: bool, **options: Any) -> None:
+    """Write an environment for files of bars, or say what must be chosen first."""
+    from kedro.utils import find_kedro_project  # noqa: PLC0415
+
+    from sentio_kedro.adoption.adopt import Request  # noqa: PLC0415 - pandas
+    from sentio_kedro.adoption.adopt import adopt as write  # noqa: PLC0415
+    from sentio_kedro.adoption.description import Answers  # noqa: PLC0415
+
+    reading = _reading(options)
+    project = (find_kedro_project(Path.cwd()) or Path.cwd()).absolute()
+    click.echo(write(Request(files, name, reading, Answers(**options), small, force), project))
+
+
+@bars.command(cls=Run)
+@click.option("--env", required=True, help="Environment to check.")
+def check(env: str) -> None:
+    """Check everything that a whole run needs, as the pipeline preflight does."""
+    run.main(["--env", env, "--pipeline", "preflight"], standalone_mode=False)

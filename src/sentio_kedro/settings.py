@@ -4,6 +4,7 @@ import logging
 
 from kedro.config import OmegaConfigLoader
 
+from sentio_kedro.durations import bars
 from sentio_kedro.hooks.manifests import StageManifests
 from sentio_kedro.hooks.preflight import Preflight
 from sentio_kedro.hooks.promotion import RefusedPromotions
@@ -23,6 +24,7 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]},
+    "custom_resolvers": {"bars": bars},
     # An environment changes single keys of a section; the rest stays as in base.
     "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
 }

@@ -157,6 +157,13 @@ def test_signals_need_the_look_back_of_their_agents(sections):
     assert check(sections, {**DATA, "agents": None, "account_states": None}.get, {"signals"}) is not None
 
 
+def test_bars_of_another_length_than_durations_are_counted_in_are_refused(sections):
+    right, wrong = {**DATA, "bar_minutes": 1440}, {**DATA, "bar_minutes": 30}
+    assert check(sections, right.get, {"ingestion"}) is not None
+    text = refusal(sections, "ingestion", data=wrong)
+    assert text.startswith("`bar_minutes` of globals.yml must be the length of the bars, 1440 minutes, was 30: ")
+
+
 WRONG_BARS = {
     "outside the sessions": (lambda bars: bars, {}, {"calendar": "XNYS"}),
     "no calendar": (lambda bars: bars, {}, {"calendar": "NYSE2"}),

@@ -14,6 +14,7 @@ from kedro.pipeline import Pipeline
 from pydantic import TypeAdapter
 
 from sentio_kedro.config import IngestionParameters
+from sentio_kedro.durations import BAR_NAMES
 from sentio_kedro.hooks.manifests import registered_stages
 from sentio_kedro.hooks.options import STORE_READERS
 from sentio_kedro.hooks.run_context import BARS_HASH
@@ -29,6 +30,9 @@ LEDGERS = ("trials", "earlier_openings", "lockbox_openings@read", "earlier_promo
 class Preflight:
     """Refuses, before any work, settings that cannot work: nothing is written and no run is opened before it."""
 
+    def __init__(self) -> None:
+        self._bar_minutes: float | None = None
+
     @hook_impl(tryfirst=True)
     def after_context_created(self, context: KedroContext) -> None:
         """Refuse unknown or impossible settings before the catalog is built.
@@ -43,6 +47,7 @@ class Preflight:
             problems += section_problems(loader["parameters"], sections_of_pipelines)
         if problems:
             raise ValueError("\n".join(problems))
+        self._bar_minutes = loader["globals"].get("bar_minutes")
 
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
@@ -63,6 +68,8 @@ class Preflight:
         loaded: dict[str, Any] = {}
 
         def load(name: str) -> Any:
+            if name == "bar_minutes":
+                return self._bar_minutes
             dataset = catalog[name]
             try:
                 loaded[name] = dataset.load() if name == "bars" or dataset.exists() else None
@@ -110,5 +117,5 @@ def names_refused(loader: AbstractConfigLoader, project: Path) -> list[str]:
     if not folders[0].is_dir():
         return global_problems(names, names, names, environment, project)
     of_base, own = (own_names(folder) for folder in folders)
-    known = of_base | {name for folder in folders for name in referred_globals(folder)}
+    known = of_base | {*BAR_NAMES} | {name for folder in folders for name in referred_globals(folder)}
     return global_problems(names, own, known, environment, project)

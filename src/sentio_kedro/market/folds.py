@@ -91,7 +91,7 @@ def _explain(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
         "k_fold": f"`cross_validation.folds` = {parameters.folds}, or raise {validation}",
         "combinatorial": f"`cross_validation.groups` = {parameters.groups}",
     }[parameters.scheme]
-    least = _min_bars(spans, parameters)
+    least = min_bars(spans, parameters)
     remedies = "`training.episode_bars`, " + ("`cross_validation.lockbox`, " if parameters.lockbox else "") + shape
     listed = "; ".join(problems[:6]) + (f"; and {len(problems) - 6} more" if len(problems) > 6 else "")  # noqa: PLR2004
     return (
@@ -106,7 +106,7 @@ def _explain(bars: int, spans: Spans, parameters: CrossValidationParameters, pro
     )
 
 
-def _min_bars(spans: Spans, parameters: CrossValidationParameters) -> int | None:
+def min_bars(spans: Spans, parameters: CrossValidationParameters) -> int | None:
     """Return the smallest sufficient number of bars, by bisection; null if it is more than any feed has."""
     low, high = 1, 2 * (spans.input + spans.reward + spans.episode)
     while _too_short(high, spans, parameters):

@@ -51,7 +51,7 @@ def check(sections: Mapping[str, Any], load: Load, running: Collection[str]) -> 
 
     Args:
         sections: Parameters by section, as plain values or as the typed classes.
-        load: Loads a dataset of the catalog by name; null if it does not exist.
+        load: Loads a dataset of the catalog by name, and ``bar_minutes`` of ``globals.yml``; null if there is none.
         running: Names of the pipelines that run, in whole or in part; ``preflight`` stands for all of ``STAGES``.
 
     Returns:
@@ -67,7 +67,7 @@ def check(sections: Mapping[str, Any], load: Load, running: Collection[str]) -> 
     problems: list[str] = []
     market = sizes = None
     if not _BARS.isdisjoint(stages):
-        market = plan_market(load("bars"), parameters, stages, problems)
+        market = plan_market(load("bars"), parameters, stages, problems, load("bar_minutes"))
     if market is not None and not _TRADERS.isdisjoint(stages):
         from sentio_kedro.preflight.files import file_problems  # noqa: PLC0415 - torch, which earlier ones do not need
 

@@ -14,12 +14,15 @@ from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.ingestion.session_checks import placed_in_sessions, session_findings
+from sentio_kedro.market.ingestion.timestamps import Timestamps, most_common_gap
 from sentio_kedro.preflight.capacity import check_capacity
 
 Load = Callable[[str], Any]
 """Loads a dataset of the catalog by name; null if it does not exist."""
 
 T = TypeVar("T")
+
+LENGTH_TOLERANCE = 0.1  # of a bar's length; months have 28 to 31 days
 
 SPLIT = frozenset(
     {"cross_validation", "regimes", "forecasting", "training", "backtest", "reporting", "search", "lockbox"}
@@ -56,7 +59,11 @@ def attempt(problems: list[str], function: Callable[..., T], *arguments: Any) ->
 
 
 def plan_market(
-    bars: pd.DataFrame, parameters: Mapping[str, Any], running: Collection[str], problems: list[str]
+    bars: pd.DataFrame,
+    parameters: Mapping[str, Any],
+    running: Collection[str],
+    problems: list[str],
+    bar_minutes: float | None = None,
 ) -> MarketPlan | None:
     """Align raw bars and split them, by the functions of the pipelines; their refusals go into ``problems``.
 
@@ -65,6 +72,7 @@ def plan_market(
         parameters: Typed sections by name.
         running: Pipelines that run.
         problems: Receives all refusals.
+        bar_minutes: Length of a bar by ``globals.yml``, in which durations are counted; null if it names none.
 
     Returns:
         The plan; null if the bars cannot be used.
@@ -77,6 +85,7 @@ def plan_market(
         return None
     attempt(problems, session_findings, aligned, parameters["ingestion"], trading.calendar)
     attempt(problems, check_capacity, aligned, trading)
+    problems += _length_problems(aligned.timestamps, bar_minutes)
     if not SPLIT.isdisjoint(running) or "features" in running:
         from sentio_kedro.market.indicators import longest_lookback  # noqa: PLC0415 - TA-Lib; ingestion needs no columns
 
@@ -116,6 +125,19 @@ def _check_columns(bars: AlignedBars, parameters: Mapping[str, Any]) -> None:
                 f"The own column `{name}` has no value of {silent}, which would never be traded; add the values, or "
                 "leave out the symbols or the feature."
             )
+
+
+def _length_problems(timestamps: Timestamps, bar_minutes: float | None) -> list[str]:
+    """Refuse bars of another length than durations such as ``${bars:1d}`` were counted in; months vary a little."""
+    if bar_minutes is None or len(timestamps) < 2:  # noqa: PLR2004 - one bar has no length
+        return []
+    measured = float(most_common_gap(timestamps) / np.timedelta64(1, "m"))
+    if abs(measured / bar_minutes - 1.0) <= LENGTH_TOLERANCE:
+        return []
+    return [
+        f"`bar_minutes` of globals.yml must be the length of the bars, {measured:g} minutes, was {bar_minutes:g}: "
+        "durations such as ${bars:1d} are counted in it; correct it, or the bars."
+    ]
 
 
 def _look_back_problems(bars: int, lookback: int, backtest: BacktestParameters, running: Collection[str]) -> list[str]:
