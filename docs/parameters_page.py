@@ -253,7 +253,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 def _other_starts(key: str) -> str:
     """Defaults of presets and variants that differ from the class's, in brackets; nothing if none does."""
     root, *path = key.split(".")
-    if root not in STARTS:
+    if root not in STARTS or "NAME" in path:
         return ""
     cls, switch, names = STARTS[root]
     read = operator.attrgetter(".".join(path))

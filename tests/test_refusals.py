@@ -66,6 +66,15 @@ def test_a_broken_file_of_parameters_is_named_with_line_and_remedy(refused, cont
     assert len(text.splitlines()) == 1
 
 
+def test_a_wrong_table_of_symbols_is_told_by_its_lines(refused, tmp_path):
+    Path(PARAMETERS).write_text('trading:\n  symbols: "${symbols_table:symbols.csv}"\n')
+    (tmp_path / "symbols.csv").write_text("symbol,lot_size\nAAA,x\n")
+    text = refused("--pipeline", "ingestion")
+    assert text.startswith("Error: The value of `trading.symbols` cannot be resolved: The table of symbols `")
+    assert "symbols.csv` has faults: line 2 (AAA) `lot_size` should be a valid number" in text
+    assert text.endswith("was 'x'. Correct these lines.\n")
+
+
 def test_a_broken_file_of_options_is_named(refused, tmp_path):
     (tmp_path / "options.yml").write_text("run: [\n")
     assert "`options.yml`, line 2, column 1: did not find expected node content" in refused("--config", "options.yml")

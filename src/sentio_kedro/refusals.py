@@ -141,7 +141,11 @@ def _file_of_settings(error: BaseException) -> str | None:
 
 def _interpolation(error: OmegaConfBaseException) -> str:
     """Return the text of a reference `${...}` that leads nowhere, with the lines that hold it."""
-    reason = _first_line(error).rpartition("resolving interpolation: ")[2].rstrip(".")
+    raised, _, reason = _first_line(error).rpartition("resolving interpolation: ")
+    key = f" of `{error.full_key}`" if getattr(error, "full_key", None) else ""
+    if raised.startswith("ValueError"):  # a resolver of the project has said what is wrong, and the remedy
+        return f"The value{key} cannot be resolved: {reason}"
+    reason = reason.rstrip(".")
     quoted = re.search(r"'(.+?)'", reason)
     context = click.get_current_context(silent=True)
     environment = (context.params.get("env") if context else None) or "local"
@@ -152,7 +156,6 @@ def _interpolation(error: OmegaConfBaseException) -> str:
         for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1)
         if quoted and "${" in line and quoted[1] in line
     ]
-    key = f" of `{error.full_key}`" if getattr(error, "full_key", None) else ""
     return f"{', '.join(places) or 'The configuration'}: the value{key} cannot be resolved ({reason}); correct it."
 
 

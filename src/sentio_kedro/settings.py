@@ -9,6 +9,7 @@ from sentio_kedro.hooks.manifests import StageManifests
 from sentio_kedro.hooks.preflight import Preflight
 from sentio_kedro.hooks.promotion import RefusedPromotions
 from sentio_kedro.hooks.tracking import MlflowTracking
+from sentio_kedro.resolvers import symbols_table
 
 # kedro-mlflow sets its own level when it is imported, over what conf/logging.yml says.
 logging.getLogger("kedro_mlflow").setLevel(logging.WARNING)
@@ -24,7 +25,7 @@ CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
     "config_patterns": {"mlflow": ["mlflow*", "mlflow*/**", "**/mlflow*"]},
-    "custom_resolvers": {"bars": bars},
+    "custom_resolvers": {"bars": bars, "symbols_table": symbols_table},
     # An environment changes single keys of a section; the rest stays as in base.
     "merge_strategy": {"parameters": "soft", "mlflow": "soft"},
 }

@@ -52,6 +52,18 @@ def refusal(sections, *running, data=DATA):
         ("forecasting", "trading", {"costs": {"half_spread": "bars"}}, "the bars have no column `spread`"),
         ("training", "trading", {"masks": {"no_short": ["CCC"]}}, "`trading.masks.no_short` must hold symbols of the"),
         ("training", "trading", {"allocation": {"CCC": 1.0}}, "`trading.allocation` must name symbols of the bars"),
+        (
+            "training",
+            "trading",
+            {"symbols": {"aaa": {}}},
+            "`trading.symbols` must name symbols of the bars, ",
+        ),
+        (
+            "backtest",
+            "trading",
+            {"symbols": {"BBB": {"calendar": "XNYZ"}}},
+            "`trading.symbols.BBB.calendar` must be ",
+        ),
         ("training", "trading", {"masks": {"regime_exposure": [1.0]}}, "`trading.masks.regime_exposure` must have"),
         ("training", "network", {"variant": "maskable"}, "`network.variant` and `training.variant` must be the same"),
         ("search", "search", {"folds": [7]}, "`search.folds` must name folds among [0, 1], had [7]"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from sentio_kedro.trading.records import (
     ACCOUNT,
+    CHARGES,
     CLOCK,
     FACTS,
     HOLDING,
@@ -56,18 +57,12 @@ def random_rules(rng: np.random.Generator) -> np.recarray:
         "max_position": maybe(0.2, 4.0, 10.0, 0.5),
         "max_drawdown": maybe(0.05, 0.99, inf, 0.5),
         "drawdown_soft_limit": rng.uniform(0.0, 0.9),
-        "commission": rng.uniform(0.0, 0.003),
-        "commission_per_share": maybe(0.001, 0.1, 0.0),
-        "min_commission": maybe(0.01, 20.0, 0.0),
         "max_impact": rng.choice([0.01, 0.1]),
-        "borrow_rate": maybe(0.01, 0.5, 0.0),
         "financing_rate": maybe(0.01, 0.5, 0.0),
         "interest_rate": maybe(0.01, 0.5, 0.0),
         "initial_margin": maybe(0.5, 1.0, 0.0) / gross,
         "maintenance_margin": rng.uniform(0.2, 0.9) / gross,
         "liquidation_fee": maybe(0.001, 0.02, 0.0),
-        "lot_size": rng.choice([0.0, 0.0, 1.0, 0.37]),
-        "min_notional": maybe(1.0, 2000.0, 0.0),
         "rebalance_band": rng.choice([0.0, 0.1, 0.25, 0.5]),
         "stop_loss": maybe(0.005, 0.3, inf, 0.5),
         "take_profit": maybe(0.005, 0.3, inf, 0.5),
@@ -83,6 +78,20 @@ def random_rules(rng: np.random.Generator) -> np.recarray:
         rules.maintenance_margin = 0.0
     rules.overnight = rng.random() < 0.7
     return rules
+
+
+def random_charges(rng: np.random.Generator, assets: int) -> np.recarray:
+    """Costs and smallest orders of each asset."""
+
+    def maybe(low: float, high: float) -> np.ndarray:
+        return np.where(rng.random(assets) < 0.4, rng.uniform(low, high, assets), 0.0)
+
+    charges = records((assets,), CHARGES)
+    charges.commission = rng.uniform(0.0, 0.003, assets)
+    charges.commission_per_share, charges.min_commission = maybe(0.001, 0.1), maybe(0.01, 20.0)
+    charges.borrow_rate, charges.min_notional = maybe(0.01, 0.5), maybe(1.0, 2000.0)
+    charges.lot_size = rng.choice([0.0, 0.0, 1.0, 0.37], assets)
+    return charges
 
 
 def random_market(rng: np.random.Generator, assets: int) -> Market:
@@ -146,7 +155,7 @@ def random_case(seed: int) -> Case:
     market, rules, slots = random_market(rng, assets), random_rules(rng), int(rng.choice([0, 1, 3]))
     smaller = [np.sign(x) * max([0.0, *(abs(y) for y in levels if y * x > 0 and abs(y) < abs(x))]) for x in levels]
     share = float(rules.gross_limit[0]) / assets * rng.choice([1.0, 1.0, 2.0])
-    terms = Terms(rules, levels, np.array(smaller), np.full(assets, share))
+    terms = Terms(rules, levels, np.array(smaller), np.full(assets, share), random_charges(rng, assets))
     units = np.random.default_rng([seed, 1]).choice([1.0, 0.4, 0.0, -0.7], market.facts.shape)  # of a rule
     market.facts.unit = share * (units if seed % 2 else 1.0)
     accounts = Accounts(

@@ -12,7 +12,7 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
 from sentio_kedro.trading.accounts import open_accounts, terms_of
 from sentio_kedro.trading.facts import kelly_cap, market_facts
-from sentio_kedro.trading.records import RULES
+from sentio_kedro.trading.records import CHARGES, RULES
 from sentio_kedro.trading.simulate import simulate
 from sentio_kedro.trading.step.policies import TARGETS, make_policies
 
@@ -185,13 +185,16 @@ def test_terms_carry_every_parameter_in_its_unit() -> None:
     terms = terms_of(setting, 3)
     assert dict(zip(RULES.names, terms.rules[0].item(), strict=True)) == {
         "gross_limit": 1.5, "net_limit": 0.9, "var_limit": 0.05, "max_position": 0.7, "max_drawdown": 0.2,
-        "drawdown_soft_limit": 0.3, "commission": pytest.approx(2e-4), "commission_per_share": 0.01,
-        "min_commission": 1.5, "max_impact": 0.2, "borrow_rate": 0.03, "financing_rate": 0.06, "interest_rate": 0.01,
-        "initial_margin": 0.5, "maintenance_margin": 0.25, "liquidation_fee": 0.005, "lot_size": 2.0,
-        "min_notional": 10.0, "rebalance_band": 0.1, "stop_loss": 0.1, "take_profit": 0.4, "delisting_return": -0.3,
+        "drawdown_soft_limit": 0.3, "max_impact": 0.2, "financing_rate": 0.06, "interest_rate": 0.01,
+        "initial_margin": 0.5, "maintenance_margin": 0.25, "liquidation_fee": 0.005,
+        "rebalance_band": 0.1, "stop_loss": 0.1, "take_profit": 0.4, "delisting_return": -0.3,
         "daily_loss": 0.02, "trades_per_day": 4.0, "min_holding_bars": 3.0, "var_is_sum": True, "intrabar": True,
         "flat_at_close": True, "overnight": False, "pattern_day_trader": True,
     }  # fmt: skip
+    assert [dict(zip(CHARGES.names, charge.item(), strict=True)) for charge in terms.charges] == 3 * [
+        {"commission": pytest.approx(2e-4), "commission_per_share": 0.01, "min_commission": 1.5, "borrow_rate": 0.03,
+         "lot_size": 2.0, "min_notional": 10.0}
+    ]  # fmt: skip
     assert terms.levels.tolist() == setting.levels
     assert terms.smaller.tolist() == [-0.5, 0.0, 0.0, 0.0, 0.25]
     assert terms.allocation.tolist() == [0.5] * 3

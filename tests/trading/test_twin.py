@@ -52,7 +52,8 @@ def follow(case: Case, account: Record, n: int, step: int) -> Record:
     """Let the twin take one step. Returns its ledger with legal levels, features and actions."""
     market, terms = case.market, case.terms
     facts, clock = [plain(fact) for fact in market.facts[step]], plain(market.clock[step])
-    plainly = Record(rules=plain(terms.rules[0]), levels=terms.levels.tolist(), allocation=terms.allocation.tolist())
+    plainly = Record(rules=plain(terms.rules[0]), levels=terms.levels.tolist(), allocation=terms.allocation.tolist(),
+                     charges=[plain(charge) for charge in terms.charges])  # fmt: skip
     view = twin_limits.see(account, facts, clock, market.regimes[step, case.models[n]].tolist(), plainly)
     legal = twin_limits.legal_levels(account, facts, view, plainly)
     features = twin_limits.features_of(account, view, plainly)

@@ -21,8 +21,8 @@ def step(
     account: Record, facts: list[Record], clock: Record, view: Record, requested: list[float], terms: Record
 ) -> Record:
     """Move the account to the close of bar t + 1, in place. Returns the ledger."""
-    rules, assets = terms.rules, range(len(facts))
-    orders = plan(account, facts, clock, view, requested, rules)
+    rules, charges, assets = terms.rules, terms.charges, range(len(facts))
+    orders = plan(account, facts, clock, view, requested, terms)
     before = account.equity
     lines = [Record(**dict.fromkeys(LINES, 0.0), exit_price=nan) for _ in assets]
     for a in assets:
@@ -43,19 +43,19 @@ def step(
         account.in_flight[a] = [shares * split for shares in account.in_flight[a]]
         account.holdings[a].shares *= split
         account.holdings[a].entry_price /= split
-    cash, worth = hold_until_open(account, facts, clock, book, rules)
+    cash, worth = hold_until_open(account, facts, clock, book, terms)
     if worth <= 1e-3 * account.initial_equity:
         end(account, worth, book)
         return book
-    fills = fill(account, arriving, orders.target, facts, clock, view, worth, rules)
+    fills = fill(account, arriving, orders.target, facts, clock, view, worth, terms)
     held_before = [h.shares for h in account.holdings]
     for a in assets:
         holding, line = account.holdings[a], lines[a]
-        cash -= fills[a] * facts[a].open + pay(line, fills[a], facts[a].open, facts[a], account, rules)
+        cash -= fills[a] * facts[a].open + pay(line, fills[a], facts[a].open, facts[a], account, rules, charges[a])
         enter(holding, fills[a], facts[a].open)
         line.filled_shares = holding.shares
         line.position = holding.shares * facts[a].open / max(before, TINY)
-    sold = leave_inside_bar(account, fills, facts, clock, cash, book, rules)
+    sold = leave_inside_bar(account, fills, facts, clock, cash, book, terms)
     for a in assets:
         line, kept = lines[a], lines[a].filled_shares - sold[a]
         line.shares, line.funding = kept, facts[a].funding * kept * facts[a].next_close
@@ -103,15 +103,16 @@ def begin_session(account: Record) -> None:
 
 
 def hold_until_open(
-    account: Record, facts: list[Record], clock: Record, book: Record, rules: Record
+    account: Record, facts: list[Record], clock: Record, book: Record, terms: Record
 ) -> tuple[float, float]:
     """Cash after carry and dividends, and the equity at the open."""
+    rules = terms.rules
     rate = rules.financing_rate if account.cash < 0 else rules.interest_rate
     book.financing = -clock.years * rate * account.cash
     cash, worth = account.cash - book.financing, 0.0
-    for holding, fact, line in zip(account.holdings, facts, book.lines, strict=True):
+    for holding, fact, line, charge in zip(account.holdings, facts, book.lines, terms.charges, strict=True):
         reference = fact.close / fact.split
-        line.borrow = clock.years * rules.borrow_rate * max(-holding.shares, 0.0) * reference
+        line.borrow = clock.years * charge.borrow_rate * max(-holding.shares, 0.0) * reference
         line.dividends = holding.shares * fact.dividend
         line.price_pnl = holding.shares * (fact.open - reference)
         line.filled_shares = line.shares = holding.shares
@@ -129,8 +130,9 @@ def fill(
     clock: Record,
     view: Record,
     worth: float,
-    rules: Record,
+    terms: Record,
 ) -> list[float]:
+    rules = terms.rules
     assets, held = range(len(facts)), [h.shares for h in account.holdings]
     trades = [n if f.fillable else 0.0 for n, f in zip(arriving, facts, strict=True)]
     trades = [sign(n) * min(abs(n), f.max_shares) for n, f in zip(trades, facts, strict=True)]
@@ -150,7 +152,7 @@ def fill(
     for a in assets:
         kept = towards_flat(held[a], held[a] + trades[a])
         shares = trades[a] if f >= 1 - 1e-9 else kept + f * (held[a] + trades[a] - kept) - held[a]
-        shares = lots(shares, rules.lot_size) if shares != arriving[a] and not view.called else shares
+        shares = lots(shares, terms.charges[a].lot_size) if shares != arriving[a] and not view.called else shares
         done.append(-held[a] if abs(held[a] + shares) <= MILLIONTH * abs(held[a]) else shares)
         lapsed = arriving[a] - done[a]
         lapsed = 0.0 if abs(lapsed) <= MILLIONTH * abs(arriving[a]) else lapsed
@@ -161,13 +163,22 @@ def fill(
     return done
 
 
-def pay(line: Record, shares: float, price: float, fact: Record, account: Record, rules: Record, **but: float) -> float:
+def pay(
+    line: Record,
+    shares: float,
+    price: float,
+    fact: Record,
+    account: Record,
+    rules: Record,
+    charge: Record,
+    **but: float,
+) -> float:
     """Book the costs of a trade. Returns their sum."""
     n = abs(shares)
     if n == 0:
         return 0.0
     notional, times = n * price, account.cost_multiplier
-    commission = times * max(notional * rules.commission + n * rules.commission_per_share, rules.min_commission)
+    commission = times * max(notional * charge.commission + n * charge.commission_per_share, charge.min_commission)
     commission += but.get("fee", 0.0) * notional
     spread = times * notional * fact.half_spread
     impact = times * notional * min(fact.impact * sqrt(n), rules.max_impact) * but.get("impact", 1.0)
@@ -194,10 +205,10 @@ def levels_of(holding: Record, rules: Record) -> tuple[float, float]:
 
 
 def leave_inside_bar(
-    account: Record, fills: list[float], facts: list[Record], clock: Record, cash: float, book: Record, rules: Record
+    account: Record, fills: list[float], facts: list[Record], clock: Record, cash: float, book: Record, terms: Record
 ) -> list[float]:
     """Shares sold inside the bar; their prices and costs go to the ledger."""
-    assets, worst, sold = range(len(facts)), [], []
+    assets, worst, sold, rules = range(len(facts)), [], [], terms.rules
     for a in assets:
         holding, fact = account.holdings[a], facts[a]
         side, (stop, _) = sign(holding.shares), levels_of(holding, rules)
@@ -221,7 +232,7 @@ def leave_inside_bar(
             but = {"fee": rules.liquidation_fee}
         if shares != 0:
             line.exit_price = price
-            line.exit_costs = pay(line, shares, price, fact, account, rules, **but)
+            line.exit_costs = pay(line, shares, price, fact, account, rules, terms.charges[a], **but)
             line.price_pnl += shares * (price - fact.open)
         sold.append(shares)
     return sold

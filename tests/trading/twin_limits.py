@@ -87,7 +87,7 @@ def legal_levels(account: Record, facts: list[Record], view: Record, terms: Reco
             this = capped(level * fact.unit, a, view, fact)
             smaller = capped(sign(level) * below * fact.unit, a, view, fact)
             opens = this * view.position[a] <= 0
-            least = max(terms.rules.min_notional, terms.rules.lot_size * fact.close)
+            least = max(terms.charges[a].min_notional, terms.charges[a].lot_size * fact.close)
             enough = not opens or abs(this) * account.equity * (1 + MILLIONTH) >= least
             more = abs(this) > abs(smaller) + MILLIONTH
             row.append(level == 0 or bool(account.alive and fact.tradable and enough and more))
@@ -154,10 +154,10 @@ def joint_share(
 
 
 def plan(
-    account: Record, facts: list[Record], clock: Record, view: Record, requested: list[float], rules: Record
+    account: Record, facts: list[Record], clock: Record, view: Record, requested: list[float], terms: Record
 ) -> Record:
     """Orders in shares, and whether a limit or a joint limit cut them."""
-    assets, equity = range(len(facts)), max(account.equity, TINY)
+    assets, equity, rules, charges = range(len(facts)), max(account.equity, TINY), terms.rules, terms.charges
     band = rules.rebalance_band if account.guarded else 0.0
     wish, wanted, target = [], [], []
     for a in assets:
@@ -175,8 +175,8 @@ def plan(
         again = any(stay)
     orders, projected, cut = [], [], []
     for a in assets:
-        order = lots((final[a] - view.position[a]) * equity / facts[a].close, rules.lot_size)
-        order = 0.0 if abs(order) * facts[a].close < rules.min_notional or final[a] == view.position[a] else order
+        order = lots((final[a] - view.position[a]) * equity / facts[a].close, charges[a].lot_size)
+        order = 0.0 if abs(order) * facts[a].close < charges[a].min_notional or final[a] == view.position[a] else order
         order = -view.committed[a] if final[a] == 0 else order
         orders.append(-account.holdings[a].shares if view.called else order)
         joint = f < 1 and not near(wanted[a], view.position[a], band) and abs(wanted[a] - final[a]) > 1e-7

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -69,6 +69,7 @@ class AgentSpec:
         abstains: Whether it follows the rule, or stays flat without one, since ``validation_t`` is not above the
             threshold.
         bars_per_session: Bars a session of the bars that it was trained on; null if unknown.
+        own_bars_per_session: The same by calendar, if symbols have calendars of their own.
         missing: ``ingestion.missing`` of the bars that it was trained on: ``halt`` keeps a bar that a symbol lacks,
             ``drop_bar`` drops it for all.
         outside_session: ``ingestion.outside_session`` of these bars: what becomes of a bar outside of all sessions.
@@ -96,6 +97,7 @@ class AgentSpec:
     rule_sharpe: float = math.nan
     abstains: bool = False
     bars_per_session: float | None = None
+    own_bars_per_session: dict[str, float] = Field(default_factory=dict, exclude_if=lambda counts: not counts)
     missing: Literal["drop_bar", "halt"] = "halt"
     outside_session: Literal["refuse", "drop", "keep"] = "refuse"
     untested: bool = False

@@ -35,6 +35,7 @@ from sentio_kedro.config.market import (
 from sentio_kedro.config.network import NetworkParameters
 from sentio_kedro.config.promotion import ComparisonParameters, PromotionParameters, RegistryParameters
 from sentio_kedro.config.search import SearchParameters, SearchRange
+from sentio_kedro.config.symbol_rules import SymbolRules
 from sentio_kedro.config.trading import TradingParameters
 from sentio_kedro.config.training import (
     DivergenceParameters,
@@ -73,6 +74,7 @@ __all__ = [
     "SkillParameters",
     "SleeveName",
     "StoppingParameters",
+    "SymbolRules",
     "TailParameters",
     "TradingParameters",
     "TrainingParameters",

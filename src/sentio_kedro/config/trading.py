@@ -6,6 +6,7 @@ The defaults of these classes are the preset ``proportional``. ``presets.py`` ho
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -26,6 +27,7 @@ from sentio_kedro.config.fields import (
     parameters,
 )
 from sentio_kedro.config.presets import PresetName, with_preset
+from sentio_kedro.config.symbol_rules import ALWAYS_OPEN, SymbolRules, symbol_rule_problems
 from sentio_kedro.config.symbols import symbol_problems
 
 ROUNDING = 1e-9  # of the gross limit, in a sum of weights
@@ -70,6 +72,7 @@ class TradingParameters:
         margin: Margin.
         orders: How orders reach the market.
         masks: Layers of the action mask.
+        symbols: Rules of single symbols, which go before the general keys.
     """
 
     preset: PresetName = "proportional"
@@ -95,6 +98,7 @@ class TradingParameters:
     margin: MarginParameters = Field(default_factory=MarginParameters)
     orders: OrderParameters = Field(default_factory=OrderParameters)
     masks: MaskParameters = Field(default_factory=MaskParameters)
+    symbols: dict[str, SymbolRules] = Field(default_factory=dict, exclude_if=lambda rules: not rules)
 
     @model_validator(mode="before")
     @classmethod
@@ -107,6 +111,7 @@ class TradingParameters:
     def _settings_can_be_met(self) -> TradingParameters:
         problems = [*_level_problems(self.levels, self.unit), *_allocation_problems(self), *_leverage_problems(self)]
         problems += [*_session_problems(self), *symbol_problems("trading.masks.no_short", self.masks.no_short)]
+        problems += symbol_rule_problems(self.symbols, self.initial_cash * self.gross_limit)
         if problems:
             raise ValueError("; ".join(problems) + ".")
         return self
@@ -187,4 +192,28 @@ def _session_problems(trading: TradingParameters) -> list[str]:
             f"`trading.calendar` must name the exchange's sessions (such as XNYS) for {', '.join(names)}, was null; "
             "set it, or switch those off"
         ]
+    others = sorted(s for s, own in own_calendars(trading, trading.symbols).items() if own != trading.calendar)
+    if others and names:
+        return [
+            f"{', '.join(names)} of `trading` must be off where symbols have calendars of their own, as "
+            f"`trading.symbols` gives {', '.join(others[:3])}; switch those off, or give all symbols one calendar"
+        ]
     return []
+
+
+def own_calendars(trading: TradingParameters, symbols: Iterable[str]) -> dict[str, str | None]:
+    """Return the calendar of each symbol, if some have another one than the account; else nothing."""
+    calendars = {symbol: calendar_of(trading, symbol) for symbol in symbols}
+    return calendars if set(calendars.values()) - {trading.calendar} else {}
+
+
+def is_mixed(trading: TradingParameters) -> bool:
+    """Whether some symbol has another calendar than the account."""
+    return bool(own_calendars(trading, trading.symbols))
+
+
+def calendar_of(trading: TradingParameters, symbol: str) -> str | None:
+    """Return the calendar of a symbol's bars; null is a market that never closes."""
+    rules = trading.symbols.get(symbol)
+    own = None if rules is None else rules.calendar
+    return trading.calendar if own is None else None if own == ALWAYS_OPEN else own

@@ -11,22 +11,26 @@ A return belongs to the bar that ends it and counts where the bar before it lies
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.market.ingestion.adjustment import Factors
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, Mask
-from sentio_kedro.market.ingestion.sessions import Clock, Integers
+from sentio_kedro.market.ingestion.sessions import DAY, MARGIN, Clock, Integers, SymbolClock
 from sentio_kedro.market.ingestion.timestamps import Floats
-from sentio_kedro.market.large_arrays import by_assets
+from sentio_kedro.market.large_arrays import by_assets, large_array
 from sentio_kedro.market.session_risk import correlations, tails
 from sentio_kedro.market.trailing import SessionRows, sum_before
 
 MIN_VOLATILITY = 1e-5  # per bar; keeps rewards finite where a price stands still
 MIN_VOLUME = 1e-9  # shares a day; keeps shares of the volume finite where nothing was traded
+OF_ASSET = ("volatility", "daily_volatility", "daily_volume", "bar_volume")  # columns of ``RiskFacts`` ``[T, A]``
 
 
 class RiskFacts(NamedTuple):
@@ -37,7 +41,8 @@ class RiskFacts(NamedTuple):
         daily_volatility: ``[T, A]`` standard deviation of the log return of a session, overnight included.
         daily_volume: ``[T, A]`` mean volume per session in shares of the row, at least ``MIN_VOLUME``.
         bar_volume: ``[T, A]`` daily volume over the bars per session.
-        tail: ``[T]`` quantile of the absolute return of a session, in daily volatilities.
+        tail: ``[T]`` quantile of the absolute return of a session, in daily volatilities; ``[T, A]`` where symbols
+            have calendars of their own.
         correlation: ``[T]`` average pairwise correlation of the assets, in [0, 1].
     """
 
@@ -81,7 +86,10 @@ def trading_lookback(parameters: TradingParameters, clock: Clock) -> int:
         clock: Sessions of the bars; the longest one counts.
     """
     bars = max(SessionRows.of(clock.session).longest, math.ceil(clock.bars_per_session))
-    longest = (parameters.memory_sessions + 1) * bars + 1
+    sessions = parameters.memory_sessions + 1
+    if is_mixed(parameters):  # in days: weekends, holidays, and the longest that an exchange closes
+        sessions = math.ceil(1.5 * sessions) + int(MARGIN // DAY)
+    longest = sessions * bars + 1
     if parameters.costs.half_spread == "estimated":
         longest = max(longest, parameters.costs.spread_bars + 2)
     if parameters.masks.kelly_fraction is not None:
@@ -107,24 +115,74 @@ def risk_facts(
         parameters: ``memory_sessions`` and ``masks.var_confidence``.
         first: Row from whose session on tail and correlation are computed; earlier ones are bounds.
     """
-    rows, memory = SessionRows.of(clock.session), parameters.memory_sessions
+    rows = SessionRows.of(clock.session)
+    if clock.own:
+        columns = _panel_columns(bars, total, factors, clock, parameters, first)
+        moves = _moves(own_returns(total, bars.present, rows), rows)
+    else:
+        columns = dict(_grid_columns(bars, total, factors, clock, parameters, first))
+        moves = columns.pop("moves")
     begin = int(rows.session[first])
+    correlation = correlations(moves, rows, parameters.memory_sessions, begin)[rows.session]
+    return RiskFacts(**columns, correlation=correlation)
+
+
+def _panel_columns(
+    bars: AlignedBars,
+    total: Floats,
+    factors: Factors | None,
+    clock: Clock,
+    parameters: TradingParameters,
+    first: int,
+) -> dict[str, Floats]:
+    """Columns ``[T, A]`` of ``RiskFacts``, each calendar's on the bars of its own symbols and held until the next."""
+    whole = {name: large_array(total.shape) for name in (*OF_ASSET, "tail")}
+    for part in clock.own:
+        count = part.clock.bars_per_session
+        least = (MIN_VOLATILITY, MIN_VOLATILITY * count**0.5, MIN_VOLUME, MIN_VOLUME / count)
+        floors = dict(zip(OF_ASSET, least, strict=True))
+        floors["tail"] = NormalDist().inv_cdf(parameters.masks.var_confidence)
+        place = np.searchsorted(part.rows, np.arange(len(total)), side="right")  # [T] number of the last bar, from 1
+        known: dict[str, Floats] = {}
+        if part.rows.size:
+            own = _cut(bars, total, factors, part)
+            known = {**_grid_columns(*own, part.clock, parameters, max(int(place[first]) - 1, 0))}
+            known["tail"] = known["tail"][:, None]
+        for name, values in whole.items():
+            held = np.full((part.rows.size + 1, part.assets.size), floors[name])
+            held[1:] = known.get(name, held[1:])
+            values[:, part.assets] = held[place]
+    return whole
+
+
+def _cut(
+    bars: AlignedBars, total: Floats, factors: Factors | None, part: SymbolClock
+) -> tuple[AlignedBars, Floats, Factors | None]:
+    """Return bars, total-return prices and factors of the symbols of one calendar on their own rows."""
+    cells = np.ix_(part.rows, part.assets)
+    own = None if factors is None else Factors._make(values[cells] for values in factors)
+    return bars.map_columns(lambda column: column[cells]), total[cells], own
+
+
+def _grid_columns(
+    bars: AlignedBars,
+    total: Floats,
+    factors: Factors | None,
+    clock: Clock,
+    parameters: TradingParameters,
+    first: int,
+) -> Mapping[str, Floats]:
+    """Columns of ``RiskFacts`` but the correlation, and the ``moves`` of which that is, on a grid of one calendar."""
+    rows, memory = SessionRows.of(clock.session), parameters.memory_sessions
 
     def of_assets(part: slice) -> dict[str, Floats]:
         own = None if factors is None else factors.assets(part)
         return _asset_columns(bars.assets(part), total[:, part], own, rows, clock, memory)
 
     columns = by_assets(of_assets, *total.shape)
-    confidence = parameters.masks.var_confidence
+    confidence, begin = parameters.masks.var_confidence, int(rows.session[first])
     tail = tails(columns["prices"], columns["deviation_before"], rows, memory, confidence, begin)
-    return RiskFacts(
-        volatility=columns["volatility"],
-        daily_volatility=columns["daily_volatility"],
-        daily_volume=columns["daily_volume"],
-        bar_volume=columns["bar_volume"],
-        tail=tail[rows.session],
-        correlation=correlations(columns["moves"], rows, memory, begin)[rows.session],
-    )
+    return {name: columns[name] for name in (*OF_ASSET, "moves")} | {"tail": tail[rows.session]}
 
 
 def _asset_columns(
@@ -136,7 +194,6 @@ def _asset_columns(
     variances = daily_variances(returns, present, rows, memory, count)
     volatility = np.maximum(np.sqrt(variances.row / count), MIN_VOLATILITY)
     volume = daily_volumes(bars, factors, rows, memory, count)
-    near = (returns.since >= 0) & (returns.since >= rows.session[:, None] - 1)
     return {
         "volatility": volatility,
         "daily_volatility": volatility * count**0.5,
@@ -144,8 +201,14 @@ def _asset_columns(
         "bar_volume": volume / count,
         "deviation_before": np.sqrt(variances.before),
         "prices": np.where(present, total, np.nan),
-        "moves": np.where(near, returns.value, np.nan),
+        "moves": _moves(returns, rows),
     }
+
+
+def _moves(returns: OwnReturns, rows: SessionRows) -> Floats:
+    """Returns ``[T, A]`` since the session before at most; NaN for others."""
+    near = (returns.since >= 0) & (returns.since >= rows.session[:, None] - 1)
+    return np.where(near, returns.value, np.nan)
 
 
 def own_returns(total: Floats, present: Mask, rows: SessionRows) -> OwnReturns:

@@ -13,7 +13,8 @@ from sentio_kedro.config import TradingParameters
 from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.market.ingestion.adjustment import adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, Mask, hold
-from sentio_kedro.market.ingestion.sessions import Clock, Integers, market_clock
+from sentio_kedro.market.ingestion.panels import panel_clock
+from sentio_kedro.market.ingestion.sessions import Clock, Integers, SymbolClock
 from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.large_arrays import by_assets, large_array
 from sentio_kedro.market.risk import RiskFacts, risk_facts
@@ -45,7 +46,7 @@ class MarketTensors(NamedTuple):
         daily_volume: ``[T, A]`` trailing mean volume per session in shares of that row, above 0, as of the close.
         bar_volume: ``[T, A]`` expected volume of a bar, ``daily_volume`` over the bars per session.
         tail: ``[T]`` trailing quantile at ``masks.var_confidence`` of the absolute return of a session, in daily
-            volatilities; at least that of the normal law.
+            volatilities; at least that of the normal law; ``[T, A]`` where symbols have calendars of their own.
         correlation: ``[T]`` trailing average pairwise correlation of the assets, in [0, 1]; 0 with one asset.
         elapsed: ``[T]`` days since the previous bar, 0 for the first; null: 0.
         session: ``[T]`` int64, number of the session that the bar belongs to, never decreasing; null: one session.
@@ -106,7 +107,7 @@ class MarketTensors(NamedTuple):
         )
 
 
-def delisted_rows(bars: AlignedBars, session: Integers) -> Mask | None:
+def delisted_rows(bars: AlignedBars, session: Integers, own: Sequence[SymbolClock] = ()) -> Mask | None:
     """Return the first row after each asset's last bar ``[T, A]``; null if all assets last as long as the grid.
 
     An asset that never has a bar does not end, nor does one that is missing for at most ``LONGEST_HALT_SESSIONS``
@@ -115,10 +116,15 @@ def delisted_rows(bars: AlignedBars, session: Integers) -> Mask | None:
     Args:
         bars: Aligned bars.
         session: ``[T]`` number of each row's session, one more for each session of the calendar.
+        own: Sessions of the symbols, if they have calendars of their own.
     """
     present = bars.present
     ends = len(present) - np.argmax(present[::-1], axis=0)  # [A] row after the last bar, T without one
     missed = session[-1] - session[ends - 1]  # [A] sessions since the last bar
+    for part in own:
+        last = np.searchsorted(part.rows, ends[part.assets] - 1)
+        numbers = np.append(part.clock.session, 0)  # of assets without a bar, which do not end
+        missed[part.assets] = part.behind + numbers[len(part.rows) - 1] - numbers[last]
     assets = np.flatnonzero(present.any(axis=0) & (missed > LONGEST_HALT_SESSIONS))
     if not assets.size:
         return None
@@ -142,7 +148,7 @@ def market_tensors(
         features: ``[T, A, F]``, NaN in warm-up.
         posterior: ``[T, K]`` regime probabilities.
         trading: Memory, source of the spread, assets that may be sold short, and calendar; null takes the defaults.
-        clock: Sessions of the rows; null reads them from the timestamps and ``trading.calendar``.
+        clock: Sessions of the rows; null reads them from the bars, ``trading.calendar`` and ``trading.symbols``.
         risk: Trailing volatility, volume, tail and correlation of the rows; null computes them.
 
     Returns:
@@ -153,7 +159,7 @@ def market_tensors(
             is not below the price that it is paid on.
     """
     trading = TradingParameters() if trading is None else trading
-    clock = market_clock(bars.timestamps, trading.calendar) if clock is None else clock
+    clock = panel_clock(bars, trading) if clock is None else clock
     factors = adjustment_factors(bars)
     filled, complete = _filled(features)
 
@@ -166,7 +172,7 @@ def market_tensors(
     total = columns.pop("total")
     risk = risk_facts(bars, total, factors, clock, trading) if risk is None else risk
     neutral = [name for name in ACTS if name in columns and (columns[name] == NEUTRAL[name]).all()]
-    delisted = delisted_rows(bars, clock.session)
+    delisted = delisted_rows(bars, clock.session, clock.own)
     return MarketTensors(
         features=torch.from_numpy(filled),
         posterior=torch.from_numpy(np.ascontiguousarray(posterior)),
@@ -177,7 +183,7 @@ def market_tensors(
         minutes_since_open=torch.from_numpy(clock.minutes_since_open),
         minutes_to_close=torch.from_numpy(clock.minutes_to_close),
         delisted=None if delisted is None else torch.from_numpy(delisted),
-        shortable=torch.from_numpy(_shortable(bars.symbols, trading.masks.no_short)),
+        shortable=torch.from_numpy(_shortable(bars.symbols, trading)),
     )
 
 
@@ -245,11 +251,14 @@ def quoted_spread(bars: AlignedBars, adjusted_bars: AlignedBars, trading: Tradin
     return np.nan_to_num(hold(bars.spread), nan=0.0)
 
 
-def _shortable(symbols: Sequence[str], no_short: Sequence[str]) -> Mask:
+def _shortable(symbols: Sequence[str], trading: TradingParameters) -> Mask:
+    no_short = trading.masks.no_short
     unknown = unknown_symbols(no_short, [*symbols, EVERY])
     if unknown:
         raise ValueError(
             f"`trading.masks.no_short` must hold symbols of the bars, {list(symbols)}, or {EVERY!r} for all; had "
             f"{unknown}; correct or remove them."
         )
-    return np.array([EVERY not in no_short and symbol not in no_short for symbol in symbols], dtype=bool)
+    general = {symbol: EVERY not in no_short and symbol not in no_short for symbol in symbols}
+    own = {symbol: rules.shortable for symbol, rules in trading.symbols.items() if rules.shortable is not None}
+    return np.array([own.get(symbol, general[symbol]) for symbol in symbols], dtype=bool)

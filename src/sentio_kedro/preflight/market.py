@@ -80,10 +80,10 @@ def plan_market(
     aligned = attempt(problems, align_bars, bars, parameters["ingestion"])
     trading = parameters["trading"]
     if aligned is not None:
-        aligned = attempt(problems, placed_in_sessions, aligned, parameters["ingestion"], trading.calendar)
+        aligned = attempt(problems, placed_in_sessions, aligned, parameters["ingestion"], trading)
     if aligned is None:
         return None
-    attempt(problems, session_findings, aligned, parameters["ingestion"], trading.calendar)
+    attempt(problems, session_findings, aligned, parameters["ingestion"], trading)
     attempt(problems, check_capacity, aligned, trading)
     problems += _length_problems(aligned.timestamps, bar_minutes)
     if not SPLIT.isdisjoint(running) or "features" in running:

@@ -81,8 +81,9 @@ def validation_texts(error: ValidationError, section: str, kind: Any) -> list[st
 
 
 def _refusal(section: str, kind: Any, detail: ErrorDetails) -> str:
-    path = (str(part) for part in detail["loc"])
-    name = ".".join([section, *(part for part in path if not _OF_UNION.fullmatch(part))])
+    path = [str(part) for part in detail["loc"]]
+    symbol = path[1:2] if path[:1] == ["symbols"] else []  # may look like an alternative
+    name = ".".join([section, *(part for part in path if part in symbol or not _OF_UNION.fullmatch(part))])
     if detail["type"] == "value_error":
         return detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "unexpected_keyword_argument":

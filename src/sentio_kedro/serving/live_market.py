@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs
 from sentio_kedro.config.network import receptive_field
+from sentio_kedro.config.trading import own_calendars
 from sentio_kedro.market.indicators import (
     column_times,
     compute_features,
@@ -23,9 +25,11 @@ from sentio_kedro.market.indicators import (
 )
 from sentio_kedro.market.ingestion.adjustment import adjusted, adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.panels import symbol_clocks
 from sentio_kedro.market.ingestion.sessions import (
     Clock,
     Schedule,
+    SymbolClock,
     bar_times,
     expected_timestamps,
     market_clock,
@@ -83,7 +87,8 @@ class LiveMarket:
         self.columns, self.trading = spec.features, spec.trading
         self._models, self._model_of = _distinct_models(agents)
         memory = max(model.memory for model in self._models)
-        self._schedule: Schedule | None = None
+        self._schedules: dict[str, Schedule] = {}
+        self._calendars, self._own_counts = own_calendars(self.trading, bars.symbols), spec.own_bars_per_session
         per_session = spec.bars_per_session
         self._bars_per_session = bars_per_session(bars.timestamps) if per_session is None else per_session
         clock = market_clock(bars.timestamps, self.trading.calendar)._replace(bars_per_session=self._bars_per_session)
@@ -149,7 +154,7 @@ class LiveMarket:
             self._times = bar_times(bar.timestamps)
             return bar
         ends = np.concatenate([self.bars.grid.timestamps, bar.timestamps])
-        times = column_times(ends, self.columns, self.trading.calendar, self.schedule(ends))
+        times = column_times(ends, self.columns, self.trading.calendar, self._account_schedule(ends))
         session = self._times.session + times.session[-1] - times.session[-2]
         self._times = times.at(-1)._replace(session=session)
         return with_sessions(bar, self._times)
@@ -172,7 +177,7 @@ class LiveMarket:
             return newest_features(by_asset, self.columns, bar.present[0], self._times, self.features[-1])[None]
         self._rule = self._rule.with_bar(by_asset, bar, self._filtered[0][-1])
         self.units = np.concatenate([self.units[1 - self._reads :], self._rule.path.units])
-        clock = market_clock(self.bars.grid.timestamps[-2:], self.trading.calendar, self.schedule())
+        clock = market_clock(self.bars.grid.timestamps[-2:], self.trading.calendar, self._account_schedule())
         return rule_inputs(self._rule.path, self._rule.rule.segments, clock.rows(slice(1, None)))
 
     def decision_rows(self) -> LiveRows:
@@ -181,11 +186,12 @@ class LiveMarket:
 
     def rows(self, count: int | None = None) -> LiveRows:
         """Return the last ``count`` rows, for decisions at the last two; None is all rows with features."""
-        grid, ahead, schedule = self.bars.grid, self.trading.orders.latency_bars + 2, self.schedule()
+        grid, ahead, schedule = self.bars.grid, self.trading.orders.latency_bars + 2, self._account_schedule()
         total = len(grid.timestamps)
         known = len(self.features) if count is None else min(count, len(self.features))
         ends = np.concatenate([grid.timestamps, expected_timestamps(grid.timestamps, ahead, schedule)])
-        clock = market_clock(ends, self.trading.calendar, schedule)._replace(bars_per_session=self._bars_per_session)
+        clock = market_clock(ends, self.trading.calendar, schedule)
+        clock = clock._replace(bars_per_session=self._bars_per_session, own=self._own_clocks())
         risk = self._risk(clock.rows(slice(0, total)), 0 if count is None else total - 2)
         last = newest_rows(grid, known)
         market = market_tensors(
@@ -216,19 +222,35 @@ class LiveMarket:
         )
         return torch.from_numpy(spread[-1])
 
-    def schedule(self, timestamps: Timestamps | None = None) -> Schedule | None:
-        """Return the exchange's sessions, computed once a year; None for a market that never closes.
+    def schedule(self, calendar: str) -> Schedule:
+        """Return the sessions of an exchange up to a year ahead of the newest bar."""
+        return self._schedule(calendar, self.bars.grid.timestamps)
 
-        Args:
-            timestamps: Ends of the newest bars; null takes those of the grid.
-        """
+    def _account_schedule(self, timestamps: Timestamps | None = None) -> Schedule | None:
+        """Return the account's sessions around ``timestamps``, null: those of the grid; None if it never closes."""
         calendar = self.trading.calendar
         timestamps = self.bars.grid.timestamps if timestamps is None else timestamps
-        if calendar is None:
-            return None
-        if self._schedule is None or timestamps[-1] + MIN_AHEAD > self._schedule.closes[-1]:
-            self._schedule = session_schedule(timestamps[[0, -1]], calendar, HORIZON)
-        return self._schedule
+        return None if calendar is None else self._schedule(calendar, timestamps)
+
+    def _own_clocks(self) -> tuple[SymbolClock, ...]:
+        """Return the sessions of the symbols, if they have calendars of their own, with the bars of those trained."""
+        if not self._calendars:
+            return ()
+        schedules = {name: self.schedule(name) for name in self._calendars.values() if name is not None}
+        close = self.bars.grid.close.copy()
+        close[0] = np.nan  # a bar there may be an earlier one, which its symbol has at another time
+        parts = symbol_clocks(replace(self.bars.grid, close=close), self._calendars, schedules)
+        counts = [self._own_counts.get(part.calendar, part.clock.bars_per_session) for part in parts]
+        return tuple(
+            part._replace(clock=part.clock._replace(bars_per_session=count))
+            for part, count in zip(parts, counts, strict=True)
+        )
+
+    def _schedule(self, calendar: str, timestamps: Timestamps) -> Schedule:
+        """Return the sessions of an exchange around ``timestamps``, computed once a year."""
+        if calendar not in self._schedules or timestamps[-1] + MIN_AHEAD > self._schedules[calendar].closes[-1]:
+            self._schedules[calendar] = session_schedule(timestamps[[0, -1]], calendar, HORIZON)
+        return self._schedules[calendar]
 
 
 def _lengthened(values: Floats, count: int) -> Floats:

@@ -14,6 +14,7 @@ from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.serving.accounts import Account, row_of
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.serving.signal import START_TOLERANCE, Signal
+from sentio_kedro.trading.accounts import lot_sizes
 
 
 def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None) -> list[AgentBundle]:
@@ -57,7 +58,7 @@ def newest_signals(
             f"more than {START_TOLERANCE} of the largest position away: an accident of the first day. Set "
             "`signals.refuse_disagreement` to false to see the signals all the same, marked."
         )
-    return signal.sized(parameters.equity, session.trading.orders.lot_size).frame()
+    return signal.sized(parameters.equity, lot_sizes(session.trading, len(session.symbols))).frame()
 
 
 def decide_from(session: DecisionSession, bars: AlignedBars, account: Account) -> Signal:

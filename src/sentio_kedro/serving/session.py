@@ -22,8 +22,7 @@ from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
 from sentio_kedro.market.indicators import own_columns
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
 from sentio_kedro.market.ingestion.bars import whole_rows
-from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
-from sentio_kedro.market.ingestion.sessions import outside_sessions, require_sessions
+from sentio_kedro.market.ingestion.session_checks import outside_bars, placed_in_sessions
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.serving.accounts import (
     Account,
@@ -37,6 +36,7 @@ from sentio_kedro.serving.accounts import (
 from sentio_kedro.serving.decision import decide_all, fill_orders
 from sentio_kedro.serving.incoming_bars import GapBounds, RawBars, new_rows, of_symbols, read_history, with_own
 from sentio_kedro.serving.live_market import LiveMarket
+from sentio_kedro.serving.rolling_bars import appended
 from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import terms_of
 from sentio_kedro.trading.facts import market_facts
@@ -208,20 +208,19 @@ class DecisionSession:
     def _in_sessions(self, bars: AlignedBars) -> AlignedBars:
         """Return the bars that end in sessions, or refuse others, as the agents' ``ingestion.outside_session`` says."""
         placed = IngestionParameters(outside_session=self.agent.spec.outside_session)
-        return placed_in_sessions(bars, placed, self.trading.calendar)
+        return placed_in_sessions(bars, placed, self.trading)
 
     def _new_rows(self, new_bars: RawBars, bounds: GapBounds) -> list[AlignedBars]:
         """Return the new rows of the grid that agents decide at, checked."""
         rows = new_rows(new_bars, self.market.bars.grid, bounds, drop_bar=self._drops_bars, own=self.own)
-        calendar, policy = self.trading.calendar, self.agent.spec.outside_session
-        if calendar is None or policy == "keep":
+        policy = self.agent.spec.outside_session
+        if policy == "keep" or not rows:
             return rows
-        known = self.market.bars.grid.timestamps[-KNOWN:]
-        ends = np.concatenate([known, *(row.timestamps for row in rows)])
-        outside = outside_sessions(ends, calendar, self.market.schedule())[len(known) :]
-        if policy == "refuse" or outside.all():
-            require_sessions(ends, calendar, self.market.schedule())
-        return [row for row, out in zip(rows, outside.tolist(), strict=True) if not out]
+        known = self.market.bars.grid.rows(slice(-KNOWN, None))
+        for row in rows:
+            known = appended(known, row)
+        outside = outside_bars(known, self.trading, self.market.schedule, refused=policy == "refuse")[-len(rows) :]
+        return [row.without(out[None]) for row, out in zip(rows, outside, strict=True) if not out.all()]
 
     @contextmanager
     def _restored_on_error(self) -> Iterator[None]:

@@ -65,10 +65,9 @@ class Signal:
         """Name the layers that bind for each asset of a single account, separated by commas."""
         return [",".join(np.array(LAYERS)[row]) for row in self.binding]
 
-    def sized(self, equity: float, lot: float | None) -> Signal:
-        """Return the targets in shares of another equity, in whole lots."""
-        shares = self.target * equity / self.close
-        return replace(self, shares=shares if lot is None else in_lots(shares, lot))
+    def sized(self, equity: float, lot: Floats) -> Signal:
+        """Return the targets in shares of another equity, in whole lots ``[A]``; a lot of 0 is any number."""
+        return replace(self, shares=in_lots(self.target * equity / self.close, lot))
 
     def frame(self) -> pd.DataFrame:
         """Return one row per symbol, for a single account.
@@ -99,6 +98,6 @@ class Signal:
         )
 
 
-def in_lots(shares: Floats, lot: float) -> Floats:
+def in_lots(shares: Floats, lot: Floats) -> Floats:
     """Round shares ``[...]`` towards zero to whole lots."""
     return np.asarray(np.vectorize(whole_lots, otypes=[np.float64])(shares, lot))

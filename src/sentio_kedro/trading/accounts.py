@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from sentio_kedro.config import TradingParameters
+from sentio_kedro.config import SymbolRules, TradingParameters
 from sentio_kedro.config.symbols import unknown_symbols
 from sentio_kedro.trading.records import (
     ACCOUNT,
+    CHARGES,
     DAY_TRADE_SESSIONS,
     HOLDING,
     RULES,
@@ -42,21 +43,26 @@ def allocation(parameters: TradingParameters, assets: int) -> Floats:
 
 
 def for_symbols(parameters: TradingParameters, symbols: Sequence[str]) -> TradingParameters:
-    """Complete weights of ``trading.allocation`` with 0 for those of the bars' ``symbols`` that they do not name.
+    """Complete ``trading.allocation`` with 0, and ``trading.symbols`` with nulls, for all ``symbols`` of the bars.
+
+    What names no symbol stays as it is.
 
     Raises:
         ValueError: If they name other symbols.
     """
-    given = parameters.allocation
-    if not isinstance(given, dict):
-        return parameters
-    unknown = unknown_symbols(given, symbols)
-    if unknown:
-        raise ValueError(
-            f"`trading.allocation` must name symbols of the bars, {list(symbols)}, had {unknown}; correct or "
-            "remove them."
-        )
-    return replace(parameters, allocation={symbol: given.get(symbol, 0.0) for symbol in symbols})
+    weights, rules = parameters.allocation, parameters.symbols
+    for name, given in (("allocation", weights), ("symbols", rules)):
+        unknown = unknown_symbols(given, symbols) if isinstance(given, dict) else ""
+        if unknown:
+            raise ValueError(
+                f"`trading.{name}` must name symbols of the bars, {list(symbols)}, had {unknown}; correct or "
+                "remove them."
+            )
+    if isinstance(weights, dict):
+        parameters = replace(parameters, allocation={symbol: weights.get(symbol, 0.0) for symbol in symbols})
+    if rules:
+        parameters = replace(parameters, symbols={symbol: rules.get(symbol, SymbolRules()) for symbol in symbols})
+    return parameters
 
 
 def terms_of(parameters: TradingParameters, assets: int) -> Terms:
@@ -66,7 +72,9 @@ def terms_of(parameters: TradingParameters, assets: int) -> Terms:
         max([0.0, *(abs(x) for x in levels if x * level > 0.0 and abs(x) < abs(level))]) * np.sign(level)
         for level in levels
     ]
-    return Terms(_rules(parameters), levels, np.array(smaller), allocation(parameters, assets))
+    return Terms(
+        _rules(parameters), levels, np.array(smaller), allocation(parameters, assets), charges_of(parameters, assets)
+    )
 
 
 def _rules(parameters: TradingParameters) -> np.recarray:
@@ -88,19 +96,13 @@ def _rules(parameters: TradingParameters) -> np.recarray:
         "max_drawdown": _or(parameters.max_drawdown, np.inf),
         "drawdown_soft_limit": parameters.drawdown_soft_limit,
         "delisting_return": parameters.delisting_return,
-        "commission": costs.commission_bps * BASIS_POINT,
-        "commission_per_share": costs.commission_per_share,
-        "min_commission": costs.min_commission,
         "max_impact": costs.max_impact,
-        "borrow_rate": carry.borrow_rate,
         "financing_rate": carry.financing_rate,
         "interest_rate": carry.interest_rate,
         "initial_margin": _or(margin.initial, 0.0),
         "maintenance_margin": _or(margin.maintenance, 0.0),
         "liquidation_fee": margin.liquidation_fee,
         "intrabar": margin.intrabar,
-        "lot_size": _or(orders.lot_size, 0.0),
-        "min_notional": _or(orders.min_notional, 0.0),
         "rebalance_band": orders.rebalance_band,
         "stop_loss": _or(orders.stop_loss, np.inf),
         "take_profit": _or(orders.take_profit, np.inf),
@@ -114,6 +116,60 @@ def _rules(parameters: TradingParameters) -> np.recarray:
     for name in RULES.names or ():
         rules[name] = values[name]
     return rules
+
+
+def charges_of(parameters: TradingParameters, assets: int) -> np.recarray:
+    """Return the charges of each asset as records ``[A]``.
+
+    Raises:
+        ValueError: If ``trading.symbols`` has rules, but not for each of the assets.
+    """
+    costs, orders = parameters.costs, parameters.orders
+    charges = records((assets,), CHARGES)
+    charges.commission = own_values(parameters, assets, "commission_bps", costs.commission_bps) * BASIS_POINT
+    general = {
+        "commission_per_share": costs.commission_per_share,
+        "min_commission": costs.min_commission,
+        "borrow_rate": parameters.carry.borrow_rate,
+        "lot_size": _or(orders.lot_size, 0.0),
+        "min_notional": _or(orders.min_notional, 0.0),
+    }
+    for name, value in general.items():
+        charges[name] = own_values(parameters, assets, name, value)
+    return charges
+
+
+def own_rules(parameters: TradingParameters, assets: int) -> list[SymbolRules]:
+    """Return the rules of each of the assets, which are in the order of their names.
+
+    Raises:
+        ValueError: If ``trading.symbols`` has rules, but not for each of the assets.
+    """
+    given = parameters.symbols
+    if given and len(given) != assets:
+        raise ValueError(
+            f"`trading.symbols` must have rules for each of the {assets} assets here, had them for {sorted(given)}; "
+            "complete them by `for_symbols`."
+        )
+    return [given[symbol] for symbol in sorted(given)] or [SymbolRules()] * assets
+
+
+def own_values(parameters: TradingParameters, assets: int, name: str, general: float) -> Floats:
+    """Return the values ``[A]`` of one key of ``trading.symbols``, ``general`` where it is null."""
+    return np.array([_or(getattr(rules, name), general) for rules in own_rules(parameters, assets)])
+
+
+def half_spread_floor(parameters: TradingParameters, price: Floats) -> Floats:
+    """Return the least half spread ``[T, A]``, fraction of notional: that of the parameters, and half a tick.
+
+    Args:
+        parameters: Costs.
+        price: ``[T, A]`` prices that fills are near.
+    """
+    assets = price.shape[1]
+    least = own_values(parameters, assets, "half_spread_bps", parameters.costs.half_spread_bps) * BASIS_POINT
+    ticks = own_values(parameters, assets, "tick_size", 0.0)
+    return np.maximum(least, 0.5 * ticks / price) if ticks.any() else np.broadcast_to(least, price.shape)
 
 
 def _or(value: float | None, off: float) -> float:
@@ -156,4 +212,9 @@ def unaffordable(prices: Floats, parameters: TradingParameters) -> Mask:
     """
     largest = max(abs(level) for level in parameters.levels) * allocation(parameters, len(prices))
     value = parameters.initial_cash * np.minimum(largest, parameters.max_position)
-    return np.asarray((value > 0.0) & (value < _or(parameters.orders.lot_size, 0.0) * prices))
+    return np.asarray((value > 0.0) & (value < lot_sizes(parameters, len(prices)) * prices))
+
+
+def lot_sizes(parameters: TradingParameters, assets: int) -> Floats:
+    """Return the shares of a lot of each asset ``[A]``; 0 where any number can be traded."""
+    return np.asarray(charges_of(parameters, assets).lot_size)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.market.tensors import MarketTensors
-from sentio_kedro.trading.accounts import BASIS_POINT, allocation
+from sentio_kedro.trading.accounts import allocation, half_spread_floor
 from sentio_kedro.trading.records import CLOCK, FACTS, Floats, Integers, Market, Mask
 
 DAYS_PER_YEAR = 365.0  # rates are fractions a year of 365 days
@@ -104,7 +104,7 @@ def _set_costs(
 ) -> None:
     """Half spread of the fill bar; impact by the square-root law with daily volatility and volume up to bar t."""
     costs, orders = parameters.costs, parameters.orders
-    minimum = costs.half_spread_bps * BASIS_POINT
+    minimum = half_spread_floor(parameters, facts["open"])
     facts["half_spread"] = minimum
     if costs.half_spread != "constant" and market.spread is not None:
         facts["half_spread"] = np.maximum(0.5 * _array(market.spread)[after], minimum)
@@ -127,7 +127,7 @@ def _set_caps(facts: np.ndarray, market: MarketTensors, rows: Integers, paramete
     masks, share = parameters.masks, allocation(parameters, market.assets)
     volatility = np.maximum(daily_volatility(market)[rows], MIN_VOLATILITY)
     quantile = NormalDist().inv_cdf(masks.var_confidence)
-    tail = quantile if market.tail is None else _array(market.tail)[rows, None]
+    tail = quantile if market.tail is None else _array(market.tail)[rows].reshape(len(rows), -1)  # [S, 1] or [S, A]
     facts["value_at_risk"] = tail * volatility
     facts["var_cap"] = np.inf if masks.position_var is None else share * masks.position_var / facts["value_at_risk"]
     facts["volatility_cap"] = (

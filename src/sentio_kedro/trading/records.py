@@ -38,13 +38,15 @@ def _dtype(floats: str, integers: str = "", flags: str = "") -> np.dtype[np.void
 
 
 RULES = _dtype(
-    "gross_limit net_limit var_limit max_position max_drawdown drawdown_soft_limit commission commission_per_share "
-    "min_commission max_impact borrow_rate financing_rate interest_rate initial_margin maintenance_margin "
-    "liquidation_fee lot_size min_notional rebalance_band stop_loss take_profit delisting_return daily_loss "
-    "trades_per_day min_holding_bars",
+    "gross_limit net_limit var_limit max_position max_drawdown drawdown_soft_limit max_impact financing_rate "
+    "interest_rate initial_margin maintenance_margin liquidation_fee rebalance_band stop_loss take_profit "
+    "delisting_return daily_loss trades_per_day min_holding_bars",
     flags="var_is_sum intrabar flat_at_close overnight pattern_day_trader",
 )
 """Scalars of ``TradingParameters``, fractions where those are bps; infinity or 0 where a limit is off."""
+
+CHARGES = _dtype("commission commission_per_share min_commission borrow_rate lot_size min_notional")
+"""What trading one asset costs, and its smallest orders: of ``trading.symbols``, else the general keys."""
 
 FACTS = _dtype(
     "close open high low next_close half_spread impact max_shares split dividend funding value_at_risk var_cap "
@@ -125,12 +127,14 @@ class Terms(NamedTuple):
         levels: ``[B]`` target levels, in units of ``unit`` of the facts.
         smaller: ``[B]`` next smaller level on the same side, 0 for the smallest.
         allocation: ``[A]`` largest exposure of each asset, fraction of equity.
+        charges: ``[A]`` records ``CHARGES``.
     """
 
     rules: Records
     levels: Floats
     smaller: Floats
     allocation: Floats
+    charges: Records
 
 
 class Accounts(NamedTuple):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sentio_kedro.config import IngestionParameters
+from sentio_kedro.config import IngestionParameters, TradingParameters
 from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.ingestion.session_checks import (
     future_problem,
@@ -17,6 +17,7 @@ from sentio_kedro.market.ingestion.session_checks import (
     year_problem,
 )
 
+XNYS = TradingParameters(calendar="XNYS")
 WEEKDAYS = pd.bdate_range("2024-01-02", "2024-12-31", tz="UTC")
 
 
@@ -40,22 +41,22 @@ def test_bars_outside_sessions_are_refused_dropped_or_kept():
     with pytest.raises(
         ValueError, match=r"4 of 11 bars end outside .*13:00:00Z, .*`ingestion\.outside_session` to `drop`"
     ):
-        placed_in_sessions(bars, IngestionParameters(), "XNYS")
-    dropped = placed_in_sessions(bars, IngestionParameters(outside_session="drop"), "XNYS")
+        placed_in_sessions(bars, IngestionParameters(), XNYS)
+    dropped = placed_in_sessions(bars, IngestionParameters(outside_session="drop"), XNYS)
     assert np.datetime_as_string(dropped.timestamps[[0, -1]], unit="h").tolist() == ["2024-01-03T15", "2024-01-03T21"]
     assert dropped.split[0, 0] == 2.0  # of the dropped bar at 14:00
-    assert placed_in_sessions(bars, IngestionParameters(outside_session="keep"), "XNYS") is bars
-    assert placed_in_sessions(bars, IngestionParameters(), None) is bars
+    assert placed_in_sessions(bars, IngestionParameters(outside_session="keep"), XNYS) is bars
+    assert placed_in_sessions(bars, IngestionParameters(), TradingParameters()) is bars
     with pytest.raises(ValueError, match=r"`ingestion\.outside_session: drop` leaves no bar: all 2 end outside"):
-        placed_in_sessions(bars.rows(slice(0, 2)), IngestionParameters(outside_session="drop"), "XNYS")
+        placed_in_sessions(bars.rows(slice(0, 2)), IngestionParameters(outside_session="drop"), XNYS)
 
 
 def test_dates_that_name_their_session_are_not_its_end():
     bars = bars_at(SPY=pd.bdate_range("2024-03-01", "2024-05-24", tz="UTC").drop(pd.Timestamp("2024-03-29", tz="UTC")))
     with pytest.raises(ValueError, match=r"`ingestion\.bar_label` must be `start` for dates .* such as 2024-03-01"):
-        placed_in_sessions(bars, IngestionParameters(bar_label="end"), "XNYS")
+        placed_in_sessions(bars, IngestionParameters(bar_label="end"), XNYS)
     shifted = bars_at(SPY=pd.DatetimeIndex(bars.timestamps, tz="UTC") + pd.Timedelta(days=1))
-    assert placed_in_sessions(shifted, IngestionParameters(bar_label="end"), "XNYS") is shifted
+    assert placed_in_sessions(shifted, IngestionParameters(bar_label="end"), XNYS) is shifted
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,9 @@ def test_symbols_that_hardly_meet_are_told_and_ones_that_never_do_refused():
     assert "Only 9.8% of the timestamps" in shared_problem(bars_at(A=hours, B=minutes))
     with pytest.raises(ValueError, match=r"Only 0\.0%.*A 21:00; B 00:00\. Give all symbols the same timestamps"):
         session_findings(
-            bars_at(A=WEEKDAYS + pd.Timedelta(hours=21), B=WEEKDAYS), IngestionParameters(sessions_per_year=252.0), None
+            bars_at(A=WEEKDAYS + pd.Timedelta(hours=21), B=WEEKDAYS),
+            IngestionParameters(sessions_per_year=252.0),
+            TradingParameters(),
         )
 
 

@@ -52,7 +52,7 @@ def identical(first: Any, second: Any) -> bool:
 def test_orders_at_work_never_carry_an_account_beyond_its_joint_limits(seed: int) -> None:
     case = thin(random_case(seed), seed)
     rules, facts, clock = case.terms.rules[0], case.market.facts, case.market.clock
-    rules.lot_size = 0.0
+    case.terms.charges.lot_size = 0.0
     ledger = go(case, case.accounts.copy())
     fills, total = ledger.fills, ledger.total
     before = np.concatenate([np.zeros_like(fills.shares[:1]), fills.shares[:-1]]) * facts.split[:, None]
@@ -85,8 +85,9 @@ def test_delayed_and_partly_filled_orders_never_turn_or_enlarge_a_position_beyon
     for name in ("close", "open", "high", "low", "next_close"):
         facts[name] = 20.0
     facts.split, facts.dividend, facts.funding, facts.half_spread, facts.impact = 1.0, 0.0, 0.0, 0.0, 0.0
-    for name in ("commission", "commission_per_share", "min_commission", "borrow_rate", "financing_rate"):
-        rules[name] = 0.0
+    for name in ("commission", "commission_per_share", "min_commission", "borrow_rate"):
+        case.terms.charges[name] = 0.0
+    rules.financing_rate = 0.0
     rules.interest_rate, rules.delisting_return, rules.max_position, rules.rebalance_band = 0.0, 0.0, 0.3, 0.0
     case.policies.kind[:] = TARGETS
     signs = np.where(facts.shortable[:, None], np.where(np.arange(3) == 0, 0.0, -1.0)[None, :, None], 0.0)

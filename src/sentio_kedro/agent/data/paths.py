@@ -20,7 +20,7 @@ from sentio_kedro.agent.data.training_set import TrainingSet
 from sentio_kedro.agent.data.windows import Windows, cut_windows, path_facts
 from sentio_kedro.config import TrainingParameters
 from sentio_kedro.market.indicators import column_times, compute_features, longest_lookback, own_columns
-from sentio_kedro.market.ingestion.sessions import market_clock
+from sentio_kedro.market.ingestion.panels import panel_clock
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
 from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
@@ -52,9 +52,9 @@ class PathSampler:
         self.training_set, self.segments, self.parameters = training_set, segments, parameters
         self.context, self.device, self.dtype = context, device, dtype
         self.warm_up = longest_lookback(training_set.columns) if training_set.columns else 0
-        self.clock = market_clock(training_set.bars.timestamps, training_set.trading.calendar)
+        self.clock = panel_clock(training_set.bars, training_set.trading)
         self.times = column_times(training_set.bars.timestamps, training_set.columns, training_set.trading.calendar)
-        self.delisted = delisted_rows(training_set.bars, self.clock.session)
+        self.delisted = delisted_rows(training_set.bars, self.clock.session, self.clock.own)
 
     @cached_property
     def relative(self) -> RelativeBars:

@@ -12,11 +12,13 @@ import numpy as np
 from sentio_kedro.agent.forecasting.inputs.history import ForecastInputs, forecast_inputs
 from sentio_kedro.agent.forecasting.targets import Horizon, bar_targets, horizons
 from sentio_kedro.config import TradingParameters
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.market.ingestion.adjustment import adjusted
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.panels import bar_share, session_bars
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps, bars_per_session
 from sentio_kedro.market.tensors import quoted_spread
-from sentio_kedro.trading.accounts import BASIS_POINT, allocation
+from sentio_kedro.trading.accounts import allocation, charges_of, for_symbols, half_spread_floor
 
 
 class ForecastMarket(NamedTuple):
@@ -46,9 +48,12 @@ class ForecastMarket(NamedTuple):
     @classmethod
     def of(cls, bars: AlignedBars, trading: TradingParameters, periods_per_year: float) -> ForecastMarket:
         """Prepare bars T x A; regimes are added by ``with_regimes``."""
+        trading = for_symbols(trading, bars.symbols)
         inputs, latency = forecast_inputs(bars), trading.orders.latency_bars
         costs = unit_costs(bars, inputs, trading)
-        risk = largest_risk(inputs.volatility, bars_per_session(bars.timestamps), trading)
+        risk = largest_risk(inputs.volatility, session_bars(bars, trading), trading)
+        if is_mixed(trading):
+            risk = risk * bar_share(bars.present) ** 0.5  # of a row of the grid, whose number a year is known
         segments = horizons(bars_per_session(bars.timestamps))
         targets = bar_targets(bars, inputs.volatility, latency)
         purge = 1 + latency + segments[-1].last
@@ -74,12 +79,12 @@ class ForecastMarket(NamedTuple):
         return max(least, float((square * self.periods_per_year) ** 0.5))
 
 
-def largest_risk(volatility: Floats, bars_per_session: float, trading: TradingParameters) -> Floats:
+def largest_risk(volatility: Floats, bars_per_session: float | Floats, trading: TradingParameters) -> Floats:
     """Deviation of a bar's profit of the largest position ``[T, A]``, in units of the drawdown limit; 0 without one.
 
     Args:
         volatility: ``[T, A]`` of a bar's return, NaN where unknown.
-        bars_per_session: Bars of a session, for caps of the daily risk.
+        bars_per_session: Bars of a session, or those of each asset ``[A]``, for caps of the daily risk.
         trading: Allocation, caps and limit.
     """
     if trading.max_drawdown is None:
@@ -104,11 +109,11 @@ def trade_cost(close: Floats, spread: Floats | None, trading: TradingParameters)
 
     Args:
         close: ``[T, A]`` closing prices.
-        spread: ``[T, A]`` full spread, fraction of the mid price; null: ``costs.half_spread_bps`` alone.
+        spread: ``[T, A]`` full spread, fraction of the mid price; null: the least half spread alone.
         trading: Costs.
     """
     costs = trading.costs
-    half_spread = np.full(close.shape, costs.half_spread_bps * BASIS_POINT)
+    half_spread, charges = half_spread_floor(trading, close), charges_of(trading, close.shape[1])
     if costs.half_spread != "constant" and spread is not None:
         half_spread = np.maximum(half_spread, 0.5 * spread)
-    return np.asarray(half_spread + costs.commission_bps * BASIS_POINT + costs.commission_per_share / close)
+    return np.asarray(half_spread + charges.commission + charges.commission_per_share / close)

@@ -26,6 +26,7 @@ from sentio_kedro.agent.training.trainer import train_member
 from sentio_kedro.agent.training.validation import account_returns, recent_train_rows
 from sentio_kedro.config import AgentParameters, TrainingParameters
 from sentio_kedro.config.network import receptive_field
+from sentio_kedro.market.ingestion.panels import panel_clock
 from sentio_kedro.market.ingestion.timestamps import bars_per_session
 from sentio_kedro.market.purged_folds import Segment, Spans
 from sentio_kedro.trading.performance import sharpe_ratio
@@ -243,6 +244,9 @@ def _spec(
         hashes=dict(hashes),
         abstains=abstains(result.validation_t, parameters.training.abstention),
         bars_per_session=bars_per_session(bars.timestamps),
+        own_bars_per_session={
+            part.calendar: part.clock.bars_per_session for part in panel_clock(bars, training_set.trading).own
+        },
         missing=training_set.missing,
         outside_session=training_set.outside_session,
         **result._asdict(),

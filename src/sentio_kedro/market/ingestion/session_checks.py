@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sentio_kedro.config import IngestionParameters
+from sentio_kedro.config import IngestionParameters, TradingParameters
+from sentio_kedro.config.trading import calendar_of, is_mixed
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.problems import Problem
 from sentio_kedro.market.ingestion.sessions import (
     DAILY,
     DAY,
+    Schedule,
     outside_sessions,
     require_sessions,
     session_schedule,
@@ -26,13 +29,13 @@ LONGEST_PAUSE = 3.0  # usual distances of two sessions, and four days more, from
 FEW_SHARED = 0.2  # share of the timestamps of two symbols or more
 
 
-def placed_in_sessions(bars: AlignedBars, parameters: IngestionParameters, calendar: str | None) -> AlignedBars:
-    """Return the bars that end in sessions of the exchange, as ``ingestion.outside_session`` says.
+def placed_in_sessions(bars: AlignedBars, parameters: IngestionParameters, trading: TradingParameters) -> AlignedBars:
+    """Return the bars that end in sessions of their exchange, as ``ingestion.outside_session`` says.
 
     Args:
         bars: Aligned bars.
         parameters: What to do with bars outside of all sessions.
-        calendar: ``trading.calendar``; null is a market that never closes, to which nothing is outside.
+        trading: Calendars of the account and of symbols; to a market that never closes nothing is outside.
 
     Returns:
         The same object if no bar is dropped. Splits and dividends of dropped bars move to the asset's next bar.
@@ -41,24 +44,68 @@ def placed_in_sessions(bars: AlignedBars, parameters: IngestionParameters, calen
         ValueError: If there is no such calendar, bars lie outside its sessions and are to be refused, none is left, or
             dates that name a session are read as its end.
     """
-    if calendar is None:
-        return bars
-    schedule = session_schedule(bars.timestamps, calendar)
+    loaded: dict[str, Schedule] = {}
+
+    def schedule_of(calendar: str) -> Schedule:
+        if calendar not in loaded:
+            loaded[calendar] = session_schedule(bars.timestamps, calendar)
+        return loaded[calendar]
+
+    outside = outside_bars(bars, trading, schedule_of, refused=parameters.outside_session == "refuse")
     if parameters.bar_label == "end":
-        _refuse_dates(bars.timestamps, schedule.closes, calendar)
-    if parameters.outside_session == "refuse":
-        require_sessions(bars.timestamps, calendar, schedule)
+        for calendar, schedule in loaded.items():
+            _refuse_dates(bars.timestamps, schedule.closes, calendar)
+    if parameters.outside_session != "drop" or not outside.any():
         return bars
-    outside = outside_sessions(bars.timestamps, calendar, schedule)
-    if parameters.outside_session == "keep" or not outside.any():
-        return bars
-    if outside.all():
+    left = bars.without(outside)
+    inside = np.asarray(left.present.any(axis=1))
+    if not inside.any():
         raise ValueError(
-            f"`ingestion.outside_session: drop` leaves no bar: all {len(outside)} end outside the sessions of "
-            f"`trading.calendar` {calendar}; check `ingestion.timezone` and `ingestion.bar_label`, or name another "
-            "calendar."
+            f"`ingestion.outside_session: drop` leaves no bar: all {len(inside)} end outside the sessions of "
+            f"{', '.join(f'`{calendar}`' for calendar in loaded)}; check `ingestion.timezone` and "
+            "`ingestion.bar_label`, or name another calendar."
         )
-    return bars.without(outside[:, None]).rows(~outside)
+    return left if inside.all() else left.rows(inside)
+
+
+def outside_bars(
+    bars: AlignedBars, trading: TradingParameters, schedule_of: Callable[[str], Schedule], *, refused: bool
+) -> NDArray[np.bool_]:
+    """Return which bars [T, A] end outside of all sessions of their symbol's calendar.
+
+    Args:
+        bars: Aligned bars T x A.
+        trading: Calendars of the account and of symbols.
+        schedule_of: Returns the sessions of a calendar around the bars.
+        refused: Whether there must be none.
+
+    Raises:
+        ValueError: If there are some and they are ``refused``, or a calendar is not known or does not cover them.
+    """
+    present, outside = bars.present, np.zeros(bars.close.shape, dtype=bool)
+    calendars = [calendar_of(trading, symbol) for symbol in bars.symbols]
+    for calendar in sorted({name for name in calendars if name is not None}):
+        assets = np.flatnonzero([name == calendar for name in calendars])
+        rows = np.flatnonzero(present[:, assets].any(axis=1))
+        if rows.size:
+            try:
+                schedule = schedule_of(calendar)
+                if refused:
+                    require_sessions(bars.timestamps[rows], calendar, schedule)
+            except ValueError as error:
+                raise ValueError(_of_symbols(str(error), [bars.symbols[asset] for asset in assets], trading)) from None
+            lost = rows[outside_sessions(bars.timestamps[rows], calendar, schedule)]
+            outside[np.ix_(lost, assets)] = present[np.ix_(lost, assets)]
+    return outside
+
+
+def _of_symbols(text: str, symbols: list[str], trading: TradingParameters) -> str:
+    """Name the calendar of symbols, if it is their own, in a text about that of the account."""
+    own = [symbol for symbol in symbols if symbol in trading.symbols and trading.symbols[symbol].calendar]
+    if not own:
+        return text
+    more = f" (and of {len(own) - 1} more)" if len(own) > 1 else ""
+    return text.replace("`trading.calendar`", f"`trading.symbols.{own[0]}.calendar`{more}")
 
 
 def _refuse_dates(timestamps: Timestamps, closes: Timestamps, calendar: str) -> None:
@@ -165,23 +212,22 @@ def future_problem(timestamps: Timestamps, now: np.datetime64) -> str | None:
     )
 
 
-def session_findings(bars: AlignedBars, parameters: IngestionParameters, calendar: str | None) -> list[Problem]:
+def session_findings(bars: AlignedBars, parameters: IngestionParameters, trading: TradingParameters) -> list[Problem]:
     """Return what is odd about the year and the hours of bars.
 
     Args:
         bars: Aligned bars, placed in sessions.
         parameters: How they were read.
-        calendar: ``trading.calendar``.
+        trading: Calendars; with several, the bars of a year are counted and sessions a year not used.
 
     Raises:
         ValueError: With every sentence about what makes figures wrong.
     """
     told: list[str | None] = []
     refused: list[str] = []
-    checks: list[Callable[[], str | None]] = [
-        lambda: year_problem(bars.timestamps, parameters.sessions_per_year, calendar),
-        lambda: shared_problem(bars),
-    ]
+    checks: list[Callable[[], str | None]] = [lambda: shared_problem(bars)]
+    if not is_mixed(trading):
+        checks.insert(0, lambda: year_problem(bars.timestamps, parameters.sessions_per_year, trading.calendar))
     for check in checks:
         try:
             told.append(check())

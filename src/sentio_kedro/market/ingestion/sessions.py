@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -26,6 +27,30 @@ MARGIN = np.timedelta64(15, "D")  # longer than any exchange closes, so that a s
 _MINUTE = 60_000_000_000  # nanoseconds
 
 
+class SymbolClock(NamedTuple):
+    """Sessions of the symbols of one calendar in a panel of several.
+
+    Attributes:
+        calendar: Name of the calendar.
+        assets: Columns of its symbols [n].
+        rows: Rows of the grid where any of them has a bar [m].
+        clock: Clock of these rows.
+        behind: Sessions of the calendar that closed after the last of them, up to the end of the grid.
+    """
+
+    calendar: str
+    assets: Integers
+    rows: Integers
+    clock: Clock
+    behind: int
+
+    def taken(self, rows: Integers, take: Callable[[Clock, Integers], Clock]) -> SymbolClock:
+        """Return the clock of a grid that is made of ``rows`` [k] of this one; ``take`` picks rows of the own clock."""
+        found = np.isin(rows, self.rows)
+        own = np.searchsorted(self.rows, rows[found])
+        return self._replace(rows=np.flatnonzero(found), clock=take(self.clock, own), behind=0)
+
+
 class Clock(NamedTuple):
     """Position of each bar in its session.
 
@@ -35,6 +60,7 @@ class Clock(NamedTuple):
         minutes_since_open: Minutes from the session's open to the bar's end [T]; infinite without a calendar.
         minutes_to_close: Minutes from the bar's end to the session's close [T]; infinite without a calendar.
         bars_per_session: Bars of a session.
+        own: Sessions of all symbols, by calendar, if some have another one than the account; else empty.
     """
 
     elapsed: Floats
@@ -42,6 +68,7 @@ class Clock(NamedTuple):
     minutes_since_open: Floats
     minutes_to_close: Floats
     bars_per_session: float
+    own: tuple[SymbolClock, ...] = ()
 
     def rows(self, index: slice | Integers) -> Clock:
         """Return the clock of the rows ``index`` as they are."""
@@ -51,6 +78,7 @@ class Clock(NamedTuple):
             minutes_since_open=self.minutes_since_open[index],
             minutes_to_close=self.minutes_to_close[index],
             bars_per_session=self.bars_per_session,
+            own=tuple(part.taken(np.arange(len(self.session))[index], Clock.rows) for part in self.own),
         )
 
     def along(self, rows: Integers) -> Clock:
@@ -62,7 +90,8 @@ class Clock(NamedTuple):
         path = self.rows(rows)
         begins = np.zeros(len(rows), dtype=np.int64)
         begins[1:] = (np.diff(path.session) != 0) | (np.diff(rows) != 1)
-        return path._replace(session=np.cumsum(begins))
+        own = tuple(part.taken(rows, Clock.along) for part in self.own)
+        return path._replace(session=np.cumsum(begins), own=own)
 
 
 class Schedule(NamedTuple):

@@ -18,6 +18,7 @@ FIRST_YEAR, LAST_YEAR = 1678, 2261
 RANGE = f"the years {FIRST_YEAR} to {LAST_YEAR}"
 _BEGIN, _END = np.datetime64(f"{FIRST_YEAR}-01-01"), np.datetime64(f"{LAST_YEAR + 1}-01-01")
 _OFFSET = r"(?:[zZ]|UTC|[Tt ]\d{2}.*[+-]\d{2}(?::?\d{2})?)$"
+_YEAR = np.timedelta64(36_525 * 24 * 36, "s")  # 365.25 days
 _FINER = r"\.\d{10}"  # than nanoseconds
 EPOCH_UNITS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 """Units of epochs and their nanoseconds; of the years 1990 to 2100 each has numbers of its own."""
@@ -231,11 +232,16 @@ def bars_per_session(timestamps: Timestamps) -> float:
     return float(np.median(counts))
 
 
-def periods_per_year(timestamps: Timestamps, sessions_per_year: float) -> float:
+def periods_per_year(timestamps: Timestamps, sessions_per_year: float, *, mixed: bool = False) -> float:
     """Return the bars of a year: trading days a year times the median bars of a UTC day that has bars.
+
+    Where symbols have calendars of their own, days differ, and the bars of the grid over its years count instead.
 
     Args:
         timestamps: Bar ends [T]; a bar that ends at midnight belongs to the day that it closes.
         sessions_per_year: Trading days a year (365 for crypto, 252 for US equities).
+        mixed: Whether symbols have calendars of their own.
     """
+    if mixed and len(timestamps) > 1:
+        return float((len(timestamps) - 1) / ((timestamps[-1] - timestamps[0]) / _YEAR))
     return float(sessions_per_year * bars_per_session(timestamps))

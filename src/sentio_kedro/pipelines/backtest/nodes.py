@@ -9,6 +9,7 @@ import pandas as pd
 from sentio_kedro.agent.bundle import AgentBundle
 from sentio_kedro.agent.forecasting.frames import units_from_frame
 from sentio_kedro.config import BacktestParameters, IngestionParameters, TradingParameters
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.evaluation.backtest.backtest import backtest_folds
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
@@ -37,7 +38,7 @@ def run_backtest(
         state of the account ``ensemble`` at the first row of each fold's last test segment.
     """
     values, bars = features.on(aligned_bars)[folds.open_bars], aligned_bars.rows(folds.open_bars)
-    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
+    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year, mixed=is_mixed(trading))
     units = {fold.number: units_from_frame(forecasts, bars, fold.number) for fold in folds.folds}
     frames = backtest_folds(bars, values, folds.folds, agents, trading, parameters, per_year, units)
     columns = (frames["states"][name].to_numpy() for name in ("fold", "account", "timestamp"))

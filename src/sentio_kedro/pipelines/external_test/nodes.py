@@ -14,6 +14,7 @@ from sentio_kedro.config import (
     IngestionParameters,
     TrainingParameters,
 )
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.evaluation.backtest.backtest import backtest_agent
 from sentio_kedro.evaluation.lockbox import TRADED
 from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames
@@ -41,7 +42,8 @@ def trade_bars(
     """
     if ingestion.outside_session == "refuse":
         require_sessions(aligned_bars.timestamps, agent.spec.trading.calendar)
-    per_year = periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year)
+    mixed = is_mixed(agent.spec.trading)
+    per_year = periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year, mixed=mixed)
     frames = backtest_agent(aligned_bars, agent.inputs(aligned_bars), agent, parameters, per_year)
     empty = {name: pd.DataFrame(columns=list(columns)) for name, columns in COLUMNS.items() if name not in TRADED}
     return frames["accounts"], RunFrames(**{name: frames[name] for name in TRADED}, **empty)
@@ -76,7 +78,9 @@ def locate_test_rows(
 def state_facts(agent: AgentBundle, aligned_bars: AlignedBars, ingestion: IngestionParameters) -> RunFacts:
     """State the facts of the test that its frames do not hold."""
     return RunFacts(
-        periods_per_year=periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year),
+        periods_per_year=periods_per_year(
+            aligned_bars.timestamps, ingestion.sessions_per_year, mixed=is_mixed(agent.spec.trading)
+        ),
         universe=ingestion.universe,
         max_drawdown=agent.spec.trading.max_drawdown,
     )

@@ -16,6 +16,7 @@ from sentio_kedro.agent.forecasting.frames import evidence_frame, forecast_frame
 from sentio_kedro.agent.forecasting.market import ForecastMarket
 from sentio_kedro.agent.forecasting.rule import ForecastRule
 from sentio_kedro.config import ForecastingParameters, IngestionParameters, TradingParameters
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
@@ -39,7 +40,7 @@ def fit_forecasts(
         Forecasts with the rule's positions, the evidence, and the rules by fold.
     """
     bars = aligned_bars.rows(folds.open_bars)
-    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
+    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year, mixed=is_mixed(trading))
     market, returns = ForecastMarket.of(bars, trading, per_year), market_return(bars)
 
     def of_fold(fold: Fold) -> tuple[FoldForecasts, pd.DataFrame, pd.DataFrame]:
@@ -92,7 +93,8 @@ def fit_final(
     first = min(part.start for fold in folds.folds for part in fold.train)
     whole = Fold(latest, (Segment(first, last),), (), (Segment(last, last + 1),))
     posterior = trained.regime_model().filter(market_return(bars))
-    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year)
+    mixed = is_mixed(trained.spec.trading)
+    per_year = periods_per_year(bars.timestamps, ingestion.sessions_per_year, mixed=mixed)
     market = ForecastMarket.of(bars, trained.spec.trading, per_year).with_regimes(posterior)
     with threadpool_limits(limits=1, user_api="blas"):
         rule = replace(forecast_fold(market, whole, parameters).rule, begin=trained.rule.begin)

@@ -33,8 +33,8 @@ def align_bars(
     """
     aligned, findings = align_and_find(bars, parameters)
     calendar = trading.calendar
-    aligned = placed_in_sessions(aligned, parameters, calendar)
-    told = [*findings, *session_findings(aligned, parameters, calendar)]
+    aligned = placed_in_sessions(aligned, parameters, trading)
+    told = [*findings, *session_findings(aligned, parameters, trading)]
     told += future_findings(aligned.timestamps, moment(datetime.now(UTC)))
     schedule = None if calendar is None else session_schedule(aligned.timestamps, calendar)
     quality = data_quality(bars, aligned, parameters, told, schedule)

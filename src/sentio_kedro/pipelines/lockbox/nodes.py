@@ -15,6 +15,7 @@ from sentio_kedro.config import (
     ReportingParameters,
     TradingParameters,
 )
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.evaluation import lockbox
 from sentio_kedro.evaluation.backtest.ledger_frames import Frames
 from sentio_kedro.evaluation.run_frames import RunFacts
@@ -80,7 +81,9 @@ def trade_lockbox(
     openings = lockbox.openings(records, opening["model"], opening["symbols"], opening)
     count = sum(entry["this_model"] for entry in openings)
     tracking.log_tags({OPENINGS_TAG: str(count)})
-    per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
+    per_year = periods_per_year(
+        aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year, mixed=is_mixed(trading)
+    )
     values, chosen = features.on(aligned_bars), choose_agents(agents, None)
     fold = next(fold for fold in folds.folds if fold.number == chosen[0].spec.fold)
     rows = folds.lockbox_rows()
@@ -103,7 +106,7 @@ def measure_lockbox(
         The content of ``lockbox_metrics.json``, and the result for the ledger.
     """
     timestamps = aligned_bars.timestamps[folds.open_bars]
-    per_year = periods_per_year(timestamps, ingestion.sessions_per_year)
+    per_year = periods_per_year(timestamps, ingestion.sessions_per_year, mixed=is_mixed(trading))
     facts = RunFacts(per_year, ingestion.universe, max_drawdown=trading.max_drawdown)
     metrics = lockbox.lockbox_metrics(frames, facts, parameters)
     tracking.log_metrics(chosen_metrics(metrics, OF_LOCKBOX), prefix="lockbox.")

@@ -14,6 +14,7 @@ from sentio_kedro.config import (
     ReportingParameters,
     TradingParameters,
 )
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.datasets.trials import TrialLedger
 from sentio_kedro.evaluation.comparison.returns import out_of_sample_returns
 from sentio_kedro.evaluation.lockbox import openings
@@ -87,7 +88,9 @@ def state_facts(
 ) -> RunFacts:
     """State the facts of the run that its frames do not hold."""
     return RunFacts(
-        periods_per_year=periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year),
+        periods_per_year=periods_per_year(
+            aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year, mixed=is_mixed(trading)
+        ),
         universe=ingestion.universe,
         scheme=scheme,
         max_drawdown=trading.max_drawdown,

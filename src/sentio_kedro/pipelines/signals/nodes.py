@@ -45,7 +45,7 @@ def decide(
         )
     account, aligned = ACCOUNT.validate_python(account_states[name]), align_bars(bars, ingestion)
     spec = chosen[0].spec
-    placed = placed_in_sessions(aligned, ingestion, spec.trading.calendar)
+    placed = placed_in_sessions(aligned, ingestion, spec.trading)
     logger.warning("%s", require_newest(placed.timestamps, moment(datetime.now(UTC)), parameters.max_age))
     require_same_feed(placed.timestamps, row_of(account, placed.timestamps), parameters.longest_gap)
     return newest_signals(chosen, placed, parameters, account)

@@ -31,6 +31,7 @@ from sentio_kedro.config import (
     TradingParameters,
     TrainingParameters,
 )
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.evaluation.measures.targets import machine_metrics
 from sentio_kedro.evaluation.run_frames import COLUMNS
 from sentio_kedro.manifests import LEARNER, WITHOUT_EFFECT, code_hash, flatten_parameters
@@ -75,7 +76,9 @@ def prepare_training_sets(
     trading = for_symbols(trading, aligned_bars.symbols)
     warn_of_lots(aligned_bars, trading)
     values = features.on(aligned_bars)
-    per_year = periods_per_year(aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year)
+    per_year = periods_per_year(
+        aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year, mixed=is_mixed(trading)
+    )
     training_sets = []
     for fold in folds.folds:
         visible, visible_values = visible_bars(aligned_bars, values, fold, folds.spans)
@@ -112,10 +115,9 @@ def warn_of_lots(bars: AlignedBars, trading: TradingParameters) -> None:
     symbols = [symbol for symbol, out in zip(bars.symbols, unaffordable(prices, trading), strict=True) if out]
     if symbols:
         logger.warning(
-            "`trading.initial_cash` = %g cannot buy one lot (`trading.orders.lot_size` = %g) of %s within its "
-            "allocation, so it will never be traded; raise the cash or the allocation, or leave the symbol out.",
+            "`trading.initial_cash` = %g cannot buy one lot (`trading.orders.lot_size`, or of `trading.symbols`) of %s "
+            "within its allocation, so it will never be traded; raise the cash or the allocation, or leave it out.",
             trading.initial_cash,
-            trading.orders.lot_size,
             ", ".join(symbols),
         )
 

@@ -110,7 +110,7 @@ def _open_bar(
         holding.shares *= fact.split
         holding.entry_price /= fact.split
         reference = fact.close / fact.split
-        fill.borrow = max(-holding.shares, 0.0) * reference * (years * rules.borrow_rate)
+        fill.borrow = max(-holding.shares, 0.0) * reference * (years * terms.charges[a].borrow_rate)
         fill.dividends = holding.shares * fact.dividend
         fill.price_pnl = holding.shares * (fact.open - reference)
         fill.filled_shares, fill.shares = holding.shares, holding.shares
@@ -154,7 +154,7 @@ def _fill(
             kept = reduced_position(before, before + shares)
             shares = kept + factor * (before + shares - kept) - before
         if shares != limit.order and not called:
-            shares = whole_lots(shares, rules.lot_size)
+            shares = whole_lots(shares, terms.charges[a].lot_size)
         if abs(before + shares) <= DUST * abs(before):
             shares = -before
         lapse(limit.order, shares, accounts.in_flight[n, a])
@@ -171,7 +171,7 @@ def _trade_inside_bar(
     for a in range(len(holdings)):
         holding, fact, fill = holdings[a], facts[a], fills[a]
         traded = limits[a].order
-        trade_costs(traded, fact.open, fact, account.cost_multiplier, rules, fill)
+        trade_costs(traded, fact.open, fact, account.cost_multiplier, terms.charges[a], rules.max_impact, fill)
         update_entry(holding, traded, fact.open)
         fill.filled_shares = holding.shares
         fill.position = holding.shares * fact.open / max(account.equity, MIN_EQUITY)
@@ -190,7 +190,7 @@ def _trade_inside_bar(
             fill.price_pnl += sold * (price - fact.open)
             impact = fact.fillable  # a delisting is no trade in the market
             before = fill.impact
-            trade_costs(sold, price, fact, account.cost_multiplier, rules, fill)
+            trade_costs(sold, price, fact, account.cost_multiplier, terms.charges[a], rules.max_impact, fill)
             fill.impact = fill.impact if impact else before
         kept = held - sold
         fill.price_pnl += kept * (fact.next_close - fact.open)

@@ -183,11 +183,11 @@ def set_legal(n: int, row: int, market: Market, accounts: Accounts, terms: Terms
     side, and a new position is worth the minimum order. Where nothing can be traded flat is the only legal level; it
     sends no order.
     """
-    account, legal, rules = accounts.account[n], scratch.legal[n], terms.rules[0]
+    account, legal = accounts.account[n], scratch.legal[n]
     for a in range(len(legal)):
         fact, limit = market.facts[row, a], scratch.limits[n, a]
         free = account.alive and fact.tradable
-        least = max(rules.min_notional, rules.lot_size * fact.close)
+        least = max(terms.charges[a].min_notional, terms.charges[a].lot_size * fact.close)
         for b in range(len(terms.levels)):
             if terms.levels[b] == 0.0:
                 legal[a, b] = True
@@ -214,7 +214,7 @@ def set_forbidden_shares(
 
     They go to ``shares`` ``[layers]``. No layer objects to a reduction but validity, where an asset cannot be traded.
     """
-    account, rules, levels = accounts.account[n], terms.rules[0], terms.levels
+    account, levels = accounts.account[n], terms.levels
     count = (assets[1] - assets[0]) * len(levels)
     for layer in range(len(shares)):
         shares[layer] = 0.0
@@ -226,7 +226,7 @@ def set_forbidden_shares(
             reduces = abs(exposure) <= abs(position) * (1.0 + TIE) and exposure * position >= 0.0
             for layer in range(len(shares)):
                 if layer == VALIDITY:
-                    least = max(rules.min_notional, rules.lot_size * fact.close)
+                    least = max(terms.charges[a].min_notional, terms.charges[a].lot_size * fact.close)
                     opens = not reduces and abs(exposure) * account.equity < least
                     binds = not (account.alive and fact.tradable) or opens
                 elif reduces:

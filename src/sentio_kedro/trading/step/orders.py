@@ -138,8 +138,8 @@ def plan_orders(n: int, row: int, market: Market, accounts: Accounts, terms: Ter
         if scaled == 0.0:
             order = -limit.committed
         else:
-            order = whole_lots(order, rules.lot_size)
-            order = 0.0 if abs(order) * price < rules.min_notional else order
+            order = whole_lots(order, terms.charges[a].lot_size)
+            order = 0.0 if abs(order) * price < terms.charges[a].min_notional else order
         limit.target, limit.order = scaled, order
         if bounds.called:
             limit.order = -accounts.holdings[n, a].shares

@@ -9,7 +9,9 @@ from sentio_kedro.trading.records import Records
 
 
 @compiled
-def trade_costs(shares: float, price: float, fact: Records, multiplier: float, rules: Records, fill: Records) -> None:
+def trade_costs(
+    shares: float, price: float, fact: Records, multiplier: float, charge: Records, max_impact: float, fill: Records
+) -> None:
     """Add the costs of trading so many shares to the ledger: commission, half spread, and impact by the root law.
 
     Impact is coefficient x daily volatility x sqrt(order / daily volume), a fraction of notional (Toth et al.,
@@ -20,10 +22,10 @@ def trade_costs(shares: float, price: float, fact: Records, multiplier: float, r
     if size == 0.0:
         return
     notional = size * price
-    commission = max(notional * rules.commission + size * rules.commission_per_share, rules.min_commission)
+    commission = max(notional * charge.commission + size * charge.commission_per_share, charge.min_commission)
     fill.commission += multiplier * commission
     fill.spread += multiplier * notional * fact.half_spread
-    fill.impact += multiplier * notional * min(fact.impact * sqrt(size), rules.max_impact)
+    fill.impact += multiplier * notional * min(fact.impact * sqrt(size), max_impact)
     fill.traded += notional
 
 

@@ -122,17 +122,23 @@ def walked(
     hold_positions(one, np.array([[position]]), market.close[start, alone].numpy()[None], 20.0)
     targets = (terms.levels[actions] * terms.allocation[0])[:, None, None]
     policies = make_policies(np.array([TARGETS]), 1, len(terms.levels), targets=targets)
-    return simulate(facts, one, policies, terms._replace(allocation=terms.allocation[alone]))
+    lone = terms._replace(allocation=terms.allocation[alone], charges=terms.charges[alone].copy())
+    return simulate(facts, one, policies, lone)
 
 
-@pytest.mark.parametrize("preset", ["proportional", "realistic", "perpetual"])
+OWN = {"A": {"commission_bps": 50.0, "lot_size": 700.0}, "B": {"half_spread_bps": 9.0, "borrow_rate": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("preset", "rules"), [("proportional", {}), ("realistic", {}), ("perpetual", {}), ("proportional", OWN)]
+)
 def test_each_action_earns_and_leads_to_what_an_account_in_that_asset_alone_earns_and_holds(
-    market: Markets, preset: str
+    market: Markets, preset: str, rules: dict[str, Any]
 ) -> None:
     whole = with_sessions(market()._replace(volume=torch.full((40, 2), 4e4, dtype=DOUBLE)), 7)
     whole = whole._replace(daily_volume=torch.full((40, 2), 4e5, dtype=DOUBLE))
     whole.tradable[22:24, 1] = False
-    trading = TradingParameters(preset=preset, levels=[-1.0, 0.5, 0.0], max_drawdown=None)
+    trading = TradingParameters(preset=preset, levels=[-1.0, 0.5, 0.0], max_drawdown=None, symbols=rules)
     windows = windows_of(whole, trading=trading)
     grid, _ = grid_of(windows, trading)
     for step, window, replica, asset, action in np.ndindex(*grid.rewards.shape):

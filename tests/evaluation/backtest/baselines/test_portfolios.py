@@ -121,3 +121,12 @@ def test_a_solver_that_fails_leaves_equal_weights_and_a_warning(
         weights = portfolio_weights("minimum_variance", orthogonal(64, (0.01, 0.02, 0.03)), 1.0)
     assert weights == pytest.approx([1 / 3] * 3)
     assert "skfolio found no weights of minimum_variance (no optimum)" in caplog.text
+
+
+def test_a_market_that_is_mostly_closed_gets_a_weight_in_a_mixed_panel() -> None:
+    tradable = np.ones((120, 2), dtype=bool)
+    tradable[:, 1] = np.arange(120) % 5 == 1
+    returns = np.where(tradable, orthogonal(120, (0.01, 0.02)), 0.0)
+    known = market(returns, tradable)
+    assert eligible_assets(known, 23, 52).tolist() == [True, False]
+    assert eligible_assets(known, 23, 52, mixed=True).tolist() == [True, True]

@@ -13,6 +13,7 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
     buy_and_hold,
     equal_weight,
     every,
+    filling_rows,
     full_share,
     last_step,
     momentum,
@@ -21,6 +22,7 @@ from sentio_kedro.evaluation.backtest.baselines.schedules import (
     schedule_tables,
     scheduled,
     simulate_schedules,
+    when_open,
 )
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
@@ -181,3 +183,26 @@ def test_random_positions_are_levels_of_the_allocation_drawn_from_their_seed() -
     assert set(random_positions(50, long_only, 2, 1).ravel()) == {0.0, 0.5}
     of_rule = replace(TRADING, unit="rule", levels=[0.0, 1.0])
     np.testing.assert_array_equal(random_positions(300, of_rule, 2, 1), drawn[0])
+
+
+def test_an_order_for_a_closed_market_is_sent_when_it_opens_unless_another_comes_before() -> None:
+    none = np.nan
+    targets = np.array([[0.5, 0.5], [none, none], [0.2, 0.2], [none, none], [none, none]])
+    fills = np.array([[1, 0], [1, 0], [1, 0], [1, 1], [1, 1]], dtype=bool)
+    sent = [[0.5, 0.5], [none, none], [0.2, none], [none, 0.2], [none, none]]
+    assert np.array_equal(when_open(targets, fills), sent, equal_nan=True)
+    assert np.array_equal(when_open(targets, np.zeros_like(fills)), targets, equal_nan=True)
+    tradable = torch.tensor([[1, 0], [1, 1], [1, 1], [0, 1]], dtype=torch.bool)
+    known = market(torch.ones(4, 2, dtype=torch.float64), tradable)
+    assert filling_rows(known, 0, 3).tolist() == [[True, False], [True, True], [False, True]]
+
+
+def test_momentum_annualises_each_symbol_by_its_own_bars() -> None:
+    close = torch.exp(0.1 * torch.arange(41, dtype=torch.float64))[:, None].expand(-1, 2)
+    present = torch.stack([torch.ones(41), torch.arange(41) % 4 == 0], dim=1).bool()  # ten of forty, and one more
+    rules = {"A": {"calendar": "24/7"}, "B": {"calendar": "XNYS"}}
+    parameters = BacktestParameters(momentum_bars=4, volatility_target=0.1)
+    stamps = np.datetime64("2020-01-01T08:00", "ns") + np.arange(41) * np.timedelta64(8, "h")
+    known = market(close)._replace(present=present)
+    found = momentum(known, stamps, 4, 5, parameters, TradingParameters(symbols=rules), 400.0)[0]  # type: ignore[arg-type]
+    assert found == pytest.approx([0.5 * 0.1 / (0.01 * 20.0), 0.5 * 0.1 / (0.01 * (400.0 * 11 / 41) ** 0.5)])

@@ -43,6 +43,7 @@ class GridAccounts(NamedTuple):
         scratch: Memory of the former's step.
         scratch_alone: Memory of the latter's.
         market_alone: Market of the latter, of one row.
+        terms_alone: Terms of the latter.
     """
 
     joint: Accounts
@@ -50,6 +51,7 @@ class GridAccounts(NamedTuple):
     scratch: Scratch
     scratch_alone: Scratch
     market_alone: Market
+    terms_alone: Terms
 
 
 @compiled
@@ -187,8 +189,9 @@ def act(
         room = scratch.bounds[0].headroom
         cap = lone_cap(scratch.limits[0, a].cap, fact, room, terms.rules[0])
         accounts.market_alone.facts[0, 0], accounts.market_alone.clock[0] = fact, market.clock[row]
+        accounts.terms_alone.charges[0] = terms.charges[a]
         for b in range(size):
-            reward, position = outcome(a, terms.levels[b] * fact.unit, terms, accounts)
+            reward, position = outcome(a, terms.levels[b] * fact.unit, accounts)
             below, above = 0, 1
             high = sized_level(terms.levels[order[above]], room, cap, fact)
             while above + 1 < size and side * (position - high) >= 0.0:
@@ -204,10 +207,11 @@ def act(
 
 
 @compiled
-def outcome(a: int, requested: float, terms: Terms, accounts: GridAccounts) -> tuple[float, float]:
+def outcome(a: int, requested: float, accounts: GridAccounts) -> tuple[float, float]:
     """Reward of a position requested in asset ``a``, and the position at the next close, fraction of equity.
 
-    The account holds nothing but its position in the asset, whose facts are those of ``market_alone``.
+    The account holds nothing but its position in the asset, whose facts and charges are those of ``market_alone`` and
+    ``terms_alone``.
     """
     alone, scratch = accounts.alone, accounts.scratch_alone
     account, holding, fact = alone.account[0], alone.holdings[0, 0], accounts.market_alone.facts[0, 0]
@@ -215,7 +219,7 @@ def outcome(a: int, requested: float, terms: Terms, accounts: GridAccounts) -> t
     scratch.limits[0, 0], scratch.bounds[0] = accounts.scratch.limits[0, a], accounts.scratch.bounds[0]
     account.cash = account.equity - holding.shares * fact.close
     scratch.limits[0, 0].requested = requested
-    advance(0, 0, accounts.market_alone, alone, terms, scratch)
+    advance(0, 0, accounts.market_alone, alone, accounts.terms_alone, scratch)
     fill, total = scratch.fills[0, 0], scratch.total[0]
     costs = fill.commission + fill.spread + fill.impact + fill.borrow + fill.funding + total.financing
     reward = (fill.price_pnl + fill.dividends - costs) / total.equity_before / fact.reward_unit

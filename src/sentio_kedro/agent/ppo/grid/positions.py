@@ -21,7 +21,7 @@ from sentio_kedro.agent.data.windows import Windows
 from sentio_kedro.agent.ppo.grid.accounts import GridAccounts, GridArrays, walk_grid
 from sentio_kedro.config import TradingParameters
 from sentio_kedro.trading.accounts import open_accounts, terms_of
-from sentio_kedro.trading.records import CLOCK, FACTS, Market, records
+from sentio_kedro.trading.records import CHARGES, CLOCK, FACTS, Market, records
 from sentio_kedro.trading.simulate import make_scratch
 from sentio_kedro.trading.step.policies import ACCOUNT_FEATURES
 
@@ -126,8 +126,9 @@ def position_grid(windows: Windows, parameters: TradingParameters, draws: GridDr
     shift, held = draws.shift[:, 0].cpu().numpy(), draws.held.double().cpu().numpy() * LONGEST_HELD
     joint, alone = open_accounts(1, assets, at_once), open_accounts(1, 1, at_once)
     market = Market(records((1, 1), FACTS), records((1,), CLOCK), np.zeros((1, 1, 2)))
-    accounts = GridAccounts(joint, alone, make_scratch(joint, size), make_scratch(alone, size), market)
     terms, order = terms_of(at_once, assets), np.argsort(parameters.levels)
+    terms_alone = terms._replace(charges=records((1,), CHARGES))
+    accounts = GridAccounts(joint, alone, make_scratch(joint, size), make_scratch(alone, size), market, terms_alone)
     walk_grid(windows.rows, windows.market, terms, order, shift, lost, held, windows.risk_price, accounts, found)
     like, net = windows.features, parameters.net_limit
     tensors = (torch.from_numpy(part) for part in found)

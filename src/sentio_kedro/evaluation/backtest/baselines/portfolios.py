@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.evaluation.backtest.baselines.schedules import every, scheduled
 from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.tensors import MarketTensors
@@ -36,7 +37,8 @@ def trailing_portfolio(
     """Hold the weights of ``rule`` over rows ``[start, stop)``, estimated every ``rebalance_days``.
 
     Estimates use the last ``portfolio_bars`` returns. An asset gets a weight if it has an allocation, trades at the
-    decision, has a bar at half of the trailing rows or more, and its price moved. Weights add up to
+    decision, has a bar at half of the trailing rows or more, and its price moved; where calendars are mixed a single
+    bar is enough, and it need not trade at the decision. Weights add up to
     ``trading.gross_limit`` unless ``trading.max_position`` leaves less.
     """
     due = every(timestamps[start:stop], parameters.rebalance_days)
@@ -44,7 +46,7 @@ def trailing_portfolio(
     largest = min(1.0, trading.max_position / trading.gross_limit)  # weight of one asset in the invested part
     for row in (start + np.flatnonzero(due)).tolist():
         first = max(1, row + 1 - parameters.portfolio_bars)  # the first row of all has no return
-        eligible = eligible_assets(market, first, row) & allocated
+        eligible = eligible_assets(market, first, row, is_mixed(trading)) & allocated
         weights = portfolio_weights(rule, trailing_returns(market, first, row)[:, eligible], largest)
         positions[row - start, eligible] = trading.gross_limit * weights
     return scheduled(positions, due, market.assets)
@@ -59,9 +61,14 @@ def trailing_returns(market: MarketTensors, first: int, row: int) -> Floats:
     return np.asarray(torch.expm1(log_returns.double()).numpy())
 
 
-def eligible_assets(market: MarketTensors, first: int, row: int) -> NDArray[np.bool_]:
-    """Assets ``[A]`` that may get a weight at ``row``, by the bars ``first .. row``."""
+def eligible_assets(market: MarketTensors, first: int, row: int, mixed: bool = False) -> NDArray[np.bool_]:
+    """Assets ``[A]`` that may get a weight at ``row``, by the bars ``first .. row``.
+
+    Where calendars are mixed, an asset may be closed at the row and at most others: one of its bars is enough.
+    """
     present = market.tradable if market.present is None else market.present
+    if mixed:
+        return np.asarray(present[first : row + 1].any(0).numpy() & (trailing_returns(market, first, row).std(0) > 0.0))
     enough = present[first : row + 1].double().mean(0) >= MIN_PRESENT
     varies = trailing_returns(market, first, row).std(axis=0) > 0.0
     return np.asarray((enough & market.tradable[row]).numpy() & varies)

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 
 from sentio_kedro.config import BacktestParameters, TradingParameters
+from sentio_kedro.config.trading import is_mixed
 from sentio_kedro.evaluation.backtest.context import BacktestContext
 from sentio_kedro.evaluation.backtest.walk import Chunk, simulate_rows
 from sentio_kedro.evaluation.run_frames import FORECAST_RULE
+from sentio_kedro.market.ingestion.panels import bar_share
 from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.tensors import MarketTensors
@@ -60,9 +62,14 @@ def every(timestamps: NDArray[np.datetime64], days: float) -> Mask:
 
 def buy_and_hold(market: MarketTensors, start: int, stop: int, trading: TradingParameters) -> Floats:
     """Buy the share of every asset at the first row at which it trades, and keep it."""
-    traded = market.tradable[start : stop + 1].numpy()
-    fills = traded[:-1] & traded[1:]  # the fill needs the next bar
+    fills = filling_rows(market, start, stop)
     return scheduled(full_share(trading, market.assets), fills & (fills.cumsum(axis=0) == 1), market.assets)
+
+
+def filling_rows(market: MarketTensors, start: int, stop: int) -> Mask:
+    """Whether an order of each asset is taken at the decision rows and fills at the next bar ``[S, A]``."""
+    traded = market.tradable[start : stop + 1].numpy()
+    return np.asarray(traded[:-1] & traded[1:])
 
 
 def equal_weight(
@@ -92,7 +99,10 @@ def momentum(
     total = market.close.log() if market.returns is None else market.returns.cumsum(0)  # [T, A]
     growth = total[rows] - total[before]
     trend = torch.where(growth.abs() > NO_TREND, growth.sign(), 0.0)
-    size = (parameters.volatility_target / (market.volatility[rows] * periods_per_year**0.5)).clamp_max(1.0)
+    yearly: float | torch.Tensor = periods_per_year
+    if is_mixed(trading) and market.present is not None:  # bars of each asset, not of the grid
+        yearly = torch.from_numpy(periods_per_year * bar_share(market.present.numpy()))
+    size = (parameters.volatility_target / (market.volatility[rows] * yearly**0.5)).clamp_max(1.0)
     levels = np.asarray((trend * size).double().numpy())
     return scheduled(levels * allocation(trading, market.assets), every(timestamps[start:stop], 1.0), market.assets)
 
@@ -115,6 +125,24 @@ def forecast_rule(
             part = slice(rows.start - span.start, rows.stop - span.start)
             targets[part] = units[fold.number][slice(*rows)] * size[part]
     return targets
+
+
+def when_open(targets: Floats, fills: Mask) -> Floats:
+    """Send each order of a schedule at the first row at which it fills, unless the next order comes before.
+
+    Args:
+        targets: ``[S, A]`` a schedule.
+        fills: ``[S, A]`` from ``filling_rows``.
+    """
+    table = targets.copy()
+    for a in range(targets.shape[1]):
+        due, open_rows = np.flatnonzero(~np.isnan(targets[:, a])), np.flatnonzero(fills[:, a])
+        place = np.searchsorted(open_rows, due)
+        later = np.append(open_rows, len(targets))[place]  # [due] first open row from each order on
+        moved = later < np.append(due[1:], len(targets))
+        table[due[moved], a] = np.nan
+        table[later[moved], a] = targets[due[moved], a]
+    return table
 
 
 def restated(targets: Floats, capacity: Floats) -> Floats:
@@ -145,6 +173,10 @@ def schedule_tables(context: BacktestContext, schedules: Schedules, span: Segmen
     if not schedules:
         return np.zeros((0, 1, context.market.assets))
     capacity = context.capacity(span) / context.trading.initial_cash
+    if is_mixed(context.trading):  # a market may be closed whenever orders are due
+        fills = filling_rows(context.market, *span)
+        capacity = np.where(fills, capacity, 0.0)
+        schedules = {name: when_open(schedule, fills) for name, schedule in schedules.items()}
     return np.stack([restated(schedule, capacity) for schedule in schedules.values()], axis=1)
 
 

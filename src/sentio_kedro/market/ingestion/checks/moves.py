@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sentio_kedro.market.ingestion.checks.columns import PRICE_COLUMNS
 from sentio_kedro.market.ingestion.checks.keys import Delivered, Order
 from sentio_kedro.market.ingestion.checks.values import Values
-from sentio_kedro.market.ingestion.problems import Problem, shown
+from sentio_kedro.market.ingestion.problems import Problem, Severity, shown
 from sentio_kedro.market.ingestion.timestamps import Floats
 
 LARGE_MOVE, LARGE_DEVIATIONS = 0.7, 20.0  # log return, and robust standard deviations that it must exceed too
@@ -97,55 +99,54 @@ def move_problems(bars: Delivered, order: Order, values: Values) -> list[Problem
     lost, prints = _lost_points(named, returns, bounds)
     twice = _splits_told_twice(close, split, returns, bounds)
     breaks = find_breaks(returns, bounds)
-    faulty = np.union1d(np.union1d(lost, lost + 1), twice)
-    kept = ~np.isin(breaks.places, faulty)
-    ratios = dict(zip(breaks.places[kept].tolist(), breaks.ratios[kept].tolist(), strict=True))
-    place_of = {int(rows[place]): place for place in (*ratios, *lost.tolist(), *prints.tolist(), *twice.tolist())}
+    jumps = breaks.places[~np.isin(breaks.places, np.concatenate([lost, lost + 1, twice]))]
 
-    def told(row: int) -> str:
-        place = place_of[row]
-        return f"close={shown(close[place])} after {shown(close[place - 1])}, {_ratio_text(ratios[place])}"
+    def problem(
+        rule: str, places: Integers, text: Callable[[int], str], severity: Severity = "refused"
+    ) -> list[Problem]:
+        place_of = dict(zip(rows[places].tolist(), places.tolist(), strict=True))
+        return bars.problem_of_rows(rule, rows[places], lambda row: text(place_of[row]), severity)
 
-    def around(row: int) -> str:
-        place = place_of[row]
-        near = [
-            other
-            for other in (place - 1, place + 1)
-            if 0 <= other < len(rows) and bars.place[rows[other]] == bars.place[row]
-        ]
-        own = ", ".join(f"{name}={shown(named[name][place])}" for name in ("open", "high", "low", "close"))
-        return f"row {row} {own}; the closes beside it are {' and '.join(shown(close[other]) for other in near)}"
+    def moved(place: int) -> str:
+        return f"close={shown(close[place])} after {shown(close[place - 1])}"
 
-    def unmoved(row: int) -> str:
-        place = place_of[row]
-        return f"split={shown(named['split'][place])}, close={shown(close[place])} after {shown(close[place - 1])}"
+    def around(place: int) -> str:
+        return _prices_around(named, bounds, place, int(rows[place]))
 
     return [
-        *bars.problem_of_rows(
+        *problem(
             "a price is off by a factor near 10, 100 or 1000 in one bar and comes back: correct the row (a lost "
             "decimal point?), or drop it",
-            rows[lost],
+            lost,
             around,
         ),
-        *bars.problem_of_rows(
+        *problem(
             "a split is told, but no price moves by it: are prices adjusted already? then leave `split` out (or is it "
             "inverted? it is new shares per old one)",
-            rows[twice],
-            unmoved,
+            twice,
+            lambda place: f"split={shown(named['split'][place])}, {moved(place)}",
         ),
-        *bars.problem_of_rows(
+        *problem(
             "high or low is off by a factor near 10, 100 or 1000: a lost decimal point? ranges and stops read it",
-            rows[prints],
+            prints,
             around,
             "told",
         ),
-        *bars.problem_of_rows(
+        *problem(
             "a price jumps: a split? add `split`, or use adjusted prices; or a wrong price?",
-            rows[list(ratios)],
-            told,
+            jumps,
+            lambda place: f"{moved(place)}, {_ratio_text(float(np.exp(returns[place])))}",
             "told",
         ),
     ]
+
+
+def _prices_around(named: dict[str, Floats], bounds: Integers, place: int, row: int) -> str:
+    """Return the prices of a bar and the closes beside it."""
+    owner = np.searchsorted(bounds, place, side="right") - 1
+    near = [other for other in (place - 1, place + 1) if bounds[owner] <= other < bounds[owner + 1]]
+    own = ", ".join(f"{name}={shown(named[name][place])}" for name in PRICE_COLUMNS)
+    return f"row {row} {own}; the closes beside it are {' and '.join(shown(named['close'][other]) for other in near)}"
 
 
 def _ratio_text(ratio: float) -> str:
