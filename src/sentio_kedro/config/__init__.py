@@ -25,6 +25,7 @@ from sentio_kedro.config.evaluation import (
 from sentio_kedro.config.forecasting import ForecastingParameters, SleeveName
 from sentio_kedro.config.market import (
     CrossValidationParameters,
+    DownloadParameters,
     FeatureColumn,
     FeatureParameters,
     IndicatorName,
@@ -52,6 +53,7 @@ __all__ = [
     "CostParameters",
     "CrossValidationParameters",
     "DivergenceParameters",
+    "DownloadParameters",
     "ExternalTestParameters",
     "FeatureColumn",
     "FeatureParameters",

@@ -102,6 +102,17 @@ class IngestionParameters:
         return self
 
 
+@parameters
+class DownloadParameters:
+    """Fetching of bars from a vendor into the store.
+
+    Attributes:
+        until: Date of the last bars, such as ``2026-01-31``; null takes what the catalog says.
+    """
+
+    until: str | None = None
+
+
 IndicatorName = Literal[
     "log_return",
     "volatility",

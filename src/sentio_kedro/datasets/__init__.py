@@ -10,6 +10,7 @@ from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset,
 from sentio_kedro.datasets.folds import AccountStatesDataset, FoldsDataset, RegimeModelsDataset
 from sentio_kedro.datasets.json_lines import LedgerDataset
 from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
+from sentio_kedro.datasets.vendor_bars import VendorBars
 
 __all__ = [
     "AccountStatesDataset",
@@ -31,4 +32,5 @@ __all__ = [
     "TextDataset",
     "TrialLedger",
     "TrialLedgerDataset",
+    "VendorBars",
 ]

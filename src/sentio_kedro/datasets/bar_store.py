@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +14,7 @@ from kedro_datasets._typing import TablePreview
 from sentio_kedro.store import StoredBars
 
 
-class BarStore(AbstractDataset[pd.DataFrame, pd.DataFrame]):
+class BarStore(AbstractDataset["pd.DataFrame | Callable[[StoredBars], object]", pd.DataFrame]):
     """Bars of vendors by source, symbol and year, in a folder or a bucket; see ``StoredBars``.
 
     Timestamps are bar ends in UTC: leave ``ingestion.bar_label`` at ``end``.
@@ -65,12 +66,18 @@ class BarStore(AbstractDataset[pd.DataFrame, pd.DataFrame]):
             raise DatasetError(f"The store `{self._filepath}` holds no bars; download or append some first.")
         return self._store.read(**self._load_args)
 
-    def save(self, data: pd.DataFrame) -> None:
+    def save(self, data: pd.DataFrame | Callable[[StoredBars], object]) -> None:
         """Append bars; those that are held as they are write nothing.
+
+        Args:
+            data: Bars, or a function that fills the opened store, such as a download that asks it how far it has come.
 
         Raises:
             DatasetError: If neither the bars nor ``save_args`` name the source.
         """
+        if callable(data):
+            data(self._store)
+            return
         options = {"known_at": datetime.now(UTC), **self._save_args}
         if "source" in data:
             options.pop("source", None)

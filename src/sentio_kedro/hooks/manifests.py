@@ -17,11 +17,11 @@ from kedro.pipeline.node import Node
 
 from sentio_kedro.hooks.artifacts import digest_of, file_hashes
 from sentio_kedro.hooks.locks import held_locks
-from sentio_kedro.hooks.options import STORE_READERS, refuse_mixed_stages, refuse_unsafe_runs
+from sentio_kedro.hooks.options import BAR_WRITERS, STORE_READERS, refuse_mixed_stages, refuse_unsafe_runs
 from sentio_kedro.hooks.run_context import RunContext, require_fitting_stages, saved_artifacts
 from sentio_kedro.manifests import STAGES, explain_difference, tracked_identity
 
-UNMANIFESTED = ("preflight", "lockbox", "search", "signals", "final", "external_test", *STORE_READERS)
+UNMANIFESTED = ("preflight", "lockbox", "search", "signals", "final", "external_test", *STORE_READERS, *BAR_WRITERS)
 """Pipelines that are checked before they run but write no manifest: no stage reads their artifacts."""
 
 _REGISTRY_WRITERS = ("lockbox", "promotion", "rollback")
@@ -77,7 +77,7 @@ class StageManifests:
 
     @staticmethod
     def _written(running: Collection[str]) -> list[str]:
-        if set(running) == {"preflight"}:
+        if set(running) in ({"preflight"}, set(BAR_WRITERS)):  # the store has a lock of its own
             return []
         return ["artifacts", "registry"] if set(_REGISTRY_WRITERS) & set(running) else ["artifacts"]
 

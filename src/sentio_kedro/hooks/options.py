@@ -13,6 +13,9 @@ from sentio_kedro.manifests import dotted_values
 STORE_READERS = ("comparison", "promotion", "rollback")
 """Pipelines that read finished runs from MLflow; of earlier stages they need none, or any result."""
 
+BAR_WRITERS = ("download",)
+"""Pipelines that fetch bars: they read and write none of the artifacts."""
+
 TRACKED_STAGES = ("training", "backtest", "reporting", "search", "lockbox", "external_test")
 """Stages that log to MLflow."""
 
@@ -41,6 +44,12 @@ def refuse_mixed_stages(running: Collection[str]) -> None:
     Raises:
         ValueError: With the command to type afterwards.
     """
+    if set(BAR_WRITERS) & set(running) and len(running) > 1:
+        others = ",".join(stage for stage in running if stage not in BAR_WRITERS)
+        raise ValueError(
+            "`download` cannot be in one command with other pipelines, which are checked against the bars before it "
+            f"has fetched any; type `kedro run --pipeline download`, then `kedro run --pipelines {others}`."
+        )
     own = [stage for stage in TRACKED_STAGES if stage in running and stage != "external_test"]
     if own and "external_test" in running:
         raise ValueError(

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.durations import BAR_NAMES
 from sentio_kedro.hooks.manifests import registered_stages
-from sentio_kedro.hooks.options import STORE_READERS
+from sentio_kedro.hooks.options import BAR_WRITERS, STORE_READERS
 from sentio_kedro.hooks.run_context import BARS_HASH
 from sentio_kedro.market.ingestion.bars import bars_hash
 from sentio_kedro.market.ingestion.own_columns import feed_columns
@@ -62,7 +62,7 @@ class Preflight:
         _require_records(pipeline, catalog)
         chosen = {node.name for node in pipeline.nodes}
         stages = registered_stages(pipeline)
-        running = {stage for stage, names in stages.items() if names & chosen} - set(STORE_READERS)
+        running = {stage for stage, names in stages.items() if names & chosen} - {*STORE_READERS, *BAR_WRITERS}
         if not running:
             return
         loaded: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.hooks.artifacts import digest_of, explain_files, file_hashes
-from sentio_kedro.hooks.options import STORE_READERS, repeated_options
+from sentio_kedro.hooks.options import BAR_WRITERS, STORE_READERS, repeated_options
 from sentio_kedro.manifests import (
     STAGES,
     Manifest,
@@ -163,7 +163,7 @@ def stages_read(stage: str) -> tuple[str, ...]:
     Args:
         stage: Name of a pipeline.
     """
-    if stage in ("preflight", "signals") or stage in STORE_READERS:
+    if stage in ("preflight", "signals") or stage in (*STORE_READERS, *BAR_WRITERS):
         return ()  # agents decide on newer bars than they were trained on
     trained = upstream_stages("training")
     others = {"search": trained, "lockbox": (*trained, "training"), "final": (*trained, "training", "backtest")}

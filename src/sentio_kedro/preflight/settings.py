@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from sentio_kedro.config import (
     ComparisonParameters,
+    DownloadParameters,
     PromotionParameters,
     RegistryParameters,
     SearchParameters,
@@ -24,6 +25,7 @@ from sentio_kedro.manifests import SECTIONS
 
 KINDS: dict[str, Any] = {
     **SECTIONS,
+    "download": DownloadParameters,
     "signals": SignalParameters,
     "search": SearchParameters,
     "registry": RegistryParameters,

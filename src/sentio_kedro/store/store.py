@@ -174,6 +174,15 @@ class StoredBars:
         """The files below the root, for small records of what fills the store."""
         return self._files
 
+    def tidy(self, source: str) -> None:
+        """Delete what a killed append of a source has left; every append does so before it begins.
+
+        Raises:
+            ValueError: If another process appends to the source.
+        """
+        with self._files.locked(source):
+            self._clear(source, self._manifest(source)[0])
+
     def exists(self) -> bool:
         """Return whether any bar was appended."""
         return bool(self._files.sources())
