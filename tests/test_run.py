@@ -34,6 +34,7 @@ OPENED = {
 COMPARED = {"comparison", "comparison_table", "comparison_figure"}
 PROMOTED = {"gate_verdicts", "registry_decision", "promotions@append", "promotions@read", "earlier_promotions"}
 NOT_LEFT_BEHIND = {
+    "bar_store",
     "signals",
     "final_agents",
     "final_signals",

@@ -42,7 +42,7 @@ def imported(code: str, *arguments: str) -> set[str]:
 @pytest.mark.parametrize(
     ("pipelines", "absent"),
     [
-        (("ingestion",), (*LEARNING, "sentio_kedro.agent.spans", *SLOW, "exchange_calendars")),
+        (("ingestion",), (*LEARNING, "sentio_kedro.agent.spans", *SLOW)),
         (("ingestion", "features", "cross_validation", "regimes"), ("torch", *SLOW)),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from kedro.framework.cli.utils import CONTEXT_SETTINGS
 if TYPE_CHECKING:
     from sentio_kedro.market.formats import Reading
 
+_YAHOO = re.compile(r"[A-Z]{3,6}=X|[A-Z0-9]{1,3}=F")  # symbols of currencies and futures, no FILE=SYMBOL
 _RUNNERS = ("kedro.runner.sequential_runner", "kedro.runner.thread_runner")
 
 
@@ -121,7 +123,8 @@ def _reading(options: dict[str, Any]) -> Reading:
     from sentio_kedro.market.formats import Reading  # noqa: PLC0415 - pandas, which a run's start does without
 
     names = options.pop("symbols")
-    by_file = dict(_pair("--symbol", one) for one in names) if any("=" in one for one in names) else None
+    pairs = [one for one in names if "=" in one and not _YAHOO.fullmatch(one)]
+    by_file = dict(_pair("--symbol", one) for one in names) if pairs else None
     columns = dict(_pair("--column", one) for one in options.pop("columns"))
     keys = ("format", "symbol_pattern", "timezone", "date_order", "prices", "table", "query")
     single = names[0] if names and by_file is None else None

@@ -26,6 +26,7 @@ from sentio_kedro.config import (
     ReportingParameters,
     TradingParameters,
     TrainingParameters,
+    UniverseParameters,
 )
 from sentio_kedro.config.market import SESSION_INDICATORS
 
@@ -34,6 +35,7 @@ STAGES = ("ingestion", "features", "cross_validation", "regimes", "forecasting",
 
 SECTIONS: dict[str, Any] = {
     "ingestion": IngestionParameters,
+    "universe": UniverseParameters,
     "features": FeatureParameters,
     "cross_validation": CrossValidationParameters,
     "regimes": RegimeParameters,
@@ -48,7 +50,7 @@ SECTIONS: dict[str, Any] = {
 """The parameter sections and their types."""
 
 _SHAPED_BY: dict[str, tuple[str, ...]] = {
-    "ingestion": ("ingestion", "trading.calendar"),  # whose sessions bars lie in
+    "ingestion": ("ingestion", "universe", "trading.calendar"),  # whose sessions bars lie in
     "features": ("features",),
     # The spans of a row depend on the network, the filter's memory, the episode's length, the look-backs of masks and
     # costs, and the latency of orders.

@@ -17,6 +17,6 @@ def symbols_table(path: str) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: With every line that is wrong.
     """
-    from sentio_kedro.config.symbol_rules import read_symbols_table  # noqa: PLC0415 - only tables need pydantic
+    from sentio_kedro.config.symbols import read_symbols_table  # noqa: PLC0415 - only tables need pydantic
 
     return read_symbols_table(Path(find_kedro_project(Path.cwd()) or "") / path)

@@ -240,8 +240,11 @@ def test_check_is_the_pipeline_preflight(folder, monkeypatch):
     assert asked == [["--env", "mine", "--pipeline", "preflight"]]
 
 
-def test_an_adopted_file_runs_from_end_to_end(folder):
+def test_a_run_of_all_stages_could_begin_and_the_first_ones_do(folder):
+    """The README's commands, which `test_commands.py` types, run all of them."""
     path = spreadsheet("AAPL.csv", walk(sessions(25)))
     assert typed("adopt", path, *MINE, *OF_STOCKS).exit_code == 0
-    Project(folder, env="mine").run()
-    assert (folder / "data" / "mine" / "08_reporting" / "report.html").is_file()
+    project = Project(folder, env="mine")
+    project.run("preflight")
+    project.run("ingestion", "features")
+    assert (folder / "data" / "mine" / "04_feature" / "features.parquet").is_file()

@@ -73,3 +73,9 @@ def test_small_is_small_whatever_the_bars_allow():
     sections = plan(Market(50_000, 48, 2, True, {**MINUTES, "bar_minutes": 30}), base(), small=True).sections
     assert sections["training"]["total_steps"] == 1_024
     assert sections["reporting"]["trials"] == {"record": False}
+
+
+def test_forecasts_of_one_symbol_are_of_its_direction():
+    one, two = (plan(Market(2_600, 1, symbols, True, DAYS), base(), small=False).sections for symbols in (1, 2))
+    assert one["forecasting"] == {"sleeves": ["directional"]}
+    assert "forecasting" not in two

@@ -7,7 +7,7 @@ from kedro.config import OmegaConfigLoader
 from pydantic import TypeAdapter, ValidationError
 
 from sentio_kedro.config import SymbolRules, TradingParameters
-from sentio_kedro.config.symbol_rules import read_symbols_table
+from sentio_kedro.config.symbols import read_symbols_table
 from sentio_kedro.config.trading import calendar_of, is_mixed, own_calendars
 from sentio_kedro.manifests import expected_manifest, flatten_parameters
 from sentio_kedro.preflight.settings import section_problems

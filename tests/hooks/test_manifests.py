@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.io import DataCatalog, MemoryDataset, SharedMemoryDataCatalog
@@ -17,6 +18,7 @@ from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
 from sentio_kedro.datasets.files import JSONDataset, ParquetDataset
 from sentio_kedro.hooks.locks import LockedError
 from sentio_kedro.hooks.manifests import StageManifests
+from sentio_kedro.hooks.run_context import RunContext
 from sentio_kedro.manifests import STAGES, StaleArtifactsError
 from sentio_kedro.market.ingestion.bars import bars_hash
 from sentio_kedro.market.ingestion.problems import BarsError
@@ -362,3 +364,14 @@ def test_unreadable_bars_are_refused_by_their_schema(toy):
     ParquetDataset(filepath=str(toy.folder / "bars.parquet")).save(toy.make_bars(30).drop(columns="timestamp"))
     with pytest.raises(BarsError, match=r"columns are missing.*\n.*column `timestamp`"):
         toy.run("training")
+
+
+def test_another_table_of_the_universe_is_other_bars(toy):
+    bars, table = MemoryDataset(toy.make_bars(30)), pd.DataFrame({"symbol": ["A"], "start": ["2015-01-01"], "end": ""})
+    settings = MemoryDataset({"ingestion": {}})
+    catalogs = [{}, {"universe": MemoryDataset(None)}, *({"universe": MemoryDataset(x)} for x in (table, table[:0]))]
+    hashes = [
+        RunContext(DataCatalog({"bars": bars, "parameters": settings, **catalog}), {}).bars_hash for catalog in catalogs
+    ]
+    assert hashes[0] == hashes[1] == bars_hash(toy.make_bars(30))
+    assert len(set(hashes)) == 3

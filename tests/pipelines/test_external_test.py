@@ -16,7 +16,7 @@ from sentio_kedro.pipeline_registry import register_pipelines
 from sentio_kedro.pipelines.external_test import nodes
 
 TIMES = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]").astype("datetime64[ns]")
-BARS = SimpleNamespace(timestamps=TIMES)
+BARS = SimpleNamespace(timestamps=TIMES, leavers=None)
 AGENT = SimpleNamespace(
     spec=SimpleNamespace(fold=1, required_bars=3, trading=TradingParameters(max_drawdown=0.2), hashes={})
 )

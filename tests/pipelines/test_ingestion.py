@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sentio_kedro.config import IngestionParameters, TradingParameters
+from sentio_kedro.config import IngestionParameters, TradingParameters, UniverseParameters
 from sentio_kedro.market.ingestion.bars import bars_hash
 from sentio_kedro.pipelines.ingestion.nodes import align_bars
 from sentio_kedro.schemas import Bars
@@ -27,13 +27,17 @@ def frame_of(rows=60):
     )
 
 
+def aligned(frame, trading):
+    return align_bars(frame, None, IngestionParameters(sessions_per_year=252), UniverseParameters(), trading)
+
+
 def test_what_is_repaired_or_told_is_logged_once_and_kept_with_its_count(caplog):
     frame = frame_of()
     frame.loc[3, "high"] = frame.loc[3, "close"] * (1 - 1e-9)
     frame.loc[30:, ["open", "high", "low", "close"]] /= 20.0
     delivered = pd.concat([frame, frame.iloc[5:6]])[::-1]
     with caplog.at_level(logging.WARNING):
-        bars, quality = align_bars(Bars.validate(delivered), IngestionParameters(), TradingParameters())
+        bars, quality = aligned(Bars.validate(delivered), TradingParameters())
     (record,) = caplog.records
     assert record.getMessage().startswith("The bars are used, but:\n- ")
     assert {(one["severity"], one["count"]) for one in quality["findings"]} == {
@@ -52,9 +56,7 @@ def test_what_is_repaired_or_told_is_logged_once_and_kept_with_its_count(caplog)
 def test_good_bars_say_nothing_and_holes_are_counted_against_the_calendar(caplog):
     frame = frame_of().drop(index=[9])  # Martin Luther King Day is 2024-01-15
     frame["timestamp"] += pd.Timedelta("21h")
-    none, with_calendar = (
-        align_bars(frame, IngestionParameters(), TradingParameters(calendar=calendar))[1] for calendar in (None, "XNYS")
-    )
+    none, with_calendar = (aligned(frame, TradingParameters(calendar=calendar))[1] for calendar in (None, "XNYS"))
     assert not caplog.records
     assert none["expected_bars"] == 60
     assert with_calendar["expected_bars"] == 59
@@ -63,4 +65,4 @@ def test_good_bars_say_nothing_and_holes_are_counted_against_the_calendar(caplog
 
 def test_an_unknown_calendar_is_refused_in_ingestion():
     with pytest.raises(ValueError, match=r"`trading.calendar` must be a name of the package exchange_calendars"):
-        align_bars(frame_of(), IngestionParameters(), TradingParameters(calendar="NYSE2"))
+        aligned(frame_of(), TradingParameters(calendar="NYSE2"))

@@ -32,7 +32,9 @@ def test_every_frame_of_the_backtest_is_read() -> None:
 
 def test_facts_are_those_of_the_run() -> None:
     trading = TradingParameters(max_drawdown=0.08, orders=OrderParameters(latency_bars=2))
-    bars: Any = SimpleNamespace(timestamps=np.datetime64("2024-01-01", "ns") + np.arange(96) * np.timedelta64(30, "m"))
+    bars: Any = SimpleNamespace(
+        timestamps=np.datetime64("2024-01-01", "ns") + np.arange(96) * np.timedelta64(30, "m"), leavers=None
+    )
     fold = Fold(0, (Segment(0, 20), Segment(30, 35)), (), (Segment(20, 30),))
     folds = Folds.of([fold], Spans(1, 1, 1), bars.timestamps)
     facts = nodes.state_facts(bars, folds, IngestionParameters(), trading, "combinatorial")

@@ -8,7 +8,7 @@ from kedro.config import OmegaConfigLoader
 from pydantic import TypeAdapter
 from tests.conftest import ROOT, synthetic_bars
 
-from sentio_kedro.config import FeatureColumn
+from sentio_kedro.config import FeatureColumn, UniverseParameters
 from sentio_kedro.manifests import STAGES
 from sentio_kedro.pipelines.ingestion.nodes import align_bars
 from sentio_kedro.preflight import resources
@@ -176,10 +176,15 @@ def test_bars_of_another_length_than_durations_are_counted_in_are_refused(sectio
     assert text.startswith("`bar_minutes` of globals.yml must be the length of the bars, 1440 minutes, was 30: ")
 
 
+def daily(bars):
+    begin = bars["timestamp"].min()
+    return bars.assign(timestamp=begin + 24 * (bars["timestamp"] - begin))
+
+
 WRONG_BARS = {
     "outside the sessions": (lambda bars: bars, {}, {"calendar": "XNYS"}),
     "no calendar": (lambda bars: bars, {}, {"calendar": "NYSE2"}),
-    "sessions a year": (lambda bars: bars, {"sessions_per_year": 52}, {}),
+    "sessions a year": (daily, {"sessions_per_year": 52}, {}),
     "symbols apart": (lambda bars: bars[(bars["symbol"] == "AAA") == (bars["timestamp"].dt.hour % 2 == 0)], {}, {}),
     "high below low": (lambda bars: bars.assign(high=1e-9), {}, {}),
     "naive": (lambda bars: bars.assign(timestamp=bars["timestamp"].dt.tz_localize(None)), {}, {}),
@@ -196,7 +201,8 @@ def test_it_refuses_what_ingestion_refuses_in_the_same_words(sections, name):
     sections = changed(sections, "ingestion", **{"bar_label": "end", "sessions_per_year": 365, **ingestion})
     sections = changed(sections, "trading", **{"masks": {}, **trading})
     typed = [TypeAdapter(KINDS[key]).validate_python(sections[key]) for key in ("ingestion", "trading")]
-    stage = refused(lambda: align_bars(bars, *typed))
+    ingestion, trading = typed
+    stage = refused(lambda: align_bars(bars, None, ingestion, UniverseParameters(), trading))
     assert refused(lambda: check(sections, {**DATA, "bars": bars}.get, {"ingestion"})) == stage
     assert (stage is None) == (name == "right")
 
@@ -207,3 +213,13 @@ def refused(call):
     except ValueError as error:
         return str(error)
     return None
+
+
+def test_the_table_of_a_dated_universe_is_checked_with_the_bars(sections):
+    table = pd.DataFrame({"symbol": ["AAA"], "start": ["01/02/2015"], "end": [""]})
+    good = {**DATA, "universe": table.assign(start="2015-01-02")}
+    assert "set `ingestion.universe: dated`" in refusal(sections, "preflight", data=good)
+    dated = changed(sections, "ingestion", universe="dated")
+    assert "row 0: '01/02/2015'" in refusal(dated, "ingestion", data={**DATA, "universe": table})
+    plan = check({**dated, "universe": {"exit_bars": 2}}, good.get, ["ingestion"])
+    assert plan.market.bars.symbols == ("AAA",)

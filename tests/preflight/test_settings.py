@@ -102,3 +102,8 @@ def test_the_shipped_environments_are_accepted():
     assert own_names(base) == {"artifacts", "experiment", "trials", "registry"} == referred_globals(base)
     for environment in (folder for folder in (ROOT / "conf").iterdir() if folder.is_dir()):
         assert own_names(environment) <= referred_globals(base)
+
+
+def test_a_symbol_that_yaml_read_as_true_is_to_be_quoted():
+    (text,) = section_problems({"trading": {"masks": {"no_short": [True]}}}, set)
+    assert text.endswith("was True; quote it, since YAML reads ON, NO and Y without quotes as true or false.")

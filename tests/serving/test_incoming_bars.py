@@ -100,6 +100,14 @@ def test_an_optional_value_that_is_no_number_is_not_taken_as_none(value):
     np.testing.assert_array_equal(aligned_new(frame).split, [[2.0, 1.0]])
 
 
+def test_rounding_and_a_split_of_zero_are_read_as_in_ingestion():
+    frame = bars_of(["2020-01-01T00:30"]).assign(split=[0.0, 2.0])
+    frame.loc[0, "close"] = frame.loc[0, "high"] * (1 + 1e-9)
+    (row,) = new_rows(frame, known(), HALF_HOUR)
+    np.testing.assert_array_equal(row.split, [[1.0, 2.0]])
+    assert row.high[0, 0] == frame.loc[0, "close"]
+
+
 def test_good_bars_take_the_fast_path(monkeypatch):
     monkeypatch.setattr(incoming_bars, "check_bars", None)
     aligned_new(bars_of(["2020-01-01T00:30"]))

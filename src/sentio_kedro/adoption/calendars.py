@@ -86,8 +86,9 @@ class Fit:
     def text(self) -> str:
         """The fit in a sentence."""
         first = "" if self.outside is None else f", outside e.g. {np.datetime_as_string(self.outside, unit='m')}Z"
+        read = "" if self.zone == "UTC" else f", read in {self.zone},"
         return (
-            f"{self.inside:,} of {self.bars:,} bars lie inside its sessions{first}; "
+            f"{self.inside:,} of {self.bars:,} bars{read} lie inside its sessions{first}; "
             f"{self.lacking:,} bars of its sessions are not there"
         )
 

@@ -9,7 +9,12 @@ from sentio_kedro.adoption.markets import AssetClass
 
 
 class Figure(NamedTuple):
-    """A value of the section ``trading`` and where it comes from."""
+    """A value of the section ``trading`` and where it comes from.
+
+    Attributes:
+        value: The value.
+        source: Where it comes from.
+    """
 
     value: Any
     source: str

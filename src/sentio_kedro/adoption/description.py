@@ -29,7 +29,13 @@ _LONG_WEEKEND = np.timedelta64(108, "h")  # Friday to Tuesday, and some
 
 @dataclass(frozen=True)
 class Answers:
-    """What a person says beyond the reading of the files, by the option's name; null is not said."""
+    """What a person says beyond the reading of the files; null is not said.
+
+    Attributes:
+        calendar: Name of a calendar, or ``24/7``.
+        asset_class: One of ``markets.ASSET_CLASSES``.
+        bar_label: ``start`` or ``end``.
+    """
 
     calendar: str | None = None
     asset_class: str | None = None
@@ -38,7 +44,13 @@ class Answers:
 
 @dataclass(frozen=True)
 class Question:
-    """Something that the files do not say: option that answers it, question, candidates with evidence, best first."""
+    """Something that the files do not say.
+
+    Attributes:
+        option: The option that answers it.
+        text: The question.
+        candidates: Values with their evidence, best first.
+    """
 
     option: str
     text: str
@@ -205,10 +217,16 @@ def _best(questions: Sequence[Question]) -> str:
     return next((one.candidates[0].value for one in questions if one.option == "--calendar"), ENDLESS)
 
 
-def _zone_told(detection: Detection, frame: pd.DataFrame, dates: bool) -> str | None:
+def _zone_told(detection: Detection, frame: pd.DataFrame, dates: bool) -> Told | None:
     if dates:
-        return "UTC"
-    return detection.zone or ("UTC" if isinstance(frame["timestamp"].dtype, pd.DatetimeTZDtype) else None)
+        return Told("UTC", "dates have none; they end at midnight in UTC")
+    if detection.reading.timezone is not None:
+        return Told(detection.reading.timezone, "you said so")
+    if detection.zone is not None and detection.zone == detection.format.zone:
+        return Told(detection.zone, f"the format {detection.format.name}")
+    if detection.zone is not None or isinstance(frame["timestamp"].dtype, pd.DatetimeTZDtype):
+        return Told(detection.zone or "UTC", "the stamps name it, or are seconds since 1970")
+    return None
 
 
 def _class(
@@ -287,10 +305,10 @@ def _next_score(fits: list[Fit]) -> float:
 
 
 def _zone(
-    zone: str | None, fit: Fit | None, fits: list[Fit], settled: dict[str, Told], questions: list[Question]
+    zone: Told | None, fit: Fit | None, fits: list[Fit], settled: dict[str, Told], questions: list[Question]
 ) -> None:
     if zone is not None:
-        settled["zone"] = Told(zone, "the stamps, the format or you say so")
+        settled["zone"] = zone
         return
     best = dict.fromkeys([*([fit.zone] if fit else []), *(one.zone for one in fits), "UTC"])
     of_zone = {one.zone: one for one in reversed(fits)}

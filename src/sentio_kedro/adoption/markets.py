@@ -11,7 +11,13 @@ ASSET_CLASSES: tuple[AssetClass, ...] = get_args(AssetClass)
 
 
 class Told(NamedTuple):
-    """A value, what it was told by, and whether that leaves no doubt."""
+    """A value and where it is from.
+
+    Attributes:
+        value: The value.
+        evidence: What it was told by.
+        sure: Whether that leaves no doubt.
+    """
 
     value: str
     evidence: str

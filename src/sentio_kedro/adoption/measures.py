@@ -32,7 +32,15 @@ SPLITS: dict[str, tuple[tuple[date, float], ...]] = {
 
 @dataclass(frozen=True)
 class SymbolFacts:
-    """One symbol: rows, first and last stamp, usual distance of its bars in minutes (null of one), last close."""
+    """What one symbol's bars are.
+
+    Attributes:
+        rows: Number of bars.
+        first: First stamp.
+        last: Last stamp.
+        bar_minutes: Usual distance of the bars, minutes; null of one bar.
+        last_close: Last close, quote currency.
+    """
 
     rows: int
     first: str
@@ -43,7 +51,13 @@ class SymbolFacts:
 
 @dataclass(frozen=True)
 class Gap:
-    """A hole in the stamps of all symbols: its last stamp before, its first after, days between them."""
+    """A hole in the stamps of all symbols.
+
+    Attributes:
+        after: Last stamp before it.
+        until: First stamp after it.
+        days: Days between them.
+    """
 
     after: str
     until: str

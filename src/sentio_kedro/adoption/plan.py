@@ -103,8 +103,9 @@ def _sections(market: Market, most: int, forecasts: bool, small: bool) -> Sectio
         "network": {"variant": "forecasts" if forecasts else "enhanced"},
         "training": {"variant": "forecasts" if forecasts else "enhanced"},
     }
-    if forecasts:
+    if forecasts or market.symbols == 1:  # of one symbol nothing is relative
         sections["forecasting"] = {"sleeves": ["relative"] if market.symbols > 1 else ["directional"]}
+    if forecasts:
         return sections
     sections["trading"]["unit"] = "allocation"
     block = longest(market.names, "2mo" if market.daily else "2d", max(2, market.bars // 20))

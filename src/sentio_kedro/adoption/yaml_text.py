@@ -27,13 +27,13 @@ def _lines(values: Mapping[str, Any], comments: Mapping[str, str], path: str, de
     for key, value in values.items():
         name, indent = f"{path}{key}", "  " * depth
         if isinstance(value, Mapping) and value:
-            lines.append(_commented(f"{indent}{key}:", comments.get(name)))
+            lines.append(_commented(f"{indent}{_flow(key)}:", comments.get(name)))
             lines += _lines(value, comments, f"{name}.", depth + 1)
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
-            lines.append(_commented(f"{indent}{key}:", comments.get(name)))
+            lines.append(_commented(f"{indent}{_flow(key)}:", comments.get(name)))
             lines += [f"{indent}  - {_flow(one)}" for one in value]
         else:
-            lines.append(_commented(f"{indent}{key}: {_flow(value)}", comments.get(name)))
+            lines.append(_commented(f"{indent}{_flow(key)}: {_flow(value)}", comments.get(name)))
     return lines
 
 

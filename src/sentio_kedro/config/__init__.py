@@ -32,11 +32,12 @@ from sentio_kedro.config.market import (
     IngestionParameters,
     OwnColumn,
     RegimeParameters,
+    UniverseParameters,
 )
 from sentio_kedro.config.network import NetworkParameters
 from sentio_kedro.config.promotion import ComparisonParameters, PromotionParameters, RegistryParameters
 from sentio_kedro.config.search import SearchParameters, SearchRange
-from sentio_kedro.config.symbol_rules import SymbolRules
+from sentio_kedro.config.symbols import SymbolRules
 from sentio_kedro.config.trading import TradingParameters
 from sentio_kedro.config.training import (
     DivergenceParameters,
@@ -81,4 +82,5 @@ __all__ = [
     "TradingParameters",
     "TrainingParameters",
     "TrialParameters",
+    "UniverseParameters",
 ]

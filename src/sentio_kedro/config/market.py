@@ -72,7 +72,7 @@ class IngestionParameters:
             ``drop``, or ``keep`` for who trades extended hours, where it belongs to the nearer session.
         sessions_per_year: Trading days a year: 365 for crypto, 252 for US equities. Bars per session are counted.
         universe: ``survivorship_biased`` if the symbols were chosen with hindsight (the report warns of it), ``dated``
-            if the bars hold the investable symbols of each date.
+            if the bars hold the investable symbols of each date, or the catalog gives a table ``universe`` of them.
         columns: Own columns of numbers to keep, by name, each with its ``known_at``; other columns are ignored.
     """
 
@@ -87,7 +87,11 @@ class IngestionParameters:
 
     @model_validator(mode="after")
     def _say_when_known(self) -> IngestionParameters:
-        taken = sorted(name for name in self.columns if name in BAR_COLUMNS or name.startswith("__"))
+        taken = sorted(
+            name
+            for name in self.columns
+            if name in (*BAR_COLUMNS, "member", "delisting_return") or name.startswith("__")
+        )
         if taken:
             raise ValueError(
                 f"`ingestion.columns` must name own columns of the bars, named {taken}, which bars use themselves; "
@@ -111,6 +115,18 @@ class DownloadParameters:
     """
 
     until: str | None = None
+
+
+@parameters
+class UniverseParameters:
+    """How assets leave a dated universe, whose members the dataset ``universe`` lists.
+
+    Attributes:
+        exit_bars: Bars after the end of a membership in which a position is only reduced; what is left after them is
+            settled at the last price and the table's ``delisting_return``.
+    """
+
+    exit_bars: Annotated[int, Field(ge=0, le=1_000)] = 5
 
 
 IndicatorName = Literal[

@@ -27,8 +27,7 @@ from sentio_kedro.config.fields import (
     parameters,
 )
 from sentio_kedro.config.presets import PresetName, with_preset
-from sentio_kedro.config.symbol_rules import ALWAYS_OPEN, SymbolRules, symbol_rule_problems
-from sentio_kedro.config.symbols import symbol_problems
+from sentio_kedro.config.symbols import ALWAYS_OPEN, SymbolRules, symbol_problems, symbol_rule_problems
 
 ROUNDING = 1e-9  # of the gross limit, in a sum of weights
 MOST_OF_RULE = 2.0  # largest multiple of the rule's position

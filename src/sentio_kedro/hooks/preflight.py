@@ -17,7 +17,7 @@ from sentio_kedro.config import IngestionParameters
 from sentio_kedro.durations import BAR_NAMES
 from sentio_kedro.hooks.manifests import registered_stages
 from sentio_kedro.hooks.options import BAR_WRITERS, STORE_READERS
-from sentio_kedro.hooks.run_context import BARS_HASH
+from sentio_kedro.hooks.run_context import BARS_HASH, universe_table
 from sentio_kedro.market.ingestion.bars import bars_hash
 from sentio_kedro.market.ingestion.own_columns import feed_columns
 from sentio_kedro.preflight.check import check
@@ -70,9 +70,12 @@ class Preflight:
         def load(name: str) -> Any:
             if name == "bar_minutes":
                 return self._bar_minutes
-            dataset = catalog[name]
             try:
-                loaded[name] = dataset.load() if name == "bars" or dataset.exists() else None
+                if name == "universe":
+                    loaded[name] = universe_table(catalog)
+                else:
+                    dataset = catalog[name]
+                    loaded[name] = dataset.load() if name == "bars" or dataset.exists() else None
             except DatasetError as error:
                 raise DatasetError(f"{name}: {error}") from error  # as the catalog does
             return loaded[name]
@@ -81,7 +84,8 @@ class Preflight:
         check(sections, load, running)
         if "bars" in loaded:
             ingestion = TypeAdapter(IngestionParameters).validate_python(sections["ingestion"])
-            catalog[BARS_HASH] = MemoryDataset(bars_hash(loaded["bars"], feed_columns(ingestion)))
+            digest = bars_hash(loaded["bars"], feed_columns(ingestion), loaded["universe"])
+            catalog[BARS_HASH] = MemoryDataset(digest)
 
 
 def _require_records(pipeline: Pipeline, catalog: DataCatalog) -> None:

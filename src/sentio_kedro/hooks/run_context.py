@@ -56,7 +56,7 @@ class RunContext:
             return str(self.catalog[BARS_HASH].load())
         ingestion = TypeAdapter(IngestionParameters).validate_python(self.catalog["parameters"].load()["ingestion"])
         try:
-            return bars_hash(self.catalog["bars"].load(), feed_columns(ingestion))
+            return bars_hash(self.catalog["bars"].load(), feed_columns(ingestion), universe_table(self.catalog))
         except (KeyError, TypeError, ValueError):
             self.catalog.load("bars")  # raises an error that lists all problems of the bars
             raise
@@ -78,6 +78,11 @@ class RunContext:
     def checkpoints(self) -> CheckpointStoreDataset:
         """The dataset of the training's checkpoints."""
         return cast("CheckpointStoreDataset", self.catalog["checkpoints"])
+
+
+def universe_table(catalog: DataCatalog) -> Any:
+    """Load the table of a dated universe; null without one."""
+    return catalog["universe"].load() if "universe" in catalog else None
 
 
 def require_fitting_stages(

@@ -22,6 +22,7 @@ from sentio_kedro.market.trailing import estimated_spread
 
 LONGEST_HALT_SESSIONS = 20  # of the calendar, that an asset may be missing at the end before it counts as delisted
 ACTS = ("dividend", "split", "funding")  # columns that are null if they are neutral everywhere
+LEAVING = ("open", "high", "low", "close", "volume", "dividend", "split", "spread")  # columns of bars of leavers
 EVERY = "*"  # in place of a symbol: all of them
 
 
@@ -57,6 +58,9 @@ class MarketTensors(NamedTuple):
         split: ``[T, A]`` new shares per old share, applied before the bar opens (and before its dividend); null: none.
         funding: ``[T, A]`` funding rate of the bar, fraction of notional, paid by longs to shorts; null: none.
         delisted: ``[T, A]`` the first row after an asset's last bar; null: no asset ends before the bars do.
+        delisting_return: ``[T, A]`` return of what is left there, NaN: ``trading.delisting_return``; null: NaN.
+        leaving: ``[T, A, 8]`` bars of assets that have left a dated universe, by ``LEAVING``, in which positions are
+            only reduced; NaN elsewhere. All other columns are of members. Null: no asset leaves.
         shortable: ``[A]`` whether the asset may be sold short; null: all may.
         units: ``[T, A]`` position of level 1 in units of the largest one that caps of size leave, signed; null: the
             allocation.
@@ -87,6 +91,8 @@ class MarketTensors(NamedTuple):
     split: Tensor | None = None
     funding: Tensor | None = None
     delisted: Tensor | None = None
+    delisting_return: Tensor | None = None
+    leaving: Tensor | None = None
     shortable: Tensor | None = None
     units: Tensor | None = None
 
@@ -111,7 +117,7 @@ def delisted_rows(bars: AlignedBars, session: Integers, own: Sequence[SymbolCloc
     """Return the first row after each asset's last bar ``[T, A]``; null if all assets last as long as the grid.
 
     An asset that never has a bar does not end, nor does one that is missing for at most ``LONGEST_HALT_SESSIONS``
-    sessions where the bars end: it may come back.
+    sessions where the bars end: it may come back. One that left a dated universe has ended when it is settled.
 
     Args:
         bars: Aligned bars.
@@ -125,12 +131,33 @@ def delisted_rows(bars: AlignedBars, session: Integers, own: Sequence[SymbolCloc
         last = np.searchsorted(part.rows, ends[part.assets] - 1)
         numbers = np.append(part.clock.session, 0)  # of assets without a bar, which do not end
         missed[part.assets] = part.behind + numbers[len(part.rows) - 1] - numbers[last]
-    assets = np.flatnonzero(present.any(axis=0) & (missed > LONGEST_HALT_SESSIONS))
-    if not assets.size:
-        return None
+    over = present.any(axis=0) & (missed > LONGEST_HALT_SESSIONS)
     rows = np.zeros(present.shape, dtype=bool)
+    if bars.leavers is not None:
+        rows |= bars.leavers.settled
+        over &= ~bars.outside[-1]
+    assets = np.flatnonzero(over)
+    if not assets.size and not rows.any():
+        return None
     rows[ends[assets], assets] = True
     return rows
+
+
+def closed_on_leaving(market: MarketTensors, outside: Mask, paid: Floats) -> MarketTensors:
+    """Close positions as soon as an asset has left a dated universe, at its last price as a member.
+
+    Training so reads no price of an asset that is no member.
+
+    Args:
+        market: The market of T rows.
+        outside: ``[T, A]`` whether an asset has left, or has not begun.
+        paid: ``[T, A]`` ``Leavers.paid``.
+    """
+    ended, paid_out = torch.from_numpy(outside), torch.from_numpy(paid)
+    if market.delisted is not None:
+        paid_out = torch.where(market.delisted & ~ended, torch.nan, paid_out)
+        ended = ended | market.delisted
+    return market._replace(leaving=None, delisted=ended, delisting_return=paid_out)
 
 
 def market_tensors(
@@ -172,7 +199,7 @@ def market_tensors(
     total = columns.pop("total")
     risk = risk_facts(bars, total, factors, clock, trading) if risk is None else risk
     neutral = [name for name in ACTS if name in columns and (columns[name] == NEUTRAL[name]).all()]
-    delisted = delisted_rows(bars, clock.session, clock.own)
+    delisted, leavers = delisted_rows(bars, clock.session, clock.own), bars.leavers
     return MarketTensors(
         features=torch.from_numpy(filled),
         posterior=torch.from_numpy(np.ascontiguousarray(posterior)),
@@ -183,8 +210,17 @@ def market_tensors(
         minutes_since_open=torch.from_numpy(clock.minutes_since_open),
         minutes_to_close=torch.from_numpy(clock.minutes_to_close),
         delisted=None if delisted is None else torch.from_numpy(delisted),
+        delisting_return=None if leavers is None else torch.from_numpy(leavers.delisting_return),
+        leaving=None if leavers is None else torch.from_numpy(_leaving(leavers.bars)),
         shortable=torch.from_numpy(_shortable(bars.symbols, trading)),
     )
+
+
+def _leaving(bars: AlignedBars) -> Floats:
+    """Columns ``LEAVING`` of bars ``[T, A, 8]``; neutral where the bars lack one."""
+    given, missing = bars.columns(), np.where(bars.present, 1.0, np.nan)
+    columns = [given[name] if name in given else missing * NEUTRAL[name] for name in LEAVING]
+    return np.stack(columns, axis=-1)
 
 
 def _filled(features: Floats) -> tuple[Floats, Mask]:

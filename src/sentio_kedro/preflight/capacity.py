@@ -25,7 +25,8 @@ def void_shares(bars: AlignedBars, trading: TradingParameters) -> Floats:
     if not limits:
         return np.zeros(len(bars.symbols))
     smallest = np.maximum((trading.orders.lot_size or 0.0) * bars.close, trading.orders.min_notional or 0.0)
-    room = max(limits) * bars.volume * bars.close  # NaN without a bar, and then no bar counts
+    with np.errstate(over="ignore"):
+        room = max(limits) * bars.volume * bars.close  # NaN without a bar, and then no bar counts
     void = bars.present & ((room <= 0.0) | (room < smallest))
     return np.asarray(void.sum(axis=0) / np.maximum(bars.present.sum(axis=0), 1))
 

@@ -67,7 +67,7 @@ def check(sections: Mapping[str, Any], load: Load, running: Collection[str]) -> 
     problems: list[str] = []
     market = sizes = None
     if not _BARS.isdisjoint(stages):
-        market = plan_market(load("bars"), parameters, stages, problems, load("bar_minutes"))
+        market = plan_market(load("bars"), parameters, stages, problems, load("universe"), load("bar_minutes"))
     if market is not None and not _TRADERS.isdisjoint(stages):
         from sentio_kedro.preflight.files import file_problems  # noqa: PLC0415 - torch, which earlier ones do not need
 

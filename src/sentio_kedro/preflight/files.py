@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sentio_kedro.config import SignalParameters, TradingParameters
+from sentio_kedro.config import IngestionParameters, SignalParameters, TradingParameters
 from sentio_kedro.evaluation.backtest.backtest import agent_fold, load_agent, tested_span
 from sentio_kedro.evaluation.backtest.baselines.target_positions import read_targets, target_schedule
 from sentio_kedro.market.indicators import own_columns
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.bars import whole_rows
-from sentio_kedro.market.ingestion.sessions import require_sessions
+from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
 from sentio_kedro.market.ingestion.timestamps import moment
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.preflight.market import Load, MarketPlan, attempt
@@ -67,7 +67,7 @@ def _check_external(problems: list[str], bars: AlignedBars, parameters: Mapping[
     if agent is not None:
         attempt(problems, with_own, bars, own_columns(agent.spec.features))
         if parameters["ingestion"].outside_session == "refuse":
-            attempt(problems, require_sessions, bars.timestamps, agent.spec.trading.calendar)
+            attempt(problems, placed_in_sessions, bars, IngestionParameters(bar_label="start"), agent.spec.trading)
     if agent is not None and fold is not None:
         _check_targets(problems, parameters, bars, fold.test[0], agent.spec.trading)
 

@@ -63,6 +63,7 @@ def plan_market(
     parameters: Mapping[str, Any],
     running: Collection[str],
     problems: list[str],
+    universe: pd.DataFrame | None = None,
     bar_minutes: float | None = None,
 ) -> MarketPlan | None:
     """Align raw bars and split them, by the functions of the pipelines; their refusals go into ``problems``.
@@ -72,12 +73,13 @@ def plan_market(
         parameters: Typed sections by name.
         running: Pipelines that run.
         problems: Receives all refusals.
+        universe: Table of a dated universe; null without one.
         bar_minutes: Length of a bar by ``globals.yml``, in which durations are counted; null if it names none.
 
     Returns:
         The plan; null if the bars cannot be used.
     """
-    aligned = attempt(problems, align_bars, bars, parameters["ingestion"])
+    aligned = attempt(problems, align_bars, bars, parameters["ingestion"], universe, parameters.get("universe"))
     trading = parameters["trading"]
     if aligned is not None:
         aligned = attempt(problems, placed_in_sessions, aligned, parameters["ingestion"], trading)

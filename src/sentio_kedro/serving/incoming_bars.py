@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sentio_kedro.config import IngestionParameters, OwnColumn
 from sentio_kedro.config.symbols import unknown_symbols
-from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, Leavers
 from sentio_kedro.market.ingestion.bar_checks import (
     COLUMNS,
     OPTIONAL_COLUMNS,
@@ -198,11 +198,18 @@ def of_symbols(bars: AlignedBars, symbols: Sequence[str]) -> AlignedBars:
     if unknown:
         raise ValueError(f"The agents trade {list(symbols)}, the bars hold {unknown} too; correct or leave those out.")
     place = [symbols.index(symbol) for symbol in bars.symbols]
-    widened = {}
-    for name, column in bars.columns().items():
-        widened[name] = np.full((len(bars.timestamps), len(symbols)), np.nan)
-        widened[name][:, place] = column
-    return AlignedBars.of(bars.timestamps, symbols, widened)
+
+    def widened(column: NDArray[Any], missing: Any = np.nan) -> NDArray[Any]:
+        wide = np.full((len(bars.timestamps), len(symbols)), missing)
+        wide[:, place] = column
+        return wide
+
+    wide = replace(bars.map_columns(widened), symbols=tuple(symbols))
+    if bars.leavers is None:
+        return wide
+    settled = widened(bars.leavers.settled, missing=False)
+    left = Leavers(of_symbols(bars.leavers.bars, symbols), settled, widened(bars.leavers.delisting_return))
+    return replace(wide, leavers=left)
 
 
 def _refuse_invalid(bars: AlignedBars) -> None:

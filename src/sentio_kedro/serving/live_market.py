@@ -51,7 +51,7 @@ class LiveRows(NamedTuple):
     """The last rows of a live market, and empty ones at the next expected timestamps, for the ends of sessions.
 
     Attributes:
-        market: Their tensors; nothing is known of a delisting.
+        market: Their tensors; of the ends of assets those of a dated universe.
         posteriors: ``[T, K]`` filtered regime probabilities of each agent, without the empty rows.
         newest: Row of the newest bar.
     """
@@ -129,8 +129,13 @@ class LiveMarket:
             bar: One row of the grid, later than all others.
 
         Raises:
-            ValueError: If a dividend is not below the previous close.
+            ValueError: If a dividend is not below the previous close, or the history was of a dated universe.
         """
+        if self.bars.grid.leavers is not None:
+            raise ValueError(
+                "A session whose history is of a dated universe knows the members of that history alone and takes no "
+                "new bars; start it again with a history of the newest table `universe`."
+            )
         after = copy(self)
         bar = bar if self._rule is not None else after._completed(bar)
         after.bars = self.bars.with_bar(bar)
@@ -194,8 +199,9 @@ class LiveMarket:
         clock = clock._replace(bars_per_session=self._bars_per_session, own=self._own_clocks())
         risk = self._risk(clock.rows(slice(0, total)), 0 if count is None else total - 2)
         last = newest_rows(grid, known)
+        longer = appended(last, missing_rows(last, ends[total:]))
         market = market_tensors(
-            appended(last, missing_rows(last, ends[total:])),
+            longer,
             _lengthened(self.features[-known:], ahead),
             np.ones((known + ahead, 1)),
             self.trading,
@@ -206,7 +212,8 @@ class LiveMarket:
             market = market._replace(units=torch.from_numpy(_lengthened(self.units[-known:], ahead)))
         if self.trading.costs.half_spread == "estimated" and count is not None:  # too few rows to estimate it from
             market = market._replace(spread=self._estimated_spread().expand(market.bars, -1))
-        return LiveRows(market._replace(delisted=None), [x[-known:] for x in self.posteriors], known - 1)
+        settled = None if longer.leavers is None else torch.from_numpy(longer.leavers.settled)
+        return LiveRows(market._replace(delisted=settled), [x[-known:] for x in self.posteriors], known - 1)
 
     def _risk(self, clock: Clock, first: int) -> RiskFacts:
         """Return the trailing facts of the grid's rows from ``first`` on."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, hold
+from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, Leavers, hold
 from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 
 
@@ -74,13 +74,22 @@ def appended(bars: AlignedBars, more: AlignedBars) -> AlignedBars:
                 for one, part in zip((bars, more), parts, strict=True)
             ]
         )
-    return AlignedBars.of(np.concatenate([bars.timestamps, more.timestamps]), bars.symbols, columns)
+    longer = AlignedBars.of(np.concatenate([bars.timestamps, more.timestamps]), bars.symbols, columns)
+    if bars.leavers is None or more.leavers is None:
+        return longer
+    left, later = bars.leavers, more.leavers
+    settled = np.concatenate([left.settled, later.settled])
+    paid = np.concatenate([left.delisting_return, later.delisting_return])
+    return replace(longer, leavers=Leavers(appended(left.bars, later.bars), settled, paid))
 
 
 def missing_rows(bars: AlignedBars, timestamps: Timestamps) -> AlignedBars:
     """Return empty rows at ``timestamps`` [n], with the columns of ``bars``."""
-    empty = bars.map_columns(lambda column: np.full((len(timestamps), column.shape[1]), np.nan))
-    return replace(empty, timestamps=timestamps)
+    shape = (len(timestamps), len(bars.symbols))
+    empty = replace(bars.map_columns(lambda column: np.full(shape, np.nan)), timestamps=timestamps)
+    if bars.leavers is None:
+        return empty
+    return replace(empty, leavers=Leavers(empty, np.zeros(shape, dtype=bool), np.full(shape, np.nan)))
 
 
 def _by_asset(bars: AlignedBars, rows: int) -> AlignedBars:

@@ -20,7 +20,7 @@ from sentio_kedro.agent.ppo.update import value_scale
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.evaluation.backtest.walk import final_accounts, simulate_rows
 from sentio_kedro.market.indicators import own_columns
-from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, hold
+from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, acts
 from sentio_kedro.market.ingestion.bars import whole_rows
 from sentio_kedro.market.ingestion.session_checks import outside_bars, placed_in_sessions
 from sentio_kedro.market.purged_folds import Segment
@@ -155,7 +155,7 @@ class DecisionSession:
             self._allowed_gap = gaps.max() if self.longest_gap is None else self.longest_gap
             self._shortest_gap = gaps.min()
             self._market, self._pending = LiveMarket([self.agent], bars), None
-            self._accounts = self._records(opening, hold(bars.close[: first + 1])[-1])
+            self._accounts = self._records(opening, bars.rows(slice(0, first + 1)).traded_close()[-1])
             if first < last:
                 self._replay(Segment(first, last))
             return self._decide(None)
@@ -220,7 +220,15 @@ class DecisionSession:
         for row in rows:
             known = appended(known, row)
         outside = outside_bars(known, self.trading, self.market.schedule, refused=policy == "refuse")[-len(rows) :]
-        return [row.without(out[None]) for row, out in zip(rows, outside, strict=True) if not out.all()]
+        for row, out in zip(rows, outside, strict=True):
+            if (acts(row)[0] & out).any():
+                lost = np.array(self.symbols)[acts(row)[0] & out].tolist()
+                raise ValueError(
+                    f"The bar at {row.timestamps[0]}Z is outside of the sessions of {lost} and is dropped, but has "
+                    "their dividend or split; give it with the symbol's next bar in a session."
+                )
+        kept = [(row, out) for row, out in zip(rows, outside, strict=True) if (row.present[0] & ~out).any()]
+        return [row.without(out[None]) for row, out in kept]
 
     @contextmanager
     def _restored_on_error(self) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import requires, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -122,7 +123,7 @@ def model_signature(signals: pd.DataFrame, own: Sequence[str] = ()) -> ModelSign
 def newest_bars(agents: Mapping[str, AgentBundle], aligned_bars: AlignedBars) -> AlignedBars:
     """Return the newest bars that the agents need for a decision."""
     needed = max(agent.spec.required_bars for agent in agents.values())
-    return aligned_bars.rows(slice(-needed, None))
+    return replace(aligned_bars.rows(slice(-needed, None)), leavers=None)  # as a feed delivers them
 
 
 def pinned_requirements() -> list[str]:

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.market.tensors import MarketTensors
+from sentio_kedro.market.ingestion.aligned_bars import hold
+from sentio_kedro.market.tensors import LEAVING, MarketTensors
 from sentio_kedro.trading.accounts import allocation, half_spread_floor
 from sentio_kedro.trading.records import CLOCK, FACTS, Floats, Integers, Market, Mask
 
@@ -20,25 +21,51 @@ MIN_VOLUME = 1e-9
 FAR = 2**62  # bars to the session's end where there is none
 
 
+class Exits(NamedTuple):
+    """Bars of assets that have left the universe.
+
+    Attributes:
+        columns: Columns ``[T, A]`` by name, NaN where there is none.
+        present: ``[T, A]`` whether there is one.
+        price: ``[T, A]`` their last close.
+        last: ``[T, A]`` whether the asset's last bar was one of them.
+    """
+
+    columns: dict[str, Floats]
+    present: Mask
+    price: Floats
+    last: Mask
+
+
 class Outline(NamedTuple):
     """What facts of any rows read of the whole market.
 
     Attributes:
         begins: ``[A]`` row of the first bar, T without one.
         to_session_end: ``[T]`` bars to the last row of the session; null without sessions.
+        exits: Bars of assets that have left the universe; null without one.
     """
 
     begins: Integers
     to_session_end: Integers | None
+    exits: Exits | None = None
 
 
 def market_outline(market: MarketTensors) -> Outline:
     """Read the whole market once, for many calls of ``market_facts``."""
     present = _present(market)
     begins = np.where(present.any(axis=0), present.argmax(axis=0), market.bars)
+    exits = None if market.leaving is None else _exits(_array(market.leaving), present)
     if market.session is None:
-        return Outline(begins, None)
-    return Outline(begins, bars_to_session_end(_array(market.session), market.minutes_to_close))
+        return Outline(begins, None, exits)
+    return Outline(begins, bars_to_session_end(_array(market.session), market.minutes_to_close), exits)
+
+
+def _exits(leaving: Floats, present: Mask) -> Exits:
+    columns = dict(zip(LEAVING, np.moveaxis(leaving, -1, 0), strict=True))
+    left = np.isfinite(columns["close"])
+    last = hold(np.where(present, 0.0, np.where(left, 1.0, np.nan))) > 0.0
+    return Exits(columns, left, hold(columns["close"]), last)
 
 
 def market_facts(
@@ -80,11 +107,16 @@ def market_facts(
     facts["split"] = 1.0 if market.split is None else _array(market.split)[after]
     facts["dividend"] = 0.0 if market.dividend is None else _array(market.dividend)[after]
     facts["delisted"] = False if market.delisted is None else _array(market.delisted)[after]
+    if market.delisting_return is not None:
+        returned = _array(market.delisting_return)[after]
+        facts["paid"], facts["delisting_return"] = np.isfinite(returned), np.nan_to_num(returned)
     facts["shortable"] = True if market.shortable is None else _array(market.shortable)
     if parameters.carry.funding and market.funding is not None:
         facts["funding"] = _array(market.funding)[after]
     _set_costs(facts, market, rows, after, parameters)
     _set_caps(facts, market, rows, parameters)
+    if outline.exits is not None:
+        _set_leaving(facts, outline.exits, rows, after, parameters)
     regimes = [market.posterior] if posteriors is None else posteriors
     caps = [_regime_caps(_array(posterior)[rows], parameters) for posterior in regimes]
     clock = _clock(market, rows, after, parameters, outline)
@@ -116,6 +148,26 @@ def _set_costs(
         facts["max_shares"] = orders.participation * _array(market.volume)[after]
         if orders.participation_volume == "expected" and market.bar_volume is not None:
             facts["max_shares"] = orders.participation * _array(market.bar_volume)[rows] * facts["split"]
+
+
+def _set_leaving(
+    facts: np.ndarray, exits: Exits, rows: Integers, after: Integers, parameters: TradingParameters
+) -> None:
+    """Set what reducing positions in assets that have left the universe takes: prices, volumes, splits, dividends."""
+    columns, own = exits.columns, exits.present[after] & (after > rows)[:, None]
+    facts["leaving"], facts["reducing"] = exits.present[rows], own
+    facts["fillable"] |= own
+    facts["close"] = np.where(exits.last[rows], exits.price[rows], facts["close"])
+    for name in ("open", "high", "low", "next_close"):
+        facts[name] = np.where(exits.last[after], exits.price[after], facts[name])
+    for name in ("open", "high", "low", "split", "dividend"):
+        facts[name] = np.where(own, columns[name][after], facts[name])
+    if parameters.costs.half_spread == "bars":
+        minimum = half_spread_floor(parameters, facts["open"])
+        facts["half_spread"] = np.where(own, np.maximum(0.5 * columns["spread"][after], minimum), facts["half_spread"])
+    orders = parameters.orders
+    if orders.participation is not None and orders.participation_volume == "bar":
+        facts["max_shares"] = np.where(own, orders.participation * columns["volume"][after], facts["max_shares"])
 
 
 def daily_volatility(market: MarketTensors) -> Floats:

@@ -50,8 +50,8 @@ CHARGES = _dtype("commission commission_per_share min_commission borrow_rate lot
 
 FACTS = _dtype(
     "close open high low next_close half_spread impact max_shares split dividend funding value_at_risk var_cap "
-    "volatility_cap kelly_cap liquidity full unit reward_unit",
-    flags="tradable fillable delisted shortable unlisted",
+    "volatility_cap kelly_cap liquidity full unit reward_unit delisting_return",
+    flags="tradable fillable delisted shortable unlisted paid leaving reducing",
 )
 """Market of one asset from the close of bar t to the close of bar t + 1.
 
@@ -61,8 +61,11 @@ notional), ``funding`` (fraction of the position, paid by longs) and ``fillable`
 old one, ``dividend`` cash per new share. ``value_at_risk`` is a fraction of the position. Caps are fractions of equity,
 ``liquidity`` is quote currency. ``full`` is the largest position that the caps of size leave of the allocation,
 ``unit`` the position of level 1 (signed), and ``reward_unit`` the deviation of a bar's profit at ``full``: fractions of
-equity. ``delisted``: the last bar was bar t.
+equity. ``delisted``: the last bar was bar t. What is left earns ``delisting_return`` if it is ``paid``, else that of
+the rules.
 ``unlisted``: no bar has come yet, so that the price means nothing.
+``leaving``: at bar t the asset is no member of the universe any more: positions are closed. ``reducing``: nor is it at
+bar t + 1, which fills no increase.
 """
 
 CLOCK = _dtype("years correlation", "bars_to_session_end", "session_starts quiet")

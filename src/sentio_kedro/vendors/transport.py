@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from functools import partial
+from http.client import HTTPException
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -114,7 +115,7 @@ class Transport:
     def _answer(self, send: Callable[[], Any], fault: Callable[[str], str | None]) -> tuple[Any, str]:
         try:
             answer = send()
-        except OSError as error:  # of requests, curl_cffi and urllib alike; its text may hold the whole address
+        except (OSError, HTTPException) as error:  # of requests, curl_cffi and urllib; its text may hold the address
             return None, f"the connection failed ({type(error).__name__})"
         date = answer.headers.get("Date")
         if date:

@@ -22,7 +22,7 @@ from sentio_kedro.market.formats import (
     read_bars,
     read_files,
 )
-from sentio_kedro.market.formats.registry.table import vendor_lines, vendor_table
+from sentio_kedro.market.formats.registry.table import vendor_table
 
 STAMPS = pd.to_datetime(["2024-01-02T14:30Z", "2024-01-02T14:31Z"])
 TEXT = "timestamp,open,high,low,close,volume\n2024-01-02T14:30:00Z,{},12,9,11,100\n"
@@ -210,12 +210,6 @@ def test_the_table_of_vendors_says_what_must_be_named() -> None:
     assert rows["yahoo"].named == "symbol, unless the file is called by it; zone, unless timestamps have one"
     assert rows["alpaca_csv"].named == "nothing"
     assert rows["alpaca_csv"].command == "kedro bars adopt FILE... --env mine"
-
-
-def test_the_page_of_formats_has_the_table() -> None:
-    page = (Path(__file__).parents[3] / "docs" / "formats.md").read_text(encoding="utf-8")
-
-    assert "\n".join(vendor_lines()) in page
 
 
 def test_a_new_vendor_is_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

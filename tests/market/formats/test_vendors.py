@@ -1036,3 +1036,22 @@ def test_a_file_of_the_vendor_is_named_and_read(name: str, tmp_path: Path) -> No
 def test_every_format_has_a_file_here_and_a_row_in_the_table() -> None:
     assert {row.format for row in vendor_table()} == set(FORMATS)
     assert {case.format for case in CASES.values()} | {"wide", "duckdb"} == set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("file", "symbol"),
+    [("US30.csv", "US30"), ("US500.csv", "US500"), ("GER40.csv", "GER40"), ("EURUSD60.csv", "EURUSD")],
+)
+def test_digits_of_a_symbol_are_no_period_of_metatrader(file: str, symbol: str, tmp_path: Path) -> None:
+    rows = [f"2024.01.02,{hour:02d}:00,100.1,100.5,99.9,100.2,{hour + 5}" for hour in range(4)]
+    bars = read_files(write(tmp_path, file, "\n".join(rows)), Reading(timezone="UTC"))
+    assert bars.detection.format.name == "metatrader4"
+    assert set(bars.frame["symbol"]) == {symbol}
+
+
+def test_yahoo_prices_beside_an_adjusted_close_keep_their_dividends(tmp_path: Path) -> None:
+    head = "Date,Open,High,Low,Close,Adj Close,Volume,Dividends,Stock Splits\n"
+    rows = [f"2024-01-0{day} 00:00:00-05:00,10.0,10.5,9.5,10.1,9.9,100,{0.2 * (day == 4)},0.0" for day in (2, 3, 4, 5)]
+    bars = read_files(write(tmp_path, "AAPL.csv", head + "\n".join(rows)), Reading())
+    assert bars.detection.format.name == "yahoo"
+    assert bars.frame["dividend"].tolist() == [0.0, 0.0, 0.2, 0.0]

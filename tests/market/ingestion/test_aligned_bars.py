@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sentio_kedro.market.ingestion.adjustment import adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, acts, hold
 
-COLUMNS = [*(field.name for field in fields(AlignedBars)[2:] if field.name != "extra"), "vix"]
+COLUMNS = [*(field.name for field in fields(AlignedBars)[2:] if field.name not in ("extra", "leavers")), "vix"]
 
 
 def rich(bars, split=None, dividend=None):

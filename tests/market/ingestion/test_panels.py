@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from sentio_kedro.config import TradingParameters
+from sentio_kedro.config import IngestionParameters, TradingParameters
+from sentio_kedro.config.symbols import SymbolRules
 from sentio_kedro.config.trading import own_calendars
 from sentio_kedro.market.ingestion.adjustment import adjustment_factors
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.panels import bar_share, panel_clock, session_bars, symbol_clocks
+from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
 from sentio_kedro.market.ingestion.sessions import session_schedule
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.risk import MIN_VOLATILITY, risk_facts, trading_lookback
@@ -200,7 +202,8 @@ def test_a_short_pays_for_the_weekend_by_the_hour() -> None:
 
 def test_bars_outside_the_calendar_of_their_symbol_and_unknown_calendars_are_refused_by_name() -> None:
     bars = panel(days=10)
+    rules = {"BTC": SymbolRules(calendar="XNYS"), "SPY": SymbolRules(calendar="24/7")}
     with pytest.raises(ValueError, match=r"the sessions of `trading.symbols.BTC.calendar` XNYS: 2024-01-01T00:30"):
-        symbol_clocks(bars, {"BTC": "XNYS", "SPY": None})
+        placed_in_sessions(bars, IngestionParameters(), TradingParameters(symbols=rules))
     with pytest.raises(ValueError, match=r"`trading.symbols.SPY.calendar` must be a name .*'XNYZ'.*names like"):
         symbol_clocks(bars, {"SPY": "XNYZ"})

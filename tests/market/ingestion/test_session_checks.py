@@ -22,13 +22,13 @@ WEEKDAYS = pd.bdate_range("2024-01-02", "2024-12-31", tz="UTC")
 
 
 def bars_at(**times):
-    """Aligned bars of symbols at the ``times`` of each; splits on the second bar of each."""
+    """Aligned bars of symbols at the ``times`` of each; a dividend on the second bar of each."""
     frames = []
     for symbol, stamps in times.items():
         close = 100.0 + np.arange(len(stamps)) % 7
         values = {"open": close, "high": close + 1.0, "low": close - 1.0, "close": close, "volume": 10.0}
-        split = np.where(np.arange(len(stamps)) == 1, 2.0, 1.0)
-        frames.append(pd.DataFrame({"timestamp": stamps, "symbol": symbol, **values, "split": split}))
+        dividend = np.where(np.arange(len(stamps)) == 1, 2.0, 0.0)
+        frames.append(pd.DataFrame({"timestamp": stamps, "symbol": symbol, **values, "dividend": dividend}))
     return align_bars(pd.concat(frames), IngestionParameters())
 
 
@@ -44,7 +44,7 @@ def test_bars_outside_sessions_are_refused_dropped_or_kept():
         placed_in_sessions(bars, IngestionParameters(), XNYS)
     dropped = placed_in_sessions(bars, IngestionParameters(outside_session="drop"), XNYS)
     assert np.datetime_as_string(dropped.timestamps[[0, -1]], unit="h").tolist() == ["2024-01-03T15", "2024-01-03T21"]
-    assert dropped.split[0, 0] == 2.0  # of the dropped bar at 14:00
+    assert dropped.dividend[0, 0] == 2.0  # of the dropped bar at 14:00
     assert placed_in_sessions(bars, IngestionParameters(outside_session="keep"), XNYS) is bars
     assert placed_in_sessions(bars, IngestionParameters(), TradingParameters()) is bars
     with pytest.raises(ValueError, match=r"`ingestion\.outside_session: drop` leaves no bar: all 2 end outside"):
@@ -66,9 +66,11 @@ def test_dates_that_name_their_session_are_not_its_end():
         (WEEKDAYS, "XNYS", 252.0),
         (pd.date_range("2024-01-05", periods=60, freq="7D", tz="UTC"), None, 52.18),
         (pd.date_range("2024-01-05", periods=60, freq="7D", tz="UTC"), "XNYS", 52.18),
-        (pd.date_range("2024-01-01", periods=1_000, freq="h", tz="UTC"), None, 365.25),
+        (pd.date_range("2024-01-01", periods=6_000, freq="h", tz="UTC"), None, 365.25),
         (pd.date_range("2020-01-31", periods=60, freq="ME", tz="UTC"), None, 12.0),
-        (WEEKDAYS[:20], None, None),
+        (WEEKDAYS[:100], None, None),
+        (WEEKDAYS[:30], "XNYS", 250.0),
+        (pd.bdate_range("2019-04-10", "2019-05-16", tz="UTC"), "XTKS", 242.0),  # ten days of holidays
     ],
 )
 def test_sessions_a_year_follow_from_the_bars_or_the_calendar(stamps, calendar, expected):
@@ -108,7 +110,7 @@ def test_symbols_that_hardly_meet_are_told_and_ones_that_never_do_refused():
     assert shared_problem(bars_at(A=hours, B=hours)) is None
     assert shared_problem(bars_at(A=hours)) is None
     assert shared_problem(bars_at(A=hours[:3], B=hours[3:])) is None  # one after the other
-    assert "Only 9.8% of the timestamps" in shared_problem(bars_at(A=hours, B=minutes))
+    assert "Only 9.8% of the timestamps" in shared_problem(bars_at(A=minutes[[*range(5), -1]], B=minutes))
     with pytest.raises(ValueError, match=r"Only 0\.0%.*A 21:00; B 00:00\. Give all symbols the same timestamps"):
         session_findings(
             bars_at(A=WEEKDAYS + pd.Timedelta(hours=21), B=WEEKDAYS),

@@ -23,7 +23,7 @@ from sentio_kedro.market.indicators import column_times, compute_features, longe
 from sentio_kedro.market.ingestion.panels import panel_clock
 from sentio_kedro.market.purged_folds import Segment
 from sentio_kedro.market.regimes import market_return
-from sentio_kedro.market.tensors import MarketTensors, delisted_rows, market_tensors
+from sentio_kedro.market.tensors import MarketTensors, closed_on_leaving, delisted_rows, market_tensors
 from sentio_kedro.trading.records import Market
 
 
@@ -55,6 +55,7 @@ class PathSampler:
         self.clock = panel_clock(training_set.bars, training_set.trading)
         self.times = column_times(training_set.bars.timestamps, training_set.columns, training_set.trading.calendar)
         self.delisted = delisted_rows(training_set.bars, self.clock.session, self.clock.own)
+        self.outside, self.leavers = training_set.bars.outside, training_set.bars.leavers
 
     @cached_property
     def relative(self) -> RelativeBars:
@@ -94,6 +95,8 @@ class PathSampler:
         # An asset that lacks the path's last bars has not ended; one whose end was drawn has.
         ended = None if self.delisted is None else torch.from_numpy(self.delisted[source])
         market = market._replace(delisted=ended)
+        if self.leavers is not None:
+            market = closed_on_leaving(market, self.outside[source], self.leavers.paid[source])
         return market.to(self.device, self.dtype), path_facts(market, self.training_set.trading)
 
     def _replay(self, rng: np.random.Generator) -> Windows:

@@ -18,7 +18,7 @@ from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
 from sentio_kedro.market.ingestion.timestamps import Floats
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.market.regimes import RegimeModel, market_return
-from sentio_kedro.market.tensors import MarketTensors, market_tensors
+from sentio_kedro.market.tensors import MarketTensors, closed_on_leaving, market_tensors
 from sentio_kedro.trading.records import Integers, Market
 
 MIN_CHUNKS = 4  # a member misses one of at least this many parts of the train rows
@@ -127,6 +127,8 @@ class TrainingSet:
     def _market(self) -> MarketTensors:
         posterior = self.regimes.filter(market_return(self.bars))
         market = market_tensors(self.bars, self.features, posterior, self.trading)
+        if self.bars.leavers is not None:
+            market = closed_on_leaving(market, self.bars.outside, self.bars.leavers.paid)
         return market if self.units is None else market._replace(units=torch.from_numpy(self.units))
 
     def scaler(self) -> tuple[Floats, Floats]:

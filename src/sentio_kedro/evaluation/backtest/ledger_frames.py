@@ -59,6 +59,7 @@ class LedgerFrames:
         self.labels = np.array([f"{level:+g}" if level else "0" for level in trading.levels], dtype=object)
         self.round_trips = RoundTripCutter(len(names), len(bars.symbols))
         self.fold_of = np.full(len(bars.timestamps), NO_FOLD)
+        self.inside = None if bars.leavers is None else bars.present & ~bars.rejoins  # [T, A] of dated members
         self.accounts: list[pd.DataFrame] = []
         self.positions: list[pd.DataFrame] = []
         self.states: list[dict[str, object]] = []
@@ -149,6 +150,8 @@ class LedgerFrames:
         returned = (market.next_close + market.dividend) * market.split / market.close - 1.0  # [S, A]
         listed = self.bars.present.argmax(axis=0) <= np.arange(*facts.rows)[:, None]
         returned = np.where(listed, returned, 0.0)  # prices before an asset's first bar are placeholders
+        if self.inside is not None:  # nor did an asset return anything to anyone where it was no member
+            returned = np.where(self.inside[np.arange(*facts.rows) + 1], returned, 0.0)
         gross = (fills.price_pnl + fills.dividends) / before
         held = fills.position, np.broadcast_to(returned[:, None], gross.shape), gross, fills.traded > 0.0
         for fold in np.unique(facts.folds[facts.folds != NO_FOLD]).tolist():

@@ -30,7 +30,10 @@ def accounts(metrics: Mapping[str, Any]) -> tuple[str, ...]:
 def account_tables(metrics: Mapping[str, Any]) -> list[Table]:
     """Metrics of all accounts, one table per group."""
     entries = [
-        (TITLES[name], metrics[name] | {"interval": (metrics[name]["sharpe_low"], metrics[name]["sharpe_high"])})
+        (
+            _traded(name, metrics[name]),
+            metrics[name] | {"interval": (metrics[name]["sharpe_low"], metrics[name]["sharpe_high"])},
+        )
         for name in accounts(metrics)
     ]
     tables = [table_of("Account", entries, columns, title, note) for title, note, columns in GROUPS]
@@ -38,6 +41,13 @@ def account_tables(metrics: Mapping[str, Any]) -> list[Table]:
     return [
         table._replace(heads=[interval if head == "Interval" else head for head in table.heads]) for table in tables
     ]
+
+
+def _traded(name: str, of: Mapping[str, Any]) -> str:
+    """Title of an account, which says of one that never traded whether it wanted to."""
+    if of["turnover_per_bar"] > 0.0:
+        return TITLES[name]
+    return f"{TITLES[name]} ({'no order was filled' if of['ordered'] > 0.0 else 'sent no order'})"
 
 
 def comparison_table(metrics: Mapping[str, Any]) -> Table:

@@ -226,7 +226,7 @@ QUALITY_COLUMNS: Columns = (
     ("longest_gap_bars", "Longest gap, bars", "count"),
     ("expected_bars", "Expected", "count"),
     ("missing_share", "Missing of expected", "percent"),
-    ("longest_hole", "Longest hole", "text"),
+    ("longest_hole", "Longest hole, bars", "count"),
     ("zero_volume_bars", "Without volume", "count"),
     ("biggest_log_return", "Largest log return", "percent"),
 )

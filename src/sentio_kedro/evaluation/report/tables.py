@@ -167,16 +167,10 @@ def quality_table(quality: Mapping[str, Any]) -> Table:
     """Data quality by symbol."""
     empty = dict.fromkeys(key for key, *_ in QUALITY_COLUMNS)
     entries = (
-        (name, empty | entry | {"longest_hole": _hole_text(entry.get("longest_hole"))})
+        (name, empty | entry | {"longest_hole": (entry.get("longest_hole") or {}).get("bars")})
         for name, entry in quality["per_symbol"].items()
     )
     return table_of("Symbol", entries, QUALITY_COLUMNS)
-
-
-def _hole_text(hole: Mapping[str, Any] | None) -> str | None:
-    if hole is None:
-        return None
-    return f"{hole['bars']:,} bars, {formatted(hole['after'], 'minute')} to {formatted(hole['before'], 'minute')}"
 
 
 def finding_table(quality: Mapping[str, Any]) -> Table:

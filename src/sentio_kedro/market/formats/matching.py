@@ -183,7 +183,7 @@ def _columns(
         else:
             extra[place] = target or str(name).strip()
     ours: dict[str, int] = {}
-    for place, target in sorted(targets.items(), key=lambda item: plain_name(header[item[0]]) != item[1]):
+    for place, target in sorted(targets.items(), key=lambda item: _column_rank(plain_name(header[item[0]]), item[1])):
         if target in _STAMPS:
             continue
         if target in ours:
@@ -196,6 +196,11 @@ def _columns(
             ignored[place] = "" if not extra[place] else "is no number"
             del extra[place]
     return ours, extra, ignored
+
+
+def _column_rank(name: str, target: str) -> tuple[bool, bool]:
+    """Return how much a header's name is less than our own; of symbols a company's ``name`` is the last choice."""
+    return name != target, name == "name"
 
 
 def _known(kind: BarFormat, key: str) -> str:

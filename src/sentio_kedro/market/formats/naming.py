@@ -36,7 +36,10 @@ def symbol_of(sheet: Sheet, kind: BarFormat, reading: Reading) -> tuple[str | No
 
 
 def _symbol_by(pattern: str, sheet: Sheet) -> str:
-    found = re.search(pattern, sheet.source.stem)
+    try:
+        found = re.search(pattern, sheet.source.stem)
+    except re.error:
+        found = None
     if not found or not found.groups():
         raise BarFileError(
             sheet.source.place,

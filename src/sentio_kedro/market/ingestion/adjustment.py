@@ -46,16 +46,19 @@ class Factors(NamedTuple):
 
 
 def adjustment_factors(bars: AlignedBars) -> Factors | None:
-    """Return the forward factors of ``bars``, null if they neither split nor pay anything.
+    """Return the forward factors of ``bars``, null if they neither split nor pay anything and no asset rejoins.
 
     f_t = f_(t-1) * split_t * c / (c - dividend_t), where c is the previous close over split_t: dividends are reinvested
     at the price after their payment, as in the adjusted prices of CRSP, but forward. The return of a bar is then
-    close_t / (c - dividend_t) - 1. Splits and dividends of an asset's first bar have no holder and are left out.
+    close_t / (c - dividend_t) - 1. Splits and dividends of an asset's first bar have no holder and are left out. So is
+    what an asset did outside a dated universe: its price goes on from its last one there, at the open of its next bar.
 
     Raises:
         ValueError: If a dividend is not below the previous close, with symbol and timestamp.
     """
-    active = acts(bars)
+    active, rejoins = acts(bars), None if bars.leavers is None else bars.rejoins
+    if rejoins is not None:
+        active |= rejoins
     if not active.any():
         return None
     price, split = large_array(bars.close.shape), large_array(bars.close.shape)
@@ -65,11 +68,17 @@ def adjustment_factors(bars: AlignedBars) -> Factors | None:
         splits = np.ones(rows.size) if bars.split is None else bars.split[rows, asset]
         dividends = np.zeros(rows.size) if bars.dividend is None else bars.dividend[rows, asset]
         before = bars.close[rows[:-1], asset] / splits[1:]  # previous close per share of this bar
+        if rejoins is not None:
+            back = np.flatnonzero(rejoins[rows, asset])
+            splits[back], dividends[back], before[back - 1] = 1.0, 0.0, bars.close[rows[back - 1], asset]
         after = before - dividends[1:]
         if (after <= 0.0).any():
             _raise_dividend(bars, int(asset), int(rows[1 + np.argmax(after <= 0.0)]), float(before[after <= 0.0][0]))
         last = np.maximum(np.cumsum(bars.present[:, asset]) - 1, 0)  # [T] number of the asset's last bar
-        price[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:] * before / after]))[last]
+        steps = splits[1:] * before / after
+        if rejoins is not None:
+            steps[back - 1] = before[back - 1] / bars.open[rows[back], asset]
+        price[:, asset] = np.cumprod(np.concatenate([[1.0], steps]))[last]
         split[:, asset] = np.cumprod(np.concatenate([[1.0], splits[1:]]))[last]
     return Factors(price, split)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numba
 import numpy as np
@@ -15,6 +16,30 @@ from sentio_kedro.market.ingestion.timestamps import Floats, Timestamps
 Mask = NDArray[np.bool_]
 READABLE = ("spread", "funding")  # columns of bars that are no prices: features read them like own ones
 NEUTRAL = {"dividend": 0.0, "split": 1.0, "spread": 0.0, "funding": 0.0}  # values that a bar without one gets
+
+
+@dataclass(frozen=True, eq=False)
+class Leavers:
+    """What happens to positions in assets that have left a dated universe, on the grid of the members' bars.
+
+    Attributes:
+        bars: Bars after an asset has left [T, A], in which positions are only reduced; NaN elsewhere.
+        settled: First row [T, A] at which an asset that has left cannot be traded any more.
+        delisting_return: Return of what is left there [T, A], fraction of the last price; NaN: the default.
+    """
+
+    bars: AlignedBars
+    settled: Mask
+    delisting_return: Floats
+
+    @property
+    def paid(self) -> Floats:
+        """Return of a position that is closed where an asset leaves [T, A]: 0, but for settlements."""
+        return np.where(self.settled, self.delisting_return, 0.0)
+
+    def map(self, bars: Callable[[AlignedBars], AlignedBars], column: Callable[[Any], Any]) -> Leavers:
+        """Return what is left after ``bars`` of the bars and ``column`` of the other columns [T, A]."""
+        return Leavers(bars(self.bars), column(self.settled), column(self.delisting_return))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +62,8 @@ class AlignedBars:
         spread: Quoted spread [T, A], fraction of the mid price; null if the feed has none.
         funding: Funding rate of the bar [T, A], fraction of notional, paid by longs to shorts; null if none.
         extra: Own columns [T, A] by name, as known at each bar's end; empty if none are kept.
+        leavers: What is known of assets that have left a dated universe; the columns hold members alone. Null: all
+            assets are members throughout.
     """
 
     timestamps: Timestamps
@@ -51,6 +78,7 @@ class AlignedBars:
     spread: Floats | None = None
     funding: Floats | None = None
     extra: Mapping[str, Floats] = field(default_factory=dict)
+    leavers: Leavers | None = None
 
     def __post_init__(self) -> None:
         """Refuse timestamps of another resolution, which numpy would let wrap around.
@@ -67,7 +95,9 @@ class AlignedBars:
     @classmethod
     def of(cls, timestamps: Timestamps, symbols: Sequence[str], columns: Mapping[str, Floats]) -> AlignedBars:
         """Make bars of ``columns`` [T, A] by name; names that bars do not use themselves are own columns."""
-        named = {name: values for name, values in columns.items() if name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS)}
+        named: dict[str, Any] = {
+            name: values for name, values in columns.items() if name in (*VALUE_COLUMNS, *OPTIONAL_COLUMNS)
+        }
         own = {name: values for name, values in columns.items() if name not in named}
         return cls(timestamps, tuple(symbols), **named, extra=own)
 
@@ -75,6 +105,21 @@ class AlignedBars:
     def present(self) -> Mask:
         """Mask of the bars that assets have [T, A]."""
         return np.isfinite(self.close)
+
+    @property
+    def outside(self) -> Mask:
+        """Whether an asset has left the universe or has not had a bar in it [T, A]."""
+        if self.leavers is None:
+            return np.asarray(~np.maximum.accumulate(self.present, axis=0))
+        left = self.leavers.bars.present | self.leavers.settled
+        inside = hold(np.where(self.present, 1.0, np.where(left, 0.0, np.nan)))
+        return np.asarray(~(inside > 0.0))
+
+    @property
+    def rejoins(self) -> Mask:
+        """First bars of assets that come back to the universe [T, A]: they go on at the price of the bar before."""
+        left = self.outside & np.maximum.accumulate(self.present, axis=0)
+        return np.asarray(self.present & np.concatenate([np.zeros_like(left[:1]), left[:-1]]))
 
     def columns(self) -> dict[str, Floats]:
         """Return the columns that the bars have, each [T, A], by name."""
@@ -87,23 +132,31 @@ class AlignedBars:
         return {name: column for name, column in self.columns().items() if name in (*READABLE, *self.extra)}
 
     def with_columns(self, columns: Mapping[str, Floats]) -> AlignedBars:
-        """Return the bars with ``columns`` [T, A] in the place of those of the same name, or added to them."""
-        return AlignedBars.of(self.timestamps, self.symbols, self.columns() | dict(columns))
+        """Return the bars with ``columns`` [T, A] in the place of their own or added to them."""
+        bars = AlignedBars.of(self.timestamps, self.symbols, self.columns() | dict(columns))
+        return replace(bars, leavers=self.leavers)
 
     def map_columns(self, change: Callable[[Floats], Floats]) -> AlignedBars:
-        """Return the bars with every column [T, A] that they have replaced by ``change`` of it."""
-        return self.with_columns({name: change(column) for name, column in self.columns().items()})
+        """Return the bars with every column [T, A] that they have replaced by ``change`` of it, without leavers."""
+        changed = {name: change(column) for name, column in self.columns().items()}
+        return AlignedBars.of(self.timestamps, self.symbols, changed)
+
+    def _with_leavers(self, of: AlignedBars, cut: Callable[[AlignedBars], AlignedBars], part: Any) -> AlignedBars:
+        leavers = of.leavers
+        return self if leavers is None else replace(self, leavers=leavers.map(cut, lambda column: column[part]))
 
     def rows(self, index: slice | NDArray[np.int64] | Mask) -> AlignedBars:
         """Return the bars of the rows ``index``, a slice, row numbers or a mask [T].
 
         Splits and dividends of bars between the rows are not carried on; ``without`` does that.
         """
-        return replace(self.map_columns(lambda column: column[index]), timestamps=self.timestamps[index])
+        bars = replace(self.map_columns(lambda column: column[index]), timestamps=self.timestamps[index])
+        return bars._with_leavers(self, lambda left: left.rows(index), index)
 
     def assets(self, index: slice) -> AlignedBars:
         """Return the bars of the assets ``index``."""
-        return replace(self.map_columns(lambda column: column[:, index]), symbols=self.symbols[index])
+        bars = replace(self.map_columns(lambda column: column[:, index]), symbols=self.symbols[index])
+        return bars._with_leavers(self, lambda left: left.assets(index), np.s_[:, index])
 
     def without(self, hidden: Mask) -> AlignedBars:
         """Make bars missing and carry their splits and dividends to the asset's next bar.
@@ -122,11 +175,16 @@ class AlignedBars:
             later = np.flatnonzero(bars.present[row + 1 :, asset])
             if later.size:
                 _carry(self, bars, int(row), int(row + 1 + later[0]), int(asset))
-        return bars
+        return bars._with_leavers(self, lambda left: left.without(hidden), np.s_[:])
 
     def held_close(self) -> Floats:
         """Return the last close [T, A]: forward only, NaN before an asset's first bar."""
         return hold(self.close)
+
+    def traded_close(self) -> Floats:
+        """Return the last close [T, A] as of ``held_close``, of bars after an asset has left the universe too."""
+        left = self.leavers
+        return hold(self.close if left is None else np.where(self.present, self.close, left.bars.close))
 
 
 def hold(values: Floats) -> Floats:

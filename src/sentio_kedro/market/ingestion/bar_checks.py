@@ -99,7 +99,8 @@ def examine_bars(delivered: Any, parameters: IngestionParameters | None = None) 
     problems = [*symbol_problems(bars), *timestamp_problems(bars, parameters)]
     of_values, blank = value_problems(bars, values)
     keyed = (bars.place >= 0) & ~np.isnat(bars.stamps) & ~blank
-    order, of_order = sort_rows(bars, keyed, values)
+    own = () if parameters is None else [name for name in parameters.columns if name in frame]
+    order, of_order = sort_rows(bars, keyed, values | {name: numbers(frame[name]) for name in own})
     problems += of_order + of_values
     if blank.all():
         problems.append(Problem("there must be bars: no row has prices", len(blank), ()))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sentio_kedro.config import IngestionParameters
-from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars
+from sentio_kedro.config import IngestionParameters, UniverseParameters
+from sentio_kedro.market.ingestion.aligned_bars import NEUTRAL, AlignedBars, Leavers
 from sentio_kedro.market.ingestion.bar_checks import examine_bars
 from sentio_kedro.market.ingestion.checks.columns import COLUMNS, OPTIONAL_COLUMNS, named_columns
 from sentio_kedro.market.ingestion.checks.values import delivered_values, empty_cells, numbers, tidied
+from sentio_kedro.market.ingestion.membership import Belonging, with_leavers
 from sentio_kedro.market.ingestion.own_columns import known_columns
 from sentio_kedro.market.ingestion.problems import Problem
 from sentio_kedro.market.ingestion.timestamps import (
@@ -25,41 +28,81 @@ from sentio_kedro.market.ingestion.timestamps import (
     shortest_common_gap,
     utc_timestamps,
 )
+from sentio_kedro.market.ingestion.universe import read_universe
 
 _MINUTE = 60_000_000_000  # nanoseconds
+OF_MEMBERSHIP = ("member", "delisting_return")  # columns of aligned bars of a dated universe
 
 
-def align_bars(frame: pd.DataFrame, parameters: IngestionParameters) -> AlignedBars:
+def align_bars(
+    frame: pd.DataFrame,
+    parameters: IngestionParameters,
+    universe: pd.DataFrame | None = None,
+    leaving: UniverseParameters | None = None,
+) -> AlignedBars:
     """Put long bars on one grid of bar ends; see ``align_and_find``, which returns what was found as well."""
-    return align_and_find(frame, parameters)[0]
+    return align_and_find(frame, parameters, universe, leaving)[0]
 
 
-def align_and_find(frame: pd.DataFrame, parameters: IngestionParameters) -> tuple[AlignedBars, tuple[Problem, ...]]:
+def align_and_find(
+    frame: pd.DataFrame,
+    parameters: IngestionParameters,
+    universe: pd.DataFrame | None = None,
+    leaving: UniverseParameters | None = None,
+) -> tuple[AlignedBars, tuple[Problem, ...]]:
     """Put long bars on one grid of bar ends, and return what was repaired in them or is only told.
 
     Args:
         frame: Long bars as a feed delivers them.
         parameters: Label, zone and what to do with missing bars.
+        universe: Table of a dated universe, see ``read_universe``; null: all symbols are members throughout.
+        leaving: How assets leave it; null takes the defaults.
 
     Returns:
         Bars on the union of all timestamps (``missing: halt``) or on those that all symbols have (``drop_bar``). A
         missing bar is NaN. Optional columns that the feed lacks are null; where a bar has no value in one it is neutral
         (dividend 0, split 1, spread 0, funding 0). Splits and dividends of a dropped bar move to the asset's next bar.
-        Own columns hold what was known at each bar's end.
+        Own columns hold what was known at each bar's end. Of a dated universe a column per asset that has a bar as a
+        member, and the bars of members alone.
 
     Raises:
-        BarsError: If the bars cannot be used.
-        ValueError: If no bar is left, or starts have no ends that can be told.
+        BarsError: If the bars cannot be used, or the table of the universe.
+        ValueError: If no bar is left, starts have no ends that can be told, or the parameters contradict the table.
     """
     examined = examine_bars(frame, parameters)
     frame = examined.usable
+    intervals = None if universe is None else read_universe(universe)
+    if intervals is not None:
+        _refuse_contradictions(parameters)
+        listed = frame["symbol"].isin(set(intervals["symbol"]))  # others have no say in the length of a bar
+        frame = frame[listed].reset_index(drop=True)
     timestamps = localize_timestamps(parse_timestamps(frame["timestamp"]), parameters.timezone)
     ends = utc_timestamps(timestamps)
-    if parameters.bar_label == "start":
+    if parameters.bar_label == "start" and len(frame):
         ends = _moved_to_ends(ends, frame["symbol"], parameters)
-    own = known_columns(frame, ends, parameters)
-    bars = bars_on_grid(ends, frame["symbol"], delivered_values(frame) | own)
+    values = delivered_values(frame) | known_columns(frame, ends, parameters)
+    if intervals is not None:
+        of = Belonging.of(ends, frame["symbol"], intervals, parameters.timezone)
+        members = {name: column[of.member] for name, column in values.items()}
+        bars = bars_on_grid(ends[of.member], of.asset[of.member], members)
+        exit_bars = (leaving or UniverseParameters()).exit_bars
+        return with_leavers(bars, ends, values, of, exit_bars), examined.findings
+    bars = bars_on_grid(ends, frame["symbol"], values)
     return bars if parameters.missing == "halt" else whole_rows(bars), examined.findings
+
+
+def _refuse_contradictions(parameters: IngestionParameters) -> None:
+    """Refuse parameters that do not fit a table of the universe."""
+    if parameters.universe != "dated":
+        raise ValueError(
+            f"`ingestion.universe` is {parameters.universe}, but the catalog gives a table `universe`; set "
+            "`ingestion.universe: dated`, or take the table away."
+        )
+    if parameters.missing == "drop_bar":
+        raise ValueError(
+            "`ingestion.missing: drop_bar` drops each timestamp that not all symbols have, which leaves nothing of a "
+            "dated universe; set `ingestion.missing: halt`."
+        )
 
 
 def whole_rows(bars: AlignedBars) -> AlignedBars:
@@ -125,9 +168,19 @@ def _bar_length(starts: Timestamps, symbols: pd.Series, parameters: IngestionPar
 
 
 def aligned_to_frame(bars: AlignedBars) -> pd.DataFrame:
-    """Return the present bars as a long frame with all their columns, sorted by ``timestamp`` (UTC) and ``symbol``."""
-    row, column = np.nonzero(bars.present)
-    values = {name: values[row, column] for name, values in bars.columns().items()}
+    """Return the present bars as a long frame with all their columns, sorted by ``timestamp`` (UTC) and ``symbol``.
+
+    With ``leavers`` there are rows for their bars and settlements too, and the columns ``member`` and
+    ``delisting_return``.
+    """
+    leavers, present = bars.leavers, bars.present
+    kept = present if leavers is None else present | leavers.bars.present | leavers.settled
+    row, column = np.nonzero(kept)
+    values: dict[str, Any] = {name: values[row, column] for name, values in bars.columns().items()}
+    if leavers is not None:
+        own = present[row, column]
+        values = {name: np.where(own, values[name], x[row, column]) for name, x in leavers.bars.columns().items()}
+        values |= {"member": own, "delisting_return": leavers.delisting_return[row, column]}
     timestamps = pd.DatetimeIndex(bars.timestamps[row]).tz_localize("UTC")
     symbols = np.asarray(bars.symbols, dtype=object)[column]
     return pd.DataFrame({"timestamp": timestamps, "symbol": pd.Series(symbols, dtype="str"), **values})
@@ -146,16 +199,33 @@ def aligned_from_frame(frame: pd.DataFrame) -> AlignedBars:
     place, gaps = pd.factorize(frame["symbol"], sort=True)[0], np.diff(ends).astype(np.int64)
     if not ((gaps > 0) | ((gaps == 0) & (np.diff(place) > 0))).all():
         raise ValueError("Aligned bars must be sorted by timestamp and symbol; run `kedro run --pipeline ingestion`.")
-    own = {str(name): numbers(frame[name]) for name in frame if name not in (*COLUMNS, *OPTIONAL_COLUMNS)}
-    return bars_on_grid(ends, frame["symbol"].astype(str), delivered_values(frame) | own)
+    own = [str(name) for name in frame if name not in (*COLUMNS, *OPTIONAL_COLUMNS, *OF_MEMBERSHIP)]
+    values = delivered_values(frame) | {name: numbers(frame[name]) for name in own}
+    bars = bars_on_grid(ends, frame["symbol"].astype(str), values)
+    return bars if "member" not in frame else _split_by_membership(bars, ends, place, frame)
 
 
-def bars_hash(frame: pd.DataFrame, own: Collection[str] = ()) -> str:
-    """Return the SHA-256 of the bars as delivered, the same for any order of rows and columns.
+def _split_by_membership(
+    bars: AlignedBars, ends: Timestamps, place: NDArray[np.int64], frame: pd.DataFrame
+) -> AlignedBars:
+    """Take members, leavers and settlements of ``aligned_to_frame`` apart again."""
+    row, member = np.searchsorted(bars.timestamps, ends), np.zeros(bars.close.shape, dtype=bool)
+    settled, returns = member.copy(), np.full(member.shape, np.nan)
+    member[row, place] = frame["member"].to_numpy(dtype=bool)
+    settled[row, place] = np.isnan(numbers(frame["close"]))
+    returns[row, place] = numbers(frame["delisting_return"])
+    left = bars.map_columns(lambda column: np.where(member | settled, np.nan, column))
+    own = bars.map_columns(lambda column: np.where(member, column, np.nan))
+    return replace(own, leavers=Leavers(left, settled, returns))
+
+
+def bars_hash(frame: pd.DataFrame, own: Collection[str] = (), universe: pd.DataFrame | None = None) -> str:
+    """Return the SHA-256 of the bars as delivered, for any order of rows and columns, and of their universe's table.
 
     Args:
         frame: Long bars.
         own: Own columns that count (see ``feed_columns``); other columns than these and the bars' are ignored.
+        universe: Table of a dated universe, as it was read; null without one.
 
     Raises:
         ValueError: If a column is missing, or a text is no number.
@@ -177,6 +247,8 @@ def bars_hash(frame: pd.DataFrame, own: Collection[str] = ()) -> str:
         else:
             values = moments if name == "timestamp" else _exact_numbers(frame[name])
             digest.update(np.ascontiguousarray(values[order]).tobytes())
+    if universe is not None:
+        digest.update(f"\nuniverse:{universe.to_csv(index=False)}".encode())
     return digest.hexdigest()
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.ingestion.adjustment import adjusted
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.checks.holes import Holes, find_holes, trades_daily
 from sentio_kedro.market.ingestion.checks.moves import find_breaks
-from sentio_kedro.market.ingestion.holes import Holes, find_holes, trades_daily
 from sentio_kedro.market.ingestion.problems import Problem, listed
 from sentio_kedro.market.ingestion.sessions import Schedule
 from sentio_kedro.market.ingestion.timestamps import most_common_gap

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from sentio_kedro.config import TradingParameters
-from sentio_kedro.config.symbol_rules import ALWAYS_OPEN
+from sentio_kedro.config.symbols import ALWAYS_OPEN
 from sentio_kedro.config.trading import own_calendars
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars, Mask
 from sentio_kedro.market.ingestion.sessions import Clock, Schedule, SymbolClock, market_clock, session_schedule

@@ -46,12 +46,15 @@ class BarsError(ValueError):
 
     Attributes:
         problems: The problems by kind.
+        subject: What has them.
     """
+
+    subject = "bars have"
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         """Render ``problems`` into one readable message."""
         self.problems = problems
-        lines = [f"The bars have {sum(problem.count for problem in problems)} problem(s):"]
+        lines = [f"The {self.subject} {sum(problem.count for problem in problems)} problem(s):"]
         super().__init__("\n".join([*lines, *(line for problem in problems for line in problem.lines())]))
 
 
@@ -76,6 +79,12 @@ def findings_text(findings: Iterable[Problem]) -> str:
     """Return what was repaired or only told as one readable text; empty if nothing was."""
     lines = [line for finding in findings for line in finding.lines()]
     return "\n".join(["The bars are used, but:", *lines]) if lines else ""
+
+
+class UniverseError(BarsError):
+    """The table of a dated universe cannot be used."""
+
+    subject = "table `universe` has"
 
 
 def shown(value: Any) -> str:

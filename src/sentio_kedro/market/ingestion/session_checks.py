@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,21 +11,24 @@ from numpy.typing import NDArray
 from sentio_kedro.config import IngestionParameters, TradingParameters
 from sentio_kedro.config.trading import calendar_of, is_mixed
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.bars import whole_rows
 from sentio_kedro.market.ingestion.problems import Problem
 from sentio_kedro.market.ingestion.sessions import (
     DAILY,
     DAY,
     Schedule,
+    exchange_zone,
     outside_sessions,
     require_sessions,
     session_schedule,
 )
-from sentio_kedro.market.ingestion.timestamps import Timestamps, closing_days, most_common_gap
+from sentio_kedro.market.ingestion.timestamps import Timestamps, closing_days, most_common_gap, wall_clock
 
 DAYS_PER_YEAR = 365.25
 TOLERANCE = 0.1  # of sessions a year, beyond which a difference is told
 FACTOR = 2.0  # between sessions a year, from which on they are refused
-MIN_SESSIONS = 30  # fewer do not tell how many a year has
+MIN_SESSIONS, MIN_SPAN = 30, 180  # sessions, and days, of which fewer do not tell how many sessions a year has
+MOST = 0.9  # of the bars
 LONGEST_PAUSE = 3.0  # usual distances of two sessions, and four days more, from which on a pause is a hole
 FEW_SHARED = 0.2  # share of the timestamps of two symbols or more
 
@@ -54,7 +58,9 @@ def placed_in_sessions(bars: AlignedBars, parameters: IngestionParameters, tradi
     outside = outside_bars(bars, trading, schedule_of, refused=parameters.outside_session == "refuse")
     if parameters.bar_label == "end":
         for calendar, schedule in loaded.items():
-            _refuse_dates(bars.timestamps, schedule.closes, calendar)
+            of_calendar = [calendar_of(trading, symbol) == calendar for symbol in bars.symbols]
+            rows = bars.present[:, of_calendar].any(axis=1)
+            _refuse_dates(bars.timestamps[rows], schedule.closes, calendar)
     if parameters.outside_session != "drop" or not outside.any():
         return bars
     left = bars.without(outside)
@@ -65,7 +71,22 @@ def placed_in_sessions(bars: AlignedBars, parameters: IngestionParameters, tradi
             f"{', '.join(f'`{calendar}`' for calendar in loaded)}; check `ingestion.timezone` and "
             "`ingestion.bar_label`, or name another calendar."
         )
-    return left if inside.all() else left.rows(inside)
+    kept = left if inside.all() else _kept_rows(left, inside)
+    return whole_rows(kept) if parameters.missing == "drop_bar" else kept
+
+
+def _kept_rows(bars: AlignedBars, inside: NDArray[np.bool_]) -> AlignedBars:
+    """Return the rows ``inside`` [T]; what is settled at another one is settled at the next of them."""
+    kept, leavers = bars.rows(inside), bars.leavers
+    if leavers is None or kept.leavers is None:
+        return kept
+    row, asset = np.nonzero(leavers.settled)
+    after = np.searchsorted(np.flatnonzero(inside), row)
+    found = after < len(kept.timestamps)
+    settled, returns = np.zeros(kept.close.shape, dtype=bool), np.full(kept.close.shape, np.nan)
+    settled[after[found], asset[found]] = True
+    returns[after[found], asset[found]] = leavers.delisting_return[row, asset][found]
+    return replace(kept, leavers=replace(kept.leavers, settled=settled, delisting_return=returns))
 
 
 def outside_bars(
@@ -83,6 +104,8 @@ def outside_bars(
         ValueError: If there are some and they are ``refused``, or a calendar is not known or does not cover them.
     """
     present, outside = bars.present, np.zeros(bars.close.shape, dtype=bool)
+    if bars.leavers is not None:
+        present = present | bars.leavers.bars.present
     calendars = [calendar_of(trading, symbol) for symbol in bars.symbols]
     for calendar in sorted({name for name in calendars if name is not None}):
         assets = np.flatnonzero([name == calendar for name in calendars])
@@ -110,11 +133,14 @@ def _of_symbols(text: str, symbols: list[str], trading: TradingParameters) -> st
 
 def _refuse_dates(timestamps: Timestamps, closes: Timestamps, calendar: str) -> None:
     """Refuse daily dates that each name a session, read as its end: the bar would be known a day before its close."""
-    days = timestamps.astype("datetime64[D]")
-    if len(days) < MIN_SESSIONS or most_common_gap(timestamps) < DAILY or (days != timestamps).any():
+    if len(timestamps) < MIN_SESSIONS or most_common_gap(timestamps) < DAILY:
         return
-    sessions = closes.astype("datetime64[D]")
-    if np.isin(days, sessions).all() and not np.isin(days - DAY, sessions).all():
+    local = wall_clock(timestamps, exchange_zone(calendar))
+    midnights = [stamps for stamps in (timestamps, local) if (stamps == stamps.astype("datetime64[D]")).mean() > MOST]
+    if not midnights:
+        return
+    days, sessions = midnights[0].astype("datetime64[D]"), closes.astype("datetime64[D]")
+    if np.isin(days, sessions).mean() > MOST >= np.isin(days - DAY, sessions).mean():
         raise ValueError(
             f"`ingestion.bar_label` must be `start` for dates that name their session of `trading.calendar` "
             f"{calendar}, such as {days[0]}, was `end`: the bar of a day would be stamped before the day begins; set "
@@ -131,11 +157,12 @@ def sessions_per_year(timestamps: Timestamps, calendar: str | None) -> float | N
             or a month is one session.
     """
     if calendar is not None and len(timestamps) > 1 and most_common_gap(timestamps) < 2 * DAY:
-        days = session_schedule(timestamps, calendar).closes.astype("datetime64[D]")
-    else:
-        days = np.unique(closing_days(timestamps))
+        year = timestamps[-1] - np.array([round(DAYS_PER_YEAR) * DAY, 0 * DAY])
+        closes = session_schedule(year, calendar).closes
+        return float(((closes > year[0]) & (closes <= year[1])).sum())
+    days = np.unique(closing_days(timestamps))
     gaps = np.diff(days) / DAY
-    if len(gaps) < MIN_SESSIONS - 1:
+    if len(gaps) < MIN_SESSIONS or gaps.sum() < MIN_SPAN:
         return None
     gaps = gaps[gaps <= LONGEST_PAUSE * np.median(gaps) + 4.0]
     return float(DAYS_PER_YEAR * len(gaps) / gaps.sum())

@@ -190,12 +190,13 @@ def bar_times(timestamps: Timestamps, calendar: str | None = None, schedule: Sch
     opens, closes = schedule.opens[session], schedule.closes[session]
     ends = np.clip(timestamps, opens, closes)
     minute = _minutes(opens, ends)
-    local = wall_clock(ends, _exchange_zone(calendar))
+    local = wall_clock(ends, exchange_zone(calendar))
     return BarTimes(timestamps, session, minute, minute / _minutes(opens, closes), local)
 
 
 @cache
-def _exchange_zone(calendar: str) -> str:
+def exchange_zone(calendar: str) -> str:
+    """Return the zone of an exchange's clocks, by the name of its calendar."""
     import exchange_calendars  # noqa: PLC0415 - slow to import, and a market that never closes needs none
 
     return str(exchange_calendars.get_calendar(calendar, start="2024-01-02", end="2024-01-31").tz)

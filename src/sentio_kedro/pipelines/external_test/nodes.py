@@ -21,7 +21,8 @@ from sentio_kedro.evaluation.run_frames import COLUMNS, RunFacts, RunFrames
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.folds import Folds, lockbox_bars
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
-from sentio_kedro.market.ingestion.sessions import require_sessions
+from sentio_kedro.market.ingestion.membership import universe_label
+from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.market.purged_folds import Fold, Segment, Spans
 from sentio_kedro.tracking.trials import AgentsOrigin, external_origin
@@ -41,7 +42,7 @@ def trade_bars(
         ValueError: If bars end outside the sessions of the agent's calendar and are to be refused.
     """
     if ingestion.outside_session == "refuse":
-        require_sessions(aligned_bars.timestamps, agent.spec.trading.calendar)
+        placed_in_sessions(aligned_bars, IngestionParameters(bar_label="start"), agent.spec.trading)
     mixed = is_mixed(agent.spec.trading)
     per_year = periods_per_year(aligned_bars.timestamps, ingestion.sessions_per_year, mixed=mixed)
     frames = backtest_agent(aligned_bars, agent.inputs(aligned_bars), agent, parameters, per_year)
@@ -81,7 +82,7 @@ def state_facts(agent: AgentBundle, aligned_bars: AlignedBars, ingestion: Ingest
         periods_per_year=periods_per_year(
             aligned_bars.timestamps, ingestion.sessions_per_year, mixed=is_mixed(agent.spec.trading)
         ),
-        universe=ingestion.universe,
+        universe=universe_label(aligned_bars, ingestion.universe),
         max_drawdown=agent.spec.trading.max_drawdown,
     )
 

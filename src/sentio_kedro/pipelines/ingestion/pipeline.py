@@ -7,5 +7,5 @@ from sentio_kedro.pipelines.ingestion.nodes import align_bars
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that reads, checks, aligns and describes bars."""
-    read = ["bars", "params:ingestion", "params:trading"]
+    read = ["bars", "universe", "params:ingestion", "params:universe", "params:trading"]
     return pipeline([node(align_bars, read, ["aligned_bars", "data_quality"], name="align_bars")])

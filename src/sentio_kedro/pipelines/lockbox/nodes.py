@@ -23,6 +23,7 @@ from sentio_kedro.manifests import agents_identity, flatten_parameters, tracked_
 from sentio_kedro.market.features import Features
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.membership import universe_label
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.serving.newest import choose_agents
 from sentio_kedro.tracking import client as tracking
@@ -107,7 +108,8 @@ def measure_lockbox(
     """
     timestamps = aligned_bars.timestamps[folds.open_bars]
     per_year = periods_per_year(timestamps, ingestion.sessions_per_year, mixed=is_mixed(trading))
-    facts = RunFacts(per_year, ingestion.universe, max_drawdown=trading.max_drawdown)
+    label = universe_label(aligned_bars, ingestion.universe)
+    facts = RunFacts(per_year, label, max_drawdown=trading.max_drawdown)
     metrics = lockbox.lockbox_metrics(frames, facts, parameters)
     tracking.log_metrics(chosen_metrics(metrics, OF_LOCKBOX), prefix="lockbox.")
     result = lockbox.result_record(datetime.now(UTC), opening, metrics)

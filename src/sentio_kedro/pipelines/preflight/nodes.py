@@ -17,13 +17,16 @@ from sentio_kedro.preflight.resources import GIGABYTE, available_memory, free_di
 logger = logging.getLogger(__name__)
 
 
-def summarise(bars: pd.DataFrame, artifacts_folder: str, sections: dict[str, Any]) -> None:
+def summarise(
+    bars: pd.DataFrame, universe: pd.DataFrame | None, artifacts_folder: str, sections: dict[str, Any]
+) -> None:
     """Check everything that a run of all stages needs, and log what it will do.
 
     Raises:
         ValueError: With every problem.
     """
-    plan = check(sections, {"bars": bars, "artifacts_folder": artifacts_folder}.get, {WHOLE_RUN})
+    data = {"bars": bars, "universe": universe, "artifacts_folder": artifacts_folder}
+    plan = check(sections, data.get, {WHOLE_RUN})
     if plan is not None:  # it is not: all stages read bars
         logger.info("%s", description(plan, artifacts_folder))
 

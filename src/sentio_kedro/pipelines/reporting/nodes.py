@@ -26,6 +26,7 @@ from sentio_kedro.evaluation.skill.trials import RecordedTrials, make_trial, rec
 from sentio_kedro.manifests import flatten_parameters
 from sentio_kedro.market.folds import Folds
 from sentio_kedro.market.ingestion.aligned_bars import AlignedBars
+from sentio_kedro.market.ingestion.membership import universe_label
 from sentio_kedro.market.ingestion.timestamps import periods_per_year
 from sentio_kedro.tracking import client as tracking
 from sentio_kedro.tracking.descriptions import NOTE_TAG, log_bars, with_test
@@ -91,7 +92,7 @@ def state_facts(
         periods_per_year=periods_per_year(
             aligned_bars.timestamps[folds.open_bars], ingestion.sessions_per_year, mixed=is_mixed(trading)
         ),
-        universe=ingestion.universe,
+        universe=universe_label(aligned_bars, ingestion.universe),
         scheme=scheme,
         max_drawdown=trading.max_drawdown,
         latency_bars=trading.orders.latency_bars,

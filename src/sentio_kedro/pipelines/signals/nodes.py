@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.config import IngestionParameters, SignalParameters
+from sentio_kedro.config import IngestionParameters, SignalParameters, UniverseParameters
 from sentio_kedro.market.ingestion.bars import align_bars
 from sentio_kedro.market.ingestion.session_checks import placed_in_sessions
 from sentio_kedro.market.ingestion.timestamps import moment
@@ -26,8 +26,12 @@ def decide(
     account_states: dict[str, dict[str, Any]],
     ingestion: IngestionParameters,
     parameters: SignalParameters,
+    universe: pd.DataFrame | None = None,
+    leaving: UniverseParameters | None = None,
 ) -> pd.DataFrame:
     """Go on with the account that was tested, from its fold's first test row, and decide at the newest bar.
+
+    Of a symbol that has left the universe the target is 0.
 
     Returns:
         Signals as from ``newest_signals``.
@@ -43,7 +47,7 @@ def decide(
             f"`account_states` must have an account of `{name}`, has {sorted(account_states)}; run `kedro run "
             "--pipeline backtest`."
         )
-    account, aligned = ACCOUNT.validate_python(account_states[name]), align_bars(bars, ingestion)
+    account, aligned = ACCOUNT.validate_python(account_states[name]), align_bars(bars, ingestion, universe, leaving)
     spec = chosen[0].spec
     placed = placed_in_sessions(aligned, ingestion, spec.trading)
     logger.warning("%s", require_newest(placed.timestamps, moment(datetime.now(UTC)), parameters.max_age))

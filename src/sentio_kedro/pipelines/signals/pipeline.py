@@ -7,5 +7,6 @@ from sentio_kedro.pipelines.signals.nodes import decide
 
 def create_pipeline() -> Pipeline:
     """Return the pipeline that turns the newest bars into signals."""
-    inputs = ["bars", "agents", "account_states", "params:ingestion", "params:signals"]
+    given = ["bars", "agents", "account_states"]
+    inputs = [*given, "params:ingestion", "params:signals", "universe", "params:universe"]
     return pipeline([node(decide, inputs, "signals", name="decide")])

@@ -135,6 +135,8 @@ def _fill(
     for a in range(len(holdings)):
         before, fact, limit = holdings[a].shares, facts[a], limits[a]
         shares = limit.order if fact.fillable else 0.0
+        if fact.reducing:
+            shares = reduced_position(before, before + shares) - before
         shares = min(max(shares, -fact.max_shares), fact.max_shares)
         exposure = fact.close / fact.split / max(account.equity, MIN_EQUITY)  # of a share
         target = (before + shares) * exposure

@@ -100,7 +100,7 @@ def set_limits(n: int, row: int, market: Market, accounts: Accounts, terms: Term
         limit.committed = without_dust(committed, size)
         limit.position = limit.committed * fact.close / equity
         cap, growth = rules.max_position, inf
-        if leave or fact.unlisted:
+        if leave or fact.unlisted or fact.leaving:
             cap, growth = 0.0, 0.0
         elif account.guarded:
             drawdown = layer_cap(DRAWDOWN, a, n, row, market, accounts, terms, scratch)
@@ -229,7 +229,8 @@ def set_forbidden_shares(
                     least = max(terms.charges[a].min_notional, terms.charges[a].lot_size * fact.close)
                     opens = not reduces and abs(exposure) * account.equity < least
                     binds = not (account.alive and fact.tradable) or opens
-                elif reduces:
+                    binds = binds or (fact.leaving and exposure != 0.0)
+                elif reduces or fact.leaving:
                     binds = False
                 else:
                     cap = layer_cap(layer, a, n, row, market, accounts, terms, scratch)

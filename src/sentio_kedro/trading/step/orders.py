@@ -122,7 +122,9 @@ def plan_orders(n: int, row: int, market: Market, accounts: Accounts, terms: Ter
     equity, band = max(account.equity, MIN_EQUITY), band_of(account, rules)
     for a in range(len(limits)):
         limit, fact = limits[a], facts[a]
-        idle = isnan(limit.requested) or not fact.tradable or not account.alive
+        if fact.leaving:
+            limit.requested = 0.0
+        idle = isnan(limit.requested) or not (fact.tradable or fact.leaving) or not account.alive
         if idle:
             limit.requested = limit.position
         limit.capped = limit.position if idle else capped_position(limit.requested, limit, fact.shortable)

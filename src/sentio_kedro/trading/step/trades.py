@@ -54,7 +54,8 @@ def exit_of(holding: Records, fact: Records, clock: Records, traded: float, rule
         return nan, 0.0
     side = 1.0 if held > 0.0 else -1.0
     if not fact.fillable:
-        return fact.next_close * (1.0 + min(side * rules.delisting_return, 0.0) * side), held if fact.delisted else 0.0
+        move = fact.delisting_return if fact.paid else min(side * rules.delisting_return, 0.0) * side
+        return fact.next_close * (1.0 + move), held if fact.delisted else 0.0
     stop = holding.entry_price * (1.0 - side * rules.stop_loss)
     goal = holding.entry_price * (1.0 + side * rules.take_profit)
     worst, best = (fact.low, fact.high) if side > 0.0 else (fact.high, fact.low)

@@ -104,3 +104,13 @@ def test_a_pause_of_all_symbols_of_a_year_is_refused_and_that_of_one_is_not(make
     assert "pause for longer than any exchange closes" in rule
     whole = pd.bdate_range(stamps[0], stamps[-1])
     assert not examine(pd.concat([make_walk(stamps), make_walk(whole, "B")])).problems
+
+
+def test_thin_days_whose_one_trade_reaches_all_extremes_are_no_summaries(make_walk, examine):
+    """An illiquid symbol: flat bars without volume, and a trade a day."""
+    frame = make_walk(sessions(20, 7), volatility=0.002)
+    traded = frame.groupby(frame["timestamp"].dt.normalize()).cumcount() == 3
+    frame["volume"] = np.where(traded, 500.0, 0.0)
+    level = frame["close"].where(traded).groupby(frame["timestamp"].dt.normalize()).transform("first")
+    frame[["open", "high", "low", "close"]] = np.column_stack([level] * 4)
+    assert not examine(frame).refused

@@ -158,7 +158,7 @@ def restated(targets: Floats, capacity: Floats) -> Floats:
     table = targets.copy()
     for a in range(targets.shape[1]):
         due, held = np.flatnonzero(~np.isnan(targets[:, a])).tolist(), 0.0
-        for step, end in zip(due, [*due[1:], len(targets)], strict=True):
+        for step, end in zip(due, [*due, len(targets)][1:], strict=True):
             target, following = targets[step, a], step + 1
             missing = abs(target - held) - capacity[step, a]
             while missing > 0.0 and following < end:

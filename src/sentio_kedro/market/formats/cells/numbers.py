@@ -37,11 +37,12 @@ def decimal_mark(cells: Sequence[str], delimiter: str) -> tuple[str, bool]:
         cells: Prices as texts.
         delimiter: What separates the fields.
     """
-    comma = any(_COMMA.match(cell.strip()) for cell in cells)
-    point = any(_POINT.match(cell.strip()) for cell in cells)
+    cells = [re.sub(r"[\s']", "", cell) for cell in cells]  # of thousands
+    comma = any(_COMMA.match(cell) for cell in cells)
+    point = any(_POINT.match(cell) for cell in cells)
     if comma != point:
         return ("," if comma else "."), True
-    doubtful = any(_GROUP.match(cell.strip()) for cell in cells)
+    doubtful = any(_GROUP.match(cell) for cell in cells)
     return ("," if doubtful and delimiter in ("\t", ";") else "."), not doubtful
 
 

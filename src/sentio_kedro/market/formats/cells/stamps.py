@@ -234,7 +234,7 @@ def _parsed(text: pd.Series, shape: Shape, order: DateOrder | None, fault: Fault
         form = own.ordered(order) + ("%z" if shape.has_zone else "")
         some = text.iloc[left] if len(left) < len(text) else text
         parsed = pd.to_datetime(some, format=form, errors="coerce", utc=shape.has_zone, cache=False)
-        good = parsed.notna().to_numpy()
+        good = (parsed.notna() & parsed.dt.year.between(FIRST_YEAR, LAST_YEAR)).to_numpy()
         result.iloc[left[good]] = parsed[good].astype(result.dtype)
         left, before = left[~good], len(left)
         if not left.size:

@@ -93,6 +93,8 @@ def _document(source: Source) -> Any:
         if len(lines) > 1 and lines[0].strip().endswith(("}", "]")):  # JSON lines
             return [_parsed(source, line, number) for number, line in enumerate(lines, 1)]
         raise _broken(source, error, error.lineno) from error
+    except (RecursionError, ValueError) as error:
+        raise BarFileError(source.place, f"is no usable JSON ({error})", "download it again") from error
 
 
 def _parsed(source: Source, text: str, line: int) -> Any:
@@ -100,6 +102,8 @@ def _parsed(source: Source, text: str, line: int) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise _broken(source, error, line) from error
+    except (RecursionError, ValueError) as error:
+        raise BarFileError(source.place, f"is no usable JSON ({error})", "download it again") from error
 
 
 def _broken(source: Source, error: json.JSONDecodeError, line: int) -> BarFileError:
@@ -133,7 +137,7 @@ def _scalars(node: Any) -> dict[str, Any]:
         return {}
     found = {str(key): value for key, value in node.items() if isinstance(value, str | int | float)}
     for value in node.values():
-        if isinstance(value, Mapping) and all(not isinstance(one, Mapping | list) for one in value.values()):
+        if isinstance(value, Mapping):
             found = {**{str(key): one for key, one in value.items() if isinstance(one, str | int | float)}, **found}
     return found
 

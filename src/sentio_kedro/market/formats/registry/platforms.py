@@ -24,6 +24,7 @@ PLATFORMS = (
         vendor="yfinance `Ticker.history`",
         columns={"date": "timestamp", "datetime": "timestamp"},
         marks=("dividends", "stock splits"),
+        header=r"(?i)(?!.*adj close).*",
         ignored=_IN_PRICES,
         adjustment="splits and dividends",
         note="With `auto_adjust=False` the file has `Adj Close` and is `yahoo`.",
@@ -70,7 +71,7 @@ PLATFORMS = (
         vendor="MetaTrader 4 (history center, no header)",
         positions=("date", "time", "open", "high", "low", "close", "volume"),
         stamps=("%Y.%m.%d %H:%M",),
-        file_pattern=rf"^(?P<symbol>.+?)_?(?:{_INTERVAL}|\d{{1,5}})$",
+        file_pattern=rf"^(?P<symbol>.{{3,}}?)_?(?:{_INTERVAL}|1|5|15|30|60|240|1440|10080|43200)$",
         note="Times are the broker's; volume is the number of ticks.",
     ),
     BarFormat(

@@ -29,12 +29,6 @@ def vendor_table() -> tuple[Vendor, ...]:
     return tuple(Vendor(one.vendor, one.name, _named(one), _command(one)) for one in FORMATS.values())
 
 
-def vendor_lines() -> list[str]:
-    """Return the table as lines of Markdown."""
-    rows = [f"| {one.vendor} | `{one.format}` | {one.named} |" for one in vendor_table()]
-    return ["| who exports it | format | what you must name |", "|---|---|---|", *rows]
-
-
 def _named(kind: BarFormat) -> str:
     if kind.name == "wide":
         return "cannot be read: closes only"

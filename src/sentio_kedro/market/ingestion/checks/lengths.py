@@ -23,6 +23,7 @@ LONGEST_PAUSE = np.timedelta64(180, "D")  # no exchange has closed that long sin
 MIN_BARS = 20  # with fewer, a pause says nothing
 MIN_MISSING = 10  # bars that a pause must leave out
 SUMMARY_VOLUME, SUMMARY_ROWS, SUMMARY_DAYS = 0.4, 4, 0.5
+MOST_VOLUME, SAME = 0.75, 1e-6  # share of a day that its summary may have; of a price, by which two are the same
 _MINUTE = 60_000_000_000  # nanoseconds
 _DAY, _HOUR = 1440 * _MINUTE, 60 * _MINUTE
 
@@ -172,6 +173,12 @@ def _day_sums(
     rows = np.flatnonzero(found)
     day = np.searchsorted(begins, rows, side="right") - 1
     found[rows] = (low[rows] <= lows[day]) & (volume[rows] >= SUMMARY_VOLUME * sums[day])
+    found[rows] &= volume[rows] <= MOST_VOLUME * sums[day]  # the others traded as well
+    rows, day = rows[found[rows]], day[found[rows]]
+    rest_high, rest_low = high.copy(), low.copy()
+    rest_high[rows], rest_low[rows] = -np.inf, np.inf
+    found[rows] &= np.maximum.reduceat(rest_high, begins)[day] >= high[rows] * (1.0 - SAME)
+    found[rows] &= np.minimum.reduceat(rest_low, begins)[day] <= low[rows] * (1.0 + SAME)
     return found, begins[counts >= SUMMARY_ROWS]
 
 

@@ -19,6 +19,7 @@ LARGE_MOVE, LARGE_DEVIATIONS = 0.7, 20.0  # log return, and robust standard devi
 RATIOS = (1.5, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0)
 RATIO_SLACK, RATIO_DEVIATIONS = 0.02, 8.0
 SMALLEST_SPLIT = 0.18  # log of a split that a quiet market tells from none
+UNMOVED = 0.25  # share of a split's log, up to which a price has not moved by it
 POINT_SLACK = 0.08  # of a power of ten, in decimal logarithms
 SAME_PRICE = 0.3  # log distance of a price that came back
 MIN_RETURNS = 5  # fewer say nothing of deviations
@@ -195,9 +196,8 @@ def _splits_told_twice(close: Floats, split: Floats | None, returns: Floats, bou
         return places
     moved = np.log(close[places] / close[places - 1])
     expected = -np.log(split[places])
-    unmoved = np.abs(moved) < np.abs(moved - expected)
-    strange = np.abs(returns[places]) > RATIO_DEVIATIONS * _robust_deviations(
-        np.abs(np.nan_to_num(returns)), bounds, places
-    )
+    usual = RATIO_DEVIATIONS * _robust_deviations(np.abs(np.nan_to_num(returns)), bounds, places)
+    unmoved = np.abs(moved) < np.minimum(UNMOVED * np.abs(expected), usual)
+    strange = np.abs(returns[places]) > usual
     twice: Integers = places[unmoved & strange]
     return twice

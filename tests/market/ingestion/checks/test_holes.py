@@ -6,8 +6,8 @@ import pytest
 
 from sentio_kedro.config import IngestionParameters
 from sentio_kedro.market.ingestion.bars import align_bars
+from sentio_kedro.market.ingestion.checks.holes import find_holes
 from sentio_kedro.market.ingestion.data_quality import data_quality
-from sentio_kedro.market.ingestion.holes import find_holes
 from sentio_kedro.market.ingestion.sessions import session_schedule
 
 HALF, HOUR, DAY = np.timedelta64(30, "m"), np.timedelta64(1, "h"), np.timedelta64(1, "D")
@@ -46,6 +46,7 @@ def test_nights_weekends_and_daylight_saving_are_no_holes(calendar):
     stamps = new_york(pd.bdate_range("2024-02-20", "2024-03-28"))
     schedule = None if calendar is None else session_schedule(stamps, calendar)
     assert find_holes(stamps, HALF, schedule).missing == 0
+    assert find_holes(stamps[5:-4], HALF, schedule).missing == 0  # begins and ends within a session
     without_a_day = stamps[stamps.astype("datetime64[D]") != np.datetime64("2024-03-06")]
     found = find_holes(without_a_day, HALF, schedule)
     assert (found.missing, found.longest) == (13, 13)
@@ -83,6 +84,11 @@ def test_a_break_at_noon_is_no_hole_and_one_that_is_longer_is():
     assert (found.missing, found.longest) == (6, 6)
 
 
+def test_a_rare_day_makes_no_holes_of_its_weekday():
+    days = pd.bdate_range("2024-01-01", periods=60).append(pd.DatetimeIndex(["2024-02-10"])).sort_values()
+    assert find_holes(ends(days), DAY).missing == 0
+
+
 def test_months_are_measured_by_the_length_of_a_bar():
     months = ends(pd.date_range("2015-01-31", periods=60, freq="ME"))
     assert find_holes(months, 31 * DAY).missing == 0
@@ -102,6 +108,14 @@ def test_quality_counts_holes_of_the_grid_and_of_each_symbol_and_tells_them(make
     assert finding["severity"] == "told"
     assert finding["count"] == 3
     assert finding["cases"][1].startswith("A: 50 of 336 bars are missing, 50 of them between 2024-01-05T03:00:00Z and")
+
+
+def test_a_hole_that_a_symbol_shares_with_all_is_told_once(make_walk):
+    stamps = pd.date_range("2024-01-01", periods=200, freq="h", tz="UTC").delete(range(60, 130))
+    parameters, frame = IngestionParameters(), pd.concat([make_walk(stamps, "A"), make_walk(stamps, "B")])
+    (finding,) = data_quality(frame, align_bars(frame, parameters), parameters)["findings"]
+    assert finding["count"] == 1
+    assert finding["cases"][0].startswith("all symbols: 70 of 200 bars are missing")
 
 
 def test_crypto_beside_stocks_does_not_make_weekends_holes_of_stocks(make_walk):
