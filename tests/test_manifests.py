@@ -83,7 +83,7 @@ def test_shipped_configuration_names_every_parameter(request):
 
     for path in root.glob("parameters_*.yml"):
         walk("", yaml.safe_load(path.read_text()))
-    beside = ("signals.", "search.", "comparison.", "promotion.", "registry.", "download.")  # without a manifest
+    beside = ("signals.", "search.", "comparison.", "promotion.", "registry.", "download.", "trader.")  # no manifest
     known = {name for name in named if not name.startswith(beside)}
     assert known <= PARAMETERS.keys()
     on_pages = ("trading.", "network.", "training.")  # what a preset or variant sets is named by a page of its own

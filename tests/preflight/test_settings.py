@@ -99,7 +99,7 @@ def test_the_shared_environments_may_leave_out_artifacts(tmp_path, environment):
 
 def test_the_shipped_environments_are_accepted():
     base = ROOT / "conf" / "base"
-    assert own_names(base) == {"artifacts", "experiment", "trials", "registry"} == referred_globals(base)
+    assert own_names(base) == {"artifacts", "experiment", "trials", "registry", "trader"} == referred_globals(base)
     for environment in (folder for folder in (ROOT / "conf").iterdir() if folder.is_dir()):
         assert own_names(environment) <= referred_globals(base)
 

@@ -21,6 +21,7 @@ from sentio_kedro.config import (
     SearchParameters,
     SignalParameters,
 )
+from sentio_kedro.config.live.trader import TraderParameters
 from sentio_kedro.manifests import SECTIONS
 
 KINDS: dict[str, Any] = {
@@ -31,6 +32,7 @@ KINDS: dict[str, Any] = {
     "registry": RegistryParameters,
     "promotion": PromotionParameters,
     "comparison": ComparisonParameters,
+    "trader": TraderParameters,
 }
 """All sections of the project and their types; ``SECTIONS`` are those that shape artifacts."""
 

@@ -1,0 +1,1 @@
+"""Commands beside Kedro's own: what they do with an environment of the project."""

@@ -1,0 +1,1 @@
+"""Parameters of the trader, and the alarms of its watch."""

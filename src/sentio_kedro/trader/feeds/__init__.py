@@ -1,0 +1,1 @@
+"""Feeds: complete bars of the traded symbols."""

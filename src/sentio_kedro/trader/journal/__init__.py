@@ -1,0 +1,1 @@
+"""The journal: what happened, in order, for ever, in one SQLite file."""

@@ -1,0 +1,1 @@
+"""A trader from its parameters: agents, parts, one run."""

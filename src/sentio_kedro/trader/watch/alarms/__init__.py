@@ -1,0 +1,1 @@
+"""Alarms: judged, remembered and sent."""

@@ -1,0 +1,1 @@
+"""What is shown of a trader over HTTP: page, numbers, metrics, health."""
