@@ -33,6 +33,10 @@ OPENED = {
 }
 COMPARED = {"comparison", "comparison_table", "comparison_figure"}
 PROMOTED = {"gate_verdicts", "registry_decision", "promotions@append", "promotions@read", "earlier_promotions"}
+TRADED = {  # by a trader, and the pipeline `live`
+    *("live_accounts", "live_trades", "live_decisions", "live_bars", "live_states"),
+    *("live_metrics", "live_differences", "live_report", "live_agents", "live_comparison", "live_band"),
+}
 NOT_LEFT_BEHIND = {
     "bar_store",
     "signals",
@@ -43,6 +47,7 @@ NOT_LEFT_BEHIND = {
     *OPENED,
     *COMPARED,
     *PROMOTED,
+    *TRADED,
     "trials",
 }  # other pipelines' results; deleted once the training is done; smoke runs are no trials
 PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy"}

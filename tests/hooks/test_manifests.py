@@ -16,9 +16,9 @@ from tests.hooks.conftest import in_namespaces
 
 from sentio_kedro.datasets.checkpoints import CheckpointStoreDataset
 from sentio_kedro.datasets.files import JSONDataset, ParquetDataset
-from sentio_kedro.hooks.locks import LockedError
 from sentio_kedro.hooks.manifests import StageManifests
 from sentio_kedro.hooks.run_context import RunContext
+from sentio_kedro.locks import LockedError
 from sentio_kedro.manifests import STAGES, StaleArtifactsError
 from sentio_kedro.market.ingestion.bars import bars_hash
 from sentio_kedro.market.ingestion.problems import BarsError

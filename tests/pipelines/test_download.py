@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from sentio_kedro.hooks.locks import held_locks
+from sentio_kedro.locks import held_locks
 from sentio_kedro.store import StoredBars
 
 

@@ -3,12 +3,12 @@
 from sentio_kedro.datasets.agents import AgentBundles, ForecastRules
 from sentio_kedro.datasets.bar_files import BarFiles
 from sentio_kedro.datasets.bar_store import BarStore
-from sentio_kedro.datasets.bars import AlignedBarsDataset
 from sentio_kedro.datasets.checkpoints import CheckpointStore, CheckpointStoreDataset
-from sentio_kedro.datasets.features import FeaturesDataset
 from sentio_kedro.datasets.files import CSVDataset, JSONDataset, ParquetDataset, PlotlyDataset, TextDataset
 from sentio_kedro.datasets.folds import AccountStatesDataset, FoldsDataset, RegimeModelsDataset
+from sentio_kedro.datasets.journal import JournalDataset
 from sentio_kedro.datasets.json_lines import LedgerDataset
+from sentio_kedro.datasets.market import AlignedBarsDataset, FeaturesDataset
 from sentio_kedro.datasets.trials import TrialLedger, TrialLedgerDataset
 from sentio_kedro.datasets.vendor_bars import VendorBars
 
@@ -25,6 +25,7 @@ __all__ = [
     "FoldsDataset",
     "ForecastRules",
     "JSONDataset",
+    "JournalDataset",
     "LedgerDataset",
     "ParquetDataset",
     "PlotlyDataset",

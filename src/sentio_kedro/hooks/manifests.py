@@ -16,9 +16,9 @@ from kedro.pipeline import Pipeline
 from kedro.pipeline.node import Node
 
 from sentio_kedro.hooks.artifacts import digest_of, file_hashes
-from sentio_kedro.hooks.locks import held_locks
 from sentio_kedro.hooks.options import BAR_WRITERS, STORE_READERS, refuse_mixed_stages, refuse_unsafe_runs
 from sentio_kedro.hooks.run_context import RunContext, require_fitting_stages, saved_artifacts
+from sentio_kedro.locks import held_locks
 from sentio_kedro.manifests import STAGES, explain_difference, tracked_identity
 
 UNMANIFESTED = ("preflight", "lockbox", "search", "signals", "final", "external_test", *STORE_READERS, *BAR_WRITERS)
@@ -59,7 +59,7 @@ class StageManifests:
 
         Raises:
             ValueError: If the runner or an option could mix artifacts.
-            sentio_kedro.hooks.locks.LockedError: If another process writes to the same artifacts.
+            sentio_kedro.locks.LockedError: If another process writes to the same artifacts.
             sentio_kedro.manifests.StaleArtifactsError: If an earlier stage is missing, does not fit or was damaged.
         """
         self._locks.close()  # an interrupt from the keyboard reaches no hook of Kedro's

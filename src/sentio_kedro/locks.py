@@ -1,7 +1,8 @@
-"""Locks between processes: one writer per folder of artifacts and per registry."""
+"""Locks between processes: one writer per folder of artifacts, per registry and per journal of a trader."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -22,12 +23,13 @@ def lock_of(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.lock"
 
 
-def held_locks(folders: Sequence[Path], command: str) -> ExitStack:
+def held_locks(folders: Sequence[Path], command: str, patience: float = 0.0) -> ExitStack:
     """Lock folders for this process; the system frees the locks of a process that ends in any way.
 
     Args:
-        folders: Folders to write to; they need not exist.
+        folders: Folders or files to write to; they need not exist.
         command: What this process does, told to those that come later.
+        patience: Seconds to wait for another process.
 
     Returns:
         A stack whose ``close`` frees the locks.
@@ -39,7 +41,7 @@ def held_locks(folders: Sequence[Path], command: str) -> ExitStack:
         for folder in folders:
             path = lock_of(folder)
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path, timeout=0, thread_local=False)
+            lock = FileLock(path, timeout=patience, thread_local=False)
             try:
                 stack.enter_context(lock)
             except Timeout:
@@ -49,6 +51,19 @@ def held_locks(folders: Sequence[Path], command: str) -> ExitStack:
                 ) from None
             path.write_text(json.dumps(_myself(command)))
         return stack.pop_all()
+
+
+def writer_of(folder: Path) -> str | None:
+    """Return who holds the lock of a folder or file, in words; None if nobody does."""
+    path = lock_of(folder)
+    if not path.exists():
+        return None
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _owner(path)
+    return None
 
 
 def _myself(command: str) -> dict[str, str | int]:

@@ -1,9 +1,11 @@
 import json
 import os
+import re
+from threading import Timer
 
 import pytest
 
-from sentio_kedro.hooks.locks import LockedError, held_locks, lock_of
+from sentio_kedro.locks import LockedError, held_locks, lock_of, writer_of
 
 
 def test_a_second_writer_is_told_of_the_first(tmp_path):
@@ -38,3 +40,19 @@ def test_a_lock_without_a_readable_owner_is_a_lock(tmp_path):
         lock_of(tmp_path / "artifacts").write_text("[]")
         with pytest.raises(LockedError, match="is written by another process;"):
             held_locks([tmp_path / "artifacts"], "kedro run: backtest")
+
+
+def test_who_writes_is_asked_without_a_trace(tmp_path):
+    assert writer_of(tmp_path / "artifacts") is None
+    assert list(tmp_path.iterdir()) == []
+    with held_locks([tmp_path / "artifacts"], "kedro run: training"):
+        assert re.fullmatch(
+            rf"process {os.getpid()} on .* \(`kedro run: training`\) since 20.*", writer_of(tmp_path / "artifacts")
+        )
+    assert writer_of(tmp_path / "artifacts") is None
+
+
+def test_a_lock_is_waited_for_with_patience(tmp_path):
+    held = held_locks([tmp_path / "artifacts"], "kedro run: training")
+    Timer(0.05, held.close).start()
+    held_locks([tmp_path / "artifacts"], "kedro run: backtest", patience=10.0).close()
