@@ -48,6 +48,8 @@ from sentio_kedro.market.purged_folds import Fold, Segment
 from sentio_kedro.market.regimes import RegimeModel, fit_regimes, market_return
 from sentio_kedro.pipelines.training.nodes import of_rule
 from sentio_kedro.serving.accounts import ACCOUNT, Account, account_report, accounts_to_json
+from sentio_kedro.serving.following.session import FollowingSession
+from sentio_kedro.serving.live_market import RuleState
 from sentio_kedro.serving.newest import newest_signals
 from sentio_kedro.serving.session import DecisionSession
 from sentio_kedro.trading.performance import sharpe_ratio
@@ -294,14 +296,39 @@ def test_accounts_that_begin_later_come_to_hold_the_same_book(
     assert starts == [1.0, pytest.approx(1.0, abs=1e-3)]
 
 
+def test_a_rule_goes_on_from_its_positions_whenever_it_was_begun(
+    bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts
+) -> None:
+    bundles = list(agents(bars, regimes, replace(found, rule=patient(found.rule)), abstains=True).values())
+    session, row = FollowingSession(bundles, traced=False), FIRST + 20
+    later = session.begun_at(bars.timestamps[row - 10])
+    session.resume(bars.rows(slice(0, FIRST + 1)))
+    for new in range(FIRST + 1, row + 1):
+        signal = session.follow(bars.rows(slice(new, new + 1)), np.zeros(2, bool))
+    state, short = session.state(), bars.rows(slice(row + 1 - later.followed_bars, row + 1))
+    assert (later.resume(short, state._replace(rule=None)).target != signal.target).any()
+    assert later.resume(short, state).target.tolist() == signal.target.tolist()
+    for new in range(row + 1, row + 20):
+        both = [each.follow(bars.rows(slice(new, new + 1)), np.zeros(2, bool)) for each in (session, later)]
+        assert both[0].target.tolist() == both[1].target.tolist()
+    assert state.rule is not None
+    with pytest.raises(ValueError, match=r"have the shape \[3, 2\], the agents' rule has \(1, 2\)"):
+        session.market.with_rule(RuleState(np.zeros((3, 2)), state.rule.units))
+
+
+def patient(rule: ForecastRule) -> ForecastRule:
+    """Let a rule keep what it has for long, so that it matters when it was begun."""
+    (sleeve,) = rule.opened
+    weak = [part._replace(weights=0.05 * part.weights) for part in sleeve.forecaster.evidence]
+    free = replace(sleeve.control, price=1e-6, surprise=0.0)
+    keeps = replace(sleeve, forecaster=replace(sleeve.forecaster, evidence=weak), control=free)
+    return replace(rule, sleeves=(keeps,))
+
+
 def test_accounts_that_begin_later_follow_the_rule_from_there(
     bars: AlignedBars, regimes: RegimeModel, found: FoldForecasts
 ) -> None:
-    (sleeve,) = found.rule.opened
-    weak = [part._replace(weights=0.05 * part.weights) for part in sleeve.forecaster.evidence]
-    free = replace(sleeve.control, price=1e-6, surprise=0.0)  # it keeps what it has for long
-    keeps = replace(sleeve, forecaster=replace(sleeve.forecaster, evidence=weak), control=free)
-    bundles = agents(bars, regimes, replace(found, rule=replace(found.rule, sleeves=(keeps,))), abstains=True)
+    bundles = agents(bars, regimes, replace(found, rule=patient(found.rule)), abstains=True)
     whole = judged_by(bars, bundles, found)
     starts = whole["robustness"].query("kind == 'start'").set_index("value")["correlation"]
     assert starts[0.0] == 1.0

@@ -74,6 +74,7 @@ class AgentSpec:
             ``drop_bar`` drops it for all.
         outside_session: ``ingestion.outside_session`` of these bars: what becomes of a bar outside of all sessions.
         untested: Whether its rule was fitted on all bars, so that none is left that tests it.
+        source: Source of these bars, as a store names it; empty if unknown, or if there were several.
         format: Version of this description.
     """
 
@@ -101,6 +102,7 @@ class AgentSpec:
     missing: Literal["drop_bar", "halt"] = "halt"
     outside_session: Literal["refuse", "drop", "keep"] = "refuse"
     untested: bool = False
+    source: str = Field(default="", exclude_if=lambda source: not source)
     format: int = FORMAT
 
     @property

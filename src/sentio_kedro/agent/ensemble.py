@@ -32,6 +32,7 @@ SHARED = (
     "outside_session",
     "regimes",
     "untested",
+    "source",
 )  # by the agents of one fold
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sentio_kedro.agent.bundle import AgentBundle
-from sentio_kedro.agent.forecasting.rule_inputs import rule_inputs
+from sentio_kedro.agent.forecasting.rule_inputs import input_names, rule_inputs
 from sentio_kedro.config.network import receptive_field
 from sentio_kedro.config.trading import own_calendars
 from sentio_kedro.market.indicators import (
@@ -61,6 +61,18 @@ class LiveRows(NamedTuple):
     newest: int
 
 
+class RuleState(NamedTuple):
+    """What the positions of a forecast rule depend on besides bars.
+
+    Attributes:
+        held: ``[sleeves, A]`` positions of the open sleeves after the newest bar.
+        units: ``[rows, A]`` the rule's positions on the rows that a network reads.
+    """
+
+    held: Floats
+    units: Floats
+
+
 class LiveMarket:
     """Bars of a feed with the features and regimes of the agents of one fold.
 
@@ -95,7 +107,8 @@ class LiveMarket:
         lookback = trading_lookback(self.trading, clock)
         rows = max(lookback, receptive_field(spec.network), memory) + 2  # two rows are decided at
         kelly = 0 if self.trading.masks.kelly_fraction is None else self.trading.masks.kelly_bars
-        self._reads = max(receptive_field(spec.network), kelly + 1) + 1  # rows that decisions at the last two read
+        self._context = receptive_field(spec.network)  # rows that a network reads
+        self._reads = max(self._context, kelly + 1) + 1  # rows that decisions at the last two read
         own_rows = asset_rows(self.trading)
         self._market_returns = market_return(bars)  # [T]
         self._filtered = [model.filter(self._market_returns) for model in self._models]
@@ -147,6 +160,32 @@ class LiveMarket:
             for model, filtered in zip(self._models, self._filtered, strict=True)
         ]
         after.features = np.concatenate([self.features[1 - self._reads :], after._newest_inputs(bar)])
+        return after
+
+    def rule_state(self) -> RuleState | None:
+        """Return the positions of the rule at the newest bar; null without one."""
+        if self._rule is None or self.units is None:
+            return None
+        return RuleState(self._rule.held.copy(), self.units[-self._context :].copy())
+
+    def with_rule(self, state: RuleState) -> LiveMarket:
+        """Return the market whose rule held at the newest bar what a ``state`` says, whenever it was begun.
+
+        Raises:
+            ValueError: If the state is of another rule.
+        """
+        shape = None if self._rule is None else self._rule.held.shape
+        if self._rule is None or self.units is None or state.held.shape != shape:
+            raise ValueError(
+                f"The rule's positions that were kept have the shape {list(state.held.shape)}, the agents' rule has "
+                f"{shape}; they are of other agents: start with their account alone."
+            )
+        after, rows = copy(self), len(state.units)
+        after._rule = replace(self._rule, held=state.held)
+        after.units = np.concatenate([self.units[:-rows], state.units])
+        after.features, column = self.features.copy(), input_names(self._rule.rule.segments).index("units")
+        newest = after.features[-rows:, :, column]
+        newest[:] = np.where(np.isfinite(newest), state.units, np.nan)
         return after
 
     def _completed(self, bar: AlignedBars) -> AlignedBars:

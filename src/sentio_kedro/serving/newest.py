@@ -17,8 +17,13 @@ from sentio_kedro.serving.signal import START_TOLERANCE, Signal
 from sentio_kedro.trading.accounts import lot_sizes
 
 
-def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None) -> list[AgentBundle]:
+def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None, key: str = "signals.fold") -> list[AgentBundle]:
     """Pick the agents of one fold, by default the latest.
+
+    Args:
+        agents: All agents.
+        fold: The fold.
+        key: Name of the parameter that says so.
 
     Raises:
         ValueError: If there is no agent of that fold.
@@ -27,7 +32,7 @@ def choose_agents(agents: Mapping[str, AgentBundle], fold: int | None) -> list[A
     chosen_fold = folds[-1] if fold is None and folds else fold
     chosen = [agent for agent in agents.values() if agent.spec.fold == chosen_fold]
     if not chosen:
-        raise ValueError(f"`signals.fold` must be one of {folds}, was {fold}; train first or name another fold.")
+        raise ValueError(f"`{key}` must be one of {folds}, was {fold}; train first or name another fold.")
     return sorted(chosen, key=lambda agent: agent.spec.seed)
 
 

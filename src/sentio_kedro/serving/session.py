@@ -33,17 +33,18 @@ from sentio_kedro.serving.accounts import (
     require_history,
     row_of,
 )
-from sentio_kedro.serving.decision import decide_all, fill_orders
+from sentio_kedro.serving.decision import Executed, decide_all, fill_orders
 from sentio_kedro.serving.incoming_bars import GapBounds, RawBars, new_rows, of_symbols, read_history, with_own
 from sentio_kedro.serving.live_market import LiveMarket
 from sentio_kedro.serving.rolling_bars import appended
 from sentio_kedro.serving.signal import Signal
 from sentio_kedro.trading.accounts import terms_of
 from sentio_kedro.trading.facts import market_facts
-from sentio_kedro.trading.records import LAYERS, Accounts, Floats, Records, Scratch
+from sentio_kedro.trading.records import LAYERS, Accounts, Floats, Market, Mask, Records, Scratch
 from sentio_kedro.trading.simulate import make_scratch, one_thread
 from sentio_kedro.trading.step.limits import MIN_EQUITY
-from sentio_kedro.trading.step.policies import HEADS, Heads, Policies, make_policies, with_heads
+from sentio_kedro.trading.step.policies import HEADS, NEVER, Heads, Policies, make_policies, with_heads
+from sentio_kedro.trading.step.settlement import Booked, settle
 
 KNOWN = 64  # newest bars that tell the length of a bar
 TAIL = 0.05  # share of outcomes in the tail of `tail_risk`
@@ -89,6 +90,8 @@ class DecisionSession:
         self._market: LiveMarket | None = None
         self._accounts: Accounts | None = None  # [..., 1] at the close of the newest bar
         self._pending: Floats | None = None  # [accounts, A] positions that they asked for at that close
+        self._closed: np.datetime64 | None = None  # bar from which on all positions are closed
+        self.executed: Executed | None = None  # how the newest bar was executed, if the session did it
 
     @property
     def market(self) -> LiveMarket:
@@ -144,21 +147,31 @@ class DecisionSession:
                 stays as it was.
             BarsError: If a bar is invalid.
         """
-        bars = history if isinstance(history, AlignedBars) else read_history(history, self.own)
-        bars = self._in_sessions(with_own(of_symbols(bars, self.symbols), self.own))
-        bars = whole_rows(bars) if self._drops_bars else bars
+        bars = self._read(history)
         opening = Account(cash=self.trading.initial_cash) if account is None else account
         first, last = row_of(opening, bars.timestamps), len(bars.timestamps) - 1
         require_history(self.required_bars, first, len(bars.timestamps))
         with one_thread(), self._restored_on_error():
-            gaps = np.diff(bars.timestamps)
-            self._allowed_gap = gaps.max() if self.longest_gap is None else self.longest_gap
-            self._shortest_gap = gaps.min()
-            self._market, self._pending = LiveMarket([self.agent], bars), None
+            self._begin(bars, len(bars.timestamps))
             self._accounts = self._records(opening, bars.rows(slice(0, first + 1)).traded_close()[-1])
             if first < last:
                 self._replay(Segment(first, last))
             return self._decide(None)
+
+    def _read(self, history: RawBars) -> AlignedBars:
+        """Return a history on the grid that agents decide at."""
+        bars = history if isinstance(history, AlignedBars) else read_history(history, self.own)
+        bars = self._in_sessions(with_own(of_symbols(bars, self.symbols), self.own))
+        return whole_rows(bars) if self._drops_bars else bars
+
+    def _begin(self, bars: AlignedBars, at_once: int) -> None:
+        """Take the bars of a history, the first ``at_once`` of them at once and the others one by one."""
+        gaps, count = np.diff(bars.timestamps), len(bars.timestamps)
+        self._allowed_gap = gaps.max() if self.longest_gap is None else self.longest_gap
+        self._shortest_gap, self._closed, self._pending = gaps.min(), None, None
+        self._market = LiveMarket([self.agent], bars.rows(slice(0, at_once)) if at_once < count else bars)
+        for row in range(at_once, count):
+            self._market = self._market.with_bar(bars.rows(slice(row, row + 1)))
 
     @torch.inference_mode()
     def decide(
@@ -233,11 +246,11 @@ class DecisionSession:
     @contextmanager
     def _restored_on_error(self) -> Iterator[None]:
         """Restore the session if anything fails; its attributes are replaced, never changed in place."""
-        before = self._market, self._accounts, self._pending, self._allowed_gap, self._shortest_gap
+        before = vars(self).copy()
         try:
             yield
         except BaseException:
-            self._market, self._accounts, self._pending, self._allowed_gap, self._shortest_gap = before
+            vars(self).update(before)
             raise
 
     def _records(self, account: GivenAccount, close: Floats) -> Accounts:
@@ -257,8 +270,10 @@ class DecisionSession:
 
     def _policies(self, heads: Heads, accounts: Accounts, first_row: int = 0) -> Policies:
         """Policies of the agents for their accounts; the first row of ``heads`` is ``first_row`` of the facts."""
-        assets, levels = len(self.symbols), len(self._terms.levels)
-        return with_heads(make_policies(np.full(accounts.size, HEADS), assets, levels), heads, first_row)
+        assets, levels, size = len(self.symbols), len(self._terms.levels), accounts.size
+        closes = np.full(size, NEVER if self._closed is None else 0)
+        policies = make_policies(np.full(size, HEADS), assets, levels, closes=closes)
+        return with_heads(policies, heads, first_row)
 
     def _replay(self, rows: Segment) -> None:
         """Let the agents trade rows of the history, by the walk of the backtest."""
@@ -270,22 +285,34 @@ class DecisionSession:
         chunks = simulate_rows(market, rows, of_rows, accounts, self.trading, posteriors)
         self._accounts = _shaped(final_accounts(chunks), self.accounts.account.shape)
 
-    def _decide(self, pending: Floats | None) -> Signal:
-        """Fill pending orders at the newest bar's open, then decide at its close."""
+    def _decide(self, pending: Floats | None, execution: Mask | Booked | None = None) -> Signal:
+        """Fill pending orders at the newest bar's open, or take what a venue booked, then decide at its close."""
         (market, posteriors, last), accounts = self.market.decision_rows(), _flat(self.accounts)
         first = last if pending is None else last - 1
         facts = market_facts(market, first, last + 1, self.trading, posteriors)
         heads = self._networks.heads(market.features, posteriors, last, last + 1)
         policies = self._policies(heads, accounts, last - first)
         scratch = make_scratch(accounts, len(self._terms.levels), policies.projected.shape[-1])
+        self.executed = None
+        if isinstance(execution, Booked):
+            settle(0, facts, accounts, execution, scratch)
+        elif pending is not None:
+            withheld = np.zeros(pending.shape, np.bool_) if execution is None else execution[None]
+            self.executed = self._fill(pending, withheld, facts, accounts, scratch)
         if pending is not None:
-            fill_orders(pending, 0, policies.source, facts, accounts, self._terms, scratch)
             self._accounts = _shaped(accounts, self.accounts.account.shape)
         requested = np.empty(accounts.holdings.shape)
         layers = np.empty((*requested.shape, len(LAYERS)))
         decide_all(last - first, policies.source, facts, accounts, self._terms, policies, scratch, requested, layers)
         self._pending = requested
         return self._signal(facts.facts[-1], scratch, layers, heads)
+
+    def _fill(self, pending: Floats, withheld: Mask, facts: Market, accounts: Accounts, scratch: Scratch) -> Executed:
+        """Fill pending orders of rows ``[N]`` at the newest bar's open, in place."""
+        before, models = accounts.copy(), np.zeros(accounts.size, np.int64)
+        fill_orders(pending, withheld, 0, models, facts, accounts, self._terms, scratch)
+        orders, called = scratch.limits.order.copy(), scratch.bounds.called.copy()
+        return Executed(facts.facts[0], self._terms, before, scratch.fills, scratch.total, orders, called)
 
     def _signal(self, facts: Records, scratch: Scratch, layers: Floats, heads: Heads) -> Signal:
         """Describe a decision at ``facts`` ``[A]``."""

@@ -161,6 +161,7 @@ def test_sessions_along_a_path_never_fall_and_never_join_what_was_apart(rows):
         ("XNYS", ["2024-03-01T20:00", "2024-03-01T20:30"], ["2024-03-01T21:00", "2024-03-04T15:00"]),  # a weekend
         ("XNYS", ["2024-07-03T16:00", "2024-07-03T16:30"], ["2024-07-03T17:00", "2024-07-05T14:00"]),  # a half day
         ("XNYS", ["2024-03-07T21:00", "2024-03-08T21:00"], ["2024-03-11T20:00", "2024-03-12T20:00"]),  # whole sessions
+        ("XNYS", ["2024-03-08T00:00", "2024-03-09T00:00"], ["2024-03-12T00:00", "2024-03-13T00:00"]),  # dates
     ],
 )
 def test_the_stamps_of_the_next_bars_follow_from_the_sessions(

@@ -43,7 +43,8 @@ def data_quality(
         Plain values for the grid and per symbol. A gap is a run of grid bars that a symbol lacks between its first and
         its last bar. A hole is a run of bars that are missing against the calendar or the usual pattern (see
         ``find_holes``), of one symbol or of the grid. ``findings`` has those given and what is found here;
-        ``price_breaks`` has the moves that may be splits, with the end of their bar.
+        ``price_breaks`` has the moves that may be splits, with the end of their bar. ``source`` is there if all bars
+        name the same.
     """
     adjusted_bars = adjusted(bars)  # a split is no return
     length = most_common_gap(bars.timestamps) if len(bars.timestamps) > 1 else None
@@ -70,6 +71,9 @@ def data_quality(
         "price_breaks": [],
         "per_symbol": {},
     }
+    sources = frame["source"].unique().tolist() if "source" in frame else []
+    if len(sources) == 1 and isinstance(sources[0], str):
+        quality["source"] = sources[0]
     for asset, symbol in enumerate(bars.symbols):
         entry, breaks = _symbol_quality(adjusted_bars, asset)
         quality["per_symbol"][symbol] = entry | holes[asset].to_dict()

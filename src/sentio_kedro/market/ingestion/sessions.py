@@ -210,7 +210,7 @@ def expected_timestamps(timestamps: Timestamps, count: int, schedule: Schedule |
     """Return the timestamps of the next ``count`` bars, if none of them is missing.
 
     Their distance is the most common one of ``timestamps``. On an exchange a session's first bar ends one bar after the
-    open, and daily bars end as long after the close as the newest one.
+    open, and daily bars end as long after the close as the newest one, or at UTC midnight if that one does.
 
     Args:
         timestamps: Bar ends [T] in UTC, increasing, at least two.
@@ -236,7 +236,10 @@ def _next_timestamp(timestamp: np.datetime64, length: np.timedelta64, schedule: 
             "before the next session opens; upgrade the package exchange_calendars."
         )
     if length >= DAILY:
-        return np.datetime64(timestamp + (schedule.closes[session + 1] - close))
+        following = schedule.closes[session + 1]
+        if timestamp == timestamp.astype("datetime64[D]"):  # a date, which daylight saving does not move
+            close, following = close.astype("datetime64[D]"), following.astype("datetime64[D]")
+        return np.datetime64(timestamp + (following - close))
     return np.datetime64(timestamp + length if timestamp < close else schedule.opens[session + 1] + length)
 
 

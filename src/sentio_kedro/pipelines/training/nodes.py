@@ -149,6 +149,8 @@ def train_agents(
             tags = {"fold": str(agent.spec.fold), "seed": str(agent.spec.seed)}
             with tracking.nested_run(f"fold {agent.spec.fold} seed {agent.spec.seed}", tags):
                 _log_agent(curve, record)
+            if source := data_quality.get("source"):
+                agent = replace(agent, spec=replace(agent.spec, source=source))  # noqa: PLW2901 - the same one, told
             agents[agent.name] = agent
             curves += curve
             table.append(record)

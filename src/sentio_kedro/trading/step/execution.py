@@ -39,7 +39,7 @@ def execute(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, 
     if not account.alive:
         return
     if market.clock[row].session_starts:
-        _begin_session(n, accounts)
+        begin_session(n, accounts)
     queue_orders(n, row, market, accounts, scratch)
     carried, equity = _open_bar(n, row, market, accounts, terms, scratch)
     floor = DEAD_FRACTION * account.initial_equity
@@ -51,7 +51,7 @@ def execute(n: int, row: int, market: Market, accounts: Accounts, terms: Terms, 
     if bankrupt:
         _bury(equity, n, accounts, scratch)
     else:
-        _mark(equity, n, row, market, accounts, scratch)
+        mark(equity, n, row, market, accounts, scratch)
     total.equity = account.equity
 
 
@@ -73,7 +73,7 @@ def _begin_ledger(n: int, accounts: Accounts, terms: Terms, scratch: Scratch) ->
 
 
 @compiled
-def _begin_session(n: int, accounts: Accounts) -> None:
+def begin_session(n: int, accounts: Accounts) -> None:
     """Reset what is counted by session; bar t was the last of one. The peak forgets the oldest session."""
     account, session_highs, day_trades = accounts.account[n], accounts.session_highs[n], accounts.day_trades[n]
     account.session_equity = account.equity
@@ -216,7 +216,7 @@ def _bury(equity: float, n: int, accounts: Accounts, scratch: Scratch) -> None:
 
 
 @compiled
-def _mark(equity: float, n: int, row: int, market: Market, accounts: Accounts, scratch: Scratch) -> None:
+def mark(equity: float, n: int, row: int, market: Market, accounts: Accounts, scratch: Scratch) -> None:
     """Mark the account at the close, and count trades and day trades."""
     account, highs, day_trades = accounts.account[n], accounts.session_highs[n], accounts.day_trades[n]
     cash, round_trips = equity, 0.0
