@@ -42,7 +42,7 @@ class Exchange:
             have = ", ".join(name for name in INTERVALS if name in (self._exchange.timeframes or {}))
             raise VendorError(f"`interval` must be one of {have} at {venue}, was {interval!r}; change it.")
         if url:
-            self._exchange.urls["api"] = _moved(self._exchange.urls["api"], url)
+            self._exchange.urls["api"] = moved(self._exchange.urls["api"], url)
         self._failed = ccxt.BaseError
         self._interval, self._transport = interval, transport
         self._ahead: float | None = None  # seconds that the exchange's clock is before ours
@@ -87,9 +87,14 @@ class Exchange:
         return pd.Timestamp(ours + self._ahead, unit="s", tz="UTC")
 
 
-def _moved(address: Any, url: str) -> Any:
-    """Return ccxt's addresses with another scheme and host."""
+def moved(address: Any, url: str) -> Any:
+    """Return ccxt's addresses with another scheme and host.
+
+    Args:
+        address: An address, or addresses by name to any depth.
+        url: Whose scheme and host they get.
+    """
     if isinstance(address, dict):
-        return {name: _moved(one, url) for name, one in address.items()}
+        return {name: moved(one, url) for name, one in address.items()}
     base, parts = urlsplit(url), urlsplit(str(address))
     return urlunsplit((base.scheme, base.netloc, parts.path, "", ""))
