@@ -36,15 +36,32 @@ class Transport:
     """
 
     def __init__(
-        self, vendor: str, per_minute: float, secrets: tuple[str, ...] = (), clock: Clock | None = None
+        self,
+        vendor: str,
+        per_minute: float,
+        secrets: tuple[str, ...] = (),
+        clock: Clock | None = None,
+        *,
+        tries: int = TRIES,
+        timeout: float = TIMEOUT,
     ) -> None:
-        """Take the vendor's name, the largest number of requests a minute and what no message may hold."""
+        """Take the vendor's name, the largest number of requests a minute and what no message may hold.
+
+        Args:
+            vendor: Name for messages.
+            per_minute: Largest number of requests a minute.
+            secrets: What no message may hold.
+            clock: Time and waiting; null is the system's.
+            tries: How often a request is made before it has failed.
+            timeout: Seconds without an answer.
+        """
         self.clock = clock or Clock()
         self.venue_time: float | None = None
         self._vendor = vendor
         self._pause = 60.0 / per_minute
         self._secrets = secrets
         self._next = 0.0
+        self._tries, self._timeout = tries, timeout
 
     def now(self) -> float:
         """Return the vendor's clock, or ours before its first answer; seconds since 1970."""
@@ -72,7 +89,7 @@ class Transport:
         send = session.request
 
         def request(method: str, url: str, **options: Any) -> Any:
-            target, options = moved(url), {**options, "timeout": TIMEOUT}
+            target, options = moved(url), {**options, "timeout": self._timeout}
             if data is not None and not data(target):
                 return send(method, target, **options)
             fault = partial(fault_of_json, keys=keys)
@@ -92,19 +109,19 @@ class Transport:
             own: Statuses that are good, too.
 
         Raises:
-            VendorError: If the vendor refuses, or no answer of ``TRIES`` is good.
+            VendorError: If the vendor refuses, or no answer is good.
         """
         problem = ""
-        for attempt in range(TRIES):
+        for attempt in range(self._tries):
             self._wait_for_turn()
             answer, problem = self._answer(send, fault)
             if not problem or (answer is not None and answer.status_code in own):
                 return answer
             if answer is not None and _BAD <= answer.status_code and answer.status_code not in _AGAIN:
                 raise VendorError(self._text(url, problem, answer.status_code, 1))
-            if attempt + 1 < TRIES:
+            if attempt + 1 < self._tries:
                 self.clock.sleep(self._wait(answer, attempt, url))
-        raise VendorError(self._text(url, problem, 0 if answer is None else answer.status_code, TRIES))
+        raise VendorError(self._text(url, problem, 0 if answer is None else answer.status_code, self._tries))
 
     def _wait_for_turn(self) -> None:
         wait = self._next - self.clock.now()
