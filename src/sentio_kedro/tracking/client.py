@@ -54,6 +54,11 @@ def optional_tracking() -> Iterator[None]:
                 mlflow.end_run(RunStatus.to_string(RunStatus.FAILED))
 
 
+def use_store(uri: str) -> None:
+    """Let this process read the store at ``uri``, outside of a run of Kedro."""
+    mlflow.set_tracking_uri(uri)
+
+
 def without_credentials(text: str) -> str:
     """Return ``text`` with the user and password of every address replaced by ``***``."""
     return re.sub(r"://[^/\s@]+@", "://***@", text)
@@ -229,21 +234,21 @@ def log_curves(curves: pd.DataFrame, step: str) -> None:
 
 
 @_when_tracked
-def log_metrics(metrics: Mapping[str, float | int | None], prefix: str = "") -> None:
+def log_metrics(metrics: Mapping[str, float | int | None], prefix: str = "", model_id: str | None = None) -> None:
     """Log single numbers of the active run.
 
     Args:
         metrics: Numbers by name; None and values that are not finite are left out.
         prefix: Prefix of every name, such as ``out_of_sample.``.
+        model_id: Logged model that they are of, too; null is none.
     """
-    _log_values(
-        (f"{prefix}{name}", float(value), 0) for name, value in metrics.items() if isinstance(value, int | float)
-    )
+    values = ((f"{prefix}{name}", float(value), 0) for name, value in metrics.items() if isinstance(value, int | float))
+    _log_values(values, model_id)
 
 
-def _log_values(values: Iterable[tuple[str, float, int]]) -> None:
+def _log_values(values: Iterable[tuple[str, float, int]], model_id: str | None = None) -> None:
     now = int(time.time() * 1000)  # milliseconds
-    metrics = [Metric(name, value, now, step) for name, value, step in values if np.isfinite(value)]
+    metrics = [Metric(name, value, now, step, model_id=model_id) for name, value, step in values if np.isfinite(value)]
     run_id = cast("Run", mlflow.active_run()).info.run_id
     for start in range(0, len(metrics), _METRICS_PER_CALL):
         MlflowClient().log_batch(run_id, metrics=metrics[start : start + _METRICS_PER_CALL])

@@ -26,6 +26,7 @@ TESTED_BY_TAG, TESTS_TAG = "sentio.tested_by", "sentio.tests"
 MOVERS = {"promoted": "version", "rolled_back": "restored"}
 """Decisions that change the champion, and the key of their record that names the new one."""
 
+LOGGED = "models:/"  # before the id of a logged model
 METRICS, SKILL = ("sharpe", "max_drawdown"), ("deflated_sharpe", "pbo")
 
 
@@ -60,6 +61,15 @@ def register(uri: str, model: str, tags: Mapping[str, str], description: str = "
         client.update_model_version(model, made, f"{description}\n- Serve: {serving_command(f'{model}/{made}')}")
         number = made
     return number
+
+
+def model_id(model: str, number: str) -> str | None:
+    """Return the id of the logged model of a version; null, with a warning, where the registry fails."""
+    found: str | None = None
+    with optional_tracking():
+        source = str(MlflowClient().get_model_version(model, number).source)  # its `model_id` stays null
+        found = source.removeprefix(LOGGED) if source.startswith(LOGGED) else None
+    return found
 
 
 def challenge(model: str, number: str) -> None:
