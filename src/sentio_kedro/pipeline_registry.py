@@ -42,7 +42,7 @@ def register_pipelines() -> Mapping[str, Pipeline]:
     kedro-viz folds a namespace into one box. Datasets and parameters keep the names of the catalog, but for those of
     ``external_test``.
     """
-    own = ("preflight", "download", *STAGES, "signals", "lockbox", "comparison", "promotion")
+    own = ("preflight", "download", *STAGES, "signals", "lockbox", "comparison", "promotion", "live")
     makers: dict[str, Callable[[], Pipeline]] = {
         **{name: partial(create, name) for name in own},
         "final": final_signals,

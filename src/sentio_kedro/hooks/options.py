@@ -10,8 +10,8 @@ from kedro.io import DataCatalog, SharedMemoryDataCatalog
 
 from sentio_kedro.manifests import dotted_values
 
-STORE_READERS = ("comparison", "promotion", "rollback")
-"""Pipelines that read finished runs from MLflow; of earlier stages they need none, or any result."""
+STORE_READERS = ("comparison", "promotion", "rollback", "live")
+"""Pipelines that read finished runs from MLflow or log to one of their own; of earlier stages they need any result."""
 
 BAR_WRITERS = ("download",)
 """Pipelines that fetch bars: they read and write none of the artifacts."""

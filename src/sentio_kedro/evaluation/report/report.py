@@ -83,6 +83,29 @@ def render_report(
         data_quality: Data quality from ingestion; None leaves the section out.
         context: Parameters and hashes by dotted name, in the order of the page; values are shown as JSON.
     """
+    return page_template(TEMPLATE).render(
+        metrics=metrics,
+        behaviour=behaviour(metrics["agent"], metrics["robustness"]["start_dates"]),
+        headline=headline_metrics(metrics, data_quality),
+        verdict=verdict(metrics),
+        biased=metrics["universe"] == "survivorship_biased",
+        no_record=NO_RECORD.get(metrics["scheme"]),
+        targets=[target_row(target) for target in metrics["targets"]],
+        tables=_tables(metrics),
+        limit=metrics["drawdown_limit"]["limit"],
+        many_rows=MANY_ROWS,
+        sharpes=_mean_sharpes(metrics["folds"]),
+        figures=[figure_entry(name, figure, SECTIONS[name], CAPTIONS[name]) for name, figure in figures.items()],
+        quality=data_quality,
+        quality_table=quality_table(data_quality) if data_quality else None,
+        findings=finding_table(data_quality) if data_quality else None,
+        context_rows=[row for name, value in (context or {}).items() for row in _context_rows(name, value)],
+        plotly=packed_plotly(),
+    )
+
+
+def page_template(name: str) -> jinja2.Template:
+    """Return a template of a page; its filters ``number`` and ``percent`` format values as tables do."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("sentio_kedro.evaluation.report"),
         autoescape=True,
@@ -92,25 +115,7 @@ def render_report(
     )
     environment.filters["number"] = lambda value: formatted(value, "number")
     environment.filters["percent"] = lambda value: formatted(value, "percent")
-    return environment.get_template(TEMPLATE).render(
-        metrics=metrics,
-        behaviour=behaviour(metrics["agent"], metrics["robustness"]["start_dates"]),
-        headline=headline_metrics(metrics, data_quality),
-        verdict=verdict(metrics),
-        biased=metrics["universe"] == "survivorship_biased",
-        no_record=NO_RECORD.get(metrics["scheme"]),
-        targets=[_target_row(target) for target in metrics["targets"]],
-        tables=_tables(metrics),
-        limit=metrics["drawdown_limit"]["limit"],
-        many_rows=MANY_ROWS,
-        sharpes=_mean_sharpes(metrics["folds"]),
-        figures=[_figure_entry(name, figure) for name, figure in figures.items()],
-        quality=data_quality,
-        quality_table=quality_table(data_quality) if data_quality else None,
-        findings=finding_table(data_quality) if data_quality else None,
-        context_rows=[row for name, value in (context or {}).items() for row in _context_rows(name, value)],
-        plotly=packed_plotly(),
-    )
+    return environment.get_template(name)
 
 
 @cache
@@ -146,7 +151,8 @@ def _tables(metrics: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _target_row(target: Mapping[str, Any]) -> dict[str, Any]:
+def target_row(target: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts of a target: ``title``, ``target``, ``baseline``, ``measured``, ``met`` and ``note``."""
     kind, suffix = UNITS[target["unit"]], {"hours": " h", "GB": " GB"}.get(target["unit"], "")
     bound = "at least" if target["direction"] == "at_least" else "under"
 
@@ -170,8 +176,15 @@ def _mean_sharpes(folds: list[Mapping[str, Any]]) -> list[float] | None:
     return [sum(side) / len(complete) for side in zip(*complete, strict=True)] if complete else None
 
 
-def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
-    """Split a figure into heading, caption and plot; a figure without data has a note instead of a plot."""
+def figure_entry(name: str, figure: go.Figure, section: str, caption: str) -> dict[str, Any]:
+    """Split a figure into heading, caption and plot; a figure without data has a note instead of a plot.
+
+    Args:
+        name: Name of the figure, unique on its page.
+        figure: The figure.
+        section: Section of the page that shows it.
+        caption: What it shows.
+    """
     plain = json.loads(figure.to_json())
     plain["layout"].pop("template", None)
     notes = plain["layout"].get("annotations", [])
@@ -182,9 +195,9 @@ def _figure_entry(name: str, figure: go.Figure) -> dict[str, Any]:
     text = json.dumps(plain, separators=(",", ":"), allow_nan=False)
     return {
         "name": name,
-        "section": SECTIONS[name],
+        "section": section,
         "title": title,
-        "caption": CAPTIONS[name],
+        "caption": caption,
         "note": notes[0]["text"] if notes and not plain["data"] else None,
         "height": figure.layout.height,
         "json": text.replace("<", "\\u003c"),  # "</script>" and "<!--<script>" mean something to the page

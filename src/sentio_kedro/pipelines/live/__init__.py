@@ -1,0 +1,5 @@
+"""Pipeline ``live``."""
+
+from sentio_kedro.pipelines.live.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]
