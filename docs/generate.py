@@ -14,7 +14,10 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))  # mkdocs-gen-files runs this file by its path
 SOURCE = DOCS.parent / "src"
 NAVIGATION: dict[str, list[tuple[str, str]]] = {
-    "Tutorial": [("Your own bars in ten minutes", "tutorial.md")],
+    "Tutorial": [
+        ("Your own bars in ten minutes", "tutorial.md"),
+        ("From a run to paper trading", "paper_trading.md"),
+    ],
     "Concepts": [
         ("Architecture", "architecture.md"),
         ("Trading", "trading.md"),
@@ -30,6 +33,8 @@ NAVIGATION: dict[str, list[tuple[str, str]]] = {
         ("Promote a model", "registry.md"),
         ("Serve a model", "serving.md"),
         ("Search parameters", "search.md"),
+        ("Let agents trade", "trader.md"),
+        ("Runbook", "runbook.md"),
     ],
     "Reference": [
         ("Every parameter", "parameters.md"),

@@ -59,4 +59,6 @@ def test_every_trap_names_tests_that_exist(row: str) -> None:
     pairs = list(named(row))
     assert len(pairs) == len(re.findall(r"`test_\w+`", row)), row
     for file, name in pairs:
-        assert re.search(rf"^\s*def {name}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE), f"{file}: {name}"
+        assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE), (
+            f"{file}: {name}"
+        )

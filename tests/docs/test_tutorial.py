@@ -52,7 +52,7 @@ def test_a_reader_gets_from_a_csv_to_a_report_a_champion_and_back(
     smaller["backtest"] |= {"robustness": NO_STRESS}
     smaller["cross_validation"] |= {"folds": 1}
     smaller["reporting"] = {"bootstrap_samples": 50}
-    smaller["promotion"] = {"max_latency_ms": 60_000}  # a busy machine is no reason to refuse
+    smaller["promotion"] = {"max_latency_ms": 60_000, "latency_calls": 2}  # a busy machine is no reason to refuse
     changed.write_text(yaml.safe_dump(smaller))
 
     shell = fresh_shell()

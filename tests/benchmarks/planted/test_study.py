@@ -46,8 +46,10 @@ def learn(market: str, seed: int, **training: object) -> LearningResult:
 
 @pytest.mark.slow
 def test_the_default_agent_finds_most_of_a_planted_signal() -> None:
-    shares = [learn("ar1", seed).share_of_optimum for seed in range(3)]
-    assert np.median(shares) >= 0.75, shares
+    shares: list[float] = []
+    while sum(share >= 0.75 for share in shares) < 2:  # of three, so that their median is
+        assert len(shares) < 3, shares
+        shares.append(learn("ar1", len(shares)).share_of_optimum)
 
 
 @pytest.mark.slow
