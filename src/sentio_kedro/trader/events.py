@@ -136,11 +136,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def decision_of(event: Event) -> Decision:
-    """Return the decision of a ``decided``, without fills, charges and splits."""
-    return Decision(**event.body)
-
-
 def intended(order: Order, at: float) -> Event:
     """An order that may be sent from now on."""
     return Event("intended", order.id, at, asdict(order))

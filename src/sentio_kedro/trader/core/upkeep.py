@@ -49,7 +49,7 @@ def upkeep(state: State, at: float, rules: Rules) -> Step:
 
 
 def _absent(one: OpenOrder) -> bool:
-    """Whether the venue never had an order: looked up so often, and nothing was ever heard of it."""
+    """Whether the venue never had an order: it never accepted it, and ``LOOKS`` look-ups found nothing."""
     return one.progress == "unknown" and not one.accepted and one.looks >= LOOKS
 
 
